@@ -1,0 +1,202 @@
+"""Saved folders: arrays and JSON beside a manifest that lists every file with its SHA-256.
+
+`ArtifactWriter` fills a temporary folder that becomes visible in one rename; `ArtifactReader`
+refuses a damaged, foreign or foreign-format folder with the reason. Never pickle.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from tastemaker.errors import ArtifactError
+
+FORMAT = 1
+_MANIFEST = "manifest.json"
+
+
+class ArtifactWriter:
+    """Writes into one folder of an artifact; `child` gives a component a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def child(self, name: str) -> "ArtifactWriter":
+        """A writer for the folder `name` inside this one."""
+        return ArtifactWriter(self._folder / name)
+
+    def array(self, name: str, values: NDArray[Any]) -> None:
+        """Saves an array as `name`.npy."""
+        np.save(self._folder / f"{name}.npy", np.ascontiguousarray(values), allow_pickle=False)
+
+    def json(self, name: str, value: Any) -> None:
+        """Saves a value as `name`.json, keys in their order, so that equal values are equal bytes."""
+        text = json.dumps(value, indent=1, ensure_ascii=False)
+        (self._folder / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+
+    def sparse(self, name: str, matrix: csr_array) -> None:
+        """Saves a sparse matrix as its three arrays and its shape."""
+        part = self.child(name)
+        part.array("data", matrix.data)
+        part.array("indices", matrix.indices)
+        part.array("indptr", matrix.indptr)
+        part.json("shape", list(matrix.shape))
+
+
+class ArtifactReader:
+    """Reads one folder of an artifact whose checksums were verified by `open_artifact`."""
+
+    def __init__(self, folder: Path, listed: set[str], prefix: str = "") -> None:
+        self._folder = folder
+        self._listed = listed
+        self._prefix = prefix
+
+    def child(self, name: str) -> "ArtifactReader":
+        """A reader for the folder `name` inside this one."""
+        return ArtifactReader(self._folder / name, self._listed, f"{self._prefix}{name}/")
+
+    def has(self, name: str) -> bool:
+        """Whether the manifest lists `name` (with its ending) in this folder."""
+        return f"{self._prefix}{name}" in self._listed
+
+    def array(self, name: str) -> NDArray[Any]:
+        """The array `name`, mapped from disk and read-only."""
+        path = self._path(f"{name}.npy")
+        try:
+            return cast(NDArray[Any], np.load(path, mmap_mode="r", allow_pickle=False))
+        except ValueError as problem:
+            raise ArtifactError(f"{path}: not a NumPy array ({problem})") from None
+
+    def json(self, name: str) -> Any:
+        """The value saved as `name`."""
+        path = self._path(f"{name}.json")
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as problem:
+            raise ArtifactError(f"{path}: not JSON ({problem})") from None
+
+    def sparse(self, name: str) -> csr_array:
+        """The sparse matrix `name`, its arrays mapped from disk."""
+        part = self.child(name)
+        triple = (part.array("data"), part.array("indices"), part.array("indptr"))
+        return csr_array(triple, shape=tuple(part.json("shape")), copy=False)
+
+    def _path(self, name: str) -> Path:
+        if not self.has(name):
+            raise ArtifactError(f"{self._folder}: the manifest lists no file '{self._prefix}{name}'")
+        return self._folder / name
+
+
+@contextmanager
+def create_artifact(folder: Path, kind: str, about: dict[str, Any]) -> Iterator[ArtifactWriter]:
+    """Writes an artifact; it appears at `folder` whole, or not at all.
+
+    Args:
+        folder: where it will stand; must not exist yet.
+        kind: what it holds (`recommender`); a reader asks for the same.
+        about: settings and versions to keep in the manifest; must not hold times or paths, so
+            that training twice gives the same manifest.
+
+    Raises:
+        ArtifactError: `folder` exists.
+    """
+    if folder.exists():
+        raise ArtifactError(f"{folder} exists already: choose another place or remove it")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    building = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        yield ArtifactWriter(building)
+        files = {
+            path.relative_to(building).as_posix(): _described(path)
+            for path in sorted(building.rglob("*"))
+            if path.is_file()
+        }
+        manifest = {"format": FORMAT, "kind": kind, "about": about, "files": files}
+        manifest["digest"] = _digest(manifest)
+        ArtifactWriter(building).json("manifest", manifest)
+        for path in building.rglob("*"):
+            _flush(path)
+        building.chmod(0o755)
+        building.rename(folder)
+        _flush(folder.parent)
+    except BaseException:
+        shutil.rmtree(building, ignore_errors=True)
+        raise
+
+
+def open_artifact(folder: Path, kind: str) -> tuple[ArtifactReader, dict[str, Any]]:
+    """Verifies an artifact and opens it.
+
+    Returns:
+        A reader, and the manifest (`format`, `kind`, `about`, `files`, `digest`).
+
+    Raises:
+        ArtifactError: the folder is missing, foreign, of another format, or any byte differs.
+    """
+    manifest = read_manifest(folder, kind)
+    root = folder.resolve()
+    for name, told in manifest["files"].items():
+        path = folder / name
+        if path.is_symlink() or not path.resolve().is_relative_to(root):
+            raise ArtifactError(f"{folder}: the manifest names '{name}', outside its folder")
+        if not path.is_file():
+            raise ArtifactError(f"{folder}: the file '{name}' is missing")
+        if _described(path) != told:
+            raise ArtifactError(f"{folder}: the file '{name}' is damaged (its checksum differs)")
+    return ArtifactReader(folder, set(manifest["files"])), manifest
+
+
+def read_manifest(folder: Path, kind: str) -> dict[str, Any]:
+    """The manifest of an artifact, checked by itself but not against the files.
+
+    Raises:
+        ArtifactError: missing, foreign, of another format, or damaged.
+    """
+    try:
+        manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ArtifactError(f"{folder}: not an artifact (no {_MANIFEST})") from None
+    except (ValueError, OSError) as problem:
+        raise ArtifactError(f"{folder}: {_MANIFEST} cannot be read ({problem})") from None
+    if not isinstance(manifest, dict) or not {"format", "kind", "files", "digest"} <= set(manifest):
+        raise ArtifactError(f"{folder}: {_MANIFEST} is not one of ours")
+    if manifest["format"] != FORMAT:
+        raise ArtifactError(
+            f"{folder}: format {manifest['format']!r}, this version reads {FORMAT}: train again"
+        )
+    if manifest["kind"] != kind:
+        raise ArtifactError(f"{folder}: holds a {manifest['kind']!r}, not a {kind!r}")
+    if manifest["digest"] != _digest(manifest):
+        raise ArtifactError(f"{folder}: {_MANIFEST} is damaged (its digest differs)")
+    return cast(dict[str, Any], manifest)
+
+
+def _described(path: Path) -> dict[str, Any]:
+    with path.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    return {"sha256": digest, "bytes": path.stat().st_size}
+
+
+def _digest(manifest: dict[str, Any]) -> str:
+    """SHA-256 over everything in the manifest but the digest itself: the artifact's identity."""
+    rest = {key: value for key, value in manifest.items() if key != "digest"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def _flush(path: Path) -> None:
+    """Asks the system to put a file or a folder's entries on disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,1 @@
+"""The data side: reading, cleaning and indexing events, items and users."""

@@ -1,0 +1,95 @@
+"""What is found: items per request in order, with the score and where each came from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tastemaker.data.ragged import offsets_of, ranges, rows_of
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Ragged columns: the order within a request is the rank, the score is a column.
+
+    Attributes:
+        offsets: int64[n + 1].
+        item: int32[total].
+        score: float32[total].
+        sources: names of the S retrievers that were merged; empty before merging.
+        source_rank: int16[total, S], from 0; −1 where the source did not find the item.
+        source_score: float32[total, S]; NaN where the source did not find the item.
+    """
+
+    offsets: NDArray[np.int64]
+    item: NDArray[np.int32]
+    score: NDArray[np.float32]
+    sources: tuple[str, ...] = ()
+    source_rank: NDArray[np.int16] = field(default_factory=lambda: np.empty((0, 0), np.int16))
+    source_score: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0), np.float32))
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @classmethod
+    def of(cls, rows: Sequence[tuple[ArrayLike, ArrayLike]]) -> "Candidates":
+        """Packs one (items, scores) pair per request, best first."""
+        items = [np.asarray(item, np.int32) for item, _ in rows]
+        scores = [np.asarray(score, np.float32) for _, score in rows]
+        return cls(
+            offsets_of([len(item) for item in items]),
+            np.concatenate([*items, np.empty(0, np.int32)]),
+            np.concatenate([*scores, np.empty(0, np.float32)]),
+        )
+
+    @classmethod
+    def none(cls, n: int) -> "Candidates":
+        """Nothing found for n requests."""
+        return cls.of([((), ())] * n)
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """Items found per request, int64[n]."""
+        return np.diff(self.offsets)
+
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """The request of every candidate, int64[total]."""
+        return rows_of(self.offsets)
+
+    @property
+    def ranks(self) -> NDArray[np.int64]:
+        """The rank of every candidate within its request, from 0, int64[total]."""
+        return np.arange(len(self.item)) - np.repeat(self.offsets[:-1], self.counts)
+
+    def __getitem__(self, row: int) -> NDArray[np.int32]:
+        """The items of one request, best first."""
+        return self.item[self.offsets[row] : self.offsets[row + 1]]
+
+    def entries(self, index: NDArray[np.int64], offsets: NDArray[np.int64]) -> "Candidates":
+        """Candidates made of the entries `index`, laid out by `offsets`."""
+        merged = bool(self.sources)
+        return Candidates(
+            offsets,
+            self.item[index],
+            self.score[index],
+            self.sources,
+            self.source_rank[index] if merged else self.source_rank,
+            self.source_score[index] if merged else self.source_score,
+        )
+
+    def where(self, keep: NDArray[np.bool_]) -> "Candidates":
+        """The candidates for which `keep` bool[total] holds, in their order."""
+        kept = np.concatenate([[0], np.cumsum(keep)])
+        return self.entries(np.flatnonzero(keep), kept[self.offsets].astype(np.int64))
+
+    def head(self, n: int) -> "Candidates":
+        """At most the first n of each request."""
+        counts = np.minimum(self.counts, n)
+        return self.entries(ranges(self.offsets[:-1], counts), offsets_of(counts))
+
+    def take(self, rows: NDArray[np.integer]) -> "Candidates":
+        """The candidates of the given requests, in the given order."""
+        counts = self.counts[rows]
+        return self.entries(ranges(self.offsets[rows], counts), offsets_of(counts))

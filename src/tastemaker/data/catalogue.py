@@ -1,0 +1,188 @@
+"""Items (or users) and what is known of each: a vocabulary and columns by role, as flat arrays."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tastemaker.artifact import ArtifactReader, ArtifactWriter
+from tastemaker.data.ragged import Ragged
+from tastemaker.data.vocabulary import Texts, Vocabulary
+
+NO_TIME = np.iinfo(np.int64).min
+
+
+class TextColumn:
+    """Free text, one string a row; missing is the empty string."""
+
+    role: ClassVar = "text"
+
+    def __init__(self, texts: Texts) -> None:
+        self.texts = texts
+
+    @classmethod
+    def of(cls, values: Sequence[str | None]) -> Self:
+        """Packs one string or None a row."""
+        return cls(Texts.of(value or "" for value in values))
+
+    def extended(self, values: Sequence[str | None]) -> "TextColumn":
+        """This column with more rows."""
+        return TextColumn(self.texts.joined(Texts.of(value or "" for value in values)))
+
+    def save(self, writer: ArtifactWriter) -> None:
+        """Writes the strings."""
+        self.texts.save(writer)
+
+    @classmethod
+    def load(cls, reader: ArtifactReader) -> Self:
+        """Maps the strings."""
+        return cls(Texts.load(reader))
+
+
+class TagsColumn:
+    """Labels, any number a row: `labels` names them, `codes` holds each row's, sorted."""
+
+    role: ClassVar = "tags"
+
+    def __init__(self, labels: Vocabulary, codes: Ragged) -> None:
+        self.labels = labels
+        self.codes = codes
+
+    @classmethod
+    def of(cls, values: Sequence[Sequence[str] | None]) -> Self:
+        """Packs a list of labels or None a row."""
+        rows = [sorted(set(row or ())) for row in values]
+        labels = Vocabulary.of(sorted({label for row in rows for label in row}))
+        return cls(labels, Ragged.of([labels.indices(row) for row in rows]))
+
+    def extended(self, values: Sequence[Sequence[str] | None]) -> "TagsColumn":
+        """This column with more rows; new labels come after the present ones."""
+        rows = [sorted(set(row or ())) for row in values]
+        unknown = {label for row in rows for label in row if self.labels.index(label) < 0}
+        labels = self.labels.extended(sorted(unknown)) if unknown else self.labels
+        more = Ragged.of([labels.indices(row) for row in rows])
+        offsets = np.concatenate(
+            [self.codes.offsets, more.offsets[1:] + self.codes.offsets[-1]]
+        )
+        return type(self)(
+            labels, Ragged(offsets, np.concatenate([self.codes.values, more.values]))
+        )
+
+    def save(self, writer: ArtifactWriter) -> None:
+        """Writes labels and codes."""
+        self.labels.save(writer.child("labels"))
+        writer.array("offsets", self.codes.offsets)
+        writer.array("codes", self.codes.values)
+
+    @classmethod
+    def load(cls, reader: ArtifactReader) -> Self:
+        """Maps labels and codes."""
+        codes = Ragged(reader.array("offsets"), reader.array("codes"))
+        return cls(Vocabulary.load(reader.child("labels")), codes)
+
+
+class CategoryColumn(TagsColumn):
+    """At most one label a row."""
+
+    role: ClassVar = "category"
+
+
+class NumberColumn:
+    """float64[n]; missing is NaN."""
+
+    role: ClassVar = "number"
+    _missing: ClassVar[float] = np.nan
+    _dtype: ClassVar[type] = np.float64
+
+    def __init__(self, values: NDArray[Any]) -> None:
+        self.values = values
+
+    @classmethod
+    def of(cls, values: Sequence[float | None]) -> Self:
+        """Packs one number or None a row."""
+        filled = [cls._missing if value is None else value for value in values]
+        return cls(np.asarray(filled, cls._dtype))
+
+    def extended(self, values: Sequence[float | None]) -> "NumberColumn":
+        """This column with more rows."""
+        return type(self)(np.concatenate([self.values, self.of(values).values]))
+
+    def save(self, writer: ArtifactWriter) -> None:
+        """Writes the numbers."""
+        writer.array("values", self.values)
+
+    @classmethod
+    def load(cls, reader: ArtifactReader) -> Self:
+        """Maps the numbers."""
+        return cls(reader.array("values"))
+
+
+class TimeColumn(NumberColumn):
+    """int64[n], microseconds UTC; missing is `NO_TIME`."""
+
+    role: ClassVar = "time"
+    _missing: ClassVar[float] = NO_TIME
+    _dtype: ClassVar[type] = np.int64
+
+
+Column = TextColumn | TagsColumn | NumberColumn
+COLUMN_TYPES: dict[str, type[Column]] = {
+    kind.role: kind for kind in (TextColumn, TagsColumn, CategoryColumn, NumberColumn, TimeColumn)
+}
+
+
+class Catalogue:
+    """What is known of every item, by index. Immutable; `extended` makes a new one.
+
+    Attributes:
+        items: id ↔ index.
+        columns: name → column, each as long as `items`.
+        n_fitted: items below this index belong to the artifact, the rest were added later.
+    """
+
+    def __init__(
+        self, items: Vocabulary, columns: Mapping[str, Column], n_fitted: int | None = None
+    ) -> None:
+        self.items = items
+        self.columns = dict(columns)
+        self.n_fitted = len(items) if n_fitted is None else n_fitted
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def title(self, index: int) -> str | None:
+        """The item's `title` (or else its first text column); None where it has none."""
+        named = self.columns.get("title")
+        texts = [c for c in (named, *self.columns.values()) if isinstance(c, TextColumn)]
+        return (texts[0].texts[index] or None) if texts else None
+
+    def extended(
+        self, ids: Sequence[str], attributes: Mapping[str, Sequence[Any]] | None = None
+    ) -> "Catalogue":
+        """A catalogue with new items after the present ones.
+
+        Args:
+            ids: the new items' ids.
+            attributes: column → one value per new item; a column not named is missing for them.
+        """
+        given = attributes or {}
+        absent = [None] * len(ids)
+        columns = {n: c.extended(given.get(n, absent)) for n, c in self.columns.items()}
+        return Catalogue(self.items.extended(ids), columns, self.n_fitted)
+
+    def save(self, writer: ArtifactWriter) -> None:
+        """Writes the vocabulary and the columns."""
+        self.items.save(writer.child("items"))
+        writer.json("roles", {name: column.role for name, column in self.columns.items()})
+        for place, column in enumerate(self.columns.values()):
+            column.save(writer.child(f"column_{place}"))
+
+    @classmethod
+    def load(cls, reader: ArtifactReader) -> "Catalogue":
+        """Maps the vocabulary and the columns."""
+        columns = {
+            name: COLUMN_TYPES[role].load(reader.child(f"column_{place}"))
+            for place, (name, role) in enumerate(reader.json("roles").items())
+        }
+        return cls(Vocabulary.load(reader.child("items")), columns)

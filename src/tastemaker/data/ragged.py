@@ -1,0 +1,70 @@
+"""Rows of different length in two flat arrays: the shape of histories, candidates and truth."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+def offsets_of(counts: ArrayLike) -> NDArray[np.int64]:
+    """Row lengths [n] → offsets int64[n + 1]; row i is `values[offsets[i]:offsets[i + 1]]`."""
+    counts = np.asarray(counts)
+    offsets = np.zeros(len(counts) + 1, np.int64)
+    np.cumsum(counts, out=offsets[1:])
+    return offsets
+
+
+def rows_of(offsets: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The row number of every entry, int64[total]."""
+    return np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+
+
+def ranges(starts: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Concatenates `starts[i], starts[i] + 1, …` (`counts[i]` of them), int64[sum of counts].
+
+    >>> ranges(np.array([7, 3]), np.array([2, 3])).tolist()
+    [7, 8, 3, 4, 5]
+    """
+    offsets = offsets_of(counts)
+    return np.repeat(starts - offsets[:-1], counts) + np.arange(offsets[-1])
+
+
+@dataclass(frozen=True, slots=True)
+class Ragged:
+    """Rows of int32 values, such as the items to exclude from each request.
+
+    Attributes:
+        offsets: int64[n + 1].
+        values: int32[total].
+    """
+
+    offsets: NDArray[np.int64]
+    values: NDArray[np.int32]
+
+    @classmethod
+    def of(cls, rows: Sequence[ArrayLike]) -> "Ragged":
+        """Packs a list of rows.
+
+        >>> Ragged.of([[3, 1], []])[0].tolist()
+        [3, 1]
+        """
+        arrays = [np.asarray(row, np.int32) for row in rows]
+        values = np.concatenate(arrays) if arrays else np.empty(0, np.int32)
+        return cls(offsets_of([len(row) for row in arrays]), values)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, row: int) -> NDArray[np.int32]:
+        return self.values[self.offsets[row] : self.offsets[row + 1]]
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """Row lengths, int64[n]."""
+        return np.diff(self.offsets)
+
+    def take(self, rows: NDArray[np.int64]) -> "Ragged":
+        """The given rows, in the given order."""
+        counts = self.counts[rows]
+        return Ragged(offsets_of(counts), self.values[ranges(self.offsets[rows], counts)])

@@ -1,0 +1,135 @@
+"""What is asked: a batch of requests, each with its own moment, history and exclusions.
+
+A model is a function of a request, never of a user index: a stranger with five events and a
+user of ten years take the same path.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tastemaker.data.events import Histories
+from tastemaker.data.ragged import Ragged, offsets_of, ranges
+
+HISTORY_CAP = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Masks:
+    """Which items each request may be answered with, as few distinct bitmaps.
+
+    Attributes:
+        bitmaps: bool[m, items].
+        row: int32[n], the bitmap of each request; −1 where every item is eligible.
+    """
+
+    bitmaps: NDArray[np.bool_]
+    row: NDArray[np.int32]
+
+    @classmethod
+    def everything(cls, n: int) -> "Masks":
+        """Every item is eligible for each of n requests."""
+        return cls(np.ones((0, 0), np.bool_), np.full(n, -1, np.int32))
+
+    def take(self, rows: NDArray[np.int64]) -> "Masks":
+        """The masks of the given requests."""
+        return Masks(self.bitmaps, self.row[rows])
+
+    def allows(self, rows: NDArray[np.int64], items: NDArray[np.int32]) -> NDArray[np.bool_]:
+        """Whether each (request row, item) pair is eligible, bool[pairs]."""
+        bitmap = self.row[rows]
+        allowed = bitmap < 0
+        if self.bitmaps.size:
+            inside = ~allowed & (items < self.bitmaps.shape[1])
+            allowed[inside] = self.bitmaps[bitmap[inside], items[inside]]
+        return allowed
+
+
+@dataclass(frozen=True, slots=True)
+class Requests:
+    """A batch of n requests.
+
+    Attributes:
+        time: int64[n], the moment of each request, microseconds UTC.
+        history: what each user did before that moment, oldest first, capped; for taste.
+        exclude: the items not to be shown, from the uncapped past by the seen policy.
+        eligible: which items each request may be answered with.
+        seed: uint64[n], for whatever draws at random.
+        user_id: external ids, or None for strangers; no model may depend on them.
+        placement: the placement asked for.
+    """
+
+    time: NDArray[np.int64]
+    history: Histories
+    exclude: Ragged
+    eligible: Masks
+    seed: NDArray[np.uint64]
+    user_id: tuple[str | None, ...]
+    placement: str = ""
+
+    def __len__(self) -> int:
+        return len(self.time)
+
+    @classmethod
+    def of(
+        cls,
+        histories: Sequence[Sequence[int]],
+        *,
+        time: int = 0,
+        exclude: Sequence[Sequence[int]] | None = None,
+        weights: Sequence[Sequence[float]] | None = None,
+        user_id: Sequence[str | None] | None = None,
+    ) -> "Requests":
+        """Requests of strangers, each known by the items it liked, oldest first.
+
+        Args:
+            histories: item indices per request.
+            time: the moment of all requests, microseconds; the events stand just before it.
+            exclude: items not to be shown; by default those of the history.
+            weights: signed preference per event; by default 1 each.
+            user_id: external ids, by default none.
+        """
+        n = len(histories)
+        item = Ragged.of(list(histories))
+        flat = [w for row in weights or () for w in row]
+        total = len(item.values)
+        back = np.repeat(item.offsets[1:], item.counts) - np.arange(total)
+        history = Histories(
+            item.offsets,
+            item.values,
+            np.zeros(total, np.int8),
+            np.full(total, np.nan, np.float32),
+            np.array(flat, np.float32) if weights else np.ones(total, np.float32),
+            time - back,
+        )
+        return cls(
+            np.full(n, time, np.int64),
+            history,
+            Ragged.of(list(histories if exclude is None else exclude)),
+            Masks.everything(n),
+            np.arange(n, dtype=np.uint64),
+            tuple(user_id) if user_id else (None,) * n,
+        ).capped()
+
+    def capped(self, cap: int = HISTORY_CAP) -> "Requests":
+        """These requests with at most the `cap` latest events in each history."""
+        counts = np.minimum(self.history.counts, cap)
+        index = ranges(self.history.offsets[1:] - counts, counts)
+        return replace(self, history=self.history.entries(index, offsets_of(counts)))
+
+    def take(self, rows: NDArray[np.integer] | slice) -> "Requests":
+        """The given requests, in the given order."""
+        index = np.arange(len(self))[rows]
+        counts = self.history.counts[index]
+        entries = ranges(self.history.offsets[index], counts)
+        return Requests(
+            self.time[index],
+            self.history.entries(entries, offsets_of(counts)),
+            self.exclude.take(index),
+            self.eligible.take(index),
+            self.seed[index],
+            tuple(self.user_id[i] for i in index),
+            self.placement,
+        )

@@ -1,0 +1,88 @@
+"""What the columns and the kinds of event of a data set mean; declared, never guessed in secret.
+
+`Schema` is what `[data]`, `[events.*]` and `[items.roles]` of a project file become.
+"""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from tastemaker.config import Settings
+
+Clock = Literal["absolute", "order", "none"]
+TimeUnit = Literal["auto", "s", "ms", "us", "iso"]
+
+EVENT_COLUMNS = ("user_id", "item_id", "event_type", "value", "timestamp", "event_id")
+
+
+class EventKind(Settings):
+    """What one kind of event says about the user's taste."""
+
+    role: Literal["positive", "negative", "exposure"] = "positive"
+    """Liked, disliked, or merely shown; signs are never added up."""
+    weight: float = Field(1.0, gt=0)
+    """How much one event of this kind counts."""
+    like: float | None = None
+    """If the value is a rating: liked at this value or above."""
+    dislike: float | None = None
+    """If the value is a rating: disliked at this value or below; neutral between."""
+    blocks: bool = False
+    """Never show the item to this user again."""
+
+    @model_validator(mode="after")
+    def _thresholds_in_order(self) -> Self:
+        if self.dislike is not None and self.like is None:
+            raise ValueError("'dislike' needs 'like' beside it")
+        if self.like is not None and self.dislike is not None and self.dislike >= self.like:
+            raise ValueError(f"'dislike' ({self.dislike}) must be below 'like' ({self.like})")
+        if self.like is not None and self.role != "positive":
+            raise ValueError(f"'like' belongs to a positive kind, this one is {self.role}")
+        return self
+
+
+class ColumnRole(Settings):
+    """What a column of the item or user table holds."""
+
+    role: Literal["text", "tags", "category", "number", "time"]
+    """Free text, several labels, one label, a number, or a moment."""
+    separator: str | None = Field(None, min_length=1)
+    """What stands between tags in one cell."""
+
+    @model_validator(mode="after")
+    def _separator_for_tags(self) -> Self:
+        if (self.role == "tags") != (self.separator is not None):
+            raise ValueError("role 'tags' needs a 'separator', and no other role takes one")
+        return self
+
+
+class Schema(Settings):
+    """The meaning of three tables: events, items, users.
+
+    The maps `event_columns`, `item_columns` and `user_columns` read ours = theirs.
+    """
+
+    event_columns: dict[str, str] = Field(default_factory=dict)
+    """Our column → the column in the source; one not named is looked for under our name."""
+    kinds: dict[str, EventKind] = Field(default_factory=dict)
+    """The kinds of event; a row of any other kind goes to the quarantine."""
+    default_kind: str | None = None
+    """The kind of rows that bring none."""
+    clock: Clock = "absolute"
+    """Times are moments; or only the order of rows means something; or nothing does."""
+    time_unit: TimeUnit = "auto"
+    """Epoch seconds, milliseconds, microseconds, ISO 8601, or by the size of the numbers."""
+    separator: str | None = Field(None, min_length=1, max_length=1)
+    """The delimiter of CSV files; by default a comma, or a tab in a .tsv file."""
+    item_columns: dict[str, str] = Field(default_factory=dict)
+    """Our column → the column in the item table (only `item_id` can be renamed)."""
+    item_roles: dict[str, ColumnRole] = Field(default_factory=dict)
+    """Columns of the item table to keep, and what they hold."""
+    user_columns: dict[str, str] = Field(default_factory=dict)
+    """Our column → the column in the user table (only `user_id` can be renamed)."""
+    user_roles: dict[str, ColumnRole] = Field(default_factory=dict)
+    """Columns of the user table to keep, and what they hold."""
+
+    @property
+    def kind_names(self) -> tuple[str, ...]:
+        """The kinds in their order; an event's kind is a position in it."""
+        return tuple(self.kinds)

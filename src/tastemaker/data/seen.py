@@ -1,0 +1,75 @@
+"""Which items a user has had enough of: the seen policy of a placement, and blocks.
+
+Works on the whole past of a user, uncapped; its answer is `Requests.exclude`.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tastemaker.data.schema import EventKind
+from tastemaker.data.times import parse_duration
+from tastemaker.errors import SettingError, near_miss
+
+_FOREVER = np.iinfo(np.int64).max
+_RULE = re.compile(r"exclude for (\S+)")
+
+
+@dataclass(frozen=True, slots=True)
+class SeenPolicy:
+    """For how long an event of each kind keeps its item from being recommended.
+
+    Attributes:
+        window: int64[kinds], microseconds; 0 allows repeats at once.
+    """
+
+    window: NDArray[np.int64]
+
+    @classmethod
+    def of(
+        cls, kinds: Mapping[str, EventKind], rules: Mapping[str, str] | None = None
+    ) -> "SeenPolicy":
+        """Reads rules such as `{"view": "allow", "purchase": "exclude for 90d"}`.
+
+        Args:
+            kinds: the kinds of event of the data.
+            rules: kind → `exclude`, `allow` or `exclude for DURATION`; a kind not named is
+                excluded. A kind that `blocks` always is; being shown (exposure) never excludes.
+
+        Raises:
+            SettingError: an unknown kind or rule.
+        """
+        for kind in rules or {}:
+            if kind not in kinds:
+                raise SettingError(f"seen: unknown kind '{kind}'{near_miss(kind, kinds)}")
+        windows = []
+        for name, kind in kinds.items():
+            if kind.blocks:
+                windows.append(_FOREVER)
+            elif kind.role == "exposure":
+                windows.append(0)
+            else:
+                windows.append(_window(name, (rules or {}).get(name, "exclude")))
+        return cls(np.array(windows, np.int64))
+
+    def excludes(
+        self, kind: NDArray[np.int8], time: NDArray[np.int64], now: NDArray[np.int64]
+    ) -> NDArray[np.bool_]:
+        """Whether each event still keeps its item away at moment `now`, bool[events]."""
+        window = self.window[kind]
+        return (window == _FOREVER) | (now - time < window)
+
+
+def _window(kind: str, rule: str) -> int:
+    if rule == "exclude":
+        return int(_FOREVER)
+    if rule == "allow":
+        return 0
+    if match := _RULE.fullmatch(rule):
+        return parse_duration(match[1], f"seen.{kind}")
+    raise SettingError(
+        f"seen.{kind} must be 'exclude', 'allow' or 'exclude for 30d', got {rule!r}"
+    )

@@ -1,0 +1,53 @@
+"""Durations and moments at the door; inside, both are int64 microseconds."""
+
+import re
+from datetime import UTC, datetime
+
+from tastemaker.errors import SettingError
+
+MICROSECONDS = {"s": 10**6, "m": 60 * 10**6, "h": 3600 * 10**6, "d": 86400 * 10**6, "w": 7 * 86400 * 10**6}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
+
+
+def parse_duration(text: str, name: str) -> int:
+    """A duration such as `30d`, `36h` or `1.5h` in microseconds.
+
+    Args:
+        text: a number and one of s, m, h, d, w.
+        name: the setting it belongs to, for the message.
+
+    Raises:
+        SettingError: it reads otherwise, or is zero.
+
+    >>> parse_duration("2d", "half_life")
+    172800000000
+    """
+    match = _DURATION.fullmatch(text.strip())
+    length = round(float(match[1]) * MICROSECONDS[match[2]]) if match else 0
+    if length <= 0:
+        raise SettingError(
+            f"'{name}' must be a duration such as '30d', '12h' or '90m', got {text!r}"
+        )
+    return length
+
+
+def format_duration(length: int) -> str:
+    """Microseconds as the largest unit that divides them well, such as `30d`."""
+    for unit in ("d", "h", "m"):
+        if length >= 2 * MICROSECONDS[unit] or length == MICROSECONDS[unit]:
+            return f"{length / MICROSECONDS[unit]:.3g}{unit}"
+    return f"{length / MICROSECONDS['s']:.3g}s"
+
+
+def format_moment(time: int) -> str:
+    """A moment (microseconds, UTC) as ISO 8601.
+
+    >>> format_moment(0)
+    '1970-01-01T00:00:00Z'
+    """
+    return datetime.fromtimestamp(time / 1e6, UTC).isoformat().replace("+00:00", "Z")
+
+
+def now() -> int:
+    """The present moment in microseconds, UTC."""
+    return int(datetime.now(UTC).timestamp() * 1e6)

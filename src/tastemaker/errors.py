@@ -1,0 +1,74 @@
+"""Everything Tastemaker raises on purpose, one tree.
+
+    TastemakerError
+    ├── InputError                    what the caller gave cannot be used (the command line exits 2)
+    │   ├── SettingError (ValueError)     a setting that does not exist or is out of range
+    │   ├── ProjectError (ValueError)     tastemaker.toml is missing, malformed or inconsistent
+    │   ├── DataError (ValueError)        a file or a frame that cannot be read as events or items
+    │   │   └── ClockError                the data's clock cannot answer what was asked
+    │   └── UnknownIdError (LookupError)  an item or a user named by the caller is not known
+    ├── NotFittedError (RuntimeError)     a component was used before `fit`
+    ├── ArtifactError (RuntimeError)      a saved folder is damaged, foreign or of another format
+    └── MemoryBudgetError (MemoryError)   the work would exceed the memory budget
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class TastemakerError(Exception):
+    """The root of the tree: catch this to catch everything Tastemaker raises on purpose."""
+
+
+class InputError(TastemakerError):
+    """What the caller gave cannot be used; the message says why and what to do."""
+
+
+class SettingError(InputError, ValueError):
+    """A setting that does not exist or whose value is out of range."""
+
+
+class ProjectError(InputError, ValueError):
+    """The project file is missing, malformed or inconsistent."""
+
+
+class DataError(InputError, ValueError):
+    """A file or a frame cannot be read as events, items or users."""
+
+
+class ClockError(DataError):
+    """The data's clock (absolute, order, none) cannot answer what was asked."""
+
+
+class UnknownIdError(InputError, LookupError):
+    """An item or a user that the caller named is not known."""
+
+
+class NotFittedError(TastemakerError, RuntimeError):
+    """A component was used before `fit`."""
+
+    def __init__(self, component: object) -> None:
+        name = type(component).__name__
+        super().__init__(f"{name} is not fitted: call fit(dataset) first")
+
+
+class ArtifactError(TastemakerError, RuntimeError):
+    """A saved folder is damaged, foreign or of another format; nothing was loaded from it."""
+
+
+class MemoryBudgetError(TastemakerError, MemoryError):
+    """The work was not started because its estimate exceeds the memory budget."""
+
+
+def near_miss(word: str, known: Iterable[str]) -> str:
+    """The hint that follows an unknown name: a near miss, or else what there is to choose from.
+
+    >>> near_miss("factor", ["factors", "seed"])
+    "; did you mean 'factors'?"
+    """
+    choices = sorted(known)
+    lowered = {choice.lower(): choice for choice in choices}
+    close = get_close_matches(word.lower(), lowered, n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean '{lowered[close[0]]}'?"
+    return f"; known: {', '.join(choices)}" if choices else ""
