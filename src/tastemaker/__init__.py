@@ -1,1 +1,63 @@
-"""Tastemaker."""
+"""Tastemaker: from an event log to honest, explained recommendations.
+
+    import tastemaker as tm
+
+    data = tm.Dataset.from_frames(events, items=items)
+    split = tm.split.by_time(data, test="30d")
+    print(tm.evaluate([tm.Popular(), tm.EASE()], split))
+
+Every name is loaded when it is first used, so that importing the package costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tastemaker import split as split
+    from tastemaker.component import FitOptions as FitOptions
+    from tastemaker.data.dataset import Dataset as Dataset
+    from tastemaker.data.sample import load_sample as load_sample
+    from tastemaker.data.schema import Schema as Schema
+    from tastemaker.errors import TastemakerError as TastemakerError
+    from tastemaker.evaluation import Evaluation as Evaluation
+    from tastemaker.evaluation import evaluate as evaluate
+    from tastemaker.pipeline import Pipeline as Pipeline
+    from tastemaker.pipeline import Recommender as Recommender
+    from tastemaker.retrieval import ALS as ALS
+    from tastemaker.retrieval import EASE as EASE
+    from tastemaker.retrieval import ItemKNN as ItemKNN
+    from tastemaker.retrieval import Popular as Popular
+    from tastemaker.retrieval import Trending as Trending
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "ALS": "retrieval",
+    "EASE": "retrieval",
+    "Dataset": "data.dataset",
+    "Evaluation": "evaluation",
+    "FitOptions": "component",
+    "ItemKNN": "retrieval",
+    "Pipeline": "pipeline",
+    "Popular": "retrieval",
+    "Recommender": "pipeline",
+    "Schema": "data.schema",
+    "TastemakerError": "errors",
+    "Trending": "retrieval",
+    "evaluate": "evaluation",
+    "load_sample": "data.sample",
+}
+
+__all__ = [*sorted(_HOMES), "__version__", "split"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "split":
+        return import_module("tastemaker.split")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'tastemaker' has no attribute '{name}'")
+    return getattr(import_module(f"tastemaker.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

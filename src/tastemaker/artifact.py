@@ -40,7 +40,7 @@ class ArtifactWriter:
         np.save(self._folder / f"{name}.npy", np.ascontiguousarray(values), allow_pickle=False)
 
     def json(self, name: str, value: Any) -> None:
-        """Saves a value as `name`.json, keys in their order, so that equal values are equal bytes."""
+        """Saves a value as `name`.json, keys in their order: equal values are equal bytes."""
         text = json.dumps(value, indent=1, ensure_ascii=False)
         (self._folder / f"{name}.json").write_text(text + "\n", encoding="utf-8")
 
@@ -93,7 +93,9 @@ class ArtifactReader:
 
     def _path(self, name: str) -> Path:
         if not self.has(name):
-            raise ArtifactError(f"{self._folder}: the manifest lists no file '{self._prefix}{name}'")
+            raise ArtifactError(
+                f"{self._folder}: the manifest lists no file '{self._prefix}{name}'"
+            )
         return self._folder / name
 
 

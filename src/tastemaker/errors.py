@@ -1,15 +1,15 @@
 """Everything Tastemaker raises on purpose, one tree.
 
-    TastemakerError
-    ├── InputError                    what the caller gave cannot be used (the command line exits 2)
-    │   ├── SettingError (ValueError)     a setting that does not exist or is out of range
-    │   ├── ProjectError (ValueError)     tastemaker.toml is missing, malformed or inconsistent
-    │   ├── DataError (ValueError)        a file or a frame that cannot be read as events or items
-    │   │   └── ClockError                the data's clock cannot answer what was asked
-    │   └── UnknownIdError (LookupError)  an item or a user named by the caller is not known
-    ├── NotFittedError (RuntimeError)     a component was used before `fit`
-    ├── ArtifactError (RuntimeError)      a saved folder is damaged, foreign or of another format
-    └── MemoryBudgetError (MemoryError)   the work would exceed the memory budget
+TastemakerError
+├── InputError                    what the caller gave cannot be used (the command line exits 2)
+│   ├── SettingError (ValueError)     a setting that does not exist or is out of range
+│   ├── ProjectError (ValueError)     tastemaker.toml is missing, malformed or inconsistent
+│   ├── DataError (ValueError)        a file or a frame that cannot be read as events or items
+│   │   └── ClockError                the data's clock cannot answer what was asked
+│   └── UnknownIdError (LookupError)  an item or a user named by the caller is not known
+├── NotFittedError (RuntimeError)     a component was used before `fit`
+├── ArtifactError (RuntimeError)      a saved folder is damaged, foreign or of another format
+└── MemoryBudgetError (MemoryError)   the work would exceed the memory budget
 """
 
 from collections.abc import Iterable

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,5 +50,5 @@ def run_chunks(
     edges = np.unique(np.searchsorted(cost, targets))
     edges[0], edges[-1] = 0, rows
     with ThreadPoolExecutor(threads) as pool, blas_threads(1):
-        for done in [pool.submit(work, int(a), int(b)) for a, b in zip(edges, edges[1:])]:
+        for done in [pool.submit(work, int(a), int(b)) for a, b in pairwise(edges)]:
             done.result()

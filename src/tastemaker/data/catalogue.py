@@ -61,13 +61,9 @@ class TagsColumn:
         rows = [sorted(set(row or ())) for row in values]
         unknown = {label for row in rows for label in row if self.labels.index(label) < 0}
         labels = self.labels.extended(sorted(unknown)) if unknown else self.labels
-        more = Ragged.of([labels.indices(row) for row in rows])
-        offsets = np.concatenate(
-            [self.codes.offsets, more.offsets[1:] + self.codes.offsets[-1]]
-        )
-        return type(self)(
-            labels, Ragged(offsets, np.concatenate([self.codes.values, more.values]))
-        )
+        more = Ragged.of([np.sort(labels.indices(row)) for row in rows])
+        offsets = np.concatenate([self.codes.offsets, more.offsets[1:] + self.codes.offsets[-1]])
+        return type(self)(labels, Ragged(offsets, np.concatenate([self.codes.values, more.values])))
 
     def save(self, writer: ArtifactWriter) -> None:
         """Writes labels and codes."""

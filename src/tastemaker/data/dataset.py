@@ -1,6 +1,7 @@
 """The data of a project, indexed: catalogue, users and events. Immutable; only ever narrowed."""
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,9 @@ class Dataset:
             for name, frame in (("events", events), ("items", items), ("users", users))
             if frame is not None
         }
-        chosen = schema or propose_schema(frames["events"], frames.get("items"), frames.get("users"))
+        chosen = schema or propose_schema(
+            frames["events"], frames.get("items"), frames.get("users")
+        )
         return cls.from_tables(
             {name: frame_table(frame.lazy(), name) for name, frame in frames.items()}, chosen
         )
@@ -107,15 +110,13 @@ class Dataset:
             DataError: a file cannot be used, or more than 1 % of its rows.
         """
         paths = {"events": events, "items": items, "users": users}
-        opened = {n: open_table(p, schema.separator) for n, p in paths.items() if p is not None}
-        tables = {}
-        try:
-            for name, manager in opened.items():
-                tables[name] = manager.__enter__()
+        with ExitStack() as stack:
+            tables = {
+                name: stack.enter_context(open_table(path, schema.separator))
+                for name, path in paths.items()
+                if path is not None
+            }
             return cls.from_tables(tables, schema, quarantine)
-        finally:
-            for name in tables:
-                opened[name].__exit__(None, None, None)
 
     @classmethod
     def from_tables(
@@ -240,7 +241,12 @@ class Dataset:
         offsets = offsets_of(np.bincount(row[for_taste], minlength=len(users)))
         index = past[for_taste]
         history = Histories(
-            offsets, log.item[index], log.kind[index], log.value[index], log.weight[index], log.time[index]
+            offsets,
+            log.item[index],
+            log.kind[index],
+            log.value[index],
+            log.weight[index],
+            log.time[index],
         )
         policy = seen or SeenPolicy.of(self.kinds)
         away = policy.excludes(log.kind[past], log.time[past], moments[row])
@@ -275,11 +281,11 @@ def _indexed(
             {} if table is None else _columns(table, codes[1].to_numpy(), len(ids), roles)
         )
     user, time = indices["user_id"], log["time"].to_numpy()
-    order = np.lexsort((time, user))
+    n_users = len(vocabularies["user_id"])
+    order = _by_user_and_time(user, log["time"], n_users)
     kind, value = log["kind"].to_numpy()[order], log["value"].to_numpy()[order]
-    counts = np.bincount(user, minlength=len(vocabularies["user_id"]))
     events = Events(
-        offsets_of(counts),
+        offsets_of(np.bincount(user, minlength=n_users)),
         user[order],
         indices["item_id"][order],
         kind,
@@ -296,6 +302,20 @@ def _indexed(
         columns["user_id"],
         reports,
     )
+
+
+def _by_user_and_time(user: NDArray[np.int32], time: pl.Series, n_users: int) -> NDArray[np.intp]:
+    """The stable order by (user, time): a sort by time, then a counting sort by user.
+
+    The counting sort is SciPy's change from rows to columns; both steps together take less than
+    half as long as `np.lexsort`.
+    """
+    stable = pl.arg_sort_by("time", maintain_order=True)
+    by_time = time.to_frame("time").select(stable).to_series().to_numpy()
+    n = len(by_time)
+    entries = (np.ones(n, np.int8), user[by_time], np.arange(n + 1))
+    by_user = csr_array(entries, shape=(n, n_users)).tocsc().indices
+    return by_time[by_user].astype(np.intp)
 
 
 def _weights(
@@ -334,9 +354,7 @@ def _columns(
     return columns
 
 
-def _distinct(
-    row: NDArray[np.int64], item: NDArray[np.int32], n: int, n_items: int
-) -> Ragged:
+def _distinct(row: NDArray[np.int64], item: NDArray[np.int32], n: int, n_items: int) -> Ragged:
     """The distinct items of each row, sorted."""
     pairs = np.unique(row * n_items + item)
     return Ragged(
@@ -364,8 +382,4 @@ def _as_polars(frame: Any) -> pl.DataFrame:
         return pl.DataFrame(columns, strict=False, nan_to_null=True)
     if hasattr(frame, "__arrow_c_stream__"):
         return pl.DataFrame(frame)
-    raise DataError(
-        f"expected a Polars, pandas or Arrow frame, got {type(frame).__name__}"
-    )
-
-
+    raise DataError(f"expected a Polars, pandas or Arrow frame, got {type(frame).__name__}")

@@ -10,7 +10,7 @@ from scipy.sparse import csr_array
 from tastemaker.data.ragged import rows_of
 
 Role = Literal["positive", "negative"]
-Reduce = Literal["sum", "binary"]
+Reduce = Literal["sum", "binary", "log"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,8 @@ def reduce_events(
         weights: signed preference; only events of `role` count, by their absolute weight.
         shape: (rows, items) of the result.
         role: which sign to keep.
-        reduce: add the weights of a pair, or write 1 for each pair.
+        reduce: add the weights of a pair, or write 1 for each pair, or log₂(1 + sum), which is 1
+            for a single event of weight 1.
     """
     keep = weights > 0 if role == "positive" else weights < 0
     kept_rows = rows[keep]
@@ -139,4 +140,6 @@ def reduce_events(
     matrix.sum_duplicates()
     if reduce == "binary":
         matrix.data[:] = 1.0
+    elif reduce == "log":
+        np.log2(1.0 + matrix.data, out=matrix.data)
     return matrix

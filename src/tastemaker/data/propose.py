@@ -42,7 +42,9 @@ def propose_schema(
     Raises:
         DataError: no column looks like a user or an item.
     """
-    columns = _match_columns(events, ("user_id", "item_id", "event_type", "value", "timestamp", "event_id"))
+    columns = _match_columns(
+        events, ("user_id", "item_id", "event_type", "value", "timestamp", "event_id")
+    )
     for needed in ("user_id", "item_id"):
         if needed not in columns:
             raise DataError(
@@ -144,6 +146,8 @@ def _propose_role(column: pl.Series) -> ColumnRole | None:
         return ColumnRole(role="time")
     if isinstance(kind, pl.List):
         return ColumnRole(role="tags", separator="|")
+    if kind in (pl.Categorical, pl.Enum):
+        return ColumnRole(role="category")
     if kind.is_numeric():
         return ColumnRole(role="time" if name in _NAMES["timestamp"].split() else "number")
     texts = column.drop_nulls()

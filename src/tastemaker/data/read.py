@@ -1,7 +1,8 @@
 """CSV (also gzipped) and Parquet files as lazy tables of rows with line numbers.
 
-A file is read fast and out of core; only one that is structurally broken is read again line by
-line, so that the bad lines can be set aside with their reason and nothing else is lost.
+A CSV file is read fast and out of core where each of its lines is a whole record, which is checked
+first; any other is read exactly, record by record. Lines that are no record are set aside with
+their reason, and nothing is lost without a trace.
 """
 
 import csv
@@ -21,8 +22,14 @@ from tastemaker.errors import DataError
 
 LINE = "__line__"
 _GZIP, _PARQUET = b"\x1f\x8b", b"PAR1"
-_KNOWN_BINARY = {b"PK\x03\x04": "a zip or spreadsheet", b"SQLite format": "an SQLite database"}
-_SLOW_BATCH = 200_000
+_KNOWN_BINARY = {
+    b"PK\x03\x04": "a zip or spreadsheet",
+    b"SQLite format": "an SQLite database",
+    b"\xff\xfe": "UTF-16",
+    b"\xfe\xff": "UTF-16",
+}
+_REJECTS = pl.Schema({LINE: pl.UInt32, "reason": pl.String, "row": pl.String})
+_BATCH = 200_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,50 +40,34 @@ class Table:
         frame: rows with their line; text alone from CSV, typed from Parquet and frames.
         source: what to call it in messages.
         columns: the source's columns.
-        physical_lines: how many lines a CSV file has below its header; None for typed sources.
-        path: the CSV file, for a second and slower look.
-        separator: the CSV file's delimiter.
+        rejects: the lines that could not be split into fields (`LINE`, reason, row).
     """
 
     frame: pl.LazyFrame
     source: str
     columns: list[str]
-    physical_lines: int | None = None
-    path: Path = field(default_factory=Path)
-    separator: str = ","
+    rejects: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=_REJECTS))
 
-    def collect(self, *columns: pl.Expr) -> tuple[pl.DataFrame, pl.DataFrame]:
+    def collect(self, *columns: pl.Expr) -> pl.DataFrame:
         """Evaluates `columns` (and `LINE`) over every row.
 
-        Returns:
-            The rows, and the lines that could not be split into fields (line, reason, row).
-
         Raises:
-            DataError: the file is broken beyond single lines, such as a quote left open.
+            DataError: the file is damaged, or a column's type cannot be read as what it should be.
         """
         try:
-            rows = self.frame.select(LINE, *columns).collect(engine="streaming")
-            if self.physical_lines in (None, rows.height):
-                return rows, _no_rejects()
-        except pl.exceptions.ComputeError as problem:
-            if self.physical_lines is None:
-                raise DataError(f"{self.source}: cannot be read ({_first_line(problem)})") from None
-        frame, rejects = _read_line_by_line(self.path, self.separator, self.source, self.columns)
-        return frame.lazy().select(LINE, *columns).collect(), rejects
+            return self.frame.select(LINE, *columns).collect(engine="streaming")
+        except pl.exceptions.PolarsError as problem:
+            raise DataError(f"{self.source}: cannot be read ({_first_line(problem)})") from None
 
     def rows_at(self, lines: pl.Series) -> pl.DataFrame:
         """The given lines as they stand in the source: `LINE` and `row`, one JSON object each."""
         whole = pl.struct(pl.all().exclude(LINE)).struct.json_encode().alias("row")
         wanted = pl.col(LINE).is_in(lines.implode())
-        try:
-            return self.frame.filter(wanted).select(LINE, whole).collect(engine="streaming")
-        except pl.exceptions.ComputeError:
-            frame, _ = _read_line_by_line(self.path, self.separator, self.source, self.columns)
-            return frame.filter(wanted).select(LINE, whole)
+        return self.frame.filter(wanted).select(LINE, whole).collect(engine="streaming")
 
 
 @contextmanager
-def open_table(path: Path, separator: str | None = None) -> Iterator[Table]:
+def open_table(path: Path | str, separator: str | None = None) -> Iterator[Table]:
     """Opens a CSV, gzipped CSV or Parquet file, told apart by content rather than by name.
 
     Args:
@@ -86,11 +77,15 @@ def open_table(path: Path, separator: str | None = None) -> Iterator[Table]:
     Raises:
         DataError: missing, empty, binary, truncated, without columns, or of another delimiter.
     """
+    path = Path(path)
     name = path.name
     try:
-        head = path.open("rb").read(1 << 16)
+        with path.open("rb") as stream:
+            head = stream.read(4)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise DataError(f"{path}: is a folder; name a file in it") from None
     except OSError as problem:
         raise DataError(f"{path}: cannot be read ({problem.strerror})") from None
     if not head:
@@ -132,20 +127,46 @@ def _open_csv(path: Path, name: str, separator: str) -> Table:
         raise DataError(f"{name}: the file is empty; it needs a header line and rows")
     if b"\0" in head:
         kind = next((k for magic, k in _KNOWN_BINARY.items() if head.startswith(magic)), "binary")
-        raise DataError(f"{name}: looks like {kind}, not text; save it as UTF-8 CSV or Parquet")
+        raise DataError(
+            f"{name}: looks like {kind}, not UTF-8 text; save it as UTF-8 CSV or Parquet"
+        )
     columns = _header(head, name, separator)
-    lines, quoted = _count_lines(path)
-    if lines <= 1:
-        raise DataError(f"{name}: has a header but no rows")
+    lines = pl.scan_lines(path, name="row", row_index_name=LINE, row_index_offset=1).slice(1)
+    try:
+        if lines.filter(pl.col("row") != "").head(1).collect(engine="streaming").is_empty():
+            raise DataError(f"{name}: has a header but no rows")
+        odd = lines.filter(~pl.col("row").str.contains(_record(separator, len(columns))))
+        aside = odd.collect(engine="streaming")
+    except pl.exceptions.ComputeError:  # not UTF-8
+        return _read_exactly(path, separator, name, columns)
+    if aside["row"].str.contains('"', literal=True).any():
+        return _read_exactly(path, separator, name, columns)
     frame = pl.scan_csv(
         path,
         separator=separator,
-        infer_schema=False,
-        quote_char='"' if quoted else None,
+        schema=dict.fromkeys(columns, pl.String),
+        truncate_ragged_lines=True,
         row_index_name=LINE,
         row_index_offset=2,
     )
-    return Table(frame, name, columns, lines - 1, path, separator)
+    if aside.height:
+        frame = frame.filter(~pl.col(LINE).is_in(aside[LINE].implode()))
+    found = pl.col("row").str.count_matches(separator, literal=True) + 1
+    reason = pl.format(f"{{}} fields instead of {len(columns)}", found)
+    rejects = aside.filter(pl.col("row") != "").select(
+        pl.col(LINE).cast(pl.UInt32), reason.alias("reason"), "row"
+    )
+    return Table(frame, name, columns, rejects)
+
+
+def _record(separator: str, fields: int) -> str:
+    """The pattern of a line that is one record of so many fields, in itself and beyond doubt."""
+    mark = f"\\x{{{ord(separator):x}}}"
+    quoted, plain = '"(?:[^"]|"")*"', f'[^"{mark}]'
+    if fields == 1:
+        return f"^(?:{quoted}|{plain}+)$"
+    one = f"(?:{quoted}|{plain}*)"
+    return f"^{one}(?:{mark}{one}){{{fields - 1}}}$"
 
 
 def _header(head: bytes, name: str, separator: str) -> list[str]:
@@ -153,7 +174,14 @@ def _header(head: bytes, name: str, separator: str) -> list[str]:
         line = head.split(b"\n", 1)[0].decode("utf-8-sig").rstrip("\r")
     except UnicodeDecodeError:
         raise DataError(f"{name}: the header is not UTF-8 text; save the file as UTF-8") from None
-    columns = next(csv.reader([line], delimiter=separator), [])
+    if "\r" in line:
+        raise DataError(
+            f"{name}: its lines end in carriage returns alone; save it with usual line ends"
+        )
+    try:
+        columns = next(csv.reader([line], delimiter=separator, strict=True), [])
+    except csv.Error as problem:
+        raise DataError(f"{name} line 1: a quotation mark does not close ({problem})") from None
     if len(columns) == 1:
         for other, setting in ((";", ";"), ("\t", r"\t"), ("|", "|"), (",", ",")):
             if other != separator and other in line:
@@ -169,21 +197,8 @@ def _header(head: bytes, name: str, separator: str) -> list[str]:
     return columns
 
 
-def _count_lines(path: Path) -> tuple[int, bool]:
-    """How many lines a file has, and whether a quotation mark stands anywhere in it."""
-    lines, quoted, last = 0, False, b"\n"
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 22):
-            lines += block.count(b"\n")
-            quoted = quoted or b'"' in block
-            last = block[-1:]
-    return lines + (last != b"\n"), quoted
-
-
-def _read_line_by_line(
-    path: Path, separator: str, name: str, columns: list[str]
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The slow and exact pass over a broken CSV: whole rows, and the lines set aside."""
+def _read_exactly(path: Path, separator: str, name: str, columns: list[str]) -> Table:
+    """The slow pass over a CSV file whose records are not plainly its lines."""
     parts: list[pl.DataFrame] = []
     rejects: list[tuple[int, str, str]] = []
     rows: list[list[str | None]] = []
@@ -197,39 +212,49 @@ def _read_line_by_line(
         rows.clear()
         numbers.clear()
 
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
+    for line, fields in _records(path, separator, name):
+        text = separator.join(fields)
+        if not text.isascii() and text != (readable := _readable(text)):
+            rejects.append((line, "not UTF-8 text", readable))
+        elif len(fields) != len(columns):
+            rejects.append((line, f"{len(fields)} fields instead of {len(columns)}", text))
+        else:
+            rows.append([value or None for value in fields])
+            numbers.append(line)
+        if len(rows) >= _BATCH:
+            pack()
+    pack()
+    aside = pl.DataFrame(rejects, _REJECTS, orient="row")
+    return Table(pl.concat(parts).lazy(), name, columns, aside)
+
+
+def _records(path: Path, separator: str, name: str) -> Iterator[tuple[int, list[str]]]:
+    """The records below the header, each with the line it begins at; blank lines are left out."""
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="\n") as stream:
         reader = csv.reader(stream, delimiter=separator, strict=True)
-        start = 1
+        line = 1
         while True:
             try:
                 fields = next(reader, None)
             except csv.Error as problem:
+                if "new-line" in str(problem):
+                    raise DataError(
+                        f"{name} line {line}: a carriage return stands inside it; remove it"
+                    ) from None
                 raise DataError(
-                    f"{name} line {start}: a quotation mark opens here and does not close properly"
+                    f"{name} line {line}: a quotation mark opens here and does not close properly"
                     f" ({problem}); close it, or write it twice inside a quoted field"
                 ) from None
             if fields is None:
-                break
-            text = separator.join(fields)
-            if start == 1 or not fields:
-                pass
-            elif "\ufffd" in text:
-                rejects.append((start, "not UTF-8 text", text))
-            elif len(fields) != len(columns):
-                reason = f"{len(fields)} fields instead of {len(columns)}"
-                rejects.append((start, reason, text))
-            else:
-                rows.append([value or None for value in fields])
-                numbers.append(start)
-            start = reader.line_num + 1
-            if len(rows) >= _SLOW_BATCH:
-                pack()
-    pack()
-    return pl.concat(parts), pl.DataFrame(rejects, _no_rejects().schema, orient="row")
+                return
+            if line > 1 and fields:
+                yield line, fields
+            line = reader.line_num + 1
 
 
-def _no_rejects() -> pl.DataFrame:
-    return pl.DataFrame(schema={LINE: pl.UInt32, "reason": pl.String, "row": pl.String})
+def _readable(text: str) -> str:
+    """Text with a replacement mark for each byte that is not UTF-8."""
+    return text.encode(errors="surrogateescape").decode(errors="replace")
 
 
 def _decompress(source: Path, target: Path) -> None:

@@ -42,7 +42,7 @@ class Masks:
         bitmap = self.row[rows]
         allowed = bitmap < 0
         if self.bitmaps.size:
-            inside = ~allowed & (items < self.bitmaps.shape[1])
+            inside = ~allowed & (items >= 0) & (items < self.bitmaps.shape[1])
             allowed[inside] = self.bitmaps[bitmap[inside], items[inside]]
         return allowed
 

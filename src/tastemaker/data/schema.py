@@ -8,6 +8,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from tastemaker.config import Settings
+from tastemaker.errors import near_miss
 
 Clock = Literal["absolute", "order", "none"]
 TimeUnit = Literal["auto", "s", "ms", "us", "iso"]
@@ -63,7 +64,7 @@ class Schema(Settings):
 
     event_columns: dict[str, str] = Field(default_factory=dict)
     """Our column → the column in the source; one not named is looked for under our name."""
-    kinds: dict[str, EventKind] = Field(default_factory=dict)
+    kinds: dict[str, EventKind] = Field(default_factory=dict, max_length=127)
     """The kinds of event; a row of any other kind goes to the quarantine."""
     default_kind: str | None = None
     """The kind of rows that bring none."""
@@ -81,6 +82,13 @@ class Schema(Settings):
     """Our column → the column in the user table (only `user_id` can be renamed)."""
     user_roles: dict[str, ColumnRole] = Field(default_factory=dict)
     """Columns of the user table to keep, and what they hold."""
+
+    @model_validator(mode="after")
+    def _default_kind_is_declared(self) -> Self:
+        if self.default_kind is not None and self.default_kind not in self.kinds:
+            hint = near_miss(self.default_kind, self.kinds)
+            raise ValueError(f"the default kind '{self.default_kind}' is not declared{hint}")
+        return self
 
     @property
     def kind_names(self) -> tuple[str, ...]:

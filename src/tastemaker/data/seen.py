@@ -70,6 +70,4 @@ def _window(kind: str, rule: str) -> int:
         return 0
     if match := _RULE.fullmatch(rule):
         return parse_duration(match[1], f"seen.{kind}")
-    raise SettingError(
-        f"seen.{kind} must be 'exclude', 'allow' or 'exclude for 30d', got {rule!r}"
-    )
+    raise SettingError(f"seen.{kind} must be 'exclude', 'allow' or 'exclude for 30d', got {rule!r}")

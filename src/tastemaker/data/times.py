@@ -1,11 +1,18 @@
 """Durations and moments at the door; inside, both are int64 microseconds."""
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from tastemaker.errors import SettingError
 
-MICROSECONDS = {"s": 10**6, "m": 60 * 10**6, "h": 3600 * 10**6, "d": 86400 * 10**6, "w": 7 * 86400 * 10**6}
+MICROSECONDS = {
+    "s": 10**6,
+    "m": 60 * 10**6,
+    "h": 3600 * 10**6,
+    "d": 86400 * 10**6,
+    "w": 7 * 86400 * 10**6,
+}
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
 
 
@@ -17,26 +24,29 @@ def parse_duration(text: str, name: str) -> int:
         name: the setting it belongs to, for the message.
 
     Raises:
-        SettingError: it reads otherwise, or is zero.
+        SettingError: it reads otherwise, is zero, or longer than 146,000 years.
 
     >>> parse_duration("2d", "half_life")
     172800000000
     """
     match = _DURATION.fullmatch(text.strip())
-    length = round(float(match[1]) * MICROSECONDS[match[2]]) if match else 0
-    if length <= 0:
+    length = float(match[1]) * MICROSECONDS[match[2]] if match else 0.0
+    if not 1 <= length < 1 << 62:
         raise SettingError(
             f"'{name}' must be a duration such as '30d', '12h' or '90m', got {text!r}"
         )
-    return length
+    return round(length)
 
 
 def format_duration(length: int) -> str:
     """Microseconds as the largest unit that divides them well, such as `30d`."""
     for unit in ("d", "h", "m"):
         if length >= 2 * MICROSECONDS[unit] or length == MICROSECONDS[unit]:
-            return f"{length / MICROSECONDS[unit]:.3g}{unit}"
-    return f"{length / MICROSECONDS['s']:.3g}s"
+            break
+    else:
+        unit = "s"
+    number = length / MICROSECONDS[unit]
+    return f"{number:.0f}{unit}" if number >= 1000 else f"{number:.3g}{unit}"
 
 
 def format_moment(time: int) -> str:
@@ -45,7 +55,8 @@ def format_moment(time: int) -> str:
     >>> format_moment(0)
     '1970-01-01T00:00:00Z'
     """
-    return datetime.fromtimestamp(time / 1e6, UTC).isoformat().replace("+00:00", "Z")
+    moment = _EPOCH + timedelta(microseconds=int(time))
+    return moment.isoformat().replace("+00:00", "Z")
 
 
 def now() -> int:

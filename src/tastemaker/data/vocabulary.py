@@ -75,9 +75,7 @@ class Vocabulary:
     (1, -1, '10')
     """
 
-    def __init__(
-        self, texts: Texts, hashes: NDArray[np.uint32], order: NDArray[np.int32]
-    ) -> None:
+    def __init__(self, texts: Texts, hashes: NDArray[np.uint32], order: NDArray[np.int32]) -> None:
         self._texts = texts
         self._hashes = hashes
         self._order = order

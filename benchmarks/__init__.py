@@ -1,0 +1,1 @@
+"""Programs that measure what Tastemaker claims: `python -m benchmarks --list`."""

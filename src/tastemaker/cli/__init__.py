@@ -1,0 +1,5 @@
+"""The command line: `tastemaker VERB`."""
+
+from tastemaker.cli.app import main
+
+__all__ = ["main"]

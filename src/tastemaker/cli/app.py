@@ -1,0 +1,130 @@
+"""The verbs. Each reads its arguments, calls the library, and shows what comes back."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tastemaker.cli import demo as demo_verb
+from tastemaker.cli import verbs
+from tastemaker.cli.show import say
+from tastemaker.errors import InputError, TastemakerError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="From an event log to honest, explained recommendations.",
+)
+
+ProjectPath = Annotated[
+    Path | None,
+    typer.Option("--project", help="The project file; by default here or in a parent folder."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(help="Where the project file goes.")] = Path(),
+    events: Annotated[Path | None, typer.Option(help="The event log.")] = None,
+    items: Annotated[Path | None, typer.Option(help="The item table.")] = None,
+    users: Annotated[Path | None, typer.Option(help="The user table.")] = None,
+    force: Annotated[bool, typer.Option(help="Replace an existing project file.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Look at the files and write a commented tastemaker.toml."""
+    verbs.init(folder, {"events": events, "items": items, "users": users}, force, as_json)
+
+
+@app.command()
+def validate(project: ProjectPath = None, as_json: Json = False) -> None:
+    """Read the data and report what is in it and what cannot be used."""
+    verbs.validate(project, as_json)
+
+
+@app.command()
+def train(project: ProjectPath = None, as_json: Json = False) -> None:
+    """Fit every retriever on all the data and save an artifact."""
+    verbs.train(project, as_json)
+
+
+@app.command()
+def evaluate(
+    project: ProjectPath = None,
+    k: Annotated[int, typer.Option("--k", min=1, max=1000, help="Length of the lists.")] = 10,
+    as_json: Json = False,
+) -> None:
+    """Measure every retriever alone and the pipeline on the last part of the data."""
+    verbs.evaluate(project, k, as_json)
+
+
+@app.command()
+def recommend(
+    project: ProjectPath = None,
+    user: Annotated[str | None, typer.Option(help="A user id.")] = None,
+    history: Annotated[
+        str | None,
+        typer.Option(help="Item ids a stranger liked, separated by commas, oldest first."),
+    ] = None,
+    everybody: Annotated[bool, typer.Option("--all", help="Every known user.")] = False,
+    output: Annotated[
+        Path | None, typer.Option(help="With --all: a .parquet or .csv file.")
+    ] = None,
+    n: Annotated[int, typer.Option("--n", min=1, max=1000, help="How many items.")] = 20,
+    placement: Annotated[str | None, typer.Option(help="By default the first.")] = None,
+    trace: Annotated[bool, typer.Option(help="With --json: add what each stage did.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Recommend items to a user, to a stranger with a history, or to everybody."""
+    asked = verbs.Asked(user, None if history is None else history.split(","), n, placement)
+    if everybody:
+        verbs.recommend_all(project, asked, output, as_json)
+    else:
+        verbs.recommend(project, asked, trace, as_json)
+
+
+@app.command()
+def similar(
+    item: Annotated[str, typer.Argument(help="An item id.")],
+    project: ProjectPath = None,
+    n: Annotated[int, typer.Option("--n", min=1, max=1000, help="How many items.")] = 20,
+    retriever: Annotated[str | None, typer.Option(help="Which source to ask.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Name the items most like one."""
+    verbs.similar(project, item, n, retriever, as_json)
+
+
+@app.command()
+def demo(
+    fresh: Annotated[bool, typer.Option(help="Start over.")] = False,
+    no_serve: Annotated[bool, typer.Option("--no-serve", help="Stop after the report.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train on the bundled MovieLens extract, evaluate, and recommend films to a few users."""
+    del no_serve  # there is no page yet: the demo always ends after the report
+    demo_verb.demo(fresh, as_json)
+
+
+def main() -> None:
+    """Runs the command line; a user's mistake is one line and exit code 2, never a traceback."""
+    try:
+        app(standalone_mode=True)
+    except InputError as problem:
+        _stop(str(problem), 2)
+    except TastemakerError as problem:
+        _stop(str(problem), 1)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as problem:
+        place = f"{problem.filename}: " if problem.filename else ""
+        _stop(f"{place}{problem.strerror or problem}", 1)
+
+
+def _stop(message: str, code: int) -> None:
+    say(f"error: {message}")
+    sys.exit(code)

@@ -1,0 +1,298 @@
+"""What each verb does with a project."""
+
+import resource
+import shutil
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from tastemaker.artifact import read_manifest
+from tastemaker.cli import show
+from tastemaker.component import FitOptions
+from tastemaker.data.dataset import Dataset
+from tastemaker.data.describe import describe
+from tastemaker.errors import ArtifactError, DataError, ProjectError, SettingError
+from tastemaker.evaluation import Evaluation
+from tastemaker.evaluation import evaluate as measure
+from tastemaker.pipeline import Recommendations, Recommender
+from tastemaker.project import Project, find_project, load_project
+from tastemaker.project.project import FILE_NAME
+from tastemaker.project.propose import find_tables, propose_project
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Who asks for recommendations, and for how many."""
+
+    user: str | None
+    history: list[str] | None
+    n: int
+    placement: str | None
+
+
+def init(folder: Path, given: dict[str, Path | None], force: bool, as_json: bool) -> None:
+    """Writes a project file for the tables given, or found in the folder."""
+    path = folder / FILE_NAME
+    if path.exists() and not force:
+        raise ProjectError(f"{path} exists; change it, or replace it with --force")
+    if not folder.is_dir():
+        raise ProjectError(f"{folder} is no folder")
+    named = {table: file for table, file in given.items() if file is not None}
+    tables = named if "events" in named else find_tables(folder) | named
+    with show.step(f"looking at {', '.join(p.name for p in tables.values())}"):
+        text, data = propose_project(folder, tables)
+    path.write_text(text, encoding="utf-8")
+    if as_json:
+        files = {table: file.name for table, file in tables.items()}
+        show.result_json({"project": str(path), "tables": files, **describe(data)})
+    else:
+        show.result(text)
+        show.say(f"wrote {path}; read it, then: tastemaker validate, train, evaluate")
+
+
+def validate(project: Path | None, as_json: bool) -> None:
+    """Reads the data and says what is in it."""
+    opened = _open(project)
+    data = _read(opened)
+    facts = describe(data)
+    if as_json:
+        show.result_json(facts)
+    else:
+        show.result("\n".join(_facts_lines(facts)))
+    problems = _missing_for_training(data)
+    if problems:
+        show.say(f"not enough to train on: {'; '.join(problems)}")
+
+
+def train(project: Path | None, as_json: bool) -> None:
+    """Fits everything and saves it as the current artifact."""
+    opened = _open(project)
+    data = _read(opened)
+    version, seconds = train_project(opened, data)
+    told = {
+        "version": version,
+        "artifact": str(opened.state / "artifacts" / version),
+        "seconds": round(seconds, 3),
+        "peak_mb": peak_megabytes(),
+    }
+    if as_json:
+        show.result_json(told)
+    else:
+        show.result(f"trained {version} in {seconds:.1f} s, peak memory {told['peak_mb']:,} MB")
+
+
+def evaluate(project: Path | None, k: int, as_json: bool) -> None:
+    """Measures on the last part of the data."""
+    opened = _open(project)
+    evaluation = evaluate_project(opened, _read(opened), k)
+    if as_json:
+        show.result_json(evaluation.to_dict())
+    else:
+        show.result(str(evaluation))
+
+
+def recommend(project: Path | None, asked: Asked, trace: bool, as_json: bool) -> None:
+    """Prints a list for one user or stranger."""
+    if (asked.user is None) == (asked.history is None):
+        raise SettingError("say either --user ID, or --history ITEM,ITEM,…, or --all")
+    opened = _open(project)
+    recommender = load_current(opened)
+    if asked.user is not None:
+        data = _read(opened)
+        recommender.attach(data)
+        if data.users.index(asked.user) < 0:
+            show.say(f"user '{asked.user}' is not in the data: answered like a stranger")
+    answer = recommender.recommend(
+        asked.user, history=asked.history, n=asked.n, placement=asked.placement
+    )
+    for item in asked.history or ():
+        if recommender.world.catalogue.items.index(item) < 0:
+            show.say(f"item '{item}' is not in the catalogue: left out of the history")
+    if as_json:
+        show.result_json(answer.to_dict(trace=trace))
+    else:
+        show.result(str(answer))
+
+
+def recommend_all(project: Path | None, asked: Asked, output: Path | None, as_json: bool) -> None:
+    """Writes a list for every known user."""
+    if asked.user is not None or asked.history is not None:
+        raise SettingError("--all goes without --user and --history")
+    if output is None or output.suffix not in (".parquet", ".csv"):
+        raise SettingError("--all needs --output with a name that ends in .parquet or .csv")
+    opened = _open(project)
+    data = _read(opened)
+    recommender = load_current(opened).attach(data)
+    batches = recommender.recommend_all(n=asked.n, placement=asked.placement)
+    total = -(-len(data.users) // 4_096)
+    progress = show.ProgressBars().track(batches, "recommend --all", total)
+    frame = pl.concat([_frame(answer) for answer in progress])
+    partial = output.with_name(f".{output.name}.part")
+    frame.write_parquet(partial) if output.suffix == ".parquet" else frame.write_csv(partial)
+    partial.replace(output)
+    told = {"users": len(data.users), "rows": frame.height, "output": str(output)}
+    if as_json:
+        show.result_json(told)
+    else:
+        show.result(f"{frame.height:,} rows for {len(data.users):,} users in {output}")
+
+
+def similar(project: Path | None, item: str, n: int, retriever: str | None, as_json: bool) -> None:
+    """Prints the items most like one."""
+    recommender = load_current(_open(project))
+    name, found = recommender.similar(item, n=n, retriever=retriever)
+    catalogue = recommender.world.catalogue
+    rows = [
+        {
+            "item_id": catalogue.items.id(int(index)),
+            **({"title": title} if (title := catalogue.title(int(index))) else {}),
+            "score": float(score),
+        }
+        for index, score in zip(found.item, found.score)
+    ]
+    if as_json:
+        show.result_json(
+            {"item_id": item, "source": name, "model_version": recommender.version, "items": rows}
+        )
+        return
+    title = catalogue.title(catalogue.items.index(item)) or item
+    lines = [f"like {title} (by {name}):"]
+    lines += [
+        f"{rank:3}. {row.get('title', row['item_id'])}  {row['score']:.4f}"
+        for rank, row in enumerate(rows, start=1)
+    ]
+    show.result("\n".join(lines))
+
+
+def train_project(project: Project, data: Dataset) -> tuple[str, float]:
+    """Fits a project's components on `data` and makes the artifact current.
+
+    Returns:
+        The version, and the seconds it took.
+
+    Raises:
+        DataError: the data cannot teach anything.
+    """
+    problems = _missing_for_training(data)
+    if problems:
+        raise DataError(f"not enough to train on: {'; '.join(problems)}")
+    begun = datetime.now(UTC)
+    recommender = Recommender.from_project(project.folder / FILE_NAME)
+    with show.step("training " + ", ".join(recommender.retrievers)):
+        recommender.fit(data, FitOptions(progress=show.ProgressBars()))
+    artifacts = project.state / "artifacts"
+    building = artifacts / f"{begun:%Y%m%dT%H%M%S%f}"
+    with show.step("saving"):
+        recommender.save(building)
+        digest = read_manifest(building, "recommender")["digest"]
+        version = f"{begun:%Y%m%dT%H%M%S}-{digest[:8]}"
+        place = artifacts / version
+        if place.exists():
+            shutil.rmtree(building)
+        else:
+            building.rename(place)
+        _point_to(project, version)
+    return version, (datetime.now(UTC) - begun).total_seconds()
+
+
+def evaluate_project(project: Project, data: Dataset, k: int) -> Evaluation:
+    """Measures a project's components, fitted on what came before the test window."""
+    recommender = Recommender.from_project(project.folder / FILE_NAME)
+    placement = next(iter(project.file.placements.values()))
+    split = project.split(data, placement)
+    with show.step("evaluating"):
+        return measure(recommender, split, k=k, options=FitOptions(progress=show.ProgressBars()))
+
+
+def load_current(project: Project) -> Recommender:
+    """The current artifact of a project.
+
+    Raises:
+        ArtifactError: nothing was trained yet, or the artifact is damaged.
+    """
+    pointer = project.state / "current"
+    if not pointer.is_file():
+        raise ArtifactError("nothing is trained yet: run `tastemaker train` first")
+    version = pointer.read_text(encoding="utf-8").strip()
+    if Path(version).name != version:
+        raise ArtifactError(f"{pointer}: '{version}' is no version; run `tastemaker train`")
+    return Recommender.load(project.state / "artifacts" / version)
+
+
+def peak_megabytes() -> int:
+    """The most memory this process has used so far."""
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def _open(path: Path | None) -> Project:
+    return load_project(find_project(Path.cwd()) if path is None else path)
+
+
+def _read(project: Project) -> Dataset:
+    with show.step(f"reading {project.file.data.events}"):
+        data = project.read()
+    for report in data.reports:
+        if report.quarantined or report.duplicates:
+            again = f", {report.duplicates:,} duplicates left out" if report.duplicates else ""
+            show.say(f"{report.summary()}{again}; see {project.state / 'quarantine'}")
+    return data
+
+
+def _missing_for_training(data: Dataset) -> list[str]:
+    """What the data lacks to learn anything from; empty if it will do."""
+    liked = data.events.weight > 0
+    needs = (
+        (len(data.users) > 1, "there is only one user"),
+        (len(data.catalogue) > 1, "there is only one item"),
+        (bool(liked.any()), "no event is positive: see [events.*] in the project file"),
+    )
+    return [problem for holds, problem in needs if not holds]
+
+
+def _point_to(project: Project, version: str) -> None:
+    pointer = project.state / "current"
+    fresh = pointer.with_name(".current.new")
+    fresh.write_text(version + "\n", encoding="utf-8")
+    fresh.replace(pointer)
+
+
+def _frame(answer: Recommendations) -> pl.DataFrame:
+    """user_id, rank, item_id, score: one row per recommended item."""
+    shown = answer.candidates
+    users = [answer.requests.user_id[row] for row in shown.rows]
+    return pl.DataFrame(
+        {
+            "user_id": pl.Series(users, dtype=pl.String),
+            "rank": pl.Series(shown.ranks + 1, dtype=pl.Int32),
+            "item_id": pl.Series(answer.world.catalogue.items.ids(shown.item), dtype=pl.String),
+            "score": pl.Series(shown.score, dtype=pl.Float32),
+        }
+    )
+
+
+def _facts_lines(facts: dict[str, Any]) -> list[str]:
+    events = facts["events"]
+    lines = [
+        f"events      {events['kept']:,} of {events['read']:,} rows"
+        f" ({events['quarantined']:,} quarantined, {events['duplicates']:,} duplicate ids)",
+        f"users       {facts['users']:,}",
+        f"items       {facts['items']:,}",
+        f"density     {facts['density']:.4%}",
+        f"from        {facts['from'] or 'no clock'}",
+        f"to          {facts['to'] or 'no clock'}",
+        f"per user    median {facts['events_per_user']['median']:g} events, "
+        f"{facts['users_with_fewer_than_5_events']:.1%} of users have fewer than 5",
+        f"per item    median {facts['events_per_item']['median']:g} events, "
+        f"popularity Gini {facts['item_popularity_gini']:.2f}",
+    ]
+    for kind, told in facts["kinds"].items():
+        lines.append(
+            f"kind        {kind}: {told['events']:,} events, {told['liked']:,} liked, "
+            f"{told['disliked']:,} disliked"
+        )
+    for reason, count in events["reasons"].items():
+        lines.append(f"quarantine  {count:,} × {reason}")
+    return lines

@@ -1,0 +1,70 @@
+"""What is in a data set, in figures: size, span, sparsity, kinds, and how the reading went."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tastemaker.data.dataset import Dataset
+from tastemaker.data.times import format_moment
+
+
+def describe(data: Dataset) -> dict[str, Any]:
+    """The figures that `validate` shows, in the shape that programs rely on."""
+    log = data.events
+    per_user = np.diff(log.offsets)
+    per_item = np.bincount(log.item, minlength=len(data.catalogue))
+    pairs = data.events.user.astype(np.int64) * len(data.catalogue) + log.item
+    distinct = len(np.unique(pairs))
+    has_moments = data.clock == "absolute" and len(log) > 0
+    report = data.reports[0] if data.reports else None
+    return {
+        "events": {
+            "read": report.read if report else len(log),
+            "kept": len(log),
+            "quarantined": report.quarantined if report else 0,
+            "duplicates": report.duplicates if report else 0,
+            "repeated_pairs": len(log) - distinct,
+            "reasons": report.reasons if report else {},
+        },
+        "users": len(data.users),
+        "items": len(data.catalogue),
+        "items_with_events": int((per_item > 0).sum()),
+        "density": distinct / (len(data.users) * len(data.catalogue)),
+        "clock": data.clock,
+        "from": format_moment(int(log.time.min())) if has_moments else None,
+        "to": format_moment(int(log.time.max())) if has_moments else None,
+        "events_per_user": _quantiles(per_user),
+        "events_per_item": _quantiles(per_item),
+        "users_with_fewer_than_5_events": float((per_user < 5).mean()),
+        "item_popularity_gini": _gini(per_item),
+        "kinds": {
+            name: {
+                "events": int((log.kind == code).sum()),
+                "liked": int(((log.kind == code) & (log.weight > 0)).sum()),
+                "disliked": int(((log.kind == code) & (log.weight < 0)).sum()),
+            }
+            for code, name in enumerate(data.kinds)
+        },
+        "tables": {
+            report.source: {
+                "read": report.read,
+                "kept": report.kept,
+                "quarantined": report.quarantined,
+                "reasons": report.reasons,
+            }
+            for report in data.reports
+        },
+    }
+
+
+def _quantiles(counts: NDArray[np.int64]) -> dict[str, float]:
+    names = ("min", "quarter", "median", "three_quarters", "p99", "max")
+    points = np.quantile(counts, [0, 0.25, 0.5, 0.75, 0.99, 1])
+    return dict(zip(names, points.tolist()))
+
+
+def _gini(counts: NDArray[np.int64]) -> float:
+    """0 all items alike, towards 1 a single item has every event."""
+    ordered, n = np.sort(counts), len(counts)
+    return float(ordered @ (2.0 * np.arange(1, n + 1) - n - 1) / (n * ordered.sum()))

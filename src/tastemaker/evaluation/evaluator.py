@@ -1,0 +1,196 @@
+"""Fits systems on the past, asks them at the moments of a task, and measures their lists."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from time import perf_counter
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tastemaker import metrics
+from tastemaker.component import FitOptions, Retriever, Task
+from tastemaker.data.candidates import Candidates
+from tastemaker.data.dataset import Dataset
+from tastemaker.data.requests import Requests
+from tastemaker.evaluation.report import Evaluation, Slice
+from tastemaker.metrics import Estimate, UserBootstrap
+from tastemaker.pipeline import Recommender
+from tastemaker.retrieval import ItemKNN, Popular, Trending
+from tastemaker.split import Split
+from tastemaker.world import World
+
+PIPELINE = "pipeline"
+_REQUESTS_AT_A_TIME = 2_048
+
+System = Callable[[Requests, int, World], Candidates]
+Models = Recommender | Mapping[str, Retriever] | Sequence[Retriever] | Retriever
+
+PER_REQUEST = {
+    "ndcg": metrics.ndcg,
+    "recall": metrics.recall,
+    "recall_min": metrics.recall_min,
+    "precision": metrics.precision,
+    "map": metrics.average_precision,
+    "mrr": metrics.reciprocal_rank,
+    "hit_rate": metrics.hit_rate,
+}
+
+
+def evaluate(
+    models: Models,
+    split: Split,
+    *,
+    k: int = 10,
+    on: Literal["test", "validation"] = "test",
+    options: FitOptions = FitOptions(),
+) -> Evaluation:
+    """Fits each model on what was known before a window, and measures it inside.
+
+    Popular, Trending (where the clock is absolute) and ItemKNN always stand in the table.
+
+    Args:
+        models: retrievers, alone, listed or named; or a recommender, whose retrievers are
+            measured alone and, as `pipeline`, together as its first placement wires them.
+        split: where the past ends and what was wanted after.
+        k: the length of the lists.
+        on: the window; `validation` to choose settings by, `test` for the final figure.
+        options: seed, threads, memory budget, progress.
+
+    Returns:
+        Metrics with 95 % intervals over users, as a table and as figures.
+    """
+    task, known = (
+        (split.test, split.before_test) if on == "test" else (split.validation, split.train)
+    )
+    retrievers, wiring = _named(models), models if isinstance(models, Recommender) else None
+    retrievers = _baselines(retrievers, known) | retrievers
+    systems: dict[str, System] = {}
+    started = perf_counter()
+    for name, retriever in retrievers.items():
+        validation = split.validation if on == "test" else None
+        systems[name] = retriever.fit(known, options, validation=validation).retrieve
+    if wiring is not None:
+        pipeline = wiring.pipeline()
+        systems[PIPELINE] = lambda requests, n, world: (
+            pipeline.recommend(requests, n, world=world).candidates
+        )
+    fitted = perf_counter() - started
+    popularity = known.interactions(reduce="binary").sum(axis=0).astype(np.float64)
+    lists = {name: _lists(name, s, task, k, options) for name, s in systems.items()}
+    return Evaluation(
+        protocol={
+            **split.protocol,
+            "window": on,
+            "from": split.protocol[f"{on}_from"],
+            "until": split.protocol[f"{on}_until"],
+            "fitted_events": len(known.events),
+            "k": k,
+            **task.notes,
+        },
+        k=k,
+        users=len(np.unique(task.user)),
+        requests=len(task),
+        seconds=perf_counter() - started,
+        fit_seconds=fitted,
+        systems=_measure(lists, task, k, popularity, options.seed),
+        slices=_measure_slices(lists, task, k, options.seed),
+    )
+
+
+def _named(models: Models) -> dict[str, Retriever]:
+    if isinstance(models, Recommender):
+        return dict(models.retrievers)
+    if isinstance(models, Mapping):
+        return dict(models)
+    listed = [models] if isinstance(models, Retriever) else models
+    named: dict[str, Retriever] = {}
+    for model in listed:
+        same = sum(other.name == model.name for other in named.values())
+        named[f"{model.name}_{same + 1}" if same else model.name] = model
+    return named
+
+
+def _baselines(given: Mapping[str, Retriever], known: Dataset) -> dict[str, Retriever]:
+    """The baselines that the caller did not bring."""
+    wanted: list[type[Retriever]] = [Popular, ItemKNN]
+    if known.clock == "absolute":
+        wanted.insert(1, Trending)
+    present = {type(retriever) for retriever in given.values()}
+    return {kind.name: kind() for kind in wanted if kind not in present}
+
+
+def _lists(name: str, system: System, task: Task, k: int, options: FitOptions) -> Candidates:
+    """The top k of every request, asked for a few thousand at a time."""
+    starts = range(0, len(task), _REQUESTS_AT_A_TIME)
+    parts = [
+        system(task.requests.take(slice(start, start + _REQUESTS_AT_A_TIME)), k, task.world).head(k)
+        for start in options.progress.track(starts, f"evaluate: {name}", len(starts))
+    ]
+    return _concatenated(parts)
+
+
+def _concatenated(parts: Iterable[Candidates]) -> Candidates:
+    rows = [
+        (part.item[a:b], part.score[a:b])
+        for part in parts
+        for a, b in zip(part.offsets[:-1], part.offsets[1:])
+    ]
+    return Candidates.of(rows)
+
+
+def _per_request(lists: Candidates, task: Task, k: int) -> NDArray[np.float64]:
+    """[requests × metrics of PER_REQUEST]."""
+    gains, ideal = metrics.gains_of(lists, task.truth, task.gain, k)
+    return np.stack([metric(gains, ideal) for metric in PER_REQUEST.values()], axis=1)
+
+
+def _measure(
+    lists: Mapping[str, Candidates],
+    task: Task,
+    k: int,
+    popularity: NDArray[np.floating],
+    seed: int,
+) -> dict[str, dict[str, Estimate]]:
+    bootstrap = UserBootstrap(task.user, seed)
+    n_items = len(task.world.catalogue)
+    measured = {}
+    for name, found in lists.items():
+        novelty = metrics.novelty(found.offsets, found.item, popularity)
+        values = np.column_stack([_per_request(found, task, k), novelty])
+        estimates = dict(zip([*PER_REQUEST, "novelty"], bootstrap.means(values)))
+        for label, statistic in (("coverage", metrics.coverage), ("gini", metrics.gini)):
+            estimates[label] = bootstrap.of_lists(found.rows, found.item, n_items, statistic)
+        measured[name] = {f"{metric}@{k}": value for metric, value in estimates.items()}
+    return measured
+
+
+def _measure_slices(
+    lists: Mapping[str, Candidates], task: Task, k: int, seed: int
+) -> dict[str, Slice]:
+    """The same figures by length of history, and for users with and without training data."""
+    length = task.requests.history.counts
+    masks = {
+        "history 0": length == 0,
+        "history 1-4": (length >= 1) & (length < 5),
+        "history 5-19": (length >= 5) & (length < 20),
+        "history 20-99": (length >= 20) & (length < 100),
+        "history 100+": length >= 100,
+        "known users": task.known_user,
+        "new users": ~task.known_user & (length > 0),
+        "new users, no history": ~task.known_user & (length == 0),
+    }
+    values = {name: _per_request(found, task, k) for name, found in lists.items()}
+    names = [f"{metric}@{k}" for metric in PER_REQUEST]
+    slices = {}
+    for label, mask in masks.items():
+        if not mask.any():
+            continue
+        bootstrap = UserBootstrap(task.user[mask], seed)
+        estimates = bootstrap.means(np.column_stack([v[mask] for v in values.values()]))
+        per_system = [estimates[i : i + len(names)] for i in range(0, len(estimates), len(names))]
+        slices[label] = Slice(
+            users=bootstrap.users,
+            requests=int(mask.sum()),
+            systems={name: dict(zip(names, e)) for name, e in zip(values, per_system)},
+        )
+    return slices

@@ -1,0 +1,139 @@
+"""An evaluation as figures for programs and as tables for people."""
+
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+from tastemaker.metrics import Estimate
+
+Figures = dict[str, dict[str, Estimate]]
+_BASELINE = "popular"
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """The figures of some of the requests.
+
+    Attributes:
+        users: distinct users among them.
+        requests: how many.
+        systems: system → metric → estimate.
+    """
+
+    users: int
+    requests: int
+    systems: Figures
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What systems are worth on one task.
+
+    Attributes:
+        protocol: how the task was made, and what was left out.
+        k: the length of the lists.
+        users: distinct users asked for.
+        requests: how many lists each system made.
+        seconds: for fitting and measuring everything.
+        fit_seconds: for fitting alone.
+        systems: system → metric → estimate with its 95 % interval over users.
+        slices: the same by length of history, and for known and new users.
+    """
+
+    protocol: dict[str, str | int]
+    k: int
+    users: int
+    requests: int
+    seconds: float
+    fit_seconds: float
+    systems: Figures
+    slices: dict[str, Slice]
+
+    def best(self, metric: str = "ndcg") -> str:
+        """The system with the highest value of a metric."""
+        name = f"{metric}@{self.k}"
+        return max(self.systems, key=lambda system: self.systems[system][name].value)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The shape that programs rely on."""
+        return {
+            "protocol": self.protocol,
+            "users": self.users,
+            "requests": self.requests,
+            "seconds": round(self.seconds, 3),
+            "systems": _to_dict(self.systems),
+            "slices": {
+                label: {
+                    "users": part.users,
+                    "requests": part.requests,
+                    "systems": _to_dict(part.systems),
+                }
+                for label, part in self.slices.items()
+            },
+        }
+
+    def __str__(self) -> str:
+        return "\n".join([*self._table(), "", *self._slice_table(), "", *self._notes()])
+
+    def _table(self) -> list[str]:
+        metrics = ("ndcg", "recall", "map", "mrr", "hit_rate", "coverage", "novelty")
+        names = [f"{metric}@{self.k}" for metric in metrics]
+        width = max(map(len, self.systems)) + 2
+        lines = [
+            " " * width
+            + f"{names[0] + ' (95 % interval)':>27}"
+            + "".join(f"{n:>13}" for n in names[1:])
+        ]
+        ordered = sorted(self.systems.items(), key=lambda pair: -pair[1][names[0]].value)
+        for system, figures in ordered:
+            first = figures[names[0]]
+            interval = f"{first.value:.4f} [{first.low:.4f}, {first.high:.4f}]"
+            others = "".join(f"{figures[n].value:>13.4f}" for n in names[1:])
+            lines.append(f"{system:<{width}}{interval:>27}{others}{self._flag(system)}")
+        return lines
+
+    def _flag(self, system: str) -> str:
+        """A model that loses to popularity is marked."""
+        name = f"ndcg@{self.k}"
+        baseline = self.systems.get(_BASELINE)
+        below = baseline and self.systems[system][name].value < baseline[name].value
+        return "  ▼ below popular" if below else ""
+
+    def _slice_table(self) -> list[str]:
+        name = f"ndcg@{self.k}"
+        systems = list(self.systems)
+        width = max(map(len, self.slices), default=0) + 2
+        head = f"{name:<{width}}{'users':>7}{'requests':>10}" + "".join(f"{s:>13}" for s in systems)
+        rows = [
+            f"{label:<{width}}{part.users:>7,}{part.requests:>10,}"
+            + "".join(f"{part.systems[s][name].value:>13.4f}" for s in systems)
+            for label, part in self.slices.items()
+        ]
+        return [head, *rows]
+
+    def _notes(self) -> list[str]:
+        told = self.protocol
+        lines = [
+            f"{self.requests:,} requests of {self.users:,} users, from {told['from']} to "
+            f"{told['until']}; fitted on {told['fitted_events']:,} events before; all items "
+            "ranked, none sampled; intervals resample users.",
+            f"Left out: {told['requests_without_truth_left_out']:,} requests that wanted nothing "
+            f"new. Counted as missed: {told['wanted_new_items']:,} of {told['wanted']:,} wanted "
+            "items had no event before the window.",
+        ]
+        rate = self.systems[self.best()][f"hit_rate@{self.k}"].value
+        if 0 < rate < 1:
+            users = ceil(16 * (1 - rate) / rate / 0.05**2)
+            lines.append(
+                "Offline figures are necessary, not sufficient: before believing a gain, test it "
+                f"online. To see a 5 % change of a hit rate of {rate:.2f} with 80 % power takes "
+                f"about {users:,} users in each arm."
+            )
+        return lines
+
+
+def _to_dict(figures: Figures) -> dict[str, dict[str, dict[str, float]]]:
+    return {
+        system: {metric: estimate.to_dict() for metric, estimate in metrics.items()}
+        for system, metrics in figures.items()
+    }

@@ -1,0 +1,193 @@
+"""Exact top-n in chunks under a byte budget: exclusion, eligibility and ties handled for a model.
+
+Nobody writing a model implements these: it gives scores, this gives `Candidates`.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from tastemaker.data.candidates import Candidates
+from tastemaker.data.ragged import offsets_of, ranges
+from tastemaker.data.requests import Requests
+
+CHUNK_BYTES = 128 << 20
+
+ScoreChunk = Callable[[slice], NDArray[np.float32]]
+
+
+def exact_top_n(
+    score_chunk: ScoreChunk,
+    requests: Requests,
+    n: int,
+    n_items: int,
+    *,
+    above: float = -np.inf,
+    chunk_bytes: int = CHUNK_BYTES,
+) -> Candidates:
+    """The n best eligible items of each request, best first; among equals the lower index.
+
+    Args:
+        score_chunk: gives float32[chunk, n_items] for a slice of the requests.
+        requests: whose `exclude` and `eligible` are respected before cutting to n.
+        n: how many at most.
+        n_items: how many items are scored.
+        above: only items that score higher than this are returned.
+        chunk_bytes: the size of a chunk of scores; time grows with n_items per request.
+
+    Returns:
+        Candidates; a request with fewer answerable items than n gets fewer.
+    """
+    total, n = len(requests), max(0, min(n, n_items))
+    if n == 0 or total == 0:
+        return Candidates.none(total)
+    rows = max(1, chunk_bytes // (4 * n_items))
+    items = np.empty((total, n), np.int32)
+    scores = np.empty((total, n), np.float32)
+    found = np.empty(total, np.int64)
+    bitmaps, bitmap_row = requests.eligible.bitmaps, requests.eligible.row
+    for start in range(0, total, rows):
+        chunk = slice(start, min(start + rows, total))
+        dense = np.ascontiguousarray(score_chunk(chunk), np.float32)
+        _blank_excluded(
+            dense, requests.exclude.offsets, requests.exclude.values, bitmaps, bitmap_row, start
+        )
+        _top_n(dense, np.float32(above), items[chunk], scores[chunk], found[chunk])
+    flat = ranges(np.arange(total) * n, found)
+    return Candidates(offsets_of(found), items.ravel()[flat], scores.ravel()[flat])
+
+
+def ranked_top_n(
+    rankings: Sequence[tuple[NDArray[np.int32], NDArray[np.float32]]],
+    which: NDArray[np.integer],
+    requests: Requests,
+    n: int,
+) -> Candidates:
+    """The first n eligible items of a ready-made ranking for each request.
+
+    Args:
+        rankings: (items best first, their scores); several requests share one.
+        which: int[requests], the ranking of each request.
+        requests: whose `exclude` and `eligible` are respected before cutting to n.
+        n: how many at most.
+    """
+    total, n = len(requests), max(0, n)
+    longest = max((len(items) for items, _ in rankings), default=0)
+    n = min(n, longest)
+    size = 1 + max((int(items.max(initial=-1)) for items, _ in rankings), default=0)
+    items = np.empty((total, n), np.int32)
+    scores = np.empty((total, n), np.float32)
+    found = np.zeros(total, np.int64)
+    mark = np.full(size, -1, np.int64)
+    for ranking, (order, score) in enumerate(rankings):
+        rows = np.flatnonzero(which == ranking)
+        _take_ranked(
+            order,
+            score,
+            rows,
+            requests.exclude.offsets,
+            requests.exclude.values,
+            requests.eligible.bitmaps,
+            requests.eligible.row,
+            mark,
+            items,
+            scores,
+            found,
+        )
+    flat = ranges(np.arange(total) * n, found)
+    return Candidates(offsets_of(found), items.ravel()[flat], scores.ravel()[flat])
+
+
+@njit(nogil=True, cache=True)
+def _take_ranked(  # type: ignore[no-untyped-def]
+    order, score, rows, offsets, excluded, bitmaps, bitmap_row, mark, items, scores, found
+):
+    """Walks `order` for each of `rows`; mark[item] == row says the item is excluded there."""
+    for row in rows:
+        for entry in range(offsets[row], offsets[row + 1]):
+            if 0 <= excluded[entry] < len(mark):
+                mark[excluded[entry]] = row
+        bitmap = bitmap_row[row]
+        size = 0
+        for place in range(len(order)):
+            if size == items.shape[1]:
+                break
+            item = order[place]
+            outside = bitmap >= 0 and item < bitmaps.shape[1] and not bitmaps[bitmap, item]
+            if mark[item] != row and not outside:
+                items[row, size], scores[row, size] = item, score[place]
+                size += 1
+        found[row] = size
+
+
+@njit(nogil=True, cache=True)
+def _blank_excluded(scores, offsets, excluded, bitmaps, bitmap_row, start):  # type: ignore[no-untyped-def]
+    """Sets to −∞ what the requests from `start` on must not be shown; NaN too."""
+    n_items = scores.shape[1]
+    for row in range(scores.shape[0]):
+        request = start + row
+        for entry in range(offsets[request], offsets[request + 1]):
+            if 0 <= excluded[entry] < n_items:
+                scores[row, excluded[entry]] = -np.inf
+        if bitmap_row[request] >= 0:
+            bitmap = bitmaps[bitmap_row[request]]
+            for item in range(min(n_items, len(bitmap))):
+                if not bitmap[item]:
+                    scores[row, item] = -np.inf
+
+
+@njit(nogil=True, cache=True)
+def _top_n(scores, above, items, best, found):  # type: ignore[no-untyped-def]
+    """The best of each row by a heap whose root is the worst kept; ties go to the lower index."""
+    n = items.shape[1]
+    for row in range(scores.shape[0]):
+        heap_item, heap_score = items[row], best[row]
+        size = 0
+        for item in range(scores.shape[1]):
+            score = scores[row, item]
+            if not score > above:
+                continue
+            if size < n:
+                size += 1
+                place = size - 1
+                while place > 0:
+                    parent = (place - 1) // 2
+                    if heap_score[parent] < score or (
+                        heap_score[parent] == score and heap_item[parent] > item
+                    ):
+                        break
+                    heap_score[place], heap_item[place] = heap_score[parent], heap_item[parent]
+                    place = parent
+                heap_score[place], heap_item[place] = score, item
+            elif score > heap_score[0]:
+                _sink(heap_score, heap_item, size, score, item)
+        found[row] = size
+        while size > 1:
+            size -= 1
+            score, item = heap_score[size], heap_item[size]
+            worst_score, worst_item = heap_score[0], heap_item[0]
+            _sink(heap_score, heap_item, size, score, item)
+            heap_score[size], heap_item[size] = worst_score, worst_item
+
+
+@njit(nogil=True, cache=True)
+def _sink(heap_score, heap_item, size, score, item):  # type: ignore[no-untyped-def]
+    """Replaces the root by (score, item) and lets it sink to its place among `size`."""
+    place = 0
+    while True:
+        child = 2 * place + 1
+        if child >= size:
+            break
+        right = child + 1
+        if right < size and (
+            heap_score[right] < heap_score[child]
+            or (heap_score[right] == heap_score[child] and heap_item[right] > heap_item[child])
+        ):
+            child = right
+        if score < heap_score[child] or (score == heap_score[child] and item > heap_item[child]):
+            break
+        heap_score[place], heap_item[place] = heap_score[child], heap_item[child]
+        place = child
+    heap_score[place], heap_item[place] = score, item

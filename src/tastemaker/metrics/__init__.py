@@ -1,0 +1,30 @@
+"""Metrics over lists, and intervals that resample users."""
+
+from tastemaker.metrics.intervals import Estimate, UserBootstrap
+from tastemaker.metrics.lists import coverage, gini, novelty
+from tastemaker.metrics.ranking import (
+    average_precision,
+    gains_of,
+    hit_rate,
+    ndcg,
+    precision,
+    recall,
+    recall_min,
+    reciprocal_rank,
+)
+
+__all__ = [
+    "Estimate",
+    "UserBootstrap",
+    "average_precision",
+    "coverage",
+    "gains_of",
+    "gini",
+    "hit_rate",
+    "ndcg",
+    "novelty",
+    "precision",
+    "recall",
+    "recall_min",
+    "reciprocal_rank",
+]

@@ -1,0 +1,49 @@
+"""What all lists together are like: how much of the catalogue they show, and how evenly."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def coverage(shown: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Share of the catalogue that stands in any list.
+
+    Args:
+        shown: [..., items], how often each item was listed.
+    """
+    share: NDArray[np.float64] = (shown > 0).mean(axis=-1, dtype=np.float64)
+    return share
+
+
+def gini(shown: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Inequality of how often items are listed: 0 all alike, towards 1 a single item has it all.
+
+    Args:
+        shown: [..., items], how often each item was listed; items never listed count.
+    """
+    ordered = np.sort(shown, axis=-1)
+    n = shown.shape[-1]
+    total = ordered.sum(axis=-1)
+    weighted = ordered @ (2.0 * np.arange(1, n + 1) - n - 1)
+    nothing = np.zeros(np.shape(total))
+    unequal: NDArray[np.float64] = np.divide(weighted, n * total, out=nothing, where=total > 0)
+    return unequal
+
+
+def novelty(
+    offsets: NDArray[np.int64], item: NDArray[np.int32], popularity: NDArray[np.floating]
+) -> NDArray[np.float64]:
+    """Mean self-information −log₂ p(item) of each list, NaN for an empty one.
+
+    Args:
+        offsets: int64[n + 1], of the lists.
+        item: int32[total].
+        popularity: [items], how many users liked each in training; one is added to each, so
+            that an item nobody met has the most.
+    """
+    share = (popularity + 1.0) / (popularity.sum() + len(popularity))
+    information = np.concatenate([[0.0], np.cumsum(-np.log2(share[item]))])
+    counts = np.diff(offsets)
+    sums = information[offsets[1:]] - information[offsets[:-1]]
+    unknown = np.full(len(counts), np.nan)
+    mean: NDArray[np.float64] = np.divide(sums, counts, out=unknown, where=counts > 0)
+    return mean

@@ -1,0 +1,71 @@
+"""Many sources into one list: quotas, each item once, order by reciprocal rank fusion."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tastemaker.data.candidates import Candidates
+from tastemaker.data.ragged import ranges
+
+RANK_OFFSET = 60
+"""The constant k of Cormack, Clarke & Büttcher 2009."""
+
+
+def merge(found: Mapping[str, Candidates], quotas: Mapping[str, int]) -> Candidates:
+    """Merges what several sources found for the same n requests.
+
+    Each source gives its best up to its quota; what a source cannot fill is passed on to the
+    others, in their order. An item found by several sources stands once, with the rank and score
+    it had in each. The fused score is Σ wₛ / (60 + rankₛ) over the sources that found it
+    (Cormack, Clarke & Büttcher 2009), wₛ the source's quota over the largest quota; scores of
+    different scales are never added.
+
+    Args:
+        found: source → its candidates, best first.
+        quotas: source → how many it may give; its trust in the fusion is in proportion.
+
+    Returns:
+        Candidates by fused score; among equals the lower item index first.
+    """
+    names = tuple(found)
+    quota = np.array([quotas[name] for name in names])
+    takes = _takes(np.stack([found[name].counts for name in names]), quota)
+    taken = [
+        (source, candidates, ranges(candidates.offsets[:-1], takes[source]))
+        for source, candidates in enumerate(found.values())
+    ]
+    row = np.concatenate([c.rows[index] for _, c, index in taken])
+    item = np.concatenate([c.item[index] for _, c, index in taken])
+    rank = np.concatenate([c.ranks[index] for _, c, index in taken])
+    score = np.concatenate([c.score[index] for _, c, index in taken])
+    source = np.repeat(np.arange(len(names)), [len(index) for *_, index in taken])
+    span = np.int64(item.max(initial=0)) + 1
+    pairs, place = np.unique(row * span + item, return_inverse=True)
+    source_rank = np.full((len(pairs), len(names)), -1, np.int16)
+    source_score = np.full((len(pairs), len(names)), np.nan, np.float32)
+    source_rank[place, source] = rank
+    source_score[place, source] = score
+    trust = quota / quota.max()
+    fused = np.where(source_rank >= 0, trust / (RANK_OFFSET + 1 + source_rank), 0).sum(axis=1)
+    pair_row, pair_item = pairs // span, (pairs % span).astype(np.int32)
+    order = np.lexsort((pair_item, -fused, pair_row))
+    return Candidates(
+        np.searchsorted(pair_row, np.arange(takes.shape[1] + 1)).astype(np.int64),
+        pair_item[order],
+        fused[order].astype(np.float32),
+        names,
+        source_rank[order],
+        source_score[order],
+    )
+
+
+def _takes(counts: NDArray[np.int64], quota: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How many each source gives to each request, int64[sources × n]; unused quota is passed on."""
+    takes = np.minimum(counts, quota[:, None])
+    spare = quota.sum() - takes.sum(axis=0)
+    for source in range(len(quota)):
+        more = np.minimum(counts[source] - takes[source], spare)
+        takes[source] += more
+        spare -= more
+    return takes

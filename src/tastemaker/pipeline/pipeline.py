@@ -1,0 +1,84 @@
+"""The road of a request through one placement: retrieve → merge → filter → the best n.
+
+Holds no arrays of its own. Evaluation, batch scoring and serving all call `recommend`.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from tastemaker.component import Retriever
+from tastemaker.data.candidates import Candidates
+from tastemaker.data.requests import Requests
+from tastemaker.filtering import verify
+from tastemaker.pipeline.merge import merge
+from tastemaker.pipeline.recommendations import Recommendations
+from tastemaker.pipeline.trace import Trace
+from tastemaker.world import World
+
+
+class Pipeline:
+    """One placement's wiring.
+
+    Args:
+        retrievers: source → a fitted retriever.
+        quotas: source → how many candidates it may give.
+        model_version: the artifact the retrievers came from.
+    """
+
+    def __init__(
+        self,
+        retrievers: Mapping[str, Retriever],
+        quotas: Mapping[str, int],
+        model_version: str = "",
+    ) -> None:
+        self.retrievers = dict(retrievers)
+        self.quotas = dict(quotas)
+        self.model_version = model_version
+
+    def recommend(self, requests: Requests, n: int, *, world: World) -> Recommendations:
+        """At most n items for each request, best first, none of them excluded.
+
+        Args:
+            requests: a batch; one request is a batch of one.
+            n: how many items are asked for.
+            world: what is known of items; read as of each request's moment.
+
+        Raises:
+            NotFittedError: a retriever was not fitted.
+        """
+        trace = Trace()
+        found = self._retrieve(requests, max(n, sum(self.quotas.values())), world, trace)
+        merged = self._merge(found, trace)
+        eligible = self._filter(merged, requests, world, trace)
+        best = eligible.head(n)
+        trace.add("select", eligible.counts, best.counts, 0.0)
+        return Recommendations(requests, best, world, self.retrievers, trace, self.model_version)
+
+    def _retrieve(
+        self, requests: Requests, n: int, world: World, trace: Trace
+    ) -> dict[str, Candidates]:
+        """Every source is asked for as many as all quotas together, to fill in for the others."""
+        nothing = np.zeros(len(requests), np.int64)
+        found = {}
+        for name, retriever in self.retrievers.items():
+            found[name], milliseconds = trace.timed(
+                lambda source=retriever: source.retrieve(requests, n, world)  # type: ignore[misc]
+            )
+            trace.add(f"retrieve:{name}", nothing, found[name].counts, milliseconds)
+        return found
+
+    def _merge(self, found: dict[str, Candidates], trace: Trace) -> Candidates:
+        merged, milliseconds = trace.timed(lambda: merge(found, self.quotas))
+        n_in = np.sum([candidates.counts for candidates in found.values()], axis=0)
+        trace.add("merge", n_in, merged.counts, milliseconds)
+        return merged
+
+    def _filter(
+        self, merged: Candidates, requests: Requests, world: World, trace: Trace
+    ) -> Candidates:
+        (kept, _), milliseconds = trace.timed(
+            lambda: verify(merged, requests, len(world.catalogue))
+        )
+        trace.add("filter", merged.counts, kept.counts, milliseconds)
+        return kept

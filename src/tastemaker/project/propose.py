@@ -1,0 +1,229 @@
+"""Looks at the files and writes a commented project file: the work behind `init`."""
+
+from pathlib import Path
+
+import polars as pl
+
+from tastemaker.data.dataset import Dataset
+from tastemaker.data.propose import propose_schema
+from tastemaker.data.read import LINE, open_table
+from tastemaker.data.schema import EventKind, Schema
+from tastemaker.data.times import MICROSECONDS
+from tastemaker.errors import DataError
+
+_ROWS_TO_LOOK_AT = 200_000
+_EASE_ITEMS = 20_000
+_ENDINGS = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet", ".pq")
+_EVENT_NAMES = ("event", "rating", "interaction", "log", "click", "transaction", "order", "view")
+_ITEM_NAMES = ("item", "movie", "product", "article", "video", "book", "song", "track", "artist")
+_USER_NAMES = ("user", "customer", "visitor", "member")
+
+
+def find_tables(folder: Path) -> dict[str, Path]:
+    """The files in a folder that look like events, items and users, by their names.
+
+    Raises:
+        DataError: none looks like an event log, or several do.
+    """
+    files = sorted(p for p in folder.iterdir() if p.name.lower().endswith(_ENDINGS))
+    found: dict[str, Path] = {}
+    for table, names in (("events", _EVENT_NAMES), ("items", _ITEM_NAMES), ("users", _USER_NAMES)):
+        named = [p for p in files if p.name.lower().startswith(names) and p not in found.values()]
+        if named:
+            found[table] = min(named, key=lambda p: (p.name.lower().find("."), p.name))
+    if "events" not in found:
+        if len(files) == 1:
+            return {"events": files[0]}
+        shown = ", ".join(p.name for p in files) or "no CSV or Parquet file"
+        raise DataError(f"which file holds the events? found {shown}; say --events FILE")
+    return found
+
+
+def look_at(path: Path) -> tuple[pl.DataFrame, str | None]:
+    """The beginning of a table with inferred types, and its delimiter if it is not the usual.
+
+    Raises:
+        DataError: the file cannot be used, whatever its delimiter.
+    """
+    refusal: DataError | None = None
+    for separator in (None, ";", "\t", "|"):
+        try:
+            with open_table(path, separator) as table:
+                head = table.frame.head(_ROWS_TO_LOOK_AT).drop(LINE).collect()
+                return _inferred(head), separator
+        except DataError as problem:
+            refusal = refusal or problem
+            if "look separated by" not in str(problem):
+                break
+    raise refusal or DataError(f"{path.name}: cannot be read")
+
+
+def _inferred(frame: pl.DataFrame) -> pl.DataFrame:
+    """Text columns that hold nothing but numbers, as numbers."""
+    columns = []
+    for column in frame:
+        for kind in (pl.Int64, pl.Float64):
+            number = column.cast(kind, strict=False) if column.dtype == pl.String else column
+            if number.null_count() == column.null_count():
+                break
+        else:
+            number = column
+        columns.append(number)
+    return pl.DataFrame(columns)
+
+
+def propose_project(folder: Path, tables: dict[str, Path]) -> tuple[str, Dataset]:
+    """The text of a commented `tastemaker.toml`, and the data as it reads it.
+
+    Args:
+        folder: where the project file will lie.
+        tables: events, and items and users if there are any.
+
+    Raises:
+        DataError: a file cannot be used, or its columns cannot be recognized.
+    """
+    frames, separators = {}, set()
+    for name, path in tables.items():
+        frames[name], separator = look_at(path)
+        separators.add(separator)
+    if len(separators) > 1:
+        raise DataError("the files are separated differently; use one delimiter, or Parquet")
+    schema = propose_schema(frames["events"], frames.get("items"), frames.get("users"))
+    separator = separators.pop()
+    schema = schema.model_copy(update={"separator": separator})
+    schema = _with_rare_kinds(schema, frames["events"], tables["events"])
+    data = Dataset.from_files(
+        tables["events"], items=tables.get("items"), users=tables.get("users"), schema=schema
+    )
+    relative = {name: _relative(path, folder) for name, path in tables.items()}
+    return _write(schema, relative, data), data
+
+
+def _with_rare_kinds(schema: Schema, head: pl.DataFrame, path: Path) -> Schema:
+    """Adds kinds that do not stand among the first rows."""
+    column = schema.event_columns.get("event_type", "event_type")
+    if column not in head.columns or head.height < _ROWS_TO_LOOK_AT:
+        return schema
+    with open_table(path, schema.separator) as table:
+        names = table.frame.select(pl.col(column).cast(pl.String).unique()).collect()
+    whole = propose_schema(
+        names.rename({column: "event_type"}).with_columns(user_id=pl.lit("u"), item_id=pl.lit("i"))
+    )
+    return schema.model_copy(update={"kinds": whole.kinds})
+
+
+def _relative(path: Path, folder: Path) -> str:
+    whole, base = path.resolve(), folder.resolve()
+    return whole.relative_to(base).as_posix() if whole.is_relative_to(base) else whole.as_posix()
+
+
+def _write(schema: Schema, tables: dict[str, str], data: Dataset) -> str:
+    lines = [
+        "# What the data is, which sources there are, and what each place on the page shows.",
+        "# `tastemaker validate` checks the data, `train` fits, `evaluate` measures.",
+        "",
+        "[data]",
+        *(f"{name} = {_quoted(path)}" for name, path in tables.items()),
+    ]
+    if schema.separator:
+        lines.append(f"separator = {_quoted(schema.separator)}")
+    if schema.clock != "absolute":
+        lines.append(f'clock = "{schema.clock}"  # no column of moments was found')
+    for table in ("event", "item", "user"):
+        renamed: dict[str, str] = getattr(schema, f"{table}_columns")
+        if renamed:
+            lines += ["", f"[data.columns.{table}s]  # ours = theirs"]
+            lines += [f"{ours} = {_quoted(theirs)}" for ours, theirs in renamed.items()]
+    if schema.default_kind:
+        lines += [
+            "",
+            "[data.defaults]",
+            f"event_type = {_quoted(schema.default_kind)}  # the kind of rows that bring none",
+        ]
+    for table in ("item", "user"):
+        roles = getattr(schema, f"{table}_roles")
+        if roles:
+            lines += ["", f"[{table}s.roles]  # role: text, tags, category, number or time"]
+            for name, role in roles.items():
+                extra = f", separator = {_quoted(role.separator)}" if role.separator else ""
+                lines.append(f'{_key(name)} = {{ role = "{role.role}"{extra} }}')
+    for name, kind in schema.kinds.items():
+        lines += ["", f"[events.{_key(name)}]", *_kind_lines(kind)]
+    return "\n".join([*lines, *_sources(data), *_split_lines(data)]) + "\n"
+
+
+def _kind_lines(kind: EventKind) -> list[str]:
+    if kind.like is not None:
+        return [
+            f"like = {kind.like}  # liked at this value or above",
+            *(
+                [f"dislike = {kind.dislike}  # disliked at this value or below; neutral between"]
+                if kind.dislike is not None
+                else []
+            ),
+        ]
+    if kind.role == "negative":
+        return [
+            'role = "negative"  # kept apart from what is liked',
+            "# blocks = true  # never show the item to this user again",
+        ]
+    if kind.role == "exposure":
+        return ['role = "exposure"  # shown, says nothing about taste']
+    return [f"weight = {kind.weight}"]
+
+
+def _sources(data: Dataset) -> list[str]:
+    """Which retrievers suit the data, and how they share the candidates."""
+    quotas = {"als": 200, "ease": 200, "item_knn": 100, "trending": 50, "popular": 50}
+    settings = dict.fromkeys(quotas, "")
+    if len(data.catalogue) > _EASE_ITEMS:
+        del quotas["ease"]
+    if data.clock == "absolute":
+        settings["trending"] = f'half_life = "{_half_life(data)}"'
+    else:
+        del quotas["trending"]
+    lines = []
+    for name in quotas:
+        lines += ["", f"[retrievers.{name}]", f'use = "{name}"']
+        lines += [settings[name]] if settings[name] else []
+    shares = ", ".join(f"{name} = {quota}" for name, quota in quotas.items())
+    return [
+        *lines,
+        "",
+        "[placements.home]",
+        f"retrievers = {{ {shares} }}  # how many candidates each may give",
+        '# seen = { view = "allow", purchase = "exclude for 90d" }  # a kind not named: exclude',
+    ]
+
+
+def _half_life(data: Dataset) -> str:
+    """The shortest usual span in which a typical stretch of the log holds enough liked events."""
+    time = data.events.time[data.events.weight > 0]
+    span = max(int(time.max(initial=0)) - int(time.min(initial=0)), 1)
+    enough = 20 * len(data.catalogue) ** 0.5
+    for text in ("1h", "6h", "1d", "2d", "7d", "30d", "90d"):
+        length = float(text[:-1]) * MICROSECONDS[text[-1]]
+        if len(time) * length / span >= enough:
+            return text
+    return "180d"
+
+
+def _split_lines(data: Dataset) -> list[str]:
+    if data.clock != "absolute":
+        return ["", "# [split] needs a clock: map a column of moments to evaluate by time"]
+    return [
+        "",
+        "[split]",
+        'test = 0.1  # the last tenth of the events; or a duration such as "30d"',
+    ]
+
+
+def _quoted(text: str) -> str:
+    """A TOML basic string."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\t", "\\t")
+    return f'"{escaped}"'
+
+
+def _key(name: str) -> str:
+    bare = name.isascii() and name.replace("_", "").replace("-", "").isalnum()
+    return name if bare else _quoted(name)

@@ -1,0 +1,243 @@
+"""Implicit alternating least squares: user and item vectors from confidence-weighted events."""
+
+from typing import ClassVar, Literal, Self
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+from pydantic import Field
+from scipy.sparse import csr_array
+
+from tastemaker.artifact import ArtifactReader, ArtifactWriter
+from tastemaker.component import FitOptions, Retriever, Serves, Task
+from tastemaker.config import Settings
+from tastemaker.data.candidates import Candidates
+from tastemaker.data.dataset import Dataset
+from tastemaker.data.requests import Requests
+from tastemaker.index import exact_top_n
+from tastemaker.threads import blas_threads, run_chunks
+from tastemaker.world import World
+
+_FOLD_IN_STEPS = 64
+_FOLD_IN_TOLERANCE = 1e-6
+
+
+class ALSConfig(Settings):
+    """Settings of `ALS`."""
+
+    factors: int = Field(64, ge=1, le=2_048)
+    """Length of the vectors."""
+    iterations: int = Field(15, ge=1)
+    """Sweeps over users and items."""
+    regularization: float = Field(0.002, gt=0)
+    """λ per unit of confidence, see `frequency_scaling`."""
+    frequency_scaling: float = Field(1.0, ge=0, le=1)
+    """ν: a row's λ is multiplied by its total confidence to this power; 0 is one λ for all."""
+    alpha: float = Field(10.0, gt=0)
+    """How much more an observed pair counts than an unobserved one."""
+    confidence: Literal["linear", "log"] = "linear"
+    """c = 1 + α·r, or c = 1 + α·ln(1 + r)."""
+    conjugate_gradient_steps: int = Field(3, ge=1)
+    """Steps towards each row's solution per sweep."""
+
+
+class ALS(Retriever):
+    """Implicit matrix factorization (Hu, Koren & Volinsky 2008), solved by conjugate gradient.
+
+    Minimizes Σ c_ui (p_ui − x_u·y_i)² + λ Σ (Σ_i c_ui)^ν ‖x_u‖² + the same for items, with p = 1
+    where there is an event; conjugate gradient as Takács, Pilászy & Tikk 2011, the scaling of λ
+    as Rendle, Krichene, Zhang & Koren 2022. A request's vector is solved from its history with
+    the item vectors fixed, to convergence: known and unknown users alike.
+
+    Attributes:
+        item_factors: float32[items × factors], Y.
+        gram: float32[factors × factors], YᵀY.
+
+    Cost: `fit`, iterations × (events × factors + (users + items) × factors²) steps and
+    4 × (users + items) × factors bytes; a request, items × factors.
+
+    Example:
+        >>> ALS(factors=32)
+        ALS(factors=32)
+    """
+
+    name = "als"
+    serves: ClassVar = Serves(history="exact", similar_items=True)
+    config: ALSConfig
+    item_factors: NDArray[np.float32]
+    gram: NDArray[np.float32]
+
+    def fit(
+        self,
+        dataset: Dataset,
+        options: FitOptions = FitOptions(),
+        *,
+        validation: Task | None = None,
+    ) -> Self:
+        """Alternates between users and items."""
+        users = self._confidence(dataset.interactions())
+        items = users.T.tocsr()
+        (n_users, n_items), factors = users.shape, self.config.factors
+        options.require_memory(
+            4 * (n_users + n_items) * factors + 24 * users.nnz,
+            f"ALS with {factors} factors for {n_users:,} users and {n_items:,} items",
+            "lower 'factors'",
+        )
+        random = np.random.default_rng(options.seed)
+        x = np.zeros((n_users, factors), np.float32)
+        y = random.normal(0, 0.1 / np.sqrt(factors), (n_items, factors)).astype(np.float32)
+        steps = self.config.conjugate_gradient_steps
+        sweeps = range(self.config.iterations)
+        for _ in options.progress.track(sweeps, "ALS: sweeps", self.config.iterations):
+            self._solve(users, y, x, steps, options.threads)
+            self._solve(items, x, y, steps, options.threads)
+        self.item_factors = y
+        self.gram = y.T @ y
+        self.n_fitted = n_items
+        return self
+
+    def user_factors(self, requests: Requests, threads: int = 1) -> NDArray[np.float32]:
+        """The vector of each request, solved from its history, float32[n × factors]."""
+        self.require_fitted()
+        liked = self._confidence(requests.history.interactions(self.n_fitted))
+        x = np.zeros((len(requests), self.config.factors), np.float32)
+        self._solve(liked, self.item_factors, x, _FOLD_IN_STEPS, threads, self.gram)
+        return x
+
+    def retrieve(self, requests: Requests, n: int, world: World) -> Candidates:
+        """The items whose vectors have the largest inner product with the request's."""
+        x = self.user_factors(requests)
+        return exact_top_n(
+            lambda chunk: x[chunk] @ self.item_factors.T, requests, n, self.n_fitted, above=0.0
+        )
+
+    def similar(self, items: NDArray[np.int32], n: int, world: World) -> Candidates:
+        """The items whose vectors point most nearly the same way (cosine)."""
+        self.require_fitted()
+        norms = np.linalg.norm(self.item_factors, axis=1, keepdims=True)
+        unit = self.item_factors / np.maximum(norms, 1e-12)
+        known = items < self.n_fitted
+        asked = np.where(known[:, None], unit[np.where(known, items, 0)], 0)
+        requests = Requests.of([[int(item)] for item in items])
+        return exact_top_n(
+            lambda chunk: asked[chunk] @ unit.T, requests, n, self.n_fitted, above=0.0
+        )
+
+    def save(self, writer: ArtifactWriter) -> None:
+        """Writes the item vectors."""
+        writer.array("item_factors", self.item_factors)
+        writer.array("gram", self.gram)
+
+    def load(self, reader: ArtifactReader) -> Self:
+        """Maps the item vectors."""
+        self.item_factors, self.gram = reader.array("item_factors"), reader.array("gram")
+        self.n_fitted = len(self.item_factors)
+        return self
+
+    def _confidence(self, matrix: csr_array) -> csr_array:
+        """What an observed pair counts more than an unobserved one, c − 1."""
+        strength = np.log1p(matrix.data) if self.config.confidence == "log" else matrix.data
+        more = (self.config.alpha * strength).astype(np.float32)
+        return csr_array((more, matrix.indices, matrix.indptr), shape=matrix.shape)
+
+    def _solve(
+        self,
+        confidence: csr_array,
+        fixed: NDArray[np.float32],
+        solved: NDArray[np.float32],
+        steps: int,
+        threads: int,
+        gram: NDArray[np.float32] | None = None,
+    ) -> None:
+        """Improves every row of `solved` in place, given the other side's vectors."""
+        with blas_threads(threads):
+            gram = fixed.T @ fixed if gram is None else gram
+        total = confidence.sum(axis=1) + confidence.shape[1]
+        scaled = self.config.regularization * total**self.config.frequency_scaling
+        regularization = scaled.astype(np.float32)
+        indptr, indices, data = confidence.indptr, confidence.indices, confidence.data
+
+        def improve(start: int, stop: int) -> None:
+            _conjugate_gradient(
+                *(start, stop, indptr, indices, data, fixed, gram, regularization),
+                *(solved, steps, np.float32(_FOLD_IN_TOLERANCE)),
+            )
+
+        run_chunks(improve, indptr.astype(np.int64), threads)
+
+
+@njit(nogil=True, cache=True, fastmath=True)
+def _conjugate_gradient(  # type: ignore[no-untyped-def]
+    start, stop, indptr, indices, extra, fixed, gram, regularization, solved, steps, tolerance
+):
+    """Solves (YᵀY + Σ (c − 1) y yᵀ + λI) x = Σ c y for rows start … stop − 1, from the x given.
+
+    `indptr`, `indices` and `extra` hold c − 1 of the observed pairs by rows; `fixed` is Y, `gram`
+    YᵀY, `regularization` λ of each row; x stands in `solved` and is improved in place, in at most
+    `steps` steps, fewer where the residual is below `tolerance` of the right-hand side.
+    """
+    factors = fixed.shape[1]
+    r = np.empty(factors, np.float32)
+    p = np.empty(factors, np.float32)
+    ap = np.empty(factors, np.float32)
+    for row in range(start, stop):
+        x = solved[row]
+        if indptr[row] == indptr[row + 1]:
+            x[:] = 0
+            continue
+        _times(gram, regularization[row], x, r)
+        right = np.float32(0)
+        for f in range(factors):
+            r[f] = -r[f]
+            ap[f] = 0
+        for entry in range(indptr[row], indptr[row + 1]):
+            y = fixed[indices[entry]]
+            dot = np.float32(0)
+            for f in range(factors):
+                dot += y[f] * x[f]
+            gain = 1 + extra[entry]
+            step = gain - extra[entry] * dot
+            for f in range(factors):
+                r[f] += step * y[f]
+                ap[f] += gain * y[f]
+        squared = np.float32(0)
+        for f in range(factors):
+            p[f] = r[f]
+            squared += r[f] * r[f]
+            right += ap[f] * ap[f]
+        for _ in range(steps):
+            if squared <= tolerance * tolerance * right:
+                break
+            _times(gram, regularization[row], p, ap)
+            for entry in range(indptr[row], indptr[row + 1]):
+                y = fixed[indices[entry]]
+                dot = np.float32(0)
+                for f in range(factors):
+                    dot += y[f] * p[f]
+                dot *= extra[entry]
+                for f in range(factors):
+                    ap[f] += dot * y[f]
+            curvature = np.float32(0)
+            for f in range(factors):
+                curvature += p[f] * ap[f]
+            length = squared / curvature
+            before = squared
+            squared = np.float32(0)
+            for f in range(factors):
+                x[f] += length * p[f]
+                r[f] -= length * ap[f]
+                squared += r[f] * r[f]
+            for f in range(factors):
+                p[f] = r[f] + (squared / before) * p[f]
+
+
+@njit(nogil=True, cache=True, fastmath=True)
+def _times(gram, regularization, vector, out):  # type: ignore[no-untyped-def]
+    """Writes (gram + λI) · vector to `out`."""
+    factors = len(vector)
+    for f in range(factors):
+        out[f] = regularization * vector[f]
+    for g in range(factors):
+        weight = vector[g]
+        for f in range(factors):
+            out[f] += gram[g, f] * weight

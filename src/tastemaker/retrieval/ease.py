@@ -1,0 +1,185 @@
+"""EASE: a linear item–item model in closed form, often the one to beat."""
+
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+from pydantic import Field
+from scipy.linalg import lapack
+from scipy.sparse import csr_array
+
+from tastemaker.artifact import ArtifactReader, ArtifactWriter
+from tastemaker.component import FitOptions, Retriever, Serves, Task
+from tastemaker.config import Settings
+from tastemaker.data.candidates import Candidates
+from tastemaker.data.dataset import Dataset
+from tastemaker.data.events import Reduce
+from tastemaker.data.requests import Requests
+from tastemaker.errors import TastemakerError
+from tastemaker.index import exact_top_n
+from tastemaker.retrieval.cooccurrence import accumulate_row, strongest_reasons
+from tastemaker.threads import blas_threads, run_chunks
+from tastemaker.world import World
+
+
+class EASEConfig(Settings):
+    """Settings of `EASE`."""
+
+    regularization: float = Field(200.0, gt=0)
+    """λ: larger on smaller or noisier data."""
+    reduce: Reduce = "log"
+    """How repeated events of a pair become one weight."""
+
+
+class EASE(Retriever):
+    """Embarrassingly shallow autoencoder (Steck 2019, equation 8).
+
+    P = (XᵀX + λI)⁻¹, B = I − P·diag(P)⁻¹: the linear model with zero diagonal that best
+    reconstructs every user's row from the rest of it.
+
+    Attributes:
+        weights: float32[items × items], B; row: the item of the history, column: the candidate.
+
+    Cost: `fit` takes items³ steps and 4 × items² bytes; a request, history × items.
+
+    Raises:
+        MemoryBudgetError: from `fit`, when the matrix would exceed the budget.
+
+    Example:
+        >>> EASE(regularization=500.0)
+        EASE(regularization=500.0)
+    """
+
+    name = "ease"
+    serves: ClassVar = Serves(history="native", similar_items=True)
+    config: EASEConfig
+    weights: NDArray[np.float32]
+
+    def fit(
+        self,
+        dataset: Dataset,
+        options: FitOptions = FitOptions(),
+        *,
+        validation: Task | None = None,
+    ) -> Self:
+        """Solves for B in place: one matrix of items × items is all it holds."""
+        users = dataset.interactions(reduce=self.config.reduce)
+        n_items = users.shape[1]
+        options.require_memory(
+            4 * n_items**2 + (256 << 20),
+            f"EASE on {n_items:,} items",
+            "leave it out for a catalogue of this size; ItemKNN and ALS grow more slowly",
+        )
+        steps = options.progress.track(range(3), "EASE: Gram matrix, factor, inverse", 3)
+        next(steps)
+        gram = _gram(users, options.threads)
+        gram[np.diag_indices(n_items)] += np.float32(self.config.regularization)
+        next(steps)
+        with blas_threads(options.threads):
+            factor, failed = lapack.spotrf(gram.T, lower=0, overwrite_a=1)
+            next(steps)
+            inverse, failed_too = lapack.spotri(factor, lower=0, overwrite_c=1)
+        if failed or failed_too:
+            raise TastemakerError(
+                "EASE: XᵀX + λI is not positive definite in float32; raise 'regularization'"
+            )
+        for _ in steps:
+            pass
+        self.weights = _to_weights(inverse.T)
+        self.n_fitted = n_items
+        return self
+
+    def retrieve(self, requests: Requests, n: int, world: World) -> Candidates:
+        """The items the history reconstructs most strongly."""
+        self.require_fitted()
+        liked = requests.history.interactions(self.n_fitted, reduce=self.config.reduce)
+        return exact_top_n(
+            lambda chunk: liked[chunk] @ self.weights, requests, n, self.n_fitted, above=0.0
+        )
+
+    def similar(self, items: NDArray[np.int32], n: int, world: World) -> Candidates:
+        """The items that each item speaks for most."""
+        self.require_fitted()
+        asked = Requests.of([[int(item)] for item in items])
+
+        def score(chunk: slice) -> NDArray[np.float32]:
+            known = items[chunk] < self.n_fitted
+            return np.where(known[:, None], self.weights[np.where(known, items[chunk], 0)], 0)
+
+        return exact_top_n(score, asked, n, self.n_fitted, above=0.0)
+
+    def explain(
+        self, requests: Requests, candidates: Candidates
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """The item of the history that speaks most for each candidate."""
+        self.require_fitted()
+
+        def between(history: NDArray[np.int32], found: NDArray[np.int32]) -> NDArray[Any]:
+            return self.weights[np.ix_(history, found)]
+
+        return strongest_reasons(requests, candidates, self.n_fitted, between)
+
+    def save(self, writer: ArtifactWriter) -> None:
+        """Writes B."""
+        writer.array("weights", self.weights)
+
+    def load(self, reader: ArtifactReader) -> Self:
+        """Maps B."""
+        self.weights = reader.array("weights")
+        self.n_fitted = len(self.weights)
+        return self
+
+
+def _gram(users: csr_array, threads: int) -> NDArray[np.float32]:
+    """XᵀX, float32[items × items]."""
+    items = users.T.tocsr()
+    gram = np.zeros((users.shape[1], users.shape[1]), np.float32)
+
+    def fill(start: int, stop: int) -> None:
+        _gram_rows(
+            *(start, stop, items.indptr, items.indices, items.data),
+            *(users.indptr, users.indices, users.data, gram),
+        )
+
+    run_chunks(fill, items.indptr.astype(np.int64), threads)
+    return gram
+
+
+@njit(nogil=True, cache=True)
+def _gram_rows(  # type: ignore[no-untyped-def]
+    start,
+    stop,
+    by_item,
+    by_item_users,
+    by_item_weights,
+    by_user,
+    by_user_items,
+    by_user_weights,
+    gram,
+):
+    """Fills rows start … stop − 1 of XᵀX."""
+    for item in range(start, stop):
+        accumulate_row(
+            item,
+            by_item,
+            by_item_users,
+            by_item_weights,
+            by_user,
+            by_user_items,
+            by_user_weights,
+            gram[item],
+        )
+
+
+def _to_weights(inverse: NDArray[np.float32], block: int = 1_024) -> NDArray[np.float32]:
+    """B = I − P·diag(P)⁻¹ in place, from the lower triangle of P alone."""
+    n = len(inverse)
+    scale = -1.0 / inverse.diagonal().copy()
+    for start in range(0, n, block):
+        rows = slice(start, min(start + block, n))
+        corner = np.tril(inverse[rows, rows], -1)
+        inverse[rows, rows] = corner + corner.T
+        inverse[rows, rows.stop :] = inverse[rows.stop :, rows].T
+    inverse *= scale
+    return inverse

@@ -1,0 +1,188 @@
+"""Item-based nearest neighbours: users who liked this also liked that."""
+
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+from pydantic import Field
+from scipy.sparse import csr_array
+
+from tastemaker.artifact import ArtifactReader, ArtifactWriter
+from tastemaker.component import FitOptions, Retriever, Serves, Task
+from tastemaker.config import Settings
+from tastemaker.data.candidates import Candidates
+from tastemaker.data.dataset import Dataset
+from tastemaker.data.events import Reduce
+from tastemaker.data.ragged import offsets_of
+from tastemaker.data.requests import Requests
+from tastemaker.index import exact_top_n
+from tastemaker.retrieval.cooccurrence import accumulate_row, strongest_reasons
+from tastemaker.threads import run_chunks
+from tastemaker.world import World
+
+
+class ItemKNNConfig(Settings):
+    """Settings of `ItemKNN`."""
+
+    neighbors: int = Field(100, ge=1)
+    """How many neighbours of each item are kept."""
+    shrinkage: float = Field(10.0, ge=0)
+    """Added to the denominator: pulls similarities that rest on few users towards zero."""
+    reduce: Reduce = "log"
+    """How repeated events of a pair become one weight."""
+
+
+class ItemKNN(Retriever):
+    """Cosine item-based collaborative filtering (Sarwar, Karypis, Konstan & Riedl 2001).
+
+    s(i, j) = xᵢ·xⱼ / (‖xᵢ‖‖xⱼ‖ + shrinkage); a candidate scores Σ over the history of weight × s.
+
+    Attributes:
+        similarity: float32[items × items], row i the nearest neighbours of i, never i itself.
+
+    Cost: `fit` takes Σ over users of (items liked)² steps; a request, history × neighbors.
+
+    Example:
+        >>> ItemKNN(neighbors=50)
+        ItemKNN(neighbors=50)
+    """
+
+    name = "item_knn"
+    serves: ClassVar = Serves(history="native", similar_items=True)
+    config: ItemKNNConfig
+    similarity: csr_array
+
+    def fit(
+        self,
+        dataset: Dataset,
+        options: FitOptions = FitOptions(),
+        *,
+        validation: Task | None = None,
+    ) -> Self:
+        """Finds the neighbours of every item."""
+        users = dataset.interactions(reduce=self.config.reduce)
+        items = users.T.tocsr()
+        n_items = items.shape[0]
+        k = min(self.config.neighbors, max(1, n_items - 1))
+        options.require_memory(
+            8 * n_items * k, f"ItemKNN on {n_items:,} items", "lower 'neighbors'"
+        )
+        norms = np.sqrt(items.multiply(items).sum(axis=1)).astype(np.float32)
+        near = np.empty((n_items, k), np.int32)
+        similarity = np.empty((n_items, k), np.float32)
+        found = np.zeros(n_items, np.int64)
+        shrinkage = np.float32(self.config.shrinkage)
+
+        def nearest(start: int, stop: int) -> None:
+            _nearest(
+                *(start, stop, items.indptr, items.indices, items.data),
+                *(users.indptr, users.indices, users.data, norms, shrinkage),
+                *(near, similarity, found),
+            )
+
+        for first, last in options.progress.track(_blocks(n_items), "ItemKNN: neighbours"):
+            offsets = items.indptr[first : last + 1].astype(np.int64)
+
+            def block(start: int, stop: int, first: int = first) -> None:
+                nearest(first + start, first + stop)
+
+            run_chunks(block, offsets, options.threads)
+        kept = np.arange(k) < found[:, None]
+        self.similarity = csr_array(
+            (similarity[kept], near[kept], offsets_of(found)), shape=(n_items, n_items)
+        )
+        self.n_fitted = n_items
+        return self
+
+    def retrieve(self, requests: Requests, n: int, world: World) -> Candidates:
+        """The items nearest to those in the history."""
+        self.require_fitted()
+        liked = requests.history.interactions(self.n_fitted, reduce=self.config.reduce)
+
+        def score(chunk: slice) -> NDArray[np.float32]:
+            dense: NDArray[np.float32] = (liked[chunk] @ self.similarity).toarray()
+            return dense
+
+        return exact_top_n(score, requests, n, self.n_fitted, above=0.0)
+
+    def similar(self, items: NDArray[np.int32], n: int, world: World) -> Candidates:
+        """The nearest neighbours of each item."""
+        self.require_fitted()
+        asked = Requests.of([[int(item)] for item in items])
+
+        def score(chunk: slice) -> NDArray[np.float32]:
+            known = np.where(items[chunk] < self.n_fitted, items[chunk], -1)
+            dense = self.similarity[np.maximum(known, 0)].toarray()
+            dense[known < 0] = 0
+            return dense
+
+        return exact_top_n(score, asked, n, self.n_fitted, above=0.0)
+
+    def explain(
+        self, requests: Requests, candidates: Candidates
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """The item of the history nearest to each candidate."""
+        self.require_fitted()
+
+        def between(history: NDArray[np.int32], found: NDArray[np.int32]) -> NDArray[Any]:
+            return self.similarity[history][:, found].toarray()
+
+        return strongest_reasons(requests, candidates, self.n_fitted, between)
+
+    def save(self, writer: ArtifactWriter) -> None:
+        """Writes the neighbours."""
+        writer.sparse("similarity", self.similarity)
+
+    def load(self, reader: ArtifactReader) -> Self:
+        """Maps the neighbours."""
+        self.similarity = reader.sparse("similarity")
+        self.n_fitted = self.similarity.shape[0]
+        return self
+
+
+def _blocks(n_items: int, size: int = 2_000) -> list[tuple[int, int]]:
+    """Ranges of items, so that progress can be told between them."""
+    return [(start, min(start + size, n_items)) for start in range(0, n_items, size)]
+
+
+@njit(nogil=True, cache=True)
+def _nearest(  # type: ignore[no-untyped-def]
+    start,
+    stop,
+    by_item,
+    by_item_users,
+    by_item_weights,
+    by_user,
+    by_user_items,
+    by_user_weights,
+    norms,
+    shrinkage,
+    near,
+    similarity,
+    found,
+):
+    """Writes the nearest neighbours of items start … stop − 1, nearest first."""
+    k = near.shape[1]
+    row = np.zeros(len(norms), np.float32)
+    for item in range(start, stop):
+        row[:] = 0
+        accumulate_row(
+            item,
+            by_item,
+            by_item_users,
+            by_item_weights,
+            by_user,
+            by_user_items,
+            by_user_weights,
+            row,
+        )
+        row[item] = 0
+        for other in range(len(row)):
+            if row[other] > 0:
+                row[other] /= norms[item] * norms[other] + shrinkage
+        together = np.flatnonzero(row > 0)
+        order = together[np.argsort(-row[together], kind="mergesort")]
+        found[item] = min(k, len(order))
+        near[item, : found[item]] = order[: found[item]]
+        similarity[item, : found[item]] = row[order[: found[item]]]

@@ -1,0 +1,5 @@
+"""Honest ways to part what was known from what is to be predicted."""
+
+from tastemaker.split.by_time import Split, by_time
+
+__all__ = ["Split", "by_time"]

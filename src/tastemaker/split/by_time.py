@@ -1,0 +1,257 @@
+"""The split by time: train on the past, ask at moments of a later window, never look ahead."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tastemaker.component import Task
+from tastemaker.data.dataset import Dataset
+from tastemaker.data.ragged import Ragged, offsets_of, ranges
+from tastemaker.data.seen import SeenPolicy
+from tastemaker.data.times import format_moment, parse_duration
+from tastemaker.errors import DataError, SettingError
+from tastemaker.world import World
+
+MOMENTS_PER_USER = 5
+MAX_USERS = 20_000
+_DAY = 86_400_000_000
+
+RequestMoments = Literal["sampled", "first", "each_event", "each_day", "at_cut"]
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Two looks at one log, each with all that was known before it.
+
+    Attributes:
+        train: everything before the validation window; fitted on to tune and to stop early.
+        validation: requests inside the window before the test.
+        before_test: everything before the test window, validation included; fitted on for the
+            final figure, as a model that goes live is.
+        test: requests inside the last window.
+        protocol: how it was made, in words and numbers, to stand beside every result.
+    """
+
+    train: Dataset
+    validation: Task
+    before_test: Dataset
+    test: Task
+    protocol: dict[str, str | int]
+
+
+def by_time(
+    data: Dataset,
+    *,
+    test: str | float,
+    validation: str | float | None = None,
+    gap: str | None = None,
+    horizon: str | None = None,
+    requests: RequestMoments = "sampled",
+    seen: SeenPolicy | None = None,
+    max_users: int = MAX_USERS,
+    seed: int = 0,
+) -> Split:
+    """Parts a log at moments in time.
+
+    For every user with events in a window, requests stand at moments of the user's own events in
+    it. A request's history is all of the user's events strictly before its moment; its truth is
+    the distinct items, not kept away by `seen`, with a positive event from then until the
+    horizon. Events with one timestamp are one target group.
+
+    Args:
+        data: the log; its clock must be absolute.
+        test: the last window: a duration (`"30d"`) or a share of the events (`0.2`).
+        validation: the window before it; by default as long as `test`, in the same unit.
+        gap: a duration left out between train and validation, and between validation and test.
+        horizon: how far ahead the truth reaches; by default to the window's end.
+        requests: up to five seeded moments a user (`sampled`), the `first`, `each_event`, the
+            first of `each_day`, or one at the window's start (`at_cut`).
+        seen: which past events keep an item out of the truth; by default every kind.
+        max_users: at most so many users of a window are asked for, drawn by `seed`.
+        seed: draws the users and the sampled moments.
+
+    Raises:
+        ClockError: the clock is not absolute.
+        SettingError: a window is no duration and no share.
+        DataError: a window or the training data would be empty.
+    """
+    data.require_clock("by_time")
+    time = np.sort(data.events.time)
+    pause = 0 if gap is None else parse_duration(gap, "gap")
+    test_start = _window_start(time, data.end, test, "test")
+    validation_end = test_start - pause
+    known = time[: np.searchsorted(time, validation_end)]
+    length = test if validation is None else validation
+    start = _window_start(known, validation_end, length, "validation", share_of=len(time))
+    train = data.before(start - pause)
+    if not len(train.events):
+        raise DataError(
+            f"no event is left for training before {format_moment(start - pause)}; "
+            "shorten 'test' or 'validation'"
+        )
+    before_test = data.before(validation_end)
+    ahead = None if horizon is None else parse_duration(horizon, "horizon")
+    policy = seen or SeenPolicy.of(data.kinds)
+    tasks = {
+        name: _task(data, known_before, window, ahead, requests, policy, max_users, seed, name)
+        for name, known_before, window in (
+            ("validation", train, (start, validation_end)),
+            ("test", before_test, (test_start, data.end)),
+        )
+    }
+    protocol: dict[str, str | int] = {
+        "split": "by_time",
+        "horizon": horizon or "to the window's end",
+        "request_moments": requests,
+        "ranking": "all items, none sampled",
+        "validation_from": format_moment(start),
+        "validation_until": format_moment(validation_end),
+        "test_from": format_moment(test_start),
+        "test_until": format_moment(data.end),
+        "seed": seed,
+    }
+    return Split(train, tasks["validation"], before_test, tasks["test"], protocol)
+
+
+def _window_start(
+    time: NDArray[np.int64],
+    end: int,
+    length: str | float,
+    name: str,
+    share_of: int | None = None,
+) -> int:
+    """Where a window that ends at `end` begins; `time` is sorted and lies before the end."""
+    if isinstance(length, str):
+        return end - parse_duration(length, name)
+    if not 0 < length < 1:
+        raise SettingError(
+            f"'{name}' must be a duration such as '30d' or a share between 0 and 1, got {length}"
+        )
+    count = round(length * (share_of or len(time)))
+    if not 0 < count < len(time):
+        raise DataError(f"'{name}' = {length} leaves no events on one side; there are {len(time)}")
+    return int(time[len(time) - count])
+
+
+def _task(
+    data: Dataset,
+    train: Dataset,
+    window: tuple[int, int],
+    horizon: int | None,
+    moments: RequestMoments,
+    seen: SeenPolicy,
+    max_users: int,
+    seed: int,
+    name: str,
+) -> Task:
+    log = data.events
+    is_known = np.diff(train.events.offsets) > 0
+    start, end = window
+    inside = np.flatnonzero((log.time >= start) & (log.time < end))
+    if not len(inside):
+        raise DataError(
+            f"no event lies in the {name} window, {format_moment(start)} to {format_moment(end)}; "
+            f"choose a longer '{name}'"
+        )
+    in_window = np.unique(log.user[inside])
+    if len(in_window) > max_users:
+        drawn = np.random.default_rng(seed).choice(in_window, max_users, replace=False)
+        inside = inside[np.isin(log.user[inside], drawn)]
+    users, times = _moments(log.user[inside], log.time[inside], start, moments, seed)
+    until = np.full(len(times), end) if horizon is None else np.minimum(times + horizon, end)
+    asked = data.requests(users, times, seen=seen)
+    truth, kept_away = _truth(data, users, times, until, asked.exclude)
+    answerable = np.flatnonzero(truth.counts)
+    if not len(answerable):
+        raise DataError(f"no user liked anything new in the {name} window; choose a longer one")
+    truth = truth.take(answerable)
+    fitted_items = np.bincount(train.events.item, minlength=len(data.catalogue)) > 0
+    notes = {
+        "users_in_window": len(in_window),
+        "users_not_drawn": max(0, len(in_window) - max_users),
+        "users": len(np.unique(users[answerable])),
+        "requests": len(answerable),
+        "requests_without_truth_left_out": len(users) - len(answerable),
+        "wanted": len(truth.values),
+        "wanted_but_seen_left_out": kept_away,
+        "wanted_new_items": int((~fitted_items[truth.values]).sum()),
+        "requests_of_new_users": int((~is_known[users[answerable]]).sum()),
+        "requests_without_history": int((asked.history.counts[answerable] == 0).sum()),
+    }
+    return Task(
+        asked.take(answerable),
+        truth,
+        np.ones(len(truth.values), np.float32),
+        users[answerable].astype(np.int32),
+        is_known[users[answerable]],
+        World.of(data),
+        notes,
+    )
+
+
+def _moments(
+    user: NDArray[np.int32],
+    time: NDArray[np.int64],
+    start: int,
+    moments: RequestMoments,
+    seed: int,
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Users and moments of the requests, by user and time.
+
+    Args:
+        user: int32[n], of each event in the window; sorted.
+        time: int64[n]; sorted within a user.
+        start: where the window begins.
+        moments: which to take.
+        seed: of the sample.
+    """
+    if moments == "at_cut":
+        users = np.unique(user)
+        return users, np.full(len(users), start, np.int64)
+    unit = time // _DAY if moments == "each_day" else time
+    new_user = np.diff(user, prepend=-1) != 0
+    distinct = np.flatnonzero(new_user | (np.diff(unit, prepend=unit[0] - 1) != 0))
+    users, times = user[distinct], time[distinct]
+    if moments in ("each_event", "each_day"):
+        return users, times
+    first = offsets_of(np.unique(users, return_counts=True)[1])
+    per_user = np.diff(first)
+    if moments == "first":
+        return users[first[:-1]], times[first[:-1]]
+    if moments != "sampled":
+        raise SettingError(
+            f"'requests' must be sampled, first, each_event, each_day or at_cut, got {moments!r}"
+        )
+    drawn = np.lexsort((np.random.default_rng(seed).random(len(users)), users))
+    chosen = np.sort(drawn[ranges(first[:-1], np.minimum(per_user, MOMENTS_PER_USER))])
+    return users[chosen], times[chosen]
+
+
+def _truth(
+    data: Dataset,
+    users: NDArray[np.int32],
+    times: NDArray[np.int64],
+    until: NDArray[np.int64],
+    exclude: Ragged,
+) -> tuple[Ragged, int]:
+    """The distinct liked items of each request not in `exclude`, and how many were."""
+    log, n_items = data.events, len(data.catalogue)
+    first = np.array([_position(log.time, log.offsets, u, t) for u, t in zip(users, times)])
+    last = np.array([_position(log.time, log.offsets, u, t) for u, t in zip(users, until)])
+    counts = np.maximum(last - first, 0)
+    later = ranges(first.astype(np.int64), counts.astype(np.int64))
+    rows = np.repeat(np.arange(len(users)), counts)
+    liked = log.weight[later] > 0
+    pairs = np.unique(rows[liked] * n_items + log.item[later][liked])
+    away = np.repeat(np.arange(len(users)), exclude.counts) * n_items + exclude.values
+    wanted = pairs[~np.isin(pairs, away, assume_unique=True)]
+    offsets = np.searchsorted(wanted, np.arange(len(users) + 1) * n_items).astype(np.int64)
+    return Ragged(offsets, (wanted % n_items).astype(np.int32)), len(pairs) - len(wanted)
+
+
+def _position(time: NDArray[np.int64], offsets: NDArray[np.int64], user: int, moment: int) -> int:
+    """The user's first event at or after a moment."""
+    start, stop = offsets[user], offsets[user + 1]
+    return int(start + np.searchsorted(time[start:stop], moment))

@@ -1,0 +1,60 @@
+"""What is known of items at a moment: one immutable snapshot handed to every stage."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tastemaker.data.catalogue import Catalogue
+from tastemaker.data.dataset import Dataset
+from tastemaker.data.schema import Clock
+from tastemaker.statistics import ItemStatistics
+
+
+class World:
+    """Catalogue, statistics and how far they reach.
+
+    It may reach past a request's moment, as it does in evaluation; whatever is read from it is
+    read as of the request's moment.
+
+    Attributes:
+        catalogue: the fitted items, and those added since.
+        statistics: popularity as of any moment.
+        watermark: the moment just after the last event known, microseconds.
+        clock: whether times are moments; where they are not, nothing is read by time.
+    """
+
+    def __init__(
+        self, catalogue: Catalogue, statistics: ItemStatistics, watermark: int, clock: Clock
+    ) -> None:
+        self.catalogue = catalogue
+        self.statistics = statistics
+        self.watermark = watermark
+        self.clock: Clock = clock
+
+    @classmethod
+    def of(cls, dataset: Dataset, at: int | None = None) -> "World":
+        """The world a data set describes.
+
+        Args:
+            dataset: the events and the catalogue.
+            at: only events before this moment; by default all.
+        """
+        known = dataset if at is None else dataset.before(at)
+        statistics = ItemStatistics.of(known.events, len(known.catalogue), known.kinds)
+        return cls(known.catalogue, statistics, known.end, known.clock)
+
+    def with_items(
+        self, ids: Sequence[str], attributes: Mapping[str, Sequence[Any]] | None = None
+    ) -> "World":
+        """This world with items added to the catalogue, without any events yet."""
+        catalogue = self.catalogue.extended(ids, attributes)
+        nothing = np.empty(0, np.int64)
+        statistics = self.statistics.append(
+            nothing.astype(np.int32),
+            nothing,
+            nothing.astype(np.int8),
+            nothing.astype(np.float32),
+            len(catalogue),
+        )
+        return World(catalogue, statistics, self.watermark, self.clock)

@@ -1,0 +1,83 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tastemaker.data.candidates import Candidates
+
+Row = list[tuple[int, float]]
+some_rows = st.lists(
+    st.lists(
+        st.tuples(st.integers(0, 99), st.floats(-9, 9, width=32)),
+        max_size=6,
+        unique_by=lambda pair: pair[0],
+    ),
+    max_size=8,
+)
+
+
+def packed(rows: list[Row]) -> Candidates:
+    return Candidates.of([([i for i, _ in row], [s for _, s in row]) for row in rows])
+
+
+def unpacked(candidates: Candidates) -> list[Row]:
+    pairs = list(zip(candidates.item.tolist(), candidates.score.tolist()))
+    return [pairs[a:b] for a, b in zip(candidates.offsets, candidates.offsets[1:])]
+
+
+@given(some_rows)
+def test_rows_come_back_in_their_order(rows: list[Row]) -> None:
+    candidates = packed(rows)
+    assert unpacked(candidates) == rows
+    assert [candidates[i].tolist() for i in range(len(rows))] == [[i for i, _ in r] for r in rows]
+    assert (candidates.item.dtype, candidates.score.dtype) == (np.int32, np.float32)
+
+
+@given(some_rows)
+def test_rows_and_ranks_place_every_candidate(rows: list[Row]) -> None:
+    candidates = packed(rows)
+    expected = [(row, rank) for row, pairs in enumerate(rows) for rank in range(len(pairs))]
+    assert list(zip(candidates.rows.tolist(), candidates.ranks.tolist())) == expected
+
+
+@given(some_rows, st.integers(0, 7))
+def test_head_keeps_the_first_of_each_request(rows: list[Row], n: int) -> None:
+    assert unpacked(packed(rows).head(n)) == [row[:n] for row in rows]
+
+
+@given(some_rows)
+def test_where_removes_and_keeps_the_order(rows: list[Row]) -> None:
+    candidates = packed(rows)
+    kept = candidates.where(candidates.item % 2 == 0)
+    assert unpacked(kept) == [[pair for pair in row if pair[0] % 2 == 0] for row in rows]
+
+
+@given(some_rows, st.data())
+def test_take_gives_the_requests_asked_for(rows: list[Row], data: st.DataObject) -> None:
+    wanted = data.draw(st.lists(st.integers(0, len(rows) - 1), max_size=5)) if rows else []
+    taken = packed(rows).take(np.array(wanted, np.int64))
+    assert unpacked(taken) == [rows[i] for i in wanted]
+
+
+@pytest.mark.parametrize("n", [0, 3])
+def test_nothing_found_is_an_empty_row_for_each_request(n: int) -> None:
+    nothing = Candidates.none(n)
+    assert len(nothing) == n
+    assert nothing.counts.tolist() == [0] * n
+    assert unpacked(nothing.head(5)) == [[]] * n
+
+
+def test_the_columns_of_the_sources_follow_their_candidates() -> None:
+    merged = replace(
+        packed([[(7, 3.0), (8, 2.0), (9, 1.0)], [(5, 1.0)]]),
+        sources=("als", "popular"),
+        source_rank=np.array([[0, -1], [1, 0], [2, 1], [-1, 0]], np.int16),
+        source_score=np.array([[3, np.nan], [2, 8], [1, 7], [np.nan, 9]], np.float32),
+    )
+    assert merged.where(merged.item != 8).source_rank.tolist() == [[0, -1], [2, 1], [-1, 0]]
+    assert merged.head(1).source_rank.tolist() == [[0, -1], [-1, 0]]
+    turned = merged.take(np.array([1, 0]))
+    np.testing.assert_array_equal(turned.source_score[0], [np.nan, 9])
+    assert turned.sources == ("als", "popular")

@@ -1,0 +1,105 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tastemaker.artifact import create_artifact, open_artifact
+from tastemaker.data.catalogue import (
+    NO_TIME,
+    Catalogue,
+    CategoryColumn,
+    NumberColumn,
+    TagsColumn,
+    TextColumn,
+    TimeColumn,
+)
+from tastemaker.data.vocabulary import Vocabulary
+
+
+@pytest.fixture
+def catalogue() -> Catalogue:
+    return Catalogue(
+        Vocabulary.of(["a", "b", "c"]),
+        {
+            "title": TextColumn.of(["Alpha", None, "Gämma"]),
+            "genres": TagsColumn.of([["war", "art"], None, ["art"]]),
+            "brand": CategoryColumn.of([["x"], ["y"], None]),
+            "price": NumberColumn.of([1.5, None, 3.0]),
+            "released": TimeColumn.of([NO_TIME, 5, None]),
+        },
+    )
+
+
+def contents(catalogue: Catalogue) -> dict[str, list[object]]:
+    """Everything a catalogue knows, as plain lists."""
+    known: dict[str, list[object]] = {"id": list(catalogue.items.ids(range(len(catalogue))))}
+    for name, column in catalogue.columns.items():
+        if isinstance(column, TextColumn):
+            known[name] = [column.texts[i] for i in range(len(column.texts))]
+        elif isinstance(column, TagsColumn):
+            rows = [column.codes[i] for i in range(len(column.codes))]
+            known[name] = [column.labels.ids(row.tolist()) for row in rows]
+        else:
+            known[name] = column.values.tolist()
+    return known
+
+
+def test_columns_hold_what_was_given_and_what_is_missing(catalogue: Catalogue) -> None:
+    known = contents(catalogue)
+    assert known["title"] == ["Alpha", "", "Gämma"]
+    assert known["genres"] == [["art", "war"], [], ["art"]]
+    assert known["brand"] == [["x"], ["y"], []]
+    assert known["released"] == [NO_TIME, 5, NO_TIME]
+    np.testing.assert_array_equal(known["price"], [1.5, np.nan, 3.0])
+
+
+def test_a_label_given_twice_counts_once() -> None:
+    assert TagsColumn.of([["art", "art"]]).codes.counts.tolist() == [1]
+
+
+def test_a_title_is_text_or_none(catalogue: Catalogue) -> None:
+    assert [catalogue.title(i) for i in range(3)] == ["Alpha", None, "Gämma"]
+    assert Catalogue(catalogue.items, {}).title(0) is None
+    plot = Catalogue(catalogue.items, {"plot": TextColumn.of(["one", "two", "three"])})
+    assert plot.title(1) == "two"
+
+
+def test_a_new_item_comes_after_the_fitted_ones(catalogue: Catalogue) -> None:
+    attributes = {"title": ["Delta"], "genres": [["war", "new"]], "price": [4.0]}
+    extended = catalogue.extended(["d"], attributes)
+    known = contents(extended)
+    assert known["id"] == ["a", "b", "c", "d"]
+    assert known["title"][3] == "Delta"
+    assert known["genres"] == [["art", "war"], [], ["art"], ["war", "new"]]
+    assert known["brand"][3] == []
+    assert known["released"][3] == NO_TIME
+    assert (extended.n_fitted, len(extended)) == (3, 4)
+
+
+def test_extending_leaves_the_old_catalogue_alone(catalogue: Catalogue) -> None:
+    before = str(contents(catalogue))
+    catalogue.extended(["d"], {"genres": [["new"]]}).extended(["e"])
+    assert str(contents(catalogue)) == before
+
+
+def test_extending_keeps_the_role_of_a_column(catalogue: Catalogue) -> None:
+    extended = catalogue.extended(["d"], {"brand": [["x"]]})
+    assert {n: c.role for n, c in extended.columns.items()} == {
+        n: c.role for n, c in catalogue.columns.items()
+    }
+
+
+def test_a_known_item_cannot_be_added(catalogue: Catalogue) -> None:
+    with pytest.raises(ValueError, match="new and distinct"):
+        catalogue.extended(["b"])
+
+
+def test_a_loaded_catalogue_equals_the_saved_one(catalogue: Catalogue, tmp_path: Path) -> None:
+    with create_artifact(tmp_path / "c", "catalogue", {}) as writer:
+        catalogue.save(writer)
+    loaded = Catalogue.load(open_artifact(tmp_path / "c", "catalogue")[0])
+    assert str(contents(loaded)) == str(contents(catalogue))
+    assert list(loaded.columns) == list(catalogue.columns)
+    assert loaded.n_fitted == 3
+    extended = loaded.extended(["d"], {"genres": [["war"]]})
+    assert contents(extended)["genres"][3] == ["war"]

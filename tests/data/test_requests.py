@@ -1,0 +1,88 @@
+import numpy as np
+import pytest
+
+from tastemaker.data.requests import HISTORY_CAP, Masks, Requests
+
+
+def histories(requests: Requests) -> list[list[int]]:
+    offsets = requests.history.offsets
+    return [requests.history.item[a:b].tolist() for a, b in zip(offsets, offsets[1:])]
+
+
+def test_a_stranger_is_known_by_the_items_liked() -> None:
+    requests = Requests.of([[3, 1], [], [2]], time=100)
+    assert len(requests) == 3
+    assert histories(requests) == [[3, 1], [], [2]]
+    assert requests.history.weight.tolist() == [1, 1, 1]
+    assert requests.user_id == (None, None, None)
+
+
+def test_the_events_of_a_stranger_stand_before_the_moment_in_their_order() -> None:
+    requests = Requests.of([[3, 1, 4], [5]], time=100)
+    assert requests.history.time.tolist() == [97, 98, 99, 99]
+
+
+def test_what_is_in_the_history_is_excluded_unless_told_otherwise() -> None:
+    assert Requests.of([[3, 1]]).exclude[0].tolist() == [3, 1]
+    assert Requests.of([[3, 1]], exclude=[[9]]).exclude[0].tolist() == [9]
+    assert Requests.of([[3, 1]], exclude=[[]]).exclude[0].tolist() == []
+
+
+def test_dislikes_come_as_negative_weights() -> None:
+    requests = Requests.of([[3, 1], [2]], weights=[[1, -1], [0.5]])
+    assert requests.history.weight.tolist() == [1, -1, 0.5]
+    assert requests.history.interactions(4, role="negative").toarray()[0].tolist() == [0, 1, 0, 0]
+
+
+def test_a_cap_keeps_the_latest_events_and_all_exclusions() -> None:
+    requests = Requests.of([[1, 2, 3, 4], [5], []]).capped(2)
+    assert histories(requests) == [[3, 4], [5], []]
+    assert requests.exclude.counts.tolist() == [4, 1, 0]
+
+
+def test_a_history_is_capped_from_the_start() -> None:
+    requests = Requests.of([range(HISTORY_CAP + 5)])
+    assert histories(requests)[0] == list(range(5, HISTORY_CAP + 5))
+
+
+@pytest.mark.parametrize("rows", [[2, 0], [1], [], [0, 0, 2]])
+def test_take_carries_everything_of_a_request(rows: list[int]) -> None:
+    whole = Requests.of(
+        [[1, 2], [3], []], time=9, exclude=[[7], [8, 9], []], user_id=["a", "b", None]
+    )
+    taken = whole.take(np.array(rows, np.int64))
+    assert histories(taken) == [histories(whole)[row] for row in rows]
+    assert [taken.exclude[i].tolist() for i in range(len(rows))] == [
+        whole.exclude[row].tolist() for row in rows
+    ]
+    assert taken.seed.tolist() == rows
+    assert taken.user_id == tuple(whole.user_id[row] for row in rows)
+
+
+def test_a_slice_takes_a_run_of_requests() -> None:
+    assert histories(Requests.of([[1], [2], [3]]).take(slice(1, 3))) == [[2], [3]]
+
+
+def test_an_empty_batch_is_a_batch() -> None:
+    empty = Requests.of([])
+    assert len(empty) == len(empty.history) == len(empty.exclude) == 0
+    assert empty.history.interactions(3).shape == (0, 3)
+
+
+def test_without_a_mask_everything_is_eligible() -> None:
+    allowed = Masks.everything(2).allows(np.array([0, 1, 1]), np.array([0, 5, 999], np.int32))
+    assert allowed.all()
+
+
+def test_a_mask_speaks_for_its_own_requests_alone() -> None:
+    masks = Masks(np.array([[True, False, True]]), np.array([0, -1], np.int32))
+    rows, items = np.array([0, 0, 0, 1, 1]), np.array([0, 1, 2, 1, 7], np.int32)
+    assert masks.allows(rows, items).tolist() == [True, False, True, True, True]
+    turned = masks.take(np.array([1, 0]))
+    assert turned.allows(np.array([0, 1]), np.array([1, 1], np.int32)).tolist() == [True, False]
+
+
+@pytest.mark.parametrize("item", [-1, 3])
+def test_an_item_the_mask_does_not_know_is_not_eligible(item: int) -> None:
+    masks = Masks(np.ones((1, 3), np.bool_), np.zeros(1, np.int32))
+    assert not masks.allows(np.array([0]), np.array([item], np.int32))[0]
