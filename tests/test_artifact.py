@@ -79,7 +79,7 @@ def test_a_reader_knows_what_is_there(saved: Path) -> None:
     assert reader.has("numbers.npy")
     assert not reader.has("letters.npy")
     assert reader.child("deep").child("er").has("ones.npy")
-    with pytest.raises(ArtifactError, match="the manifest lists no file 'letters.npy'"):
+    with pytest.raises(ArtifactError, match=r"the manifest lists no file 'letters\.npy'"):
         reader.array("letters")
 
 

@@ -52,12 +52,12 @@ def test_a_wrong_setting_names_owner_setting_constraint_and_value(
 
 
 def test_a_missing_setting_is_named() -> None:
-    with pytest.raises(SettingError, match="^Whole: 'needed' is missing$"):
+    with pytest.raises(SettingError, match=r"^Whole: 'needed' is missing$"):
         Whole.checked({}, owner="Whole")
 
 
 def test_the_caller_chooses_the_error() -> None:
-    with pytest.raises(ProjectError, match="tastemaker.toml: "):
+    with pytest.raises(ProjectError, match=r"^tastemaker\.toml: "):
         Whole.checked({"needed": 1}, owner="tastemaker.toml", error=ProjectError)
 
 

@@ -70,10 +70,13 @@ class ArtifactReader:
         return f"{self._prefix}{name}" in self._listed
 
     def array(self, name: str) -> NDArray[Any]:
-        """The array `name`, mapped from disk and read-only."""
+        """The array `name`, mapped from disk; what is written to it never reaches the file.
+
+        Copy-on-write rather than read-only, so that kernels see the type they were compiled for.
+        """
         path = self._path(f"{name}.npy")
         try:
-            return cast(NDArray[Any], np.load(path, mmap_mode="r", allow_pickle=False))
+            return np.asarray(np.load(path, mmap_mode="c", allow_pickle=False))
         except ValueError as problem:
             raise ArtifactError(f"{path}: not a NumPy array ({problem})") from None
 

@@ -15,6 +15,7 @@ from tastemaker.artifact import ArtifactReader, ArtifactWriter
 from tastemaker.data.events import Events
 from tastemaker.data.ragged import offsets_of
 from tastemaker.data.schema import EventKind
+from tastemaker.errors import SettingError, near_miss
 
 ALL_TIME = np.iinfo(np.int64).max
 
@@ -98,7 +99,9 @@ class ItemStatistics:
         )
         grown = np.full(size + 1, len(self._base.time), np.int64)
         grown[: self.n_items + 1] = self._base.offsets
-        return ItemStatistics(size, self.kinds, replace(self._base, offsets=grown), tail)
+        appended = ItemStatistics(size, self.kinds, replace(self._base, offsets=grown), tail)
+        appended._running = self._running  # of the base, which is the same
+        return appended
 
     def at(
         self,
@@ -114,7 +117,12 @@ class ItemStatistics:
             times: int64[n], microseconds; only events strictly before count.
             window: microseconds; an event exactly `window` old still counts.
             kind: the kind to count; by default every positive event.
+
+        Raises:
+            SettingError: no kind has this name.
         """
+        if kind is not None and kind not in self.kinds:
+            raise SettingError(f"statistics: unknown kind '{kind}'{near_miss(kind, self.kinds)}")
         code = -1 if kind is None else self.kinds.index(kind)
         counts = np.zeros(len(items), np.float32)
         for log in (self._base, self._tail):

@@ -27,7 +27,9 @@ def slow_twin(log: list[tuple[int, int, float]], role: Role, reduce: Reduce) -> 
     return (total > 0).astype(float) if reduce == "binary" else total
 
 
-@given(entries, st.sampled_from(["positive", "negative"]), st.sampled_from(["sum", "binary", "log"]))
+@given(
+    entries, st.sampled_from(["positive", "negative"]), st.sampled_from(["sum", "binary", "log"])
+)
 def test_reduced_events_agree_with_a_loop(
     log: list[tuple[int, int, float]], role: Role, reduce: Reduce
 ) -> None:

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -6,7 +8,7 @@ from tastemaker.data.requests import HISTORY_CAP, Masks, Requests
 
 def histories(requests: Requests) -> list[list[int]]:
     offsets = requests.history.offsets
-    return [requests.history.item[a:b].tolist() for a, b in zip(offsets, offsets[1:])]
+    return [requests.history.item[a:b].tolist() for a, b in pairwise(offsets)]
 
 
 def test_a_stranger_is_known_by_the_items_liked() -> None:

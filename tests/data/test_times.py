@@ -10,7 +10,14 @@ from tastemaker.errors import SettingError
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("30d", 2_592_000), ("12h", 43_200), ("90m", 5400), ("1.5h", 5400), ("2w", 1_209_600), ("1s", 1)],
+    [
+        ("30d", 2_592_000),
+        ("12h", 43_200),
+        ("90m", 5400),
+        ("1.5h", 5400),
+        ("2w", 1_209_600),
+        ("1s", 1),
+    ],
 )
 def test_durations_read_as_written(text: str, seconds: int) -> None:
     assert parse_duration(text, "gap") == seconds * 10**6
@@ -33,9 +40,11 @@ def test_a_formatted_duration_reads_back(number: int, unit: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "shown"),
-    [("30d", "30d"), ("24h", "1d"), ("36h", "36h"), ("90m", "90m"), ("60s", "1m"), ("59s", "59s")]
-    + [("1095d", "1095d"), ("5000s", "83.3m")],
-)
+    [
+        ("30d", "30d"), ("24h", "1d"), ("36h", "36h"), ("90m", "90m"), ("60s", "1m"),
+        ("59s", "59s"), ("1095d", "1095d"), ("5000s", "83.3m"),
+    ],
+)  # fmt: skip
 def test_durations_are_shown_in_a_fitting_unit(text: str, shown: str) -> None:
     assert format_duration(parse_duration(text, "x")) == shown
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import polars as pl
+from polars.expr.whenthen import Then
 
 from tastemaker.data.read import LINE, Table
 from tastemaker.data.schema import EVENT_COLUMNS, ColumnRole, Schema, TimeUnit
@@ -170,7 +171,7 @@ def _find_columns(
     found = {}
     for name in renamed:
         if name not in ours:
-            raise DataError(f"columns: unknown name '{name}'{near_miss(name, ours)}")
+            raise DataError(f"{table.source}: unknown name '{name}'{near_miss(name, ours)}")
     for name in ours:
         theirs = renamed.get(name, name)
         if theirs in table.columns:
@@ -182,7 +183,7 @@ def _find_columns(
     return found
 
 
-def _reason(condition: pl.Expr, text: str) -> pl.Expr:
+def _reason(condition: pl.Expr, text: str) -> Then:
     return pl.when(condition).then(pl.lit(text))
 
 
@@ -271,12 +272,11 @@ def _value(
         return pl.lit(None, pl.Float32), None
     number = pl.col(column).cast(pl.Float32, strict=False)
     usable = pl.when(number.is_finite()).then(number)
-    problem = _reason(~_is_missing(column, types) & usable.is_null(), "unreadable value")
-    if rated:
-        problem = problem.when(kind.is_in(rated) & usable.is_null()).then(
-            pl.lit("rating without a value")
-        )
-    return usable, problem
+    unreadable = _reason(~_is_missing(column, types) & usable.is_null(), "unreadable value")
+    if not rated:
+        return usable, unreadable
+    lacking = kind.is_in(rated) & usable.is_null()
+    return usable, unreadable.when(lacking).then(pl.lit("rating without a value"))
 
 
 def _time(
@@ -308,6 +308,11 @@ def _moment(table: Table, column: str, types: pl.Schema, unit: TimeUnit) -> pl.E
         return moment.dt.timestamp("us")
     if kind == pl.Date:
         return cell.cast(pl.Datetime("us")).dt.timestamp("us")
+    if not (kind.is_numeric() or kind in (pl.String, pl.Null)):
+        raise DataError(
+            f"{table.source}: the column '{column}' holds {kind}; write times as ISO 8601 text or "
+            "as epoch numbers"
+        )
     if unit == "auto":
         unit = _guess_unit(table, column)
     if unit == "iso":

@@ -76,9 +76,9 @@ class Dataset:
             DataError: a column is missing, or more than 1 % of the rows cannot be used.
         """
         frames = {
-            name: _as_polars(frame)
+            name: _as_polars(frame, name)
             for name, frame in (("events", events), ("items", items), ("users", users))
-            if frame is not None
+            if frame is not None or name == "events"
         }
         chosen = schema or propose_schema(
             frames["events"], frames.get("items"), frames.get("users")
@@ -365,21 +365,32 @@ def _distinct(row: NDArray[np.int64], item: NDArray[np.int32], n: int, n_items: 
 
 def _seeds(users: NDArray[np.integer], moments: NDArray[np.int64]) -> NDArray[np.uint64]:
     """One seed per (user, moment): splitmix64 (Steele, Lea & Flood 2014) over both."""
+    z: NDArray[np.uint64]
     z = moments.astype(np.uint64) + users.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return z ^ (z >> np.uint64(31))
 
 
-def _as_polars(frame: Any) -> pl.DataFrame:
+def _as_polars(frame: Any, name: str) -> pl.DataFrame:
     """A Polars, pandas or Arrow frame as Polars."""
     if isinstance(frame, pl.LazyFrame):
         return frame.collect()
     if isinstance(frame, pl.DataFrame):
         return frame
     if type(frame).__module__.split(".")[0] == "pandas":
-        columns = {str(name): frame[name].to_numpy() for name in frame.columns}
-        return pl.DataFrame(columns, strict=False, nan_to_null=True)
+        return pl.DataFrame({str(column): _from_pandas(frame[column]) for column in frame.columns})
     if hasattr(frame, "__arrow_c_stream__"):
         return pl.DataFrame(frame)
-    raise DataError(f"expected a Polars, pandas or Arrow frame, got {type(frame).__name__}")
+    raise DataError(f"{name}: expected a Polars, pandas or Arrow frame, got {type(frame).__name__}")
+
+
+def _from_pandas(column: Any) -> pl.Series:
+    """A pandas column as Polars, with or without pyarrow: missing is null, moments are in UTC."""
+    if column.dtype.kind == "M":
+        moments = column if column.dt.tz is None else column.dt.tz_convert(None)
+        return pl.Series(moments.to_numpy("datetime64[us]"))
+    if isinstance(column.dtype, np.dtype) and column.dtype.kind in "iufb":
+        return pl.Series(column.to_numpy(), nan_to_null=True)
+    pairs = zip(column.tolist(), column.isna().tolist())
+    return pl.Series([None if missing else cell for cell, missing in pairs], strict=False)

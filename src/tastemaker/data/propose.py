@@ -9,7 +9,8 @@ from tastemaker.errors import DataError
 
 MAX_KINDS = 50
 _NAMES = {
-    "user_id": "userid user uid customerid customer visitorid visitor memberid accountid reviewerid",
+    "user_id": "userid user uid customerid customer visitorid visitor memberid accountid "
+    "reviewerid",
     "item_id": "itemid item movieid videoid productid sku articleid bookid songid trackid artistid "
     "asin contentid postid listingid iid",
     "event_type": "eventtype event kind action behavior behaviour interaction interactiontype type",

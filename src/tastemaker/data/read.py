@@ -205,10 +205,8 @@ def _read_exactly(path: Path, separator: str, name: str, columns: list[str]) -> 
     numbers: list[int] = []
 
     def pack() -> None:
-        data = dict(zip(columns, zip(*rows))) if rows else {c: [] for c in columns}
-        schema = dict.fromkeys(columns, pl.String)
-        lines = pl.Series(LINE, numbers, pl.UInt32)
-        parts.append(pl.DataFrame(data, schema).insert_column(0, lines))
+        cells = pl.DataFrame(rows, dict.fromkeys(columns, pl.String), orient="row")
+        parts.append(cells.insert_column(0, pl.Series(LINE, numbers, pl.UInt32)))
         rows.clear()
         numbers.clear()
 

@@ -42,9 +42,9 @@ class SeenPolicy:
         Raises:
             SettingError: an unknown kind or rule.
         """
-        for kind in rules or {}:
-            if kind not in kinds:
-                raise SettingError(f"seen: unknown kind '{kind}'{near_miss(kind, kinds)}")
+        for named in rules or {}:
+            if named not in kinds:
+                raise SettingError(f"seen: unknown kind '{named}'{near_miss(named, kinds)}")
         windows = []
         for name, kind in kinds.items():
             if kind.blocks:
@@ -60,7 +60,8 @@ class SeenPolicy:
     ) -> NDArray[np.bool_]:
         """Whether each event still keeps its item away at moment `now`, bool[events]."""
         window = self.window[kind]
-        return (window == _FOREVER) | (now - time < window)
+        away: NDArray[np.bool_] = (window == _FOREVER) | (now - time < window)
+        return away
 
 
 def _window(kind: str, rule: str) -> int:

@@ -49,8 +49,8 @@ class Texts:
     @property
     def digest(self) -> str:
         """SHA-256 of the strings and their order."""
-        digest = hashlib.sha256(np.ascontiguousarray(self._offsets))
-        digest.update(np.ascontiguousarray(self._data))
+        digest = hashlib.sha256(np.ascontiguousarray(self._offsets).data)
+        digest.update(np.ascontiguousarray(self._data).data)
         return digest.hexdigest()
 
     def save(self, writer: ArtifactWriter) -> None:

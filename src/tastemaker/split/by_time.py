@@ -74,10 +74,12 @@ def by_time(
 
     Raises:
         ClockError: the clock is not absolute.
-        SettingError: a window is no duration and no share.
+        SettingError: a window is no duration and no share, or `max_users` is below 1.
         DataError: a window or the training data would be empty.
     """
     data.require_clock("by_time")
+    if max_users < 1:
+        raise SettingError(f"'max_users' must be at least 1, got {max_users}")
     time = np.sort(data.events.time)
     pause = 0 if gap is None else parse_duration(gap, "gap")
     test_start = _window_start(time, data.end, test, "test")
@@ -88,8 +90,8 @@ def by_time(
     train = data.before(start - pause)
     if not len(train.events):
         raise DataError(
-            f"no event is left for training before {format_moment(start - pause)}; "
-            "shorten 'test' or 'validation'"
+            "no event is left for training before the validation window; shorten 'test', "
+            "'validation' or 'gap'"
         )
     before_test = data.before(validation_end)
     ahead = None if horizon is None else parse_duration(horizon, "horizon")
@@ -103,6 +105,7 @@ def by_time(
     }
     protocol: dict[str, str | int] = {
         "split": "by_time",
+        "gap": gap or "none",
         "horizon": horizon or "to the window's end",
         "request_moments": requests,
         "ranking": "all items, none sampled",

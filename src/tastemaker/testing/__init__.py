@@ -1,0 +1,21 @@
+"""Suites that every component inherits, and data whose right answer is known. Needs pytest.
+
+from tastemaker.testing import RetrieverConformance
+
+class TestMyRetriever(RetrieverConformance):
+    def make(self):
+        return MyRetriever()
+"""
+
+from tastemaker.testing.known import KnownAnswer, blockbuster, checkerboard, planted_tastes
+from tastemaker.testing.pipeline import PipelineConformance
+from tastemaker.testing.retriever import RetrieverConformance
+
+__all__ = [
+    "KnownAnswer",
+    "PipelineConformance",
+    "RetrieverConformance",
+    "blockbuster",
+    "checkerboard",
+    "planted_tastes",
+]

@@ -1,0 +1,79 @@
+from itertools import product
+from math import log2
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tastemaker.metrics import coverage, gini, novelty
+
+shown = st.lists(st.integers(0, 20), min_size=1, max_size=12).map(lambda c: np.array(c, float))
+
+
+@given(shown)
+def test_gini_is_half_the_mean_difference_over_the_mean(counts: np.ndarray) -> None:
+    differences = sum(abs(a - b) for a, b in product(counts, counts))
+    n, total = len(counts), counts.sum()
+    expected = differences / (2 * n * total) if total else 0
+    assert float(gini(counts)) == pytest.approx(expected, abs=1e-12)
+
+
+@given(st.integers(1, 50), st.integers(1, 1000))
+def test_lists_that_show_every_item_equally_often_have_a_gini_of_0(n: int, times: int) -> None:
+    assert float(gini(np.full(n, float(times)))) == pytest.approx(0, abs=1e-12)
+
+
+def test_a_single_item_that_has_it_all_brings_gini_near_1() -> None:
+    counts = np.zeros(100)
+    counts[3] = 50
+    assert float(gini(counts)) == pytest.approx(0.99)
+
+
+def test_nothing_shown_is_not_unequal() -> None:
+    assert float(gini(np.zeros(5))) == 0
+
+
+def test_coverage_is_the_share_of_items_shown_at_all() -> None:
+    assert float(coverage(np.array([0, 3, 1, 0.0]))) == 0.5
+    assert float(coverage(np.zeros(4))) == 0
+    assert float(coverage(np.ones(4))) == 1
+
+
+@given(st.lists(shown.filter(lambda c: len(c) >= 4).map(lambda c: c[:4]), min_size=1, max_size=4))
+def test_a_stack_of_counts_is_measured_row_by_row(rows: list[np.ndarray]) -> None:
+    stack = np.stack(rows)
+    for statistic in (gini, coverage):
+        one_by_one = [float(statistic(row)) for row in rows]
+        assert statistic(stack).tolist() == pytest.approx(one_by_one)
+
+
+def lists(*rows: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    counts = [len(row) for row in rows]
+    return np.cumsum([0, *counts]), np.array([i for row in rows for i in row], np.int32)
+
+
+POPULARITY = np.array([5.0, 2.0, 0.0, 1.0])
+
+
+def test_novelty_by_hand() -> None:
+    total = 8 + 4
+    expected = [-(log2(6 / total) + log2(1 / total)) / 2, -log2(3 / total)]
+    assert novelty(*lists([0, 2], [1]), POPULARITY).tolist() == pytest.approx(expected)
+
+
+def test_the_list_of_the_most_popular_items_has_the_smallest_novelty() -> None:
+    every = [[a, b] for a, b in product(range(4), range(4)) if a != b]
+    found = novelty(*lists(*every), POPULARITY)
+    assert sorted(every[int(found.argmin())]) == [0, 1]
+
+
+def test_an_item_nobody_met_has_the_most_novelty_and_a_finite_one() -> None:
+    found = novelty(*lists([0], [1], [2], [3]), POPULARITY)
+    assert int(found.argmax()) == 2
+    assert np.isfinite(found).all()
+
+
+def test_an_empty_list_has_no_novelty() -> None:
+    found = novelty(*lists([], [1], []), POPULARITY)
+    assert np.isnan(found).tolist() == [True, False, True]

@@ -1,0 +1,431 @@
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tastemaker.component import Task
+from tastemaker.data.dataset import Dataset
+from tastemaker.data.schema import EventKind, Schema
+from tastemaker.data.seen import SeenPolicy
+from tastemaker.data.times import MICROSECONDS, parse_duration
+from tastemaker.errors import ClockError, DataError, SettingError
+from tastemaker.split import Split, by_time
+
+TICK = 6 * MICROSECONDS["h"]
+DAY = MICROSECONDS["d"]
+KINDS = {
+    "view": EventKind(),
+    "buy": EventKind(weight=6),
+    "dislike": EventKind(role="negative"),
+    "hide": EventKind(role="negative", blocks=True),
+    "shown": EventKind(role="exposure"),
+}
+SCHEMA = Schema(kinds=KINDS, time_unit="us")
+
+Row = tuple[str, str, str, int]  # user, item, kind, tick
+
+logs = st.lists(
+    st.tuples(
+        st.sampled_from("abc"),
+        st.sampled_from("uvwxyz"),
+        st.sampled_from([*KINDS, "view", "view"]),
+        st.integers(0, 40),
+    ),
+    min_size=1,
+    max_size=50,
+)
+windows = st.integers(1, 24).map(lambda ticks: f"{6 * ticks}h")
+policies = st.sampled_from(
+    [{}, {"view": "allow"}, {"view": "exclude for 30h", "buy": "allow"}, {"hide": "allow"}]
+)
+
+
+def dataset(log: list[Row], clock: str = "absolute") -> Dataset:
+    frame = pl.DataFrame(
+        {
+            "user_id": [row[0] for row in log],
+            "item_id": [row[1] for row in log],
+            "event_type": [row[2] for row in log],
+            "timestamp": [row[3] * TICK for row in log],
+        }
+    )
+    return Dataset.from_frames(frame, schema=SCHEMA.model_copy(update={"clock": clock}))
+
+
+def views(*rows: tuple[str, str, int]) -> Dataset:
+    return dataset([(user, item, "view", tick) for user, item, tick in rows])
+
+
+def answers(task: Task) -> dict[tuple[str | None, int], tuple[list[str], list[str]]]:
+    """(user, moment) → the history, and the sorted truth, as external ids."""
+    ids, past = task.world.catalogue.items, task.requests.history
+    return {
+        (task.requests.user_id[row], int(task.requests.time[row])): (
+            ids.ids(past.item[past.offsets[row] : past.offsets[row + 1]]),
+            sorted(ids.ids(task.truth[row])),
+        )
+        for row in range(len(task))
+    }
+
+
+def keeps_away(kind: str, age: int, rules: dict[str, str]) -> bool:
+    if kind == "hide":
+        return True
+    rule = "allow" if kind == "shown" else rules.get(kind, "exclude")
+    return rule == "exclude" or (rule == "exclude for 30h" and age < 5 * TICK)
+
+
+def twin(
+    log: list[Row],
+    window: tuple[int, int],
+    moments: str,
+    rules: dict[str, str],
+    horizon: int | None,
+) -> dict[tuple[str, int], tuple[list[str], list[str]]]:
+    """What `answers` must be, by walking over the whole log for every request."""
+    start, end = window
+    expected = {}
+    for user in {row[0] for row in log}:
+        mine = sorted(((t * TICK, item, kind) for u, item, kind, t in log if u == user), key=_time)
+        inside = sorted({t for t, *_ in mine if start <= t < end})
+        by_day = {t // DAY: t for t in reversed(inside)}
+        chosen = {
+            "each_event": inside,
+            "first": inside[:1],
+            "each_day": list(by_day.values()),
+            "at_cut": [start] if inside else [],
+        }[moments]
+        for moment in chosen:
+            until = end if horizon is None else min(end, moment + horizon)
+            liked = {i for t, i, k in mine if moment <= t < until and k in ("view", "buy")}
+            away = {i for t, i, k in mine if t < moment and keeps_away(k, moment - t, rules)}
+            if liked - away:
+                history = [i for t, i, k in mine if t < moment and k != "shown"]
+                expected[user, moment] = (history, sorted(liked - away))
+    return expected
+
+
+def _time(event: tuple[int, str, str]) -> int:
+    return event[0]
+
+
+@given(
+    logs,
+    windows,
+    windows,
+    st.sampled_from([None, "6h", "18h"]),
+    st.sampled_from([None, "6h", "30h"]),
+    st.sampled_from(["each_event", "first", "each_day", "at_cut"]),
+    policies,
+)
+def test_history_and_truth_are_what_a_walk_over_the_log_finds(
+    log: list[Row],
+    test: str,
+    validation: str,
+    gap: str | None,
+    horizon: str | None,
+    moments: Any,
+    rules: dict[str, str],
+) -> None:
+    ahead = None if horizon is None else parse_duration(horizon, "horizon")
+    pause = 0 if gap is None else parse_duration(gap, "gap")
+    end = max(row[3] for row in log) * TICK + 1
+    test_start = end - parse_duration(test, "test")
+    validation_end = test_start - pause
+    start = validation_end - parse_duration(validation, "validation")
+    expected = [
+        twin(log, window, moments, rules, ahead)
+        for window in ((start, validation_end), (test_start, end))
+    ]
+    trained = sum(row[3] * TICK < start - pause for row in log)
+    try:
+        split = by_time(
+            dataset(log),
+            test=test,
+            validation=validation,
+            gap=gap,
+            horizon=horizon,
+            requests=moments,
+            seen=SeenPolicy.of(KINDS, rules),
+        )
+    except DataError:
+        assert not (trained and all(expected))
+        return
+    assert [answers(split.validation), answers(split.test)] == expected
+    assert len(split.train.events) == trained
+    assert len(split.before_test.events) == sum(row[3] * TICK < validation_end for row in log)
+
+
+@given(logs, windows, st.sampled_from([None, "6h", "18h"]))
+def test_the_past_never_reaches_into_a_window(log: list[Row], test: str, gap: str | None) -> None:
+    try:
+        split = by_time(dataset(log), test=test, gap=gap)
+    except DataError:
+        return
+    trained = split.train.events.time.max()
+    assert trained < split.validation.requests.time.min()
+    assert split.before_test.events.time.max() < split.test.requests.time.min()
+    assert split.validation.requests.time.max() < split.test.requests.time.min()
+    if gap is not None:
+        assert split.validation.requests.time.min() - trained >= parse_duration(gap, "gap")
+    for task in (split.validation, split.test):
+        past = task.requests.history
+        assert (past.time < np.repeat(task.requests.time, past.counts)).all()
+
+
+@given(logs, st.integers(0, 3))
+def test_up_to_five_sampled_moments_are_among_the_users_own(log: list[Row], seed: int) -> None:
+    data = dataset(log)
+    try:
+        every = by_time(data, test="72h", requests="each_event")
+        split = by_time(data, test="72h", seed=seed)
+    except DataError:
+        return
+    for sampled, whole in ((split.validation, every.validation), (split.test, every.test)):
+        assert answers(sampled).items() <= answers(whole).items()
+        asked = Counter(sampled.requests.user_id)
+        assert max(asked.values()) <= 5
+        for user, count in Counter(whole.requests.user_id).items():
+            if count <= 5:  # may fall short only where moments without truth were drawn instead
+                assert asked[user] <= count
+
+
+def busy() -> Dataset:
+    """One user per letter, each with a new item at each of 40 ticks."""
+    return views(*((user, f"{user}{tick}", tick) for user in "abcdef" for tick in range(40)))
+
+
+def test_five_moments_of_a_busy_user_are_asked_at() -> None:
+    split = by_time(busy(), test="60h")
+    assert Counter(split.test.requests.user_id) == dict.fromkeys("abcdef", 5)
+    assert len(set(zip(split.test.requests.user_id, split.test.requests.time.tolist()))) == 30
+
+
+def test_one_seed_draws_the_same_moments_and_another_draws_others() -> None:
+    def moments(seed: int) -> list[int]:
+        return by_time(busy(), test="60h", seed=seed).test.requests.time.tolist()
+
+    assert moments(3) == moments(3)
+    assert moments(3) != moments(4)
+
+
+def test_the_order_of_rows_in_the_source_does_not_matter() -> None:
+    log = [(u, f"{u}{t}", "view", t) for u in "abcdef" for t in range(40)]
+    shuffled = [log[i] for i in np.random.default_rng(5).permutation(len(log))]
+    one, other = (by_time(dataset(rows), test="60h", seed=7) for rows in (log, shuffled))
+    assert answers(one.test) == answers(other.test)
+    assert one.test.notes == other.test.notes
+
+
+def test_events_with_one_timestamp_are_one_target_group() -> None:
+    split = by_time(
+        views(("a", "x", 0), ("a", "y", 10), ("a", "v", 20), ("a", "w", 20), ("a", "z", 20)),
+        test="24h",
+        validation="60h",
+        requests="each_event",
+    )
+    assert answers(split.test) == {("a", 20 * TICK): (["x", "y"], ["v", "w", "z"])}
+
+
+def test_a_share_counts_events_and_splits_no_group_of_one_timestamp() -> None:
+    rows = [("a", f"i{tick}", tick) for tick in range(18)]
+    tied = [("b", f"t{n}", 18) for n in range(4)]
+    split = by_time(views(*rows, *tied), test=2 / 22, validation=3 / 22)
+    assert len(split.before_test.events) == 18
+    assert len(split.train.events) == 15
+    assert [len(truth) for _, truth in answers(split.test).values()] == [4]
+
+
+def test_the_validation_window_is_by_default_as_long_as_the_test_window() -> None:
+    by_share = by_time(busy(), test=0.25)
+    assert len(by_share.train.events) == 120
+    assert len(by_share.before_test.events) == 180
+    by_length = by_time(busy(), test="60h").protocol
+    assert by_length["validation_until"] == by_length["test_from"]
+    assert by_length["validation_from"] == "1970-01-05T18:00:00.000001Z"
+    assert by_length["test_from"] == "1970-01-08T06:00:00.000001Z"
+
+
+def test_new_users_and_new_items_are_kept_and_counted() -> None:
+    split = by_time(
+        views(
+            *(("old", "x", 0), ("old", "y", 10), ("late", "y", 11)),
+            *(("old", "z", 20), ("late", "new", 20)),
+            *(("fresh", "x", 20), ("fresh", "newer", 21)),
+        ),
+        test="24h",
+        validation="60h",
+        requests="each_event",
+    )
+    task = split.test
+    assert answers(task) == {
+        ("old", 20 * TICK): (["x", "y"], ["z"]),
+        ("late", 20 * TICK): (["y"], ["new"]),
+        ("fresh", 20 * TICK): ([], ["newer", "x"]),
+        ("fresh", 21 * TICK): (["x"], ["newer"]),
+    }
+    assert dict(zip(task.requests.user_id, task.known_user.tolist())) == {
+        "old": True,
+        "late": True,
+        "fresh": False,
+    }
+    assert task.notes == {
+        "users_in_window": 3,
+        "users_not_drawn": 0,
+        "users": 3,
+        "requests": 4,
+        "requests_without_truth_left_out": 0,
+        "wanted": 5,
+        "wanted_but_seen_left_out": 0,
+        "wanted_new_items": 4,
+        "requests_of_new_users": 2,
+        "requests_without_history": 1,
+    }
+
+
+def test_what_was_left_out_is_counted() -> None:
+    log: list[Row] = [
+        ("a", "x", "view", 0),
+        ("a", "y", "view", 10),
+        ("a", "x", "view", 20),  # seen
+        ("a", "z", "view", 21),
+        ("b", "x", "view", 20),
+        ("c", "x", "dislike", 20),  # wants nothing
+    ]
+    task = by_time(dataset(log), test="24h", validation="60h", requests="each_event").test
+    assert answers(task) == {
+        ("a", 20 * TICK): (["x", "y"], ["z"]),
+        ("a", 21 * TICK): (["x", "y", "x"], ["z"]),
+        ("b", 20 * TICK): ([], ["x"]),
+    }
+    assert task.notes["requests_without_truth_left_out"] == 1
+    assert task.notes["wanted_but_seen_left_out"] == 1
+    assert task.notes["users_in_window"] == 3
+    assert task.notes["users"] == 2
+
+
+def test_everything_wanted_is_worth_the_same_and_nothing_is_wanted_twice() -> None:
+    task = by_time(
+        views(("a", "x", 0), ("a", "y", 10), *(("a", "z", tick) for tick in (20, 21, 22))),
+        test="24h",
+        validation="60h",
+        requests="first",
+    ).test
+    assert task.truth.counts.tolist() == [1]
+    assert task.gain.tolist() == [1]
+
+
+def test_excluded_items_are_those_the_seen_policy_keeps_away() -> None:
+    log: list[Row] = [
+        *(("a", "x", "view", 0), ("a", "y", "view", 10), ("a", "h", "hide", 0)),
+        *(("a", "s", "shown", 11), ("a", "z", "view", 20)),
+    ]
+    seen = SeenPolicy.of(KINDS, {"view": "exclude for 90h"})
+    task = by_time(dataset(log), test="24h", validation="70h", seen=seen).test
+    excluded = task.world.catalogue.items.ids(task.requests.exclude[0])
+    assert sorted(excluded) == ["h", "y"]
+
+
+def test_no_more_than_max_users_are_asked_for_by_seed() -> None:
+    def users(seed: int) -> set[str | None]:
+        task = by_time(busy(), test="60h", max_users=2, seed=seed).test
+        assert task.notes["users_in_window"] == 6
+        assert task.notes["users_not_drawn"] == 4
+        return set(task.requests.user_id)
+
+    assert all(len(users(seed)) == 2 for seed in range(8))
+    assert users(1) == users(1)
+    assert len({frozenset(users(seed)) for seed in range(8)}) > 1
+
+
+def test_the_requests_of_a_user_carry_one_number() -> None:
+    task = by_time(busy(), test="60h").test
+    assert len(set(zip(task.requests.user_id, task.user.tolist()))) == 6
+
+
+def test_the_protocol_says_how_it_was_made() -> None:
+    split = by_time(busy(), test="60h", gap="6h", horizon="2d", requests="first", seed=9)
+    assert split.protocol["gap"] == "6h"
+    assert split.protocol["horizon"] == "2d"
+    assert split.protocol["request_moments"] == "first"
+    assert split.protocol["seed"] == 9
+    assert split.protocol["test_until"] == "1970-01-10T18:00:00.000001Z"
+    assert by_time(busy(), test="60h").protocol["gap"] == "none"
+
+
+@pytest.mark.parametrize("clock", ["order", "none"])
+def test_data_without_moments_is_refused_by_name(clock: str) -> None:
+    log: list[Row] = [("a", f"i{tick}", "view", tick) for tick in range(9)]
+    with pytest.raises(ClockError, match=f"by_time needs moments in time.*clock is '{clock}'"):
+        by_time(dataset(log, clock), test=0.2)
+
+
+@pytest.mark.parametrize("length", [0.0, 1.0, 1, 0, -0.5, 30, float("nan"), True])
+@pytest.mark.parametrize("name", ["test", "validation"])
+def test_a_share_outside_0_and_1_is_refused(length: float, name: str) -> None:
+    windows = {"test": 0.2, "validation": 0.2, name: length}
+    with pytest.raises(SettingError, match=f"'{name}' must be a duration such as '30d' or a share"):
+        by_time(busy(), **windows)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("text", ["", "30", "30 days", "-3d", "0d", "d", "month"])
+@pytest.mark.parametrize("name", ["test", "validation", "gap", "horizon"])
+def test_what_is_no_duration_is_refused_by_name(text: str, name: str) -> None:
+    with pytest.raises(SettingError, match=f"'{name}' must be a duration"):
+        by_time(busy(), **{"test": "60h", name: text})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "windows",
+    [
+        {"test": "60h", "validation": "10000d"},
+        {"test": "10000d"},
+        {"test": "50000000d"},
+        {"test": "60h", "gap": "5000000d"},
+        {"test": 0.9, "validation": 0.9},
+        {"test": 0.999},
+        {"test": 0.5, "validation": 0.5},
+    ],
+)
+def test_windows_that_leave_nothing_to_train_on_are_refused(windows: dict[str, Any]) -> None:
+    with pytest.raises(DataError, match=r"shorten|leaves no events"):
+        by_time(busy(), **windows)
+
+
+def test_a_share_too_small_for_a_single_event_is_refused() -> None:
+    with pytest.raises(DataError, match="'test' = 0.0001 leaves no events on one side"):
+        by_time(busy(), test=0.0001)
+
+
+def test_an_empty_window_is_refused_with_its_dates() -> None:
+    log = views(("a", "x", 0), ("a", "y", 1), ("a", "z", 40))
+    dates = "1970-01-10T12:00:00.000001Z to 1970-01-10T18:00:00.000001Z"
+    with pytest.raises(DataError, match=f"no event lies in the validation window, {dates}"):
+        by_time(log, test="6h")
+
+
+def test_a_window_in_which_nobody_likes_anything_new_is_refused() -> None:
+    log = views(("a", "x", 0), ("a", "y", 10), ("a", "x", 20))
+    with pytest.raises(DataError, match="no user liked anything new in the test window"):
+        by_time(log, test="24h", validation="60h")
+
+
+def test_unknown_request_moments_are_refused_with_the_choice() -> None:
+    with pytest.raises(SettingError, match="must be sampled, first, each_event.*got 'random'"):
+        by_time(busy(), test="60h", requests="random")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("most", [0, -1])
+def test_asking_for_no_user_is_refused(most: int) -> None:
+    with pytest.raises(SettingError, match=f"'max_users' must be at least 1, got {most}"):
+        by_time(busy(), test="60h", max_users=most)
+
+
+def test_a_split_names_its_parts() -> None:
+    split = by_time(busy(), test="60h")
+    assert isinstance(split, Split)
+    assert len(split.test) == len(split.test.requests) == len(split.test.truth) == 30

@@ -1,0 +1,179 @@
+import math
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tastemaker.artifact import create_artifact, open_artifact
+from tastemaker.data.events import Events
+from tastemaker.data.schema import EventKind
+from tastemaker.errors import SettingError
+from tastemaker.statistics import ItemStatistics
+
+KINDS = {"view": EventKind(), "buy": EventKind(weight=6), "hide": EventKind(role="negative")}
+WEIGHTS = (1.0, 6.0, -1.0)
+ITEMS = 4
+
+Row = tuple[int, int, int]  # item, time, kind
+
+rows = st.lists(
+    st.tuples(st.integers(0, ITEMS - 1), st.integers(0, 50), st.integers(0, 2)), max_size=30
+)
+moments = st.integers(0, 60)
+
+
+def statistics_of(log: list[Row], n_items: int = ITEMS) -> ItemStatistics:
+    ordered = sorted(log, key=lambda row: row[1])
+    n = len(ordered)
+    return ItemStatistics.of(
+        Events(
+            np.array([0, n]),
+            np.zeros(n, np.int32),
+            np.array([row[0] for row in ordered], np.int32),
+            np.array([row[2] for row in ordered], np.int8),
+            np.full(n, np.nan, np.float32),
+            np.array([WEIGHTS[row[2]] for row in ordered], np.float32),
+            np.array([row[1] for row in ordered], np.int64),
+        ),
+        n_items,
+        KINDS,
+    )
+
+
+def appended(
+    statistics: ItemStatistics, log: list[Row], n_items: int | None = None
+) -> ItemStatistics:
+    return statistics.append(
+        np.array([row[0] for row in log], np.int32),
+        np.array([row[1] for row in log], np.int64),
+        np.array([row[2] for row in log], np.int8),
+        np.array([WEIGHTS[row[2]] for row in log], np.float32),
+        n_items,
+    )
+
+
+def counts(statistics: ItemStatistics, moment: int, **asked: object) -> list[float]:
+    items = np.arange(statistics.n_items, dtype=np.int32)
+    times = np.full(statistics.n_items, moment, np.int64)
+    return statistics.at(items, times, **asked).tolist()  # type: ignore[arg-type]
+
+
+@given(rows, moments, st.one_of(st.none(), st.integers(1, 60)), st.sampled_from([None, *KINDS]))
+def test_counts_are_what_a_walk_over_the_log_finds(
+    log: list[Row], moment: int, window: int | None, kind: str | None
+) -> None:
+    expected = [0.0] * ITEMS
+    for item, time, code in log:
+        in_window = time < moment and (window is None or time >= moment - window)
+        if in_window and (WEIGHTS[code] > 0 if kind is None else list(KINDS)[code] == kind):
+            expected[item] += 1
+    asked = {} if window is None else {"window": window}
+    assert counts(statistics_of(log), moment, kind=kind, **asked) == expected
+
+
+@given(rows, moments, st.integers(1, 100))
+def test_decayed_sums_are_what_a_walk_over_the_log_finds(
+    log: list[Row], moment: int, half_life: int
+) -> None:
+    expected = [0.0] * ITEMS
+    for item, time, code in log:
+        if time < moment:
+            expected[item] += max(WEIGHTS[code], 0) * 0.5 ** ((moment - time) / half_life)
+    found = statistics_of(log).decayed(moment, half_life)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+@given(rows, rows, moments)
+def test_nothing_at_or_after_the_moment_is_ever_counted(
+    past: list[Row], future: list[Row], moment: int
+) -> None:
+    before = [row for row in past if row[1] < moment]
+    later = [(item, time + moment, kind) for item, time, kind in future]
+    with_future, without = statistics_of(before + later), statistics_of(before)
+    assert counts(with_future, moment) == counts(without, moment)
+    assert with_future.decayed(moment, 7).tolist() == without.decayed(moment, 7).tolist()
+
+
+@given(rows, st.integers(0, 30), st.integers(0, 30), moments)
+def test_a_base_and_its_tail_equal_everything_at_once(
+    log: list[Row], first: int, second: int, moment: int
+) -> None:
+    a, b = sorted((min(first, len(log)), min(second, len(log))))
+    grown = appended(appended(statistics_of(log[:a]), log[a:b]), log[b:])
+    whole = statistics_of(log)
+    for kind in (None, *KINDS):
+        assert counts(grown, moment, kind=kind) == counts(whole, moment, kind=kind)
+    np.testing.assert_allclose(grown.decayed(moment, 9), whole.decayed(moment, 9), rtol=1e-6)
+
+
+def test_appending_changes_nothing_for_who_holds_the_older_statistics() -> None:
+    older = statistics_of([(0, 1, 0)])
+    older.decayed(10, 5)
+    newer = appended(older, [(0, 2, 0), (5, 3, 1)], n_items=6)
+    assert counts(older, 10) == [1, 0, 0, 0]
+    assert counts(newer, 10) == [2, 0, 0, 0, 0, 1]
+    assert older.decayed(10, 5).tolist() == pytest.approx([0.5 ** (9 / 5), 0, 0, 0])
+    expected = [0.5 ** (9 / 5) + 0.5 ** (8 / 5), 0, 0, 0, 0, 6 * 0.5 ** (7 / 5)]
+    assert newer.decayed(10, 5).tolist() == pytest.approx(expected)
+
+
+def test_every_pair_is_read_as_of_its_own_moment() -> None:
+    statistics = statistics_of([(1, 3, 0), (1, 5, 0)])
+    asked = np.array([1, 1, 1, 0], np.int32), np.array([3, 4, 6, 6])
+    assert statistics.at(*asked).tolist() == [0, 1, 2, 0]
+
+
+def test_an_event_exactly_as_old_as_the_window_still_counts() -> None:
+    statistics = statistics_of([(0, 10, 0)])
+    assert counts(statistics, 15, window=5)[0] == 1
+    assert counts(statistics, 15, window=4)[0] == 0
+
+
+def test_one_half_life_halves_an_event() -> None:
+    assert statistics_of([(0, 0, 1)]).decayed(7, 7)[0] == 3
+
+
+def test_a_dislike_takes_nothing_away() -> None:
+    statistics = statistics_of([(0, 1, 0), (0, 2, 2)])
+    assert counts(statistics, 9)[0] == 1
+    assert statistics.decayed(9, 1 << 40)[0] == pytest.approx(1)
+
+
+def test_an_unknown_item_has_no_events() -> None:
+    found = statistics_of([(0, 1, 0), (3, 1, 0)]).at(np.array([-1], np.int32), np.array([9]))
+    assert found.tolist() == [0]
+
+
+def test_an_unknown_kind_is_named_with_its_near_miss() -> None:
+    with pytest.raises(SettingError, match=r"unknown kind 'veiw'; did you mean 'view'\?"):
+        counts(statistics_of([(0, 1, 0)]), 9, kind="veiw")
+
+
+def test_years_of_half_lives_fade_to_zero_without_a_warning() -> None:
+    decade, hour = 10 * 365 * 86_400 * 10**6, 3_600 * 10**6
+    faded = statistics_of([(0, 0, 0), (0, decade, 0)]).decayed(decade + 2 * hour, hour)
+    assert faded[0] == pytest.approx(0.25)
+    assert statistics_of([(0, 0, 0)]).decayed(decade, hour).tolist() == [0] * ITEMS
+
+
+@settings(max_examples=20)
+@given(rows)
+def test_what_is_saved_is_what_is_loaded(log: list[Row]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        with create_artifact(Path(folder) / "v1", "statistics", {}) as writer:
+            statistics_of(log).save(writer)
+        loaded = ItemStatistics.load(open_artifact(Path(folder) / "v1", "statistics")[0])
+        assert loaded.kinds == tuple(KINDS)
+        assert counts(loaded, 40, kind="buy") == counts(statistics_of(log), 40, kind="buy")
+        assert (loaded.decayed(40, 3) == statistics_of(log).decayed(40, 3)).all()
+        more = appended(loaded, [(0, 41, 0)])
+        assert counts(more, 60)[0] == counts(loaded, 60)[0] + 1
+
+
+def test_statistics_over_nothing_are_zero() -> None:
+    assert counts(statistics_of([]), 100) == [0] * ITEMS
+    assert not statistics_of([]).decayed(100, 5).any()
+    assert math.isclose(float(appended(statistics_of([]), [(2, 1, 1)]).decayed(1 + 5, 5)[2]), 3)
