@@ -25,7 +25,7 @@ def demo(fresh: bool, as_json: bool) -> None:
     if fresh:
         shutil.rmtree(folder, ignore_errors=True)
     begun = time.monotonic()
-    project = _prepare(folder)
+    project = prepare(folder)
     data = project.read()
     prepared = time.monotonic()
     recommender = _current_or_trained(project, data)
@@ -65,7 +65,8 @@ def demo_folder() -> Path:
     return Path(cache) / "tastemaker" / "demo"
 
 
-def _prepare(folder: Path) -> Project:
+def prepare(folder: Path) -> Project:
+    """Writes the sample and a project file for it, as `init` would, where there is none yet."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in SHA256:
         (folder / name).write_bytes(sample_bytes(name))

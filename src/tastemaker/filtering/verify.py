@@ -22,7 +22,9 @@ def verify(
         The rest in their order, and how many were removed from each list, int64[n].
     """
     rows, items = candidates.rows, candidates.item
-    away = rows_of(requests.exclude.offsets) * np.int64(n_items) + requests.exclude.values
+    exclude = requests.exclude
+    known = (exclude.values >= 0) & (exclude.values < n_items)
+    away = rows_of(exclude.offsets)[known] * np.int64(n_items) + exclude.values[known]
     keep = ~np.isin(rows * np.int64(n_items) + items, away)
     keep &= requests.eligible.allows(rows, items) & (items >= 0) & (items < n_items)
     removed = np.bincount(rows[~keep], minlength=len(candidates))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.ragged import offsets_of, ranges
 from tastemaker.data.requests import Requests
+from tastemaker.index.heap import best_of_row
 
 CHUNK_BYTES = 128 << 20
 
@@ -140,54 +141,6 @@ def _blank_excluded(scores, offsets, excluded, bitmaps, bitmap_row, start):  # t
 
 @njit(nogil=True, cache=True)
 def _top_n(scores, above, items, best, found):  # type: ignore[no-untyped-def]
-    """The best of each row by a heap whose root is the worst kept; ties go to the lower index."""
-    n = items.shape[1]
+    """The best of each row, best first, and how many there are."""
     for row in range(scores.shape[0]):
-        heap_item, heap_score = items[row], best[row]
-        size = 0
-        for item in range(scores.shape[1]):
-            score = scores[row, item]
-            if not score > above:
-                continue
-            if size < n:
-                size += 1
-                place = size - 1
-                while place > 0:
-                    parent = (place - 1) // 2
-                    if heap_score[parent] < score or (
-                        heap_score[parent] == score and heap_item[parent] > item
-                    ):
-                        break
-                    heap_score[place], heap_item[place] = heap_score[parent], heap_item[parent]
-                    place = parent
-                heap_score[place], heap_item[place] = score, item
-            elif score > heap_score[0]:
-                _sink(heap_score, heap_item, size, score, item)
-        found[row] = size
-        while size > 1:
-            size -= 1
-            score, item = heap_score[size], heap_item[size]
-            worst_score, worst_item = heap_score[0], heap_item[0]
-            _sink(heap_score, heap_item, size, score, item)
-            heap_score[size], heap_item[size] = worst_score, worst_item
-
-
-@njit(nogil=True, cache=True)
-def _sink(heap_score, heap_item, size, score, item):  # type: ignore[no-untyped-def]
-    """Replaces the root by (score, item) and lets it sink to its place among `size`."""
-    place = 0
-    while True:
-        child = 2 * place + 1
-        if child >= size:
-            break
-        right = child + 1
-        if right < size and (
-            heap_score[right] < heap_score[child]
-            or (heap_score[right] == heap_score[child] and heap_item[right] > heap_item[child])
-        ):
-            child = right
-        if score < heap_score[child] or (score == heap_score[child] and item > heap_item[child]):
-            break
-        heap_score[place], heap_item[place] = heap_score[child], heap_item[child]
-        place = child
-    heap_score[place], heap_item[place] = score, item
+        found[row] = best_of_row(scores[row], above, items[row], best[row])

@@ -54,9 +54,10 @@ class UserBootstrap:
         with np.errstate(invalid="ignore", divide="ignore"):
             overall = sums.sum(axis=0) / counts.sum(axis=0)
             means = np.array([(w @ sums) / (w @ counts) for w in self._weights(REPLICATES)])
-        return [
-            Estimate(float(value), *_quantiles(column[np.isfinite(column)]))
-            for value, column in zip(overall, means.T)
+        intervals = [_quantiles(column[np.isfinite(column)]) for column in means.T]
+        return [  # rounding alone can put the value of a constant column outside
+            Estimate(value, min(low, value), max(high, value))
+            for value, (low, high) in zip(overall.tolist(), intervals)
         ]
 
     def of_lists(

@@ -64,12 +64,12 @@ def recall(gains: Matrix, truth: Matrix) -> Values:
 
 def recall_min(gains: Matrix, truth: Matrix) -> Values:
     """Share of what k positions could have held: divides by min(k, |T|)."""
-    return _hits(gains) / np.minimum(gains.shape[1], _hits(truth))
+    return np.asarray(_hits(gains) / np.minimum(gains.shape[1], _hits(truth)), np.float64)
 
 
 def hit_rate(gains: Matrix, truth: Matrix) -> Values:
     """1 if any wanted item is in the list."""
-    return (gains > 0).any(axis=1).astype(np.float64)
+    return np.minimum(_hits(gains), 1.0)
 
 
 def reciprocal_rank(gains: Matrix, truth: Matrix) -> Values:

@@ -10,6 +10,8 @@ from tastemaker.data.ragged import ranges
 
 RANK_OFFSET = 60
 """The constant k of Cormack, Clarke & Büttcher 2009."""
+_DEEPEST = np.iinfo(np.int16).max
+"""Ranks are int16: no source gives more."""
 
 
 def merge(found: Mapping[str, Candidates], quotas: Mapping[str, int]) -> Candidates:
@@ -62,6 +64,7 @@ def merge(found: Mapping[str, Candidates], quotas: Mapping[str, int]) -> Candida
 
 def _takes(counts: NDArray[np.int64], quota: NDArray[np.int64]) -> NDArray[np.int64]:
     """How many each source gives to each request, int64[sources × n]; unused quota is passed on."""
+    counts = np.minimum(counts, _DEEPEST)
     takes = np.minimum(counts, quota[:, None])
     spare = quota.sum() - takes.sum(axis=0)
     for source in range(len(quota)):

@@ -10,6 +10,7 @@ import numpy as np
 from tastemaker.component import Retriever
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.requests import Requests
+from tastemaker.errors import SettingError
 from tastemaker.filtering import verify
 from tastemaker.pipeline.merge import merge
 from tastemaker.pipeline.recommendations import Recommendations
@@ -46,7 +47,10 @@ class Pipeline:
 
         Raises:
             NotFittedError: a retriever was not fitted.
+            SettingError: n is negative.
         """
+        if n < 0:
+            raise SettingError(f"'n' must not be negative, got {n}")
         trace = Trace()
         found = self._retrieve(requests, max(n, sum(self.quotas.values())), world, trace)
         merged = self._merge(found, trace)

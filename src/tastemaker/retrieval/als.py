@@ -150,8 +150,9 @@ class ALS(Retriever):
         gram: NDArray[np.float32] | None = None,
     ) -> None:
         """Improves every row of `solved` in place, given the other side's vectors."""
-        with blas_threads(threads):
-            gram = fixed.T @ fixed if gram is None else gram
+        if gram is None:
+            with blas_threads(threads):
+                gram = fixed.T @ fixed
         total = confidence.sum(axis=1) + confidence.shape[1]
         scaled = self.config.regularization * total**self.config.frequency_scaling
         regularization = scaled.astype(np.float32)
@@ -177,9 +178,10 @@ def _conjugate_gradient(  # type: ignore[no-untyped-def]
     `steps` steps, fewer where the residual is below `tolerance` of the right-hand side.
     """
     factors = fixed.shape[1]
-    r = np.empty(factors, np.float32)
-    p = np.empty(factors, np.float32)
-    ap = np.empty(factors, np.float32)
+    # Compilers take a slower, differently rounding path for vectors that lie near each other:
+    # a kilobyte on every side keeps the result independent of where memory was given.
+    scratch = np.empty((5, max(factors, 256)), np.float32)
+    r, p, ap = scratch[1, :factors], scratch[2, :factors], scratch[3, :factors]
     for row in range(start, stop):
         x = solved[row]
         if indptr[row] == indptr[row + 1]:

@@ -1,28 +1,60 @@
 """Which items occur together: the kernel under ItemKNN and EASE, and who spoke for a candidate."""
 
 from collections.abc import Callable
+from typing import NamedTuple, Self
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.requests import Requests
 
 
-@njit(nogil=True, cache=True)
-def accumulate_row(  # type: ignore[no-untyped-def]
-    item, by_item, by_item_users, by_item_weights, by_user, by_user_items, by_user_weights, row
-):
-    """Adds row `item` of XᵀX to `row` float32[items].
+class BothWays(NamedTuple):
+    """Interactions X by item and by user, as the kernels read them.
 
-    X is given twice: by columns (`by_item` offsets, users, weights) and by rows (`by_user`
-    offsets, items, weights). The caller has set `row` to zero.
+    Attributes:
+        item_offsets: int64[items + 1].
+        item_users: int32[n].
+        item_weights: float32[n].
+        user_offsets: int64[users + 1].
+        user_items: int32[n], ascending within a user.
+        user_weights: float32[n].
     """
-    for entry in range(by_item[item], by_item[item + 1]):
-        user, weight = by_item_users[entry], by_item_weights[entry]
-        for other in range(by_user[user], by_user[user + 1]):
-            row[by_user_items[other]] += weight * by_user_weights[other]
+
+    item_offsets: NDArray[np.int64]
+    item_users: NDArray[np.int32]
+    item_weights: NDArray[np.float32]
+    user_offsets: NDArray[np.int64]
+    user_items: NDArray[np.int32]
+    user_weights: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, users: csr_array) -> Self:
+        """Takes float32[users × items]."""
+        items = users.T.tocsr()
+        return cls(
+            items.indptr.astype(np.int64),
+            items.indices.astype(np.int32),
+            items.data,
+            users.indptr.astype(np.int64),
+            users.indices.astype(np.int32),
+            users.data,
+        )
+
+
+@njit(nogil=True, cache=True)
+def accumulate_row(item, pairs, last, row):  # type: ignore[no-untyped-def]
+    """Adds row `item` of XᵀX, up to column `last`, to `row` float32[items], which is zero."""
+    for entry in range(pairs.item_offsets[item], pairs.item_offsets[item + 1]):
+        user, weight = pairs.item_users[entry], pairs.item_weights[entry]
+        for other in range(pairs.user_offsets[user], pairs.user_offsets[user + 1]):
+            column = pairs.user_items[other]
+            if column > last:
+                break
+            row[column] += weight * pairs.user_weights[other]
 
 
 def strongest_reasons(

@@ -18,7 +18,7 @@ from tastemaker.data.events import Reduce
 from tastemaker.data.requests import Requests
 from tastemaker.errors import TastemakerError
 from tastemaker.index import exact_top_n
-from tastemaker.retrieval.cooccurrence import accumulate_row, strongest_reasons
+from tastemaker.retrieval.cooccurrence import BothWays, accumulate_row, strongest_reasons
 from tastemaker.threads import blas_threads, run_chunks
 from tastemaker.world import World
 
@@ -63,18 +63,31 @@ class EASE(Retriever):
         *,
         validation: Task | None = None,
     ) -> Self:
-        """Solves for B in place: one matrix of items × items is all it holds."""
+        """Solves for B."""
         users = dataset.interactions(reduce=self.config.reduce)
         n_items = users.shape[1]
+        # B is zero for an item nobody liked: solving for the others alone gives the same.
+        liked = np.flatnonzero(users.sum(axis=0))
+        copies = 1 if len(liked) == n_items else 2
         options.require_memory(
-            4 * n_items**2 + (256 << 20),
+            copies * 4 * n_items**2 + (256 << 20),
             f"EASE on {n_items:,} items",
             "leave it out for a catalogue of this size; ItemKNN and ALS grow more slowly",
         )
+        if copies == 1:
+            self.weights = self._solve(users, options)
+        else:
+            self.weights = np.zeros((n_items, n_items), np.float32)
+            self.weights[np.ix_(liked, liked)] = self._solve(users[:, liked], options)
+        self.n_fitted = n_items
+        return self
+
+    def _solve(self, users: csr_array, options: FitOptions) -> NDArray[np.float32]:
+        """B from X, in place: one matrix of items × items is all it holds."""
         steps = options.progress.track(range(3), "EASE: Gram matrix, factor, inverse", 3)
         next(steps)
         gram = _gram(users, options.threads)
-        gram[np.diag_indices(n_items)] += np.float32(self.config.regularization)
+        gram[np.diag_indices(len(gram))] += np.float32(self.config.regularization)
         next(steps)
         with blas_threads(options.threads):
             factor, failed = lapack.spotrf(gram.T, lower=0, overwrite_a=1)
@@ -86,9 +99,7 @@ class EASE(Retriever):
             )
         for _ in steps:
             pass
-        self.weights = _to_weights(inverse.T)
-        self.n_fitted = n_items
-        return self
+        return _to_weights(inverse.T)
 
     def retrieve(self, requests: Requests, n: int, world: World) -> Candidates:
         """The items the history reconstructs most strongly."""
@@ -132,44 +143,20 @@ class EASE(Retriever):
 
 
 def _gram(users: csr_array, threads: int) -> NDArray[np.float32]:
-    """XᵀX, float32[items × items]."""
-    items = users.T.tocsr()
+    """The lower triangle of XᵀX, zeros above it, float32[items × items]."""
+    pairs = BothWays.of(users)
     gram = np.zeros((users.shape[1], users.shape[1]), np.float32)
-
-    def fill(start: int, stop: int) -> None:
-        _gram_rows(
-            *(start, stop, items.indptr, items.indices, items.data),
-            *(users.indptr, users.indices, users.data, gram),
-        )
-
-    run_chunks(fill, items.indptr.astype(np.int64), threads)
+    run_chunks(
+        lambda start, stop: _gram_rows(start, stop, pairs, gram), pairs.item_offsets, threads
+    )
     return gram
 
 
 @njit(nogil=True, cache=True)
-def _gram_rows(  # type: ignore[no-untyped-def]
-    start,
-    stop,
-    by_item,
-    by_item_users,
-    by_item_weights,
-    by_user,
-    by_user_items,
-    by_user_weights,
-    gram,
-):
-    """Fills rows start … stop − 1 of XᵀX."""
+def _gram_rows(start, stop, pairs, gram):  # type: ignore[no-untyped-def]
+    """Fills rows start … stop − 1 of the lower triangle of XᵀX."""
     for item in range(start, stop):
-        accumulate_row(
-            item,
-            by_item,
-            by_item_users,
-            by_item_weights,
-            by_user,
-            by_user_items,
-            by_user_weights,
-            gram[item],
-        )
+        accumulate_row(item, pairs, item, gram[item])
 
 
 def _to_weights(inverse: NDArray[np.float32], block: int = 1_024) -> NDArray[np.float32]:

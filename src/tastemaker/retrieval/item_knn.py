@@ -1,5 +1,6 @@
 """Item-based nearest neighbours: users who liked this also liked that."""
 
+from functools import partial
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -17,7 +18,8 @@ from tastemaker.data.events import Reduce
 from tastemaker.data.ragged import offsets_of
 from tastemaker.data.requests import Requests
 from tastemaker.index import exact_top_n
-from tastemaker.retrieval.cooccurrence import accumulate_row, strongest_reasons
+from tastemaker.index.heap import best_of_row
+from tastemaker.retrieval.cooccurrence import BothWays, accumulate_row, strongest_reasons
 from tastemaker.threads import run_chunks
 from tastemaker.world import World
 
@@ -62,32 +64,25 @@ class ItemKNN(Retriever):
     ) -> Self:
         """Finds the neighbours of every item."""
         users = dataset.interactions(reduce=self.config.reduce)
-        items = users.T.tocsr()
-        n_items = items.shape[0]
+        n_items = users.shape[1]
         k = min(self.config.neighbors, max(1, n_items - 1))
         options.require_memory(
             8 * n_items * k, f"ItemKNN on {n_items:,} items", "lower 'neighbors'"
         )
-        norms = np.sqrt(items.multiply(items).sum(axis=1)).astype(np.float32)
+        pairs = BothWays.of(users)
+        norms = np.sqrt(users.multiply(users).sum(axis=0)).astype(np.float32)
         near = np.empty((n_items, k), np.int32)
         similarity = np.empty((n_items, k), np.float32)
         found = np.zeros(n_items, np.int64)
         shrinkage = np.float32(self.config.shrinkage)
 
-        def nearest(start: int, stop: int) -> None:
-            _nearest(
-                *(start, stop, items.indptr, items.indices, items.data),
-                *(users.indptr, users.indices, users.data, norms, shrinkage),
-                *(near, similarity, found),
-            )
+        def nearest(start: int, stop: int, first: int) -> None:
+            rows = (first + start, first + stop)
+            _nearest(*rows, pairs, norms, shrinkage, near, similarity, found)
 
         for first, last in options.progress.track(_blocks(n_items), "ItemKNN: neighbours"):
-            offsets = items.indptr[first : last + 1].astype(np.int64)
-
-            def block(start: int, stop: int, first: int = first) -> None:
-                nearest(first + start, first + stop)
-
-            run_chunks(block, offsets, options.threads)
+            offsets = pairs.item_offsets[first : last + 1]
+            run_chunks(partial(nearest, first=first), offsets, options.threads)
         kept = np.arange(k) < found[:, None]
         self.similarity = csr_array(
             (similarity[kept], near[kept], offsets_of(found)), shape=(n_items, n_items)
@@ -147,42 +142,14 @@ def _blocks(n_items: int, size: int = 2_000) -> list[tuple[int, int]]:
 
 
 @njit(nogil=True, cache=True)
-def _nearest(  # type: ignore[no-untyped-def]
-    start,
-    stop,
-    by_item,
-    by_item_users,
-    by_item_weights,
-    by_user,
-    by_user_items,
-    by_user_weights,
-    norms,
-    shrinkage,
-    near,
-    similarity,
-    found,
-):
+def _nearest(start, stop, pairs, norms, shrinkage, near, similarity, found):  # type: ignore[no-untyped-def]
     """Writes the nearest neighbours of items start … stop − 1, nearest first."""
-    k = near.shape[1]
     row = np.zeros(len(norms), np.float32)
     for item in range(start, stop):
         row[:] = 0
-        accumulate_row(
-            item,
-            by_item,
-            by_item_users,
-            by_item_weights,
-            by_user,
-            by_user_items,
-            by_user_weights,
-            row,
-        )
+        accumulate_row(item, pairs, len(norms), row)
         row[item] = 0
         for other in range(len(row)):
             if row[other] > 0:
                 row[other] /= norms[item] * norms[other] + shrinkage
-        together = np.flatnonzero(row > 0)
-        order = together[np.argsort(-row[together], kind="mergesort")]
-        found[item] = min(k, len(order))
-        near[item, : found[item]] = order[: found[item]]
-        similarity[item, : found[item]] = row[order[: found[item]]]
+        found[item] = best_of_row(row, np.float32(0), near[item], similarity[item])

@@ -13,7 +13,8 @@ from tastemaker.data.candidates import Candidates
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.requests import Requests
 from tastemaker.data.times import parse_duration
-from tastemaker.index import ranked_top_n
+from tastemaker.index import exact_top_n
+from tastemaker.statistics import ItemStatistics
 from tastemaker.world import World
 
 TICKS_PER_HALF_LIFE = 32
@@ -36,10 +37,10 @@ class Trending(Retriever):
     """Items by time-decayed positive weight, as of the request's moment.
 
     Popularity is read at the last tick (a 32nd of the half-life) at or before the request, so
-    that requests of one tick share one ranking; it never sees the request's moment or later.
+    that requests of one tick share its reading; it never sees the request's moment or later.
 
     Nothing is fitted: the world's statistics grow with the events, and the ranking with them.
-    Cost: one ranking of all items per tick, then as `Popular`.
+    Cost: a request, one pass over the items; the first of a tick, a binary search an item.
 
     Example:
         >>> Trending(half_life="2d")
@@ -51,6 +52,7 @@ class Trending(Retriever):
     needs_clock: ClassVar = True
     because: ClassVar = "liked by many of late"
     config: TrendingConfig
+    _latest: tuple[ItemStatistics, int, NDArray[np.float32]] | None = None
 
     def fit(
         self,
@@ -69,13 +71,24 @@ class Trending(Retriever):
         self.require_fitted()
         half_life = parse_duration(self.config.half_life, "half_life")
         tick = max(1, half_life // TICKS_PER_HALF_LIFE)
-        ticks, which = np.unique(requests.time // tick, return_inverse=True)
-        rankings: list[tuple[NDArray[np.int32], NDArray[np.float32]]] = []
-        for moment in ticks:
-            weight = world.statistics.decayed(int(moment) * tick, half_life)
-            order = np.argsort(-weight, kind="stable")[: int((weight > 0).sum())]
-            rankings.append((order.astype(np.int32), weight[order]))
-        return ranked_top_n(rankings, which, requests, n)
+        ticks = requests.time // tick * tick
+        n_items = world.statistics.n_items
+
+        def score(chunk: slice) -> NDArray[np.float32]:
+            moments, which = np.unique(ticks[chunk], return_inverse=True)
+            weights = [self._weights(world.statistics, int(m), half_life) for m in moments]
+            return np.stack(weights)[which]
+
+        return exact_top_n(score, requests, n, n_items, above=0.0)
+
+    def _weights(
+        self, statistics: ItemStatistics, moment: int, half_life: int
+    ) -> NDArray[np.float32]:
+        """The weight of every item; the latest answer is kept, as most requests share a tick."""
+        latest = self._latest
+        if latest is None or latest[:2] != (statistics, moment):
+            latest = self._latest = (statistics, moment, statistics.decayed(moment, half_life))
+        return latest[2]
 
     def save(self, writer: ArtifactWriter) -> None:
         """Writes that it was fitted."""

@@ -70,15 +70,17 @@ def blockbuster(fans: int = 15, others: int = 150, items: int = 10, seed: int = 
         circle = 0 if user < fans else items
         own = circle + random.permutation(items)[:7]
         likes.append([*own.tolist(), 2 * items, 2 * items + 1])
-    asked = [[0, 1, 2, 3, 4, 2 * items, 2 * items + 1]]
+    asked = [[2 * items, 2 * items + 1, 0, 1, 2, 3, 4]]
     return _known(likes, asked, [set(range(5, items))])
 
 
 def _known(
     likes: Sequence[Sequence[int]], asked: Sequence[Sequence[int]], right: Sequence[set[int]]
 ) -> KnownAnswer:
-    """Item i gets an id that sorts as i does, so that its index is i."""
-    rows = [(u, i, t) for u, items in enumerate(likes) for t, i in enumerate(items)]
+    """Item i gets an id that sorts as i does, so that its index is i; likes come in any order."""
+    random = np.random.default_rng(len(likes))
+    orders = [random.permutation(np.asarray(items)) for items in likes]
+    rows = [(u, int(i), t) for u, items in enumerate(orders) for t, i in enumerate(items)]
     log = pl.DataFrame(
         {
             "user_id": [f"user-{u:04}" for u, _, _ in rows],

@@ -1,6 +1,7 @@
 """What every retriever promises, as tests to inherit: a new model gets them in three lines."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
@@ -17,7 +18,7 @@ from tastemaker.data.events import Histories
 from tastemaker.data.ragged import Ragged
 from tastemaker.data.requests import Masks, Requests
 from tastemaker.data.schema import EventKind, Schema
-from tastemaker.data.synthetic import SyntheticWorld
+from tastemaker.data.synthetic import SCHEMA, SyntheticWorld
 from tastemaker.errors import ClockError, NotFittedError, SettingError
 from tastemaker.testing.known import KnownAnswer, blockbuster, checkerboard, planted_tastes
 from tastemaker.world import World
@@ -265,7 +266,8 @@ def assert_same(one: Candidates, other: Candidates) -> None:
 def small_dataset() -> Dataset:
     """A small synthetic log with three kinds of event, tastes and new items."""
     world = SyntheticWorld(users=90, items=60, events=2_000, tastes=4, seed=11)
-    return world.dataset()
+    named = world.events.with_columns(pl.format("somebody-{}", "user_id").alias("user_id"))
+    return Dataset.from_frames(named, items=world.items, schema=SCHEMA)
 
 
 @cache
@@ -303,15 +305,19 @@ def degenerate_dataset(log: str) -> Dataset:
     items = ["x"] * 4 if log == "one item" else list("wxyz")
     role = "negative" if log == "nothing liked" else "positive"
     frame = pl.DataFrame({"user_id": users, "item_id": items, "timestamp": [10, 20, 30, 40]})
-    schema = Schema(kinds={"event": EventKind(role=role)}, time_unit="s")  # type: ignore[arg-type]
+    schema = Schema(kinds={"event": EventKind.checked({"role": role}, owner="event")})
     return Dataset.from_frames(frame, schema=schema)
 
 
 @cache
 def known_answer(name: str) -> KnownAnswer:
     """The known-answer data by name, made once."""
-    made = {"checkerboard": checkerboard, "planted tastes": planted_tastes}
-    return made[name]() if name in made else blockbuster()
+    made: dict[str, Callable[[], KnownAnswer]] = {
+        "checkerboard": checkerboard,
+        "planted tastes": planted_tastes,
+        "blockbuster": blockbuster,
+    }
+    return made[name]()
 
 
 def _bounds(histories: Histories) -> list[tuple[int, int]]:

@@ -1,0 +1,43 @@
+# Everything runs in .venv, made from constraints.txt at the first use; python3 must be 3.11 or later.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
+
+.PHONY: demo test quick check format bench clean
+
+demo: $(VENV)/.installed  ## train on the bundled films, evaluate, recommend
+	$(BIN)/tastemaker demo $(if $(NO_SERVE),--no-serve)
+
+test: $(VENV)/.installed-dev  ## the whole suite
+	$(BIN)/python -m pytest --numprocesses 2
+
+quick: $(VENV)/.installed-dev  ## the suite without its slow tests
+	$(BIN)/python -m pytest --numprocesses 2 -m "not slow"
+
+check: $(VENV)/.installed-dev  ## lint, format, types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: $(VENV)/.installed-dev  ## mend what the linter can
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: $(VENV)/.installed-dev  ## what can be measured; then: .venv/bin/python -m benchmarks ID
+	$(BIN)/python -m benchmarks --list
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .hypothesis
+	find src tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Tastemaker needs Python 3.11 or later; try: make PYTHON=python3.11"; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) --editable .
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(PIP) --editable '.[dev]'
+	touch $@

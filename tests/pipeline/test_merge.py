@@ -1,0 +1,166 @@
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tastemaker.data.candidates import Candidates
+from tastemaker.pipeline.merge import RANK_OFFSET, merge
+
+Lists = list[list[int]]  # the items of each request, best first
+
+
+def found(rows: Lists, scale: float = 1.0) -> Candidates:
+    return Candidates.of(
+        [(items, [scale * (len(items) - rank) for rank in range(len(items))]) for items in rows]
+    )
+
+
+def merged(sources: dict[str, Lists], quotas: dict[str, int]) -> Candidates:
+    return merge({name: found(rows) for name, rows in sources.items()}, quotas)
+
+
+def items(candidates: Candidates) -> Lists:
+    return [candidates[row].tolist() for row in range(len(candidates))]
+
+
+def twin(sources: dict[str, list[int]], quotas: dict[str, int]) -> list[tuple[int, float]]:
+    """One request: what each source may give, then reciprocal ranks added up by hand."""
+    given_by = {name: listed[: quotas[name]] for name, listed in sources.items()}
+    spare = sum(quotas[name] for name in sources) - sum(map(len, given_by.values()))
+    for name, listed in sources.items():
+        more = listed[len(given_by[name]) :][:spare]
+        given_by[name] = given_by[name] + more
+        spare -= len(more)
+    largest = max(quotas[name] for name in sources)
+    fused: dict[int, float] = {}
+    for name, listed in given_by.items():
+        for rank, item in enumerate(listed):
+            fused[item] = fused.get(item, 0) + quotas[name] / largest / (RANK_OFFSET + 1 + rank)
+    return sorted(fused.items(), key=lambda pair: (-round(pair[1], 12), pair[0]))
+
+
+listed = st.lists(st.integers(0, 8), unique=True, max_size=8)
+three_sources = st.lists(st.tuples(listed, listed, listed), min_size=1, max_size=4)
+three_quotas = st.tuples(*[st.integers(1, 6)] * 3)
+
+
+@given(three_sources, three_quotas)
+def test_merging_agrees_with_reciprocal_ranks_added_up_by_hand(
+    rows: list[tuple[list[int], ...]], quota: tuple[int, ...]
+) -> None:
+    names = ("als", "knn", "popular")
+    quotas = dict(zip(names, quota))
+    whole = merged({name: [row[s] for row in rows] for s, name in enumerate(names)}, quotas)
+    assert len(whole) == len(rows)
+    for row, lists in enumerate(rows):
+        expected = twin(dict(zip(names, lists)), quotas)
+        assert whole[row].tolist() == [item for item, _ in expected]
+        scores = whole.score[whole.offsets[row] : whole.offsets[row + 1]]
+        assert scores.tolist() == pytest.approx([score for _, score in expected])
+
+
+@given(three_sources, three_quotas)
+def test_a_batch_equals_its_requests_one_by_one(
+    rows: list[tuple[list[int], ...]], quota: tuple[int, ...]
+) -> None:
+    quotas = dict(zip("abc", quota))
+    whole = merged({name: [row[s] for row in rows] for s, name in enumerate("abc")}, quotas)
+    for row, lists in enumerate(rows):
+        alone = merged({name: [lists[s]] for s, name in enumerate("abc")}, quotas)
+        part = whole.take(np.array([row]))
+        assert part.item.tolist() == alone.item.tolist()
+        assert part.score.tolist() == alone.score.tolist()
+        assert part.source_rank.tolist() == alone.source_rank.tolist()
+        np.testing.assert_array_equal(part.source_score, alone.source_score)
+
+
+def test_an_item_found_by_three_sources_stands_once_with_all_three_recorded() -> None:
+    whole = merged(
+        {"als": [[7, 1]], "knn": [[2, 7]], "popular": [[3, 4, 7]]},
+        {"als": 5, "knn": 5, "popular": 5},
+    )
+    assert sorted(items(whole)[0]) == [1, 2, 3, 4, 7]
+    assert items(whole)[0][0] == 7
+    assert whole.sources == ("als", "knn", "popular")
+    assert whole.source_rank[0].tolist() == [0, 1, 2]
+    assert whole.source_score[0].tolist() == [2, 1, 1]
+
+
+def test_a_source_that_did_not_find_an_item_says_so() -> None:
+    whole = merged({"als": [[5]], "knn": [[6]]}, {"als": 2, "knn": 2})
+    assert dict(zip(whole.item.tolist(), whole.source_rank.tolist())) == {5: [0, -1], 6: [-1, 0]}
+    assert np.isnan(whole.source_score).tolist() == [[False, True], [True, False]]
+
+
+def test_no_source_gives_more_than_its_quota_while_the_others_fill_theirs() -> None:
+    whole = merged({"a": [[0, 1, 2, 3]], "b": [[10, 11, 12, 13]]}, {"a": 3, "b": 1})
+    assert sorted(items(whole)[0]) == [0, 1, 2, 10]
+
+
+def test_what_a_source_cannot_fill_is_passed_on_in_the_order_of_the_others() -> None:
+    sources: dict[str, Lists] = {
+        "empty": [[]],
+        "short": [[0, 1, 2]],
+        "long": [[*range(10, 30)]],
+    }
+    whole = merged(sources, {"empty": 4, "short": 2, "long": 3})
+    assert sorted(items(whole)[0]) == [0, 1, 2, *range(10, 16)]
+
+
+def test_the_quota_one_request_leaves_unused_is_not_given_to_another() -> None:
+    whole = merged({"a": [[], [1, 2, 3, 4]]}, {"a": 2})
+    assert items(whole) == [[], [1, 2]]
+
+
+@pytest.mark.parametrize("source", ["als", "popular"])
+def test_scores_a_thousand_times_as_large_change_no_order(source: str) -> None:
+    rows: dict[str, Lists] = {"als": [[4, 2, 9], [1]], "popular": [[2, 3, 4], [5, 1]]}
+    quotas = {"als": 3, "popular": 2}
+    plain = merge({name: found(r) for name, r in rows.items()}, quotas)
+    scaled = merge(
+        {name: found(r, 1000.0 if name == source else 1.0) for name, r in rows.items()}, quotas
+    )
+    assert items(scaled) == items(plain)
+    assert scaled.score.tolist() == plain.score.tolist()
+
+
+def test_the_source_with_the_larger_quota_is_trusted_more() -> None:
+    sources: dict[str, Lists] = {"a": [[9]], "b": [[1]]}
+    assert items(merged(sources, {"a": 2, "b": 1})) == [[9, 1]]
+    assert items(merged(sources, {"a": 1, "b": 2})) == [[1, 9]]
+
+
+def test_agreement_of_two_sources_beats_the_first_place_of_one() -> None:
+    assert items(merged({"a": [[1, 5]], "b": [[2, 5]]}, {"a": 2, "b": 2})) == [[5, 1, 2]]
+
+
+def test_among_equals_the_lower_index_comes_first_whoever_found_it() -> None:
+    quotas = {"a": 3, "b": 3}
+    one = merged({"a": [[8, 2]], "b": [[3, 5]]}, quotas)
+    other = merged({"a": [[3, 5]], "b": [[8, 2]]}, quotas)
+    assert items(one) == items(other) == [[3, 8, 2, 5]]
+
+
+def test_the_order_of_requests_does_not_matter() -> None:
+    rows: dict[str, Lists] = {"a": [[4, 2], [], [9, 1]], "b": [[2], [3], [4]]}
+    turned = {name: r[::-1] for name, r in rows.items()}
+    quotas = {"a": 2, "b": 1}
+    assert items(merged(turned, quotas)) == items(merged(rows, quotas))[::-1]
+
+
+def test_one_source_keeps_its_order() -> None:
+    assert items(merged({"a": [[3, 1, 2]]}, {"a": 10})) == [[3, 1, 2]]
+
+
+def test_nothing_found_for_nobody_is_no_trouble() -> None:
+    assert items(merged({"a": [[]], "b": [[]]}, {"a": 1, "b": 1})) == [[]]
+    assert items(merged({"a": [], "b": []}, {"a": 1, "b": 1})) == []
+
+
+def test_a_list_longer_than_ranks_can_tell_is_cut_rather_than_garbled() -> None:
+    many: Any = np.arange(40_000)
+    whole = merge({"a": Candidates.of([(many, -many)])}, {"a": 40_000})
+    assert whole.item.tolist() == list(range(32_767))
+    assert whole.source_rank[:, 0].tolist() == list(range(32_767))

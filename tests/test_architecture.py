@@ -1,0 +1,127 @@
+"""The house stands as DESIGN draws it: imports go down only, and importing costs nothing."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import tastemaker
+
+SOURCE = Path(tastemaker.__file__).parent
+
+LAYERS: list[list[set[str]]] = [
+    [{"errors"}, {"progress"}, {"config"}, {"threads"}, {"artifact"}],
+    [{"data"}, {"statistics"}, {"world"}, {"component"}],
+    [{"index", "metrics", "split"}],
+    [{"retrieval", "filtering"}],
+    [{"project"}, {"pipeline"}],
+    [{"evaluation"}],
+    [{"testing"}],
+    [{"cli"}],
+]
+"""Lower layers first. In a layer, a later set may import an earlier one; rooms of one set may not
+import each other."""
+
+RANK = {
+    room: (layer, place)
+    for layer, places in enumerate(LAYERS)
+    for place, rooms in enumerate(places)
+    for room in rooms
+}
+HEAVY = {"torch", "pyspark", "fastapi", "numba", "lightgbm", "polars", "scipy", "pydantic", "rich"}
+PIPELINE_LINES = 250
+COMPONENT_LINES = 250
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+def imports_of(path: Path) -> Iterator[tuple[str, int]]:
+    """Rooms of ours that a file imports, with the line; imports inside functions count."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names: list[str] = []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            module = node.module
+            names = (
+                [f"tastemaker.{alias.name}" for alias in node.names]
+                if module == "tastemaker"
+                else [module]
+            )
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        for name in names:
+            parts = name.split(".")
+            if parts[0] == "tastemaker" and len(parts) > 1:
+                yield parts[1], node.lineno
+
+
+FILES = sorted(p for p in SOURCE.rglob("*.py") if p.parent != SOURCE or p.stem[:2] != "__")
+
+
+def test_every_room_has_a_place() -> None:
+    assert {room_of(path) for path in FILES} == set(RANK)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.relative_to(SOURCE).as_posix())
+def test_imports_go_to_lower_layers_only(path: Path) -> None:
+    room = room_of(path)
+    for imported, line in imports_of(path):
+        allowed = imported == room or RANK[imported] < RANK[room]
+        assert allowed, f"{path.name}:{line}: '{room}' must not import '{imported}'"
+
+
+def test_imports_of_one_room_form_no_circle() -> None:
+    graph = {
+        path: {
+            SOURCE.parent.joinpath(*node.module.split(".")).with_suffix(".py")
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(node, ast.ImportFrom) and node.module
+        }
+        for path in FILES
+    }
+    done: set[Path] = set()
+
+    def visit(path: Path, above: tuple[Path, ...]) -> None:
+        assert path not in above, " -> ".join(p.name for p in (*above, path))
+        if path not in done:
+            for other in graph.get(path, ()):
+                visit(other, (*above, path))
+            done.add(path)
+
+    for path in FILES:
+        visit(path, ())
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    code = "import sys, tastemaker; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert not HEAVY & set(loaded)
+
+
+def test_the_road_and_the_contracts_stay_short() -> None:
+    for name, most in (("pipeline/pipeline.py", PIPELINE_LINES), ("component.py", COMPONENT_LINES)):
+        lines = (SOURCE / name).read_text(encoding="utf-8").count("\n")
+        assert lines <= most, f"{name} has {lines} lines, at most {most}"
+
+
+def test_there_is_no_room_for_odds_and_ends() -> None:
+    assert not {"utils", "common", "helpers", "base"} & {path.stem for path in FILES}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.relative_to(SOURCE).as_posix())
+def test_nothing_is_unpickled_evaluated_or_printed(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id not in {"eval", "exec", "print", "compile"}, f"line {node.lineno}"
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            module = node.module if isinstance(node, ast.ImportFrom) else node.names[0].name
+            assert module not in {"pickle", "shelve", "marshal", "joblib"}, f"line {node.lineno}"
+        if isinstance(node, ast.keyword) and node.arg in {"allow_pickle", "shell"}:
+            assert isinstance(node.value, ast.Constant), f"line {node.lineno}"
+            assert node.value.value is False, f"line {node.lineno}"

@@ -1,0 +1,86 @@
+"""What users may rely on: these names, no more and no fewer."""
+
+import importlib
+
+import pytest
+
+import tastemaker
+
+PUBLIC = {
+    "tastemaker": {
+        "ALS",
+        "EASE",
+        "Dataset",
+        "Evaluation",
+        "FitOptions",
+        "ItemKNN",
+        "Pipeline",
+        "Popular",
+        "Recommender",
+        "Schema",
+        "TastemakerError",
+        "Trending",
+        "__version__",
+        "evaluate",
+        "load_sample",
+        "split",
+    },
+    "tastemaker.evaluation": {"Evaluation", "evaluate"},
+    "tastemaker.filtering": {"verify"},
+    "tastemaker.index": {"exact_top_n", "ranked_top_n"},
+    "tastemaker.metrics": {
+        "Estimate",
+        "UserBootstrap",
+        "average_precision",
+        "coverage",
+        "gains_of",
+        "gini",
+        "hit_rate",
+        "ndcg",
+        "novelty",
+        "precision",
+        "recall",
+        "recall_min",
+        "reciprocal_rank",
+    },
+    "tastemaker.pipeline": {"Pipeline", "Recommendations", "Recommender"},
+    "tastemaker.project": {
+        "Placement",
+        "Project",
+        "component_class",
+        "find_project",
+        "load_project",
+    },
+    "tastemaker.retrieval": {"ALS", "EASE", "ItemKNN", "Popular", "Trending"},
+    "tastemaker.split": {"Split", "by_time"},
+    "tastemaker.testing": {
+        "KnownAnswer",
+        "PipelineConformance",
+        "RetrieverConformance",
+        "blockbuster",
+        "checkerboard",
+        "planted_tastes",
+    },
+}
+
+
+@pytest.mark.parametrize("module", PUBLIC)
+def test_the_public_names_are_these(module: str) -> None:
+    loaded = importlib.import_module(module)
+    assert set(loaded.__all__) == PUBLIC[module]
+    for name in loaded.__all__:
+        assert getattr(loaded, name) is not None
+
+
+def test_an_unknown_name_is_refused() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'Recomender'"):
+        tastemaker.Recomender  # noqa: B018
+
+
+def test_every_public_name_is_documented() -> None:
+    for module in PUBLIC:
+        loaded = importlib.import_module(module)
+        for name in loaded.__all__:
+            value = getattr(loaded, name)
+            if not isinstance(value, str):
+                assert value.__doc__, f"{module}.{name} has no docstring"
