@@ -81,7 +81,7 @@ def _current_or_trained(project: Project, data: Any) -> Recommender:
     """The current artifact where it still fits the project file and the data, or a new one."""
     try:
         recommender = verbs.load_current(project).attach(data)
-        wanted = Recommender.from_project(project.folder / FILE_NAME)
+        wanted = Recommender.from_project(project.path)
         if repr(recommender.retrievers) == repr(wanted.retrievers):
             return recommender
     except ArtifactError as problem:

@@ -1,6 +1,7 @@
 """How the command line speaks: results to stdout, everything else to stderr."""
 
 import json
+import math
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
@@ -47,7 +48,8 @@ class ProgressBars(Progress):
         shown = False
         try:
             for step in steps:
-                if not shown and time.monotonic() - begun > QUIET_SECONDS:
+                late = time.monotonic() - begun > QUIET_SECONDS
+                if late and not shown and self._console.is_terminal:
                     bars.start()
                     shown = True
                 yield step
@@ -77,16 +79,23 @@ def say(text: str) -> None:
 
 def result(text: str) -> None:
     """The result, on stdout."""
-    sys.stdout.write(text.rstrip("\n") + "\n")
+    _write(text.rstrip("\n") + "\n")
 
 
 def result_json(value: Any) -> None:
     """The result as one JSON document on stdout; what is no number becomes null."""
-    sys.stdout.write(json.dumps(_finite(value), ensure_ascii=False, indent=2) + "\n")
+    _write(json.dumps(_finite(value), ensure_ascii=False, indent=2) + "\n")
+
+
+def _write(text: str) -> None:
+    """Writes at once, so that a reader who has gone is noticed here; never fails for a letter."""
+    encoding = sys.stdout.encoding or "utf-8"
+    sys.stdout.write(text.encode(encoding, errors="replace").decode(encoding))
+    sys.stdout.flush()
 
 
 def _finite(value: Any) -> Any:
-    if isinstance(value, float) and value != value:
+    if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
         return {key: _finite(inner) for key, inner in value.items()}

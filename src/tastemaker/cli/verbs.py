@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from tastemaker.artifact import read_manifest
@@ -180,7 +181,7 @@ def train_project(project: Project, data: Dataset) -> tuple[str, float]:
     if problems:
         raise DataError(f"not enough to train on: {'; '.join(problems)}")
     begun = datetime.now(UTC)
-    recommender = Recommender.from_project(project.folder / FILE_NAME)
+    recommender = Recommender.from_project(project.path)
     with show.step("training " + ", ".join(recommender.retrievers)):
         recommender.fit(data, FitOptions(progress=show.ProgressBars()))
     artifacts = project.state / "artifacts"
@@ -200,7 +201,7 @@ def train_project(project: Project, data: Dataset) -> tuple[str, float]:
 
 def evaluate_project(project: Project, data: Dataset, k: int) -> Evaluation:
     """Measures a project's components, fitted on what came before the test window."""
-    recommender = Recommender.from_project(project.folder / FILE_NAME)
+    recommender = Recommender.from_project(project.path)
     placement = next(iter(project.file.placements.values()))
     split = project.split(data, placement)
     with show.step("evaluating"):
@@ -243,10 +244,11 @@ def _read(project: Project) -> Dataset:
 
 def _missing_for_training(data: Dataset) -> list[str]:
     """What the data lacks to learn anything from; empty if it will do."""
-    liked = data.events.weight > 0
+    log = data.events
+    liked = log.weight > 0
     needs = (
-        (len(data.users) > 1, "there is only one user"),
-        (len(data.catalogue) > 1, "there is only one item"),
+        (len(np.unique(log.user)) > 1, "only one user has events"),
+        (len(np.unique(log.item)) > 1, "only one item has events"),
         (bool(liked.any()), "no event is positive: see [events.*] in the project file"),
     )
     return [problem for holds, problem in needs if not holds]

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from tastemaker.artifact import create_artifact, open_artifact
+from tastemaker.artifact import ArtifactReader, create_artifact, open_artifact
 from tastemaker.component import FitOptions, Retriever, SimilarItems
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.catalogue import Catalogue
@@ -126,7 +126,7 @@ class Recommender:
             ProjectError: there is no such placement.
         """
         self._require_world()
-        moment = self.world.watermark if at is None else at
+        moment = self._latest() if at is None else at
         name, settings = self._placement(placement)
         known = -1 if self.data is None or user_id is None else self.data.users.index(user_id)
         if history is not None or known < 0 or self.data is None:
@@ -158,7 +158,7 @@ class Recommender:
         pipeline = self.pipeline(name)
         for start in range(0, len(self.data.users), _USERS_AT_A_TIME):
             users = np.arange(start, min(start + _USERS_AT_A_TIME, len(self.data.users)))
-            moments = np.full(len(users), self.world.watermark)
+            moments = np.full(len(users), self._latest())
             requests = self.data.requests(users, moments, seen=seen, placement=name)
             yield pipeline.recommend(requests, n, world=self.world)
 
@@ -221,18 +221,28 @@ class Recommender:
             ArtifactError: missing, damaged, foreign, or of components that are not installed.
         """
         reader, manifest = open_artifact(Path(folder), KIND)
-        about: dict[str, Any] = manifest["about"]
         try:
-            retrievers = {
-                name: component_class(told["use"])(**told["settings"]).load(
-                    reader.child("components").child(name)
-                )
-                for name, told in about["components"].items()
-            }
+            recommender = cls._assembled(reader, manifest["about"])
         except ProjectError as problem:
             raise ArtifactError(
                 f"{folder}: {problem}; install the package that provides it"
             ) from None
+        except (KeyError, TypeError, ValueError) as problem:
+            raise ArtifactError(
+                f"{folder}: its manifest does not describe a recommender of this version "
+                f"({' '.join(str(problem).split())}); train again"
+            ) from None
+        recommender.version = Path(folder).name
+        return recommender
+
+    @classmethod
+    def _assembled(cls, reader: ArtifactReader, about: dict[str, Any]) -> "Recommender":
+        retrievers = {
+            name: component_class(told["use"])(**told["settings"]).load(
+                reader.child("components").child(name)
+            )
+            for name, told in about["components"].items()
+        }
         placements = {n: Placement.model_validate(p) for n, p in about["placements"].items()}
         recommender = cls(retrievers, placements)
         recommender.kinds = {n: EventKind.model_validate(k) for n, k in about["kinds"].items()}
@@ -242,8 +252,11 @@ class Recommender:
             about["watermark"],
             about["clock"],
         )
-        recommender.version = Path(folder).name
         return recommender
+
+    def _latest(self) -> int:
+        """Just after the last event, also of data that went on after the training."""
+        return max(self.world.watermark, 0 if self.data is None else self.data.end)
 
     def _placement(self, name: str | None) -> tuple[str, Placement]:
         chosen = next(iter(self.placements)) if name is None else name

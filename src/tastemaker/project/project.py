@@ -2,7 +2,7 @@
 
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from pydantic import ConfigDict, Field
 
@@ -76,7 +76,7 @@ class RetrieverSection(Settings):
     def build(self, name: str) -> Retriever:
         """The component with these settings."""
         component = component_class(self.use)
-        config: type[Settings] = component.__annotations__["config"]
+        config: type[Settings] = get_type_hints(component)["config"]
         config.checked(self.model_extra or {}, owner=f"[retrievers.{name}]", error=ProjectError)
         return component(**(self.model_extra or {}))
 
@@ -129,12 +129,17 @@ class Project:
 
     Attributes:
         file: the settings.
-        folder: where the file lies; paths in it are relative to here.
+        path: where they were read from.
     """
 
-    def __init__(self, file: ProjectFile, folder: Path) -> None:
+    def __init__(self, file: ProjectFile, path: Path) -> None:
         self.file = file
-        self.folder = folder
+        self.path = path
+
+    @property
+    def folder(self) -> Path:
+        """Where the file lies; paths in it are relative to here."""
+        return self.path.parent
 
     @property
     def state(self) -> Path:
@@ -199,7 +204,8 @@ def find_project(start: Path) -> Path:
     Raises:
         ProjectError: there is none.
     """
-    for folder in (start, *start.parents):
+    here = start.absolute()
+    for folder in (here, *here.parents):
         if (folder / FILE_NAME).is_file():
             return folder / FILE_NAME
     raise ProjectError(
@@ -214,7 +220,7 @@ def load_project(path: Path) -> Project:
         ProjectError: missing, malformed (with line and column), or wrong; names the near miss.
     """
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise ProjectError(f"{path}: no such file; write one with `tastemaker init`") from None
     except UnicodeDecodeError:
@@ -225,7 +231,7 @@ def load_project(path: Path) -> Project:
         raise ProjectError(f"{path.name}: malformed TOML: {problem}") from None
     file = ProjectFile.checked(values, owner=path.name, error=ProjectError)
     _check_names(file, path.name)
-    return Project(file, path.parent)
+    return Project(file, path)
 
 
 def _check_names(file: ProjectFile, owner: str) -> None:

@@ -1,5 +1,6 @@
 """Looks at the files and writes a commented project file: the work behind `init`."""
 
+import json
 from pathlib import Path
 
 import polars as pl
@@ -13,7 +14,8 @@ from tastemaker.errors import DataError
 
 _ROWS_TO_LOOK_AT = 200_000
 _EASE_ITEMS = 20_000
-_ENDINGS = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet", ".pq")
+_PARQUET_ENDINGS = (".parquet", ".pq")
+_ENDINGS = (".csv", ".tsv", ".csv.gz", ".tsv.gz", *_PARQUET_ENDINGS)
 _EVENT_NAMES = ("event", "rating", "interaction", "log", "click", "transaction", "order", "view")
 _ITEM_NAMES = ("item", "movie", "product", "article", "video", "book", "song", "track", "artist")
 _USER_NAMES = ("user", "customer", "visitor", "member")
@@ -85,11 +87,12 @@ def propose_project(folder: Path, tables: dict[str, Path]) -> tuple[str, Dataset
     frames, separators = {}, set()
     for name, path in tables.items():
         frames[name], separator = look_at(path)
-        separators.add(separator)
+        if path.suffix.lower() not in _PARQUET_ENDINGS:
+            separators.add(separator)
     if len(separators) > 1:
         raise DataError("the files are separated differently; use one delimiter, or Parquet")
     schema = propose_schema(frames["events"], frames.get("items"), frames.get("users"))
-    separator = separators.pop()
+    separator = separators.pop() if separators else None
     schema = schema.model_copy(update={"separator": separator})
     schema = _with_rare_kinds(schema, frames["events"], tables["events"])
     data = Dataset.from_files(
@@ -219,9 +222,8 @@ def _split_lines(data: Dataset) -> list[str]:
 
 
 def _quoted(text: str) -> str:
-    """A TOML basic string."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\t", "\\t")
-    return f'"{escaped}"'
+    """A TOML basic string: JSON's escapes are TOML's, but for DEL, which JSON leaves bare."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _key(name: str) -> str:
