@@ -125,8 +125,13 @@ class Component:
     config: Settings
 
     def __init__(self, **settings: Any) -> None:
-        config: type[Settings] = get_type_hints(type(self))["config"]
-        self.config = config.checked(settings, owner=type(self).__name__)
+        self.config = self.config_class().checked(settings, owner=type(self).__name__)
+
+    @classmethod
+    def config_class(cls) -> type[Settings]:
+        """The settings class that `config` is declared with."""
+        declared: type[Settings] = get_type_hints(cls)["config"]
+        return declared
 
     def __repr__(self) -> str:
         changed = self.config.model_dump(exclude_defaults=True)

@@ -1,4 +1,3 @@
-from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -8,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tastemaker.data.clean import ReadReport, clean_entities, clean_events, merged_ids
+from tastemaker.data.clean import clean_entities, clean_events
 from tastemaker.data.read import LINE, frame_table, open_table
+from tastemaker.data.report import ReadReport
 from tastemaker.data.schema import ColumnRole, EventKind, Schema
 from tastemaker.errors import DataError
 
@@ -497,19 +497,3 @@ def test_a_column_may_be_called_reason() -> None:
 
 
 # --- ids ---
-
-
-@pytest.mark.parametrize("make", [str, int], ids=["text", "whole numbers"])
-@given(st.lists(st.integers(0, 30)), st.lists(st.integers(0, 30)))
-def test_merged_ids_are_sorted_text_and_every_cell_finds_its_own(
-    make: Callable[[int], Any], first: list[int], second: list[int]
-) -> None:
-    kind = pl.String if make is str else pl.Int64
-    columns = (
-        pl.Series([make(i) for i in first], dtype=kind),
-        pl.Series(map(str, second), dtype=pl.String),
-    )
-    ids, codes = merged_ids(columns)
-    assert ids == sorted({str(i) for i in [*first, *second]})
-    assert [ids[code] for code in codes[0].to_list()] == [str(i) for i in first]
-    assert [ids[code] for code in codes[1].to_list()] == [str(i) for i in second]

@@ -3,84 +3,21 @@
 Everything is cast without strictness, and what became null goes to the quarantine.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from collections.abc import Sequence
 
 import polars as pl
 from polars.expr.whenthen import Then
 
+from tastemaker.data.moments import moments
 from tastemaker.data.read import LINE, Table
-from tastemaker.data.schema import EVENT_COLUMNS, ColumnRole, Schema, TimeUnit
+from tastemaker.data.report import ReadReport
+from tastemaker.data.schema import EVENT_COLUMNS, ColumnRole, Schema
 from tastemaker.data.times import MICROSECONDS
 from tastemaker.errors import DataError, near_miss
 
-QUARANTINE_LIMIT = 0.01
 _MISSING = r"^\s*(?:[nN][aA][nN]|[nN][uU][lL][lL]|[nN]one|<NA>|\\N)?\s*$"
 _CONTROL = r"[\x00-\x1f\x7f]"
-_SHOWN = 200
 _FLOAT = r"^[+-]?(\d+\.\d*|\.\d+)([eE][+-]?\d+)?$"
-_TO_MICROSECONDS = {"s": 10**6, "ms": 10**3, "us": 1}
-_SAMPLE = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class ReadReport:
-    """How a table was read.
-
-    Attributes:
-        source: the file or frame.
-        read: rows found.
-        kept: rows that became events, items or users.
-        duplicates: rows left out because their id stood there before.
-        reasons: reason → rows in the quarantine.
-        quarantine: the rows set aside (line, reason, row).
-    """
-
-    source: str
-    read: int
-    kept: int
-    duplicates: int = 0
-    reasons: dict[str, int] = field(default_factory=dict)
-    quarantine: pl.DataFrame = field(default_factory=pl.DataFrame)
-
-    @property
-    def quarantined(self) -> int:
-        """Rows in the quarantine."""
-        return sum(self.reasons.values())
-
-    def summary(self) -> str:
-        """One line: `events.csv: 3 of 120 rows cannot be used (2 missing user_id, 1 …)`."""
-        reasons = ", ".join(f"{count:,} {reason}" for reason, count in self.reasons.items())
-        return (
-            f"{self.source}: {self.quarantined:,} of {self.read:,} rows cannot be used ({reasons})"
-        )
-
-    def write_quarantine(self, folder: Path) -> Path | None:
-        """Writes the rows set aside to `folder`; removes what an earlier reading left there."""
-        path = folder / f"{self.source}.csv"
-        if not self.quarantined:
-            path.unlink(missing_ok=True)
-            return None
-        folder.mkdir(parents=True, exist_ok=True)
-        self.quarantine.rename({LINE: "line"}).write_csv(path)
-        return path
-
-    def refuse_if_too_many(self, limit: float = QUARANTINE_LIMIT) -> None:
-        """Stops at a share of bad rows that no longer looks like accidents.
-
-        Raises:
-            DataError: more than `limit` of the rows are in the quarantine.
-        """
-        if self.quarantined > limit * self.read:
-            first = self.quarantine.row(0, named=True)
-            row = " ".join(first["row"].split())
-            shown = row if len(row) <= _SHOWN else f"{row[:_SHOWN]}…"
-            raise DataError(
-                f"{self.summary()}; first, line {first[LINE]}: {first['reason']} in {shown}. "
-                f"At most {limit:.0%} may be bad: correct the file, or its columns and kinds in "
-                "the project file"
-            )
 
 
 def clean_events(table: Table, schema: Schema, now: int) -> tuple[pl.DataFrame, ReadReport]:
@@ -286,7 +223,7 @@ def _time(
         return pl.col(LINE).cast(pl.Int64), None
     if schema.clock == "none" or column is None:
         return pl.lit(0, pl.Int64), None
-    time = _moment(table, column, types, schema.time_unit)
+    time = moments(table, column, types, schema.time_unit)
     latest = now + MICROSECONDS["d"]
     problem = (
         _reason(_is_missing(column, types), "missing timestamp")
@@ -300,80 +237,13 @@ def _time(
     return time.cast(pl.Int64, strict=False), problem
 
 
-def _moment(table: Table, column: str, types: pl.Schema, unit: TimeUnit) -> pl.Expr:
-    """A column as microseconds, int64; null if unreadable, ±2^62 if absurdly large."""
-    cell, kind = pl.col(column), types[column]
-    if isinstance(kind, pl.Datetime):
-        moment = cell if kind.time_zone is None else cell.dt.convert_time_zone("UTC")
-        return moment.dt.timestamp("us")
-    if kind == pl.Date:
-        return cell.cast(pl.Datetime("us")).dt.timestamp("us")
-    if not (kind.is_numeric() or kind in (pl.String, pl.Null)):
-        raise DataError(
-            f"{table.source}: the column '{column}' holds {kind}; write times as ISO 8601 text or "
-            "as epoch numbers"
-        )
-    if unit == "auto":
-        unit = _guess_unit(table, column)
-    if unit == "iso":
-        return _iso(cell.cast(pl.String))
-    scale, limit = _TO_MICROSECONDS[unit], 1 << 62
-    number = cell.cast(pl.Float64, strict=False) * scale
-    rounded = number.round().clip(-float(limit), float(limit)).cast(pl.Int64, strict=False)
-    if kind.is_float():
-        return rounded
-    whole = cell.cast(pl.Int64, strict=False)
-    fits = whole.is_between(-limit // scale, limit // scale)
-    return pl.coalesce(pl.when(fits).then(whole * scale), rounded)
-
-
-def _guess_unit(table: Table, column: str) -> TimeUnit:
-    """Epoch unit by the size of the first numbers, or ISO 8601 if they are none.
-
-    Seconds stay below 10^11 until the year 5138, milliseconds below 10^14 likewise.
-    """
-    cells = replace(table, frame=table.frame.head(_SAMPLE)).collect(pl.col(column))[column]
-    sample = cells.cast(pl.Float64, strict=False).drop_nulls().drop_nans()
-    middle = sample.median()
-    if not isinstance(middle, float):
-        return "iso"
-    if _looks_like_dates(sample):
-        raise DataError(
-            f"{table.source}: the column '{column}' holds dates such as {sample[0]:.0f}; write "
-            "them as 2024-12-31, or set the time unit if they are epoch seconds"
-        )
-    return "s" if abs(middle) < 1e11 else "ms" if abs(middle) < 1e14 else "us"
-
-
-def _looks_like_dates(numbers: pl.Series) -> bool:
-    """Whether all numbers read as YYYYMMDD, which as epoch seconds would all lie in 1970."""
-    year, month, day = numbers // 10_000, numbers // 100 % 100, numbers % 100
-    in_range = year.is_between(1970, 2100) & month.is_between(1, 12) & day.is_between(1, 31)
-    return bool(in_range.all())
-
-
-def _iso(text: pl.Expr) -> pl.Expr:
-    """ISO 8601 text as microseconds UTC; a moment without a zone is UTC, a date its midnight."""
-    text = text.str.strip_chars().str.replace(r"^(\d{4}-\d\d-\d\d)[ t]", "${1}T")
-    text = text.str.replace(r"^(\d{4}-\d\d-\d\d)$", "${1}T00:00:00")
-    text = text.str.replace(r"T(\d\d:\d\d)($|[ zZU+-])", "T${1}:00${2}")
-    text = text.str.replace(r" ?(?:[zZ]|UTC)$", "+00:00")
-    text = text.str.replace(r"(:\d\d(?:\.\d+)?) ?([+-]\d\d):?(\d\d)?$", "${1}${2}:${3}")
-    text = text.str.replace(r"([+-]\d\d):$", "${1}:00")
-    text = pl.when(text.str.contains(r"[+-]\d\d:\d\d$")).then(text).otherwise(text + "+00:00")
-    moment = text.str.to_datetime(
-        "%Y-%m-%dT%H:%M:%S%.f%:z", strict=False, time_zone="UTC", time_unit="us"
-    )
-    return moment.dt.timestamp("us")
-
-
 def _cell(table: Table, name: str, role: ColumnRole, types: pl.Schema) -> pl.Expr:
     cell = pl.col(name)
     if role.role == "number":
         number = cell.cast(pl.Float64, strict=False)
         return pl.when(number.is_finite()).then(number)
     if role.role == "time":
-        return _moment(table, name, types, "auto")
+        return moments(table, name, types, "auto")
     if role.role == "tags":
         is_list = isinstance(types[name], pl.List | pl.Array)
         text = cell.cast(pl.String) if not is_list else cell.cast(pl.List(pl.String))
@@ -410,29 +280,3 @@ def _split_off_bad(
         quarantine,
     )
     return kept, report
-
-
-def merged_ids(columns: Iterable[pl.Series]) -> tuple[list[str], list[pl.Series]]:
-    """Ids of several columns as one sorted list, and each column as int32 positions in it.
-
-    Args:
-        columns: text or integer ids.
-
-    Returns:
-        The distinct ids as text, sorted; and the positions, one series per column.
-    """
-    given = list(columns)
-    uniques = [column.unique() for column in given]
-    texts = [unique.cast(pl.String) for unique in uniques]
-    ids = pl.concat(texts).unique().sort()
-    places = pl.DataFrame(
-        {"text": ids, "place": pl.int_range(len(ids), dtype=pl.Int32, eager=True)}
-    )
-    codes = []
-    for column, unique, text in zip(given, uniques, texts):
-        known = pl.DataFrame({"id": unique, "text": text}).join(places, on="text", how="left")
-        joined = pl.DataFrame({"id": column}).join(
-            known.select("id", "place"), on="id", how="left", maintain_order="left"
-        )
-        codes.append(joined["place"])
-    return ids.to_list(), codes

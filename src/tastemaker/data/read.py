@@ -139,7 +139,8 @@ def _open_csv(path: Path, name: str, separator: str) -> Table:
         aside = odd.collect(engine="streaming")
     except pl.exceptions.ComputeError:  # not UTF-8
         return _read_exactly(path, separator, name, columns)
-    if aside["row"].str.contains('"', literal=True).any():
+    marked = any('"' in column for column in columns)  # Polars does not read such a header back
+    if marked or aside["row"].str.contains('"', literal=True).any():
         return _read_exactly(path, separator, name, columns)
     frame = pl.scan_csv(
         path,

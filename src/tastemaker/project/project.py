@@ -2,7 +2,7 @@
 
 import tomllib
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 from pydantic import ConfigDict, Field
 
@@ -76,9 +76,10 @@ class RetrieverSection(Settings):
     def build(self, name: str) -> Retriever:
         """The component with these settings."""
         component = component_class(self.use)
-        config: type[Settings] = get_type_hints(component)["config"]
-        config.checked(self.model_extra or {}, owner=f"[retrievers.{name}]", error=ProjectError)
-        return component(**(self.model_extra or {}))
+        settings = self.model_extra or {}
+        owner = f"[retrievers.{name}]"
+        component.config_class().checked(settings, owner=owner, error=ProjectError)
+        return component(**settings)
 
 
 class Placement(Settings):

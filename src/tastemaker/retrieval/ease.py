@@ -26,7 +26,7 @@ from tastemaker.world import World
 class EASEConfig(Settings):
     """Settings of `EASE`."""
 
-    regularization: float = Field(200.0, gt=0)
+    regularization: float = Field(500.0, gt=0)
     """λ: larger on smaller or noisier data."""
     reduce: Reduce = "log"
     """How repeated events of a pair become one weight."""

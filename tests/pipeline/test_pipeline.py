@@ -1,0 +1,227 @@
+from collections.abc import Mapping
+from typing import ClassVar, Self
+
+import numpy as np
+import polars as pl
+import pytest
+
+from tastemaker.artifact import ArtifactReader, ArtifactWriter
+from tastemaker.component import FitOptions, Retriever, Serves, Task
+from tastemaker.config import Settings
+from tastemaker.data.candidates import Candidates
+from tastemaker.data.dataset import Dataset
+from tastemaker.data.requests import Requests
+from tastemaker.data.schema import ColumnRole, EventKind, Schema
+from tastemaker.errors import NotFittedError, SettingError
+from tastemaker.pipeline import Pipeline
+from tastemaker.retrieval import ItemKNN, Popular
+from tastemaker.world import World
+
+SCHEMA = Schema(
+    kinds={"view": EventKind()},
+    clock="none",
+    item_roles={"title": ColumnRole(role="text")},
+)
+
+
+def dataset() -> Dataset:
+    """Items i0 … i9 in two groups of five that are liked together; i9 has no title."""
+    random = np.random.default_rng(4)
+    rows = [
+        (f"u{user}", f"i{5 * (user % 2) + item}")
+        for user in range(20)
+        for item in random.permutation(5)[:3].tolist()
+    ]
+    titles = {"item_id": [f"i{i}" for i in range(9)], "title": [f"Item {i}" for i in range(9)]}
+    events = pl.DataFrame(rows, ["user_id", "item_id"], orient="row")
+    return Dataset.from_frames(events, items=pl.DataFrame(titles), schema=SCHEMA)
+
+
+DATA = dataset()
+WORLD = World.of(DATA)
+
+
+class FixedConfig(Settings):
+    """No settings."""
+
+
+class Fixed(Retriever):
+    """Gives the same items to everyone, whatever is excluded: a retriever that misbehaves."""
+
+    name = "fixed"
+    serves: ClassVar = Serves(history="none", empty_history=True)
+    because: ClassVar = "it always says so"
+    config: FixedConfig
+
+    def __init__(self, *items: int) -> None:
+        super().__init__()
+        self.items, self.n_fitted = items, 10
+
+    def fit(
+        self,
+        dataset: Dataset,
+        options: FitOptions = FitOptions(),
+        *,
+        validation: Task | None = None,
+    ) -> Self:
+        return self
+
+    def retrieve(self, requests: Requests, n: int, world: World) -> Candidates:
+        scores = [1.0 / (rank + 1) for rank in range(len(self.items))]
+        return Candidates.of([(self.items, scores)] * len(requests)).head(n)
+
+    def save(self, writer: ArtifactWriter) -> None:
+        raise NotImplementedError
+
+    def load(self, reader: ArtifactReader) -> Self:
+        raise NotImplementedError
+
+
+def road(quotas: Mapping[str, int] | None = None) -> Pipeline:
+    sources = {"knn": ItemKNN(shrinkage=0).fit(DATA), "popular": Popular().fit(DATA)}
+    return Pipeline(sources, quotas or {"knn": 6, "popular": 10}, "v7")
+
+
+def requests() -> Requests:
+    return Requests.of([[0, 1], [6], [], [5, 7, 9], [0, 1]], user_id=["a", None, "c", "d", "e"])
+
+
+def test_the_trace_tells_every_stage_in_its_order() -> None:
+    answer = road().recommend(requests(), 2, world=WORLD)
+    assert [stage["name"] for stage in answer.trace.to_list(0)] == [
+        "retrieve:knn",
+        "retrieve:popular",
+        "merge",
+        "filter",
+        "select",
+    ]
+
+
+def test_the_trace_adds_up_for_every_request() -> None:
+    answer = road().recommend(requests(), 2, world=WORLD)
+    for row in range(len(answer)):
+        knn, popular, merge, verified, select = answer.trace.to_list(row)
+        assert knn["in"] == popular["in"] == 0
+        assert merge["in"] == knn["out"] + popular["out"]
+        assert merge["out"] == verified["in"] <= 6 + 10
+        assert verified["out"] == select["in"]
+        assert select["out"] == len(answer.candidates[row])
+        assert all(stage["ms"] >= 0 for stage in answer.trace.to_list(row))
+
+
+def test_what_a_source_should_not_have_given_is_removed_and_counted() -> None:
+    pipeline = Pipeline({"fixed": Fixed(3, 1, 4, 99)}, {"fixed": 4})
+    answer = pipeline.recommend(Requests.of([[1], []]), 4, world=WORLD)
+    assert [answer.candidates[row].tolist() for row in range(2)] == [[3, 4], [3, 1, 4]]
+    stages = [{s["name"]: s for s in answer.trace.to_list(row)}["filter"] for row in range(2)]
+    assert [(stage["in"], stage["out"]) for stage in stages] == [(4, 2), (4, 3)]
+
+
+def test_a_batch_equals_its_requests_one_by_one() -> None:
+    batch = road().recommend(requests(), 4, world=WORLD)
+    for row in range(len(batch)):
+        alone = road().recommend(requests().take(np.array([row])), 4, world=WORLD)
+        assert alone.candidates[0].tolist() == batch.candidates[row].tolist()
+        part = batch.candidates.take(np.array([row]))
+        np.testing.assert_allclose(alone.candidates.score, part.score, rtol=1e-5)
+        np.testing.assert_array_equal(alone.candidates.source_rank, part.source_rank)
+
+
+def test_the_order_of_requests_does_not_matter() -> None:
+    order = np.array([3, 0, 4, 2, 1])
+    straight = road().recommend(requests(), 4, world=WORLD)
+    turned = road().recommend(requests().take(order), 4, world=WORLD)
+    for place, row in enumerate(order):
+        assert turned.item_ids(place) == straight.item_ids(int(row))
+
+
+def test_a_larger_n_begins_with_the_smaller_list() -> None:
+    lists = [road().recommend(requests(), n, world=WORLD).item_ids(0) for n in (0, 1, 3, 8)]
+    assert [len(items) for items in lists] == [0, 1, 3, 8]
+    assert all(lists[-1][: len(items)] == items for items in lists)
+
+
+def test_one_source_fills_in_for_another_that_finds_nothing() -> None:
+    stranger = road({"knn": 4, "popular": 2}).recommend(Requests.of([[]]), 6, world=WORLD)
+    assert len(stranger.item_ids()) == 6
+
+
+def test_no_requests_are_answered_with_no_lists() -> None:
+    assert len(road().recommend(Requests.of([]), 5, world=WORLD)) == 0
+
+
+def test_a_negative_n_is_refused() -> None:
+    with pytest.raises(SettingError, match="'n' must not be negative, got -3"):
+        road().recommend(requests(), -3, world=WORLD)
+
+
+def test_a_source_that_is_not_fitted_is_refused() -> None:
+    with pytest.raises(NotFittedError, match="Popular is not fitted"):
+        Pipeline({"popular": Popular()}, {"popular": 1}).recommend(requests(), 1, world=WORLD)
+
+
+# --- the shape that programs rely on ---
+
+
+def test_an_answer_has_the_shape_that_programs_rely_on() -> None:
+    told = road().recommend(requests(), 8, world=WORLD).to_dict(0)
+    assert list(told) == ["recommendation_id", "model_version", "variant", "degraded", "items"]
+    assert told["model_version"] == "v7"
+    assert told["variant"] == "default"
+    assert told["degraded"] == []
+    assert len(told["items"]) == 8
+    for item in told["items"]:
+        assert item.keys() - {"title"} == {"item_id", "score", "reasons"}
+        assert isinstance(item["score"], float)
+        assert {"kind", "text"} <= item["reasons"][0].keys()
+    titles = {item["item_id"]: item.get("title") for item in told["items"]}
+    assert titles.pop("i9") is None
+    assert titles == {item: f"Item {item[1:]}" for item in titles}
+
+
+def test_a_trace_is_told_only_when_it_is_asked_for() -> None:
+    told = road().recommend(requests(), 3, world=WORLD).to_dict(0, trace=True)
+    assert [sorted(stage) for stage in told["trace"]["stages"]] == [["in", "ms", "name", "out"]] * 5
+    for item, traced in zip(told["items"], told["trace"]["items"]):
+        assert traced["item_id"] == item["item_id"]
+        assert traced["sources"].keys() <= {"knn", "popular"}
+        assert all(source["rank"] >= 1 for source in traced["sources"].values())
+
+
+def test_every_answer_has_an_id_of_its_own() -> None:
+    answer = road().recommend(requests(), 1, world=WORLD)
+    assert len({answer.to_dict(row)["recommendation_id"] for row in range(5)}) == 5
+
+
+def test_a_reason_names_the_liked_item_and_the_source() -> None:
+    told = road().recommend(Requests.of([[6]]), 1, world=WORLD).to_dict()
+    because, source = told["items"][0]["reasons"]
+    assert because["kind"] == "because_you_liked"
+    assert because["item_id"] == "i6"
+    assert because["text"] == "because you liked Item 6"
+    assert because["source"] == "knn"
+    assert source["kind"] == "source"
+    assert source["source"] in ("knn", "popular")
+
+
+def test_a_stranger_is_told_what_the_source_says() -> None:
+    pipeline = Pipeline({"oracle": Fixed(2)}, {"oracle": 1})
+    told = pipeline.recommend(Requests.of([[]]), 1, world=WORLD).to_dict()
+    assert told["items"][0]["reasons"] == [
+        {"kind": "source", "text": "it always says so (oracle, rank 1)", "source": "oracle"}
+    ]
+
+
+def test_the_reasons_of_a_request_do_not_depend_on_its_neighbours() -> None:
+    batch = road().recommend(requests(), 3, world=WORLD)
+    for row in range(len(batch)):
+        alone = road().recommend(requests().take(np.array([row])), 3, world=WORLD)
+        assert batch.to_dict(row)["items"] == alone.to_dict()["items"]
+
+
+def test_as_text_an_answer_names_the_user_the_titles_and_the_reasons() -> None:
+    text = str(road().recommend(requests(), 2, world=WORLD))
+    assert "for user a:" in text
+    assert "for a stranger:" in text
+    assert text.count("\n") + 1 == 5 + 2 * 5
+    assert "because you liked Item" in text

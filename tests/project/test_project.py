@@ -1,0 +1,231 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tastemaker.component import Retriever
+from tastemaker.data.times import MICROSECONDS
+from tastemaker.errors import ProjectError
+from tastemaker.project import component_class, find_project, load_project
+from tastemaker.retrieval import ALS
+
+GOOD = """
+[data]
+events = "events.csv"
+[events.view]
+weight = 1.0
+[events.buy]
+weight = 6.0
+[retrievers.als]
+use = "als"
+factors = 8
+[retrievers.popular]
+use = "popular"
+[placements.home]
+retrievers = { als = 20, popular = 5 }
+seen = { view = "allow", buy = "exclude for 90d" }
+[split]
+test = "7d"
+"""
+
+
+def written(folder: Path, text: str | bytes) -> Path:
+    path = folder / "tastemaker.toml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def refusal(folder: Path, text: str | bytes) -> str:
+    with pytest.raises(ProjectError) as caught:
+        load_project(written(folder, text))
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_project_file_says_what_there_is(tmp_path: Path) -> None:
+    project = load_project(written(tmp_path, GOOD))
+    assert project.folder == tmp_path
+    assert project.state == tmp_path / ".tastemaker"
+    assert project.data_files() == {"events": tmp_path / "events.csv"}
+    assert project.schema.kind_names == ("view", "buy")
+    assert project.file.placements["home"].retrievers == {"als": 20, "popular": 5}
+    assert project.file.split.test == "7d"
+    built = project.file.retrievers["als"].build("als")
+    assert isinstance(built, ALS)
+    assert built.config.factors == 8
+
+
+def test_a_project_file_may_have_any_name(tmp_path: Path) -> None:
+    path = written(tmp_path, GOOD).rename(tmp_path / "shop.toml")
+    assert load_project(path).path == path
+
+
+def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
+    assert load_project(written(tmp_path, b"\xef\xbb\xbf" + GOOD.encode())).file.data.events
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "message"),
+    [
+        ("[split]", "[splitt]", "unknown setting 'splitt'; did you mean 'split'?"),
+        ("[data]", "[data]\nevnts = 1", "unknown setting 'data.evnts'; did you mean 'events'?"),
+        ("weight = 1.0", "wieght = 1.0", "'events.view.wieght'; did you mean 'weight'?"),
+        ('test = "7d"', 'tests = "7d"', "unknown setting 'split.tests'; did you mean 'test'?"),
+        ("seen =", "sen =", "unknown setting 'placements.home.sen'; did you mean 'seen'?"),
+        ("factors", "factor", "[retrievers.als]: unknown setting 'factor'; did you mean 'factors'"),
+        ('"als"', '"asl"', "no retriever is called 'asl'; did you mean 'als'?"),
+        ("als = 20", "als2 = 20", "names an unknown retriever 'als2'; did you mean 'als'?"),
+        ("view =", "veiw =", "seen: unknown kind 'veiw'; did you mean 'view'?"),
+        (
+            "[events.view]",
+            '[data.defaults]\nevent_type = "vew"\n[events.view]',
+            "event_type 'vew' is no declared kind; did you mean 'view'?",
+        ),
+    ],
+)
+def test_a_near_miss_is_named(tmp_path: Path, right: str, wrong: str, message: str) -> None:
+    assert right in GOOD
+    assert message in refusal(tmp_path, GOOD.replace(right, wrong, 1))
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "message"),
+    [
+        ("als = 20", "als = 0", "[placements.home] als must be at least 1, got 0"),
+        ("als = 20", "als = -3", "als must be at least 1, got -3"),
+        ("als = 20", 'als = "many"', "'placements.home.retrievers.als' must be a valid integer"),
+        ("als = 20", "als = 1.5", "'placements.home.retrievers.als' must be a valid integer"),
+        ("{ als = 20, popular = 5 }", "{}", "[placements.home] names no retriever"),
+        ("factors = 8", "factors = -3", "'factors' must be greater than or equal to 1, got -3"),
+        ("factors = 8", 'factors = "lots"', "'factors' must be a valid integer"),
+        ("weight = 1.0", "weight = -1.0", "'events.view.weight' must be greater than 0, got -1.0"),
+        ('"allow"', '"never"', "seen.view must be 'exclude', 'allow' or 'exclude for 30d'"),
+        ('"exclude for 90d"', '"exclude for long"', "'seen.buy' must be a duration"),
+        ('events = "events.csv"', "", "'data.events' is missing"),
+        ('[data]\nevents = "events.csv"', "", "'data' is missing"),
+        ('use = "als"', "", "'retrievers.als.use' is missing"),
+        ('test = "7d"', "test = []", "'split.test"),
+        ('test = "7d"', 'requests = "random"', "'split.requests' must be 'sampled', 'first'"),
+        ("weight = 1.0", 'role = "liked"', "'events.view.role' must be 'positive', 'negative'"),
+        ("weight = 1.0", "like = 2\ndislike = 3", "'dislike' (3.0) must be below 'like' (2.0)"),
+        ('[split]', '[items.roles]\ntags = { role = "tags" }\n[split]', "needs a 'separator'"),
+        ('[split]', '[items.roles]\nx = { role = "color" }\n[split]', "'items.roles.x.role' must"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(
+    tmp_path: Path, right: str, wrong: str, message: str
+) -> None:
+    assert right in GOOD
+    assert message in refusal(tmp_path, GOOD.replace(right, wrong, 1))
+
+
+@pytest.mark.parametrize("part", ["events", "retrievers", "placements"])
+def test_each_part_needs_at_least_one_entry(tmp_path: Path, part: str) -> None:
+    kept = [s for s in GOOD.split("[") if not s.startswith(f"{part}.")]
+    text = f"{part} = {{}}\n" + "[".join(kept)
+    if part == "retrievers":
+        text = text.replace("{ als = 20, popular = 5 }", "{ als = 20 }")
+    assert f"declare at least one [{part}.NAME]" in refusal(tmp_path, text)
+
+
+@pytest.mark.parametrize("text", ["[data", "events == 1", 'a = "', "[data]\n[data]\n"])
+def test_malformed_toml_is_refused_with_its_place(tmp_path: Path, text: str) -> None:
+    message = refusal(tmp_path, text)
+    assert message.startswith("tastemaker.toml: malformed TOML: ")
+    assert "line" in message or "end of document" in message
+
+
+def test_what_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    assert "not UTF-8 text" in refusal(tmp_path, b'[data]\nevents = "\xe9.csv"\n')
+
+
+def test_a_missing_file_is_refused_with_the_cure(tmp_path: Path) -> None:
+    with pytest.raises(ProjectError, match=r"no such file; write one with `tastemaker init`"):
+        load_project(tmp_path / "tastemaker.toml")
+
+
+def test_a_folder_is_no_project_file(tmp_path: Path) -> None:
+    with pytest.raises(ProjectError, match="cannot be read"):
+        load_project(tmp_path)
+
+
+def test_a_project_is_found_in_the_nearest_parent(tmp_path: Path) -> None:
+    deep = tmp_path / "a" / "b" / "c"
+    deep.mkdir(parents=True)
+    far = written(tmp_path, GOOD)
+    assert find_project(deep) == far
+    near = written(tmp_path / "a" / "b", GOOD)
+    assert find_project(deep) == near
+
+
+def test_a_project_is_found_from_a_relative_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "deep").mkdir()
+    path = written(tmp_path, GOOD)
+    monkeypatch.chdir(tmp_path / "deep")
+    assert find_project(Path()) == path
+
+
+def test_where_there_is_no_project_the_cure_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ProjectError, match=r"no tastemaker\.toml here or in a parent folder"):
+        find_project(tmp_path)
+
+
+def test_the_split_of_a_project_is_the_one_it_names(tmp_path: Path) -> None:
+    rows = [f"u{u},i{(u + t) % 9},view,{1_700_000_000 + 86_400 * t}" for u in range(5)
+            for t in range(30)]  # fmt: skip
+    text = "\n".join(["user_id,item_id,event_type,timestamp", *rows])
+    (tmp_path / "events.csv").write_text(text + "\n")
+    settings = 'test = "5d"\nvalidation = "10d"\ngap = "1d"\nhorizon = "2d"\nrequests = "first"'
+    project = load_project(written(tmp_path, GOOD.replace('test = "7d"', settings)))
+    split = project.split(project.read(), project.file.placements["home"])
+    assert split.protocol["request_moments"] == "first"
+    assert split.protocol["horizon"] == "2d"
+    assert split.protocol["gap"] == "1d"
+    start, day = 1_700_000_000 * 10**6, MICROSECONDS["d"]
+    assert split.before_test.end - 1 <= start + 24 * day
+    assert split.train.events.time.max() <= start + 13 * day
+    assert split.test.notes["wanted_but_seen_left_out"] == 0  # views may come back
+
+
+# --- the registry ---
+
+
+@pytest.mark.parametrize("name", ["als", "ease", "item_knn", "popular", "trending"])
+def test_our_components_are_registered_under_their_own_name(name: str) -> None:
+    assert component_class(name).name == name
+
+
+class _Point:
+    """An entry point of an installed package."""
+
+    def __init__(self, name: str, loaded: Any) -> None:
+        self.name, self.value, self._loaded = name, f"package:{name}", loaded
+
+    def load(self) -> Any:
+        return self._loaded
+
+
+def test_an_installed_package_may_offer_a_retriever(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = [_Point("theirs", ALS), _Point("odd", dict)]
+    monkeypatch.setattr("tastemaker.project.registry.entry_points", lambda group: points)
+    assert component_class("theirs") is ALS
+    with pytest.raises(ProjectError, match="'odd' of package:odd is not a Retriever"):
+        component_class("odd")
+    with pytest.raises(ProjectError, match="'thiers'; did you mean 'theirs'"):
+        component_class("thiers")
+
+
+def test_a_retriever_that_inherits_its_settings_can_be_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Tuned(ALS):
+        name = "tuned"
+
+    points = [_Point("tuned", Tuned)]
+    monkeypatch.setattr("tastemaker.project.registry.entry_points", lambda group: points)
+    project = load_project(written(tmp_path, GOOD.replace('use = "als"', 'use = "tuned"')))
+    built: Retriever = project.file.retrievers["als"].build("als")
+    assert isinstance(built, Tuned)
+    assert built.config.factors == 8

@@ -1,0 +1,54 @@
+"""Golden bands: each system's NDCG@10 on a fixed split of the bundled ratings.
+
+A value outside its band is a change of model, metric or split: explain it, then move the band.
+"""
+
+from pathlib import Path
+
+import pytest
+
+import tastemaker as tm
+from tastemaker.cli.demo import prepare
+
+BANDS = {
+    "popular": (0.094, 0.098),
+    "trending": (0.112, 0.118),
+    "item_knn": (0.115, 0.123),
+    "ease": (0.132, 0.138),
+    "als": (0.128, 0.137),
+    "pipeline": (0.129, 0.135),
+}
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def evaluation(tmp_path_factory: pytest.TempPathFactory) -> tm.Evaluation:
+    folder: Path = tmp_path_factory.mktemp("golden")
+    project = prepare(folder)
+    data = project.read()
+    placement = next(iter(project.file.placements.values()))
+    recommender = tm.Recommender.from_project(folder / "tastemaker.toml")
+    return tm.evaluate(recommender, project.split(data, placement))
+
+
+def test_every_system_has_a_band(evaluation: tm.Evaluation) -> None:
+    assert set(evaluation.systems) == set(BANDS)
+
+
+@pytest.mark.parametrize("system", BANDS)
+def test_quality_lies_in_its_band(evaluation: tm.Evaluation, system: str) -> None:
+    low, high = BANDS[system]
+    assert low <= evaluation.systems[system]["ndcg@10"].value <= high
+
+
+@pytest.mark.parametrize("system", [system for system in BANDS if system != "popular"])
+def test_every_system_beats_popularity(evaluation: tm.Evaluation, system: str) -> None:
+    systems = evaluation.systems
+    assert systems[system]["ndcg@10"].value > systems["popular"]["ndcg@10"].value
+
+
+def test_strangers_stand_as_a_slice_and_are_served_personally(evaluation: tm.Evaluation) -> None:
+    strangers = evaluation.slices["new users"].systems
+    for system in ("item_knn", "ease", "als"):
+        assert strangers[system]["ndcg@10"].value > strangers["popular"]["ndcg@10"].value
