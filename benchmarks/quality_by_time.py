@@ -1,4 +1,4 @@
-"""BYTIME: every retriever and the merged pipeline of the proposed project, in later time windows."""
+"""BYTIME: every proposed retriever and the merged pipeline, in later windows of time."""
 
 import tempfile
 from dataclasses import dataclass

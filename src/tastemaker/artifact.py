@@ -7,6 +7,7 @@ refuses a damaged, foreign or foreign-format folder with the reason. Never pickl
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from tastemaker.errors import ArtifactError
 
 FORMAT = 1
 _MANIFEST = "manifest.json"
+_PLAIN = re.compile(r"[A-Za-z0-9_-]+")
 
 
 class ArtifactWriter:
@@ -32,7 +34,13 @@ class ArtifactWriter:
         folder.mkdir(parents=True, exist_ok=True)
 
     def child(self, name: str) -> "ArtifactWriter":
-        """A writer for the folder `name` inside this one."""
+        """A writer for the folder `name` inside this one.
+
+        Raises:
+            ArtifactError: `name` is not a plain name.
+        """
+        if not _PLAIN.fullmatch(name):
+            raise ArtifactError(f"'{name}' is no name for a folder: use letters, digits, _ and -")
         return ArtifactWriter(self._folder / name)
 
     def array(self, name: str, values: NDArray[Any]) -> None:

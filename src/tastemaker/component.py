@@ -29,13 +29,15 @@ class Serves:
     """What a retriever declares it can do; the conformance suite holds it to that.
 
     Attributes:
-        history: how it uses a request's history: as trained (`native`), by an exact fold-in, by
-            an approximate one, or not at all.
+        history: how it uses a request's history: `native`, the model is itself a function of
+            a history (EASE, nearest neighbours); `exact`, a user vector is solved as in training
+            (ALS); `approximate`, it is estimated; `none`, all users get the same. Only `none` or
+            not is tested.
         empty_history: whether it answers a request without history.
         new_items: whether it can find items that had no event when it was fitted.
         similar_items: whether it answers `similar`.
         deterministic: whether fitting twice with one seed gives the same.
-        holds_users: whether the fitted state holds user ids.
+        holds_users: whether the fitted state holds anything per user (ids, rows, vectors).
     """
 
     history: Literal["native", "exact", "approximate", "none"]
@@ -119,6 +121,10 @@ class Component:
     """A part with settings: constructors only store them, `fit` returns self and keeps them.
 
     A subclass declares `config: ItsConfig`; its settings are then the constructor's arguments.
+
+    Attributes:
+        name: what a project file and an artifact call the component; the name it is registered by.
+        config: its settings.
     """
 
     name: ClassVar[str]
@@ -129,9 +135,24 @@ class Component:
 
     @classmethod
     def config_class(cls) -> type[Settings]:
-        """The settings class that `config` is declared with."""
-        declared: type[Settings] = get_type_hints(cls)["config"]
+        """The settings class that `config` is declared with.
+
+        Raises:
+            TypeError: the class declares no `name` or no `config` that can be resolved.
+        """
+        try:
+            declared: type[Settings] = get_type_hints(cls)["config"]
+        except NameError as problem:
+            raise TypeError(
+                f"{cls.__name__}: {problem}; import what its annotations name at run time"
+            ) from None
+        if not hasattr(cls, "name") or declared is Settings:
+            raise TypeError(f"{cls.__name__} must declare 'name' and 'config: ItsSettings'")
         return declared
+
+    def clone(self) -> Self:
+        """The same component, not fitted."""
+        return type(self)(**self.config.model_dump())
 
     def __repr__(self) -> str:
         changed = self.config.model_dump(exclude_defaults=True)
@@ -142,14 +163,19 @@ class Retriever(Component, ABC):
     """Finds candidates for requests.
 
     A new model is one file: a config, `fit`, `retrieve`, `save`, `load`, and a test class.
+
+    Attributes:
+        serves: what it can do.
+        needs_clock: whether it can only be fitted on data whose times are moments.
+        because: what to tell a user whom nothing more precise can be told.
+        n_fitted: items in the catalogue when it was fitted; set by `fit` and by `load`. Items at or
+            above this index were added later.
     """
 
     serves: ClassVar[Serves]
     needs_clock: ClassVar[bool] = False
     because: ClassVar[str] = "close to your taste"
-    """What to tell a user whom nothing more precise can be told."""
     n_fitted: int
-    """Items the fitted state covers; items at or above this index were added later."""
 
     @abstractmethod
     def fit(
@@ -159,12 +185,13 @@ class Retriever(Component, ABC):
         *,
         validation: Task | None = None,
     ) -> Self:
-        """Learns from the events; changes no setting.
+        """Learns from the events; changes no setting, and forgets any earlier fit.
 
         Args:
             dataset: what happened.
             options: seed, threads, memory budget, progress.
-            validation: later requests, for whoever stops early; never for learning.
+            validation: later requests, for whoever stops early; never for learning, and None
+                where the figure is to be reported (the window would lie inside `dataset`).
         """
 
     @abstractmethod
@@ -181,7 +208,10 @@ class Retriever(Component, ABC):
 
     @abstractmethod
     def load(self, reader: ArtifactReader) -> Self:
-        """Takes the fitted arrays from an artifact, mapped from disk."""
+        """Takes the fitted arrays from an artifact, mapped from disk, and sets `n_fitted`.
+
+        Called on an instance made with the settings that were saved.
+        """
 
     def require_fitted(self) -> None:
         """Raises NotFittedError unless `fit` or `load` was called."""

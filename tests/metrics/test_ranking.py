@@ -80,9 +80,7 @@ def test_every_metric_agrees_with_the_textbook(
 
 
 @given(requests, st.integers(1, 10))
-def test_every_metric_lies_between_0_and_1(
-    batch: list[tuple[list[int], Wanted]], k: int
-) -> None:
+def test_every_metric_lies_between_0_and_1(batch: list[tuple[list[int], Wanted]], k: int) -> None:
     found = measured([items for items, _ in batch], [worth for _, worth in batch], k)
     for values in found.values():
         assert min(values) >= 0

@@ -346,7 +346,7 @@ def test_a_damaged_file_is_named(saved: Path, tmp_path: Path) -> None:
 def test_a_missing_file_is_named(saved: Path, tmp_path: Path) -> None:
     copied = Path(shutil.copytree(saved, tmp_path / "v1"))
     (copied / "statistics" / "time.npy").unlink()
-    with pytest.raises(ArtifactError, match="the file 'statistics/time.npy' is missing"):
+    with pytest.raises(ArtifactError, match=r"the file 'statistics/time.npy' is missing"):
         Recommender.load(copied)
 
 
@@ -376,7 +376,9 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
             "does not describe a recommender",
         ),
         (
-            lambda told: told["about"]["components"].update(more=told["about"]["components"]["als"]),
+            lambda told: told["about"]["components"].update(
+                more=told["about"]["components"]["als"]
+            ),
             "the manifest lists no file 'components/more/item_factors.npy'",
         ),
     ],

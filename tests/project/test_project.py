@@ -108,8 +108,8 @@ def test_a_near_miss_is_named(tmp_path: Path, right: str, wrong: str, message: s
         ('test = "7d"', 'requests = "random"', "'split.requests' must be 'sampled', 'first'"),
         ("weight = 1.0", 'role = "liked"', "'events.view.role' must be 'positive', 'negative'"),
         ("weight = 1.0", "like = 2\ndislike = 3", "'dislike' (3.0) must be below 'like' (2.0)"),
-        ('[split]', '[items.roles]\ntags = { role = "tags" }\n[split]', "needs a 'separator'"),
-        ('[split]', '[items.roles]\nx = { role = "color" }\n[split]', "'items.roles.x.role' must"),
+        ("[split]", '[items.roles]\ntags = { role = "tags" }\n[split]', "needs a 'separator'"),
+        ("[split]", '[items.roles]\nx = { role = "color" }\n[split]', "'items.roles.x.role' must"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(
@@ -208,11 +208,16 @@ class _Point:
 
 
 def test_an_installed_package_may_offer_a_retriever(monkeypatch: pytest.MonkeyPatch) -> None:
-    points = [_Point("theirs", ALS), _Point("odd", dict)]
+    class Theirs(ALS):
+        name = "theirs"
+
+    points = [_Point("theirs", Theirs), _Point("odd", dict), _Point("other", Theirs)]
     monkeypatch.setattr("tastemaker.project.registry.entry_points", lambda group: points)
-    assert component_class("theirs") is ALS
-    with pytest.raises(ProjectError, match="'odd' of package:odd is not a Retriever"):
+    assert component_class("theirs") is Theirs
+    with pytest.raises(ProjectError, match=r"'odd' \(package:odd\) is not a Retriever"):
         component_class("odd")
+    with pytest.raises(ProjectError, match="must declare name = 'other', its class says 'theirs'"):
+        component_class("other")
     with pytest.raises(ProjectError, match="'thiers'; did you mean 'theirs'"):
         component_class("thiers")
 

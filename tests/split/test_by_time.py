@@ -397,7 +397,7 @@ def test_windows_that_leave_nothing_to_train_on_are_refused(windows: dict[str, A
 
 
 def test_a_share_too_small_for_a_single_event_is_refused() -> None:
-    with pytest.raises(DataError, match="'test' = 0.0001 leaves no events on one side"):
+    with pytest.raises(DataError, match=r"'test' = 0\.0001 leaves no events on one side"):
         by_time(busy(), test=0.0001)
 
 
@@ -415,7 +415,7 @@ def test_a_window_in_which_nobody_likes_anything_new_is_refused() -> None:
 
 
 def test_unknown_request_moments_are_refused_with_the_choice() -> None:
-    with pytest.raises(SettingError, match="must be sampled, first, each_event.*got 'random'"):
+    with pytest.raises(SettingError, match=r"must be sampled, first, each_event.*got 'random'"):
         by_time(busy(), test="60h", requests="random")  # type: ignore[arg-type]
 
 

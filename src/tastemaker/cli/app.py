@@ -10,7 +10,7 @@ import typer
 from tastemaker.cli import demo as demo_verb
 from tastemaker.cli import verbs
 from tastemaker.cli.show import say
-from tastemaker.errors import InputError, TastemakerError
+from tastemaker.errors import InputError, SettingError, TastemakerError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -80,6 +80,8 @@ def recommend(
 ) -> None:
     """Recommend items to a user, to a stranger with a history, or to everybody."""
     asked = verbs.Asked(user, None if history is None else history.split(","), n, placement)
+    if output is not None and not everybody:
+        raise SettingError("--output goes with --all")
     if everybody:
         verbs.recommend_all(project, asked, output, as_json)
     else:

@@ -6,9 +6,10 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -29,14 +30,14 @@ class ProgressBars(Progress):
     """A bar on stderr with the remaining time, for work that lasts over two seconds."""
 
     def __init__(self) -> None:
-        self._console = Console(stderr=True)
+        self._console = Console(stderr=True, emoji=False)
 
     def track(self, steps: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
         """Yields every step; draws nothing before two seconds are over."""
         if total is None and isinstance(steps, Sized):
             total = len(steps)
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
@@ -62,19 +63,21 @@ class ProgressBars(Progress):
 @contextmanager
 def step(label: str) -> Iterator[None]:
     """Tells on stderr what is being done, and how long it took."""
-    console = Console(stderr=True)
+    console = Console(stderr=True, soft_wrap=True, emoji=False)
     begun = time.monotonic()
     if console.is_terminal:
-        with console.status(label):
+        with console.status(escape(label)):
             yield
     else:
         yield
-    console.print(f"{label} … {time.monotonic() - begun:.1f} s", highlight=False, style="dim")
+    done = f"{label} … {time.monotonic() - begun:.1f} s"
+    console.print(done, highlight=False, markup=False, style="dim")
 
 
 def say(text: str) -> None:
     """A remark on stderr."""
-    Console(stderr=True, soft_wrap=True).print(text, highlight=False, markup=False)
+    console = Console(stderr=True, soft_wrap=True, emoji=False)
+    console.print(_writable(text, sys.stderr), highlight=False, markup=False)
 
 
 def result(text: str) -> None:
@@ -88,10 +91,15 @@ def result_json(value: Any) -> None:
 
 
 def _write(text: str) -> None:
-    """Writes at once, so that a reader who has gone is noticed here; never fails for a letter."""
-    encoding = sys.stdout.encoding or "utf-8"
-    sys.stdout.write(text.encode(encoding, errors="replace").decode(encoding))
+    """Writes at once, so that a reader who has gone is noticed here."""
+    sys.stdout.write(_writable(text, sys.stdout))
     sys.stdout.flush()
+
+
+def _writable(text: str, stream: TextIO) -> str:
+    """The text with a question mark for each letter the stream cannot write."""
+    encoding = stream.encoding or "utf-8"
+    return text.encode(encoding, errors="replace").decode(encoding)
 
 
 def _finite(value: Any) -> Any:

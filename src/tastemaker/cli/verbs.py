@@ -48,7 +48,7 @@ def init(folder: Path, given: dict[str, Path | None], force: bool, as_json: bool
     path.write_text(text, encoding="utf-8")
     if as_json:
         files = {table: file.name for table, file in tables.items()}
-        show.result_json({"project": str(path), "tables": files, **describe(data)})
+        show.result_json({"project": str(path), "files": files, **describe(data)})
     else:
         show.result(text)
         show.say(f"wrote {path}; read it, then: tastemaker validate, train, evaluate")
@@ -191,10 +191,9 @@ def train_project(project: Project, data: Dataset) -> tuple[str, float]:
         digest = read_manifest(building, "recommender")["digest"]
         version = f"{begun:%Y%m%dT%H%M%S}-{digest[:8]}"
         place = artifacts / version
-        if place.exists():
-            shutil.rmtree(building)
-        else:
-            building.rename(place)
+        if place.exists():  # the same, trained within one second; it may have been damaged since
+            shutil.rmtree(place)
+        building.rename(place)
         _point_to(project, version)
     return version, (datetime.now(UTC) - begun).total_seconds()
 
@@ -217,7 +216,7 @@ def load_current(project: Project) -> Recommender:
     pointer = project.state / "current"
     if not pointer.is_file():
         raise ArtifactError("nothing is trained yet: run `tastemaker train` first")
-    version = pointer.read_text(encoding="utf-8").strip()
+    version = pointer.read_text(encoding="utf-8", errors="replace").strip()
     if Path(version).name != version:
         raise ArtifactError(f"{pointer}: '{version}' is no version; run `tastemaker train`")
     return Recommender.load(project.state / "artifacts" / version)
@@ -236,9 +235,10 @@ def _read(project: Project) -> Dataset:
     with show.step(f"reading {project.file.data.events}"):
         data = project.read()
     for report in data.reports:
-        if report.quarantined or report.duplicates:
-            again = f", {report.duplicates:,} duplicates left out" if report.duplicates else ""
-            show.say(f"{report.summary()}{again}; see {project.state / 'quarantine'}")
+        if report.quarantined:
+            show.say(f"{report.summary()}; see {project.state / 'quarantine'}")
+        if report.duplicates:
+            show.say(f"{report.source}: {report.duplicates:,} rows with an id seen before left out")
     return data
 
 

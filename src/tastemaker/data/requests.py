@@ -21,7 +21,7 @@ class Masks:
     """Which items each request may be answered with, as few distinct bitmaps.
 
     Attributes:
-        bitmaps: bool[m, items].
+        bitmaps: bool[m, items]; an item beyond the end is not eligible.
         row: int32[n], the bitmap of each request; −1 where every item is eligible.
     """
 

@@ -12,6 +12,18 @@ from numpy.typing import NDArray
 
 from tastemaker.artifact import ArtifactReader, ArtifactWriter
 from tastemaker.data.ragged import offsets_of
+from tastemaker.errors import SettingError
+
+
+def text_id(id_: str | int) -> str:
+    """An external id as text; an integer 1 is "1".
+
+    Raises:
+        SettingError: it is neither text nor an integer.
+    """
+    if isinstance(id_, bool) or not isinstance(id_, str | int):
+        raise SettingError(f"an id must be text or an integer, got {id_!r}")
+    return str(id_)
 
 
 class Texts:

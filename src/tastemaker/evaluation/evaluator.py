@@ -1,7 +1,6 @@
 """Fits systems on the past, asks them at the moments of a task, and measures their lists."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from copy import copy
 from time import perf_counter
 from typing import Literal
 
@@ -13,7 +12,8 @@ from tastemaker.component import FitOptions, Retriever, Task
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.requests import Requests
-from tastemaker.evaluation.report import Evaluation, Slice
+from tastemaker.errors import SettingError
+from tastemaker.evaluation.report import BASELINE, Evaluation, Slice
 from tastemaker.metrics import Estimate, UserBootstrap
 from tastemaker.pipeline import Recommender
 from tastemaker.retrieval import ItemKNN, Popular, Trending
@@ -59,17 +59,24 @@ def evaluate(
 
     Returns:
         Metrics with 95 % intervals over users, as a table and as figures.
+
+    Raises:
+        SettingError: `on` is no window, or `k` below 1.
     """
+    if on not in ("test", "validation"):
+        raise SettingError(f"'on' must be 'test' or 'validation', got {on!r}")
+    if k < 1:
+        raise SettingError(f"'k' must be at least 1, got {k}")
     task, known = (
         (split.test, split.before_test) if on == "test" else (split.validation, split.train)
     )
     retrievers, wiring = _named(models), models if isinstance(models, Recommender) else None
-    retrievers = _baselines(retrievers, known) | retrievers
+    baselines = _baselines(retrievers, known)
+    retrievers = baselines | retrievers
     systems: dict[str, System] = {}
     started = perf_counter()
     for name, retriever in retrievers.items():
-        validation = split.validation if on == "test" else None
-        fitted = copy(retriever).fit(known, options, validation=validation)
+        fitted = retriever.clone().fit(known, options)
         systems[name] = fitted.retrieve
         retrievers[name] = fitted
     if wiring is not None:
@@ -108,17 +115,20 @@ def _named(models: Models) -> dict[str, Retriever]:
     listed = [models] if isinstance(models, Retriever) else models
     named: dict[str, Retriever] = {}
     for model in listed:
+        if not isinstance(model, Retriever):
+            raise SettingError(f"expected a retriever such as tm.ALS(), got {model!r}")
         same = sum(other.name == model.name for other in named.values())
         named[f"{model.name}_{same + 1}" if same else model.name] = model
     return named
 
 
 def _baselines(given: Mapping[str, Retriever], known: Dataset) -> dict[str, Retriever]:
-    """The baselines that the caller did not bring."""
+    """The baselines that the caller did not bring under their own names."""
     wanted: list[type[Retriever]] = [Popular, ItemKNN]
     if known.clock == "absolute":
         wanted.insert(1, Trending)
-    return {kind.name: kind() for kind in wanted if kind.name not in given}
+    missing = [kind for kind in wanted if type(given.get(kind.name)) is not kind]
+    return {k.name if k.name not in given else f"{k.name}{BASELINE}": k() for k in missing}
 
 
 def _lists(name: str, system: System, task: Task, k: int, options: FitOptions) -> Candidates:

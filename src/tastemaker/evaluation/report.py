@@ -7,7 +7,9 @@ from typing import Any
 from tastemaker.metrics import Estimate
 
 Figures = dict[str, dict[str, Estimate]]
-_BASELINE = "popular"
+BASELINE = " (baseline)"
+"""Follows the name of a baseline whose own name the caller gave to another model."""
+_POPULAR = "popular"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,7 @@ class Evaluation:
     def _flag(self, system: str) -> str:
         """A model that loses to popularity is marked."""
         name = f"ndcg@{self.k}"
-        baseline = self.systems.get(_BASELINE)
+        baseline = self.systems.get(_POPULAR + BASELINE, self.systems.get(_POPULAR))
         below = baseline and self.systems[system][name].value < baseline[name].value
         return "  ▼ below popular" if below else ""
 
@@ -118,8 +120,8 @@ class Evaluation:
             f"{told['until']}; fitted on {told['fitted_events']:,} events before; all items "
             "ranked, none sampled; intervals resample users.",
             f"Left out: {told['requests_without_truth_left_out']:,} requests that wanted nothing "
-            f"new. Counted as missed: {told['wanted_new_items']:,} of {told['wanted']:,} wanted "
-            "items had no event before the window.",
+            f"new. {told['wanted_new_items']:,} of {told['wanted']:,} wanted items had no event "
+            "before the window: no fitted model can find them, and they count as missed.",
         ]
         rate = self.systems[self.best()][f"hit_rate@{self.k}"].value
         if 0 < rate < 1:

@@ -31,7 +31,8 @@ def exact_top_n(
     """The n best eligible items of each request, best first; among equals the lower index.
 
     Args:
-        score_chunk: gives float32[chunk, n_items] for a slice of the requests.
+        score_chunk: gives float32[chunk, n_items] for a slice of the requests, higher is better;
+            whatever is not to be listed may be −∞, NaN or at most `above`.
         requests: whose `exclude` and `eligible` are respected before cutting to n.
         n: how many at most.
         n_items: how many items are scored.
@@ -52,6 +53,11 @@ def exact_top_n(
     for start in range(0, total, rows):
         chunk = slice(start, min(start + rows, total))
         dense = np.ascontiguousarray(score_chunk(chunk), np.float32)
+        if dense.shape != (chunk.stop - start, n_items):
+            expected = (chunk.stop - start, n_items)
+            raise ValueError(f"score_chunk must give scores of shape {expected}, got {dense.shape}")
+        if dense.base is not None:  # a view of the model's own arrays must not be written to
+            dense = dense.copy()
         _blank_excluded(
             dense, requests.exclude.offsets, requests.exclude.values, bitmaps, bitmap_row, start
         )
@@ -116,7 +122,7 @@ def _take_ranked(  # type: ignore[no-untyped-def]
             if size == items.shape[1]:
                 break
             item = order[place]
-            outside = bitmap >= 0 and item < bitmaps.shape[1] and not bitmaps[bitmap, item]
+            outside = bitmap >= 0 and (item >= bitmaps.shape[1] or not bitmaps[bitmap, item])
             if mark[item] != row and not outside:
                 items[row, size], scores[row, size] = item, score[place]
                 size += 1
@@ -134,8 +140,8 @@ def _blank_excluded(scores, offsets, excluded, bitmaps, bitmap_row, start):  # t
                 scores[row, excluded[entry]] = -np.inf
         if bitmap_row[request] >= 0:
             bitmap = bitmaps[bitmap_row[request]]
-            for item in range(min(n_items, len(bitmap))):
-                if not bitmap[item]:
+            for item in range(n_items):
+                if item >= len(bitmap) or not bitmap[item]:
                     scores[row, item] = -np.inf
 
 

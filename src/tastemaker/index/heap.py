@@ -1,4 +1,8 @@
-"""The best of one row of scores by a heap of n: the kernel under exact search and ItemKNN."""
+"""The best of many scores by a heap of n: the kernels under exact search and ItemKNN.
+
+A heap is two arrays, `items` int32[n] and `best` float32[n], of which the first `size` entries
+count; its root is the worst kept. Among equal scores the lower item is the better.
+"""
 
 from numba import njit
 from numpy import int32
@@ -6,34 +10,41 @@ from numpy import int32
 
 @njit(nogil=True, cache=True)
 def best_of_row(scores, above, items, best):  # type: ignore[no-untyped-def]
-    """Writes the best of `scores` to `items` and `best`, best first, and returns how many.
+    """Writes the best of `scores` that are higher than `above`, best first; returns how many.
 
-    Only scores higher than `above` count, NaN never does; ties go to the lower index. `items`
-    int32[n] and `best` float32[n] are a heap whose root is the worst kept, until it is full the
-    threshold is `above`, then the root.
+    NaN is never higher.
     """
-    n = len(items)
     size = 0
     threshold = above
     for place in range(len(scores)):
-        score = scores[place]
-        if score > threshold and n > 0:
-            item = int32(place)
-            if size < n:
-                _rise(best, items, size, score, item)
-                size += 1
-            else:
-                _sink(best, items, n, score, item)
-            if size == n:
-                threshold = best[0]
-    left = size
-    while left > 1:
-        left -= 1
-        score, item = best[left], items[left]
-        worst_score, worst_item = best[0], items[0]
-        _sink(best, items, left, score, item)
-        best[left], items[left] = worst_score, worst_item
+        # Once the heap is full, an equal score of this higher place is worse than the root.
+        if scores[place] > threshold:
+            size = keep(scores[place], int32(place), items, best, size)
+            if size == len(items):
+                threshold = best[0] if size > 0 else scores[place]
+    best_first(items, best, size)
     return size
+
+
+@njit(nogil=True, cache=True)
+def keep(score, item, items, best, size):  # type: ignore[no-untyped-def]
+    """Keeps (score, item) if it is among the best so far; returns the new size of the heap."""
+    if size < len(items):
+        _rise(best, items, size, score, item)
+        return size + 1
+    if size > 0 and (score > best[0] or (score == best[0] and item < items[0])):
+        _sink(best, items, size, score, item)
+    return size
+
+
+@njit(nogil=True, cache=True)
+def best_first(items, best, size):  # type: ignore[no-untyped-def]
+    """Sorts the heap in place, best first."""
+    for last in range(size - 1, 0, -1):
+        score, item = best[last], items[last]
+        worst_score, worst_item = best[0], items[0]
+        _sink(best, items, last, score, item)
+        best[last], items[last] = worst_score, worst_item
 
 
 @njit(nogil=True, cache=True)

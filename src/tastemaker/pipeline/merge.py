@@ -8,31 +8,48 @@ from numpy.typing import NDArray
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.ragged import ranges
 
-RANK_OFFSET = 60
-"""The constant k of Cormack, Clarke & Büttcher 2009."""
+RANK_OFFSET = 20
+"""The constant k of Cormack, Clarke & Büttcher 2009, who took 60 for lists of a thousand."""
 _DEEPEST = np.iinfo(np.int16).max
 """Ranks are int16: no source gives more."""
 
 
-def merge(found: Mapping[str, Candidates], quotas: Mapping[str, int]) -> Candidates:
+def merge(found: Mapping[str, Candidates], quotas: Mapping[str, int], n: int = 0) -> Candidates:
     """Merges what several sources found for the same n requests.
 
     Each source gives its best up to its quota; what a source cannot fill is passed on to the
-    others, in their order. An item found by several sources stands once, with the rank and score
-    it had in each. The fused score is Σ wₛ / (60 + rankₛ) over the sources that found it
-    (Cormack, Clarke & Büttcher 2009), wₛ the source's quota over the largest quota; scores of
-    different scales are never added.
+    others, in their order. Where that leaves a request fewer than `n` distinct items, all its
+    quotas are doubled until it has them or the sources are exhausted. An item found by several
+    sources stands once, with the rank and score it had in each. The fused score is
+    Σ wₛ / (k + rankₛ), k = `RANK_OFFSET`, over the sources that found it (Cormack, Clarke &
+    Büttcher 2009), wₛ the source's quota over the largest quota; scores of different scales are
+    never added.
 
     Args:
         found: source → its candidates, best first.
         quotas: source → how many it may give; its trust in the fusion is in proportion.
+        n: how many distinct items every request should have, if the sources found as many.
 
     Returns:
         Candidates by fused score; among equals the lower item index first.
     """
+    counts = np.minimum([candidates.counts for candidates in found.values()], _DEEPEST)
+    quota = np.array([quotas[name] for name in found])
+    shares = np.repeat(quota[:, None], counts.shape[1], axis=1)
+    while True:
+        takes = _takes(counts, shares)
+        merged = _fused(found, takes, quota / quota.max())
+        short = (merged.counts < n) & (takes < counts).any(axis=0)
+        if not short.any():
+            return merged
+        shares[:, short] *= 2
+
+
+def _fused(
+    found: Mapping[str, Candidates], takes: NDArray[np.int64], trust: NDArray[np.float64]
+) -> Candidates:
+    """The first `takes` [sources × n] of each source, each item once, by fused score."""
     names = tuple(found)
-    quota = np.array([quotas[name] for name in names])
-    takes = _takes(np.stack([found[name].counts for name in names]), quota)
     taken = [
         (source, candidates, ranges(candidates.offsets[:-1], takes[source]))
         for source, candidates in enumerate(found.values())
@@ -48,7 +65,6 @@ def merge(found: Mapping[str, Candidates], quotas: Mapping[str, int]) -> Candida
     source_score = np.full((len(pairs), len(names)), np.nan, np.float32)
     source_rank[place, source] = rank
     source_score[place, source] = score
-    trust = quota / quota.max()
     fused = np.where(source_rank >= 0, trust / (RANK_OFFSET + 1 + source_rank), 0).sum(axis=1)
     pair_row, pair_item = pairs // span, (pairs % span).astype(np.int32)
     order = np.lexsort((pair_item, -fused, pair_row))
@@ -62,12 +78,11 @@ def merge(found: Mapping[str, Candidates], quotas: Mapping[str, int]) -> Candida
     )
 
 
-def _takes(counts: NDArray[np.int64], quota: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How many each source gives to each request, int64[sources × n]; unused quota is passed on."""
-    counts = np.minimum(counts, _DEEPEST)
-    takes = np.minimum(counts, quota[:, None])
-    spare = quota.sum() - takes.sum(axis=0)
-    for source in range(len(quota)):
+def _takes(counts: NDArray[np.int64], shares: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How many each source gives to each request, int64[sources × n]; unused ones are passed on."""
+    takes = np.minimum(counts, shares)
+    spare = shares.sum(axis=0) - takes.sum(axis=0)
+    for source in range(len(counts)):
         more = np.minimum(counts[source] - takes[source], spare)
         takes[source] += more
         spare -= more

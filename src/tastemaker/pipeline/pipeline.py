@@ -53,7 +53,7 @@ class Pipeline:
             raise SettingError(f"'n' must not be negative, got {n}")
         trace = Trace()
         found = self._retrieve(requests, max(n, sum(self.quotas.values())), world, trace)
-        merged = self._merge(found, trace)
+        merged = self._merge(found, n, trace)
         eligible = self._filter(merged, requests, world, trace)
         best = eligible.head(n)
         trace.add("select", eligible.counts, best.counts, 0.0)
@@ -62,7 +62,7 @@ class Pipeline:
     def _retrieve(
         self, requests: Requests, n: int, world: World, trace: Trace
     ) -> dict[str, Candidates]:
-        """Every source is asked for as many as all quotas together, to fill in for the others."""
+        """Every source is asked for enough to fill in for all the others."""
         nothing = np.zeros(len(requests), np.int64)
         found = {}
         for name, retriever in self.retrievers.items():
@@ -72,8 +72,8 @@ class Pipeline:
             trace.add(f"retrieve:{name}", nothing, found[name].counts, milliseconds)
         return found
 
-    def _merge(self, found: dict[str, Candidates], trace: Trace) -> Candidates:
-        merged, milliseconds = trace.timed(lambda: merge(found, self.quotas))
+    def _merge(self, found: dict[str, Candidates], n: int, trace: Trace) -> Candidates:
+        merged, milliseconds = trace.timed(lambda: merge(found, self.quotas, n))
         n_in = np.sum([candidates.counts for candidates in found.values()], axis=0)
         trace.add("merge", n_in, merged.counts, milliseconds)
         return merged

@@ -15,10 +15,12 @@ from tastemaker.data.dataset import Dataset
 from tastemaker.data.requests import Requests
 from tastemaker.data.schema import EventKind
 from tastemaker.data.seen import SeenPolicy
+from tastemaker.data.vocabulary import text_id
 from tastemaker.errors import (
     ArtifactError,
     NotFittedError,
     ProjectError,
+    SettingError,
     UnknownIdError,
     near_miss,
 )
@@ -104,9 +106,9 @@ class Recommender:
 
     def recommend(
         self,
-        user_id: str | None = None,
+        user_id: str | int | None = None,
         *,
-        history: Sequence[str] | None = None,
+        history: Sequence[str | int] | None = None,
         n: int = 20,
         placement: str | None = None,
         at: int | None = None,
@@ -114,7 +116,8 @@ class Recommender:
         """A list for one user, known or not.
 
         Args:
-            user_id: whose history to take; an unknown user is answered like a stranger.
+            user_id: whose history to take; an unknown user is answered like a stranger. Ids are
+                text; an integer 1 is "1".
             history: item ids liked, oldest first, instead of a known history; ids nobody knows
                 are left out.
             n: how many items.
@@ -126,11 +129,15 @@ class Recommender:
             ProjectError: there is no such placement.
         """
         self._require_world()
+        user_id = None if user_id is None else text_id(user_id)
+        if isinstance(history, str):
+            raise SettingError(f"'history' must be a list of item ids, got the text {history!r}")
+        liked = [text_id(item) for item in history or ()]
         moment = self._latest() if at is None else at
         name, settings = self._placement(placement)
         known = -1 if self.data is None or user_id is None else self.data.users.index(user_id)
         if history is not None or known < 0 or self.data is None:
-            items = self.world.catalogue.items.indices(history or ())
+            items = self.world.catalogue.items.indices(liked)
             requests = Requests.of([items[items >= 0].tolist()], time=moment, user_id=[user_id])
             requests = replace(requests, placement=name)
         else:
@@ -181,7 +188,11 @@ class Recommender:
         if index < 0:
             raise UnknownIdError(f"no item has the id '{item_id}'")
         able = {k: r for k, r in self.retrievers.items() if isinstance(r, SimilarItems)}
-        name = next(iter(able), "") if retriever is None else retriever
+        if not able:
+            raise ProjectError(
+                "none of the retrievers can name similar items; add item_knn, ease or als"
+            )
+        name = next(iter(able)) if retriever is None else retriever
         if name not in able:
             raise ProjectError(
                 f"no retriever '{name}' can name similar items{near_miss(name, able)}"

@@ -1,5 +1,6 @@
 """`tastemaker.toml`: what the data is, which components there are, what each placement shows."""
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from tastemaker.split.by_time import RequestMoments, Split, by_time
 
 FILE_NAME = "tastemaker.toml"
 STATE_FOLDER = ".tastemaker"
+RESERVED = "pipeline"
+"""What an evaluation calls all sources together."""
+_PLAIN = re.compile(r"[A-Za-z0-9_-]+")
 
 
 class Columns(Settings):
@@ -245,6 +249,11 @@ def _check_names(file: ProjectFile, owner: str) -> None:
             f"{near_miss(default, file.events)}"
         )
     for name, section in file.retrievers.items():
+        if not _PLAIN.fullmatch(name) or name == RESERVED:
+            raise ProjectError(
+                f"{owner}: [retrievers.{name}]: a name is made of letters, digits, _ and -, and "
+                f"is not '{RESERVED}'"
+            )
         section.build(name)
     for name, placement in file.placements.items():
         where = f"{owner}: [placements.{name}]"

@@ -17,6 +17,7 @@ from tastemaker.statistics import ItemStatistics
 _ROWS_TO_LOOK_AT = 200_000
 _EASE_ITEMS = 20_000
 _HALF_LIVES = ("1h", "6h", "1d", "2d", "7d", "30d", "90d", "365d")
+_FAST = 1.1  # from this gain of the best half-life over the longest, trends count most
 _PARQUET_ENDINGS = (".parquet", ".pq")
 _ENDINGS = (".csv", ".tsv", ".csv.gz", ".tsv.gz", *_PARQUET_ENDINGS)
 _EVENT_NAMES = ("event", "rating", "interaction", "log", "click", "transaction", "order", "view")
@@ -180,14 +181,19 @@ def _kind_lines(kind: EventKind) -> list[str]:
 
 def _sources(data: Dataset) -> list[str]:
     """Which retrievers suit the data, and how they share the candidates."""
-    quotas = {"als": 200, "ease": 200, "item_knn": 100, "trending": 50, "popular": 50}
+    quotas = {"als": 100, "ease": 200, "item_knn": 100, "trending": 100, "popular": 10}
     settings = dict.fromkeys(quotas, "")
-    if len(data.catalogue) > _EASE_ITEMS:
-        del quotas["ease"]
+    comment = "how many candidates each may give, and its weight in the order"
     if data.clock == "absolute":
-        settings["trending"] = f'half_life = "{_half_life(data)}"'
+        half_life, gain = _half_life(data)
+        settings["trending"] = f'half_life = "{half_life}"'
+        if gain >= _FAST:
+            quotas |= {"als": 50, "ease": 100, "item_knn": 50, "trending": 300}
+            comment += "; what is popular changes fast here"
     else:
         del quotas["trending"]
+    if len(data.catalogue) > _EASE_ITEMS:
+        quotas["als"] = quotas.pop("ease")
     lines = []
     for name in quotas:
         lines += ["", f"[retrievers.{name}]", f'use = "{name}"']
@@ -197,20 +203,24 @@ def _sources(data: Dataset) -> list[str]:
         *lines,
         "",
         "[placements.home]",
-        f"retrievers = {{ {shares} }}  # how many candidates each may give",
+        f"# {comment}",
+        f"retrievers = {{ {shares} }}",
         '# seen = { view = "allow", purchase = "exclude for 90d" }  # a kind not named: exclude',
     ]
 
 
-def _half_life(data: Dataset) -> str:
-    """The half-life whose popularity best foretold what was liked next.
+def _half_life(data: Dataset) -> tuple[str, float]:
+    """The half-life whose popularity best foretold what was liked next, and its gain.
 
     Judged at moments of the log before its last fifth, which `evaluate` keeps for its windows, by
-    the discount 1 / log₂(1 + rank) of the items liked next in the ranking as of the moment.
+    the mean of 1 / log₂(1 + rank) of the items liked next in the ranking as of the moment; the
+    gain is over the longest half-life.
     """
     log = data.events
     liked = np.flatnonzero(log.weight > 0)
     liked = liked[np.argsort(log.time[liked], kind="stable")]
+    if not len(liked):
+        return _HALF_LIVES[-1], 1.0
     time, item = log.time[liked], log.item[liked]
     places = np.unique(np.linspace(0.4, 0.8, 20) * len(liked)).astype(np.int64)
     ahead = max(1, len(liked) // 50)
@@ -226,7 +236,9 @@ def _half_life(data: Dataset) -> str:
             total += float((1 / np.log2(2 + rank[item[place : place + ahead]])).mean())
         return total
 
-    return max(_HALF_LIVES, key=foretold) if len(liked) > len(places) else _HALF_LIVES[-1]
+    found = {text: foretold(text) for text in _HALF_LIVES}
+    best = max(found, key=lambda text: found[text])
+    return best, found[best] / found[_HALF_LIVES[-1]]
 
 
 def _split_lines(data: Dataset) -> list[str]:

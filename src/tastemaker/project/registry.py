@@ -24,7 +24,8 @@ def component_class(name: str) -> type[Retriever]:
     """The class registered under a name.
 
     Raises:
-        ProjectError: nothing is registered under it; names the near miss.
+        ProjectError: nothing is registered under it (names the near miss), or what is there
+            cannot be used.
     """
     if name in _OURS:
         module, _, attribute = _OURS[name].partition(":")
@@ -33,7 +34,14 @@ def component_class(name: str) -> type[Retriever]:
     others = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
     if name not in others:
         raise ProjectError(f"no retriever is called '{name}'{near_miss(name, {*_OURS, *others})}")
-    found = others[name].load()
+    where = f"the retriever '{name}' ({others[name].value})"
+    try:
+        found = others[name].load()
+    except (ImportError, AttributeError) as problem:
+        raise ProjectError(f"{where} cannot be loaded: {problem}") from None
     if not (isinstance(found, type) and issubclass(found, Retriever)):
-        raise ProjectError(f"'{name}' of {others[name].value} is not a Retriever")
+        raise ProjectError(f"{where} is not a Retriever")
+    if getattr(found, "name", None) != name:
+        told = getattr(found, "name", None)
+        raise ProjectError(f"{where} must declare name = '{name}', its class says {told!r}")
     return found

@@ -29,11 +29,11 @@ class ALSConfig(Settings):
     """Length of the vectors."""
     iterations: int = Field(15, ge=1)
     """Sweeps over users and items."""
-    regularization: float = Field(0.002, gt=0)
+    regularization: float = Field(0.003, gt=0)
     """λ per unit of confidence, see `frequency_scaling`."""
     frequency_scaling: float = Field(1.0, ge=0, le=1)
     """ν: a row's λ is multiplied by its total confidence to this power; 0 is one λ for all."""
-    alpha: float = Field(10.0, gt=0)
+    alpha: float = Field(2.0, gt=0)
     """How much more an observed pair counts than an unobserved one."""
     confidence: Literal["linear", "log"] = "linear"
     """c = 1 + α·r, or c = 1 + α·ln(1 + r)."""
@@ -222,6 +222,8 @@ def _conjugate_gradient(  # type: ignore[no-untyped-def]
             curvature = np.float32(0)
             for f in range(factors):
                 curvature += p[f] * ap[f]
+            if not curvature > 0:  # vectors so small that their squares vanish
+                break
             length = squared / curvature
             before = squared
             squared = np.float32(0)

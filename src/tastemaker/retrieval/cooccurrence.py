@@ -1,15 +1,13 @@
-"""Which items occur together: the kernel under ItemKNN and EASE, and who spoke for a candidate."""
+"""Which items occur together: the ground of ItemKNN and EASE, and who spoke for a candidate."""
 
 from collections.abc import Callable
 from typing import NamedTuple, Self
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from tastemaker.data.candidates import Candidates
-from tastemaker.data.requests import Requests
 
 
 class BothWays(NamedTuple):
@@ -45,30 +43,16 @@ class BothWays(NamedTuple):
         )
 
 
-@njit(nogil=True, cache=True)
-def accumulate_row(item, pairs, last, row):  # type: ignore[no-untyped-def]
-    """Adds row `item` of XᵀX, up to column `last`, to `row` float32[items], which is zero."""
-    for entry in range(pairs.item_offsets[item], pairs.item_offsets[item + 1]):
-        user, weight = pairs.item_users[entry], pairs.item_weights[entry]
-        for other in range(pairs.user_offsets[user], pairs.user_offsets[user + 1]):
-            column = pairs.user_items[other]
-            if column > last:
-                break
-            row[column] += weight * pairs.user_weights[other]
-
-
 def strongest_reasons(
-    requests: Requests,
+    liked: csr_array,
     candidates: Candidates,
-    n_items: int,
     weights_between: Callable[[NDArray[np.int32], NDArray[np.int32]], NDArray[np.float32]],
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """For each candidate the item of the history that adds most to its score.
 
     Args:
-        requests: whose histories speak.
+        liked: the histories as the model scores them, float32[n × items it knows].
         candidates: what is to be explained.
-        n_items: items the model knows.
         weights_between: (history items, candidate items) → weights [history, candidates].
 
     Returns:
@@ -77,12 +61,11 @@ def strongest_reasons(
     """
     reason = np.full(len(candidates.item), -1, np.int32)
     share = np.zeros(len(candidates.item), np.float32)
-    liked = requests.history.interactions(n_items)
-    for row in range(len(requests)):
+    for row in range(len(candidates)):
         start, stop = candidates.offsets[row], candidates.offsets[row + 1]
         entries = slice(liked.indptr[row], liked.indptr[row + 1])
         history = liked.indices[entries]
-        known = np.flatnonzero(candidates.item[start:stop] < n_items)
+        known = np.flatnonzero(candidates.item[start:stop] < liked.shape[1])
         if not len(history) or not len(known):
             continue
         items = candidates.item[start:stop][known]

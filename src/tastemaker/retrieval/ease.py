@@ -18,7 +18,7 @@ from tastemaker.data.events import Reduce
 from tastemaker.data.requests import Requests
 from tastemaker.errors import TastemakerError
 from tastemaker.index import exact_top_n
-from tastemaker.retrieval.cooccurrence import BothWays, accumulate_row, strongest_reasons
+from tastemaker.retrieval.cooccurrence import BothWays, strongest_reasons
 from tastemaker.threads import blas_threads, run_chunks
 from tastemaker.world import World
 
@@ -47,8 +47,8 @@ class EASE(Retriever):
         MemoryBudgetError: from `fit`, when the matrix would exceed the budget.
 
     Example:
-        >>> EASE(regularization=500.0)
-        EASE(regularization=500.0)
+        >>> EASE(regularization=1000.0)
+        EASE(regularization=1000.0)
     """
 
     name = "ease"
@@ -78,7 +78,8 @@ class EASE(Retriever):
             self.weights = self._solve(users, options)
         else:
             self.weights = np.zeros((n_items, n_items), np.float32)
-            self.weights[np.ix_(liked, liked)] = self._solve(users[:, liked], options)
+            if len(liked):
+                self.weights[np.ix_(liked, liked)] = self._solve(users[:, liked], options)
         self.n_fitted = n_items
         return self
 
@@ -129,7 +130,8 @@ class EASE(Retriever):
         def between(history: NDArray[np.int32], found: NDArray[np.int32]) -> NDArray[Any]:
             return self.weights[np.ix_(history, found)]
 
-        return strongest_reasons(requests, candidates, self.n_fitted, between)
+        liked = requests.history.interactions(self.n_fitted, reduce=self.config.reduce)
+        return strongest_reasons(liked, candidates, between)
 
     def save(self, writer: ArtifactWriter) -> None:
         """Writes B."""
@@ -156,7 +158,13 @@ def _gram(users: csr_array, threads: int) -> NDArray[np.float32]:
 def _gram_rows(start, stop, pairs, gram):  # type: ignore[no-untyped-def]
     """Fills rows start … stop − 1 of the lower triangle of XᵀX."""
     for item in range(start, stop):
-        accumulate_row(item, pairs, item, gram[item])
+        for entry in range(pairs.item_offsets[item], pairs.item_offsets[item + 1]):
+            user, weight = pairs.item_users[entry], pairs.item_weights[entry]
+            for place in range(pairs.user_offsets[user], pairs.user_offsets[user + 1]):
+                other = pairs.user_items[place]
+                if other > item:
+                    break
+                gram[item, other] += weight * pairs.user_weights[place]
 
 
 def _to_weights(inverse: NDArray[np.float32], block: int = 1_024) -> NDArray[np.float32]:

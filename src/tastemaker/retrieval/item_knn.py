@@ -18,8 +18,8 @@ from tastemaker.data.events import Reduce
 from tastemaker.data.ragged import offsets_of
 from tastemaker.data.requests import Requests
 from tastemaker.index import exact_top_n
-from tastemaker.index.heap import best_of_row
-from tastemaker.retrieval.cooccurrence import BothWays, accumulate_row, strongest_reasons
+from tastemaker.index.heap import best_first, keep
+from tastemaker.retrieval.cooccurrence import BothWays, strongest_reasons
 from tastemaker.threads import run_chunks
 from tastemaker.world import World
 
@@ -123,7 +123,8 @@ class ItemKNN(Retriever):
         def between(history: NDArray[np.int32], found: NDArray[np.int32]) -> NDArray[Any]:
             return self.similarity[history][:, found].toarray()
 
-        return strongest_reasons(requests, candidates, self.n_fitted, between)
+        liked = requests.history.interactions(self.n_fitted, reduce=self.config.reduce)
+        return strongest_reasons(liked, candidates, between)
 
     def save(self, writer: ArtifactWriter) -> None:
         """Writes the neighbours."""
@@ -145,11 +146,22 @@ def _blocks(n_items: int, size: int = 2_000) -> list[tuple[int, int]]:
 def _nearest(start, stop, pairs, norms, shrinkage, near, similarity, found):  # type: ignore[no-untyped-def]
     """Writes the nearest neighbours of items start … stop − 1, nearest first."""
     row = np.zeros(len(norms), np.float32)
+    touched = np.empty(len(norms), np.int32)
     for item in range(start, stop):
-        row[:] = 0
-        accumulate_row(item, pairs, len(norms), row)
-        row[item] = 0
-        for other in range(len(row)):
-            if row[other] > 0:
-                row[other] /= norms[item] * norms[other] + shrinkage
-        found[item] = best_of_row(row, np.float32(0), near[item], similarity[item])
+        together = 0
+        for entry in range(pairs.item_offsets[item], pairs.item_offsets[item + 1]):
+            user, weight = pairs.item_users[entry], pairs.item_weights[entry]
+            for place in range(pairs.user_offsets[user], pairs.user_offsets[user + 1]):
+                other = pairs.user_items[place]
+                if row[other] == 0:
+                    touched[together] = other
+                    together += 1
+                row[other] += weight * pairs.user_weights[place]
+        size = 0
+        for other in touched[:together]:
+            if other != item:
+                score = row[other] / (norms[item] * norms[other] + shrinkage)
+                size = keep(score, other, near[item], similarity[item], size)
+            row[other] = 0
+        best_first(near[item], similarity[item], size)
+        found[item] = size

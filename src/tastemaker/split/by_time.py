@@ -28,8 +28,8 @@ class Split:
     Attributes:
         train: everything before the validation window; fitted on to tune and to stop early.
         validation: requests inside the window before the test.
-        before_test: everything before the test window, validation included; fitted on for the
-            final figure, as a model that goes live is.
+        before_test: everything before the test window (and the gap before it), validation
+            included; fitted on for the final figure, as a model that goes live is.
         test: requests inside the last window.
         protocol: how it was made, in words and numbers, to stand beside every result.
     """

@@ -7,6 +7,10 @@ class TestMyRetriever(RetrieverConformance):
         return MyRetriever()
 """
 
+import pytest
+
+pytest.register_assert_rewrite("tastemaker.testing.pipeline", "tastemaker.testing.retriever")
+
 from tastemaker.testing.known import KnownAnswer, blockbuster, checkerboard, planted_tastes
 from tastemaker.testing.pipeline import PipelineConformance
 from tastemaker.testing.retriever import RetrieverConformance

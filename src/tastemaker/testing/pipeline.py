@@ -70,6 +70,14 @@ class PipelineConformance:
         assert (found.counts <= n).all()
         assert (found.counts == 1).all() or n != 1
 
+    def test_more_items_than_the_quotas_are_found(self, fitted: Recommender) -> None:
+        wanted = sum(fitted.pipeline().quotas.values()) + 10
+        most = len(small_world().catalogue)
+        answer = fitted.pipeline().recommend(stranger([]), wanted, world=small_world())
+        whole = fitted.pipeline().recommend(stranger([]), most, world=small_world())
+        assert answer.candidates.counts[0] == min(wanted, whole.candidates.counts[0])
+        assert whole.candidates.counts[0] > 10
+
     def test_a_stranger_without_history_is_answered(self, fitted: Recommender) -> None:
         answer = fitted.pipeline().recommend(stranger([]), 5, world=small_world())
         assert answer.candidates.counts[0] == 5

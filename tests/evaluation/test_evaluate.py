@@ -1,0 +1,328 @@
+import json
+from functools import cache
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import polars as pl
+import pytest
+
+import tastemaker as tm
+from tastemaker.component import FitOptions, Task
+from tastemaker.data.candidates import Candidates
+from tastemaker.data.dataset import Dataset
+from tastemaker.data.ragged import Ragged
+from tastemaker.data.requests import Requests
+from tastemaker.data.schema import EventKind, Schema
+from tastemaker.data.synthetic import SyntheticWorld
+from tastemaker.evaluation import Evaluation, evaluate
+from tastemaker.index import exact_top_n
+from tastemaker.pipeline import Recommender
+from tastemaker.project import Placement
+from tastemaker.retrieval import ALS, ItemKNN, Popular, Trending
+from tastemaker.split import Split, by_time
+from tastemaker.world import World
+
+K = 5
+METRICS = ["ndcg", "recall", "recall_min", "precision", "map", "mrr", "hit_rate"]
+ALL_METRICS = [*METRICS, "novelty", "coverage", "gini"]
+
+
+@cache
+def synthetic() -> SyntheticWorld:
+    return SyntheticWorld(
+        users=300, items=150, events=6_000, tastes=5, days=60, new_items=0.0, drift=0.0, seed=11
+    )
+
+
+@cache
+def split() -> Split:
+    return by_time(synthetic().dataset(), test="10d")
+
+
+class Oracle(Popular):
+    """Ranks by the probabilities the world was made with."""
+
+    name = "oracle"
+
+    def retrieve(self, requests: Requests, n: int, world: World) -> Candidates:
+        users = [user for user in requests.user_id if user is not None]
+        truth = synthetic().probabilities(users, requests.time)
+        places = [int(item[1:]) for item in world.catalogue.items.ids(range(truth.shape[1]))]
+        scores = truth[:, places].astype(np.float32)
+        return exact_top_n(lambda chunk: scores[chunk], requests, n, len(places))
+
+
+class Contrary(Popular):
+    """Ranks what few like first."""
+
+    name = "contrary"
+
+    def fit(
+        self,
+        dataset: Dataset,
+        options: FitOptions = FitOptions(),
+        *,
+        validation: Task | None = None,
+    ) -> Self:
+        super().fit(dataset, options)
+        self.order, self.users = self.order[::-1].copy(), self.users[::-1].copy()
+        return self
+
+
+class Listening(Popular):
+    """Remembers what it was fitted on, and what it was given to stop early by."""
+
+    name = "listening"
+    heard: ClassVar[list[tuple[Dataset, Task | None]]] = []
+
+    def fit(
+        self,
+        dataset: Dataset,
+        options: FitOptions = FitOptions(),
+        *,
+        validation: Task | None = None,
+    ) -> Self:
+        self.heard.append((dataset, validation))
+        return super().fit(dataset, options)
+
+
+@cache
+def evaluated() -> Evaluation:
+    return evaluate([Oracle(), Contrary(), ALS(factors=8, iterations=3)], split(), k=K)
+
+
+def recommender() -> Recommender:
+    sources = {"knn": ItemKNN(), "trend": Trending(half_life="20d")}
+    return Recommender(sources, {"home": Placement(retrievers={"knn": 30, "trend": 10})})
+
+
+def test_whoever_knows_the_truth_wins() -> None:
+    found = evaluated()
+    for metric in ("ndcg", "recall", "map", "mrr", "hit_rate"):
+        assert found.best(metric) == "oracle"
+    best, second = found.systems["oracle"][f"ndcg@{K}"], found.systems["popular"][f"ndcg@{K}"]
+    assert best.low > second.high
+
+
+def test_popularity_trends_and_neighbours_always_stand_in_the_table() -> None:
+    assert list(evaluated().systems) == [
+        "popular", "trending", "item_knn", "oracle", "contrary", "als",
+    ]  # fmt: skip
+
+
+def test_a_baseline_the_caller_brings_is_not_measured_twice() -> None:
+    found = evaluate([ItemKNN(neighbors=5), Trending(half_life="1d")], split(), k=K)
+    assert sorted(found.systems) == ["item_knn", "popular", "trending"]
+
+
+def test_a_model_that_loses_to_popularity_is_flagged() -> None:
+    table = str(evaluated()).split("\n\n")[0]
+    flagged = {line.split()[0] for line in table.splitlines() if "▼ below popular" in line}
+    assert "contrary" in flagged
+    assert not flagged & {"oracle", "popular"}
+
+
+def test_popularity_is_the_measure_whatever_the_callers_own_is_called() -> None:
+    found = evaluate({"top": Popular(), "backwards": Contrary()}, split(), k=K)
+    assert found.systems["top"] == found.systems["popular"]
+    backwards = next(line for line in str(found).splitlines() if line.startswith("backwards"))
+    assert backwards.endswith("▼ below popular")
+
+
+def timeless() -> Split:
+    """Data whose rows have an order but no moments; the last item of each user is wanted."""
+    rows = [(f"u{user}", f"i{(user + place) % 12}") for user in range(20) for place in range(5)]
+    frame = pl.DataFrame(rows, ["user_id", "item_id"], orient="row")
+    schema = Schema(kinds={"view": EventKind()}, clock="order")
+    data = Dataset.from_frames(frame, schema=schema)
+    last = data.events.offsets[1:] - 1
+    kept = np.ones(len(data.events), np.bool_)
+    kept[last] = False
+    known = Dataset(data.catalogue, data.users, data.events.where(kept), data.kinds, data.clock)
+    users = np.arange(len(data.users), dtype=np.int32)
+    notes = dict.fromkeys(("requests_without_truth_left_out", "wanted_new_items", "wanted"), 0)
+    task = Task(
+        data.requests(users, data.events.time[last]),
+        Ragged.of([[item] for item in data.events.item[last]]),
+        np.ones(len(users), np.float32),
+        users,
+        np.ones(len(users), np.bool_),
+        World.of(data),
+        notes,
+    )
+    protocol = {f"{w}_{e}": "?" for w in ("test", "validation") for e in ("from", "until")}
+    return Split(known, task, known, task, dict(protocol))
+
+
+def test_trends_stand_in_the_table_only_where_there_is_a_clock() -> None:
+    assert sorted(evaluate([], timeless(), k=3).systems) == ["item_knn", "popular"]
+
+
+def test_every_figure_has_an_interval_that_contains_it() -> None:
+    for figures in evaluated().systems.values():
+        assert list(figures) == [f"{metric}@{K}" for metric in ALL_METRICS]
+        for estimate in figures.values():
+            assert estimate.low <= estimate.value <= estimate.high
+
+
+def test_figures_are_those_of_lists_made_by_hand() -> None:
+    task = split().test
+    model = Popular().fit(split().before_test)
+    lists = model.retrieve(task.requests, K, task.world)
+    hits = [
+        len(set(lists[row].tolist()) & set(task.truth[row].tolist())) for row in range(len(task))
+    ]
+    found = evaluated().systems["popular"]
+    wanted = task.truth.counts
+    assert found[f"precision@{K}"].value == pytest.approx(np.mean(hits) / K)
+    assert found[f"recall@{K}"].value == pytest.approx(np.mean(hits / wanted))
+    assert found[f"recall_min@{K}"].value == pytest.approx(np.mean(hits / np.minimum(wanted, K)))
+    assert found[f"hit_rate@{K}"].value == pytest.approx(np.mean(np.array(hits) > 0))
+    shown = len(set(lists.item.tolist())) / len(task.world.catalogue)
+    assert found[f"coverage@{K}"].value == pytest.approx(shown)
+
+
+def test_popular_lists_have_the_least_novelty_and_even_lists_the_least_gini() -> None:
+    figures = evaluated().systems
+    novelty = {name: f[f"novelty@{K}"].value for name, f in figures.items()}
+    assert min(novelty, key=lambda name: novelty[name]) == "popular"
+    assert max(novelty, key=lambda name: novelty[name]) == "contrary"
+    assert figures["popular"][f"gini@{K}"].value > figures["als"][f"gini@{K}"].value
+
+
+# --- which window, and what is known before it ---
+
+
+def test_for_the_test_window_everything_before_it_is_known() -> None:
+    Listening.heard.clear()
+    found = evaluate(Listening(), split(), k=K)
+    assert Listening.heard == [(split().before_test, None)]
+    assert found.protocol["window"] == "test"
+    assert found.protocol["from"] == split().protocol["test_from"]
+    assert found.protocol["fitted_events"] == len(split().before_test.events)
+    assert found.requests == len(split().test)
+
+
+def test_for_the_validation_window_nothing_of_it_is_known() -> None:
+    Listening.heard.clear()
+    found = evaluate(Listening(), split(), k=K, on="validation")
+    assert Listening.heard == [(split().train, None)]
+    assert found.protocol["window"] == "validation"
+    assert found.protocol["from"] == split().protocol["validation_from"]
+    assert found.protocol["fitted_events"] == len(split().train.events)
+    assert found.requests == len(split().validation)
+
+
+def test_an_unknown_window_is_refused() -> None:
+    with pytest.raises(ValueError, match="'on' must be 'test' or 'validation', got 'train'"):
+        evaluate([], split(), on="train")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("k", [0, -2])
+def test_lists_without_a_place_are_refused(k: int) -> None:
+    with pytest.raises(ValueError, match=f"'k' must be at least 1, got {k}"):
+        evaluate([], split(), k=k)
+
+
+# --- models, and what becomes of them ---
+
+
+def test_two_models_of_one_kind_have_two_names() -> None:
+    found = evaluate([ItemKNN(neighbors=3), ItemKNN(neighbors=30)], split(), k=K)
+    assert {"item_knn", "item_knn_2"} <= found.systems.keys()
+    assert found.systems["item_knn"] != found.systems["item_knn_2"]
+
+
+def test_named_models_keep_their_names() -> None:
+    assert "mine" in evaluate({"mine": Contrary()}, split(), k=K).systems
+
+
+def test_the_models_given_stay_as_they_were() -> None:
+    given, fitted = Popular(), Popular().fit(split().train)
+    before = fitted.order.tolist()
+    evaluate({"given": given, "fitted": fitted}, split(), k=K)
+    assert not hasattr(given, "n_fitted")
+    assert fitted.order.tolist() == before
+
+
+def test_a_recommender_is_measured_whole_and_source_by_source() -> None:
+    found = evaluate(recommender(), split(), k=K)
+    assert set(found.systems) == {"popular", "trending", "item_knn", "knn", "trend", "pipeline"}
+    assert found.systems["knn"] == found.systems["item_knn"]
+    ndcg = {name: figures[f"ndcg@{K}"].value for name, figures in found.systems.items()}
+    assert ndcg["pipeline"] > ndcg["popular"]
+    assert ndcg["pipeline"] not in (ndcg["knn"], ndcg["trend"])
+
+
+def test_a_fitted_recommender_answers_as_before_when_it_has_been_evaluated() -> None:
+    fitted = recommender().fit(synthetic().dataset())
+    users = fitted.data.users.ids(range(10)) if fitted.data else []
+    before = [fitted.recommend(user, n=8).item_ids() for user in users]
+    evaluate(fitted, split(), k=K)
+    assert [fitted.recommend(user, n=8).item_ids() for user in users] == before
+
+
+def test_an_evaluation_is_repeatable() -> None:
+    again = evaluate([Oracle(), Contrary(), ALS(factors=8, iterations=3)], split(), k=K)
+    assert again.systems == evaluated().systems
+    assert {n: s.systems for n, s in again.slices.items()} == {
+        n: s.systems for n, s in evaluated().slices.items()
+    }
+
+
+# --- slices ---
+
+
+def test_slices_by_length_of_history_add_up() -> None:
+    assert_adds_up([name for name in evaluated().slices if name.startswith("history")])
+
+
+def test_slices_by_acquaintance_add_up() -> None:
+    names = [name for name in evaluated().slices if "users" in name]
+    assert "known users" in names
+    assert_adds_up(names)
+
+
+def assert_adds_up(names: list[str]) -> None:
+    """The parts hold every request once, and their weighted mean is the whole."""
+    found = evaluated()
+    parts = [found.slices[name] for name in names]
+    assert len(parts) > 1
+    assert sum(part.requests for part in parts) == found.requests
+    for system, figures in found.systems.items():
+        for metric in METRICS:
+            whole = sum(p.requests * p.systems[system][f"{metric}@{K}"].value for p in parts)
+            assert whole / found.requests == pytest.approx(figures[f"{metric}@{K}"].value)
+
+
+# --- the shape that programs rely on ---
+
+
+def test_figures_for_programs_have_the_agreed_shape() -> None:
+    told: dict[str, Any] = json.loads(json.dumps(evaluated().to_dict(), allow_nan=False))
+    assert {"protocol", "users", "requests", "seconds", "systems", "slices"} <= told.keys()
+    assert told["users"] == len(np.unique(split().test.user))
+    assert told["requests"] == len(split().test)
+    for system in told["systems"].values():
+        assert {f"{metric}@{K}" for metric in ALL_METRICS} <= system.keys()
+        assert all(estimate.keys() == {"value", "low", "high"} for estimate in system.values())
+    for part in told["slices"].values():
+        assert part.keys() == {"users", "requests", "systems"}
+        assert part["systems"].keys() == told["systems"].keys()
+    assert told["protocol"]["split"] == "by_time"
+    assert told["protocol"]["k"] == K
+
+
+def test_the_table_lists_the_best_first_and_says_how_it_was_made() -> None:
+    text = str(evaluated())
+    table = text.split("\n\n")[0].splitlines()
+    assert f"ndcg@{K} (95 % interval)" in table[0]
+    assert table[1].startswith("oracle")
+    assert len(table) == 1 + len(evaluated().systems)
+    assert f"{len(split().test):,} requests" in text
+    assert "all items ranked, none sampled" in text
+    assert "Left out:" in text
+
+
+def test_the_public_door_leads_here() -> None:
+    assert tm.evaluate is evaluate
