@@ -96,6 +96,11 @@ def recommender() -> Recommender:
     return Recommender(sources, {"home": Placement(retrievers={"knn": 30, "trend": 10})})
 
 
+def flagged(found: Evaluation) -> set[str]:
+    table = str(found).split("\n\n")[0]
+    return {line.split("  ")[0] for line in table.splitlines() if line.endswith("▼ below popular")}
+
+
 def test_whoever_knows_the_truth_wins() -> None:
     found = evaluated()
     for metric in ("ndcg", "recall", "map", "mrr", "hit_rate"):
@@ -116,17 +121,21 @@ def test_a_baseline_the_caller_brings_is_not_measured_twice() -> None:
 
 
 def test_a_model_that_loses_to_popularity_is_flagged() -> None:
-    table = str(evaluated()).split("\n\n")[0]
-    flagged = {line.split()[0] for line in table.splitlines() if "▼ below popular" in line}
-    assert "contrary" in flagged
-    assert not flagged & {"oracle", "popular"}
+    assert "contrary" in flagged(evaluated())
+    assert not flagged(evaluated()) & {"oracle", "popular"}
 
 
 def test_popularity_is_the_measure_whatever_the_callers_own_is_called() -> None:
     found = evaluate({"top": Popular(), "backwards": Contrary()}, split(), k=K)
     assert found.systems["top"] == found.systems["popular"]
-    backwards = next(line for line in str(found).splitlines() if line.startswith("backwards"))
-    assert backwards.endswith("▼ below popular")
+    assert "backwards" in flagged(found)
+    assert "top" not in flagged(found)
+
+
+def test_a_model_that_takes_the_name_of_popularity_is_still_measured_by_it() -> None:
+    found = evaluate({"popular": Contrary()}, split(), k=K)
+    assert found.systems["popular"] != found.systems["popular (baseline)"]
+    assert "popular" in flagged(found)
 
 
 def timeless() -> Split:
@@ -216,6 +225,11 @@ def test_for_the_validation_window_nothing_of_it_is_known() -> None:
 def test_an_unknown_window_is_refused() -> None:
     with pytest.raises(ValueError, match="'on' must be 'test' or 'validation', got 'train'"):
         evaluate([], split(), on="train")  # type: ignore[arg-type]
+
+
+def test_what_is_no_model_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"expected a retriever such as tm\.ALS\(\), got <class"):
+        evaluate([ALS], split())  # type: ignore[list-item]
 
 
 @pytest.mark.parametrize("k", [0, -2])

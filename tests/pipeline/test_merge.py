@@ -38,7 +38,7 @@ def twin(sources: dict[str, list[int]], quotas: dict[str, int]) -> list[tuple[in
     for name, listed in given_by.items():
         for rank, item in enumerate(listed):
             fused[item] = fused.get(item, 0) + quotas[name] / largest / (RANK_OFFSET + 1 + rank)
-    return sorted(fused.items(), key=lambda pair: (-round(pair[1], 12), pair[0]))
+    return sorted(fused.items(), key=lambda pair: (-round(pair[1], 9), pair[0]))
 
 
 listed = st.lists(st.integers(0, 8), unique=True, max_size=8)
@@ -59,6 +59,22 @@ def test_merging_agrees_with_reciprocal_ranks_added_up_by_hand(
         assert whole[row].tolist() == [item for item, _ in expected]
         scores = whole.score[whole.offsets[row] : whole.offsets[row + 1]]
         assert scores.tolist() == pytest.approx([score for _, score in expected])
+
+
+@given(three_sources, three_quotas, st.integers(0, 12))
+def test_where_n_is_not_reached_quotas_are_doubled(
+    rows: list[tuple[list[int], ...]], quota: tuple[int, ...], n: int
+) -> None:
+    found_by = {name: found([row[s] for row in rows]) for s, name in enumerate("abc")}
+    whole = merge(found_by, dict(zip("abc", quota)), n)
+    for row, lists in enumerate(rows):
+        most = sum(map(len, lists))
+        shares = dict(zip("abc", quota))
+        while len(expected := twin(dict(zip("abc", lists)), shares)) < n:
+            if sum(shares.values()) >= most:
+                break
+            shares = {name: 2 * share for name, share in shares.items()}
+        assert whole[row].tolist() == [item for item, _ in expected]
 
 
 @given(three_sources, three_quotas)
@@ -141,6 +157,11 @@ def test_among_equals_the_lower_index_comes_first_whoever_found_it() -> None:
     one = merged({"a": [[8, 2]], "b": [[3, 5]]}, quotas)
     other = merged({"a": [[3, 5]], "b": [[8, 2]]}, quotas)
     assert items(one) == items(other) == [[3, 8, 2, 5]]
+
+
+def test_sums_that_differ_by_rounding_alone_are_equals() -> None:
+    fifths = merged({"a": [[4]], "b": [[0]], "c": [[4]]}, {"a": 1, "b": 5, "c": 4})
+    assert items(fifths) == [[0, 4]]  # 1/5 + 4/5 for item 4, 5/5 for item 0
 
 
 def test_the_order_of_requests_does_not_matter() -> None:

@@ -146,6 +146,12 @@ def test_one_source_fills_in_for_another_that_finds_nothing() -> None:
     assert len(stranger.item_ids()) == 6
 
 
+@pytest.mark.parametrize("quotas", [{"knn": 1, "popular": 1}, {"knn": 3, "popular": 2}])
+def test_small_quotas_do_not_shorten_a_list(quotas: dict[str, int]) -> None:
+    answer = road(quotas).recommend(Requests.of([[0], [], [7]]), 8, world=WORLD)
+    assert answer.candidates.counts.tolist() == [8, 8, 8]
+
+
 def test_no_requests_are_answered_with_no_lists() -> None:
     assert len(road().recommend(Requests.of([]), 5, world=WORLD)) == 0
 

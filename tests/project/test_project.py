@@ -207,19 +207,31 @@ class _Point:
         return self._loaded
 
 
-def test_an_installed_package_may_offer_a_retriever(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Theirs(ALS):
-        name = "theirs"
+class Theirs(ALS):
+    name = "theirs"
 
-    points = [_Point("theirs", Theirs), _Point("odd", dict), _Point("other", Theirs)]
+
+def test_an_installed_package_may_offer_a_retriever(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = [_Point("theirs", Theirs), _Point("odd", dict), _Point("other", ALS)]
     monkeypatch.setattr("tastemaker.project.registry.entry_points", lambda group: points)
     assert component_class("theirs") is Theirs
     with pytest.raises(ProjectError, match=r"'odd' \(package:odd\) is not a Retriever"):
         component_class("odd")
-    with pytest.raises(ProjectError, match="must declare name = 'other', its class says 'theirs'"):
+    with pytest.raises(ProjectError, match="must declare name = 'other', its class says 'als'"):
         component_class("other")
     with pytest.raises(ProjectError, match="'thiers'; did you mean 'theirs'"):
         component_class("thiers")
+
+
+def test_a_package_that_cannot_be_loaded_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken(_Point):
+        def load(self) -> Any:
+            raise ImportError("no module named 'torch'")
+
+    points = [Broken("deep", None)]
+    monkeypatch.setattr("tastemaker.project.registry.entry_points", lambda group: points)
+    with pytest.raises(ProjectError, match=r"'deep'.* cannot be loaded: no module named 'torch'"):
+        component_class("deep")
 
 
 def test_a_retriever_that_inherits_its_settings_can_be_named(

@@ -149,7 +149,7 @@ def loss(
 SETTINGS = [
     {"factors": 8},
     {"factors": 8, "confidence": "log", "frequency_scaling": 0.0, "regularization": 1.0},
-    {"factors": 8, "alpha": 40.0, "frequency_scaling": 0.5, "regularization": 0.05},
+    {"factors": 8, "alpha": 40.0, "frequency_scaling": 1.0, "regularization": 0.01},
 ]
 
 

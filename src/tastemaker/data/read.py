@@ -110,7 +110,7 @@ def frame_table(frame: pl.LazyFrame, source: str) -> Table:
 
 def _open_parquet(path: Path) -> Table:
     try:
-        table = frame_table(pl.scan_parquet(path), path.name)
+        table = frame_table(pl.scan_parquet(path, glob=False), path.name)
     except pl.exceptions.PolarsError as problem:
         raise DataError(
             f"{path.name}: not a readable Parquet file ({_first_line(problem)})"
@@ -131,7 +131,9 @@ def _open_csv(path: Path, name: str, separator: str) -> Table:
             f"{name}: looks like {kind}, not UTF-8 text; save it as UTF-8 CSV or Parquet"
         )
     columns = _header(head, name, separator)
-    lines = pl.scan_lines(path, name="row", row_index_name=LINE, row_index_offset=1).slice(1)
+    lines = pl.scan_lines(
+        path, name="row", row_index_name=LINE, row_index_offset=1, glob=False
+    ).slice(1)
     try:
         if lines.filter(pl.col("row") != "").head(1).collect(engine="streaming").is_empty():
             raise DataError(f"{name}: has a header but no rows")
@@ -145,6 +147,7 @@ def _open_csv(path: Path, name: str, separator: str) -> Table:
     frame = pl.scan_csv(
         path,
         separator=separator,
+        glob=False,
         schema=dict.fromkeys(columns, pl.String),
         truncate_ragged_lines=True,
         row_index_name=LINE,

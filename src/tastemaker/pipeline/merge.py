@@ -65,13 +65,14 @@ def _fused(
     source_score = np.full((len(pairs), len(names)), np.nan, np.float32)
     source_rank[place, source] = rank
     source_score[place, source] = score
-    fused = np.where(source_rank >= 0, trust / (RANK_OFFSET + 1 + source_rank), 0).sum(axis=1)
+    parts = np.where(source_rank >= 0, trust / (RANK_OFFSET + 1 + source_rank), 0)
+    fused = parts.sum(axis=1).astype(np.float32)  # what differs by rounding alone is a tie
     pair_row, pair_item = pairs // span, (pairs % span).astype(np.int32)
     order = np.lexsort((pair_item, -fused, pair_row))
     return Candidates(
         np.searchsorted(pair_row, np.arange(takes.shape[1] + 1)).astype(np.int64),
         pair_item[order],
-        fused[order].astype(np.float32),
+        fused[order],
         names,
         source_rank[order],
         source_score[order],

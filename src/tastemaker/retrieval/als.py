@@ -29,11 +29,12 @@ class ALSConfig(Settings):
     """Length of the vectors."""
     iterations: int = Field(15, ge=1)
     """Sweeps over users and items."""
-    regularization: float = Field(0.003, gt=0)
-    """λ per unit of confidence, see `frequency_scaling`."""
-    frequency_scaling: float = Field(1.0, ge=0, le=1)
-    """ν: a row's λ is multiplied by its total confidence to this power; 0 is one λ for all."""
-    alpha: float = Field(2.0, gt=0)
+    regularization: float = Field(10.0, gt=0)
+    """λ, before the scaling below; too large for the data, all vectors shrink to zero."""
+    frequency_scaling: float = Field(0.25, ge=0, le=1)
+    """ν: a row's λ is multiplied by its total confidence, of which every unobserved pair adds 1,
+    to this power; 0 is one λ for all, 1 suits small catalogues with a λ of about 0.003."""
+    alpha: float = Field(10.0, gt=0)
     """How much more an observed pair counts than an unobserved one."""
     confidence: Literal["linear", "log"] = "linear"
     """c = 1 + α·r, or c = 1 + α·ln(1 + r)."""
