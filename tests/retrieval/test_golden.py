@@ -12,11 +12,11 @@ from tastemaker.cli.demo import prepare
 
 BANDS = {
     "popular": (0.094, 0.098),
-    "trending": (0.112, 0.118),
-    "item_knn": (0.115, 0.123),
-    "ease": (0.132, 0.138),
-    "als": (0.128, 0.137),
-    "pipeline": (0.129, 0.135),
+    "trending": (0.114, 0.120),
+    "item_knn": (0.116, 0.122),
+    "ease": (0.127, 0.132),
+    "als": (0.121, 0.131),
+    "pipeline": (0.126, 0.132),
 }
 
 pytestmark = pytest.mark.slow

@@ -181,7 +181,7 @@ def _kind_lines(kind: EventKind) -> list[str]:
 
 def _sources(data: Dataset) -> list[str]:
     """Which retrievers suit the data, and how they share the candidates."""
-    quotas = {"als": 100, "ease": 200, "item_knn": 100, "trending": 100, "popular": 10}
+    quotas = {"ease": 200, "item_knn": 100, "als": 100, "trending": 100, "popular": 10}
     settings = dict.fromkeys(quotas, "")
     comment = "how many candidates each may give, and its weight in the order"
     if data.clock == "absolute":
