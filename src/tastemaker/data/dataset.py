@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 from contextlib import ExitStack
+from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from tastemaker.data.events import Events, Histories, Reduce, Role, reduce_event
 from tastemaker.data.frames import as_polars
 from tastemaker.data.indexing import index_tables
 from tastemaker.data.propose import propose_schema
-from tastemaker.data.ragged import Ragged, offsets_of, ranges
+from tastemaker.data.ragged import Ragged, offsets_of, ranges, sorted_distinct
 from tastemaker.data.read import Table, frame_table, open_table
 from tastemaker.data.report import ReadReport
 from tastemaker.data.requests import HISTORY_CAP, Masks, Requests
@@ -24,6 +26,8 @@ from tastemaker.data.schema import Clock, EventKind, Schema
 from tastemaker.data.seen import SeenPolicy
 from tastemaker.data.vocabulary import Vocabulary
 from tastemaker.errors import ClockError, DataError
+
+_EVENTS_AT_A_TIME = 4_000_000
 
 
 class Dataset:
@@ -245,36 +249,75 @@ class Dataset:
             np.int64,
             len(users),
         )
-        past = ranges(starts, stops - starts)
-        row = np.repeat(np.arange(len(users)), stops - starts)
-        shown = np.array([kind.role == "exposure" for kind in self.kinds.values()])
-        for_taste = ~shown[log.kind[past]]
-        offsets = offsets_of(np.bincount(row[for_taste], minlength=len(users)))
-        index = past[for_taste]
-        history = Histories(
-            offsets,
+        policy = seen or SeenPolicy.of(self.kinds)
+        return Requests(
+            np.asarray(moments, np.int64),
+            self._histories(starts, stops, cap),
+            self._excluded(starts, stops, np.asarray(moments, np.int64), policy),
+            Masks.everything(len(users)),
+            _seeds(users, moments),
+            tuple(self.users.ids(users)),
+            placement,
+        )
+
+    def _histories(
+        self, starts: NDArray[np.int64], stops: NDArray[np.int64], cap: int
+    ) -> Histories:
+        """The last `cap` events of each stretch of the log that are no exposures."""
+        log = self.events
+        before = self._for_taste_before
+        first, last = before[starts], before[stops]
+        counts = np.minimum(last - first, cap)
+        place = ranges(last - counts, counts)
+        index = place if len(self._for_taste) == len(log) else self._for_taste[place]
+        return Histories(
+            offsets_of(counts),
             log.item[index],
             log.kind[index],
             log.value[index],
             log.weight[index],
             log.time[index],
         )
-        policy = seen or SeenPolicy.of(self.kinds)
-        away = policy.excludes(log.kind[past], log.time[past], moments[row])
-        return Requests(
-            np.asarray(moments, np.int64),
-            history,
-            _distinct(row[away], log.item[past][away], len(users), len(self.catalogue)),
-            Masks.everything(len(users)),
-            _seeds(users, moments),
-            tuple(self.users.ids(users)),
-            placement,
-        ).capped(cap)
+
+    def _excluded(
+        self,
+        starts: NDArray[np.int64],
+        stops: NDArray[np.int64],
+        moments: NDArray[np.int64],
+        policy: SeenPolicy,
+    ) -> Ragged:
+        """The distinct items of each stretch that the policy keeps away; a few rows at a time."""
+        log, n_items = self.events, len(self.catalogue)
+        rows_until = np.cumsum(stops - starts) // _EVENTS_AT_A_TIME
+        edges = [0, *(np.flatnonzero(np.diff(rows_until)) + 1).tolist(), len(starts)]
+        parts = []
+        for a, b in pairwise(edges):
+            counts = stops[a:b] - starts[a:b]
+            past, row = ranges(starts[a:b], counts), np.repeat(np.arange(b - a), counts)
+            away = policy.excludes(log.kind[past], log.time[past], moments[a:b][row])
+            parts.append(_distinct(row[away], log.item[past][away], b - a, n_items))
+        counts = np.concatenate([part.counts for part in parts])
+        return Ragged(offsets_of(counts), np.concatenate([part.values for part in parts]))
+
+    @cached_property
+    def _for_taste(self) -> NDArray[np.int64]:
+        """The positions of the events that are no exposures."""
+        shown = np.array([kind.role == "exposure" for kind in self.kinds.values()])
+        return np.flatnonzero(~shown[self.events.kind])
+
+    @cached_property
+    def _for_taste_before(self) -> NDArray[np.int64]:
+        """How many of these stand before each position, int64[events + 1]."""
+        if len(self._for_taste) == len(self.events):
+            return np.arange(len(self.events) + 1)
+        counts = np.zeros(len(self.events) + 1, np.int64)
+        counts[self._for_taste + 1] = 1
+        return np.cumsum(counts)
 
 
 def _distinct(row: NDArray[np.int64], item: NDArray[np.int32], n: int, n_items: int) -> Ragged:
     """The distinct items of each row, sorted."""
-    pairs = np.unique(row * n_items + item)
+    pairs = sorted_distinct(row * n_items + item)
     return Ragged(
         np.searchsorted(pairs, np.arange(n + 1) * n_items).astype(np.int64),
         (pairs % max(n_items, 1)).astype(np.int32),

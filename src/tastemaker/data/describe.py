@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tastemaker.data.dataset import Dataset
+from tastemaker.data.ragged import sorted_distinct
 from tastemaker.data.times import format_moment
 
 
@@ -15,7 +16,7 @@ def describe(data: Dataset) -> dict[str, Any]:
     per_user = np.diff(log.offsets)
     per_item = np.bincount(log.item, minlength=len(data.catalogue))
     pairs = data.events.user.astype(np.int64) * len(data.catalogue) + log.item
-    distinct = len(np.unique(pairs))
+    distinct = len(sorted_distinct(pairs))
     has_moments = data.clock == "absolute" and len(log) > 0
     report = data.reports[0] if data.reports else None
     return {

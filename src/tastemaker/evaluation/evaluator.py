@@ -87,6 +87,7 @@ def evaluate(
     fit_seconds = perf_counter() - started
     popularity = known.interactions(reduce="binary").sum(axis=0).astype(np.float64)
     lists = {name: _lists(name, s, task, k, options) for name, s in systems.items()}
+    values = {name: _per_request(found, task, k) for name, found in lists.items()}
     return Evaluation(
         protocol={
             **split.protocol,
@@ -102,8 +103,8 @@ def evaluate(
         requests=len(task),
         seconds=perf_counter() - started,
         fit_seconds=fit_seconds,
-        systems=_measure(lists, task, k, popularity, options.seed),
-        slices=_measure_slices(lists, task, k, options.seed),
+        systems=_measure(lists, values, task, k, popularity, options.seed),
+        slices=_measure_slices(values, task, k, options.seed),
     )
 
 
@@ -151,13 +152,20 @@ def _concatenated(parts: Iterable[Candidates]) -> Candidates:
 
 
 def _per_request(lists: Candidates, task: Task, k: int) -> NDArray[np.float64]:
-    """[requests × metrics of PER_REQUEST]."""
-    gains, ideal = metrics.gains_of(lists, task.truth, task.gain, k)
-    return np.stack([metric(gains, ideal) for metric in PER_REQUEST.values()], axis=1)
+    """[requests × metrics of PER_REQUEST]; a few thousand at a time, as wide as their truth is."""
+    parts = []
+    for start in range(0, len(task), _REQUESTS_AT_A_TIME):
+        rows = np.arange(start, min(start + _REQUESTS_AT_A_TIME, len(task)))
+        entries = slice(task.truth.offsets[rows[0]], task.truth.offsets[rows[-1] + 1])
+        found, truth = lists.take(rows), task.truth.take(rows)
+        gains, ideal = metrics.gains_of(found, truth, task.gain[entries], k)
+        parts.append(np.stack([m(gains, ideal) for m in PER_REQUEST.values()], axis=1))
+    return np.concatenate(parts)
 
 
 def _measure(
     lists: Mapping[str, Candidates],
+    values: Mapping[str, NDArray[np.float64]],
     task: Task,
     k: int,
     popularity: NDArray[np.floating],
@@ -168,8 +176,8 @@ def _measure(
     measured = {}
     for name, found in lists.items():
         novelty = metrics.novelty(found.offsets, found.item, popularity)
-        values = np.column_stack([_per_request(found, task, k), novelty])
-        estimates = dict(zip([*PER_REQUEST, "novelty"], bootstrap.means(values)))
+        columns = np.column_stack([values[name], novelty])
+        estimates = dict(zip([*PER_REQUEST, "novelty"], bootstrap.means(columns)))
         for label, statistic in (("coverage", metrics.coverage), ("gini", metrics.gini)):
             estimates[label] = bootstrap.of_lists(found.rows, found.item, n_items, statistic)
         measured[name] = {f"{metric}@{k}": value for metric, value in estimates.items()}
@@ -177,7 +185,7 @@ def _measure(
 
 
 def _measure_slices(
-    lists: Mapping[str, Candidates], task: Task, k: int, seed: int
+    values: Mapping[str, NDArray[np.float64]], task: Task, k: int, seed: int
 ) -> dict[str, Slice]:
     """The same figures by length of history, and for users with and without training data."""
     length = task.requests.history.counts
@@ -191,7 +199,6 @@ def _measure_slices(
         "new users": ~task.known_user & (length > 0),
         "new users, no history": ~task.known_user & (length == 0),
     }
-    values = {name: _per_request(found, task, k) for name, found in lists.items()}
     names = [f"{metric}@{k}" for metric in PER_REQUEST]
     slices = {}
     for label, mask in masks.items():

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from tastemaker.component import Task
 from tastemaker.data.dataset import Dataset
-from tastemaker.data.ragged import Ragged, offsets_of, ranges
+from tastemaker.data.ragged import Ragged, offsets_of, ranges, sorted_distinct
 from tastemaker.data.seen import SeenPolicy
 from tastemaker.data.times import format_moment, parse_duration
 from tastemaker.errors import DataError, SettingError
@@ -247,7 +247,7 @@ def _truth(
     later = ranges(first.astype(np.int64), counts.astype(np.int64))
     rows = np.repeat(np.arange(len(users)), counts)
     liked = log.weight[later] > 0
-    pairs = np.unique(rows[liked] * n_items + log.item[later][liked])
+    pairs = sorted_distinct(rows[liked] * n_items + log.item[later][liked])
     away = np.repeat(np.arange(len(users)), exclude.counts) * n_items + exclude.values
     wanted = pairs[~np.isin(pairs, away, assume_unique=True)]
     offsets = np.searchsorted(wanted, np.arange(len(users) + 1) * n_items).astype(np.int64)
