@@ -8,9 +8,11 @@ from tastemaker.testing import RetrieverConformance
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from my_retriever import NextItem  # noqa: E402
+from my_retriever import NextItem
 
 
 class TestNextItem(RetrieverConformance):
+    """The example keeps every promise of a retriever."""
+
     def make(self) -> Retriever:
         return NextItem()

@@ -177,3 +177,20 @@ def test_statistics_over_nothing_are_zero() -> None:
     assert counts(statistics_of([]), 100) == [0] * ITEMS
     assert not statistics_of([]).decayed(100, 5).any()
     assert math.isclose(float(appended(statistics_of([]), [(2, 1, 1)]).decayed(1 + 5, 5)[2]), 3)
+
+
+def test_items_that_nobody_counts_have_no_events() -> None:
+    nobody = np.array([-1, 10_000], np.int32)
+    one = np.zeros(1, np.int32)
+    log = Events(
+        np.array([0, 1]),
+        one,
+        one,
+        one.astype(np.int8),
+        one + np.float32(1),
+        one + np.float32(1),
+        one + 5,
+    )
+    made = ItemStatistics.of(log, 1, KINDS)
+    assert made.at(one, np.array([9])).tolist() == [1]
+    assert made.at(nobody, np.array([9, 9])).tolist() == [0, 0]

@@ -187,6 +187,8 @@ def _before(times, first, last, moment):  # type: ignore[no-untyped-def]
 def _count(offsets, time, kind, weight, items, moments, window, code, out):  # type: ignore[no-untyped-def]
     """Adds to out[i] the events of items[i] in [moments[i] − window, moments[i])."""
     for i in range(len(items)):
+        if not 0 <= items[i] < len(offsets) - 1:
+            continue
         start, stop = offsets[items[i]], offsets[items[i] + 1]
         last = _before(time, start, stop, moments[i])
         if window < moments[i]:

@@ -13,6 +13,7 @@ from tastemaker.data.dataset import Dataset
 from tastemaker.data.ragged import Ragged
 from tastemaker.data.requests import Requests
 from tastemaker.data.schema import EventKind, Schema
+from tastemaker.data.seen import SeenPolicy
 from tastemaker.data.synthetic import SyntheticWorld
 from tastemaker.evaluation import Evaluation, evaluate
 from tastemaker.index import exact_top_n
@@ -160,7 +161,7 @@ def timeless() -> Split:
         notes,
     )
     protocol = {f"{w}_{e}": "?" for w in ("test", "validation") for e in ("from", "until")}
-    return Split(known, task, known, task, dict(protocol))
+    return Split(known, task, known, task, SeenPolicy.of(data.kinds), dict(protocol))
 
 
 def test_trends_stand_in_the_table_only_where_there_is_a_clock() -> None:

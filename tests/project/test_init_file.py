@@ -56,7 +56,7 @@ def assert_same_data(one: Dataset, other: Dataset) -> None:
 def test_a_plain_log_round_trips(tmp_path: Path) -> None:
     project, data = proposed(tmp_path, events=written(tmp_path, "events.csv", events()))
     assert_same_data(project.read(), data)
-    assert list(project.file.retrievers) == ["als", "ease", "item_knn", "trending", "popular"]
+    assert list(project.file.retrievers) == ["ease", "item_knn", "als", "trending", "popular"]
     assert project.file.split.test == 0.1
 
 

@@ -55,10 +55,11 @@ def train(project: ProjectPath = None, as_json: Json = False) -> None:
 def evaluate(
     project: ProjectPath = None,
     k: Annotated[int, typer.Option("--k", min=1, max=1000, help="Length of the lists.")] = 10,
+    on: Annotated[str, typer.Option(help="test, or validation to choose settings by.")] = "test",
     as_json: Json = False,
 ) -> None:
     """Measure every retriever alone and the pipeline on the last part of the data."""
-    verbs.evaluate(project, k, as_json)
+    verbs.evaluate(project, k, on, as_json)
 
 
 @app.command()

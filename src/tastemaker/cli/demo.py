@@ -82,7 +82,8 @@ def _current_or_trained(project: Project, data: Any) -> Recommender:
     try:
         recommender = verbs.load_current(project).attach(data)
         wanted = Recommender.from_project(project.path)
-        if repr(recommender.retrievers) == repr(wanted.retrievers):
+        same = repr(recommender.retrievers) == repr(wanted.retrievers)
+        if same and recommender.placements == wanted.placements:
             return recommender
     except ArtifactError as problem:
         if (project.state / "current").exists():

@@ -85,10 +85,10 @@ def train(project: Path | None, as_json: bool) -> None:
         show.result(f"trained {version} in {seconds:.1f} s, peak memory {told['peak_mb']:,} MB")
 
 
-def evaluate(project: Path | None, k: int, as_json: bool) -> None:
-    """Measures on the last part of the data."""
+def evaluate(project: Path | None, k: int, on: str, as_json: bool) -> None:
+    """Measures on the last part of the data, or on the part before it."""
     opened = _open(project)
-    evaluation = evaluate_project(opened, _read(opened), k)
+    evaluation = evaluate_project(opened, _read(opened), k, on)
     if as_json:
         show.result_json(evaluation.to_dict())
     else:
@@ -198,13 +198,14 @@ def train_project(project: Project, data: Dataset) -> tuple[str, float]:
     return version, (datetime.now(UTC) - begun).total_seconds()
 
 
-def evaluate_project(project: Project, data: Dataset, k: int) -> Evaluation:
-    """Measures a project's components, fitted on what came before the test window."""
+def evaluate_project(project: Project, data: Dataset, k: int, on: str = "test") -> Evaluation:
+    """Measures a project's components, fitted on what came before the window `on`."""
     recommender = Recommender.from_project(project.path)
     placement = next(iter(project.file.placements.values()))
     split = project.split(data, placement)
     with show.step("evaluating"):
-        return measure(recommender, split, k=k, options=FitOptions(progress=show.ProgressBars()))
+        options = FitOptions(progress=show.ProgressBars())
+        return measure(recommender, split, k=k, on=on, options=options)
 
 
 def load_current(project: Project) -> Recommender:

@@ -37,7 +37,9 @@ def sorted_distinct(values: NDArray[np.int64]) -> NDArray[np.int64]:
     [3, 7]
     """
     ordered = np.sort(values)
-    return ordered[np.concatenate([[True], ordered[1:] != ordered[:-1]])[: len(ordered)]]
+    first = np.ones(len(ordered), np.bool_)
+    first[1:] = ordered[1:] != ordered[:-1]
+    return ordered[first]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from time import perf_counter
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +11,7 @@ from tastemaker.component import FitOptions, Retriever, Task
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.requests import Requests
+from tastemaker.data.seen import SeenPolicy
 from tastemaker.errors import SettingError
 from tastemaker.evaluation.report import BASELINE, Evaluation, Slice
 from tastemaker.metrics import Estimate, UserBootstrap
@@ -42,7 +42,7 @@ def evaluate(
     split: Split,
     *,
     k: int = 10,
-    on: Literal["test", "validation"] = "test",
+    on: str = "test",
     options: FitOptions = FitOptions(),
 ) -> Evaluation:
     """Fits a copy of each model on what was known before a window, and measures it inside.
@@ -61,7 +61,8 @@ def evaluate(
         Metrics with 95 % intervals over users, as a table and as figures.
 
     Raises:
-        SettingError: `on` is no window, or `k` below 1.
+        SettingError: `on` is no window, `k` below 1, a model is no retriever, or the split was
+            made with another seen policy than the recommender's first placement.
     """
     if on not in ("test", "validation"):
         raise SettingError(f"'on' must be 'test' or 'validation', got {on!r}")
@@ -80,6 +81,7 @@ def evaluate(
         systems[name] = fitted.retrieve
         retrievers[name] = fitted
     if wiring is not None:
+        _require_same_policy(wiring, split, known)
         pipeline = Recommender(retrievers, wiring.placements).pipeline()
         systems[PIPELINE] = lambda requests, n, world: (
             pipeline.recommend(requests, n, world=world).candidates
@@ -106,6 +108,17 @@ def evaluate(
         systems=_measure(lists, values, task, k, popularity, options.seed),
         slices=_measure_slices(values, task, k, options.seed),
     )
+
+
+def _require_same_policy(wiring: Recommender, split: Split, known: Dataset) -> None:
+    """The split must leave out what the placement will not show, and nothing else."""
+    name, placement = next(iter(wiring.placements.items()))
+    wanted = SeenPolicy.of(known.kinds, placement.seen)
+    if not np.array_equal(wanted.window, split.seen.window):
+        raise SettingError(
+            f"the split was made with another seen policy than placement '{name}' has: pass "
+            f"seen={placement.seen} to by_time"
+        )
 
 
 def _named(models: Models) -> dict[str, Retriever]:

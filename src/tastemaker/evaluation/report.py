@@ -121,7 +121,7 @@ class Evaluation:
             "ranked, none sampled; intervals resample users.",
             f"Left out: {told['requests_without_truth_left_out']:,} requests that wanted nothing "
             f"new. {told['wanted_new_items']:,} of {told['wanted']:,} wanted items had no event "
-            "before the window: no fitted model can find them, and they count as missed.",
+            "before the window: only a source that reads the world (Trending) can find them.",
         ]
         rate = self.systems[self.best()][f"hit_rate@{self.k}"].value
         if 0 < rate < 1:

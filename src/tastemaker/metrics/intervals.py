@@ -76,7 +76,7 @@ class UserBootstrap:
             rows: int64[total], the request of each listed item.
             items: int32[total].
             n_items: how many items there are.
-            statistic: [..., items] → [...].
+            statistic: [..., items] → [...], between 0 and 1.
         """
         ones = np.ones(len(items))
         shape = (self.users, n_items)
@@ -84,7 +84,7 @@ class UserBootstrap:
         value = float(statistic(np.asarray(shown.sum(axis=0), float)))
         replicates = np.array([statistic(w @ shown) for w in self._weights(LIST_REPLICATES)])
         low, high = _quantiles(replicates - replicates.mean())
-        return Estimate(value, value + low, value + high)
+        return Estimate(value, max(0.0, value + low), min(1.0, value + high))
 
     def _weights(self, replicates: int) -> Iterator[NDArray[np.float64]]:
         """How often each user stands in each resample."""

@@ -10,7 +10,7 @@ import numpy as np
 from tastemaker.component import Retriever
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.requests import Requests
-from tastemaker.errors import SettingError
+from tastemaker.errors import SettingError, near_miss
 from tastemaker.filtering import verify
 from tastemaker.pipeline.merge import merge
 from tastemaker.pipeline.recommendations import Recommendations
@@ -33,9 +33,28 @@ class Pipeline:
         quotas: Mapping[str, int],
         model_version: str = "",
     ) -> None:
+        self.check("pipeline", retrievers, quotas)
         self.retrievers = dict(retrievers)
         self.quotas = dict(quotas)
         self.model_version = model_version
+
+    @staticmethod
+    def check(owner: str, retrievers: Mapping[str, Retriever], quotas: Mapping[str, int]) -> None:
+        """Refuses quotas that name an unknown source, give less than one item, or are none.
+
+        Raises:
+            SettingError: names the owner, the source and the value.
+        """
+        if not quotas:
+            raise SettingError(f"{owner}: needs at least one retriever")
+        for source, quota in quotas.items():
+            if source not in retrievers:
+                hint = near_miss(source, retrievers)
+                raise SettingError(f"{owner}: no retriever is called '{source}'{hint}")
+            if quota < 1:
+                raise SettingError(
+                    f"{owner}: the quota of '{source}' must be at least 1, got {quota}"
+                )
 
     def recommend(self, requests: Requests, n: int, *, world: World) -> Recommendations:
         """At most n items for each request, best first, none of them excluded.

@@ -12,6 +12,7 @@ from tastemaker.component import FitOptions, Retriever, SimilarItems
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.catalogue import Catalogue
 from tastemaker.data.dataset import Dataset
+from tastemaker.data.ragged import Ragged
 from tastemaker.data.requests import Requests
 from tastemaker.data.schema import EventKind
 from tastemaker.data.seen import SeenPolicy
@@ -54,6 +55,10 @@ class Recommender:
     ) -> None:
         self.retrievers = dict(retrievers)
         self.placements = dict(placements)
+        if not self.placements:
+            raise SettingError("a recommender needs at least one placement")
+        for name, placement in self.placements.items():
+            Pipeline.check(f"placement '{name}'", self.retrievers, placement.retrievers)
         self.data: Dataset | None = None
         self.kinds: dict[str, EventKind] = {}
         self.version = ""
@@ -84,8 +89,13 @@ class Recommender:
         """Takes the histories of known users from `data`, whose items must be those fitted on.
 
         Raises:
-            ArtifactError: the items differ.
+            ArtifactError: the items or the kinds of event differ.
         """
+        if list(self.kinds.items()) != list(data.kinds.items()):
+            raise ArtifactError(
+                "the kinds of event are not those of this artifact: [events.*] has changed since "
+                "training; train again"
+            )
         if self.world.catalogue.items.digest != data.catalogue.items.digest:
             raise ArtifactError(
                 "the data's items are not those of this artifact: the data has changed since "
@@ -118,8 +128,8 @@ class Recommender:
         Args:
             user_id: whose history to take; an unknown user is answered like a stranger. Ids are
                 text; an integer 1 is "1".
-            history: item ids liked, oldest first, instead of a known history; ids nobody knows
-                are left out.
+            history: item ids liked, oldest first, instead of a known history for taste; what a
+                known user has seen or blocked still stays away. Ids nobody knows are left out.
             n: how many items.
             placement: which wiring; by default the first.
             at: the moment of the request, microseconds; by default just after the last event.
@@ -135,19 +145,28 @@ class Recommender:
         liked = [text_id(item) for item in history or ()]
         moment = self._latest() if at is None else at
         name, settings = self._placement(placement)
+        seen = SeenPolicy.of(self.kinds, settings.seen)
         known = -1 if self.data is None or user_id is None else self.data.users.index(user_id)
-        if history is not None or known < 0 or self.data is None:
-            items = self.world.catalogue.items.indices(liked)
-            requests = Requests.of([items[items >= 0].tolist()], time=moment, user_id=[user_id])
-            requests = replace(requests, placement=name)
-        else:
+        if self.data is not None and known >= 0:
             requests = self.data.requests(
-                np.array([known]),
-                np.array([moment]),
-                seen=SeenPolicy.of(self.kinds, settings.seen),
-                placement=name,
+                np.array([known]), np.array([moment]), seen=seen, placement=name
             )
+            if history is not None:
+                told = self._told(liked, moment, seen)
+                away = Ragged.of([np.union1d(told.exclude[0], requests.exclude[0])])
+                requests = replace(requests, history=told.history, exclude=away)
+        else:
+            requests = replace(self._told(liked, moment, seen), user_id=(user_id,))
+        requests = replace(requests, placement=name)
         return self.pipeline(name).recommend(requests, n, world=self.world)
+
+    def _told(self, liked: Sequence[str], moment: int, seen: SeenPolicy) -> Requests:
+        """A stranger's request who tells what they liked: events of the first positive kind."""
+        items = self.world.catalogue.items.indices(liked)
+        known = items[items >= 0].tolist()
+        kind = next((c for c, k in enumerate(self.kinds.values()) if k.role == "positive"), 0)
+        repeats = len(seen.window) > 0 and seen.window[kind] == 0
+        return Requests.of([known], time=moment, exclude=[[] if repeats else known])
 
     def recommend_all(
         self, *, n: int = 20, placement: str | None = None
@@ -170,7 +189,7 @@ class Recommender:
             yield pipeline.recommend(requests, n, world=self.world)
 
     def similar(
-        self, item_id: str, *, n: int = 20, retriever: str | None = None
+        self, item_id: str | int, *, n: int = 20, retriever: str | None = None
     ) -> tuple[str, Candidates]:
         """The items most like one, and the name of the source that says so.
 
@@ -184,6 +203,7 @@ class Recommender:
             ProjectError: the source does not exist or cannot answer.
         """
         self._require_world()
+        item_id = text_id(item_id)
         index = self.world.catalogue.items.index(item_id)
         if index < 0:
             raise UnknownIdError(f"no item has the id '{item_id}'")

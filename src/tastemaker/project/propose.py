@@ -16,6 +16,7 @@ from tastemaker.statistics import ItemStatistics
 
 _ROWS_TO_LOOK_AT = 200_000
 _EASE_ITEMS = 20_000
+_TEST_SHARE = 0.1
 _HALF_LIVES = ("1h", "6h", "1d", "2d", "7d", "30d", "90d", "365d")
 _FAST = 1.1  # from this gain of the best half-life over the longest, trends count most
 _PARQUET_ENDINGS = (".parquet", ".pq")
@@ -212,17 +213,18 @@ def _sources(data: Dataset) -> list[str]:
 def _half_life(data: Dataset) -> tuple[str, float]:
     """The half-life whose popularity best foretold what was liked next, and its gain.
 
-    Judged at moments of the log before its last fifth, which `evaluate` keeps for its windows, by
+    Judged before the last fifth of the events, which the proposed split keeps for its windows, by
     the mean of 1 / log₂(1 + rank) of the items liked next in the ranking as of the moment; the
     gain is over the longest half-life.
     """
-    log = data.events
+    time = np.sort(data.events.time)
+    log = data.before(int(time[round((1 - 2 * _TEST_SHARE) * len(time))])).events
     liked = np.flatnonzero(log.weight > 0)
     liked = liked[np.argsort(log.time[liked], kind="stable")]
     if not len(liked):
         return _HALF_LIVES[-1], 1.0
     time, item = log.time[liked], log.item[liked]
-    places = np.unique(np.linspace(0.4, 0.8, 20) * len(liked)).astype(np.int64)
+    places = np.unique(np.linspace(0.5, 0.96, 20) * len(liked)).astype(np.int64)
     ahead = max(1, len(liked) // 50)
     statistics = ItemStatistics.of(log, len(data.catalogue), data.kinds)
 
@@ -247,7 +249,7 @@ def _split_lines(data: Dataset) -> list[str]:
     return [
         "",
         "[split]",
-        'test = 0.1  # the last tenth of the events; or a duration such as "30d"',
+        f'test = {_TEST_SHARE}  # the last tenth of the events; or a duration such as "30d"',
     ]
 
 

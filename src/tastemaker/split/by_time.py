@@ -1,5 +1,6 @@
 """The split by time: train on the past, ask at moments of a later window, never look ahead."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -31,6 +32,7 @@ class Split:
         before_test: everything before the test window (and the gap before it), validation
             included; fitted on for the final figure, as a model that goes live is.
         test: requests inside the last window.
+        seen: which past events keep an item out of lists and truth.
         protocol: how it was made, in words and numbers, to stand beside every result.
     """
 
@@ -38,6 +40,7 @@ class Split:
     validation: Task
     before_test: Dataset
     test: Task
+    seen: SeenPolicy
     protocol: dict[str, str | int]
 
 
@@ -49,7 +52,7 @@ def by_time(
     gap: str | None = None,
     horizon: str | None = None,
     requests: RequestMoments = "sampled",
-    seen: SeenPolicy | None = None,
+    seen: SeenPolicy | Mapping[str, str] | None = None,
     max_users: int = MAX_USERS,
     seed: int = 0,
 ) -> Split:
@@ -68,7 +71,8 @@ def by_time(
         horizon: how far ahead the truth reaches; by default to the window's end.
         requests: up to five seeded moments a user (`sampled`), the `first`, `each_event`, the
             first of `each_day`, or one at the window's start (`at_cut`).
-        seen: which past events keep an item out of the truth; by default every kind.
+        seen: which past events keep an item out of the lists and the truth, as a policy or as a
+            placement's rules (`{"view": "allow"}`); by default every kind.
         max_users: at most so many users of a window are asked for, drawn by `seed`.
         seed: draws the users and the sampled moments.
 
@@ -95,7 +99,7 @@ def by_time(
         )
     before_test = data.before(validation_end)
     ahead = None if horizon is None else parse_duration(horizon, "horizon")
-    policy = seen or SeenPolicy.of(data.kinds)
+    policy = seen if isinstance(seen, SeenPolicy) else SeenPolicy.of(data.kinds, seen)
     tasks = {
         name: _task(data, known_before, window, ahead, requests, policy, max_users, seed, name)
         for name, known_before, window in (
@@ -115,7 +119,7 @@ def by_time(
         "test_until": format_moment(data.end),
         "seed": seed,
     }
-    return Split(train, tasks["validation"], before_test, tasks["test"], protocol)
+    return Split(train, tasks["validation"], before_test, tasks["test"], policy, protocol)
 
 
 def _window_start(
