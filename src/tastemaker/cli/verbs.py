@@ -4,6 +4,7 @@ import resource
 import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from tastemaker.errors import ArtifactError, DataError, ProjectError, SettingErr
 from tastemaker.evaluation import Evaluation
 from tastemaker.evaluation import evaluate as measure
 from tastemaker.pipeline import Recommendations, Recommender
+from tastemaker.pipeline.recommender import USERS_AT_A_TIME
 from tastemaker.project import Project, find_project, load_project
 from tastemaker.project.project import FILE_NAME
 from tastemaker.project.propose import find_tables, propose_project
@@ -128,7 +130,7 @@ def recommend_all(project: Path | None, asked: Asked, output: Path | None, as_js
     data = _read(opened)
     recommender = load_current(opened).attach(data)
     batches = recommender.recommend_all(n=asked.n, placement=asked.placement)
-    total = -(-len(data.users) // 4_096)
+    total = ceil(len(data.users) / USERS_AT_A_TIME)
     progress = show.ProgressBars().track(batches, "recommend --all", total)
     frame = pl.concat([_frame(answer) for answer in progress])
     partial = output.with_name(f".{output.name}.part")

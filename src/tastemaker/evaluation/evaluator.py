@@ -86,7 +86,6 @@ def evaluate(
         systems[PIPELINE] = lambda requests, n, world: (
             pipeline.recommend(requests, n, world=world).candidates
         )
-    fit_seconds = perf_counter() - started
     popularity = known.interactions(reduce="binary").sum(axis=0).astype(np.float64)
     lists = {name: _lists(name, s, task, k, options) for name, s in systems.items()}
     values = {name: _per_request(found, task, k) for name, found in lists.items()}
@@ -104,7 +103,6 @@ def evaluate(
         users=len(np.unique(task.user)),
         requests=len(task),
         seconds=perf_counter() - started,
-        fit_seconds=fit_seconds,
         systems=_measure(lists, values, task, k, popularity, options.seed),
         slices=_measure_slices(values, task, k, options.seed),
     )

@@ -37,7 +37,6 @@ class Evaluation:
         users: distinct users asked for.
         requests: how many lists each system made.
         seconds: for fitting and measuring everything.
-        fit_seconds: for fitting alone.
         systems: system → metric → estimate with its 95 % interval over users.
         slices: the same by length of history, and for known and new users.
     """
@@ -47,7 +46,6 @@ class Evaluation:
     users: int
     requests: int
     seconds: float
-    fit_seconds: float
     systems: Figures
     slices: dict[str, Slice]
 

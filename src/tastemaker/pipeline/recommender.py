@@ -32,7 +32,7 @@ from tastemaker.statistics import ItemStatistics
 from tastemaker.world import World
 
 KIND = "recommender"
-_USERS_AT_A_TIME = 4_096
+USERS_AT_A_TIME = 4_096
 
 
 class Recommender:
@@ -182,8 +182,8 @@ class Recommender:
         name, settings = self._placement(placement)
         seen = SeenPolicy.of(self.kinds, settings.seen)
         pipeline = self.pipeline(name)
-        for start in range(0, len(self.data.users), _USERS_AT_A_TIME):
-            users = np.arange(start, min(start + _USERS_AT_A_TIME, len(self.data.users)))
+        for start in range(0, len(self.data.users), USERS_AT_A_TIME):
+            users = np.arange(start, min(start + USERS_AT_A_TIME, len(self.data.users)))
             moments = np.full(len(users), self._latest())
             requests = self.data.requests(users, moments, seen=seen, placement=name)
             yield pipeline.recommend(requests, n, world=self.world)
