@@ -194,7 +194,7 @@ def test_the_split_of_a_project_is_the_one_it_names(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["als", "ease", "item_knn", "popular", "trending"])
 def test_our_components_are_registered_under_their_own_name(name: str) -> None:
-    assert component_class(name).name == name
+    assert component_class(name, Retriever).name == name
 
 
 class _Point:
@@ -214,13 +214,13 @@ class Theirs(ALS):
 def test_an_installed_package_may_offer_a_retriever(monkeypatch: pytest.MonkeyPatch) -> None:
     points = [_Point("theirs", Theirs), _Point("odd", dict), _Point("other", ALS)]
     monkeypatch.setattr("tastemaker.project.registry.entry_points", lambda group: points)
-    assert component_class("theirs") is Theirs
+    assert component_class("theirs", Retriever) is Theirs
     with pytest.raises(ProjectError, match=r"'odd' \(package:odd\) is not a Retriever"):
-        component_class("odd")
+        component_class("odd", Retriever)
     with pytest.raises(ProjectError, match="must declare name = 'other', its class says 'als'"):
-        component_class("other")
+        component_class("other", Retriever)
     with pytest.raises(ProjectError, match="'thiers'; did you mean 'theirs'"):
-        component_class("thiers")
+        component_class("thiers", Retriever)
 
 
 def test_a_package_that_cannot_be_loaded_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,7 +231,7 @@ def test_a_package_that_cannot_be_loaded_is_named(monkeypatch: pytest.MonkeyPatc
     points = [Broken("deep", None)]
     monkeypatch.setattr("tastemaker.project.registry.entry_points", lambda group: points)
     with pytest.raises(ProjectError, match=r"'deep'.* cannot be loaded: no module named 'torch'"):
-        component_class("deep")
+        component_class("deep", Retriever)
 
 
 def test_a_retriever_that_inherits_its_settings_can_be_named(

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,6 +21,7 @@ class Candidates:
         sources: names of the S retrievers that were merged; empty before merging.
         source_rank: int16[total, S], from 0; −1 where the source did not find the item.
         source_score: float32[total, S]; NaN where the source did not find the item.
+        columns: further columns, each [total], that later stages add and that travel along.
     """
 
     offsets: NDArray[np.int64]
@@ -28,6 +30,7 @@ class Candidates:
     sources: tuple[str, ...] = ()
     source_rank: NDArray[np.int16] = field(default_factory=lambda: np.empty((0, 0), np.int16))
     source_score: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0), np.float32))
+    columns: dict[str, NDArray[Any]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -77,6 +80,7 @@ class Candidates:
             self.sources,
             self.source_rank[index] if merged else self.source_rank,
             self.source_score[index] if merged else self.source_score,
+            {name: column[index] for name, column in self.columns.items()},
         )
 
     def where(self, keep: NDArray[np.bool_]) -> "Candidates":

@@ -269,7 +269,7 @@ class Recommender:
     @classmethod
     def _assembled(cls, reader: ArtifactReader, about: dict[str, Any]) -> "Recommender":
         retrievers = {
-            name: component_class(told["use"])(**told["settings"]).load(
+            name: component_class(told["use"], Retriever)(**told["settings"]).load(
                 reader.child("components").child(name)
             )
             for name, told in about["components"].items()

@@ -79,7 +79,7 @@ class RetrieverSection(Settings):
 
     def build(self, name: str) -> Retriever:
         """The component with these settings."""
-        component = component_class(self.use)
+        component = component_class(self.use, Retriever)
         settings = self.model_extra or {}
         owner = f"[retrievers.{name}]"
         component.config_class().checked(settings, owner=owner, error=ProjectError)

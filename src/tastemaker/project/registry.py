@@ -1,46 +1,64 @@
 """Names of components → classes; ours, and those of installed packages by entry point.
 
-A package offers its own under the entry-point group `tastemaker.retrievers`.
+A package offers its own under the entry-point groups `tastemaker.retrievers`,
+`tastemaker.rankers` and `tastemaker.rerankers`.
 """
 
 from importlib import import_module
 from importlib.metadata import entry_points
+from typing import TypeVar
 
-from tastemaker.component import Retriever
+from tastemaker.component import Component, Ranker, Reranker, Retriever
 from tastemaker.errors import ProjectError, near_miss
 
-ENTRY_POINTS = "tastemaker.retrievers"
+ComponentT = TypeVar("ComponentT", bound=Component)
 
-_OURS = {
-    "als": "tastemaker.retrieval.als:ALS",
-    "ease": "tastemaker.retrieval.ease:EASE",
-    "item_knn": "tastemaker.retrieval.item_knn:ItemKNN",
-    "popular": "tastemaker.retrieval.popular:Popular",
-    "trending": "tastemaker.retrieval.trending:Trending",
+_OURS: dict[type[Component], dict[str, str]] = {
+    Retriever: {
+        "als": "tastemaker.retrieval.als:ALS",
+        "content": "tastemaker.retrieval.content:Content",
+        "ease": "tastemaker.retrieval.ease:EASE",
+        "item_knn": "tastemaker.retrieval.item_knn:ItemKNN",
+        "popular": "tastemaker.retrieval.popular:Popular",
+        "trending": "tastemaker.retrieval.trending:Trending",
+    },
+    Ranker: {
+        "gbm": "tastemaker.ranking.gbm:GBM",
+    },
+    Reranker: {
+        "mmr": "tastemaker.reranking.mmr:MMR",
+        "rules": "tastemaker.reranking.rules:Rules",
+    },
 }
 
 
-def component_class(name: str) -> type[Retriever]:
+def component_class(name: str, part: type[ComponentT]) -> type[ComponentT]:
     """The class registered under a name.
+
+    Args:
+        name: what a project file calls it.
+        part: which kind of part it must be: `Retriever`, `Ranker` or `Reranker`.
 
     Raises:
         ProjectError: nothing is registered under it (names the near miss), or what is there
             cannot be used.
     """
-    if name in _OURS:
-        module, _, attribute = _OURS[name].partition(":")
-        loaded: type[Retriever] = getattr(import_module(module), attribute)
+    kind = part.__name__.lower()
+    if name in _OURS[part]:
+        module, _, attribute = _OURS[part][name].partition(":")
+        loaded: type[ComponentT] = getattr(import_module(module), attribute)
         return loaded
-    others = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+    others = {point.name: point for point in entry_points(group=f"tastemaker.{kind}s")}
     if name not in others:
-        raise ProjectError(f"no retriever is called '{name}'{near_miss(name, {*_OURS, *others})}")
-    where = f"the retriever '{name}' ({others[name].value})"
+        hint = near_miss(name, {*_OURS[part], *others})
+        raise ProjectError(f"no {kind} is called '{name}'{hint}")
+    where = f"the {kind} '{name}' ({others[name].value})"
     try:
         found = others[name].load()
     except (ImportError, AttributeError) as problem:
         raise ProjectError(f"{where} cannot be loaded: {problem}") from None
-    if not (isinstance(found, type) and issubclass(found, Retriever)):
-        raise ProjectError(f"{where} is not a Retriever")
+    if not (isinstance(found, type) and issubclass(found, part)):
+        raise ProjectError(f"{where} is not a {part.__name__}")
     if getattr(found, "name", None) != name:
         told = getattr(found, "name", None)
         raise ProjectError(f"{where} must declare name = '{name}', its class says {told!r}")

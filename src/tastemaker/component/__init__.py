@@ -1,0 +1,51 @@
+"""The contracts: what each kind of part is asked, what it answers, what it declares. Read this first.
+
+Requests and World in, Candidates through, Recommendations out. A model is a function of a
+request, never of a user index; everything is a batch, and one request is a batch of one.
+
+    component   settings stored, options given: what every part shares
+    retriever   finds candidates                    (Requests, World) → Candidates
+    ranker      scores them by their features       (Candidates, Features) → Scores
+    reranker    makes a list of them                (Candidates, n) → Reranked
+    task        what is asked and what was wanted, for evaluation
+"""
+
+from tastemaker.component.component import Component, FitOptions
+from tastemaker.component.ranker import (
+    Contributes,
+    Features,
+    Ranker,
+    ScoreKind,
+    Scores,
+    TrainingSet,
+)
+from tastemaker.component.reranker import Reranked, Reranker
+from tastemaker.component.retriever import (
+    ComparesItems,
+    Explains,
+    Extends,
+    Retriever,
+    Serves,
+    SimilarItems,
+)
+from tastemaker.component.task import Task
+
+__all__ = [
+    "ComparesItems",
+    "Component",
+    "Contributes",
+    "Explains",
+    "Extends",
+    "Features",
+    "FitOptions",
+    "Ranker",
+    "Reranked",
+    "Reranker",
+    "Retriever",
+    "ScoreKind",
+    "Scores",
+    "Serves",
+    "SimilarItems",
+    "Task",
+    "TrainingSet",
+]

@@ -1,0 +1,95 @@
+"""What every component shares: settings stored by the constructor, options given to `fit`."""
+
+import os
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Self, get_type_hints
+
+from tastemaker.config import Settings
+from tastemaker.errors import MemoryBudgetError, NotFittedError
+from tastemaker.progress import Progress
+from tastemaker.threads import available_threads
+
+
+def _three_quarters_of_memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * 3 // 4
+
+
+@dataclass(frozen=True, slots=True)
+class FitOptions:
+    """How to fit, as opposed to what: the same for every component.
+
+    Attributes:
+        seed: of everything random.
+        threads: processors to use.
+        memory_budget: bytes a component may plan to use at once.
+        progress: who hears about long work.
+    """
+
+    seed: int = 0
+    threads: int = field(default_factory=available_threads)
+    memory_budget: int = field(default_factory=_three_quarters_of_memory)
+    progress: Progress = field(default_factory=Progress)
+
+    def require_memory(self, needed: int, work: str, cure: str) -> None:
+        """Refuses work whose estimate exceeds the budget, before it starts.
+
+        Args:
+            needed: the estimate, bytes.
+            work: what would need it, such as `EASE on 200,000 items`.
+            cure: what to do instead.
+
+        Raises:
+            MemoryBudgetError: the estimate exceeds the budget.
+        """
+        if needed > self.memory_budget:
+            raise MemoryBudgetError(
+                f"{work} needs about {needed / 1e9:.1f} GB, the memory budget is "
+                f"{self.memory_budget / 1e9:.1f} GB; {cure}"
+            )
+
+
+class Component:
+    """A part with settings: constructors only store them, `fit` returns self and keeps them.
+
+    A subclass declares `config: ItsConfig`; its settings are then the constructor's arguments.
+
+    Attributes:
+        name: what a project file and an artifact call the component; the name it is registered by.
+        config: its settings.
+    """
+
+    name: ClassVar[str]
+    config: Settings
+
+    def __init__(self, **settings: Any) -> None:
+        self.config = self.config_class().checked(settings, owner=type(self).__name__)
+
+    @classmethod
+    def config_class(cls) -> type[Settings]:
+        """The settings class that `config` is declared with.
+
+        Raises:
+            TypeError: the class declares no `name` or no `config` that can be resolved.
+        """
+        try:
+            declared: type[Settings] = get_type_hints(cls)["config"]
+        except NameError as problem:
+            raise TypeError(
+                f"{cls.__name__}: {problem}; import what its annotations name at run time"
+            ) from None
+        if not hasattr(cls, "name") or declared is Settings:
+            raise TypeError(f"{cls.__name__} must declare 'name' and 'config: ItsSettings'")
+        return declared
+
+    def clone(self) -> Self:
+        """The same component, not fitted."""
+        return type(self)(**self.config.model_dump())
+
+    def __repr__(self) -> str:
+        changed = self.config.model_dump(exclude_defaults=True)
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in changed.items())})"
+
+    def require(self, learned: str) -> None:
+        """Raises NotFittedError unless `fit` or `load` has set the attribute `learned`."""
+        if not hasattr(self, learned):
+            raise NotFittedError(self)

@@ -1,0 +1,178 @@
+"""Rankers: what scores candidates by their features, what they learn from, and what they answer."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol, Self, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tastemaker.artifact import ArtifactReader, ArtifactWriter
+from tastemaker.component.component import Component, FitOptions
+from tastemaker.data.candidates import Candidates
+from tastemaker.data.requests import Requests
+from tastemaker.errors import SettingError, near_miss
+
+ScoreKind = Literal["probability", "amount", "order"]
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What is known of each candidate at its request's moment.
+
+    Attributes:
+        names: of the F columns.
+        values: float32[rows × F]; NaN where a value does not exist.
+    """
+
+    names: tuple[str, ...]
+    values: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSet:
+    """Candidates as they stood at past moments, and what happened next.
+
+    Attributes:
+        offsets: int64[requests + 1], where each request's rows begin.
+        user: int32[requests], whose request it is.
+        time: int64[requests], microseconds; ascending by slice.
+        item: int32[rows].
+        features: [rows × F].
+        labels: objective → float32[rows]; NaN where nothing is known.
+        weight: float32[rows], how much a row counts: a candidate that stands for others left out
+            counts for all of them.
+        position: int16[rows], where the candidate was shown, from 0; −1 if it was not shown.
+        propensity: float32[rows], with which probability it was shown there; NaN if unknown.
+        notes: what was left out, and how many.
+    """
+
+    offsets: NDArray[np.int64]
+    user: NDArray[np.int32]
+    time: NDArray[np.int64]
+    item: NDArray[np.int32]
+    features: Features
+    labels: dict[str, NDArray[np.float32]]
+    weight: NDArray[np.float32]
+    position: NDArray[np.int16]
+    propensity: NDArray[np.float32]
+    notes: dict[str, int]
+
+    def __len__(self) -> int:
+        return len(self.item)
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What a ranker predicts for each candidate.
+
+    Attributes:
+        names: of the k objectives.
+        kinds: what each number is: a `probability`, an expected `amount`, or an `order` that
+            says which of two is better and nothing else.
+        values: float32[total × k].
+    """
+
+    names: tuple[str, ...]
+    kinds: tuple[ScoreKind, ...]
+    values: NDArray[np.float32]
+
+    def combined(self, value: Mapping[str, float]) -> NDArray[np.float32]:
+        """One score for each candidate, Σ value × prediction, float32[total].
+
+        Args:
+            value: what each objective is worth; empty, the first alone counts.
+
+        Raises:
+            SettingError: an objective is unknown, or an `order` would be added to another.
+        """
+        worth = dict(value) or {self.names[0]: 1.0}
+        for name in worth:
+            if name not in self.names:
+                raise SettingError(
+                    f"value: the ranker predicts no '{name}'{near_miss(name, self.names)}"
+                )
+        if len(worth) > 1 and "order" in (self.kinds[self.names.index(n)] for n in worth):
+            raise SettingError(
+                "value: an objective that only orders cannot be added to another; use a ranker "
+                "that predicts probabilities"
+            )
+        total = np.zeros(len(self.values), np.float32)
+        for name, weight in worth.items():
+            total += np.float32(weight) * self.values[:, self.names.index(name)]
+        return total
+
+
+class Ranker(Component, ABC):
+    """Scores candidates by their features.
+
+    Attributes:
+        feature_names: the columns it was fitted on; set by `fit` and by `load`.
+    """
+
+    feature_names: tuple[str, ...]
+
+    @abstractmethod
+    def fit(
+        self,
+        training: TrainingSet,
+        options: FitOptions = FitOptions(),
+        *,
+        validation: TrainingSet | None = None,
+    ) -> Self:
+        """Learns to predict the labels.
+
+        Args:
+            training: candidates of the past.
+            options: seed, threads, memory budget, progress.
+            validation: candidates of a later time, to stop early and to calibrate by.
+
+        Raises:
+            DataError: there is nothing to learn from: no row, or labels of one value only.
+        """
+
+    @abstractmethod
+    def score(self, requests: Requests, candidates: Candidates, features: Features) -> Scores:
+        """Predicts every objective for every candidate; the order of candidates stays.
+
+        Raises:
+            NotFittedError: `fit` was not called.
+            SettingError: the features are not those it was fitted on; names the first difference.
+        """
+
+    @abstractmethod
+    def save(self, writer: ArtifactWriter) -> None:
+        """Writes the fitted state, without any pickle."""
+
+    @abstractmethod
+    def load(self, reader: ArtifactReader) -> Self:
+        """Takes the fitted state from an artifact, on an instance made with the saved settings."""
+
+    def require_features(self, features: Features) -> None:
+        """Refuses features other than those it was fitted on.
+
+        Raises:
+            NotFittedError: `fit` was not called.
+            SettingError: names the first column that differs.
+        """
+        self.require("feature_names")
+        if features.names != self.feature_names:
+            missing = [n for n in self.feature_names if n not in features.names]
+            extra = [n for n in features.names if n not in self.feature_names]
+            first = f"'{missing[0]}' is missing" if missing else f"'{extra[0]}' is new"
+            if not missing and not extra:
+                first = "their order differs"
+            raise SettingError(f"{self!r} was fitted on other features: {first}; train again")
+
+
+@runtime_checkable
+class Contributes(Protocol):
+    """Can say what each feature adds to a prediction."""
+
+    def contributions(self, features: Features, objective: str) -> NDArray[np.float32]:
+        """What each feature adds, float32[rows × F], in the units the model adds up in."""
+        ...

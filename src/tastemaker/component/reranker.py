@@ -1,0 +1,53 @@
+"""Rerankers: what makes a list of scored candidates, rather than a sort of them."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tastemaker.component.component import Component
+from tastemaker.component.retriever import Retriever
+from tastemaker.data.candidates import Candidates
+from tastemaker.data.requests import Requests
+from tastemaker.world import World
+
+
+@dataclass(frozen=True, slots=True)
+class Reranked:
+    """A list for each request, and what it cost.
+
+    Attributes:
+        candidates: the lists, best first; a candidate's score is what the stage before gave it.
+        cost: float32[n], predicted value given up: the sum of the best scores for as many places
+            less the sum of the scores in the list; never below 0 where nothing was pinned.
+        notes: per request, what was done or could not be done, in words.
+    """
+
+    candidates: Candidates
+    cost: NDArray[np.float32]
+    notes: tuple[tuple[str, ...], ...]
+
+
+class Reranker(Component, ABC):
+    """Reorders, spaces, caps and pins: the last stage. Nothing is fitted."""
+
+    @abstractmethod
+    def rerank(
+        self,
+        requests: Requests,
+        candidates: Candidates,
+        n: int,
+        world: World,
+        sources: Mapping[str, Retriever],
+    ) -> Reranked:
+        """At least the first n places of each list; changes no input.
+
+        Args:
+            requests: n requests; their `exclude` and `eligible` hold for pinned items too.
+            candidates: best first by score.
+            n: how many places will be shown; what comes after them stays in its order.
+            world: attributes of the items, as of each request's moment.
+            sources: the placement's retrievers, by name; those that compare items lend a space.
+        """

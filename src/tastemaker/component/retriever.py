@@ -1,0 +1,154 @@
+"""Retrievers: what finds candidates, and the abilities it may have."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Literal, Protocol, Self, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tastemaker.artifact import ArtifactReader, ArtifactWriter
+from tastemaker.component.component import Component, FitOptions
+from tastemaker.component.task import Task
+from tastemaker.data.candidates import Candidates
+from tastemaker.data.catalogue import Catalogue
+from tastemaker.data.dataset import Dataset
+from tastemaker.data.requests import Requests
+from tastemaker.world import World
+
+
+@dataclass(frozen=True, slots=True)
+class Serves:
+    """What a retriever declares it can do; the conformance suite holds it to that.
+
+    Attributes:
+        history: how it uses a request's history: `native`, the model is itself a function of
+            a history (EASE, nearest neighbours); `exact`, a user vector is solved as in training
+            (ALS); `approximate`, it is estimated; `none`, all users get the same. Only `none` or
+            not is tested.
+        empty_history: whether it answers a request without history.
+        new_items: whether it can find items that had no event when it was fitted.
+        similar_items: whether it answers `similar`.
+        deterministic: whether fitting twice with one seed gives the same.
+        remote: whether an answer waits for another machine; only then it is waited for no longer
+            than the deadline allows.
+        holds_users: whether the fitted state holds anything per user (ids, rows, vectors).
+    """
+
+    history: Literal["native", "exact", "approximate", "none"]
+    empty_history: bool = False
+    new_items: bool = False
+    similar_items: bool = False
+    deterministic: bool = True
+    remote: bool = False
+    holds_users: bool = False
+
+    @property
+    def personal(self) -> bool:
+        """Whether two different histories can get different answers."""
+        return self.history != "none"
+
+
+class Retriever(Component, ABC):
+    """Finds candidates for requests.
+
+    A new model is one file: a config, `fit`, `retrieve`, `save`, `load`, and a test class.
+
+    Attributes:
+        serves: what it can do.
+        needs_clock: whether it can only be fitted on data whose times are moments.
+        because: what to tell a user whom nothing more precise can be told.
+        n_fitted: items in the catalogue when it was fitted; set by `fit` and by `load`. Items at or
+            above this index were added later.
+    """
+
+    serves: ClassVar[Serves]
+    needs_clock: ClassVar[bool] = False
+    because: ClassVar[str] = "close to your taste"
+    n_fitted: int
+
+    @abstractmethod
+    def fit(
+        self,
+        dataset: Dataset,
+        options: FitOptions = FitOptions(),
+        *,
+        validation: Task | None = None,
+    ) -> Self:
+        """Learns from the events; changes no setting, and forgets any earlier fit.
+
+        Args:
+            dataset: what happened.
+            options: seed, threads, memory budget, progress.
+            validation: later requests, for whoever stops early; never for learning, and None
+                where the figure is to be reported (the window would lie inside `dataset`).
+        """
+
+    @abstractmethod
+    def retrieve(self, requests: Requests, n: int, world: World) -> Candidates:
+        """At most n items for each request, best first; respects `exclude` and `eligible`.
+
+        Raises:
+            NotFittedError: `fit` was not called.
+        """
+
+    @abstractmethod
+    def save(self, writer: ArtifactWriter) -> None:
+        """Writes the fitted arrays."""
+
+    @abstractmethod
+    def load(self, reader: ArtifactReader) -> Self:
+        """Takes the fitted arrays from an artifact, mapped from disk, and sets `n_fitted`.
+
+        Called on an instance made with the settings that were saved.
+        """
+
+    def require_fitted(self) -> None:
+        """Raises NotFittedError unless `fit` or `load` was called."""
+        self.require("n_fitted")
+
+
+@runtime_checkable
+class SimilarItems(Protocol):
+    """Can name the items most like given ones."""
+
+    def similar(self, items: NDArray[np.int32], n: int, world: World) -> Candidates:
+        """At most n items for each of `items`, best first, never the item itself."""
+        ...
+
+
+@runtime_checkable
+class Explains(Protocol):
+    """Can name the event of the history that speaks most for a candidate."""
+
+    def explain(
+        self, requests: Requests, candidates: Candidates
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """For each candidate the strongest item of the history, −1 if none, and its share."""
+        ...
+
+
+@runtime_checkable
+class ComparesItems(Protocol):
+    """Can say how alike two items are in its own space: for features and for diversity."""
+
+    def compare(self, left: NDArray[np.int32], right: NDArray[np.int32]) -> NDArray[np.float32]:
+        """The likeness of each pair, float32[pairs], at most 1.
+
+        The same bits whatever else is asked in the same call; 0 where either item is unknown
+        (−1, or added later to a retriever that does not extend).
+        """
+        ...
+
+
+@runtime_checkable
+class Extends(Protocol):
+    """Can take up items that came after it was fitted, from what the catalogue says of them."""
+
+    def extended(self, catalogue: Catalogue) -> Self:
+        """This retriever that also knows the catalogue's later items; the present one stays.
+
+        Args:
+            catalogue: the one it was fitted on, or one made from that by `extended`.
+        """
+        ...
