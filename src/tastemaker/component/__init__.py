@@ -1,4 +1,4 @@
-"""The contracts: what each kind of part is asked, what it answers, what it declares. Read this first.
+"""The contracts: what each part is asked, what it answers, what it declares. Read this first.
 
 Requests and World in, Candidates through, Recommendations out. A model is a function of a
 request, never of a user index; everything is a batch, and one request is a batch of one.
