@@ -23,8 +23,12 @@ if TYPE_CHECKING:
     from tastemaker.evaluation import evaluate as evaluate
     from tastemaker.pipeline import Pipeline as Pipeline
     from tastemaker.pipeline import Recommender as Recommender
+    from tastemaker.ranking import GBM as GBM
+    from tastemaker.reranking import MMR as MMR
+    from tastemaker.reranking import Rules as Rules
     from tastemaker.retrieval import ALS as ALS
     from tastemaker.retrieval import EASE as EASE
+    from tastemaker.retrieval import Content as Content
     from tastemaker.retrieval import ItemKNN as ItemKNN
     from tastemaker.retrieval import Popular as Popular
     from tastemaker.retrieval import Trending as Trending
@@ -33,7 +37,11 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "ALS": "retrieval",
+    "Content": "retrieval",
     "EASE": "retrieval",
+    "GBM": "ranking",
+    "MMR": "reranking",
+    "Rules": "reranking",
     "Dataset": "data.dataset",
     "Evaluation": "evaluation",
     "FitOptions": "component",

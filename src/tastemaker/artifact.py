@@ -52,6 +52,10 @@ class ArtifactWriter:
         text = json.dumps(value, indent=1, ensure_ascii=False)
         (self._folder / f"{name}.json").write_text(text + "\n", encoding="utf-8")
 
+    def text(self, name: str, value: str) -> None:
+        """Saves a text as `name`.txt, its line ends as they are."""
+        (self._folder / f"{name}.txt").write_bytes(value.encode())
+
     def sparse(self, name: str, matrix: csr_array) -> None:
         """Saves a sparse matrix as its three arrays and its shape."""
         part = self.child(name)
@@ -95,6 +99,14 @@ class ArtifactReader:
             return json.loads(path.read_text(encoding="utf-8"))
         except ValueError as problem:
             raise ArtifactError(f"{path}: not JSON ({problem})") from None
+
+    def text(self, name: str) -> str:
+        """The text saved as `name`."""
+        path = self._path(f"{name}.txt")
+        try:
+            return path.read_bytes().decode()
+        except UnicodeDecodeError as problem:
+            raise ArtifactError(f"{path}: not UTF-8 ({problem})") from None
 
     def sparse(self, name: str) -> csr_array:
         """The sparse matrix `name`, its arrays mapped from disk."""

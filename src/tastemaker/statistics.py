@@ -4,20 +4,25 @@ Retrievers and features read it, offline and online alike; nothing at or after t
 for is ever counted.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 from tastemaker.artifact import ArtifactReader, ArtifactWriter
+from tastemaker.data.catalogue import NO_TIME
 from tastemaker.data.events import Events
 from tastemaker.data.ragged import offsets_of
 from tastemaker.data.schema import EventKind
 from tastemaker.errors import SettingError, near_miss
 
 ALL_TIME = np.iinfo(np.int64).max
+POSITIVE = "positive events"
+EVERY = "every event"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +68,8 @@ class ItemStatistics:
         self.kinds = tuple(kinds)
         self._base = base
         self._tail = tail
-        self._running: dict[int, NDArray[np.float64]] = {}
+        self._of_base: dict[tuple[str, int], NDArray[Any]] = {}
+        self._of_tail: dict[tuple[str, int], NDArray[Any]] = {}
 
     @classmethod
     def of(cls, events: Events, n_items: int, kinds: Mapping[str, EventKind]) -> "ItemStatistics":
@@ -100,7 +106,7 @@ class ItemStatistics:
         grown = np.full(size + 1, len(self._base.time), np.int64)
         grown[: self.n_items + 1] = self._base.offsets
         appended = ItemStatistics(size, self.kinds, replace(self._base, offsets=grown), tail)
-        appended._running = self._running  # of the base, which is the same
+        appended._of_base = self._of_base  # the base is the same
         return appended
 
     def at(
@@ -121,13 +127,82 @@ class ItemStatistics:
         Raises:
             SettingError: no kind has this name.
         """
-        if kind is not None and kind not in self.kinds:
-            raise SettingError(f"statistics: unknown kind '{kind}'{near_miss(kind, self.kinds)}")
-        code = -1 if kind is None else self.kinds.index(kind)
-        counts = np.zeros(len(items), np.float32)
-        for log in (self._base, self._tail):
-            _count(log.offsets, log.time, log.kind, log.weight, items, times, window, code, counts)
+        return self.counts(items, times, (window,), POSITIVE if kind is None else kind)[:, 0]
+
+    def counts(
+        self,
+        items: NDArray[np.int32],
+        times: NDArray[np.int64],
+        windows: Sequence[int],
+        what: str = POSITIVE,
+    ) -> NDArray[np.float32]:
+        """How many events each item had within each window before each moment, float32[n × W].
+
+        Args:
+            items: int32[n].
+            times: int64[n], microseconds; only events strictly before count.
+            windows: W lengths, microseconds; an event exactly as old still counts.
+            what: `POSITIVE` events, `EVERY` event, or the name of a kind.
+
+        Raises:
+            SettingError: no kind has this name.
+
+        Cost: a binary search a window; the first call for `what` reads every event.
+        """
+        code = self._code(what)
+        counts = np.zeros((len(items), len(windows)), np.float32)
+        lengths = np.asarray(windows, np.int64)
+        for log, derived in ((self._base, self._of_base), (self._tail, self._of_tail)):
+            before = self._kept(derived, "before", code, partial(_count_before, log, code))
+            _count(log.offsets, log.time, before, items, times, lengths, counts)
         return counts
+
+    def totals(
+        self, times: NDArray[np.int64], windows: Sequence[int], what: str = POSITIVE
+    ) -> NDArray[np.float32]:
+        """The same counts over all items together, float32[n × W]."""
+        code = self._code(what)
+        counts = np.zeros((len(times), len(windows)), np.float32)
+        for log, derived in ((self._base, self._of_base), (self._tail, self._of_tail)):
+            moments = self._kept(derived, "moments", code, partial(_moments, log, code))
+            until = np.searchsorted(moments, times)
+            for place, window in enumerate(windows):
+                since = np.searchsorted(moments, np.maximum(times - window, 0))
+                counts[:, place] += until - since
+        return counts
+
+    def first_and_last(
+        self, items: NDArray[np.int32], times: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """When each item had its first and its latest event before each moment, int64[n] each.
+
+        Microseconds; `NO_TIME` where it had none.
+        """
+        first = np.full(len(items), NO_TIME, np.int64)
+        last = np.full(len(items), NO_TIME, np.int64)
+        for log in (self._base, self._tail):
+            _first_and_last(log.offsets, log.time, items, times, first, last)
+        return first, last
+
+    def _code(self, what: str) -> int:
+        if what in (POSITIVE, EVERY):
+            return -1 if what == POSITIVE else -2
+        if what not in self.kinds:
+            raise SettingError(f"statistics: unknown kind '{what}'{near_miss(what, self.kinds)}")
+        return self.kinds.index(what)
+
+    @staticmethod
+    def _kept(
+        derived: dict[tuple[str, int], NDArray[Any]],
+        name: str,
+        code: int,
+        make: Callable[[], NDArray[Any]],
+    ) -> NDArray[Any]:
+        """An array made once from a log that does not change."""
+        found = derived.get((name, code))
+        if found is None:
+            found = derived[name, code] = make()
+        return found
 
     def decayed(self, time: int, half_life: int) -> NDArray[np.float32]:
         """Positive weight of every item, each event halved per `half_life` of age, float32[items].
@@ -138,16 +213,15 @@ class ItemStatistics:
             time: the moment, microseconds; only events strictly before count.
             half_life: microseconds.
         """
-        if half_life not in self._running:
-            self._running[half_life] = _run(
-                self._base.offsets, self._base.time, self._base.weight, half_life
-            )
         sums = np.zeros(self.n_items, np.float32)
-        base, tail = self._base, self._tail
-        _decay(base.offsets, base.time, self._running[half_life], time, half_life, sums)
-        if len(tail.time):
-            running = _run(tail.offsets, tail.time, tail.weight, half_life)
-            _decay(tail.offsets, tail.time, running, time, half_life, sums)
+        for log, derived in ((self._base, self._of_base), (self._tail, self._of_tail)):
+            running = self._kept(
+                derived,
+                "running",
+                half_life,
+                partial(_run, log.offsets, log.time, log.weight, half_life),
+            )
+            _decay(log.offsets, log.time, running, time, half_life, sums)
         return sums
 
     def save(self, writer: ArtifactWriter) -> None:
@@ -183,19 +257,53 @@ def _before(times, first, last, moment):  # type: ignore[no-untyped-def]
     return first
 
 
+def _counted(log: _Log, code: int) -> NDArray[np.bool_]:
+    """Which events count: positive ones (−1), every one (−2), or those of a kind."""
+    if code == -2:
+        return np.ones(len(log.time), np.bool_)
+    counted: NDArray[np.bool_] = log.weight > 0 if code == -1 else log.kind == code
+    return counted
+
+
+def _moments(log: _Log, code: int) -> NDArray[np.int64]:
+    """When counted events happened, ascending."""
+    return np.sort(log.time[_counted(log, code)])
+
+
+def _count_before(log: _Log, code: int) -> NDArray[np.int32]:
+    """How many counted events stand before each position of the log, int32[events + 1]."""
+    before = np.zeros(len(log.time) + 1, np.int32)
+    np.cumsum(_counted(log, code), out=before[1:])
+    return before
+
+
 @njit(nogil=True, cache=True)
-def _count(offsets, time, kind, weight, items, moments, window, code, out):  # type: ignore[no-untyped-def]
-    """Adds to out[i] the events of items[i] in [moments[i] − window, moments[i])."""
+def _count(offsets, time, before, items, moments, windows, out):  # type: ignore[no-untyped-def]
+    """Adds to out[i, w] the events of items[i] in [moments[i] − windows[w], moments[i])."""
     for i in range(len(items)):
         if not 0 <= items[i] < len(offsets) - 1:
             continue
         start, stop = offsets[items[i]], offsets[items[i] + 1]
         last = _before(time, start, stop, moments[i])
-        if window < moments[i]:
-            start = _before(time, start, last, moments[i] - window)
-        for event in range(start, last):
-            if (weight[event] > 0) if code < 0 else (kind[event] == code):
-                out[i] += 1
+        for w in range(len(windows)):
+            first = start
+            if windows[w] < moments[i]:
+                first = _before(time, start, last, moments[i] - windows[w])
+            out[i, w] += before[last] - before[first]
+
+
+@njit(nogil=True, cache=True)
+def _first_and_last(offsets, time, items, moments, first, last):  # type: ignore[no-untyped-def]
+    """Writes the earliest and the latest time before moments[i] among those there already."""
+    for i in range(len(items)):
+        if not 0 <= items[i] < len(offsets) - 1:
+            continue
+        start = offsets[items[i]]
+        stop = _before(time, start, offsets[items[i] + 1], moments[i])
+        if stop > start:
+            if first[i] == NO_TIME or time[start] < first[i]:
+                first[i] = time[start]
+            last[i] = max(last[i], time[stop - 1])
 
 
 @njit(nogil=True, cache=True)

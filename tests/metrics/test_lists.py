@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tastemaker.metrics import coverage, gini, novelty
+from tastemaker.metrics import coverage, gini, intra_list_diversity, novelty
+from tastemaker.metrics import lists as module
 
 shown = st.lists(st.integers(0, 20), min_size=1, max_size=12).map(lambda c: np.array(c, float))
 
@@ -77,3 +78,41 @@ def test_an_item_nobody_met_has_the_most_novelty_and_a_finite_one() -> None:
 def test_an_empty_list_has_no_novelty() -> None:
     found = novelty(*lists([], [1], []), POPULARITY)
     assert np.isnan(found).tolist() == [True, False, True]
+
+
+def same_half(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    return ((left < 2) == (right < 2)).astype(np.float32)
+
+
+def nearness(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    return (1 - np.abs(left - right) / 10).astype(np.float32)
+
+
+def test_diversity_by_hand() -> None:
+    found = intra_list_diversity(*lists([0, 1], [0, 3], [0, 1, 2], [0, 1, 2, 3]), same_half)
+    assert found.tolist() == pytest.approx([0, 1, 2 / 3, 4 / 6])
+
+
+def test_a_list_below_two_items_has_no_diversity() -> None:
+    found = intra_list_diversity(*lists([], [1], [0, 2], [3], []), same_half)
+    assert np.isnan(found).tolist() == [True, True, False, True, True]
+    assert len(intra_list_diversity(*lists(), same_half)) == 0
+    assert np.isnan(intra_list_diversity(*lists([]), same_half)).all()
+
+
+@given(st.lists(st.lists(st.integers(0, 9), max_size=6, unique=True), max_size=5))
+def test_diversity_is_the_mean_over_all_pairs(rows: list[list[int]]) -> None:
+    found = intra_list_diversity(*lists(*rows), nearness)
+    for row, diversity in zip(rows, found.tolist()):
+        pairs = [abs(a - b) / 10 for place, a in enumerate(row) for b in row[:place]]
+        expected = sum(pairs) / len(pairs) if pairs else np.nan
+        assert diversity == pytest.approx(expected, nan_ok=True, abs=1e-6)
+
+
+def test_a_list_has_the_diversity_it_has_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [[3, 1, 9], [], [2, 5, 6, 7, 0], [4], [8, 1]]
+    together = intra_list_diversity(*lists(*rows), nearness)
+    alone = [intra_list_diversity(*lists(row), nearness)[0] for row in rows]
+    np.testing.assert_array_equal(together, alone)
+    monkeypatch.setattr(module, "_PAIRS_AT_ONCE", 7)
+    np.testing.assert_array_equal(intra_list_diversity(*lists(*rows), nearness), together)

@@ -35,8 +35,11 @@ def twin(sources: dict[str, list[int]], quotas: dict[str, int]) -> list[tuple[in
         spare -= len(more)
     largest = max(quotas[name] for name in sources)
     fused: dict[int, float] = {}
-    for name, listed in given_by.items():
+    chosen = {item for listed in given_by.values() for item in listed}
+    for name, listed in sources.items():
         for rank, item in enumerate(listed):
+            if item not in chosen:
+                continue
             fused[item] = fused.get(item, 0) + quotas[name] / largest / (RANK_OFFSET + 1 + rank)
     return sorted(fused.items(), key=lambda pair: (-round(pair[1], 9), pair[0]))
 

@@ -79,7 +79,7 @@ class Fixed(Retriever):
 
 def road(quotas: Mapping[str, int] | None = None) -> Pipeline:
     sources = {"knn": ItemKNN(shrinkage=0).fit(DATA), "popular": Popular().fit(DATA)}
-    return Pipeline(sources, quotas or {"knn": 6, "popular": 10}, "v7")
+    return Pipeline(sources, quotas or {"knn": 6, "popular": 10}, model_version="v7")
 
 
 def requests() -> Requests:

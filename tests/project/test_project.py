@@ -50,7 +50,7 @@ def test_a_project_file_says_what_there_is(tmp_path: Path) -> None:
     assert project.schema.kind_names == ("view", "buy")
     assert project.file.placements["home"].retrievers == {"als": 20, "popular": 5}
     assert project.file.split.test == "7d"
-    built = project.file.retrievers["als"].build("als")
+    built = project.file.retrievers["als"].build("als", Retriever)
     assert isinstance(built, ALS)
     assert built.config.factors == 8
 
@@ -243,6 +243,6 @@ def test_a_retriever_that_inherits_its_settings_can_be_named(
     points = [_Point("tuned", Tuned)]
     monkeypatch.setattr("tastemaker.project.registry.entry_points", lambda group: points)
     project = load_project(written(tmp_path, GOOD.replace('use = "als"', 'use = "tuned"')))
-    built: Retriever = project.file.retrievers["als"].build("als")
+    built: Retriever = project.file.retrievers["als"].build("als", Retriever)
     assert isinstance(built, Tuned)
     assert built.config.factors == 8

@@ -1,5 +1,5 @@
 from tastemaker.component import Retriever
-from tastemaker.retrieval import ALS, EASE, ItemKNN, Popular, Trending
+from tastemaker.retrieval import ALS, EASE, Content, ItemKNN, Popular, Trending
 from tastemaker.testing import RetrieverConformance
 
 
@@ -31,3 +31,13 @@ class TestALS(RetrieverConformance):
 class TestALSWithLogConfidence(RetrieverConformance):
     def make(self) -> Retriever:
         return ALS(factors=16, confidence="log", frequency_scaling=0.0, regularization=1.0)
+
+
+class TestContent(RetrieverConformance):
+    def make(self) -> Retriever:
+        return Content()
+
+
+class TestContentWithoutPopularity(RetrieverConformance):
+    def make(self) -> Retriever:
+        return Content(popularity=0.0, profile_terms=5)

@@ -9,6 +9,8 @@ import pytest
 
 import tastemaker as tm
 from tastemaker.cli.demo import prepare
+from tastemaker.retrieval import Content
+from tastemaker.split import Split
 
 BANDS = {
     "popular": (0.094, 0.098),
@@ -19,17 +21,27 @@ BANDS = {
     "pipeline": (0.126, 0.132),
 }
 
+CONTENT = (0.137, 0.144)
+
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def evaluation(tmp_path_factory: pytest.TempPathFactory) -> tm.Evaluation:
-    folder: Path = tmp_path_factory.mktemp("golden")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("golden")
+
+
+@pytest.fixture(scope="module")
+def split(folder: Path) -> Split:
     project = prepare(folder)
-    data = project.read()
     placement = next(iter(project.file.placements.values()))
+    return project.split(project.read(), placement)
+
+
+@pytest.fixture(scope="module")
+def evaluation(folder: Path, split: Split) -> tm.Evaluation:
     recommender = tm.Recommender.from_project(folder / "tastemaker.toml")
-    return tm.evaluate(recommender, project.split(data, placement))
+    return tm.evaluate(recommender, split)
 
 
 def test_every_system_has_a_band(evaluation: tm.Evaluation) -> None:
@@ -52,3 +64,8 @@ def test_strangers_stand_as_a_slice_and_are_served_personally(evaluation: tm.Eva
     strangers = evaluation.slices["new users"].systems
     for system in ("item_knn", "ease", "als"):
         assert strangers[system]["ndcg@10"].value > strangers["popular"]["ndcg@10"].value
+
+
+def test_content_lies_in_its_band(split: Split) -> None:
+    low, high = CONTENT
+    assert low <= tm.evaluate(Content(), split).systems["content"]["ndcg@10"].value <= high

@@ -18,9 +18,12 @@ from tastemaker.data.requests import Masks, Requests
 from tastemaker.data.synthetic import SyntheticWorld
 from tastemaker.index import exact_top_n, ranked_top_n
 from tastemaker.index.exact import _blank_excluded, _take_ranked, _top_n
-from tastemaker.retrieval import ALS, EASE, ItemKNN, Popular, Trending
+from tastemaker.index.products import _search
+from tastemaker.retrieval import ALS, EASE, Content, ItemKNN, Popular, Trending
 from tastemaker.retrieval.als import _conjugate_gradient
+from tastemaker.retrieval.content import _add_likeness, _profiles
 from tastemaker.retrieval.ease import _gram
+from tastemaker.retrieval.item_knn import _add_neighbors, _kept_similarity
 from tastemaker.world import World
 
 ONE_THREAD, THREE_THREADS = FitOptions(threads=1), FitOptions(threads=3)
@@ -245,6 +248,48 @@ def test_the_neighbours_are_the_nearest_by_cosine(
     np.testing.assert_allclose(knn.similarity.toarray()[expected == 0].max(), 0, atol=1e-6)
 
 
+def test_a_request_adds_up_its_neighbours(data: Dataset, requests: Requests) -> None:
+    knn = ItemKNN(neighbors=10).fit(data)
+    liked = requests.history.interactions(knn.n_fitted, reduce="log")
+    scores = np.zeros((len(requests), knn.n_fitted), np.float32)
+    _add_neighbors(liked.indptr, liked.indices, liked.data, *knn._neighbors(), scores)
+    np.testing.assert_allclose(scores, (liked @ knn.similarity).toarray(), rtol=1e-5)
+
+
+# -- items compared -------------------------------------------------------------------------------
+
+
+def pairs(n_items: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    left, right = np.divmod(np.arange(n_items**2), n_items)
+    return left.astype(np.int32), right.astype(np.int32)
+
+
+def test_neighbours_are_alike_whoever_keeps_whom(data: Dataset) -> None:
+    knn = ItemKNN(neighbors=5).fit(data)
+    dense = knn.similarity.toarray()
+    found = knn.compare(*pairs(60)).reshape(60, 60)
+    assert np.array_equal(found, np.maximum(dense, dense.T))
+    assert (dense != dense.T).any()
+
+
+def test_ease_compares_by_its_weights(data: Dataset) -> None:
+    ease = EASE(regularization=20.0).fit(data)
+    found = ease.compare(*pairs(60)).reshape(60, 60)
+    assert np.array_equal(found, np.minimum(ease.weights, 1))
+
+
+@pytest.mark.parametrize("factors", [3, 8, 13])
+def test_als_compares_by_cosine(data: Dataset, factors: int) -> None:
+    als = ALS(factors=factors).fit(data)
+    als.item_factors[4], als.norms[4] = 0, 0
+    y = als.item_factors.astype(np.float64)
+    unit = y / np.maximum(np.linalg.norm(y, axis=1, keepdims=True), 1e-12)
+    found = als.compare(*pairs(60)).reshape(60, 60)
+    np.testing.assert_allclose(found, unit @ unit.T, rtol=1e-4, atol=1e-5)
+    assert not found[4].any()
+    assert np.array_equal(found, found.T)
+
+
 def test_trending_is_the_sorted_decayed_weight(data: Dataset, requests: Requests) -> None:
     world = World.of(data)
     half_life = 7 * 86_400_000_000
@@ -260,7 +305,14 @@ def test_trending_is_the_sorted_decayed_weight(data: Dataset, requests: Requests
 
 # -- threads, and arrays mapped from disk ---------------------------------------------------------
 
-MODELS: list[Retriever] = [ALS(factors=8), EASE(), ItemKNN(neighbors=10), Popular(), Trending()]
+MODELS: list[Retriever] = [
+    ALS(factors=8),
+    Content(),
+    EASE(),
+    ItemKNN(neighbors=10),
+    Popular(),
+    Trending(),
+]
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
@@ -278,7 +330,10 @@ def test_a_loaded_model_compiles_nothing_again(
     data: Dataset, requests: Requests, tmp_path: Path
 ) -> None:
     world = World.of(data)
-    kernels = [_conjugate_gradient, _top_n, _take_ranked, _blank_excluded]
+    kernels = [
+        *(_conjugate_gradient, _search, _top_n, _take_ranked, _blank_excluded),
+        *(_add_neighbors, _kept_similarity, _profiles, _add_likeness),
+    ]
     fitted = [model.fit(data) for model in MODELS]
     answers = [lists(model.retrieve(requests, 10, world)) for model in fitted]
     compiled = [len(kernel.signatures) for kernel in kernels]

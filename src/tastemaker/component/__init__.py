@@ -12,6 +12,7 @@ request, never of a user index; everything is a batch, and one request is a batc
 
 from tastemaker.component.component import Component, FitOptions
 from tastemaker.component.ranker import (
+    WANTED,
     Contributes,
     Features,
     Ranker,
@@ -31,6 +32,7 @@ from tastemaker.component.retriever import (
 from tastemaker.component.task import Task
 
 __all__ = [
+    "WANTED",
     "ComparesItems",
     "Component",
     "Contributes",

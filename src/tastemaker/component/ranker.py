@@ -14,6 +14,9 @@ from tastemaker.data.candidates import Candidates
 from tastemaker.data.requests import Requests
 from tastemaker.errors import SettingError, near_miss
 
+WANTED = "wanted"
+"""The objective of a ranker that names none: any positive event with an item not yet seen."""
+
 ScoreKind = Literal["probability", "amount", "order"]
 
 
@@ -115,6 +118,11 @@ class Ranker(Component, ABC):
     """
 
     feature_names: tuple[str, ...]
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """Kinds of event it is to predict; empty, `WANTED` alone: any event that is liked."""
+        return tuple(getattr(self.config, "objectives", ()))
 
     @abstractmethod
     def fit(

@@ -15,12 +15,13 @@ from tastemaker.data.seen import SeenPolicy
 from tastemaker.errors import SettingError
 from tastemaker.evaluation.report import BASELINE, Evaluation, Slice
 from tastemaker.metrics import Estimate, UserBootstrap
-from tastemaker.pipeline import Recommender
+from tastemaker.pipeline import Pipeline, Recommender
+from tastemaker.project.project import RESERVED
 from tastemaker.retrieval import ItemKNN, Popular, Trending
 from tastemaker.split import Split
 from tastemaker.world import World
 
-PIPELINE = "pipeline"
+MERGED, RANKED, PIPELINE = RESERVED
 _REQUESTS_AT_A_TIME = 2_048
 
 System = Callable[[Requests, int, World], Candidates]
@@ -72,20 +73,20 @@ def evaluate(
         (split.test, split.before_test) if on == "test" else (split.validation, split.train)
     )
     retrievers, wiring = _named(models), models if isinstance(models, Recommender) else None
-    baselines = _baselines(retrievers, known)
-    retrievers = baselines | retrievers
-    systems: dict[str, System] = {}
-    started = perf_counter()
-    for name, retriever in retrievers.items():
-        fitted = retriever.clone().fit(known, options)
-        systems[name] = fitted.retrieve
-        retrievers[name] = fitted
     if wiring is not None:
         _require_same_policy(wiring, split, known)
-        pipeline = Recommender(retrievers, wiring.placements).pipeline()
-        systems[PIPELINE] = lambda requests, n, world: (
-            pipeline.recommend(requests, n, world=world).candidates
-        )
+    started = perf_counter()
+    systems: dict[str, System] = {
+        name: baseline.fit(known, options).retrieve
+        for name, baseline in _baselines(retrievers, known).items()
+    }
+    if wiring is not None:
+        fitted = wiring.clone().fit(known, options)
+        systems |= {name: part.retrieve for name, part in fitted.retrievers.items()}
+        systems |= _roads(fitted.pipeline())
+    else:
+        for name, retriever in retrievers.items():
+            systems[name] = retriever.clone().fit(known, options).retrieve
     popularity = known.interactions(reduce="binary").sum(axis=0).astype(np.float64)
     lists = {name: _lists(name, s, task, k, options) for name, s in systems.items()}
     values = {name: _per_request(found, task, k) for name, found in lists.items()}
@@ -106,6 +107,28 @@ def evaluate(
         systems=_measure(lists, values, task, k, popularity, options.seed),
         slices=_measure_slices(values, task, k, options.seed),
     )
+
+
+def _roads(pipeline: Pipeline) -> dict[str, System]:
+    """The sources merged, then ranked, then as the list that is shown; as far as these differ."""
+    roads = {}
+    if pipeline.ranking is not None or pipeline.rerankers:
+        roads[MERGED] = pipeline.plain()
+    if pipeline.ranking is not None and pipeline.rerankers:
+        roads[RANKED] = pipeline.plain(ranking=True)
+    roads[PIPELINE] = pipeline
+    return {name: _asked(road) for name, road in roads.items()}
+
+
+def _asked(pipeline: Pipeline) -> System:
+    """A pipeline as a system; an answer from which something was left out is no measurement."""
+
+    def ask(requests: Requests, n: int, world: World) -> Candidates:
+        answer = pipeline.recommend(requests, n, world=world)
+        answer.trace.require_whole()
+        return answer.candidates
+
+    return ask
 
 
 def _require_same_policy(wiring: Recommender, split: Split, known: Dataset) -> None:

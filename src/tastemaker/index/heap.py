@@ -4,8 +4,8 @@ A heap is two arrays, `items` int32[n] and `best` float32[n], of which the first
 count; its root is the worst kept. Among equal scores the lower item is the better.
 """
 
+import numpy as np
 from numba import njit
-from numpy import int32
 
 
 @njit(nogil=True, cache=True)
@@ -14,16 +14,57 @@ def best_of_row(scores, above, items, best):  # type: ignore[no-untyped-def]
 
     NaN is never higher.
     """
-    size = 0
-    threshold = above
-    for place in range(len(scores)):
-        # Once the heap is full, an equal score of this higher place is worse than the root.
-        if scores[place] > threshold:
-            size = keep(scores[place], int32(place), items, best, size)
-            if size == len(items):
-                threshold = best[0] if size > 0 else scores[place]
+    n, size, threshold = len(items), 0, above
+    bound = max(above, _reached_by(scores, n)) if 64 <= n <= len(scores) // 64 else above
+    for first in range(0, len(scores), 64):
+        if not any_reaches(scores, first, max(threshold, bound)):
+            continue
+        for place in range(first, min(first + 64, len(scores))):
+            # Once the heap is full, an equal score of this higher place is worse than the root.
+            if scores[place] > threshold and scores[place] >= bound:
+                size = keep(scores[place], np.int32(place), items, best, size)
+                if size == n:
+                    threshold = best[0] if size > 0 else scores[place]
     best_first(items, best, size)
     return size
+
+
+@njit(nogil=True, cache=True)
+def _reached_by(scores, n):  # type: ignore[no-untyped-def]
+    """A score that at least n of `scores` reach, and few more: the n-th best of 64s' best.
+
+    Floats are compared as the integers that sort as they do, which compilers do sixteen at a
+    time; NaN counts as the lowest.
+    """
+    bits = scores.view(np.int32)
+    highest = np.empty(len(scores) // 64, np.int32)
+    for stretch in range(len(highest)):
+        some = bits[64 * stretch : 64 * stretch + 64]
+        top = np.int32(-(2**31))
+        for place in range(64):
+            key = some[place] ^ ((some[place] >> np.int32(31)) & np.int32(0x7FFFFFFF))
+            key = np.int32(-(2**31)) if key > np.int32(0x7F800000) else key
+            top = key if key > top else top
+        highest[stretch] = top
+    reached = np.partition(highest, len(highest) - n)[len(highest) - n : len(highest) - n + 1]
+    reached ^= (reached >> np.int32(31)) & np.int32(0x7FFFFFFF)
+    score = reached.view(np.float32)[0]
+    return score if score == score else np.float32(-np.inf)
+
+
+@njit(nogil=True, cache=True)
+def any_reaches(scores, first, threshold):  # type: ignore[no-untyped-def]
+    """Whether one of the 64 scores from `first` on is at least `threshold`; true near the end.
+
+    Most stretches hold nothing worth keeping, and a whole one is judged in a few instructions.
+    """
+    if first + 64 > len(scores):
+        return True
+    stretch = scores[first : first + 64]
+    reached = np.int32(0)
+    for place in range(64):
+        reached |= np.int32(stretch[place] >= threshold)
+    return reached != 0
 
 
 @njit(nogil=True, cache=True)

@@ -1,7 +1,7 @@
 """Metrics over lists, and intervals that resample users."""
 
 from tastemaker.metrics.intervals import Estimate, UserBootstrap
-from tastemaker.metrics.lists import coverage, gini, novelty
+from tastemaker.metrics.lists import coverage, gini, intra_list_diversity, novelty
 from tastemaker.metrics.ranking import (
     average_precision,
     gains_of,
@@ -21,6 +21,7 @@ __all__ = [
     "gains_of",
     "gini",
     "hit_rate",
+    "intra_list_diversity",
     "ndcg",
     "novelty",
     "precision",

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tastemaker.data.candidates import Candidates
-from tastemaker.data.ragged import ranges
+from tastemaker.data.ragged import ranges, sorted_distinct
 
 RANK_OFFSET = 20
 """The constant k of Cormack, Clarke & Büttcher 2009, who took 60 for lists of a thousand."""
@@ -20,10 +20,10 @@ def merge(found: Mapping[str, Candidates], quotas: Mapping[str, int], n: int = 0
     Each source gives its best up to its quota; what a source cannot fill is passed on to the
     others, in their order. Where that leaves a request fewer than `n` distinct items, all its
     quotas are doubled until it has them or the sources are exhausted. An item found by several
-    sources stands once, with the rank and score it had in each. The fused score is
-    Σ wₛ / (k + rankₛ), k = `RANK_OFFSET`, over the sources that found it (Cormack, Clarke &
-    Büttcher 2009), wₛ the source's quota over the largest quota; scores of different scales are
-    never added.
+    sources stands once, with the rank and score it had in each, also beyond a source's quota. The
+    fused score is Σ wₛ / (k + rankₛ), k = `RANK_OFFSET`, over the sources that found it (Cormack,
+    Clarke & Büttcher 2009), wₛ the source's quota over the largest quota; scores of different
+    scales are never added.
 
     Args:
         found: source → its candidates, best first.
@@ -50,21 +50,17 @@ def _fused(
 ) -> Candidates:
     """The first `takes` [sources × n] of each source, each item once, by fused score."""
     names = tuple(found)
-    taken = [
-        (source, candidates, ranges(candidates.offsets[:-1], takes[source]))
-        for source, candidates in enumerate(found.values())
-    ]
-    row = np.concatenate([c.rows[index] for _, c, index in taken])
-    item = np.concatenate([c.item[index] for _, c, index in taken])
-    rank = np.concatenate([c.ranks[index] for _, c, index in taken])
-    score = np.concatenate([c.score[index] for _, c, index in taken])
-    source = np.repeat(np.arange(len(names)), [len(index) for *_, index in taken])
-    span = np.int64(item.max(initial=0)) + 1
-    pairs, place = np.unique(row * span + item, return_inverse=True)
+    span = np.int64(max(int(c.item.max(initial=0)) for c in found.values())) + 1
+    keys = [c.rows * span + c.item for c in found.values()]
+    taken = [key[ranges(c.offsets[:-1], take)] for key, c, take in zip(keys, found.values(), takes)]
+    pairs = sorted_distinct(np.concatenate(taken))
     source_rank = np.full((len(pairs), len(names)), -1, np.int16)
     source_score = np.full((len(pairs), len(names)), np.nan, np.float32)
-    source_rank[place, source] = rank
-    source_score[place, source] = score
+    for source, (key, candidates) in enumerate(zip(keys, found.values())):
+        place = np.minimum(np.searchsorted(pairs, key), max(len(pairs) - 1, 0))
+        kept = np.flatnonzero(pairs[place] == key) if len(pairs) else place
+        source_rank[place[kept], source] = np.minimum(candidates.ranks[kept], _DEEPEST)
+        source_score[place[kept], source] = candidates.score[kept]
     parts = np.where(source_rank >= 0, trust / (RANK_OFFSET + 1 + source_rank), 0)
     fused = parts.sum(axis=1).astype(np.float32)  # what differs by rounding alone is a tie
     pair_row, pair_item = pairs // span, (pairs % span).astype(np.int32)

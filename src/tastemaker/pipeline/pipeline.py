@@ -1,68 +1,85 @@
-"""The road of a request through one placement: retrieve → merge → filter → the best n.
+"""The road of a request through one placement.
 
-Holds no arrays of its own. Evaluation, batch scoring and serving all call `recommend`.
+    retrieve → merge → filter → features → rank → rerank → the best n
+
+Holds no arrays of its own. Evaluation, batch scoring and serving all call `recommend`. Whatever
+fails, or has no time, is left out; the answer says what and why.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 
-from tastemaker.component import Retriever
+from tastemaker.component import Features, Reranker, Retriever
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.requests import Requests
 from tastemaker.errors import SettingError, near_miss
 from tastemaker.filtering import verify
 from tastemaker.pipeline.merge import merge
+from tastemaker.pipeline.ranking import Ranking
 from tastemaker.pipeline.recommendations import Recommendations
+from tastemaker.pipeline.sources import ask, most_liked
 from tastemaker.pipeline.trace import Trace
+from tastemaker.pipeline.watch import Deadline, Watch
+from tastemaker.project import Budget
 from tastemaker.world import World
 
+DEFAULT_N = 20
+_FEWEST_TO_RANK = 2
+"""A shortened ranking covers at least so many times the items asked for."""
 
+
+@dataclass(frozen=True, slots=True)
 class Pipeline:
     """One placement's wiring.
 
-    Args:
+    Attributes:
         retrievers: source → a fitted retriever.
         quotas: source → how many candidates it may give.
-        model_version: the artifact the retrievers came from.
+        ranking: the ranker with its features; None, the fusion's order stands.
+        rerankers: name → reranker, in the order they are applied.
+        budget: milliseconds of the stages, held where a deadline is set.
+        model_version: the artifact the parts came from.
+        watch: what stages have cost so far; shared by pipelines of one placement.
+
+    Raises:
+        SettingError: a quota names an unknown source, is below 1, or there is none.
     """
 
-    def __init__(
+    retrievers: Mapping[str, Retriever]
+    quotas: Mapping[str, int]
+    ranking: Ranking | None = None
+    rerankers: Mapping[str, Reranker] = field(default_factory=dict)
+    budget: Budget = field(default_factory=Budget)
+    model_version: str = ""
+    watch: Watch = field(default_factory=Watch)
+
+    def __post_init__(self) -> None:
+        check_quotas("pipeline", self.retrievers, self.quotas)
+
+    def plain(self, *, ranking: bool = False) -> "Pipeline":
+        """This road without rerankers, and without its ranker unless `ranking`."""
+        return replace(self, ranking=self.ranking if ranking else None, rerankers={})
+
+    def recommend(
         self,
-        retrievers: Mapping[str, Retriever],
-        quotas: Mapping[str, int],
-        model_version: str = "",
-    ) -> None:
-        self.check("pipeline", retrievers, quotas)
-        self.retrievers = dict(retrievers)
-        self.quotas = dict(quotas)
-        self.model_version = model_version
-
-    @staticmethod
-    def check(owner: str, retrievers: Mapping[str, Retriever], quotas: Mapping[str, int]) -> None:
-        """Refuses quotas that name an unknown source, give less than one item, or are none.
-
-        Raises:
-            SettingError: names the owner, the source and the value.
-        """
-        if not quotas:
-            raise SettingError(f"{owner}: needs at least one retriever")
-        for source, quota in quotas.items():
-            if source not in retrievers:
-                hint = near_miss(source, retrievers)
-                raise SettingError(f"{owner}: no retriever is called '{source}'{hint}")
-            if quota < 1:
-                raise SettingError(
-                    f"{owner}: the quota of '{source}' must be at least 1, got {quota}"
-                )
-
-    def recommend(self, requests: Requests, n: int, *, world: World) -> Recommendations:
+        requests: Requests,
+        n: int,
+        *,
+        world: World,
+        trace: bool = False,
+        deadline: Deadline | None = None,
+    ) -> Recommendations:
         """At most n items for each request, best first, none of them excluded.
 
         Args:
             requests: a batch; one request is a batch of one.
             n: how many items are asked for.
             world: what is known of items; read as of each request's moment.
+            trace: whether every stage's candidates are kept, for the funnel report.
+            deadline: when the answer is wanted; by default whenever it is ready.
 
         Raises:
             NotFittedError: a retriever was not fitted.
@@ -70,38 +87,120 @@ class Pipeline:
         """
         if n < 0:
             raise SettingError(f"'n' must not be negative, got {n}")
-        trace = Trace()
-        found = self._retrieve(requests, max(n, sum(self.quotas.values())), world, trace)
-        merged = self._merge(found, n, trace)
-        eligible = self._filter(merged, requests, world, trace)
-        best = eligible.head(n)
-        trace.add("select", eligible.counts, best.counts, 0.0)
-        return Recommendations(requests, best, world, self.retrievers, trace, self.model_version)
-
-    def _retrieve(
-        self, requests: Requests, n: int, world: World, trace: Trace
-    ) -> dict[str, Candidates]:
-        """Every source is asked for enough to fill in for all the others."""
-        nothing = np.zeros(len(requests), np.int64)
-        found = {}
-        for name, retriever in self.retrievers.items():
-            found[name], milliseconds = trace.timed(
-                lambda source=retriever: source.retrieve(requests, n, world)  # type: ignore[misc]
-            )
-            trace.add(f"retrieve:{name}", nothing, found[name].counts, milliseconds)
-        return found
-
-    def _merge(self, found: dict[str, Candidates], n: int, trace: Trace) -> Candidates:
-        merged, milliseconds = trace.timed(lambda: merge(found, self.quotas, n))
-        n_in = np.sum([candidates.counts for candidates in found.values()], axis=0)
-        trace.add("merge", n_in, merged.counts, milliseconds)
-        return merged
-
-    def _filter(
-        self, merged: Candidates, requests: Requests, world: World, trace: Trace
-    ) -> Candidates:
-        (kept, _), milliseconds = trace.timed(
-            lambda: verify(merged, requests, len(world.catalogue))
+        road, until = Trace(keep=trace), deadline or Deadline()
+        found = self.candidates(requests, n, world=world, trace=road, deadline=until)
+        ranked, features = self._rank(found, n, requests, world, road, until)
+        listed = self._rerank(ranked, n, requests, world, road, until)
+        best = listed.head(n)
+        road.add("select", listed.counts, best, 0.0)
+        return Recommendations(
+            requests, best, world, self.retrievers, self.ranking, features, road, self.model_version
         )
-        trace.add("filter", merged.counts, kept.counts, milliseconds)
+
+    def candidates(
+        self, requests: Requests, n: int, *, world: World, trace: Trace, deadline: Deadline
+    ) -> Candidates:
+        """What the sources found for each request, merged and filtered: the ranker's input.
+
+        Every source is asked for enough to fill in for all the others.
+        """
+        depth = max(n, sum(self.quotas.values()))
+        until = deadline.within(self.budget.retrieve)
+        found = ask(
+            self.retrievers, requests, depth, world, deadline=until, watch=self.watch, trace=trace
+        )
+        quotas = self.quotas
+        if trace.degraded and not any(len(candidates.item) for candidates in found.values()):
+            stand_in, milliseconds = trace.timed(partial(most_liked, requests, depth, world))
+            trace.add("retrieve:most_liked", None, stand_in, milliseconds)
+            trace.degrade("retrieve", "no source answered: the items most liked stand in")
+            found, quotas = {"most_liked": stand_in}, {"most_liked": depth}
+        merged, milliseconds = trace.timed(partial(merge, found, quotas, n))
+        n_in = np.sum([candidates.counts for candidates in found.values()], axis=0)
+        trace.add("merge", n_in, merged, milliseconds)
+        (kept, _), milliseconds = trace.timed(
+            partial(verify, merged, requests, len(world.catalogue))
+        )
+        trace.add("filter", merged.counts, kept, milliseconds)
         return kept
+
+    def _rank(
+        self,
+        found: Candidates,
+        n: int,
+        requests: Requests,
+        world: World,
+        trace: Trace,
+        deadline: Deadline,
+    ) -> tuple[Candidates, Features | None]:
+        """By predicted value: all of them, or as many as there is time for, or none."""
+        if self.ranking is None:
+            return found, None
+        left, size = deadline.within(self.budget.rank).left, len(found.item)
+        expected = self.watch.estimate("rank", size)
+        if expected > left:
+            affordable = int(left / expected * size / max(1, len(requests)))
+            told = f"estimated {expected:.1f} ms for {size} candidates, {max(left, 0):.1f} ms left"
+            self.watch.leave_out("rank")
+            if affordable < _FEWEST_TO_RANK * n:
+                trace.degrade("rank", f"{told}: left out")
+                return found, None
+            trace.degrade("rank", f"{told}: the first {affordable} of each list are ranked")
+            found = found.head(affordable)
+        try:
+            ranked, milliseconds = trace.timed(
+                partial(self.ranking.rank, found, requests, world, self.retrievers, trace)
+            )
+        except Exception as problem:
+            trace.degrade("rank", f"{type(problem).__name__}: {problem}", problem)
+            return found, None
+        self.watch.record("rank", len(found.item), milliseconds)
+        return ranked
+
+    def _rerank(
+        self,
+        ranked: Candidates,
+        n: int,
+        requests: Requests,
+        world: World,
+        trace: Trace,
+        deadline: Deadline,
+    ) -> Candidates:
+        """One reranker after the other; one that fails or has no time is left out."""
+        until, listed = deadline.within(self.budget.rerank), ranked
+        for name, reranker in self.rerankers.items():
+            stage, size, left = f"rerank:{name}", len(listed.item), until.left
+            expected = self.watch.estimate(stage, size)
+            if expected > left:
+                self.watch.leave_out(stage)
+                trace.degrade(stage, f"estimated {expected:.1f} ms, {max(left, 0):.1f} ms left")
+                continue
+            try:
+                done, milliseconds = trace.timed(
+                    partial(reranker.rerank, requests, listed, n, world, self.retrievers)
+                )
+            except Exception as problem:
+                trace.degrade(stage, f"{type(problem).__name__}: {problem}", problem)
+                continue
+            self.watch.record(stage, size, milliseconds)
+            trace.add(stage, listed.counts, done.candidates, milliseconds, done.notes, done.cost)
+            listed = done.candidates
+        return listed
+
+
+def check_quotas(
+    owner: str, retrievers: Mapping[str, Retriever], quotas: Mapping[str, int]
+) -> None:
+    """Refuses quotas that name an unknown source, give less than one item, or are none.
+
+    Raises:
+        SettingError: names the owner, the source and the value.
+    """
+    if not quotas:
+        raise SettingError(f"{owner}: needs at least one retriever")
+    for source, quota in quotas.items():
+        if source not in retrievers:
+            hint = near_miss(source, retrievers)
+            raise SettingError(f"{owner}: no retriever is called '{source}'{hint}")
+        if quota < 1:
+            raise SettingError(f"{owner}: the quota of '{source}' must be at least 1, got {quota}")

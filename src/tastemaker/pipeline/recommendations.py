@@ -1,16 +1,22 @@
 """The answer to a batch of requests: lists, where each item came from, and why."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
 import numpy as np
 
-from tastemaker.component import Explains, Retriever
+from tastemaker.component import Contributes, Explains, Features, Retriever
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.requests import Requests
+from tastemaker.pipeline.ranking import DESCRIBED, PREDICTED, Ranking
 from tastemaker.pipeline.trace import Trace
+from tastemaker.retrieval import Popular
 from tastemaker.world import World
+
+STRONGEST = 5
+"""Features told of each item in a trace."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,14 +28,18 @@ class Recommendations:
         candidates: the list of each, best first, with its sources.
         world: what the items are.
         retrievers: the sources by name, asked for reasons.
-        trace: what each stage did.
+        ranking: how they were ranked; None where no ranker is wired.
+        features: what the ranker was told; None where nothing was ranked.
+        trace: what each stage did, and what was left out.
         model_version: the artifact that answered; empty for one that was never saved.
     """
 
     requests: Requests
     candidates: Candidates
     world: World
-    retrievers: dict[str, Retriever]
+    retrievers: Mapping[str, Retriever]
+    ranking: Ranking | None = None
+    features: Features | None = None
     trace: Trace = field(default_factory=Trace)
     model_version: str = ""
 
@@ -45,7 +55,8 @@ class Recommendations:
 
         Args:
             row: the request.
-            trace: whether to add the stages, and each item's rank and score per source.
+            trace: whether to add the stages, and for each item its rank and score per source,
+                what was predicted, and the features that spoke loudest.
         """
         reasons = self.reasons(row)
         items = []
@@ -63,15 +74,15 @@ class Recommendations:
             "recommendation_id": uuid4().hex,
             "model_version": self.model_version,
             "variant": "default",
-            "degraded": [],
+            "degraded": [left_out.to_dict() for left_out in self.trace.degraded],
             "items": items,
         }
         if trace:
             answer["trace"] = {
                 "stages": self.trace.to_list(row),
                 "items": [
-                    {"item_id": item["item_id"], "sources": self._sources(row, entry)}
-                    for entry, item in enumerate(items)
+                    {"item_id": item["item_id"], **told}
+                    for item, told in zip(items, self._told(row))
                 ],
             }
         return answer
@@ -86,6 +97,8 @@ class Recommendations:
         request, shown = self.requests.take(one), self.candidates.take(one)
         why: list[list[dict[str, Any]]] = [[] for _ in shown.item]
         for place, name in enumerate(shown.sources):
+            if name not in self.retrievers:
+                continue
             retriever = self.retrievers[name]
             found = np.flatnonzero(shown.source_rank[:, place] >= 0)
             if isinstance(retriever, Explains) and len(found):
@@ -100,9 +113,13 @@ class Recommendations:
             if (ranks >= 0).any():
                 best = int(np.where(ranks < 0, np.iinfo(np.int16).max, ranks).argmin())
                 name = shown.sources[best]
-                text = f"{self.retrievers[name].because} ({name}, rank {ranks[best] + 1})"
+                text = f"{self._because(name)} ({name}, rank {ranks[best] + 1})"
                 given.append({"kind": "source", "text": text, "source": name})
         return why
+
+    def _because(self, source: str) -> str:
+        """What a source says of whatever it finds; a stand-in finds what is popular."""
+        return self.retrievers.get(source, Popular).because
 
     def _because_of(self, source: str, item: int, share: float) -> dict[str, Any]:
         item_id = self.world.catalogue.items.id(item)
@@ -115,16 +132,63 @@ class Recommendations:
             "weight": round(share, 4),
         }
 
-    def _sources(self, row: int, entry: int) -> dict[str, dict[str, float]]:
-        place = self.candidates.offsets[row] + entry
-        return {
-            name: {
-                "rank": int(self.candidates.source_rank[place, source]) + 1,
-                "score": float(self.candidates.source_score[place, source]),
+    def _told(self, row: int) -> list[dict[str, Any]]:
+        """For each item of a list: sources, predictions, strongest features."""
+        shown = self.candidates.take(np.array([row]))
+        spoke = self._spoke(shown)
+        return [
+            {
+                "sources": {
+                    name: {
+                        "rank": int(shown.source_rank[entry, place]) + 1,
+                        "score": float(shown.source_score[entry, place]),
+                    }
+                    for place, name in enumerate(shown.sources)
+                    if shown.source_rank[entry, place] >= 0
+                },
+                **(
+                    {
+                        "predicted": {
+                            name.removeprefix(PREDICTED): float(column[entry])
+                            for name, column in shown.columns.items()
+                            if name.startswith(PREDICTED)
+                        },
+                        "features": spoke[entry],
+                    }
+                    if self.features is not None
+                    else {}
+                ),
             }
-            for source, name in enumerate(self.candidates.sources)
-            if self.candidates.source_rank[place, source] >= 0
-        }
+            for entry in range(len(shown.item))
+        ]
+
+    def _spoke(self, shown: Candidates) -> list[list[dict[str, Any]]]:
+        """The features that moved each item's score most, strongest first."""
+        ranking, features = self.ranking, self.features
+        if features is None or ranking is None or not isinstance(ranking.ranker, Contributes):
+            return [[] for _ in shown.item]
+        described = shown.columns[DESCRIBED]
+        known = np.flatnonzero(described >= 0)  # not so for items a reranker has put in
+        told = Features(features.names, features.values[described[known]])
+        total = sum(
+            worth * ranking.ranker.contributions(told, objective)
+            for objective, worth in ranking.worth.items()
+        )
+        spoke: list[list[dict[str, Any]]] = [[] for _ in shown.item]
+        for entry, adds, values in zip(known, np.asarray(total), told.values):
+            for column in np.argsort(-np.abs(adds), kind="stable")[:STRONGEST]:
+                if adds[column]:
+                    name = features.names[column]
+                    value = float(values[column])
+                    spoke[entry].append(
+                        {
+                            "feature": name,
+                            "text": ranking.features.meanings[name],
+                            "value": value if np.isfinite(value) else None,
+                            "weight": round(float(adds[column]), 4),
+                        }
+                    )
+        return spoke
 
     def __str__(self) -> str:
         lines = []

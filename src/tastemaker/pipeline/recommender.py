@@ -8,7 +8,14 @@ from typing import Any, Self
 import numpy as np
 
 from tastemaker.artifact import ArtifactReader, create_artifact, open_artifact
-from tastemaker.component import FitOptions, Retriever, SimilarItems
+from tastemaker.component import (
+    Extends,
+    FitOptions,
+    Ranker,
+    Reranker,
+    Retriever,
+    SimilarItems,
+)
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.catalogue import Catalogue
 from tastemaker.data.dataset import Dataset
@@ -25,9 +32,19 @@ from tastemaker.errors import (
     UnknownIdError,
     near_miss,
 )
-from tastemaker.pipeline.pipeline import Pipeline
+from tastemaker.features import FeatureSet
+from tastemaker.pipeline.learning import Learned, learn
+from tastemaker.pipeline.pipeline import DEFAULT_N, Pipeline, check_quotas
+from tastemaker.pipeline.ranking import Ranking
 from tastemaker.pipeline.recommendations import Recommendations
-from tastemaker.project import Placement, component_class, find_project, load_project
+from tastemaker.pipeline.watch import Deadline, Watch
+from tastemaker.project import (
+    Placement,
+    Training,
+    component_class,
+    find_project,
+    load_project,
+)
 from tastemaker.statistics import ItemStatistics
 from tastemaker.world import World
 
@@ -41,27 +58,42 @@ class Recommender:
     Args:
         retrievers: name → retriever.
         placements: name → placement; the first is the default.
+        rankers: name → ranker.
+        rerankers: name → reranker.
+        training: how rankers learn.
 
     Attributes:
         world: what is known of items, after `fit` or `load`.
         data: the events behind known users' histories, after `fit` or `attach`.
         version: the artifact it was loaded from, or empty.
+        learned: ranker → what learning came to, after `fit`.
     """
 
     world: World
 
     def __init__(
-        self, retrievers: Mapping[str, Retriever], placements: Mapping[str, Placement]
+        self,
+        retrievers: Mapping[str, Retriever],
+        placements: Mapping[str, Placement],
+        rankers: Mapping[str, Ranker] | None = None,
+        rerankers: Mapping[str, Reranker] | None = None,
+        training: Training = Training(),
     ) -> None:
         self.retrievers = dict(retrievers)
         self.placements = dict(placements)
+        self.rankers = dict(rankers or {})
+        self.rerankers = dict(rerankers or {})
+        self.training = training
         if not self.placements:
             raise SettingError("a recommender needs at least one placement")
         for name, placement in self.placements.items():
-            Pipeline.check(f"placement '{name}'", self.retrievers, placement.retrievers)
+            check_quotas(f"placement '{name}'", self.retrievers, placement.retrievers)
+        _require_own_rankers(self.placements)
         self.data: Dataset | None = None
         self.kinds: dict[str, EventKind] = {}
         self.version = ""
+        self.learned: dict[str, dict[str, float]] = {}
+        self._watches = {name: Watch() for name in self.placements}
 
     @classmethod
     def from_project(cls, path: str | Path | None = None) -> "Recommender":
@@ -73,17 +105,88 @@ class Recommender:
         Raises:
             ProjectError: the file is missing, malformed or wrong.
         """
-        project = load_project(find_project(Path.cwd()) if path is None else Path(path))
-        sections = project.file.retrievers.items()
-        return cls({name: s.build(name) for name, s in sections}, project.file.placements)
+        file = load_project(find_project(Path.cwd()) if path is None else Path(path)).file
+        return cls(
+            {name: part.build(name, Retriever) for name, part in file.retrievers.items()},
+            file.placements,
+            {name: part.build(name, Ranker) for name, part in file.rankers.items()},
+            {name: part.build(name, Reranker) for name, part in file.rerankers.items()},
+            file.training,
+        )
+
+    def clone(self) -> "Recommender":
+        """The same components and placements, not fitted."""
+        return Recommender(
+            {name: part.clone() for name, part in self.retrievers.items()},
+            self.placements,
+            {name: part.clone() for name, part in self.rankers.items()},
+            {name: part.clone() for name, part in self.rerankers.items()},
+            self.training,
+        )
 
     def fit(self, data: Dataset, options: FitOptions = FitOptions()) -> Self:
-        """Fits every component on all the events of `data`."""
-        for retriever in self.retrievers.values():
-            retriever.fit(data, options)
+        """Fits every component on all the events of `data`.
+
+        Rankers learn by time travel (`learn`); where one would be worse over sources fitted on
+        everything, its sources stay as old as those it was validated over.
+
+        Raises:
+            ClockError: there is a ranker, and times are no moments.
+            DataError: there is not enough past for a ranker to learn from.
+        """
+        kept: dict[str, Retriever] = {}
+        for name, placement in self.placements.items():
+            if placement.ranker is not None:
+                learned = self._learn(name, placement, data, options)
+                self.learned[placement.ranker] = {**learned.notes, "refit": learned.refit}
+                kept |= {} if learned.refit else dict(learned.last.sources)
+        for name, retriever in self.retrievers.items():
+            if name not in kept:
+                retriever.fit(data, options)
+        self.retrievers |= kept
         self.world = World.of(data)
         self.kinds = data.kinds
         return self.attach(data)
+
+    def _learn(
+        self, name: str, placement: Placement, data: Dataset, options: FitOptions
+    ) -> Learned:
+        assert placement.ranker is not None  # noqa: S101 - the caller asked
+        return learn(
+            self.rankers[placement.ranker],
+            data,
+            lambda sources, ranking: Pipeline(sources, placement.retrievers, ranking),
+            {source: self.retrievers[source] for source in placement.retrievers},
+            self.training,
+            SeenPolicy.of(data.kinds, placement.seen),
+            placement.value,
+            options,
+        )
+
+    def add_items(
+        self, ids: Sequence[str | int], attributes: Mapping[str, Sequence[Any]] | None = None
+    ) -> None:
+        """Takes up items that came after training; they can be recommended at once.
+
+        Sources that extend learn of them from their attributes; others find them when they are
+        liked, or not before the next training. Nothing is refitted, nothing saved.
+
+        Args:
+            ids: the new items' ids; ids are text.
+            attributes: column → one value per new item, tags as lists; a column not named is
+                missing for them.
+
+        Raises:
+            NotFittedError: neither fitted nor loaded.
+            SettingError: an id is known already, or a column is not in the catalogue.
+        """
+        self._require_world()
+        world = self.world.with_items([text_id(item) for item in ids], attributes)
+        self.retrievers = {
+            name: part.extended(world.catalogue) if isinstance(part, Extends) else part
+            for name, part in self.retrievers.items()
+        }
+        self.world = world
 
     def attach(self, data: Dataset) -> Self:
         """Takes the histories of known users from `data`, whose items must be those fitted on.
@@ -110,18 +213,31 @@ class Recommender:
         Raises:
             ProjectError: there is no such placement.
         """
-        quotas = self._placement(placement)[1].retrievers
-        sources = {name: self.retrievers[name] for name in quotas}
-        return Pipeline(sources, quotas, self.version)
+        name, settings = self._placement(placement)
+        sources = {source: self.retrievers[source] for source in settings.retrievers}
+        ranking = None
+        if settings.ranker is not None:
+            features = FeatureSet.of(self.world, sources)
+            ranking = Ranking(self.rankers[settings.ranker], features, settings.value)
+        return Pipeline(
+            sources,
+            settings.retrievers,
+            ranking,
+            {name: self.rerankers[name] for name in settings.rerankers},
+            settings.budget,
+            self.version,
+            self._watches[name],
+        )
 
     def recommend(
         self,
         user_id: str | int | None = None,
         *,
         history: Sequence[str | int] | None = None,
-        n: int = 20,
+        n: int = DEFAULT_N,
         placement: str | None = None,
         at: int | None = None,
+        within: float | None = None,
     ) -> Recommendations:
         """A list for one user, known or not.
 
@@ -133,6 +249,8 @@ class Recommender:
             n: how many items.
             placement: which wiring; by default the first.
             at: the moment of the request, microseconds; by default just after the last event.
+            within: milliseconds in which the answer is wanted; what does not fit is left out,
+                and the answer says so. By default it is as good as it can be.
 
         Raises:
             NotFittedError: neither fitted nor loaded.
@@ -158,7 +276,9 @@ class Recommender:
         else:
             requests = replace(self._told(liked, moment, seen), user_id=(user_id,))
         requests = replace(requests, placement=name)
-        return self.pipeline(name).recommend(requests, n, world=self.world)
+        return self.pipeline(name).recommend(
+            requests, n, world=self.world, deadline=Deadline(within)
+        )
 
     def _told(self, liked: Sequence[str], moment: int, seen: SeenPolicy) -> Requests:
         """A stranger's request who tells what they liked: events of the first positive kind."""
@@ -169,7 +289,7 @@ class Recommender:
         return Requests.of([known], time=moment, exclude=[[] if repeats else known])
 
     def recommend_all(
-        self, *, n: int = 20, placement: str | None = None
+        self, *, n: int = DEFAULT_N, placement: str | None = None
     ) -> Iterator[Recommendations]:
         """A list for every known user, a few thousand at a time.
 
@@ -189,7 +309,7 @@ class Recommender:
             yield pipeline.recommend(requests, n, world=self.world)
 
     def similar(
-        self, item_id: str | int, *, n: int = 20, retriever: str | None = None
+        self, item_id: str | int, *, n: int = DEFAULT_N, retriever: str | None = None
     ) -> tuple[str, Candidates]:
         """The items most like one, and the name of the source that says so.
 
@@ -232,6 +352,15 @@ class Recommender:
                 name: {"use": r.name, "settings": r.config.model_dump(mode="json")}
                 for name, r in self.retrievers.items()
             },
+            "rankers": {
+                name: {"use": r.name, "settings": r.config.model_dump(mode="json")}
+                for name, r in self.rankers.items()
+            },
+            "rerankers": {
+                name: {"use": r.name, "settings": r.config.model_dump(mode="json")}
+                for name, r in self.rerankers.items()
+            },
+            "learned": self.learned,
             "placements": {n: p.model_dump(mode="json") for n, p in self.placements.items()},
             "kinds": {n: k.model_dump(mode="json") for n, k in self.kinds.items()},
             "items": self.world.catalogue.items.digest,
@@ -243,6 +372,8 @@ class Recommender:
             self.world.statistics.save(writer.child("statistics"))
             for name, retriever in self.retrievers.items():
                 retriever.save(writer.child("components").child(name))
+            for name in self.learned:
+                self.rankers[name].save(writer.child("rankers").child(name))
 
     @classmethod
     def load(cls, folder: str | Path) -> "Recommender":
@@ -274,8 +405,19 @@ class Recommender:
             )
             for name, told in about["components"].items()
         }
+        rankers = {
+            name: component_class(told["use"], Ranker)(**told["settings"])
+            for name, told in about["rankers"].items()
+        }
+        for name in about["learned"]:
+            rankers[name].load(reader.child("rankers").child(name))
+        rerankers = {
+            name: component_class(told["use"], Reranker)(**told["settings"])
+            for name, told in about["rerankers"].items()
+        }
         placements = {n: Placement.model_validate(p) for n, p in about["placements"].items()}
-        recommender = cls(retrievers, placements)
+        recommender = cls(retrievers, placements, rankers, rerankers)
+        recommender.learned = about["learned"]
         recommender.kinds = {n: EventKind.model_validate(k) for n, k in about["kinds"].items()}
         recommender.world = World(
             Catalogue.load(reader.child("catalogue")),
@@ -298,3 +440,18 @@ class Recommender:
     def _require_world(self) -> None:
         if not hasattr(self, "world"):
             raise NotFittedError(self)
+
+
+def _require_own_rankers(placements: Mapping[str, Placement]) -> None:
+    """A ranker learns over the sources and the policy of one placement."""
+    owner: dict[str, str] = {}
+    for name, placement in placements.items():
+        if placement.ranker is None:
+            continue
+        if placement.ranker in owner:
+            raise SettingError(
+                f"placements '{owner[placement.ranker]}' and '{name}' share the ranker "
+                f"'{placement.ranker}'; declare one for each, since it learns over one placement's "
+                "sources"
+            )
+        owner[placement.ranker] = name

@@ -1,4 +1,4 @@
-"""What happened to a batch on its way: items in and out of each stage, and milliseconds."""
+"""What happened to a batch on its way: each stage's items and milliseconds, and what failed."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -8,6 +8,10 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from tastemaker.data.candidates import Candidates
+from tastemaker.errors import TastemakerError
+from tastemaker.pipeline.watch import Degraded
+
 T = TypeVar("T")
 
 
@@ -16,23 +20,37 @@ class Stage:
     """One stage of the road.
 
     Attributes:
-        name: `retrieve:als`, `merge`, `filter`, …
+        name: `retrieve:als`, `merge`, `filter`, `rank`, …
         n_in: int64[n], items that came in, per request.
         n_out: int64[n], items that went out.
         milliseconds: for the whole batch.
+        candidates: what went out, where the trace keeps it.
+        notes: per request, what the stage did or could not do; empty for most.
+        cost: float32[n], predicted value that a reranker gave up; empty for other stages.
     """
 
     name: str
     n_in: NDArray[np.int64]
     n_out: NDArray[np.int64]
     milliseconds: float
+    candidates: Candidates | None = None
+    notes: tuple[tuple[str, ...], ...] = ()
+    cost: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
 
 
 @dataclass(slots=True)
 class Trace:
-    """The stages of one batch, in their order."""
+    """The stages of one batch, in their order, and what was left out.
 
+    Attributes:
+        keep: whether each stage's candidates are kept, as the funnel report needs.
+        stages: what was done.
+        degraded: what was not.
+    """
+
+    keep: bool = False
     stages: list[Stage] = field(default_factory=list)
+    degraded: list[Degraded] = field(default_factory=list)
 
     def timed(self, work: Callable[[], T]) -> tuple[T, float]:
         """Runs `work`; its result and its milliseconds."""
@@ -41,10 +59,35 @@ class Trace:
         return result, (perf_counter() - start) * 1e3
 
     def add(
-        self, name: str, n_in: NDArray[np.int64], n_out: NDArray[np.int64], milliseconds: float
+        self,
+        name: str,
+        n_in: NDArray[np.int64] | None,
+        out: Candidates,
+        milliseconds: float,
+        notes: tuple[tuple[str, ...], ...] = (),
+        cost: NDArray[np.float32] | None = None,
     ) -> None:
-        """Appends a stage."""
-        self.stages.append(Stage(name, n_in, n_out, milliseconds))
+        """Appends a stage; `n_in` is None for one that nothing comes into."""
+        counts = np.zeros(len(out), np.int64) if n_in is None else n_in
+        kept = out if self.keep else None
+        given_up = np.empty(0, np.float32) if cost is None else cost
+        self.stages.append(Stage(name, counts, out.counts, milliseconds, kept, notes, given_up))
+
+    def degrade(self, stage: str, reason: str, error: Exception | None = None) -> None:
+        """Tells that a stage was left out or cut short."""
+        self.degraded.append(Degraded(stage, reason, error))
+
+    def require_whole(self) -> None:
+        """Refuses an answer from which something was left out: it is no ground for figures.
+
+        Raises:
+            Exception: what was raised first on the way.
+            TastemakerError: something was left out for another reason.
+        """
+        for left_out in self.degraded:
+            if left_out.error is not None:
+                raise left_out.error
+            raise TastemakerError(f"{left_out.stage}: {left_out.reason}")
 
     def to_list(self, row: int) -> list[dict[str, Any]]:
         """The stages as one request saw them; the milliseconds are the batch's."""
@@ -54,6 +97,8 @@ class Trace:
                 "in": int(stage.n_in[row]),
                 "out": int(stage.n_out[row]),
                 "ms": round(stage.milliseconds, 3),
+                **({"cost": float(stage.cost[row])} if len(stage.cost) else {}),
+                **({"notes": list(stage.notes[row])} if stage.notes and stage.notes[row] else {}),
             }
             for stage in self.stages
         ]

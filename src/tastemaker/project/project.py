@@ -3,11 +3,11 @@
 import re
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ConfigDict, Field
 
-from tastemaker.component import Retriever
+from tastemaker.component import Component, Ranker, Reranker, Retriever
 from tastemaker.config import Settings
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.schema import Clock, ColumnRole, EventKind, Schema, TimeUnit
@@ -18,9 +18,11 @@ from tastemaker.split.by_time import RequestMoments, Split, by_time
 
 FILE_NAME = "tastemaker.toml"
 STATE_FOLDER = ".tastemaker"
-RESERVED = "pipeline"
-"""What an evaluation calls all sources together."""
+RESERVED = ("merged", "ranked", "pipeline")
+"""What an evaluation calls all sources together: before the ranker, after it, and in the end."""
 _PLAIN = re.compile(r"[A-Za-z0-9_-]+")
+
+ComponentT = TypeVar("ComponentT", bound=Component)
 
 
 class Columns(Settings):
@@ -69,21 +71,42 @@ class Roles(Settings):
     """Columns to keep, and what they hold."""
 
 
-class RetrieverSection(Settings):
-    """[retrievers.NAME]: `use` names the component, the rest are its settings."""
+class ComponentSection(Settings):
+    """[retrievers.NAME], [rankers.NAME], [rerankers.NAME]: `use` names the component."""
 
     model_config = ConfigDict(frozen=True, extra="allow", use_attribute_docstrings=True)
 
     use: str
-    """The registered component."""
+    """The registered component; the other keys are its settings."""
 
-    def build(self, name: str) -> Retriever:
-        """The component with these settings."""
-        component = component_class(self.use, Retriever)
+    def build(self, name: str, part: type[ComponentT]) -> ComponentT:
+        """The component with these settings.
+
+        Args:
+            name: what the project calls it.
+            part: `Retriever`, `Ranker` or `Reranker`.
+
+        Raises:
+            ProjectError: there is no such component, or a setting is unknown or wrong.
+        """
+        component = component_class(self.use, part)
         settings = self.model_extra or {}
-        owner = f"[retrievers.{name}]"
+        owner = f"[{part.__name__.lower()}s.{name}]"
         component.config_class().checked(settings, owner=owner, error=ProjectError)
         return component(**settings)
+
+
+class Budget(Settings):
+    """[placements.NAME.budget]: milliseconds; what does not fit gives way to something simpler."""
+
+    total: float | None = Field(None, gt=0)
+    """For the whole answer."""
+    retrieve: float | None = Field(None, gt=0)
+    """For all the sources together."""
+    rank: float | None = Field(None, gt=0)
+    """For features and ranker."""
+    rerank: float | None = Field(None, gt=0)
+    """For all the rerankers together."""
 
 
 class Placement(Settings):
@@ -91,8 +114,30 @@ class Placement(Settings):
 
     retrievers: dict[str, int]
     """Source → how many candidates it may give, and its weight in the fusion."""
+    ranker: str | None = None
+    """Who orders the candidates; by default the fusion of the sources."""
+    value: dict[str, float] = Field(default_factory=dict)
+    """What each objective of the ranker is worth; by default its first alone counts."""
+    rerankers: tuple[str, ...] = ()
+    """Who makes a list of the order, one after the other."""
     seen: dict[str, str] = Field(default_factory=dict)
     """Kind → exclude, allow, or exclude for 30d; a kind not named: exclude."""
+    budget: Budget = Budget()
+    """How many milliseconds the stages may take when an answer is wanted by a deadline."""
+
+
+class Training(Settings):
+    """[training]: how rankers learn, by travelling back in time."""
+
+    slices: int = Field(3, ge=2, le=50)
+    """Windows at the end of the data; the last is kept for stopping early and calibration."""
+    window: str | float = 0.05
+    """The length of each: a duration, or a share of the events."""
+    requests: int = Field(10_000, ge=1)
+    """At most so many past requests are learned from, evenly from the windows."""
+    negatives: int = Field(50, ge=1)
+    """At most so many candidates that were not wanted are kept of each request, by lot; each
+    then counts for those left out."""
 
 
 class SplitSection(Settings):
@@ -121,8 +166,14 @@ class ProjectFile(Settings):
     """The item table's columns."""
     users: Roles = Roles()
     """The user table's columns."""
-    retrievers: dict[str, RetrieverSection]
+    retrievers: dict[str, ComponentSection]
     """The sources."""
+    rankers: dict[str, ComponentSection] = Field(default_factory=dict)
+    """Who scores candidates by their features."""
+    rerankers: dict[str, ComponentSection] = Field(default_factory=dict)
+    """Who makes lists."""
+    training: Training = Training()
+    """How rankers learn."""
     placements: dict[str, Placement]
     """The places that show a list; the first is the default."""
     split: SplitSection = SplitSection()
@@ -248,27 +299,46 @@ def _check_names(file: ProjectFile, owner: str) -> None:
             f"{owner}: [data.defaults] event_type '{default}' is no declared kind"
             f"{near_miss(default, file.events)}"
         )
-    for name, section in file.retrievers.items():
-        if not _PLAIN.fullmatch(name) or name == RESERVED:
-            raise ProjectError(
-                f"{owner}: [retrievers.{name}]: a name is made of letters, digits, _ and -, and "
-                f"is not '{RESERVED}'"
-            )
-        section.build(name)
+    parts: dict[type[Component], dict[str, ComponentSection]] = {
+        Retriever: file.retrievers,
+        Ranker: file.rankers,
+        Reranker: file.rerankers,
+    }
+    for part, sections in parts.items():
+        for name, section in sections.items():
+            if not _PLAIN.fullmatch(name) or name in RESERVED:
+                raise ProjectError(
+                    f"{owner}: [{part.__name__.lower()}s.{name}]: a name is made of letters, "
+                    f"digits, _ and -, and is none of {', '.join(RESERVED)}"
+                )
+            section.build(name, part)
     for name, placement in file.placements.items():
         where = f"{owner}: [placements.{name}]"
-        if not placement.retrievers:
-            raise ProjectError(f"{where} names no retriever")
-        for source, quota in placement.retrievers.items():
-            if source not in file.retrievers:
-                hint = near_miss(source, file.retrievers)
-                raise ProjectError(f"{where} names an unknown retriever '{source}'{hint}")
-            if quota < 1:
-                raise ProjectError(f"{where} {source} must be at least 1, got {quota}")
+        _check_placement(placement, file, where)
         try:
             SeenPolicy.of(file.events, placement.seen)
         except ValueError as problem:
             raise ProjectError(f"{where} {problem}") from None
+
+
+def _check_placement(placement: Placement, file: ProjectFile, where: str) -> None:
+    if not placement.retrievers:
+        raise ProjectError(f"{where} names no retriever")
+    named: list[tuple[str, str, dict[str, ComponentSection]]] = [
+        *(("retriever", source, file.retrievers) for source in placement.retrievers),
+        *(("reranker", name, file.rerankers) for name in placement.rerankers),
+        *([("ranker", placement.ranker, file.rankers)] if placement.ranker else []),
+    ]
+    for kind, name, declared in named:
+        if name not in declared:
+            raise ProjectError(
+                f"{where} names an unknown {kind} '{name}'{near_miss(name, declared)}"
+            )
+    for source, quota in placement.retrievers.items():
+        if quota < 1:
+            raise ProjectError(f"{where} {source} must be at least 1, got {quota}")
+    if placement.value and placement.ranker is None:
+        raise ProjectError(f"{where} has a value but no ranker to predict its objectives")
 
 
 def _require_some(file: ProjectFile, owner: str) -> None:

@@ -1,9 +1,10 @@
 """Retrievers: whoever finds candidates for a request."""
 
 from tastemaker.retrieval.als import ALS
+from tastemaker.retrieval.content import Content
 from tastemaker.retrieval.ease import EASE
 from tastemaker.retrieval.item_knn import ItemKNN
 from tastemaker.retrieval.popular import Popular
 from tastemaker.retrieval.trending import Trending
 
-__all__ = ["ALS", "EASE", "ItemKNN", "Popular", "Trending"]
+__all__ = ["ALS", "EASE", "Content", "ItemKNN", "Popular", "Trending"]

@@ -14,12 +14,14 @@ from tastemaker.config import Settings
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.requests import Requests
-from tastemaker.index import exact_top_n
+from tastemaker.index import ProductIndex, exact_top_n
 from tastemaker.threads import blas_threads, run_chunks
 from tastemaker.world import World
 
 _FOLD_IN_STEPS = 64
 _FOLD_IN_TOLERANCE = 1e-6
+_SIMILAR_BYTES = 4 << 20
+_ARRAYS = ("item_factors", "gram", "norms")
 
 
 class ALSConfig(Settings):
@@ -53,9 +55,12 @@ class ALS(Retriever):
     Attributes:
         item_factors: float32[items × factors], Y.
         gram: float32[factors × factors], YᵀY.
+        norms: float32[items], ‖y‖.
+        index: the item vectors once more, laid out for search.
 
     Cost: `fit`, iterations × (events × factors + (users + items) × factors²) steps and
-    4 × (users + items) × factors bytes; a request, items × factors.
+    4 × (users + items) × factors bytes; a request, at most items × factors, a tenth of that in a
+    large catalogue, where most vectors are too short to reach a list.
 
     Example:
         >>> ALS(factors=32)
@@ -67,6 +72,8 @@ class ALS(Retriever):
     config: ALSConfig
     item_factors: NDArray[np.float32]
     gram: NDArray[np.float32]
+    norms: NDArray[np.float32]
+    index: ProductIndex
 
     def fit(
         self,
@@ -80,7 +87,7 @@ class ALS(Retriever):
         items = users.T.tocsr()
         (n_users, n_items), factors = users.shape, self.config.factors
         options.require_memory(
-            4 * (n_users + n_items) * factors + 24 * users.nnz,
+            4 * (n_users + 2 * n_items) * factors + 24 * users.nnz,
             f"ALS with {factors} factors for {n_users:,} users and {n_items:,} items",
             "lower 'factors'",
         )
@@ -94,6 +101,8 @@ class ALS(Retriever):
             self._solve(items, x, y, steps, options.threads)
         self.item_factors = y
         self.gram = y.T @ y
+        self.norms = np.linalg.norm(y, axis=1).astype(np.float32)
+        self.index = ProductIndex.of(y)
         self.n_fitted = n_items
         return self
 
@@ -108,30 +117,39 @@ class ALS(Retriever):
     def retrieve(self, requests: Requests, n: int, world: World) -> Candidates:
         """The items whose vectors have the largest inner product with the request's."""
         x = self.user_factors(requests)
-        return exact_top_n(
-            lambda chunk: x[chunk] @ self.item_factors.T, requests, n, self.n_fitted, above=0.0
-        )
+        return self.index.top_n(x, requests, n, above=0.0)
 
     def similar(self, items: NDArray[np.int32], n: int, world: World) -> Candidates:
         """The items whose vectors point most nearly the same way (cosine)."""
         self.require_fitted()
-        norms = np.linalg.norm(self.item_factors, axis=1, keepdims=True)
-        unit = self.item_factors / np.maximum(norms, 1e-12)
-        known = items < self.n_fitted
-        asked = np.where(known[:, None], unit[np.where(known, items, 0)], 0)
-        requests = Requests.of([[int(item)] for item in items])
-        return exact_top_n(
-            lambda chunk: asked[chunk] @ unit.T, requests, n, self.n_fitted, above=0.0
-        )
+        asked = Requests.of([[int(item)] for item in items])
+        everything = np.arange(self.n_fitted, dtype=np.int32)
+
+        def score(chunk: slice) -> NDArray[np.float32]:
+            left = np.repeat(items[chunk], len(everything))
+            right = np.tile(everything, len(items[chunk]))
+            return self.compare(left, right).reshape(-1, len(everything))
+
+        return exact_top_n(score, asked, n, self.n_fitted, above=0.0, chunk_bytes=_SIMILAR_BYTES)
+
+    def compare(self, left: NDArray[np.int32], right: NDArray[np.int32]) -> NDArray[np.float32]:
+        """The cosine of the two vectors of each pair."""
+        self.require_fitted()
+        cosines = np.zeros(len(left), np.float32)
+        _cosines(self.item_factors, self.norms, left, right, cosines)
+        return cosines
 
     def save(self, writer: ArtifactWriter) -> None:
-        """Writes the item vectors."""
-        writer.array("item_factors", self.item_factors)
-        writer.array("gram", self.gram)
+        """Writes the item vectors, also as laid out for search: processes share what is mapped."""
+        for name in _ARRAYS:
+            writer.array(name, getattr(self, name))
+        self.index.save(writer.child("index"))
 
     def load(self, reader: ArtifactReader) -> Self:
         """Maps the item vectors."""
-        self.item_factors, self.gram = reader.array("item_factors"), reader.array("gram")
+        for name in _ARRAYS:
+            setattr(self, name, reader.array(name))
+        self.index = ProductIndex.load(reader.child("index"))
         self.n_fitted = len(self.item_factors)
         return self
 
@@ -154,7 +172,7 @@ class ALS(Retriever):
         if gram is None:
             with blas_threads(threads):
                 gram = fixed.T @ fixed
-        total = confidence.sum(axis=1) + confidence.shape[1]
+        total = confidence.sum(axis=1).astype(np.float64) + confidence.shape[1]
         scaled = self.config.regularization * total**self.config.frequency_scaling
         regularization = scaled.astype(np.float32)
         indptr, indices, data = confidence.indptr, confidence.indices, confidence.data
@@ -246,3 +264,30 @@ def _times(gram, regularization, vector, out):  # type: ignore[no-untyped-def]
         weight = vector[g]
         for f in range(factors):
             out[f] += gram[g, f] * weight
+
+
+@njit(nogil=True, cache=True)
+def _cosines(vectors, norms, left, right, cosines):  # type: ignore[no-untyped-def]
+    """Writes the cosine of each pair of rows; 0 where a row is unknown or zero.
+
+    Four sums in turn, so that a step need not wait for the one before; their order never varies.
+    """
+    factors = vectors.shape[1]
+    whole = factors - factors % 4
+    for pair in range(len(left)):
+        i, j = left[pair], right[pair]
+        known = 0 <= i < len(vectors) and 0 <= j < len(vectors)
+        if not known or norms[i] == 0 or norms[j] == 0:
+            cosines[pair] = 0
+            continue
+        one, other = vectors[i], vectors[j]
+        a = b = c = d = np.float32(0)
+        for f in range(0, whole, 4):
+            a += one[f] * other[f]
+            b += one[f + 1] * other[f + 1]
+            c += one[f + 2] * other[f + 2]
+            d += one[f + 3] * other[f + 3]
+        for f in range(whole, factors):
+            a += one[f] * other[f]
+        cosine = ((a + b) + (c + d)) / (np.float64(norms[i]) * norms[j])
+        cosines[pair] = min(max(cosine, -1.0), 1.0)

@@ -133,6 +133,14 @@ class EASE(Retriever):
         liked = requests.history.interactions(self.n_fitted, reduce=self.config.reduce)
         return strongest_reasons(liked, candidates, between)
 
+    def compare(self, left: NDArray[np.int32], right: NDArray[np.int32]) -> NDArray[np.float32]:
+        """How much each left item speaks for its right one, B as it is, at most 1."""
+        self.require_fitted()
+        known = (left >= 0) & (left < self.n_fitted) & (right >= 0) & (right < self.n_fitted)
+        likeness = np.zeros(len(left), np.float32)
+        likeness[known] = np.minimum(self.weights[left[known], right[known]], 1)
+        return likeness
+
     def save(self, writer: ArtifactWriter) -> None:
         """Writes B."""
         writer.array("weights", self.weights)

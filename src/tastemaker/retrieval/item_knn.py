@@ -84,8 +84,11 @@ class ItemKNN(Retriever):
             offsets = pairs.item_offsets[first : last + 1]
             run_chunks(partial(nearest, first=first), offsets, options.threads)
         kept = np.arange(k) < found[:, None]
+        offsets = offsets_of(found)
+        if offsets[-1] <= np.iinfo(np.int32).max:  # else SciPy would widen the neighbours too
+            offsets = offsets.astype(np.int32)
         self.similarity = csr_array(
-            (similarity[kept], near[kept], offsets_of(found)), shape=(n_items, n_items)
+            (similarity[kept], near[kept], offsets), shape=(n_items, n_items)
         )
         self.n_fitted = n_items
         return self
@@ -96,7 +99,9 @@ class ItemKNN(Retriever):
         liked = requests.history.interactions(self.n_fitted, reduce=self.config.reduce)
 
         def score(chunk: slice) -> NDArray[np.float32]:
-            dense: NDArray[np.float32] = (liked[chunk] @ self.similarity).toarray()
+            dense = np.zeros((chunk.stop - chunk.start, self.n_fitted), np.float32)
+            offsets = liked.indptr[chunk.start : chunk.stop + 1]
+            _add_neighbors(offsets, liked.indices, liked.data, *self._neighbors(), dense)
             return dense
 
         return exact_top_n(score, requests, n, self.n_fitted, above=0.0)
@@ -125,6 +130,17 @@ class ItemKNN(Retriever):
 
         liked = requests.history.interactions(self.n_fitted, reduce=self.config.reduce)
         return strongest_reasons(liked, candidates, between)
+
+    def compare(self, left: NDArray[np.int32], right: NDArray[np.int32]) -> NDArray[np.float32]:
+        """The kept similarity of each pair, whichever of the two keeps it."""
+        self.require_fitted()
+        similarity = np.zeros(len(left), np.float32)
+        _kept_similarity(left, right, *self._neighbors(), similarity)
+        return similarity
+
+    def _neighbors(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float32]]:
+        """Offsets, items and similarities of every item's neighbours, as the kernels read them."""
+        return self.similarity.indptr, self.similarity.indices, self.similarity.data
 
     def save(self, writer: ArtifactWriter) -> None:
         """Writes the neighbours."""
@@ -165,3 +181,41 @@ def _nearest(start, stop, pairs, norms, shrinkage, near, similarity, found):  # 
             row[other] = 0
         best_first(near[item], similarity[item], size)
         found[item] = size
+
+
+@njit(nogil=True, cache=True)
+def _add_neighbors(  # type: ignore[no-untyped-def]
+    offsets, items, weights, near_offsets, near, similarity, scores
+):
+    """Adds to scores[row] the similarities of every liked item's neighbours, times its weight."""
+    for row in range(len(scores)):
+        for liked in range(offsets[row], offsets[row + 1]):
+            item, weight = items[liked], weights[liked]
+            for entry in range(near_offsets[item], near_offsets[item + 1]):
+                scores[row, near[entry]] += weight * similarity[entry]
+
+
+@njit(nogil=True, cache=True)
+def _kept_similarity(left, right, offsets, near, similarity, out):  # type: ignore[no-untyped-def]
+    """Writes the larger of s(left, right) and s(right, left); 0 where an item is unknown."""
+    n_items = len(offsets) - 1
+    for pair in range(len(left)):
+        i, j = left[pair], right[pair]
+        out[pair] = 0
+        if 0 <= i < n_items and 0 <= j < n_items:
+            there = _similarity_in(near, similarity, offsets[i], offsets[i + 1], j)
+            back = _similarity_in(near, similarity, offsets[j], offsets[j + 1], i)
+            out[pair] = min(max(there, back), np.float32(1))
+
+
+@njit(nogil=True, cache=True)
+def _similarity_in(near, similarity, start, stop, item):  # type: ignore[no-untyped-def]
+    """The similarity of `item` among the neighbours start … stop − 1, 0 if it is none of them.
+
+    Without leaving early: a row is compared in a few instructions.
+    """
+    row = near[start:stop]
+    place = np.int32(0)
+    for entry in range(len(row)):
+        place |= np.int32(row[entry] == item) * np.int32(entry + 1)
+    return similarity[start + place - 1] if place > 0 else np.float32(0)

@@ -75,9 +75,11 @@ class Trending(Retriever):
         n_items = world.statistics.n_items
 
         def score(chunk: slice) -> NDArray[np.float32]:
-            moments, which = np.unique(ticks[chunk], return_inverse=True)
-            weights = [self._weights(world.statistics, int(m), half_life) for m in moments]
-            return np.stack(weights)[which]
+            scores = np.empty((chunk.stop - chunk.start, n_items), np.float32)
+            moments = ticks[chunk]
+            for moment in np.unique(moments):
+                scores[moments == moment] = self._weights(world.statistics, int(moment), half_life)
+            return scores
 
         return exact_top_n(score, requests, n, n_items, above=0.0)
 

@@ -101,7 +101,17 @@ def by_time(
     ahead = None if horizon is None else parse_duration(horizon, "horizon")
     policy = seen if isinstance(seen, SeenPolicy) else SeenPolicy.of(data.kinds, seen)
     tasks = {
-        name: _task(data, known_before, window, ahead, requests, policy, max_users, seed, name)
+        name: window_task(
+            data,
+            known_before,
+            window,
+            name,
+            horizon=ahead,
+            moments=requests,
+            seen=policy,
+            max_users=max_users,
+            seed=seed,
+        )
         for name, known_before, window in (
             ("validation", train, (start, validation_end)),
             ("test", before_test, (test_start, data.end)),
@@ -142,17 +152,34 @@ def _window_start(
     return int(time[len(time) - count])
 
 
-def _task(
+def window_task(
     data: Dataset,
     train: Dataset,
     window: tuple[int, int],
-    horizon: int | None,
-    moments: RequestMoments,
-    seen: SeenPolicy,
-    max_users: int,
-    seed: int,
     name: str,
+    *,
+    horizon: int | None = None,
+    moments: RequestMoments = "sampled",
+    seen: SeenPolicy,
+    max_users: int = MAX_USERS,
+    seed: int = 0,
 ) -> Task:
+    """Requests inside one window, and what was wanted from then until it ends.
+
+    Args:
+        data: the whole log.
+        train: what was known when the sources were fitted.
+        window: from (included) and until (excluded), microseconds.
+        name: what a message calls the window.
+        horizon: how far ahead the truth reaches, microseconds; by default to the window's end.
+        moments: where the requests stand.
+        seen: which past events keep an item out of the truth.
+        max_users: at most so many users are asked for, drawn by `seed`.
+        seed: draws the users and the sampled moments.
+
+    Raises:
+        DataError: no event lies in the window, or nobody liked anything new in it.
+    """
     log = data.events
     is_known = np.diff(train.events.offsets) > 0
     start, end = window
@@ -169,7 +196,7 @@ def _task(
     users, times = _moments(log.user[inside], log.time[inside], start, moments, seed)
     until = np.full(len(times), end) if horizon is None else np.minimum(times + horizon, end)
     asked = data.requests(users, times, seen=seen)
-    truth, kept_away = _truth(data, users, times, until, asked.exclude)
+    truth, kept_away = wanted_after(data, users, times, until, asked.exclude)
     answerable = np.flatnonzero(truth.counts)
     if not len(answerable):
         raise DataError(f"no user liked anything new in the {name} window; choose a longer one")
@@ -236,14 +263,24 @@ def _moments(
     return users[chosen], times[chosen]
 
 
-def _truth(
+def wanted_after(
     data: Dataset,
-    users: NDArray[np.int32],
+    users: NDArray[np.integer],
     times: NDArray[np.int64],
     until: NDArray[np.int64],
     exclude: Ragged,
+    kind: str | None = None,
 ) -> tuple[Ragged, int]:
-    """The distinct liked items of each request not in `exclude`, and how many were."""
+    """The distinct liked items of each request not in `exclude`, and how many were.
+
+    Args:
+        data: the whole log.
+        users: [n], whose request each is.
+        times: int64[n], from when (included), microseconds.
+        until: int64[n], until when (excluded).
+        exclude: the items that do not count, sorted in each row.
+        kind: the kind of event that counts; by default every positive one.
+    """
     log, n_items = data.events, len(data.catalogue)
     first = np.array([_position(log.time, log.offsets, u, t) for u, t in zip(users, times)])
     last = np.array([_position(log.time, log.offsets, u, t) for u, t in zip(users, until)])
@@ -251,6 +288,8 @@ def _truth(
     later = ranges(first.astype(np.int64), counts.astype(np.int64))
     rows = np.repeat(np.arange(len(users)), counts)
     liked = log.weight[later] > 0
+    if kind is not None:
+        liked &= log.kind[later] == list(data.kinds).index(kind)
     pairs = sorted_distinct(rows[liked] * n_items + log.item[later][liked])
     away = np.repeat(np.arange(len(users)), exclude.counts) * n_items + exclude.values
     wanted = pairs[~np.isin(pairs, away, assume_unique=True)]
@@ -258,7 +297,9 @@ def _truth(
     return Ragged(offsets, (wanted % n_items).astype(np.int32)), len(pairs) - len(wanted)
 
 
-def _position(time: NDArray[np.int64], offsets: NDArray[np.int64], user: int, moment: int) -> int:
+def _position(
+    time: NDArray[np.int64], offsets: NDArray[np.int64], user: np.integer, moment: np.int64
+) -> int:
     """The user's first event at or after a moment."""
     start, stop = offsets[user], offsets[user + 1]
     return int(start + np.searchsorted(time[start:stop], moment))

@@ -9,15 +9,24 @@ class TestMyRetriever(RetrieverConformance):
 
 import pytest
 
-pytest.register_assert_rewrite("tastemaker.testing.pipeline", "tastemaker.testing.retriever")
+pytest.register_assert_rewrite(
+    "tastemaker.testing.pipeline",
+    "tastemaker.testing.ranker",
+    "tastemaker.testing.reranker",
+    "tastemaker.testing.retriever",
+)
 
 from tastemaker.testing.known import KnownAnswer, blockbuster, checkerboard, planted_tastes
 from tastemaker.testing.pipeline import PipelineConformance
+from tastemaker.testing.ranker import RankerConformance
+from tastemaker.testing.reranker import RerankerConformance
 from tastemaker.testing.retriever import RetrieverConformance
 
 __all__ = [
     "KnownAnswer",
     "PipelineConformance",
+    "RankerConformance",
+    "RerankerConformance",
     "RetrieverConformance",
     "blockbuster",
     "checkerboard",

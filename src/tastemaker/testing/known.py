@@ -8,10 +8,12 @@ import polars as pl
 
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.requests import Requests
-from tastemaker.data.schema import EventKind, Schema
+from tastemaker.data.schema import ColumnRole, EventKind, Schema
 from tastemaker.world import World
 
-_SCHEMA = Schema(kinds={"like": EventKind()}, time_unit="us")
+_SCHEMA = Schema(
+    kinds={"like": EventKind()}, time_unit="us", item_roles={"group": ColumnRole(role="category")}
+)
 _START = 1_600_000_000_000_000
 
 
@@ -38,7 +40,8 @@ def checkerboard(size: int = 50) -> KnownAnswer:
     That item is the only one of their colour they have not seen: it must come first.
     """
     likes = [[i for i in range(u % 2, size, 2) if i != u] for u in range(size)]
-    return _known(likes, asked=likes, right=[{u} for u in range(size)])
+    groups = [("even", "odd")[item % 2] for item in range(size)]
+    return _known(likes, asked=likes, right=[{u} for u in range(size)], groups=groups)
 
 
 def planted_tastes(tastes: int = 4, items: int = 12, users: int = 25, seed: int = 0) -> KnownAnswer:
@@ -55,7 +58,7 @@ def planted_tastes(tastes: int = 4, items: int = 12, users: int = 25, seed: int 
         likes.append([*own.tolist(), int(foreign + random.integers(items))])
     asked = [list(range(taste * items, taste * items + 5)) for taste in range(tastes)]
     right = [set(range(taste * items + 5, (taste + 1) * items)) for taste in range(tastes)]
-    return _known(likes, asked, right)
+    return _known(likes, asked, right, [f"taste {item // items}" for item in range(tastes * items)])
 
 
 def blockbuster(fans: int = 15, others: int = 150, items: int = 10, seed: int = 1) -> KnownAnswer:
@@ -71,13 +74,20 @@ def blockbuster(fans: int = 15, others: int = 150, items: int = 10, seed: int = 
         own = circle + random.permutation(items)[:7]
         likes.append([*own.tolist(), 2 * items, 2 * items + 1])
     asked = [[2 * items, 2 * items + 1, 0, 1, 2, 3, 4]]
-    return _known(likes, asked, [set(range(5, items))])
+    groups = ["small circle"] * items + ["large circle"] * items + ["everybody's"] * 2
+    return _known(likes, asked, [set(range(5, items))], groups)
 
 
 def _known(
-    likes: Sequence[Sequence[int]], asked: Sequence[Sequence[int]], right: Sequence[set[int]]
+    likes: Sequence[Sequence[int]],
+    asked: Sequence[Sequence[int]],
+    right: Sequence[set[int]],
+    groups: Sequence[str],
 ) -> KnownAnswer:
-    """Item i gets an id that sorts as i does, so that its index is i; likes come in any order."""
+    """Item i gets an id that sorts as i does, so that its index is i; likes come in any order.
+
+    Its category is its group, so that the answer can also be known by what items are about.
+    """
     random = np.random.default_rng(len(likes))
     orders = [random.permutation(np.asarray(items)) for items in likes]
     rows = [(u, int(i), t) for u, items in enumerate(orders) for t, i in enumerate(items)]
@@ -88,6 +98,7 @@ def _known(
             "timestamp": [_START + 1_000_000 * t for _, _, t in rows],
         }
     )
-    dataset = Dataset.from_frames(log, schema=_SCHEMA)
+    items = pl.DataFrame({"item_id": [f"item-{i:04}" for i in range(len(groups))], "group": groups})
+    dataset = Dataset.from_frames(log, items=items, schema=_SCHEMA)
     requests = Requests.of(list(asked), time=dataset.end)
     return KnownAnswer(dataset, requests, list(right), World.of(dataset))

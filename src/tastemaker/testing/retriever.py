@@ -9,10 +9,19 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from numpy.typing import NDArray
 
 from tastemaker.artifact import create_artifact, open_artifact
-from tastemaker.component import Explains, FitOptions, Retriever, SimilarItems
+from tastemaker.component import (
+    ComparesItems,
+    Explains,
+    Extends,
+    FitOptions,
+    Retriever,
+    SimilarItems,
+)
 from tastemaker.data.candidates import Candidates
+from tastemaker.data.catalogue import TagsColumn, TextColumn
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.events import Histories
 from tastemaker.data.ragged import Ragged
@@ -103,14 +112,21 @@ class RetrieverConformance:
         batch = fitted.retrieve(requests, 10, small_world())
         for row in range(len(requests)):
             single = fitted.retrieve(requests.take(np.array([row])), 10, small_world())
-            assert_same(single, batch.take(np.array([row])))
+            assert_identical(single, batch.take(np.array([row])))
 
     def test_the_order_of_requests_does_not_matter(self, fitted: Retriever) -> None:
         requests = small_requests()
         shuffled = np.random.default_rng(3).permutation(len(requests))
         batch = fitted.retrieve(requests, 10, small_world())
         other = fitted.retrieve(requests.take(shuffled), 10, small_world())
-        assert_same(other, batch.take(shuffled))
+        assert_identical(other, batch.take(shuffled))
+
+    @pytest.mark.parametrize("company", [2, 3, 7, 100])
+    def test_the_size_of_the_batch_does_not_matter(self, fitted: Retriever, company: int) -> None:
+        rows = np.arange(company) % len(small_requests())
+        batch = fitted.retrieve(small_requests(), 10, small_world())
+        crowd = fitted.retrieve(small_requests().take(rows), 10, small_world())
+        assert_identical(crowd, batch.take(rows))
 
     def test_no_requests_get_no_answers(self, fitted: Retriever) -> None:
         none = small_requests().take(np.empty(0, np.int64))
@@ -162,14 +178,15 @@ class RetrieverConformance:
         assert_same(fitted.retrieve(asked, 10, world), fitted.retrieve(plain, 10, world))
 
     def test_new_items_are_found_as_declared(self, fitted: Retriever) -> None:
-        world = small_world().with_items(["added"])
+        world = world_with_twin(3)
         added = len(world.catalogue) - 1
         likes = np.full(500, added, np.int32)
         moments = world.watermark - 3_600_000_000 * np.arange(1, 501)
         kind, weight = np.zeros(500, np.int8), np.ones(500, np.float32)
         statistics = world.statistics.append(likes, moments, kind, weight)
         liked = World(world.catalogue, statistics, world.watermark, world.clock)
-        found = fitted.retrieve(stranger([3, 5, 8]), 10_000, liked)
+        able = fitted.extended(world.catalogue) if isinstance(fitted, Extends) else fitted
+        found = able.retrieve(stranger([3, 5, 8]), 10_000, liked)
         assert (added in found[0]) == fitted.serves.new_items
 
     def test_histories_matter_as_declared(self, fitted: Retriever) -> None:
@@ -273,6 +290,60 @@ class RetrieverConformance:
         assert (reason >= 0).any()
         assert ((share > 0) & (share <= 1) == (reason >= 0)).all()
 
+    def test_a_comparison_is_the_same_alone_and_in_company(self, fitted: Retriever) -> None:
+        able, left, right = item_pairs(fitted)
+        together = able.compare(left, right)
+        assert together.dtype == np.float32
+        assert together.any(), "no two items are alike"
+        for pair in range(0, len(left), 7):
+            alone = able.compare(left[pair : pair + 1], right[pair : pair + 1])
+            assert np.array_equal(alone, together[pair : pair + 1])
+        shuffled = np.random.default_rng(5).permutation(len(left))
+        assert np.array_equal(able.compare(left[shuffled], right[shuffled]), together[shuffled])
+        assert len(able.compare(left[:0], right[:0])) == 0
+
+    def test_items_are_alike_by_at_most_one(self, fitted: Retriever) -> None:
+        able, left, right = item_pairs(fitted)
+        likeness = able.compare(left, right)
+        assert np.isfinite(likeness).all()
+        assert (likeness <= 1).all()
+
+    def test_an_unknown_item_is_like_no_other(self, fitted: Retriever) -> None:
+        able, _, _ = item_pairs(fitted)
+        unknown = np.array([-1, fitted.n_fitted, 3, 3, -1], np.int32)
+        other = np.array([3, 3, -1, fitted.n_fitted, fitted.n_fitted], np.int32)
+        assert not able.compare(unknown, other).any()
+
+    def test_extending_leaves_the_original_as_it_is(self, fitted: Retriever) -> None:
+        world = world_with_twin(3)
+        before = fitted.retrieve(small_requests(), 10, small_world())
+        extended = extended_by(fitted, world)
+        assert extended is not fitted
+        assert_identical(fitted.retrieve(small_requests(), 10, small_world()), before)
+        found = fitted.retrieve(stranger([3, 5, 8]), 10_000, world)
+        assert len(world.catalogue) - 1 not in found[0]
+
+    def test_an_extended_retriever_knows_what_was_added(self, fitted: Retriever) -> None:
+        world = world_with_twin(3)
+        added = len(world.catalogue) - 1
+        extended = extended_by(fitted, world)
+        assert extended.n_fitted == fitted.n_fitted
+        asked = replace(stranger([3, 3, 3]), exclude=Ragged.of([[3]]))
+        first = extended.retrieve(asked, 5, world)[0]
+        assert added in first, "an item with the attributes of a liked one was not found"
+        if isinstance(extended, ComparesItems):
+            twins = extended.compare(np.array([3], np.int32), np.array([added], np.int32))
+            assert twins[0] > 0
+        liked = extended.retrieve(stranger([added]), 5, world)
+        assert liked.counts[0] > 0, "an added item in a history says nothing"
+
+    def test_an_artifact_holds_fitted_items_only(self, fitted: Retriever, tmp_path: Path) -> None:
+        extended = extended_by(fitted, world_with_twin(3))
+        loaded = self._saved_and_loaded(extended, tmp_path / "artifact")
+        assert loaded.n_fitted == fitted.n_fitted
+        before = fitted.retrieve(small_requests(), 10, small_world())
+        assert_identical(loaded.retrieve(small_requests(), 10, small_world()), before)
+
     @pytest.mark.parametrize("known", ["checkerboard", "planted tastes", "blockbuster"])
     def test_a_stranger_with_five_events_gets_the_right_item_first(self, known: str) -> None:
         answer = known_answer(known)
@@ -289,6 +360,13 @@ class RetrieverConformance:
         with create_artifact(folder, "retriever", {}) as writer:
             fitted.save(writer)
         return self.make().load(open_artifact(folder, "retriever")[0])
+
+
+def assert_identical(one: Candidates, other: Candidates) -> None:
+    """Equal lists, bit for bit: features made from batches must be those of single requests."""
+    assert np.array_equal(one.offsets, other.offsets)
+    assert np.array_equal(one.item, other.item)
+    assert np.array_equal(one.score, other.score)
 
 
 def assert_same(one: Candidates, other: Candidates) -> None:
@@ -331,6 +409,40 @@ def small_requests() -> Requests:
         weights=[*weights, [1.0, 1.0, 1.0], []],
         exclude=[*exclude, [2, 7, 30], []],
     )
+
+
+@cache
+def world_with_twin(item: int) -> World:
+    """The small world with one more item, of which the same is known as of `item`."""
+    world = small_world()
+    known: dict[str, list[object]] = {}
+    for name, column in world.catalogue.columns.items():
+        if isinstance(column, TextColumn):
+            known[name] = [column.texts[item]]
+        elif isinstance(column, TagsColumn):
+            known[name] = [column.labels.ids(column.codes[item])]
+        else:
+            known[name] = [column.values[item]]
+    return world.with_items(["added"], known)
+
+
+def item_pairs(
+    fitted: Retriever,
+) -> tuple[ComparesItems, NDArray[np.int32], NDArray[np.int32]]:
+    """The retriever and every pair of the small world's items, for those that compare items."""
+    if not isinstance(fitted, ComparesItems):
+        pytest.skip("compares no items")
+    n_items = len(small_world().catalogue)
+    left, right = np.divmod(np.arange(n_items**2), n_items)
+    return fitted, left.astype(np.int32), right.astype(np.int32)
+
+
+def extended_by(fitted: Retriever, world: World) -> Retriever:
+    """The retriever that also knows the world's added items, for those that extend."""
+    if not isinstance(fitted, Extends):
+        pytest.skip("takes up no new items")
+    extended: Retriever = fitted.extended(world.catalogue)
+    return extended
 
 
 def stranger(history: list[int]) -> Requests:

@@ -1,0 +1,53 @@
+"""What the catalogue says of an item in numbers and dates."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from tastemaker.data.catalogue import NO_TIME, NumberColumn
+from tastemaker.data.times import MICROSECONDS
+from tastemaker.features.pairs import Pairs
+
+_HOUR = MICROSECONDS["h"]
+
+
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """Number columns as they are, time columns as age at the request's moment.
+
+    Attributes:
+        numbers: names of number columns.
+        times: names of time columns.
+    """
+
+    numbers: tuple[str, ...]
+    times: tuple[str, ...]
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """Name → meaning."""
+        named = {f"item_{name}": f"the item's {name}" for name in self.numbers}
+        return named | {f"item_{name}_age": f"hours since {name}, log" for name in self.times}
+
+    def write(self, pairs: Pairs, out: NDArray[np.float32]) -> None:
+        """Fills the columns."""
+        time = pairs.time
+        for place, name in enumerate((*self.numbers, *self.times)):
+            column = pairs.world.catalogue.columns[name]
+            assert isinstance(column, NumberColumn)  # noqa: S101 - a time column is one
+            if name in self.times:
+                _ages(column.values, pairs.item, time, out[:, place])
+            else:
+                out[:, place] = column.values[pairs.item]
+
+
+@njit(nogil=True, cache=True)
+def _ages(moments, items, now, out):  # type: ignore[no-untyped-def]
+    """Hours since each item's moment, log; NaN where it has none or it lies ahead."""
+    for i in range(len(items)):
+        moment = moments[items[i]]
+        out[i] = np.nan
+        if moment != NO_TIME and moment <= now[i]:
+            out[i] = np.log1p((now[i] - moment) / _HOUR)

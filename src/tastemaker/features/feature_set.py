@@ -1,0 +1,105 @@
+"""The features of a candidate: declared once, computed by one function in training and serving."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tastemaker.component import ComparesItems, Features, Retriever
+from tastemaker.data.candidates import Candidates
+from tastemaker.data.catalogue import NumberColumn, TagsColumn, TimeColumn
+from tastemaker.data.requests import Requests
+from tastemaker.errors import SettingError
+from tastemaker.features.activity import Activity
+from tastemaker.features.affinity import Affinity
+from tastemaker.features.attributes import Attributes
+from tastemaker.features.context import Context
+from tastemaker.features.likeness import Likeness
+from tastemaker.features.pairs import Family, Pairs
+from tastemaker.features.popularity import Popularity
+from tastemaker.features.provenance import Provenance
+from tastemaker.features.repeats import Repeats
+from tastemaker.world import World
+
+
+class FeatureSet:
+    """Families of features side by side.
+
+    Attributes:
+        meanings: name → what the feature says, in the order of the columns.
+
+    Example:
+        >>> from tastemaker.features.context import Context
+        >>> list(FeatureSet([Context()]).meanings)
+        ['hour_sin', 'hour_cos', 'weekday']
+
+    Raises:
+        SettingError: two families have a column of one name.
+    """
+
+    def __init__(self, families: Sequence[Family]) -> None:
+        self._families = tuple(families)
+        self.meanings = {k: v for family in families for k, v in family.columns.items()}
+        if len(self.meanings) < sum(len(family.columns) for family in families):
+            named = [name for family in families for name in family.columns]
+            twice = next(name for name in named if named.count(name) > 1)
+            raise SettingError(
+                f"two features are called '{twice}': rename the column or the source it comes from"
+            )
+
+    @classmethod
+    def of(cls, world: World, sources: Mapping[str, Retriever]) -> "FeatureSet":
+        """Every feature that this catalogue, these kinds of event and these sources allow."""
+        columns = world.catalogue.columns
+        labels = [name for name, column in columns.items() if isinstance(column, TagsColumn)]
+        times = [name for name, column in columns.items() if isinstance(column, TimeColumn)]
+        numbers = [
+            name
+            for name, column in columns.items()
+            if isinstance(column, NumberColumn) and name not in times
+        ]
+        compared = [name for name, source in sources.items() if isinstance(source, ComparesItems)]
+        families: list[Family] = [
+            Popularity(world.statistics.kinds),
+            Attributes(tuple(numbers), tuple(times)),
+            Activity(),
+            Repeats(),
+            *(Affinity(name) for name in labels),
+            *(Likeness(name) for name in compared),
+            Provenance(tuple(sources)),
+            Context(),
+        ]
+        return cls(families)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns' names."""
+        return tuple(self.meanings)
+
+    def build(
+        self,
+        requests: Requests,
+        candidates: Candidates,
+        world: World,
+        sources: Mapping[str, Retriever],
+        entries: NDArray[np.int64] | None = None,
+    ) -> Features:
+        """What is known of each candidate at its request's moment; nothing later is read.
+
+        The same bits for a pair, whatever else stands in the batch.
+
+        Args:
+            requests: n requests.
+            candidates: merged and filtered candidates of each.
+            world: catalogue and statistics.
+            sources: the retrievers the candidates came from, by name.
+            entries: int64[rows], ascending; the candidates to describe, by default all.
+        """
+        pairs = Pairs.of(requests, candidates, world, sources, entries)
+        values = np.empty((len(pairs.entry), len(self.meanings)), np.float32)
+        start = 0
+        for family in self._families:
+            stop = start + len(family.columns)
+            family.write(pairs, values[:, start:stop])
+            start = stop
+        return Features(self.names, values)

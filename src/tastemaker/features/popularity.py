@@ -1,0 +1,117 @@
+"""How much an item was liked, lately and ever, by everybody."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from tastemaker.data.catalogue import NO_TIME
+from tastemaker.data.times import MICROSECONDS
+from tastemaker.features.pairs import Pairs
+from tastemaker.statistics import ALL_TIME, EVERY, POSITIVE
+
+_HOUR = MICROSECONDS["h"]
+_WINDOWS = {
+    "1h": _HOUR,
+    "24h": 24 * _HOUR,
+    "7d": 7 * 24 * _HOUR,
+    "30d": 30 * 24 * _HOUR,
+    "all": int(ALL_TIME),
+}
+_RATE_WINDOWS = (int(ALL_TIME), 30 * 24 * _HOUR)
+_PRIOR_EVENTS = 20.0
+"""Events of the average item that are added to every rate (the Beta prior's α + β)."""
+_TREND_EVENTS = 5.0
+"""The same for trends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Popularity:
+    """Counts, shares, trends and smoothed rates of an item as of the request's moment.
+
+    Rates are posterior means under a Beta prior centred on the rate of all items together, so
+    that one like of one event does not outrank nine hundred of a thousand.
+
+    Attributes:
+        kinds: the kinds of event; where there are several, each one's rate is a feature.
+    """
+
+    kinds: tuple[str, ...]
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """Name → meaning."""
+        named = {f"item_likes_{w}": f"likes in the last {w}, log" for w in _WINDOWS}
+        named["item_likes_all"] = "likes ever, log"
+        for short, long in (("1h", "24h"), ("24h", "7d"), ("7d", "30d")):
+            named[f"item_trend_{short}"] = f"likes per hour in the last {short} over {long}, log"
+        named["item_share_7d"] = "share of all likes in the last 7d, log"
+        named["item_share_all"] = "share of all likes ever, log"
+        named["item_like_rate"] = "likes per event, smoothed"
+        named["item_like_rate_30d"] = "likes per event in the last 30d, smoothed"
+        named["item_age"] = "hours since the first event, log"
+        named["item_idle"] = "hours since the last event, log"
+        return named | {f"item_rate_{k}": f"share of {k} among its events" for k in self._rates}
+
+    @property
+    def _rates(self) -> tuple[str, ...]:
+        return self.kinds if len(self.kinds) > 1 else ()
+
+    def write(self, pairs: Pairs, out: NDArray[np.float32]) -> None:
+        """Fills the columns."""
+        statistics, item, time = pairs.world.statistics, pairs.item, pairs.time
+        moments, windows = pairs.requests.time, tuple(_WINDOWS.values())
+        likes = statistics.counts(item, time, windows)
+        events = statistics.counts(item, time, _RATE_WINDOWS, EVERY)
+        first, last = statistics.first_and_last(item, time)
+        all_likes = statistics.totals(moments, windows, POSITIVE)
+        all_events = statistics.totals(moments, _RATE_WINDOWS, EVERY)
+        lengths = np.array(windows, np.float64)
+        fixed = len(self.columns) - len(self._rates)
+        _describe(
+            *(pairs.row, time, likes, events, first, last, all_likes, all_events, lengths),
+            out[:, :fixed],
+        )
+        for place, kind in enumerate(self._rates, start=fixed):
+            of_kind = statistics.counts(item, time, _RATE_WINDOWS[:1], kind)
+            all_of_kind = statistics.totals(moments, _RATE_WINDOWS[:1], kind)
+            _rates(pairs.row, of_kind, events, all_of_kind, all_events, out[:, place])
+
+
+@njit(nogil=True, cache=True)
+def _rate(part, whole, all_part, all_whole):  # type: ignore[no-untyped-def]
+    """The posterior mean of part / whole under a Beta prior worth `_PRIOR_EVENTS` events."""
+    prior = all_part / all_whole if all_whole > 0 else 0.0
+    return (part + _PRIOR_EVENTS * prior) / (whole + _PRIOR_EVENTS)
+
+
+@njit(nogil=True, cache=True)
+def _rates(row, part, whole, all_part, all_whole, out):  # type: ignore[no-untyped-def]
+    """One smoothed rate per pair."""
+    for i in range(len(row)):
+        out[i] = _rate(part[i, 0], whole[i, 0], all_part[row[i], 0], all_whole[row[i], 0])
+
+
+@njit(nogil=True, cache=True)
+def _describe(  # type: ignore[no-untyped-def]
+    row, time, likes, events, first, last, all_likes, all_events, lengths, out
+):
+    """Counts, trends, shares, rates and ages of every pair, in the order of the columns."""
+    for i in range(len(row)):
+        request = row[i]
+        for w in range(5):
+            out[i, w] = np.log1p(likes[i, w])
+        for w in range(3):
+            expected = lengths[w] / lengths[w + 1]
+            recent = likes[i, w] + _TREND_EVENTS * expected
+            out[i, 5 + w] = np.log(recent / ((likes[i, w + 1] + _TREND_EVENTS) * expected))
+        out[i, 8] = np.log((likes[i, 2] + 1.0) / (all_likes[request, 2] + 1.0))
+        out[i, 9] = np.log((likes[i, 4] + 1.0) / (all_likes[request, 4] + 1.0))
+        out[i, 10] = _rate(likes[i, 4], events[i, 0], all_likes[request, 4], all_events[request, 0])
+        out[i, 11] = _rate(likes[i, 3], events[i, 1], all_likes[request, 3], all_events[request, 1])
+        out[i, 12] = np.nan
+        out[i, 13] = np.nan
+        if first[i] != NO_TIME:
+            out[i, 12] = np.log1p((time[i] - first[i]) / _HOUR)
+            out[i, 13] = np.log1p((time[i] - last[i]) / _HOUR)

@@ -1,0 +1,221 @@
+"""Exact search by inner product: the same bits whether one vector is asked or a thousand.
+
+A library's matrix product adds in an order that depends on how many rows are asked at once. Here
+every score is x₀y₀ + x₁y₁ + … in float32, each product rounded and added in that order, so that a
+request gets the same answer alone, in a batch, and in training data made from batches.
+"""
+
+from typing import Self
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from tastemaker.artifact import ArtifactReader, ArtifactWriter
+from tastemaker.data.candidates import Candidates
+from tastemaker.data.ragged import offsets_of, ranges
+from tastemaker.data.requests import Requests
+from tastemaker.index.heap import any_reaches, best_first, keep
+
+_WIDTH = 1_024
+"""Items in a block: with 64 factors a quarter of a megabyte, which stays in a core's own cache."""
+_STEP = 8
+"""Factors added at a time; vectors are filled up to a multiple of it with zeros."""
+
+
+class ProductIndex:
+    """Vectors laid out for the exact top-n by inner product.
+
+    Items stand in blocks, the longest vectors first. No score exceeds ‖x‖·‖y‖ (Cauchy–Schwarz),
+    so a search ends at the first block whose longest vector cannot reach what is found already.
+
+    Attributes:
+        blocks: float32[blocks × factors, filled up × `_WIDTH`], zero where there is no item.
+        order: int32[items], which item stands where.
+        longest: float32[blocks], the length of each block's first vector.
+
+    Cost: 4 × items × factors bytes; a search, at most items × factors steps, a tenth of that
+    where lengths differ as those of ALS do.
+    """
+
+    def __init__(
+        self,
+        blocks: NDArray[np.float32],
+        order: NDArray[np.int32],
+        longest: NDArray[np.float32],
+    ) -> None:
+        self.blocks = blocks
+        self.order = order
+        self.longest = longest
+
+    @classmethod
+    def of(cls, vectors: NDArray[np.float32]) -> Self:
+        """Lays out float32[items × factors]."""
+        n_items, factors = vectors.shape
+        lengths = np.linalg.norm(vectors, axis=1)
+        order = np.argsort(-lengths, kind="stable").astype(np.int32)
+        count = -(-n_items // _WIDTH)
+        blocks = np.zeros((count, -(-factors // _STEP) * _STEP, _WIDTH), np.float32)
+        for block in range(count):
+            items = order[block * _WIDTH : (block + 1) * _WIDTH]
+            blocks[block, :factors, : len(items)] = vectors[items].T
+        return cls(blocks, order, lengths[order[::_WIDTH]].astype(np.float32))
+
+    def top_n(
+        self, x: NDArray[np.float32], requests: Requests, n: int, *, above: float = -np.inf
+    ) -> Candidates:
+        """The n eligible items of largest inner product, best first; among equals the lower index.
+
+        Args:
+            x: float32[requests × factors], the vector of each request.
+            requests: whose `exclude` and `eligible` are respected before cutting to n.
+            n: how many at most.
+            above: only items that score higher than this are returned.
+        """
+        total, n = len(requests), max(0, min(n, len(self.order)))
+        if n == 0 or total == 0:
+            return Candidates.none(total)
+        asked = np.zeros((total, self.blocks.shape[1]), np.float32)
+        asked[:, : x.shape[1]] = x
+        # Rounding may lift a score above ‖x‖·‖y‖, by less than this.
+        reach = np.linalg.norm(asked, axis=1) * (1 + 4e-7 * asked.shape[1])
+        items = np.empty((total, n), np.int32)
+        scores = np.empty((total, n), np.float32)
+        found = np.zeros(total, np.int64)
+        _search(
+            *(asked, reach, self.blocks, self.order, self.longest),
+            *(requests.exclude.offsets, requests.exclude.values),
+            *(requests.eligible.bitmaps, requests.eligible.row),
+            *(np.float32(above), items, scores, found),
+        )
+        flat = ranges(np.arange(total) * n, found)
+        return Candidates(offsets_of(found), items.ravel()[flat], scores.ravel()[flat])
+
+    def save(self, writer: ArtifactWriter) -> None:
+        """Writes its arrays."""
+        writer.array("blocks", self.blocks)
+        writer.array("order", self.order)
+        writer.array("longest", self.longest)
+
+    @classmethod
+    def load(cls, reader: ArtifactReader) -> Self:
+        """Maps its arrays."""
+        return cls(reader.array("blocks"), reader.array("order"), reader.array("longest"))
+
+
+@njit(nogil=True, cache=True)
+def _search(  # type: ignore[no-untyped-def]
+    x, reach, blocks, order, longest, offsets, excluded, bitmaps, bitmap_row, above,
+    items, best, found,
+):  # fmt: skip
+    """Fills `items`, `best` and `found`, eight requests at a time: they share the blocks read.
+
+    Bit r of marks[item] says that the r-th of the eight must not be shown the item.
+    """
+    marks = np.zeros(len(order), np.uint8)
+    scores = np.empty((8, blocks.shape[2]), np.float32)
+    for first in range(0, len(x), 8):
+        rows = min(8, len(x) - first)
+        for r in range(rows):
+            _mark(marks, np.uint8(1 << r), excluded, offsets[first + r], offsets[first + r + 1])
+        for block in range(len(blocks)):
+            if not _within_reach(longest[block], reach, first, rows, above, best, found):
+                break
+            products(x[first : first + rows], blocks[block], scores)
+            start = block * blocks.shape[2]
+            for r in range(rows):
+                row = first + r
+                found[row] = _offer(
+                    scores[r], order[start : start + blocks.shape[2]], marks, np.uint8(1 << r),
+                    bitmaps, bitmap_row[row], above, items[row], best[row], found[row],
+                )  # fmt: skip
+        for r in range(rows):
+            best_first(items[first + r], best[first + r], found[first + r])
+        for entry in range(offsets[first], offsets[first + rows]):
+            if 0 <= excluded[entry] < len(marks):
+                marks[excluded[entry]] = 0
+
+
+@njit(nogil=True, cache=True)
+def _mark(marks, bit, excluded, start, stop):  # type: ignore[no-untyped-def]
+    """Sets a bit of every excluded item."""
+    for entry in range(start, stop):
+        if 0 <= excluded[entry] < len(marks):
+            marks[excluded[entry]] |= bit
+
+
+@njit(nogil=True, cache=True)
+def _within_reach(longest, reach, first, rows, above, best, found):  # type: ignore[no-untyped-def]
+    """Whether a vector of this length could still enter the list of any of the requests."""
+    for row in range(first, first + rows):
+        bound = reach[row] * longest
+        if found[row] == best.shape[1]:
+            if bound >= best[row, 0]:
+                return True
+        elif bound > above:
+            return True
+    return False
+
+
+@njit(nogil=True, cache=True)
+def _offer(  # type: ignore[no-untyped-def]
+    scores, order, marks, bit, bitmaps, bitmap, above, items, best, size
+):
+    """Offers a block's items to the heap of one request; returns the heap's new size."""
+    for first in range(0, len(order), 64):
+        if not any_reaches(scores, first, best[0] if size == len(best) else above):
+            continue
+        for place in range(first, min(first + 64, len(order))):
+            score, item = scores[place], order[place]
+            if not score > above or (size == len(best) and score < best[0]) or marks[item] & bit:
+                continue
+            if bitmap < 0 or (item < bitmaps.shape[1] and bitmaps[bitmap, item]):
+                size = keep(score, item, items, best, size)
+    return size
+
+
+@njit(nogil=True, cache=True)
+def products(x, block, scores):  # type: ignore[no-untyped-def]
+    """Writes Σ x[row, f]·block[f, item] to scores[row, item], added in the order of f.
+
+    Four rows at a time share what is read; a row's sums are the same whoever shares.
+    """
+    row = 0
+    while row + 4 <= len(x):
+        _four_rows(x[row : row + 4], block, scores[row], scores[row + 1], scores[row + 2],
+                   scores[row + 3])  # fmt: skip
+        row += 4
+    for single in range(row, len(x)):
+        _one_row(x[single], block, scores[single])
+
+
+@njit(nogil=True, cache=True)
+def _four_rows(x, block, s0, s1, s2, s3):  # type: ignore[no-untyped-def]
+    """`products` of four rows, four factors at a time."""
+    s0[:], s1[:], s2[:], s3[:] = 0, 0, 0, 0
+    for f in range(0, len(block), 4):
+        y0, y1, y2, y3 = block[f], block[f + 1], block[f + 2], block[f + 3]
+        a0, a1, a2, a3 = x[0, f], x[0, f + 1], x[0, f + 2], x[0, f + 3]
+        b0, b1, b2, b3 = x[1, f], x[1, f + 1], x[1, f + 2], x[1, f + 3]
+        c0, c1, c2, c3 = x[2, f], x[2, f + 1], x[2, f + 2], x[2, f + 3]
+        d0, d1, d2, d3 = x[3, f], x[3, f + 1], x[3, f + 2], x[3, f + 3]
+        for i in range(block.shape[1]):
+            p, q, r, t = y0[i], y1[i], y2[i], y3[i]
+            s0[i] = (((s0[i] + a0 * p) + a1 * q) + a2 * r) + a3 * t
+            s1[i] = (((s1[i] + b0 * p) + b1 * q) + b2 * r) + b3 * t
+            s2[i] = (((s2[i] + c0 * p) + c1 * q) + c2 * r) + c3 * t
+            s3[i] = (((s3[i] + d0 * p) + d1 * q) + d2 * r) + d3 * t
+
+
+@njit(nogil=True, cache=True)
+def _one_row(x, block, s):  # type: ignore[no-untyped-def]
+    """`products` of one row, eight factors at a time."""
+    s[:] = 0
+    for f in range(0, len(block), 8):
+        y0, y1, y2, y3 = block[f], block[f + 1], block[f + 2], block[f + 3]
+        y4, y5, y6, y7 = block[f + 4], block[f + 5], block[f + 6], block[f + 7]
+        x0, x1, x2, x3 = x[f], x[f + 1], x[f + 2], x[f + 3]
+        x4, x5, x6, x7 = x[f + 4], x[f + 5], x[f + 6], x[f + 7]
+        for i in range(block.shape[1]):
+            sum4 = (((s[i] + x0 * y0[i]) + x1 * y1[i]) + x2 * y2[i]) + x3 * y3[i]
+            s[i] = (((sum4 + x4 * y4[i]) + x5 * y5[i]) + x6 * y6[i]) + x7 * y7[i]

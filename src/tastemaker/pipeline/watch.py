@@ -1,0 +1,154 @@
+"""Keeping to a deadline: what stages cost, what is left, and whom one no longer waits for.
+
+Running computation is never abandoned: its cost is estimated before it starts, and a simpler
+stand-in chosen in time. Only what waits for another machine is waited for no longer than there
+is time.
+"""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+_RISE, _FALL, _FADE = 0.5, 0.05, 0.9
+_CALLS_PER_SOURCE = 4
+
+
+class Deadline:
+    """A moment by which an answer is wanted.
+
+    Args:
+        milliseconds: from now on; None, whenever it is ready.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self, milliseconds: float | None = None, clock: Callable[[], float] = perf_counter
+    ) -> None:
+        self._clock = clock
+        self._end = None if milliseconds is None else clock() + milliseconds / 1e3
+
+    @property
+    def left(self) -> float:
+        """Milliseconds left, below 0 when it has passed; infinite without a deadline."""
+        return float("inf") if self._end is None else (self._end - self._clock()) * 1e3
+
+    def within(self, milliseconds: float | None) -> "Deadline":
+        """The earlier of this deadline and so many milliseconds from now."""
+        if milliseconds is None or milliseconds >= self.left:
+            return self
+        return Deadline(milliseconds, self._clock)
+
+
+@dataclass(frozen=True, slots=True)
+class Degraded:
+    """Something that was left out of an answer.
+
+    Attributes:
+        stage: where.
+        reason: why, in words.
+        error: what was raised there, if anything.
+    """
+
+    stage: str
+    reason: str
+    error: Exception | None = None
+
+    def to_dict(self) -> dict[str, str]:
+        """`{"stage", "reason"}`."""
+        return {"stage": self.stage, "reason": self.reason}
+
+
+class StillWaiting(Exception):  # noqa: N818 - a state, not an error of anybody's
+    """Earlier calls of the same source have not come back yet."""
+
+
+class Watch:
+    """Remembers what each stage costs per unit of work, and counts the calls under way.
+
+    An estimate rises quickly and falls slowly, since being late is worse than being simple; with
+    every time that a stage is left out it fades, so that the stage is tried again. Shared by all
+    threads that answer requests.
+    """
+
+    def __init__(self) -> None:
+        self._cost: dict[str, float] = {}
+        self._calls: dict[str, int] = {}
+        self._lock = threading.Lock()
+
+    def estimate(self, stage: str, units: int) -> float:
+        """Milliseconds that a stage will probably take; 0 for one never seen."""
+        return self._cost.get(stage, 0.0) * units
+
+    def record(self, stage: str, units: int, milliseconds: float) -> None:
+        """Tells what a stage took for so many units."""
+        if units < 1:
+            return
+        with self._lock:
+            cost, known = milliseconds / units, self._cost.get(stage)
+            if known is None:
+                self._cost[stage] = cost
+            else:
+                step = _RISE if cost > known else _FALL
+                self._cost[stage] = known + step * (cost - known)
+
+    def leave_out(self, stage: str) -> None:
+        """Tells that a stage was left out for its estimate."""
+        with self._lock:
+            self._cost[stage] = _FADE * self._cost.get(stage, 0.0)
+
+    def call(self, source: str, work: Callable[[], T]) -> "Call[T]":
+        """Starts work that waits for another machine, in a thread of its own.
+
+        A call that is not waited for any longer goes on until it comes back by itself; a source
+        with too many of those is not asked again before.
+
+        Raises:
+            StillWaiting: too many earlier calls have not come back.
+        """
+        with self._lock:
+            if self._calls.get(source, 0) >= _CALLS_PER_SOURCE:
+                raise StillWaiting(f"{_CALLS_PER_SOURCE} earlier calls have not come back yet")
+            self._calls[source] = self._calls.get(source, 0) + 1
+        future: Future[T] = Future()
+
+        def run() -> None:
+            try:
+                future.set_result(work())
+            except BaseException as problem:  # handed to whoever waits
+                future.set_exception(problem)
+            finally:
+                with self._lock:
+                    self._calls[source] -= 1
+
+        threading.Thread(target=run, name=f"source {source}", daemon=True).start()
+        return Call(future, perf_counter())
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[T]):
+    """Work under way.
+
+    Attributes:
+        future: its result.
+        started: when, seconds of `perf_counter`.
+    """
+
+    future: "Future[T]"
+    started: float
+
+    def result(self, deadline: Deadline) -> tuple[T, float]:
+        """What came back, and milliseconds since the start.
+
+        Raises:
+            TimeoutError: it did not come back in time.
+            Exception: whatever the work raised.
+        """
+        left = deadline.left
+        timeout = None if left == float("inf") else max(left, 0.0) / 1e3
+        result = self.future.result(timeout)
+        return result, (perf_counter() - self.started) * 1e3

@@ -1,0 +1,5 @@
+"""Rankers: what scores candidates by their features."""
+
+from tastemaker.ranking.gbm import GBM
+
+__all__ = ["GBM"]

@@ -1,0 +1,120 @@
+"""Growing trees with LightGBM: the one file that imports it, loaded by `fit` and the fallback."""
+
+from typing import Any
+
+import lightgbm
+import numpy as np
+from numpy.typing import NDArray
+
+from tastemaker.component import FitOptions
+from tastemaker.ranking.rows import Rows
+
+NDCG_AT = 10
+_FEWEST_REQUESTS = 20
+"""Below so many requests with a choice, NDCG is too coarse to stop by."""
+_VALUES_PER_THREAD = 200_000
+
+
+def grow(
+    rows: Rows,
+    parameters: dict[str, Any],
+    trees: int,
+    options: FitOptions,
+    *,
+    later: Rows | None = None,
+    patience: int = 0,
+) -> str:
+    """Grows at most `trees` trees and returns LightGBM's text model of the best first ones.
+
+    Args:
+        rows: what to learn from.
+        parameters: of LightGBM; seed, threads and determinism are added.
+        trees: how many at most.
+        options: seed, threads, progress.
+        later: what to judge each number of trees by; None, all trees are kept.
+        patience: trees without a better figure after which growing ends; 0, never.
+    """
+    ranks = parameters["objective"] == "lambdarank"
+    metric = _metric(later, ranks)
+    settings = parameters | {
+        "metric": metric,
+        "eval_at": [NDCG_AT],
+        "seed": options.seed,
+        "num_threads": _threads(rows, options.threads),
+        "deterministic": True,
+        "force_row_wise": True,
+        "verbosity": -1,
+    }
+    data = lightgbm.Dataset(
+        rows.values, rows.label, weight=rows.weight, group=rows.counts, params=settings
+    )
+    booster = lightgbm.Booster(settings, data)
+    watched = later is not None and metric != "none"
+    if later is not None and watched:
+        # A candidate that stands for others left out must not make its request count for more.
+        weight = None if metric == "ndcg" else later.weight
+        judged = data.create_valid(later.values, later.label, weight=weight, group=later.counts)
+        booster.add_valid(judged, "later")
+    best, kept = -np.inf, 0
+    for _ in options.progress.track(range(trees), "GBM: trees", trees):
+        exhausted = booster.update()
+        grown = booster.current_iteration()
+        figure = _figure(booster) if watched else float(grown)
+        if figure > best:
+            best, kept = figure, grown
+        if exhausted or (patience and grown - kept >= patience):
+            break
+    return _trimmed(booster.model_to_string(num_iteration=max(kept, 1)))
+
+
+def _threads(rows: Rows, available: int) -> int:
+    """Threads with little to do wait for each other longer than they work."""
+    return min(available, 1 + rows.values.size // _VALUES_PER_THREAD)
+
+
+def _metric(later: Rows | None, ranks: bool) -> str:
+    if later is None:
+        return "none"
+    if later.choices() >= (1 if ranks else _FEWEST_REQUESTS):
+        return "ndcg"
+    return "none" if ranks else "binary_logloss"
+
+
+def _figure(booster: lightgbm.Booster) -> float:
+    """The metric on the later rows, more is better."""
+    result = booster.eval_valid()[0]
+    value, more_is_better = float(result[2]), result[3]
+    return value if more_is_better else -value
+
+
+def _trimmed(text: str) -> str:
+    """The model without what follows its trees: parameters, among them the threads it was given."""
+    return text[: text.index("\nend of trees")] + "\nend of trees\n"
+
+
+class LibraryTrees:
+    """What `Trees` does, done by LightGBM: for models that `Trees` does not know.
+
+    Attributes:
+        gain: float64[columns], what the splits on each column gained in training.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._booster = lightgbm.Booster(model_str=text, params={"verbosity": -1})
+        self.gain: NDArray[np.float64] = self._booster.feature_importance("gain")
+
+    def __len__(self) -> int:
+        return self._booster.num_trees()
+
+    def raw(self, values: NDArray[np.float32]) -> NDArray[np.float64]:
+        """The raw score of each row, float64[rows]."""
+        if not len(values):
+            return np.zeros(0)
+        return np.asarray(self._booster.predict(values, raw_score=True, num_threads=1))
+
+    def contributions(self, values: NDArray[np.float32]) -> NDArray[np.float64]:
+        """What each column adds (Shapley values of the trees, Lundberg et al. 2018)."""
+        if not len(values):
+            return np.zeros(values.shape)
+        found = np.asarray(self._booster.predict(values, pred_contrib=True, num_threads=1))
+        return found[:, :-1]

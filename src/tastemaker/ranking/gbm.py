@@ -1,0 +1,247 @@
+"""Gradient-boosted trees: one model per objective, calibrated, scored by kernels of our own."""
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, field_validator
+from scipy.special import expit
+
+from tastemaker.artifact import ArtifactReader, ArtifactWriter
+from tastemaker.component import Features, FitOptions, Ranker, ScoreKind, Scores, TrainingSet
+from tastemaker.config import Settings
+from tastemaker.data.candidates import Candidates
+from tastemaker.data.requests import Requests
+from tastemaker.errors import DataError, SettingError, near_miss
+from tastemaker.ranking.calibration import platt
+from tastemaker.ranking.model_text import UnknownModelError
+from tastemaker.ranking.rows import Rows
+from tastemaker.ranking.trees import Trees
+
+if TYPE_CHECKING:
+    from tastemaker.ranking.boosting import LibraryTrees
+
+
+class GBMConfig(Settings):
+    """Settings of `GBM`."""
+
+    objectives: tuple[str, ...] = ()
+    """Kinds of event to predict; empty: every label that the training set has."""
+    loss: Literal["binary", "lambdarank"] = "binary"
+    """binary: the probability of each objective; lambdarank: only which candidate is better."""
+    trees: int = Field(300, ge=1, le=10_000)
+    """How many at most."""
+    leaves: int = Field(31, ge=2, le=1_024)
+    """Leaves of a tree, at most."""
+    learning_rate: float = Field(0.05, gt=0, le=1)
+    """How much of its correction each tree may apply."""
+    min_rows: int = Field(20, ge=1)
+    """Rows in a leaf, at least."""
+    feature_fraction: float = Field(0.8, gt=0, le=1)
+    """Share of the features drawn for each tree."""
+    row_fraction: float = Field(0.8, gt=0, le=1)
+    """Share of the rows (of the requests, for lambdarank) drawn for each tree."""
+    l2: float = Field(1.0, ge=0)
+    """λ on the leaves' values."""
+    early_stopping: int = Field(50, ge=0)
+    """Trees without a better figure on the validation after which growing ends; 0: never."""
+    refit: bool = True
+    """Whether to learn again from training and validation with the number of trees found."""
+
+    @field_validator("objectives")
+    @classmethod
+    def _distinct(cls, objectives: tuple[str, ...]) -> tuple[str, ...]:
+        twice = [name for name, count in Counter(objectives).items() if count > 1]
+        if twice:
+            raise ValueError(f"names '{twice[0]}' twice")
+        return objectives
+
+
+class GBM(Ranker):
+    """Gradient-boosted decision trees (Friedman 2001) grown by LightGBM (Ke et al. 2017).
+
+    One model per objective. With the loss `binary`, the number of trees is that of the best
+    NDCG@10 on the validation, or of the least log loss where too few of its requests hold a
+    choice; the raw score then becomes a probability (Platt 1999), fitted on the validation by the
+    model that has not seen it. With `lambdarank` (Burges 2010) the scores only order. A label
+    that is NaN is left out; a row's weight counts in growing and in calibration.
+
+    Attributes:
+        predicts: the objectives, in the order of the scores.
+        models: LightGBM's text of each objective's trees.
+        calibration: a and b of each objective: probability = sigmoid(a · raw + b).
+
+    Cost: `fit`, trees × rows × features steps and 1 byte per value beside the training set (5 with
+    `refit`); a request, candidates × trees × leaves comparisons, of which a processor does several
+    a nanosecond.
+
+    Example:
+        >>> GBM(objectives=["view", "purchase"], trees=200)
+        GBM(objectives=('view', 'purchase'), trees=200)
+    """
+
+    name = "gbm"
+    config: GBMConfig
+    predicts: tuple[str, ...]
+    models: tuple[str, ...]
+    calibration: tuple[tuple[float, float], ...]
+
+    def fit(
+        self,
+        training: TrainingSet,
+        options: FitOptions = FitOptions(),
+        *,
+        validation: TrainingSet | None = None,
+    ) -> Self:
+        """Grows the trees of each objective, and calibrates them."""
+        later = validation if validation is not None and len(validation) else None
+        if later is not None and later.features.names != training.features.names:
+            raise DataError("training and validation have different features: make both alike")
+        self._require_memory(training, later, options)
+        objectives = self.objectives or tuple(training.labels)
+        if not objectives:
+            raise DataError("the training set has no label: nothing to learn")
+        fitted = [self._fit_one(name, training, later, options) for name in objectives]
+        self.predicts = objectives
+        self.feature_names = training.features.names
+        self._take(tuple(text for text, _ in fitted), tuple(pair for _, pair in fitted))
+        return self
+
+    def score(self, requests: Requests, candidates: Candidates, features: Features) -> Scores:
+        """The probability of every objective, or an order."""
+        self.require_features(features)
+        values = np.empty((len(features), len(self.predicts)), np.float32)
+        for place, (trees, (a, b)) in enumerate(zip(self._trees, self.calibration)):
+            raw = trees.raw(features.values)
+            values[:, place] = expit(a * raw + b) if self.config.loss == "binary" else raw
+        kind: ScoreKind = "probability" if self.config.loss == "binary" else "order"
+        return Scores(self.predicts, (kind,) * len(self.predicts), values)
+
+    def contributions(self, features: Features, objective: str) -> NDArray[np.float32]:
+        """What each feature adds on the paths of the trees, in the units of the raw score.
+
+        For `binary` these are log-odds, and a row's sum is its log-odds less those expected of a
+        candidate of the training set.
+
+        Raises:
+            SettingError: the ranker does not predict `objective`, or the features are others.
+        """
+        self.require_features(features)
+        if objective not in self.predicts:
+            hint = near_miss(objective, self.predicts)
+            raise SettingError(f"{self!r} predicts no '{objective}'{hint}")
+        place = self.predicts.index(objective)
+        slope, _ = self.calibration[place]
+        return (slope * self._trees[place].contributions(features.values)).astype(np.float32)
+
+    def importance(self) -> dict[str, float]:
+        """Each feature's share of what the splits gained, averaged over the objectives."""
+        self.require("feature_names")
+        gains = np.array([trees.gain for trees in self._trees])
+        shares = (gains / np.maximum(gains.sum(axis=1, keepdims=True), 1e-300)).mean(axis=0)
+        return dict(zip(self.feature_names, shares.tolist()))
+
+    def save(self, writer: ArtifactWriter) -> None:
+        """Writes the trees as text, and the calibration."""
+        self.require("feature_names")
+        for place, text in enumerate(self.models):
+            writer.text(f"model_{place}", text)
+        writer.json("objectives", list(self.predicts))
+        writer.json("calibration", [list(pair) for pair in self.calibration])
+        writer.json("feature_names", list(self.feature_names))
+
+    def load(self, reader: ArtifactReader) -> Self:
+        """Reads the trees."""
+        self.predicts = tuple(reader.json("objectives"))
+        self.feature_names = tuple(reader.json("feature_names"))
+        texts = tuple(reader.text(f"model_{place}") for place in range(len(self.predicts)))
+        self._take(texts, tuple((a, b) for a, b in reader.json("calibration")))
+        return self
+
+    def _fit_one(
+        self, objective: str, training: TrainingSet, later: TrainingSet | None, options: FitOptions
+    ) -> tuple[str, tuple[float, float]]:
+        """The text model of one objective, and its calibration."""
+        from tastemaker.ranking.boosting import grow  # costs a second that serving need not pay
+
+        ranks = self.config.loss == "lambdarank"
+        rows = Rows.of(training, objective, graded=ranks)
+        rows.require_choice(objective, within_requests=ranks)
+        after = Rows.of(later, objective, graded=ranks) if later is not None else None
+        stop, most = self.config.early_stopping, self.config.trees
+        judged = after if stop else None
+        text = grow(rows, self._parameters(), most, options, later=judged, patience=stop)
+        if after is None:
+            return text, (1.0, 0.0)
+        first = _trees(text)
+        pair = (1.0, 0.0) if ranks else _calibrated(first, after)
+        if self.config.refit:
+            text = grow(rows.then(after), self._parameters(), len(first), options)
+            pair = pair if ranks else _levelled(pair, first, _trees(text), after)
+        return text, pair
+
+    def _parameters(self) -> dict[str, Any]:
+        """The settings by LightGBM's names."""
+        config = self.config
+        return {
+            "objective": config.loss,
+            "num_leaves": config.leaves,
+            "learning_rate": config.learning_rate,
+            "min_data_in_leaf": config.min_rows,
+            "feature_fraction": config.feature_fraction,
+            "bagging_fraction": config.row_fraction,
+            "bagging_freq": 1,
+            "bagging_by_query": config.loss == "lambdarank",
+            "lambda_l2": config.l2,
+        }
+
+    def _require_memory(
+        self, training: TrainingSet, later: TrainingSet | None, options: FitOptions
+    ) -> None:
+        """LightGBM keeps a byte per value; a copy of the values is made where rows are chosen."""
+        rows = len(training) + (len(later) if later is not None else 0)
+        columns = len(training.features.names)
+        options.require_memory(
+            rows * (5 * columns + 50),
+            f"GBM on {rows:,} rows of {columns} features",
+            "take fewer slices or candidates",
+        )
+
+    def _take(self, models: tuple[str, ...], calibration: tuple[tuple[float, float], ...]) -> None:
+        self.models, self.calibration = models, calibration
+        self._trees = tuple(_trees(text) for text in models)
+
+
+def _trees(text: str) -> "Trees | LibraryTrees":
+    """The trees in the form that scores fastest."""
+    try:
+        return Trees.read(text)
+    except UnknownModelError:
+        from tastemaker.ranking.boosting import LibraryTrees
+
+        return LibraryTrees(text)
+
+
+def _calibrated(trees: "Trees | LibraryTrees", rows: Rows) -> tuple[float, float]:
+    """Platt's a and b by rows the trees have not seen; as they are, where these tell nothing."""
+    wanted = rows.label > 0
+    if wanted.all() or not wanted.any():
+        return 1.0, 0.0
+    return platt(trees.raw(rows.values), wanted, rows.weight.astype(np.float64))
+
+
+def _levelled(
+    pair: tuple[float, float],
+    first: "Trees | LibraryTrees",
+    refitted: "Trees | LibraryTrees",
+    rows: Rows,
+) -> tuple[float, float]:
+    """The calibration of the first trees for those that learned from the validation as well.
+
+    These have taken up part of what b corrects, the validation's own rate of events; so b moves by
+    as much as the mean of a · raw did, and is not counted twice.
+    """
+    slope, level = pair
+    moved = np.average(first.raw(rows.values) - refitted.raw(rows.values), weights=rows.weight)
+    return slope, level + slope * float(moved)

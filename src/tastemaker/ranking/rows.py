@@ -1,0 +1,110 @@
+"""What one objective learns from: the rows of a training set whose label is known."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tastemaker.component import TrainingSet
+from tastemaker.data.ragged import rows_of
+from tastemaker.errors import DataError, near_miss
+
+_HIGHEST_GRADE = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows that count and whose label is known, request by request.
+
+    Attributes:
+        values: float32[rows × F].
+        label: float32[rows]; 0 or 1, or a grade.
+        weight: float32[rows], above 0.
+        counts: int64[requests], rows of each request, none of them 0.
+    """
+
+    values: NDArray[np.float32]
+    label: NDArray[np.float32]
+    weight: NDArray[np.float32]
+    counts: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    @classmethod
+    def of(cls, training: TrainingSet, objective: str, *, graded: bool) -> "Rows":
+        """The rows of one objective.
+
+        Args:
+            training: where they come from.
+            objective: the label.
+            graded: keep grades as they are; otherwise whatever is above 0 is 1.
+
+        Raises:
+            DataError: there is no such label, or a grade is none.
+        """
+        if objective not in training.labels:
+            hint = near_miss(objective, training.labels)
+            raise DataError(f"the training set has no label '{objective}'{hint}")
+        label = training.labels[objective]
+        known = ~np.isnan(label) & (training.weight > 0)
+        label = label[known]
+        if graded:
+            _require_grades(label, objective)
+        else:
+            label = (label > 0).astype(np.float32)
+        counts = np.bincount(rows_of(training.offsets)[known], minlength=1)
+        values = training.features.values
+        return cls(
+            np.ascontiguousarray(values if known.all() else values[known], np.float32),
+            label,
+            training.weight[known],
+            counts[counts > 0],
+        )
+
+    def require_choice(self, objective: str, *, within_requests: bool) -> None:
+        """Refuses rows that nothing can be learned from.
+
+        Raises:
+            DataError: no row, one label only, or (where only the order within a request is
+                learned) no request with two.
+        """
+        cure = "take more or longer slices, or candidates from more sources"
+        if not len(self):
+            raise DataError(f"nothing to learn '{objective}' from: no row has a label; {cure}")
+        if self.label.min() == self.label.max():
+            raise DataError(
+                f"nothing to learn '{objective}' from: all {len(self):,} rows have the label "
+                f"{self.label[0]:g}; {cure}"
+            )
+        if within_requests and not self.choices():
+            raise DataError(
+                f"nothing to order for '{objective}': no request has candidates of two labels; "
+                f'{cure}, or use loss = "binary"'
+            )
+
+    def choices(self) -> int:
+        """Requests among whose rows are two different labels."""
+        if not len(self):
+            return 0
+        begin = np.cumsum(self.counts) - self.counts
+        lowest = np.minimum.reduceat(self.label, begin)
+        return int((np.maximum.reduceat(self.label, begin) > lowest).sum())
+
+    def then(self, later: "Rows") -> "Rows":
+        """These rows and, after them, later ones."""
+        return Rows(
+            np.concatenate([self.values, later.values]),
+            np.concatenate([self.label, later.label]),
+            np.concatenate([self.weight, later.weight]),
+            np.concatenate([self.counts, later.counts]),
+        )
+
+
+def _require_grades(label: NDArray[np.float32], objective: str) -> None:
+    odd = (label < 0) | (label > _HIGHEST_GRADE) | (label != np.floor(label))
+    if odd.any():
+        raise DataError(
+            f"lambdarank orders by grades, whole numbers from 0 to {_HIGHEST_GRADE}; "
+            f"'{objective}' has {label[odd][0]:g}: grade it, or use loss = \"binary\""
+        )

@@ -1,0 +1,6 @@
+"""Rerankers: whoever makes a list of scored candidates."""
+
+from tastemaker.reranking.mmr import MMR
+from tastemaker.reranking.rules import Rules
+
+__all__ = ["MMR", "Rules"]

@@ -1,0 +1,382 @@
+"""What items are about: finds what resembles a user's history by title, tags and category."""
+
+from copy import copy
+from typing import ClassVar, Self
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+from pydantic import Field, field_validator
+from scipy.sparse import csr_array
+
+from tastemaker.artifact import ArtifactReader, ArtifactWriter
+from tastemaker.component import FitOptions, Retriever, Serves, Task
+from tastemaker.data.candidates import Candidates
+from tastemaker.data.catalogue import Catalogue
+from tastemaker.data.dataset import Dataset
+from tastemaker.data.events import Histories
+from tastemaker.data.ragged import offsets_of, ranges, rows_of
+from tastemaker.data.requests import Requests
+from tastemaker.data.times import MICROSECONDS, parse_duration
+from tastemaker.index import exact_top_n
+from tastemaker.index.heap import keep
+from tastemaker.retrieval.content_vectors import ContentEncoder, ContentSettings, SparseRows
+from tastemaker.retrieval.cooccurrence import strongest_reasons
+from tastemaker.retrieval.trending import TICKS_PER_HALF_LIFE
+from tastemaker.statistics import ItemStatistics
+from tastemaker.world import World
+
+
+class ContentConfig(ContentSettings):
+    """Settings of `Content`."""
+
+    half_life: float = Field(50.0, gt=0)
+    """After so many later events an event of the history counts half."""
+    dislikes: float = Field(0.3, ge=0)
+    """How much a disliked event speaks against what it is about; a liked one counts 1."""
+    profile_terms: int = Field(64, ge=1)
+    """How many terms of a user's profile are looked up: the strongest."""
+    popularity: float = Field(0.75, ge=0)
+    """β: a score is multiplied by the item's popularity, relative to the average, to this power."""
+    popularity_half_life: str = "180d"
+    """In this time an event loses half its weight for popularity: a number and s, m, h, d or w."""
+
+    @field_validator("popularity_half_life")
+    @classmethod
+    def _is_duration(cls, value: str) -> str:
+        parse_duration(value, "popularity_half_life")
+        return value
+
+
+class Content(Retriever):
+    """Items whose contents point the way a profile does (Pazzani & Billsus 2007).
+
+    An item is a vector of length 1 over words and labels (`ContentEncoder`). A profile is
+    Σ ½^(age / half_life) · log₂(1 + weight) · vector over the history, age counted in later
+    events, disliked events times −`dislikes`; its strongest terms are looked up. A candidate
+    scores profile · vector × ((p + p̄) / 2p̄)^β, p its decayed popularity, p̄ the mean over items
+    that have any; an item without events counts as average. Popularity is read at the last tick
+    (a 32nd of its half-life, at most a day) at or before the request.
+
+    It needs no events of an item: `extended` takes up what was added to the catalogue later.
+
+    Attributes:
+        encoder: what catalogue columns become.
+        rows: float32[items × terms] of the fitted items.
+        inverted: float32[terms × items] of the same: which items hold a term.
+        added: the rows of items added later.
+
+    Cost: `fit`, microseconds an item; a request, the items that hold any of the profile's terms
+    and all added ones.
+
+    Example:
+        >>> Content(half_life=20)
+        Content(half_life=20.0)
+    """
+
+    name = "content"
+    serves: ClassVar = Serves(history="native", new_items=True, similar_items=True)
+    because: ClassVar = "like what you chose"
+    config: ContentConfig
+    encoder: ContentEncoder
+    rows: SparseRows
+    inverted: SparseRows
+    added: SparseRows
+    _latest: tuple[ItemStatistics, int, NDArray[np.float32]] | None = None
+
+    def fit(
+        self,
+        dataset: Dataset,
+        options: FitOptions = FitOptions(),
+        *,
+        validation: Task | None = None,
+    ) -> Self:
+        """Encodes the catalogue; the events are not read."""
+        self.encoder = ContentEncoder.of(dataset.catalogue, self.config)
+        self.n_fitted = len(dataset.catalogue)
+        self.rows = self.encoder.encode(dataset.catalogue, 0, self.n_fitted)
+        columns = self.rows.matrix(self.encoder.width).T.tocsr()
+        self.inverted = SparseRows.of(columns)
+        self.added = _no_rows()
+        return self
+
+    @property
+    def n_items(self) -> int:
+        """The items it knows, fitted and added."""
+        return self.n_fitted + len(self.added.offsets) - 1
+
+    def extended(self, catalogue: Catalogue) -> Self:
+        """This retriever that also knows the catalogue's later items.
+
+        Words and labels unknown when it was fitted are left out.
+        """
+        self.require_fitted()
+        grown = copy(self)
+        grown.added = self.encoder.encode(catalogue, self.n_fitted, len(catalogue))
+        return grown
+
+    def profiles(self, requests: Requests) -> SparseRows:
+        """What each request's history is about: its strongest terms and their weights."""
+        self.require_fitted()
+        history, cap = requests.history, min(self.config.profile_terms, self.encoder.width)
+        terms = np.empty((len(requests), cap), np.int32)
+        weights = np.empty((len(requests), cap), np.float32)
+        counts = np.zeros(len(requests), np.int64)
+        if cap:
+            _profiles(
+                *(history.offsets, history.item, self._worth(history), *self.rows, *self.added),
+                *(self.encoder.width, terms, weights, counts),
+            )
+        entries = ranges(np.arange(len(requests)) * cap, counts)
+        return SparseRows(offsets_of(counts), terms.ravel()[entries], weights.ravel()[entries])
+
+    def retrieve(self, requests: Requests, n: int, world: World) -> Candidates:
+        """The items most like the history, the better liked among those equally like it."""
+        return self._nearest(self.profiles(requests), requests, requests.time, n, world)
+
+    def similar(self, items: NDArray[np.int32], n: int, world: World) -> Candidates:
+        """The items whose contents are most like each item's, liked as of the world's end."""
+        self.require_fitted()
+        now = np.full(len(items), world.watermark, np.int64)
+        asked = Requests.of([[int(item)] for item in items])
+        return self._nearest(self._vectors(items), asked, now, n, world)
+
+    def compare(self, left: NDArray[np.int32], right: NDArray[np.int32]) -> NDArray[np.float32]:
+        """The cosine of the two items' contents."""
+        self.require_fitted()
+        cosines = np.zeros(len(left), np.float32)
+        _cosines(left, right, *self.rows, *self.added, cosines)
+        return cosines
+
+    def explain(
+        self, requests: Requests, candidates: Candidates
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """The item of the history whose content is most like each candidate's."""
+        self.require_fitted()
+        width = self.encoder.width
+
+        def between(history: NDArray[np.int32], found: NDArray[np.int32]) -> NDArray[np.float32]:
+            left, right = self._vectors(history).matrix(width), self._vectors(found).matrix(width)
+            likeness: NDArray[np.float32] = (left @ right.T).toarray()
+            return likeness
+
+        history, worth = requests.history, self._worth(requests.history)
+        kept = worth > 0
+        offsets = offsets_of(np.bincount(rows_of(history.offsets)[kept], minlength=len(requests)))
+        shape = (len(requests), self.n_items)
+        liked = csr_array((worth[kept], history.item[kept], offsets), shape=shape)
+        liked.sum_duplicates()
+        return strongest_reasons(liked, candidates, between)
+
+    def save(self, writer: ArtifactWriter) -> None:
+        """Writes encoder and vectors; added items are no part of an artifact."""
+        self.encoder.save(writer.child("encoder"))
+        self.rows.save(writer.child("rows"))
+        self.inverted.save(writer.child("inverted"))
+
+    def load(self, reader: ArtifactReader) -> Self:
+        """Maps encoder and vectors."""
+        self.encoder = ContentEncoder.load(reader.child("encoder"))
+        self.rows = SparseRows.load(reader.child("rows"))
+        self.inverted = SparseRows.load(reader.child("inverted"))
+        self.added = _no_rows()
+        self.n_fitted = len(self.rows.offsets) - 1
+        return self
+
+    def _worth(self, history: Histories) -> NDArray[np.float32]:
+        """How much each event counts in its profile, float32[total]; 0 for unknown items."""
+        worth = np.zeros(len(history.item), np.float32)
+        config = self.config
+        _worths(
+            *(history.offsets, history.item, history.weight, self.n_items),
+            *(config.half_life, config.dislikes, worth),
+        )
+        return worth
+
+    def _vectors(self, items: NDArray[np.int32]) -> SparseRows:
+        """The vectors of items; none for an unknown one."""
+        fitted = (items >= 0) & (items < self.n_fitted)
+        later = (items >= self.n_fitted) & (items < self.n_items)
+        known = np.concatenate([np.flatnonzero(fitted), np.flatnonzero(later)])
+        picked = self.rows.take(items[fitted]).joined(self.added.take(items[later] - self.n_fitted))
+        place = np.full(len(items), len(known))
+        place[known] = np.arange(len(known))
+        return picked.joined(_one_empty_row()).take(place)
+
+    def _nearest(
+        self, asked: SparseRows, requests: Requests, time: NDArray[np.int64], n: int, world: World
+    ) -> Candidates:
+        """The best of asked · vector × liking, as of each moment."""
+        half_life = parse_duration(self.config.popularity_half_life, "popularity_half_life")
+        tick = max(1, min(half_life // TICKS_PER_HALF_LIFE, MICROSECONDS["d"]))
+        moments = time // tick * tick
+        by_liking = self.config.popularity > 0 and world.clock == "absolute"
+
+        def score(chunk: slice) -> NDArray[np.float32]:
+            scores = np.zeros((chunk.stop - chunk.start, self.n_items), np.float32)
+            offsets = asked.offsets[chunk.start : chunk.stop + 1]
+            width = self.encoder.width
+            _add_likeness(*(offsets, *asked[1:], *self.inverted, *self.added, width, scores))
+            if by_liking:
+                for moment in np.unique(moments[chunk]):
+                    liking = self._liking(world.statistics, int(moment), half_life)
+                    _multiply(scores, liking, moments[chunk] == moment)
+            return scores
+
+        return exact_top_n(score, requests, n, self.n_items, above=0.0)
+
+    def _liking(
+        self, statistics: ItemStatistics, moment: int, half_life: int
+    ) -> NDArray[np.float32]:
+        """The factor of every item by its popularity; the latest answer is kept, as in Trending."""
+        latest = self._latest
+        if latest is None or latest[:2] != (statistics, moment):
+            popularity = statistics.decayed(moment, half_life)
+            factor = _relative(popularity) ** np.float32(self.config.popularity)
+            latest = self._latest = (statistics, moment, factor)
+        return latest[2]
+
+
+def _relative(popularity: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(p + p̄) / 2p̄, p̄ the mean over items that have any popularity; 1 for those that have none."""
+    some = popularity > 0
+    if not some.any():
+        return np.ones_like(popularity)
+    mean = popularity[some].mean()
+    return np.where(some, (popularity + mean) / (2 * mean), np.float32(1)).astype(np.float32)
+
+
+def _no_rows() -> SparseRows:
+    return SparseRows(np.zeros(1, np.int64), np.empty(0, np.int32), np.empty(0, np.float32))
+
+
+def _one_empty_row() -> SparseRows:
+    return SparseRows(np.zeros(2, np.int64), np.empty(0, np.int32), np.empty(0, np.float32))
+
+
+@njit(nogil=True, cache=True)
+def _worths(offsets, item, weight, n_items, half_life, dislikes, worth):  # type: ignore[no-untyped-def]
+    """Writes ½^(age / half_life) · log₂(1 + |weight|) of each event, disliked ones × −dislikes.
+
+    Age is the number of later events of known items; events of unknown ones are worth 0.
+    """
+    for row in range(len(offsets) - 1):
+        age = 0
+        for event in range(offsets[row + 1] - 1, offsets[row] - 1, -1):
+            worth[event] = 0
+            if 0 <= item[event] < n_items and weight[event] != 0:
+                strength = np.log2(1.0 + abs(weight[event])) * 0.5 ** (age / half_life)
+                worth[event] = strength if weight[event] > 0 else -dislikes * strength
+                age += 1
+
+
+@njit(nogil=True, cache=True)
+def _profiles(  # type: ignore[no-untyped-def]
+    offsets, item, worth, row_offsets, row_terms, row_weights, more_offsets, more_terms,
+    more_weights, width, terms, weights, counts,
+):  # fmt: skip
+    """Writes each history's strongest terms, ascending: Σ over its events of worth × vector."""
+    profile = np.zeros(width, np.float32)
+    latest = np.full(width, -1, np.int64)
+    touched = np.empty(width, np.int32)
+    strengths = np.empty(terms.shape[1], np.float32)
+    for row in range(len(offsets) - 1):
+        size = 0
+        for event in range(offsets[row], offsets[row + 1]):
+            if worth[event] == 0:
+                continue
+            some, values = _row_of(
+                item[event], row_offsets, row_terms, row_weights, more_offsets, more_terms,
+                more_weights,
+            )  # fmt: skip
+            for place in range(len(some)):
+                term = some[place]
+                if latest[term] != row:
+                    latest[term] = row
+                    profile[term] = 0
+                    touched[size] = term
+                    size += 1
+                profile[term] += worth[event] * values[place]
+        kept = 0
+        for place in range(size):
+            term = touched[place]
+            kept = keep(abs(profile[term]), term, terms[row], strengths, kept)
+        terms[row, :kept].sort()
+        for place in range(kept):
+            weights[row, place] = profile[terms[row, place]]
+        counts[row] = kept
+
+
+@njit(nogil=True, cache=True)
+def _add_likeness(  # type: ignore[no-untyped-def]
+    offsets, terms, weights, holder_offsets, holders, holder_weights, more_offsets, more_terms,
+    more_weights, width, scores,
+):  # fmt: skip
+    """Adds asked · vector to scores[row, item], term by term: of the holders, then added items."""
+    n_fitted, n_added = scores.shape[1] - len(more_offsets) + 1, len(more_offsets) - 1
+    dense = np.zeros(width if n_added else 0, np.float32)
+    for row in range(len(scores)):
+        out = scores[row]
+        for place in range(offsets[row], offsets[row + 1]):
+            term, weight = terms[place], weights[place]
+            for entry in range(holder_offsets[term], holder_offsets[term + 1]):
+                out[holders[entry]] += weight * holder_weights[entry]
+        if n_added == 0:
+            continue
+        for place in range(offsets[row], offsets[row + 1]):
+            dense[terms[place]] = weights[place]
+        for added in range(n_added):
+            for entry in range(more_offsets[added], more_offsets[added + 1]):
+                out[n_fitted + added] += dense[more_terms[entry]] * more_weights[entry]
+        for place in range(offsets[row], offsets[row + 1]):
+            dense[terms[place]] = 0
+
+
+@njit(nogil=True, cache=True)
+def _multiply(scores, factor, chosen):  # type: ignore[no-untyped-def]
+    """Multiplies the chosen rows by an item's factor; items beyond its end keep their score."""
+    n = min(scores.shape[1], len(factor))
+    for row in range(len(scores)):
+        if chosen[row]:
+            for item in range(n):
+                scores[row, item] *= factor[item]
+
+
+@njit(nogil=True, cache=True)
+def _cosines(  # type: ignore[no-untyped-def]
+    left, right, row_offsets, row_terms, row_weights, more_offsets, more_terms, more_weights, out
+):
+    """Writes the inner product of each pair of rows, by ascending term, at most 1."""
+    for pair in range(len(left)):
+        a_terms, a_weights = _row_of(
+            left[pair], row_offsets, row_terms, row_weights, more_offsets, more_terms, more_weights
+        )
+        b_terms, b_weights = _row_of(
+            right[pair], row_offsets, row_terms, row_weights, more_offsets, more_terms, more_weights
+        )
+        a, b, total = 0, 0, np.float32(0)
+        while a < len(a_terms) and b < len(b_terms):
+            if a_terms[a] == b_terms[b]:
+                total += a_weights[a] * b_weights[b]
+                a += 1
+                b += 1
+            elif a_terms[a] < b_terms[b]:
+                a += 1
+            else:
+                b += 1
+        out[pair] = min(total, np.float32(1))
+
+
+@njit(nogil=True, cache=True)
+def _row_of(  # type: ignore[no-untyped-def]
+    item, row_offsets, row_terms, row_weights, more_offsets, more_terms, more_weights
+):
+    """Terms and weights of an item, fitted or added; none of an unknown one."""
+    n_fitted, n_added = len(row_offsets) - 1, len(more_offsets) - 1
+    if 0 <= item < n_fitted:
+        start, stop = row_offsets[item], row_offsets[item + 1]
+        return row_terms[start:stop], row_weights[start:stop]
+    if 0 <= item - n_fitted < n_added:
+        start, stop = more_offsets[item - n_fitted], more_offsets[item - n_fitted + 1]
+        return more_terms[start:stop], more_weights[start:stop]
+    return row_terms[:0], row_weights[:0]

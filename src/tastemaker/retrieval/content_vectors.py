@@ -1,0 +1,208 @@
+"""Items as sparse vectors of what the catalogue says of them: a block for each column."""
+
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+from scipy.sparse import csr_array
+
+from tastemaker.artifact import ArtifactReader, ArtifactWriter
+from tastemaker.data.catalogue import Catalogue, CategoryColumn, Column, TagsColumn, TextColumn
+from tastemaker.data.ragged import offsets_of, ranges
+from tastemaker.text import TfidfEncoder, TfidfSettings, smooth_idf
+
+
+class ContentSettings(TfidfSettings):
+    """What items' vectors are made of, and how much each kind of column counts."""
+
+    text_weight: float = Field(1.0, ge=0)
+    """Weight of a text column; 0 leaves it out."""
+    tags_weight: float = Field(1.0, ge=0)
+    """Weight of a column of tags; 0 leaves it out."""
+    category_weight: float = Field(1.0, ge=0)
+    """Weight of a column of categories; 0 leaves it out."""
+
+
+class SparseRows(NamedTuple):
+    """Sparse rows as the kernels read them.
+
+    Attributes:
+        offsets: int64[rows + 1].
+        terms: int32[n], ascending within a row.
+        weights: float32[n].
+    """
+
+    offsets: NDArray[np.int64]
+    terms: NDArray[np.int32]
+    weights: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, matrix: csr_array) -> Self:
+        """The rows of a matrix whose columns are sorted."""
+        return cls(
+            matrix.indptr.astype(np.int64),
+            matrix.indices.astype(np.int32),
+            matrix.data.astype(np.float32),
+        )
+
+    def take(self, rows: NDArray[np.integer]) -> "SparseRows":
+        """The given rows, in the given order."""
+        counts = np.diff(self.offsets)[rows]
+        entries = ranges(self.offsets[rows], counts)
+        return SparseRows(offsets_of(counts), self.terms[entries], self.weights[entries])
+
+    def joined(self, more: "SparseRows") -> "SparseRows":
+        """These rows followed by `more`."""
+        return SparseRows(
+            np.concatenate([self.offsets, more.offsets[1:] + self.offsets[-1]]),
+            np.concatenate([self.terms, more.terms]),
+            np.concatenate([self.weights, more.weights]),
+        )
+
+    def matrix(self, width: int) -> csr_array:
+        """The same as a matrix, float32[rows × width]."""
+        triple = (self.weights, self.terms, self.offsets)
+        return csr_array(triple, shape=(len(self.offsets) - 1, width))
+
+    def save(self, writer: ArtifactWriter) -> None:
+        """Writes the three arrays."""
+        for name, values in self._asdict().items():
+            writer.array(name, values)
+
+    @classmethod
+    def load(cls, reader: ArtifactReader) -> Self:
+        """Maps the three arrays."""
+        return cls(*(reader.array(name) for name in cls._fields))
+
+
+class _Block:
+    """One column's part of the vector.
+
+    Attributes:
+        column: its name.
+        weight: how much it counts.
+        text: encodes a column of text; None for labels.
+        idf: float32[labels known when it was fitted]; empty for text.
+    """
+
+    def __init__(
+        self,
+        column: str,
+        weight: float,
+        text: TfidfEncoder | None,
+        idf: NDArray[np.float32],
+    ) -> None:
+        self.column = column
+        self.weight = weight
+        self.text = text
+        self.idf = idf
+
+    @classmethod
+    def of(cls, name: str, column: Column, settings: ContentSettings) -> "_Block | None":
+        """The block of a column; None for a kind of column that holds no terms."""
+        if isinstance(column, TextColumn):
+            texts = (column.texts[row] for row in range(len(column.texts)))
+            encoder = TfidfEncoder.of(texts, settings)
+            return cls(name, settings.text_weight, encoder, np.empty(0, np.float32))
+        if not isinstance(column, TagsColumn):
+            return None
+        is_category = isinstance(column, CategoryColumn)
+        weight = settings.category_weight if is_category else settings.tags_weight
+        frequency = np.bincount(column.codes.values, minlength=len(column.labels))
+        return cls(name, weight, None, smooth_idf(frequency, len(column.codes)))
+
+    def __len__(self) -> int:
+        return len(self.idf) if self.text is None else len(self.text)
+
+    def rows(self, column: Column | None, start: int, stop: int) -> csr_array:
+        """Rows start … stop − 1 of the column, each of length `weight`, or zero."""
+        if self.text is not None and isinstance(column, TextColumn):
+            rows = self.text.transform(column.texts[row] for row in range(start, stop))
+        elif self.text is None and isinstance(column, TagsColumn):
+            rows = self._labels(column, start, stop)
+        else:
+            nothing = (np.empty(0, np.float32), (np.empty(0, np.int64), np.empty(0, np.int64)))
+            rows = csr_array(nothing, shape=(stop - start, len(self)))
+        rows.data *= np.float32(self.weight)
+        return rows
+
+    def _labels(self, column: TagsColumn, start: int, stop: int) -> csr_array:
+        """Labels that came after fitting are left out."""
+        offsets = column.codes.offsets[start : stop + 1]
+        codes = column.codes.values[offsets[0] : offsets[-1]]
+        known = codes < len(self.idf)
+        row = np.repeat(np.arange(stop - start), np.diff(offsets))[known]
+        weights = self.idf[codes[known]]
+        indptr = offsets_of(np.bincount(row, minlength=stop - start))
+        shape = (stop - start, len(self))
+        return _unit(csr_array((weights, codes[known], indptr), shape=shape))
+
+
+class ContentEncoder:
+    """Catalogue rows → vectors of length 1, blocks side by side; no content, a row of zeros.
+
+    A text column gives its tf–idf vector, a column of tags or categories the idf of each label;
+    every block has length 1 before it is weighted, so that long texts do not drown short labels.
+
+    Attributes:
+        width: how many terms there are, over all blocks.
+    """
+
+    def __init__(self, blocks: list[_Block]) -> None:
+        self._blocks = blocks
+        self.width = sum(len(block) for block in blocks)
+
+    @classmethod
+    def of(cls, catalogue: Catalogue, settings: ContentSettings) -> Self:
+        """Learns terms, labels and how rare each is."""
+        made = (_Block.of(name, c, settings) for name, c in catalogue.columns.items())
+        return cls([block for block in made if block is not None and block.weight and len(block)])
+
+    def encode(self, catalogue: Catalogue, start: int, stop: int) -> SparseRows:
+        """The vectors of items start … stop − 1."""
+        parts = [b.rows(catalogue.columns.get(b.column), start, stop) for b in self._blocks]
+        return SparseRows.of(_unit(_side_by_side(parts, stop - start)))
+
+    def save(self, writer: ArtifactWriter) -> None:
+        """Writes the blocks."""
+        told: list[dict[str, Any]] = []
+        for place, block in enumerate(self._blocks):
+            part = writer.child(f"block_{place}")
+            part.array("idf", block.idf)
+            if block.text is not None:
+                block.text.save(part.child("text"))
+            told.append(
+                {"column": block.column, "weight": block.weight, "text": block.text is not None}
+            )
+        writer.json("blocks", told)
+
+    @classmethod
+    def load(cls, reader: ArtifactReader) -> Self:
+        """Maps the blocks."""
+        blocks = []
+        for place, told in enumerate(reader.json("blocks")):
+            part = reader.child(f"block_{place}")
+            text = TfidfEncoder.load(part.child("text")) if told["text"] else None
+            blocks.append(_Block(told["column"], told["weight"], text, part.array("idf")))
+        return cls(blocks)
+
+
+def _side_by_side(parts: list[csr_array], n_rows: int) -> csr_array:
+    """Matrices with as many rows, one beside the other; columns stay sorted."""
+    shifts = offsets_of([part.shape[1] for part in parts])
+    row = [np.repeat(np.arange(n_rows), np.diff(part.indptr)) for part in parts]
+    order = np.argsort(np.concatenate([*row, np.empty(0, np.int64)]), kind="stable")
+    terms = np.concatenate([p.indices + s for p, s in zip(parts, shifts)] or [order])[order]
+    weights = np.concatenate([*(p.data for p in parts), np.empty(0, np.float32)])[order]
+    counts = sum((np.diff(part.indptr) for part in parts), np.zeros(n_rows, np.int64))
+    return csr_array((weights, terms, offsets_of(counts)), shape=(n_rows, int(shifts[-1])))
+
+
+def _unit(matrix: csr_array) -> csr_array:
+    """The rows at length 1, each summed by itself in the order of its columns."""
+    row = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+    squares = matrix.data.astype(np.float64) ** 2
+    length = np.sqrt(np.bincount(row, weights=squares, minlength=matrix.shape[0]))
+    unit = (matrix.data / length[row]).astype(np.float32)
+    return csr_array((unit, matrix.indices, matrix.indptr), shape=matrix.shape)

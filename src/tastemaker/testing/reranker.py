@@ -1,0 +1,254 @@
+"""What every reranker promises, as tests to inherit."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
+from typing import ClassVar
+
+import numpy as np
+import pytest
+
+from tastemaker.component import Reranked, Reranker, Retriever
+from tastemaker.data.candidates import Candidates
+from tastemaker.data.ragged import Ragged
+from tastemaker.data.requests import Masks, Requests
+from tastemaker.errors import SettingError
+from tastemaker.testing.retriever import small_requests, small_world
+from tastemaker.world import World
+
+_N = 8
+_SCALES = (0.0, 1.0, 10.0)
+
+
+class RerankerConformance:
+    """Inherit and implement `make`; requests, candidates and world come with the suite.
+
+    Attributes:
+        adds: ids of the items of `small_world` that the tested settings may add to a list.
+        removes: ids of those that they never show.
+    """
+
+    adds: ClassVar[tuple[str, ...]] = ()
+    removes: ClassVar[tuple[str, ...]] = ()
+
+    def make(self) -> Reranker:
+        """The reranker under test."""
+        raise NotImplementedError
+
+    def sources(self) -> Mapping[str, Retriever]:
+        """The placement's retrievers, if the reranker asks any."""
+        return {}
+
+    def test_the_constructor_only_stores_settings(self) -> None:
+        made = self.make()
+        assert made.name
+        assert set(vars(made)) == {"config"}
+        assert repr(made.clone()) == repr(made)
+        with pytest.raises(SettingError, match="no_such_setting"):
+            type(made)(no_such_setting=1)
+
+    @pytest.mark.parametrize("n", [0, 1, _N, 10_000])
+    def test_no_item_stands_twice_and_none_comes_from_elsewhere(self, n: int) -> None:
+        before, after = small_candidates(), self._answer(n=n).candidates
+        assert len(after) == len(before)
+        for row in range(len(before)):
+            listed = after[row].tolist()
+            assert len(set(listed)) == len(listed)
+            assert set(listed) <= {*before[row].tolist(), *_indices(self.adds)}
+
+    @pytest.mark.parametrize("n", [0, 1, _N, 10_000])
+    def test_nothing_is_lost_but_what_is_removed(self, n: int) -> None:
+        before, after = small_candidates(), self._answer(n=n).candidates
+        for row in range(len(before)):
+            listed, removed = set(after[row].tolist()), _indices(self.removes)
+            assert not listed & removed
+            assert listed >= set(before[row].tolist()) - removed
+
+    @pytest.mark.parametrize("n", [0, 1, _N])
+    def test_what_is_not_shown_stays_in_its_order(self, n: int) -> None:
+        before, after = small_candidates(), self._answer(n=n).candidates
+        for row in range(len(before)):
+            place = {item: place for place, item in enumerate(before[row].tolist())}
+            rest = [place[item] for item in after[row][n:].tolist()]
+            assert rest == sorted(rest)
+
+    def test_one_request_is_a_batch_of_one(self) -> None:
+        batch = self._answer()
+        for row in range(len(small_requests())):
+            one = np.array([row])
+            alone = self._answer(small_requests().take(one), small_candidates().take(one))
+            _assert_identical(alone, _taken(batch, one))
+
+    def test_the_order_of_requests_does_not_matter(self) -> None:
+        shuffled = np.random.default_rng(4).permutation(len(small_requests()))
+        batch = self._answer()
+        other = self._answer(small_requests().take(shuffled), small_candidates().take(shuffled))
+        _assert_identical(other, _taken(batch, shuffled))
+
+    def test_asking_twice_gives_the_same(self) -> None:
+        made, asked = self.make(), (small_requests(), small_candidates(), _N, small_world())
+        _assert_identical(made.rerank(*asked, self.sources()), made.rerank(*asked, self.sources()))
+
+    def test_no_requests_get_no_lists(self) -> None:
+        nobody = np.empty(0, np.int64)
+        answer = self._answer(small_requests().take(nobody), small_candidates().take(nobody))
+        assert len(answer.candidates) == len(answer.cost) == len(answer.notes) == 0
+
+    def test_nothing_found_is_answered(self) -> None:
+        none = Candidates.none(len(small_requests()))
+        after = self._answer(candidates=none).candidates
+        assert len(after) == len(none)
+        assert set(after.item.tolist()) <= _indices(self.adds)
+
+    def test_nothing_excluded_comes_back(self) -> None:
+        requests, never = small_requests(), [1, 2, *_indices(self.adds)]
+        asked = replace(requests, exclude=Ragged.of([never] * len(requests)))
+        allowed = small_candidates().where(~np.isin(small_candidates().item, never))
+        after = self._answer(asked, allowed).candidates
+        assert not set(after.item.tolist()) & set(never)
+
+    def test_only_eligible_items_come(self) -> None:
+        requests, never = small_requests(), [1, 2, *_indices(self.adds)]
+        bitmap = np.ones((1, len(small_world().catalogue)), np.bool_)
+        bitmap[0, never] = False
+        asked = replace(requests, eligible=Masks(bitmap, np.zeros(len(requests), np.int32)))
+        allowed = small_candidates().where(~np.isin(small_candidates().item, never))
+        after = self._answer(asked, allowed).candidates
+        assert not set(after.item.tolist()) & set(never)
+
+    def test_no_input_is_changed(self) -> None:
+        requests, before = small_requests(), small_candidates()
+        copies = [array.copy() for array in _arrays(requests, before)]
+        self._answer(requests, before)
+        for array, copy in zip(_arrays(requests, before), copies):
+            np.testing.assert_array_equal(array, copy)
+
+    @pytest.mark.parametrize("n", [0, 1, _N, 10_000])
+    def test_a_list_costs_the_best_scores_less_its_own(self, n: int) -> None:
+        before, answer = small_candidates(), self._answer(n=n)
+        assert answer.cost.dtype == np.float32
+        assert (answer.cost >= 0).all()
+        for row in range(len(before)):
+            best, shown = _scores(before, row)[:n], _scores(answer.candidates, row)[:n]
+            if len(shown) <= len(best):
+                expected = best[: len(shown)].sum() - shown.sum()
+                assert answer.cost[row] == pytest.approx(expected, abs=1e-5)
+            if np.array_equal(best, shown):
+                assert answer.cost[row] == 0
+
+    def test_everything_known_of_an_item_travels_with_it(self) -> None:
+        before, after = small_candidates(), self._answer().candidates
+        assert (after.sources, set(after.columns)) == (before.sources, set(before.columns))
+        entry = after.columns["entry"]
+        found, added = entry >= 0, entry < 0
+        assert set(after.item[added].tolist()) <= _indices(self.adds)
+        assert (after.source_rank[added] == -1).all()
+        assert np.isnan(after.source_score[added]).all()
+        assert np.isnan(after.columns["price"][added]).all()
+        assert np.isfinite(after.score).all()
+        for mine, theirs in zip(_columns(after), _columns(before)):
+            assert mine.dtype == theirs.dtype
+            np.testing.assert_array_equal(mine[found], theirs[entry[found]])
+
+    def test_candidates_that_were_never_merged_are_taken(self) -> None:
+        plain = Candidates(
+            small_candidates().offsets, small_candidates().item, small_candidates().score
+        )
+        after = self._answer(candidates=plain).candidates
+        assert np.array_equal(after.item, self._answer().candidates.item)
+
+    def test_an_added_item_breaks_nothing(self) -> None:
+        world = small_world().with_items(["added"])
+        added = len(world.catalogue) - 1
+        found = Candidates.of([([3, added, 5], [0.9, 0.8, 0.7])])
+        after = self._answer(Requests.of([[]]), found, world=world).candidates
+        assert added in after[0]
+
+    def test_scores_of_any_scale_are_taken(self) -> None:
+        for scale in _SCALES:
+            scaled = replace(small_candidates(), score=small_candidates().score * np.float32(scale))
+            answer = self._answer(candidates=scaled)
+            assert np.isfinite(answer.cost).all()
+            assert set(answer.candidates.item) == set(self._answer().candidates.item)
+
+    def test_every_request_has_notes_in_words(self) -> None:
+        notes = self._answer().notes
+        assert len(notes) == len(small_requests())
+        assert all(isinstance(note, str) and note for told in notes for note in told)
+
+    def _answer(
+        self,
+        requests: Requests | None = None,
+        candidates: Candidates | None = None,
+        n: int = _N,
+        world: World | None = None,
+    ) -> Reranked:
+        """What a new reranker makes of the suite's data, or of what is given."""
+        return self.make().rerank(
+            small_requests() if requests is None else requests,
+            small_candidates() if candidates is None else candidates,
+            n,
+            small_world() if world is None else world,
+            self.sources(),
+        )
+
+
+@cache
+def small_candidates() -> Candidates:
+    """Lists for `small_requests`, of none, of one and of many, with ties and further columns."""
+    random, requests = np.random.default_rng(17), small_requests()
+    rows = []
+    for row in range(len(requests)):
+        allowed = np.setdiff1d(np.arange(len(small_world().catalogue)), requests.exclude[row])
+        items = random.permutation(allowed)[: row if row < 2 else 40]
+        rows.append((items, -np.sort(-random.random(len(items)).round(1))))
+    found = Candidates.of(rows)
+    total = len(found.item)
+    rank = random.integers(-1, 40, (total, 2)).astype(np.int16)
+    return replace(
+        found,
+        sources=("one", "other"),
+        source_rank=rank,
+        source_score=np.where(rank < 0, np.nan, random.random((total, 2))).astype(np.float32),
+        columns={"entry": np.arange(total), "price": random.random(total)},
+    )
+
+
+def _indices(ids: tuple[str, ...]) -> set[int]:
+    return set(small_world().catalogue.items.indices(ids).tolist())
+
+
+def _scores(candidates: Candidates, row: int) -> np.ndarray:
+    """The scores of one list, float64."""
+    span = slice(candidates.offsets[row], candidates.offsets[row + 1])
+    return candidates.score[span].astype(np.float64)
+
+
+def _columns(candidates: Candidates) -> list[np.ndarray]:
+    return [
+        candidates.item,
+        candidates.score,
+        candidates.source_rank,
+        candidates.source_score,
+        *candidates.columns.values(),
+    ]
+
+
+def _arrays(requests: Requests, candidates: Candidates) -> list[np.ndarray]:
+    exclude = requests.exclude
+    return [candidates.offsets, *_columns(candidates), exclude.offsets, exclude.values]
+
+
+def _taken(answer: Reranked, rows: np.ndarray) -> Reranked:
+    """The lists of some requests, in the given order."""
+    notes = tuple(answer.notes[row] for row in rows)
+    return Reranked(answer.candidates.take(rows), answer.cost[rows], notes)
+
+
+def _assert_identical(one: Reranked, other: Reranked) -> None:
+    """Equal bit for bit."""
+    assert one.notes == other.notes
+    np.testing.assert_array_equal(one.cost, other.cost)
+    np.testing.assert_array_equal(one.candidates.offsets, other.candidates.offsets)
+    for mine, theirs in zip(_columns(one.candidates), _columns(other.candidates)):
+        np.testing.assert_array_equal(mine, theirs)

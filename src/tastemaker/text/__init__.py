@@ -1,0 +1,5 @@
+"""Text as vectors."""
+
+from tastemaker.text.tfidf import TfidfEncoder, TfidfSettings, smooth_idf
+
+__all__ = ["TfidfEncoder", "TfidfSettings", "smooth_idf"]

@@ -1,0 +1,123 @@
+"""TF-IDF: texts as sparse vectors in which rare words weigh more than common ones."""
+
+import re
+from collections.abc import Iterable
+from typing import Self
+from unicodedata import normalize
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+from scipy.sparse import csr_array
+
+from tastemaker.artifact import ArtifactReader, ArtifactWriter
+from tastemaker.config import Settings
+from tastemaker.data.ragged import offsets_of, rows_of
+from tastemaker.data.vocabulary import Vocabulary
+
+_WORD = re.compile(r"[^\W_]+")
+
+
+class TfidfSettings(Settings):
+    """Which words become terms of a `TfidfEncoder`."""
+
+    min_documents: int = Field(2, ge=1)
+    """A word becomes a term if it stands in at least so many texts."""
+    max_share: float = Field(0.5, gt=0, le=1)
+    """A word in more than this share of the texts says nothing and is left out."""
+    max_terms: int = Field(50_000, ge=1)
+    """How many terms are kept: those in most texts."""
+
+
+class TfidfEncoder:
+    """Sublinear tf–idf vectors of length 1 (Salton & Buckley 1988).
+
+    A term weighs (1 + ln tf) · idf, idf = 1 + ln((1 + texts) / (1 + texts with the term)). Words
+    are runs of letters and digits, in lower case: years and numbers are words.
+
+    Attributes:
+        terms: the terms, in alphabetical order.
+        idf: float32[terms].
+
+    Cost: microseconds a text.
+
+    >>> encoder = TfidfEncoder.of(["Alien (1979)", "Aliens (1986)", "Alien 3", "Up", "Big"])
+    >>> encoder.terms.ids(range(len(encoder)))
+    ['alien']
+    """
+
+    def __init__(self, terms: Vocabulary, idf: NDArray[np.float32]) -> None:
+        self.terms = terms
+        self.idf = idf
+
+    @classmethod
+    def of(cls, texts: Iterable[str], settings: TfidfSettings | None = None) -> Self:
+        """An encoder fitted on texts; empty ones do not count."""
+        chosen = settings or TfidfSettings()
+        words, counts = _counted(texts)
+        n_texts = int((np.diff(counts.indptr) > 0).sum())
+        frequency = np.bincount(counts.indices, minlength=len(words))
+        usable = (frequency >= chosen.min_documents) & (frequency <= chosen.max_share * n_texts)
+        common_first = sorted(
+            np.flatnonzero(usable).tolist(), key=lambda place: (-frequency[place], words[place])
+        )
+        kept = sorted(common_first[: chosen.max_terms], key=lambda place: words[place])
+        terms = Vocabulary.of([words[place] for place in kept])
+        return cls(terms, smooth_idf(frequency[np.array(kept, np.int64)], n_texts))
+
+    def __len__(self) -> int:
+        return len(self.terms)
+
+    def transform(self, texts: Iterable[str]) -> csr_array:
+        """The vectors of texts, float32[texts × terms], columns sorted.
+
+        Unknown words are ignored; a text without any known word is a row of zeros.
+        """
+        words, counts = _counted(texts)
+        term = self.terms.indices(words)[counts.indices]
+        known = term >= 0
+        row = rows_of(counts.indptr.astype(np.int64))[known]
+        order = np.lexsort((term[known], row))
+        row, term = row[order], term[known][order]
+        weight = (1 + np.log(counts.data[known][order])) * self.idf[term]
+        n_texts = counts.shape[0]
+        length = np.sqrt(np.bincount(row, weights=weight * weight, minlength=n_texts))
+        offsets = offsets_of(np.bincount(row, minlength=n_texts))
+        values = (weight / length[row]).astype(np.float32)
+        return csr_array((values, term, offsets), shape=(n_texts, len(self)))
+
+    def save(self, writer: ArtifactWriter) -> None:
+        """Writes the terms and their weights."""
+        self.terms.save(writer.child("terms"))
+        writer.array("idf", self.idf)
+
+    @classmethod
+    def load(cls, reader: ArtifactReader) -> Self:
+        """Maps the terms and their weights."""
+        return cls(Vocabulary.load(reader.child("terms")), reader.array("idf"))
+
+
+def smooth_idf(frequency: NDArray[np.integer], n: int) -> NDArray[np.float32]:
+    """1 + ln((1 + n) / (1 + frequency)), float32: what stands in few of n rows weighs more."""
+    return (1 + np.log((1 + n) / (1 + frequency))).astype(np.float32)
+
+
+def _words(text: str) -> list[str]:
+    """The words of a text; compatible letters count as one (½ as 1⁄2, ﬁ as fi)."""
+    plain = text if text.isascii() else normalize("NFKC", text)
+    return _WORD.findall(plain.lower())
+
+
+def _counted(texts: Iterable[str]) -> tuple[list[str], csr_array]:
+    """The distinct words in order of appearance, and how often each stands in each text."""
+    places: dict[str, int] = {}
+    lengths, found = [], []
+    for text in texts:
+        words = _words(text)
+        lengths.append(len(words))
+        found.extend([places.setdefault(word, len(places)) for word in words])
+    shape = (len(lengths), max(len(places), 1))
+    ones = np.ones(len(found), np.float64)
+    counts = csr_array((ones, np.array(found, np.int64), offsets_of(lengths)), shape=shape)
+    counts.sum_duplicates()
+    return list(places), counts

@@ -1,0 +1,20 @@
+from tastemaker.component import Ranker
+from tastemaker.ranking import GBM
+from tastemaker.testing import RankerConformance
+
+
+class TestGBM(RankerConformance):
+    def make(self) -> Ranker:
+        return GBM(trees=60)
+
+
+class TestGBMThatOnlyOrders(RankerConformance):
+    def make(self) -> Ranker:
+        return GBM(trees=60, loss="lambdarank")
+
+
+class TestGBMOfWideTrees(RankerConformance):
+    """More than 64 leaves: a tree's leaves take several words."""
+
+    def make(self) -> Ranker:
+        return GBM(trees=40, leaves=200, min_rows=2, refit=False)
