@@ -65,6 +65,24 @@ def test_a_sparse_matrix_comes_back(tmp_path: Path) -> None:
     assert loaded.dtype == np.float32
 
 
+def test_a_text_comes_back_as_it_was(tmp_path: Path) -> None:
+    text = "tree\r\nverdure: é\n\n"
+    with create_artifact(tmp_path / "v", "model", {}) as writer:
+        writer.text("trees", text)
+    reader = open_artifact(tmp_path / "v", "model")[0]
+    assert reader.text("trees") == text
+    assert reader.has("trees.txt")
+    with pytest.raises(ArtifactError, match=r"the manifest lists no file 'leaves\.txt'"):
+        reader.text("leaves")
+
+
+def test_a_text_of_other_bytes_says_so(tmp_path: Path) -> None:
+    with create_artifact(tmp_path / "v", "model", {}) as writer:
+        (writer._folder / "trees.txt").write_bytes(b"\xff\xfe")
+    with pytest.raises(ArtifactError, match=r"trees\.txt: not UTF-8"):
+        open_artifact(tmp_path / "v", "model")[0].text("trees")
+
+
 def test_equal_contents_have_equal_manifests(saved: Path, tmp_path: Path) -> None:
     with create_artifact(tmp_path / "v2", "recommender", {"seed": 7}) as writer:
         writer.child("deep").child("er").array("ones", np.ones(3, np.int8))

@@ -53,6 +53,7 @@ PUBLIC = {
     "tastemaker.project": {
         "Budget",
         "Training",
+        "RESERVED",
         "Placement",
         "Project",
         "component_class",
@@ -71,6 +72,7 @@ PUBLIC = {
         "RetrieverConformance",
         "blockbuster",
         "checkerboard",
+        "feature_differences",
         "planted_tastes",
     },
 }

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from tastemaker.artifact import create_artifact, open_artifact
+from tastemaker.data.catalogue import NO_TIME
 from tastemaker.data.events import Events
 from tastemaker.data.schema import EventKind
 from tastemaker.errors import SettingError
-from tastemaker.statistics import ItemStatistics
+from tastemaker.statistics import ALL_TIME, EVERY, POSITIVE, ItemStatistics
 
 KINDS = {"view": EventKind(), "buy": EventKind(weight=6), "hide": EventKind(role="negative")}
 WEIGHTS = (1.0, 6.0, -1.0)
@@ -102,11 +104,11 @@ def test_a_base_and_its_tail_equal_everything_at_once(
     log: list[Row], first: int, second: int, moment: int
 ) -> None:
     a, b = sorted((min(first, len(log)), min(second, len(log))))
-    grown = appended(appended(statistics_of(log[:a]), log[a:b]), log[b:])
+    parted = appended(appended(statistics_of(log[:a]), log[a:b]), log[b:])
     whole = statistics_of(log)
     for kind in (None, *KINDS):
-        assert counts(grown, moment, kind=kind) == counts(whole, moment, kind=kind)
-    np.testing.assert_allclose(grown.decayed(moment, 9), whole.decayed(moment, 9), rtol=1e-6)
+        assert counts(parted, moment, kind=kind) == counts(whole, moment, kind=kind)
+    np.testing.assert_allclose(parted.decayed(moment, 9), whole.decayed(moment, 9), rtol=1e-6)
 
 
 def test_appending_changes_nothing_for_who_holds_the_older_statistics() -> None:
@@ -194,3 +196,168 @@ def test_items_that_nobody_counts_have_no_events() -> None:
     made = ItemStatistics.of(log, 1, KINDS)
     assert made.at(one, np.array([9])).tolist() == [1]
     assert made.at(nobody, np.array([9, 9])).tolist() == [0, 0]
+
+
+# --- several windows at once, against a walk over the log ---
+
+windows = st.lists(st.one_of(st.integers(1, 60), st.just(int(ALL_TIME))), max_size=4)
+counted_kinds = st.sampled_from([POSITIVE, EVERY, *KINDS])
+asked_pairs = st.lists(st.tuples(st.integers(-1, ITEMS), moments), max_size=6)
+
+
+def counts_twin(
+    log: list[Row], pairs: list[tuple[int, int]], lengths: list[int], what: str
+) -> list[list[float]]:
+    """One row for each (item, moment), one column for each window."""
+    codes = {
+        POSITIVE: {code for code, weight in enumerate(WEIGHTS) if weight > 0},
+        EVERY: set(range(len(WEIGHTS))),
+        **{name: {code} for code, name in enumerate(KINDS)},
+    }[what]
+    return [
+        [
+            float(
+                sum(
+                    other == item and code in codes and moment - length <= time < moment
+                    for other, time, code in log
+                )
+            )
+            for length in lengths
+        ]
+        for item, moment in pairs
+    ]
+
+
+def grown(log: list[Row], first: int, second: int) -> ItemStatistics:
+    """The log as a base and a tail that came in two parts."""
+    a, b = sorted((min(first, len(log)), min(second, len(log))))
+    return appended(appended(statistics_of(log[:a]), log[a:b]), log[b:])
+
+
+def arrays(pairs: list[tuple[int, int]]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    items = np.array([item for item, _ in pairs], np.int32)
+    return items, np.array([moment for _, moment in pairs], np.int64)
+
+
+@given(rows, asked_pairs, windows, counted_kinds, st.integers(0, 30), st.integers(0, 30))
+def test_counts_in_several_windows_are_what_a_walk_over_the_log_finds(
+    log: list[Row],
+    pairs: list[tuple[int, int]],
+    lengths: list[int],
+    what: str,
+    first: int,
+    second: int,
+) -> None:
+    expected = counts_twin(log, pairs, lengths, what)
+    found = grown(log, first, second).counts(*arrays(pairs), lengths, what)
+    assert found.shape == (len(pairs), len(lengths))
+    assert found.dtype == np.float32
+    assert found.tolist() == expected
+
+
+@given(rows, st.lists(moments, max_size=4), windows, counted_kinds, st.integers(0, 30))
+def test_totals_are_the_counts_of_all_items_together(
+    log: list[Row], times: list[int], lengths: list[int], what: str, first: int
+) -> None:
+    statistics = grown(log, first, len(log))
+    found = statistics.totals(np.array(times, np.int64), lengths, what)
+    for row, moment in enumerate(times):
+        pairs = [(item, moment) for item in range(ITEMS)]
+        by_item = np.reshape(counts_twin(log, pairs, lengths, what), (ITEMS, len(lengths)))
+        assert found[row].tolist() == by_item.sum(axis=0).tolist()
+
+
+@given(rows, asked_pairs, st.integers(0, 30), st.integers(0, 30))
+def test_the_first_and_the_latest_event_are_what_a_walk_over_the_log_finds(
+    log: list[Row], pairs: list[tuple[int, int]], first: int, second: int
+) -> None:
+    earliest, latest = grown(log, first, second).first_and_last(*arrays(pairs))
+    for row, (item, moment) in enumerate(pairs):
+        times = [time for other, time, _ in log if other == item and time < moment]
+        assert earliest[row] == min(times, default=NO_TIME)
+        assert latest[row] == max(times, default=NO_TIME)
+
+
+@given(rows, asked_pairs, windows, counted_kinds)
+def test_windows_looked_up_once_can_be_counted_for_any_kind(
+    log: list[Row], pairs: list[tuple[int, int]], lengths: list[int], what: str
+) -> None:
+    statistics = statistics_of(log)
+    found = statistics.stretches(*arrays(pairs), lengths)
+    for kind in (what, POSITIVE, EVERY):
+        expected = statistics.counts(*arrays(pairs), lengths, kind)
+        assert found.counts(kind).tolist() == expected.tolist()
+        assert found.counts(kind, slice(1, 3)).tolist() == expected[:, 1:3].tolist()
+
+
+def test_a_longer_window_may_stand_before_a_shorter_one() -> None:
+    statistics = statistics_of([(0, time, 0) for time in range(10)])
+    asked = np.zeros(1, np.int32), np.array([10])
+    lengths = [3, 10, 1, int(ALL_TIME), 5]
+    assert statistics.counts(*asked, lengths).tolist() == [[3, 10, 1, 10, 5]]
+
+
+def test_a_window_reaches_across_1970() -> None:
+    statistics = statistics_of([(0, -5, 0), (0, 2, 0)])
+    asked = np.zeros(3, np.int32), np.array([-4, 3, 3])
+    assert statistics.counts(*asked, [1, 8]).tolist() == [[1, 1], [1, 2], [1, 2]]
+    assert statistics.totals(asked[1], [1, 8]).tolist() == [[1, 1], [1, 2], [1, 2]]
+
+
+def test_an_unknown_kind_is_refused_however_it_is_asked_for() -> None:
+    statistics = statistics_of([(0, 1, 0)])
+    asked = np.zeros(1, np.int32), np.array([9])
+    with pytest.raises(SettingError, match="did you mean 'view'"):
+        statistics.counts(*asked, [5], "veiw")
+    with pytest.raises(SettingError, match="did you mean 'view'"):
+        statistics.totals(asked[1], [5], "veiw")
+
+
+# --- what is kept from one question to the next ---
+
+
+def everything_of(statistics: ItemStatistics) -> list[list[float]]:
+    """Every figure there is, at two moments."""
+    items = np.repeat(np.arange(statistics.n_items, dtype=np.int32), 2)
+    times = np.tile(np.array([20, 60]), statistics.n_items)
+    first, last = statistics.first_and_last(items, times)
+    return [
+        first.tolist(),
+        last.tolist(),
+        statistics.decayed(60, 7).tolist(),
+        *(
+            figures.ravel().tolist()
+            for what in (POSITIVE, EVERY, *KINDS)
+            for figures in (
+                statistics.counts(items, times, (5, int(ALL_TIME)), what),
+                statistics.totals(times[:2], (5, int(ALL_TIME)), what),
+            )
+        ),
+    ]
+
+
+@given(rows, rows, rows)
+def test_what_was_asked_before_changes_no_later_answer(
+    base: list[Row], one_tail: list[Row], other_tail: list[Row]
+) -> None:
+    """Two branches grown from one base, asked in turn, answer as if each had been alone."""
+    root = statistics_of(base)
+    before = everything_of(root)
+    one = appended(root, one_tail)
+    told = everything_of(one)
+    other, longer = appended(root, other_tail), appended(one, other_tail)
+    assert everything_of(other) == everything_of(appended(statistics_of(base), other_tail))
+    fresh = appended(appended(statistics_of(base), one_tail), other_tail)
+    assert everything_of(longer) == everything_of(fresh)
+    assert everything_of(one) == told
+    assert everything_of(root) == before
+
+
+def test_items_added_after_the_first_question_are_counted_too() -> None:
+    statistics = statistics_of([(0, 1, 0), (3, 2, 1)])
+    everything_of(statistics)
+    more = appended(statistics, [(5, 3, 0), (0, 4, 2)], n_items=6)
+    asked = np.array([0, 3, 4, 5], np.int32), np.full(4, 9)
+    assert more.counts(*asked, [int(ALL_TIME)], EVERY).ravel().tolist() == [2, 1, 0, 1]
+    assert more.totals(asked[1][:1], [int(ALL_TIME)], EVERY).tolist() == [[4]]
+    assert more.first_and_last(*asked)[1].tolist() == [4, 2, NO_TIME, 3]

@@ -1,4 +1,4 @@
-"""Saved folders: arrays and JSON beside a manifest that lists every file with its SHA-256.
+"""Saved folders: arrays, texts and JSON beside a manifest that lists every file with its SHA-256.
 
 `ArtifactWriter` fills a temporary folder that becomes visible in one rename; `ArtifactReader`
 refuses a damaged, foreign or foreign-format folder with the reason. Never pickle.

@@ -5,9 +5,8 @@ for is ever counted.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 import numpy as np
 from numba import njit
@@ -24,6 +23,10 @@ ALL_TIME = np.iinfo(np.int64).max
 POSITIVE = "positive events"
 EVERY = "every event"
 
+_ARRAYS = ("offsets", "time", "kind", "weight")
+_CODES = {POSITIVE: -1, EVERY: -2}
+T = TypeVar("T")
+
 
 @dataclass(frozen=True, slots=True)
 class _Log:
@@ -34,12 +37,14 @@ class _Log:
         time: int64[n], microseconds.
         kind: int8[n].
         weight: float32[n], signed preference.
+        derived: what was made of the events so far; logs with the same events share it.
     """
 
     offsets: NDArray[np.int64]
     time: NDArray[np.int64]
     kind: NDArray[np.int8]
     weight: NDArray[np.float32]
+    derived: dict[tuple[str, int], Any] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -53,6 +58,102 @@ class _Log:
         order = np.lexsort((time, item))
         counts = np.bincount(item, minlength=n_items)
         return cls(offsets_of(counts), time[order], kind[order], weight[order])
+
+    def together(self) -> "_Log":
+        """The same events as if all were of one item."""
+
+        def make() -> _Log:
+            order = np.argsort(self.time, kind="stable")
+            offsets = np.array([0, len(order)])
+            return _Log(offsets, self.time[order], self.kind[order], self.weight[order])
+
+        return self._once("together", 0, make)
+
+    def before(self, code: int) -> NDArray[np.int32]:
+        """How many counted events stand before each position, int32[events + 1].
+
+        Positive ones count (−1), or those of a kind.
+        """
+
+        def make() -> NDArray[np.int32]:
+            before = np.zeros(len(self.time) + 1, np.int32)
+            counted = self.weight > 0 if code == _CODES[POSITIVE] else self.kind == code
+            np.cumsum(counted, out=before[1:])
+            return before
+
+        return self._once("before", code, make)
+
+    def running(self, half_life: int) -> NDArray[np.float64]:
+        """The decayed positive weight of an item just after each of its events, float64[n]."""
+
+        def make() -> NDArray[np.float64]:
+            made: NDArray[np.float64] = _run(self.offsets, self.time, self.weight, half_life)
+            return made
+
+        return self._once("running", half_life, make)
+
+    def _once(self, name: str, of: int, make: Callable[[], T]) -> T:
+        """What was made of the events before, or is made now."""
+        if (name, of) not in self.derived:
+            self.derived[name, of] = make()
+        found: T = self.derived[name, of]
+        return found
+
+
+class Stretches:
+    """Where each item's events within windows before moments lie in the log.
+
+    Found once, counted for any kind: a count is a difference between two places.
+    """
+
+    def __init__(
+        self,
+        logs: Sequence[_Log],
+        kinds: Sequence[str],
+        items: NDArray[np.int32],
+        times: NDArray[np.int64],
+        windows: Sequence[int],
+    ) -> None:
+        self._logs = tuple(log for log in logs if len(log.time))
+        self._kinds, self._items, self._windows = tuple(kinds), items, len(windows)
+        self._places = []
+        lengths = np.asarray(windows, np.int64)
+        for log in self._logs:
+            first = np.zeros((len(lengths), len(items)), np.int64)
+            last = np.zeros(len(items), np.int64)
+            _locate(log.offsets, log.time, items, times, lengths, first, last)
+            self._places.append((first, last))
+
+    def counts(self, what: str = POSITIVE, windows: slice = slice(None)) -> NDArray[np.float32]:
+        """How many events there are in each window, float32[n × W].
+
+        Args:
+            what: `POSITIVE` events, `EVERY` event, or the name of a kind.
+            windows: which of the windows; by default all.
+
+        Raises:
+            SettingError: no kind has this name.
+        """
+        code = _code(what, self._kinds)
+        width = len(range(*windows.indices(self._windows)))
+        counts = np.zeros((len(self._items), width), np.float32)
+        for log, (first, last) in zip(self._logs, self._places):
+            if code == _CODES[EVERY]:
+                _add_lengths(first[windows], last, counts)
+            else:
+                _add_counts(log.before(code), first[windows], last, counts)
+        return counts
+
+    def first_and_last(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """When each item had its first and its latest event before each moment, int64[n] each.
+
+        Microseconds; `NO_TIME` where it had none.
+        """
+        first = np.full(len(self._items), NO_TIME, np.int64)
+        last = np.full(len(self._items), NO_TIME, np.int64)
+        for log, (_, until) in zip(self._logs, self._places):
+            _first_and_last(log.offsets, log.time, self._items, until, first, last)
+        return first, last
 
 
 class ItemStatistics:
@@ -68,8 +169,6 @@ class ItemStatistics:
         self.kinds = tuple(kinds)
         self._base = base
         self._tail = tail
-        self._of_base: dict[tuple[str, int], NDArray[Any]] = {}
-        self._of_tail: dict[tuple[str, int], NDArray[Any]] = {}
 
     @classmethod
     def of(cls, events: Events, n_items: int, kinds: Mapping[str, EventKind]) -> "ItemStatistics":
@@ -105,9 +204,7 @@ class ItemStatistics:
         )
         grown = np.full(size + 1, len(self._base.time), np.int64)
         grown[: self.n_items + 1] = self._base.offsets
-        appended = ItemStatistics(size, self.kinds, replace(self._base, offsets=grown), tail)
-        appended._of_base = self._of_base  # the base is the same
-        return appended
+        return ItemStatistics(size, self.kinds, replace(self._base, offsets=grown), tail)
 
     def at(
         self,
@@ -149,27 +246,13 @@ class ItemStatistics:
 
         Cost: a binary search a window; the first call for `what` reads every event.
         """
-        code = self._code(what)
-        counts = np.zeros((len(items), len(windows)), np.float32)
-        lengths = np.asarray(windows, np.int64)
-        for log, derived in ((self._base, self._of_base), (self._tail, self._of_tail)):
-            before = self._kept(derived, "before", code, partial(_count_before, log, code))
-            _count(log.offsets, log.time, before, items, times, lengths, counts)
-        return counts
+        return self.stretches(items, times, windows).counts(what)
 
     def totals(
         self, times: NDArray[np.int64], windows: Sequence[int], what: str = POSITIVE
     ) -> NDArray[np.float32]:
         """The same counts over all items together, float32[n × W]."""
-        code = self._code(what)
-        counts = np.zeros((len(times), len(windows)), np.float32)
-        for log, derived in ((self._base, self._of_base), (self._tail, self._of_tail)):
-            moments = self._kept(derived, "moments", code, partial(_moments, log, code))
-            until = np.searchsorted(moments, times)
-            for place, window in enumerate(windows):
-                since = np.searchsorted(moments, np.maximum(times - window, 0))
-                counts[:, place] += until - since
-        return counts
+        return self.stretches(None, times, windows).counts(what)
 
     def first_and_last(
         self, items: NDArray[np.int32], times: NDArray[np.int64]
@@ -178,31 +261,22 @@ class ItemStatistics:
 
         Microseconds; `NO_TIME` where it had none.
         """
-        first = np.full(len(items), NO_TIME, np.int64)
-        last = np.full(len(items), NO_TIME, np.int64)
-        for log in (self._base, self._tail):
-            _first_and_last(log.offsets, log.time, items, times, first, last)
-        return first, last
+        return self.stretches(items, times, ()).first_and_last()
 
-    def _code(self, what: str) -> int:
-        if what in (POSITIVE, EVERY):
-            return -1 if what == POSITIVE else -2
-        if what not in self.kinds:
-            raise SettingError(f"statistics: unknown kind '{what}'{near_miss(what, self.kinds)}")
-        return self.kinds.index(what)
+    def stretches(
+        self, items: NDArray[np.int32] | None, times: NDArray[np.int64], windows: Sequence[int]
+    ) -> Stretches:
+        """Where the events within each window before each moment lie, for whoever counts several.
 
-    @staticmethod
-    def _kept(
-        derived: dict[tuple[str, int], NDArray[Any]],
-        name: str,
-        code: int,
-        make: Callable[[], NDArray[Any]],
-    ) -> NDArray[Any]:
-        """An array made once from a log that does not change."""
-        found = derived.get((name, code))
-        if found is None:
-            found = derived[name, code] = make()
-        return found
+        Args:
+            items: int32[n]; None, all items together.
+            times: int64[n], microseconds; only events strictly before count.
+            windows: W lengths, microseconds; an event exactly as old still counts.
+        """
+        logs = [self._base, self._tail]
+        if items is None:
+            logs, items = [log.together() for log in logs], np.zeros(len(times), np.int32)
+        return Stretches(logs, self.kinds, items, times, windows)
 
     def decayed(self, time: int, half_life: int) -> NDArray[np.float32]:
         """Positive weight of every item, each event halved per `half_life` of age, float32[items].
@@ -214,28 +288,32 @@ class ItemStatistics:
             half_life: microseconds.
         """
         sums = np.zeros(self.n_items, np.float32)
-        for log, derived in ((self._base, self._of_base), (self._tail, self._of_tail)):
-            running = self._kept(
-                derived,
-                "running",
-                half_life,
-                partial(_run, log.offsets, log.time, log.weight, half_life),
-            )
-            _decay(log.offsets, log.time, running, time, half_life, sums)
+        for log in (self._base, self._tail):
+            _decay(log.offsets, log.time, log.running(half_life), time, half_life, sums)
         return sums
 
     def save(self, writer: ArtifactWriter) -> None:
         """Writes the base; an artifact has no live tail."""
         writer.json("kinds", list(self.kinds))
-        for name in ("offsets", "time", "kind", "weight"):
+        for name in _ARRAYS:
             writer.array(name, getattr(self._base, name))
 
     @classmethod
     def load(cls, reader: ArtifactReader) -> "ItemStatistics":
         """Maps the base."""
-        base = _Log(*(reader.array(name) for name in ("offsets", "time", "kind", "weight")))
+        offsets, time, kind, weight = (reader.array(name) for name in _ARRAYS)
+        base = _Log(offsets, time, kind, weight)
         n_items = len(base.offsets) - 1
         return cls(n_items, reader.json("kinds"), base, _empty(n_items))
+
+
+def _code(what: str, kinds: tuple[str, ...]) -> int:
+    """−1 for positive events, −2 for every one, else the kind's position."""
+    if what in _CODES:
+        return _CODES[what]
+    if what not in kinds:
+        raise SettingError(f"statistics: unknown kind '{what}'{near_miss(what, kinds)}")
+    return kinds.index(what)
 
 
 def _empty(n_items: int) -> _Log:
@@ -257,49 +335,51 @@ def _before(times, first, last, moment):  # type: ignore[no-untyped-def]
     return first
 
 
-def _counted(log: _Log, code: int) -> NDArray[np.bool_]:
-    """Which events count: positive ones (−1), every one (−2), or those of a kind."""
-    if code == -2:
-        return np.ones(len(log.time), np.bool_)
-    counted: NDArray[np.bool_] = log.weight > 0 if code == -1 else log.kind == code
-    return counted
-
-
-def _moments(log: _Log, code: int) -> NDArray[np.int64]:
-    """When counted events happened, ascending."""
-    return np.sort(log.time[_counted(log, code)])
-
-
-def _count_before(log: _Log, code: int) -> NDArray[np.int32]:
-    """How many counted events stand before each position of the log, int32[events + 1]."""
-    before = np.zeros(len(log.time) + 1, np.int32)
-    np.cumsum(_counted(log, code), out=before[1:])
-    return before
-
-
 @njit(nogil=True, cache=True)
-def _count(offsets, time, before, items, moments, windows, out):  # type: ignore[no-untyped-def]
-    """Adds to out[i, w] the events of items[i] in [moments[i] − windows[w], moments[i])."""
-    for i in range(len(items)):
-        if not 0 <= items[i] < len(offsets) - 1:
-            continue
-        start, stop = offsets[items[i]], offsets[items[i] + 1]
-        last = _before(time, start, stop, moments[i])
-        for w in range(len(windows)):
-            first = start
-            if windows[w] < moments[i]:
-                first = _before(time, start, last, moments[i] - windows[w])
-            out[i, w] += before[last] - before[first]
+def _locate(offsets, time, items, moments, windows, first, last):  # type: ignore[no-untyped-def]
+    """Writes where the events of items[i] in [moments[i] − windows[w], moments[i]) begin and end.
 
-
-@njit(nogil=True, cache=True)
-def _first_and_last(offsets, time, items, moments, first, last):  # type: ignore[no-untyped-def]
-    """Writes the earliest and the latest time before moments[i] among those there already."""
+    Their places are first[w, i] … last[i] − 1; both are 0 for an unknown item.
+    """
     for i in range(len(items)):
         if not 0 <= items[i] < len(offsets) - 1:
             continue
         start = offsets[items[i]]
-        stop = _before(time, start, offsets[items[i] + 1], moments[i])
+        last[i] = _before(time, start, offsets[items[i] + 1], moments[i])
+        since = last[i]
+        for w in range(len(windows)):
+            if w > 0 and windows[w] < windows[w - 1]:  # a longer window begins no later
+                since = last[i]
+            if windows[w] == ALL_TIME:
+                since = start
+            else:
+                since = _before(time, start, since, moments[i] - windows[w])
+            first[w, i] = since
+
+
+@njit(nogil=True, cache=True)
+def _add_counts(before, first, last, out):  # type: ignore[no-untyped-def]
+    """Adds to out[i, w] the counted events in first[w, i] … last[i] − 1."""
+    for i in range(len(last)):
+        for w in range(len(first)):
+            out[i, w] += before[last[i]] - before[first[w, i]]
+
+
+@njit(nogil=True, cache=True)
+def _add_lengths(first, last, out):  # type: ignore[no-untyped-def]
+    """Adds to out[i, w] how many events first[w, i] … last[i] − 1 are."""
+    for i in range(len(last)):
+        for w in range(len(first)):
+            out[i, w] += last[i] - first[w, i]
+
+
+@njit(nogil=True, cache=True)
+def _first_and_last(offsets, time, items, until, first, last):  # type: ignore[no-untyped-def]
+    """Writes the earliest and the latest time before place until[i] among those there already."""
+    for i in range(len(items)):
+        if not 0 <= items[i] < len(offsets) - 1:
+            continue
+        start, stop = offsets[items[i]], until[i]
         if stop > start:
             if first[i] == NO_TIME or time[start] < first[i]:
                 first[i] = time[start]

@@ -133,6 +133,82 @@ def test_a_missing_project_is_one_line(
     assert "no such file" in run("train", "--project", tmp_path / "x.toml").refused(2)
 
 
+def wired(old: str, new: str) -> Change:
+    """A project with a ranker and a reranker, in which one thing is wrong."""
+
+    def change(shop: Any) -> None:
+        shop.change("[placements.home]", WIRING + "[placements.home]\n" + WIRED)
+        shop.change("[placements.cart]", AFTER + "[placements.cart]")
+        if old:
+            shop.change(old, new)
+
+    return change
+
+
+WIRING = """[rankers.main]
+use = "gbm"
+trees = 5
+objectives = ["view"]
+[rerankers.rules]
+use = "rules"
+[training]
+slices = 2
+window = 0.1
+must_earn = false
+"""
+WIRED = 'ranker = "main"\nrerankers = ["rules"]\n'
+AFTER = "[placements.home.value]\nview = 1.0\n[placements.home.budget]\ntotal = 50\n"
+
+MISWIRED = {
+    "unknown ranker": (wired('ranker = "main"', 'ranker = "man"'), "did you mean 'main'?"),
+    "unknown reranker": (wired('["rules"]', '["rule"]'), "unknown reranker 'rule'; did you mean"),
+    "no such component": (wired('"gbm"', '"gbn"'), "no ranker is called 'gbn'; did you mean 'gbm'"),
+    "a wrong setting": (wired("trees = 5", "tree = 5"), "[rankers.main]: unknown setting 'tree'"),
+    "a wrong value": (
+        wired("trees = 5", "trees = -5"),
+        "'trees' must be greater than or equal to 1",
+    ),
+    "an unknown objective": (wired('["view"]', '["viev"]'), "'viev' is no kind of event"),
+    "a negative objective": (wired('["view"]', '["hide"]'), "'hide' is no kind of event that can"),
+    "a value nobody predicts": (wired("view = 1.0", "buy = 1.0"), "predicts no 'buy'; known: view"),
+    "a value without ranker": (wired('ranker = "main"\n', ""), "has a value but no ranker"),
+    "a budget of nothing": (
+        wired("total = 50", "total = 0"),
+        "budget.total' must be greater than 0",
+    ),
+    "an odd window": (wired("window = 0.1", 'window = "soon"'), "'training.window' must be a dura"),
+    "too few windows": (wired("slices = 2", "slices = 1"), "'training.slices' must be greater"),
+    "a shared ranker": (
+        wired("[placements.cart]", '[placements.cart]\nranker = "main"'),
+        "share the ranker 'main'; declare one for each",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", MISWIRED)
+@pytest.mark.parametrize("verb", ["validate", "train"])
+def test_rankers_wired_wrongly_are_one_line_and_exit_code_2(
+    shop: Any, run: Any, verb: str, case: str
+) -> None:
+    spoil, message = MISWIRED[case]
+    spoil(shop)
+    assert message in run(verb, "--json").refused(2)
+
+
+def test_a_ranker_needs_times_that_are_moments(shop: Any, run: Any) -> None:
+    wired('events = "events.csv"', 'events = "events.csv"\nclock = "order"')(shop)
+    assert run("validate").code == 0
+    assert "a ranker" in last_line(run("train"), 2)
+
+
+@pytest.mark.parametrize("window", ["0.6", '"40d"'])
+def test_a_past_too_short_for_a_ranker_is_one_line(shop: Any, run: Any, window: str) -> None:
+    wired("window = 0.1", f"window = {window}")(shop)
+    message = last_line(run("train"), 2)
+    assert "[training]" in message
+    assert "window" in message
+
+
 # --- what is set aside ---
 
 BAD = {

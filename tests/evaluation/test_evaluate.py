@@ -1,5 +1,6 @@
 import json
 from functools import cache
+from itertools import combinations
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import tastemaker as tm
 from tastemaker.component import FitOptions, Task
 from tastemaker.data.candidates import Candidates
+from tastemaker.data.catalogue import TagsColumn
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.ragged import Ragged
 from tastemaker.data.requests import Requests
@@ -25,7 +27,7 @@ from tastemaker.world import World
 
 K = 5
 METRICS = ["ndcg", "recall", "recall_min", "precision", "map", "mrr", "hit_rate"]
-ALL_METRICS = [*METRICS, "novelty", "coverage", "gini"]
+ALL_METRICS = [*METRICS, "novelty", "diversity", "coverage", "gini"]
 
 
 @cache
@@ -192,6 +194,33 @@ def test_figures_are_those_of_lists_made_by_hand() -> None:
     assert found[f"coverage@{K}"].value == pytest.approx(shown)
 
 
+def test_diversity_is_that_of_lists_made_by_hand() -> None:
+    task = split().test
+    catalogue = task.world.catalogue
+    lists = Popular().fit(split().before_test).retrieve(task.requests, K, task.world)
+    labels: list[TagsColumn] = [c for c in catalogue.columns.values() if isinstance(c, TagsColumn)]
+    assert len(labels) == 2
+
+    def unlike(one: int, other: int) -> float:
+        """1 less the mean of Jaccard's index over the columns."""
+        sets = [(set(c.codes[one].tolist()), set(c.codes[other].tolist())) for c in labels]
+        return 1 - float(np.mean([len(a & b) / max(1, len(a | b)) for a, b in sets]))
+
+    by_hand = [
+        np.mean([unlike(int(one), int(other)) for one, other in combinations(lists[row], 2)])
+        for row in range(len(task))
+    ]
+    figure = evaluated().systems["popular"][f"diversity@{K}"]
+    assert figure.value == pytest.approx(np.mean(by_hand), rel=1e-6)
+    assert 0 < figure.value < 1
+
+
+def test_where_items_have_no_labels_nothing_is_told_of_diversity() -> None:
+    found = evaluate([], timeless(), k=3)
+    assert all("diversity@3" not in figures for figures in found.systems.values())
+    assert "diversity" not in str(found)
+
+
 def test_popular_lists_have_the_least_novelty_and_even_lists_the_least_gini() -> None:
     figures = evaluated().systems
     novelty = {name: f[f"novelty@{K}"].value for name, f in figures.items()}
@@ -225,7 +254,7 @@ def test_for_the_validation_window_nothing_of_it_is_known() -> None:
 
 def test_an_unknown_window_is_refused() -> None:
     with pytest.raises(ValueError, match="'on' must be 'test' or 'validation', got 'train'"):
-        evaluate([], split(), on="train")  # type: ignore[arg-type]
+        evaluate([], split(), on="train")
 
 
 def test_what_is_no_model_is_refused() -> None:

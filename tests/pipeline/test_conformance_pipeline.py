@@ -1,6 +1,8 @@
 from tastemaker.pipeline import Recommender
-from tastemaker.project import Placement
-from tastemaker.retrieval import ALS, EASE, ItemKNN, Popular, Trending
+from tastemaker.project import Placement, Training
+from tastemaker.ranking import GBM
+from tastemaker.reranking import MMR, Rules
+from tastemaker.retrieval import ALS, EASE, Content, ItemKNN, Popular, Trending
 from tastemaker.testing import PipelineConformance
 
 
@@ -16,3 +18,16 @@ class TestAllSources(PipelineConformance):
 class TestOneSource(PipelineConformance):
     def make(self) -> Recommender:
         return Recommender({"popular": Popular()}, {"home": Placement(retrievers={"popular": 50})})
+
+
+class TestRankerAndRerankers(PipelineConformance):
+    def make(self) -> Recommender:
+        quotas = {"content": 15, "item_knn": 15, "popular": 10}
+        home = Placement(retrievers=quotas, ranker="main", rerankers=("diverse", "rules"))
+        return Recommender(
+            {"content": Content(), "item_knn": ItemKNN(), "popular": Popular()},
+            {"home": home},
+            {"main": GBM(trees=10, min_rows=5)},
+            {"diverse": MMR(relevance=0.7), "rules": Rules(caps={"category": 7})},
+            Training(slices=2, window=0.15, requests=400, must_earn=False),
+        )

@@ -25,23 +25,21 @@ def items(candidates: Candidates) -> Lists:
     return [candidates[row].tolist() for row in range(len(candidates))]
 
 
-def twin(sources: dict[str, list[int]], quotas: dict[str, int]) -> list[tuple[int, float]]:
-    """One request: what each source may give, then reciprocal ranks added up by hand."""
-    given_by = {name: listed[: quotas[name]] for name, listed in sources.items()}
-    spare = sum(quotas[name] for name in sources) - sum(map(len, given_by.values()))
-    for name, listed in sources.items():
-        more = listed[len(given_by[name]) :][:spare]
-        given_by[name] = given_by[name] + more
-        spare -= len(more)
-    largest = max(quotas[name] for name in sources)
+def twin(
+    sources: dict[str, list[int]], quotas: dict[str, int], n: int = 0
+) -> list[tuple[int, float]]:
+    """One request by hand: reciprocal ranks added up, the certain first, then the best others."""
+    largest = max(quotas.values())
     fused: dict[int, float] = {}
-    chosen = {item for listed in given_by.values() for item in listed}
     for name, listed in sources.items():
         for rank, item in enumerate(listed):
-            if item not in chosen:
-                continue
             fused[item] = fused.get(item, 0) + quotas[name] / largest / (RANK_OFFSET + 1 + rank)
-    return sorted(fused.items(), key=lambda pair: (-round(pair[1], 9), pair[0]))
+    ranked = sorted(fused, key=lambda item: (-round(fused[item], 9), item))
+    certain = [i for i in ranked if any(i in sources[s][: quotas[s]] for s in sources)]
+    others = [item for item in ranked if item not in certain]
+    room = max(n, sum(quotas.values()))
+    chosen = {*certain, *others[: room - len(certain)]}
+    return [(item, fused[item]) for item in ranked if item in chosen]
 
 
 listed = st.lists(st.integers(0, 8), unique=True, max_size=8)
@@ -65,19 +63,17 @@ def test_merging_agrees_with_reciprocal_ranks_added_up_by_hand(
 
 
 @given(three_sources, three_quotas, st.integers(0, 12))
-def test_where_n_is_not_reached_quotas_are_doubled(
+def test_there_is_room_for_all_quotas_together_and_for_n(
     rows: list[tuple[list[int], ...]], quota: tuple[int, ...], n: int
 ) -> None:
     found_by = {name: found([row[s] for row in rows]) for s, name in enumerate("abc")}
-    whole = merge(found_by, dict(zip("abc", quota)), n)
+    quotas = dict(zip("abc", quota))
+    whole = merge(found_by, quotas, n)
     for row, lists in enumerate(rows):
-        most = sum(map(len, lists))
-        shares = dict(zip("abc", quota))
-        while len(expected := twin(dict(zip("abc", lists)), shares)) < n:
-            if sum(shares.values()) >= most:
-                break
-            shares = {name: 2 * share for name, share in shares.items()}
+        expected = twin(dict(zip("abc", lists)), quotas, n)
         assert whole[row].tolist() == [item for item, _ in expected]
+        distinct = len({item for listed in lists for item in listed})
+        assert len(expected) == min(distinct, max(n, sum(quota)))
 
 
 @given(three_sources, three_quotas)
@@ -118,14 +114,14 @@ def test_no_source_gives_more_than_its_quota_while_the_others_fill_theirs() -> N
     assert sorted(items(whole)[0]) == [0, 1, 2, 10]
 
 
-def test_what_a_source_cannot_fill_is_passed_on_in_the_order_of_the_others() -> None:
+def test_what_a_source_cannot_fill_goes_to_the_best_of_the_others() -> None:
     sources: dict[str, Lists] = {
         "empty": [[]],
         "short": [[0, 1, 2]],
         "long": [[*range(10, 30)]],
     }
     whole = merged(sources, {"empty": 4, "short": 2, "long": 3})
-    assert sorted(items(whole)[0]) == [0, 1, 2, *range(10, 16)]
+    assert sorted(items(whole)[0]) == [0, 1, *range(10, 17)]
 
 
 def test_the_quota_one_request_leaves_unused_is_not_given_to_another() -> None:

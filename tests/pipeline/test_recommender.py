@@ -1,6 +1,8 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -11,12 +13,23 @@ import pytest
 
 from tastemaker.artifact import _digest
 from tastemaker.component import FitOptions
+from tastemaker.data.catalogue import NumberColumn, TagsColumn
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.schema import ColumnRole, EventKind, Schema
-from tastemaker.errors import ArtifactError, NotFittedError, ProjectError, UnknownIdError
+from tastemaker.errors import (
+    ArtifactError,
+    NotFittedError,
+    ProjectError,
+    SettingError,
+    UnknownIdError,
+)
 from tastemaker.pipeline import Recommender
-from tastemaker.project import Placement
-from tastemaker.retrieval import ALS, ItemKNN, Popular, Trending
+from tastemaker.pipeline.learning import Learned, learn
+from tastemaker.project import Placement, Training
+from tastemaker.ranking import GBM
+from tastemaker.reranking import MMR, Rules
+from tastemaker.retrieval import ALS, Content, ItemKNN, Popular, Trending
+from tastemaker.testing.retriever import small_dataset
 
 SCHEMA = Schema(
     kinds={
@@ -402,3 +415,308 @@ def test_a_manifest_that_names_a_file_outside_is_refused(saved: Path, tmp_path: 
     signed(copied, lambda told: told["files"].update({"../outside.npy": described}))
     with pytest.raises(ArtifactError, match=r"names '\.\./outside\.npy', outside its folder"):
         Recommender.load(copied)
+
+
+# --- with a ranker and rerankers ---
+
+PAST = Training(slices=2, window=0.15, requests=400, must_earn=False)
+
+
+def ranking(**more: Placement) -> Recommender:
+    """A home of two sources, a ranker and two rerankers; placements beside it may be added."""
+    home = Placement(
+        retrievers={"content": 20, "popular": 20}, ranker="main", rerankers=("diverse", "rules")
+    )
+    return Recommender(
+        {"content": Content(), "popular": Popular(), "trending": Trending()},
+        {"home": home, **more},
+        {"main": GBM(trees=8, min_rows=5)},
+        {"diverse": MMR(relevance=0.8), "rules": Rules(caps={"category": 8})},
+        PAST,
+    )
+
+
+@cache
+def ranked() -> Recommender:
+    return ranking().fit(small_dataset(), OPTIONS)
+
+
+@pytest.fixture(scope="module")
+def ranked_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("ranked") / "v1"
+    ranked().save(folder)
+    return folder
+
+
+def bits(recommender: Recommender, user: str | None, n: int = 12) -> list[bytes]:
+    """A list, its scores and what was predicted, to the last bit."""
+    answer = recommender.recommend(user, n=n)
+    assert answer.trace.degraded == []
+    assert answer.features is not None
+    found = answer.candidates
+    columns = [found.columns[name].tobytes() for name in sorted(found.columns)]
+    return [found.item.tobytes(), found.score.tobytes(), found.source_rank.tobytes(), *columns]
+
+
+def test_a_ranker_and_rerankers_answer_the_same_once_saved_and_loaded(ranked_folder: Path) -> None:
+    loaded = Recommender.load(ranked_folder).attach(small_dataset())
+    for user in [*small_dataset().users.ids(range(10)), None, "nobody"]:
+        assert bits(loaded, user) == bits(ranked(), user)
+
+
+def test_a_ranker_trained_twice_gives_the_same_manifest(
+    ranked_folder: Path, tmp_path: Path
+) -> None:
+    ranking().fit(small_dataset(), OPTIONS).save(tmp_path / "again")
+    again = (tmp_path / "again" / "manifest.json").read_bytes()
+    assert again == (ranked_folder / "manifest.json").read_bytes()
+
+
+def test_what_was_learned_and_how_is_saved(ranked_folder: Path) -> None:
+    loaded = Recommender.load(ranked_folder)
+    assert loaded.learned == ranked().learned
+    assert loaded.learned["main"]["training_rows"] > 0
+    assert loaded.training == PAST
+    assert loaded.clone().training == PAST
+    assert {n: repr(r) for n, r in loaded.rerankers.items()} == {
+        n: repr(r) for n, r in ranked().rerankers.items()
+    }
+
+
+def test_a_damaged_ranker_is_named(ranked_folder: Path, tmp_path: Path) -> None:
+    copied = Path(shutil.copytree(ranked_folder, tmp_path / "v1"))
+    target = next((copied / "rankers" / "main").glob("model_0*"))
+    target.write_text(target.read_text().replace("num_leaves=", "num_leaves=1", 1))
+    with pytest.raises(ArtifactError, match=r"'rankers/main/model_0.* is damaged"):
+        Recommender.load(copied)
+
+
+@pytest.mark.parametrize(
+    ("placement", "message"),
+    [
+        ({"ranker": "man"}, "no ranker is called 'man'; did you mean 'main'"),
+        ({"rerankers": ("divers",)}, "no reranker is called 'divers'; did you mean 'diverse'"),
+        ({"value": {"wanted": 1.0}}, "has a value but no ranker"),
+        ({"ranker": "main", "value": {"wnted": 1.0}}, "predicts no 'wnted'; did you mean 'wanted'"),
+    ],
+)
+def test_wiring_that_names_nobody_is_refused(placement: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingError, match=message):
+        Recommender(
+            {"popular": Popular()},
+            {"home": Placement(retrievers={"popular": 5}, **placement)},
+            {"main": GBM()},
+            {"diverse": MMR()},
+        )
+
+
+def test_two_placements_may_not_share_a_ranker() -> None:
+    with pytest.raises(SettingError, match=r"'home' and 'cart' share the ranker 'main'.*one for"):
+        ranking(cart=Placement(retrievers={"popular": 5}, ranker="main"))
+
+
+def told_to_keep(monkeypatch: pytest.MonkeyPatch, *, refit: bool) -> list[Learned]:
+    """Learning comes to this, whatever the figures say."""
+    came_to = []
+
+    def learned(*arguments: Any) -> Learned:
+        came_to.append(replace(learn(*arguments), refit=refit, earned=True))
+        return came_to[-1]
+
+    monkeypatch.setattr("tastemaker.pipeline.recommender.learn", learned)
+    return came_to
+
+
+@pytest.mark.parametrize("refit", [False, True])
+def test_sources_stay_as_old_as_the_ranker_needs_them(
+    monkeypatch: pytest.MonkeyPatch, refit: bool
+) -> None:
+    came_to = told_to_keep(monkeypatch, refit=refit)
+    cart = Placement(retrievers={"trending": 5})
+    recommender = ranking(cart=cart).fit(small_dataset(), OPTIONS)
+    old = came_to[0].last.sources
+    assert recommender.learned["main"]["refit"] == refit
+    for name in ("content", "popular"):
+        assert (recommender.retrievers[name] is old[name]) != refit
+    popular = recommender.retrievers["popular"]
+    assert isinstance(popular, Popular)
+    whole = Popular().fit(small_dataset())
+    assert np.array_equal(popular.users, whole.users) == refit
+    assert recommender.recommend(n=5).trace.degraded == []
+    assert recommender.recommend(n=5, placement="cart").item_ids(), "the other sources are fitted"
+
+
+# --- items that came after the training ---
+
+
+def fan() -> tuple[list[str], str]:
+    """Three items of one taste, and the label they share."""
+    catalogue = small_dataset().catalogue
+    tags = catalogue.columns["tags"]
+    assert isinstance(tags, TagsColumn)
+    label = "taste2"
+    code = tags.labels.index(label)
+    liked = [i for i in range(len(catalogue)) if code in tags.codes[i]][:3]
+    return catalogue.items.ids(liked), label
+
+
+@pytest.fixture
+def enlarged(ranked_folder: Path) -> Recommender:
+    """The ranked recommender, and an item nobody could have known, of the fan's taste."""
+    enlarged = Recommender.load(ranked_folder).attach(small_dataset())
+    catalogue = enlarged.world.catalogue
+    tags = catalogue.columns["tags"]
+    assert isinstance(tags, TagsColumn)
+    first = catalogue.items.index(fan()[0][0])
+    enlarged.add_items(
+        ["brand-new"],
+        {
+            "title": ["A new item of taste 2"],
+            "tags": [tags.labels.ids(tags.codes[first])],
+            "category": ["shelf0"],
+        },
+    )
+    return enlarged
+
+
+def test_a_new_item_is_found_ranked_and_shown_to_whoever_likes_such(enlarged: Recommender) -> None:
+    liked, _ = fan()
+    answer = enlarged.recommend(history=liked, n=20)
+    assert answer.trace.degraded == []
+    assert "brand-new" in answer.item_ids()
+    told = answer.to_dict(trace=True)
+    place = answer.item_ids().index("brand-new")
+    assert told["items"][place]["title"] == "A new item of taste 2"
+    traced = told["trace"]["items"][place]
+    assert list(traced["sources"]) == ["content"]
+    assert 0 < traced["predicted"]["wanted"] < 1
+    assert traced["features"]
+    assert told["items"][place]["reasons"][0]["item_id"] in liked
+
+
+def test_a_new_item_tells_what_its_reader_likes(enlarged: Recommender) -> None:
+    _, label = fan()
+    answer = enlarged.recommend(history=["brand-new"], n=5)
+    assert "brand-new" not in answer.item_ids()
+    tags = small_dataset().catalogue.columns["tags"]
+    assert isinstance(tags, TagsColumn)
+    code = tags.labels.index(label)
+    first = answer.candidates[0][:3].tolist()
+    assert any(code in tags.codes[item] for item in first)
+
+
+def test_requests_about_the_known_items_are_answered_as_before(enlarged: Recommender) -> None:
+    for user in small_dataset().users.ids(range(10)):
+        before, after = ranked().recommend(user, n=60), enlarged.recommend(user, n=60)
+        assert after.trace.degraded == []
+        assert set(after.item_ids()) - {"brand-new"} == set(before.item_ids())
+        assert np.array_equal(after.requests.exclude.values, before.requests.exclude.values)
+    assert bits(enlarged, None) == bits(ranked(), None), "nothing was found by its content"
+
+
+def test_the_recommender_it_was_added_to_alone_knows_a_new_item(enlarged: Recommender) -> None:
+    assert enlarged.world.catalogue.items.index("brand-new") == 60
+    assert ranked().world.catalogue.items.index("brand-new") == -1
+    assert "brand-new" not in ranked().recommend(history=fan()[0], n=60).item_ids()
+
+
+def test_items_can_be_added_again_and_again(enlarged: Recommender) -> None:
+    enlarged.add_items([77, "bare"])
+    assert enlarged.world.catalogue.items.ids(range(61, 63)) == ["77", "bare"]
+    assert "brand-new" in enlarged.recommend(history=fan()[0], n=20).item_ids()
+    assert "bare" not in enlarged.recommend(history=fan()[0], n=60).item_ids()
+    enlarged.add_items([])
+    assert len(enlarged.world.catalogue) == 63
+
+
+def test_data_of_the_training_can_still_be_attached(enlarged: Recommender) -> None:
+    enlarged.attach(small_dataset())
+    assert enlarged.recommend(small_dataset().users.id(0)).item_ids()
+
+
+def test_an_artifact_holds_the_fitted_items_alone(
+    enlarged: Recommender, ranked_folder: Path, tmp_path: Path
+) -> None:
+    enlarged.save(tmp_path / "v2")
+    manifests = [f / "manifest.json" for f in (tmp_path / "v2", ranked_folder)]
+    assert manifests[0].read_bytes() == manifests[1].read_bytes()
+    loaded = Recommender.load(tmp_path / "v2").attach(small_dataset())
+    size = len(loaded.world.catalogue)
+    assert size == loaded.world.catalogue.n_fitted == loaded.world.statistics.n_items == 60
+    assert {part.n_fitted for part in loaded.retrievers.values()} == {60}
+    user = small_dataset().users.id(3)
+    assert bits(loaded, user) == bits(ranked(), user)
+
+
+KNOWN = small_dataset().catalogue.items.id(5)
+
+
+@pytest.mark.parametrize(
+    ("ids", "attributes", "message"),
+    [
+        ([KNOWN], {}, f"the item '{KNOWN}' is known already"),
+        (["new", "new"], {}, "the item 'new' stands twice"),
+        (["1", 1], {}, "the item '1' stands twice"),
+        ("new", {}, "'ids' must be a list of item ids, got the text 'new'"),
+        ([1.5], {}, "an id must be text or an integer, got 1.5"),
+        ([""], {}, "an id must be text of at least one letter"),
+        (["caf\udce9"], {}, "an id must be text of at least one letter"),
+        (["new"], {"titel": ["x"]}, "has no column 'titel'; did you mean 'title'"),
+        (["new"], {"title": "x"}, "'title' needs a list of 1 values, one for each item, got 'x'"),
+        (["new"], {"title": []}, "'title' needs a list of 1 values, one for each item, got 0"),
+        (["new"], {"title": ["x", "y"]}, "one for each item, got 2"),
+        (["new"], {"title": [3]}, "'title' must be text, got 3"),
+        (["new"], {"title": ["caf\udce9"]}, "'title' must be text"),
+        (["new"], {"tags": ["taste1"]}, "'tags' must be a list of labels, got 'taste1'"),
+        (["new"], {"tags": [[1]]}, "'tags' must be a list of labels"),
+        (["new"], {"tags": [7]}, "'tags' must be a list of labels, got 7"),
+        (["new"], {"category": [["a", "b"]]}, "'category' must be one label"),
+        (["new"], {"published": ["today"]}, "'published' must be a moment in microseconds"),
+        (["new"], {"published": [1.5]}, "'published' must be a moment in microseconds"),
+        (["new"], {"published": [True]}, "'published' must be a moment in microseconds"),
+        (["new"], {"published": [10**30]}, "'published' must be a moment in microseconds"),
+    ],
+)
+def test_new_items_that_cannot_be_meant_are_refused_and_nothing_is_taken_up(
+    ids: Any, attributes: dict[str, Any], message: str
+) -> None:
+    before = ranked().world
+    with pytest.raises(SettingError, match=message):
+        ranked().add_items(ids, attributes)
+    assert ranked().world is before
+
+
+def priced() -> Recommender:
+    """A recommender whose items have a price."""
+    rows = [(f"u{i % 5}", f"i{i % 7}", i) for i in range(30)]
+    items = pl.DataFrame(
+        {"item_id": [f"i{i}" for i in range(7)], "price": [1.5 * i for i in range(7)]}
+    )
+    data = Dataset.from_frames(
+        pl.DataFrame(rows, ["user_id", "item_id", "timestamp"], orient="row"),
+        items=items,
+        schema=Schema(kinds={"view": EventKind()}, item_roles={"price": ColumnRole(role="number")}),
+    )
+    home = Placement(retrievers={"popular": 5})
+    return Recommender({"popular": Popular()}, {"home": home}).fit(data)
+
+
+@pytest.mark.parametrize("value", ["9.99", True, float("inf"), [1.0]])
+def test_what_is_no_number_is_refused_where_one_is_wanted(value: object) -> None:
+    with pytest.raises(SettingError, match="'price' must be a finite number"):
+        priced().add_items(["new"], {"price": [value]})
+
+
+@pytest.mark.parametrize("value", [9, 9.0, np.float32(9), np.int64(9)])
+def test_numbers_of_any_make_are_taken(value: float) -> None:
+    fitted = priced()
+    fitted.add_items(["new", "bare"], {"price": [value, None]})
+    price = fitted.world.catalogue.columns["price"]
+    assert isinstance(price, NumberColumn)
+    assert price.values[-2] == 9
+    assert np.isnan(price.values[-1])
+
+
+def test_nothing_can_be_added_before_the_training() -> None:
+    with pytest.raises(NotFittedError):
+        unfitted().add_items(["new"])

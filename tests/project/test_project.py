@@ -3,10 +3,13 @@ from typing import Any
 
 import pytest
 
-from tastemaker.component import Retriever
+from tastemaker.component import Component, Ranker, Reranker, Retriever
 from tastemaker.data.times import MICROSECONDS
 from tastemaker.errors import ProjectError
-from tastemaker.project import component_class, find_project, load_project
+from tastemaker.pipeline import Recommender
+from tastemaker.project import Training, component_class, find_project, load_project
+from tastemaker.ranking import GBM
+from tastemaker.reranking import MMR, Rules
 from tastemaker.retrieval import ALS
 
 GOOD = """
@@ -26,6 +29,48 @@ retrievers = { als = 20, popular = 5 }
 seen = { view = "allow", buy = "exclude for 90d" }
 [split]
 test = "7d"
+"""
+
+RANKED = """
+[data]
+events = "events.csv"
+[events.view]
+[events.buy]
+weight = 6.0
+[events.hide]
+role = "negative"
+[retrievers.als]
+use = "als"
+[retrievers.popular]
+use = "popular"
+[rankers.main]
+use = "gbm"
+trees = 50
+objectives = ["view", "buy"]
+[rankers.any]
+use = "gbm"
+[rerankers.diverse]
+use = "mmr"
+relevance = 0.7
+[rerankers.shop]
+use = "rules"
+caps = { brand = 3 }
+pinned = [{ item_id = "hello", position = 1 }]
+[training]
+slices = 4
+window = "10d"
+[placements.home]
+retrievers = { als = 20, popular = 5 }
+ranker = "main"
+rerankers = ["diverse", "shop"]
+[placements.home.value]
+view = 0.3
+buy = 0.7
+[placements.home.budget]
+total = 60
+rank = 20.5
+[placements.cart]
+retrievers = { popular = 20 }
 """
 
 
@@ -117,6 +162,133 @@ def test_what_cannot_be_meant_is_refused(
 ) -> None:
     assert right in GOOD
     assert message in refusal(tmp_path, GOOD.replace(right, wrong, 1))
+
+
+# --- rankers, rerankers, training ---
+
+
+def test_a_project_file_says_who_ranks_and_reranks(tmp_path: Path) -> None:
+    file = load_project(written(tmp_path, RANKED)).file
+    home = file.placements["home"]
+    assert (home.ranker, home.rerankers) == ("main", ("diverse", "shop"))
+    assert home.value == {"view": 0.3, "buy": 0.7}
+    assert (home.budget.total, home.budget.rank, home.budget.rerank) == (60, 20.5, None)
+    assert (file.training.slices, file.training.window) == (4, "10d")
+    assert file.training.requests == Training().requests
+    ranker = file.rankers["main"].build("main", Ranker)
+    assert isinstance(ranker, GBM)
+    assert ranker.objectives == ("view", "buy")
+    assert ranker.config.trees == 50
+    cart = file.placements["cart"]
+    assert (cart.ranker, cart.rerankers, cart.value) == (None, (), {})
+
+
+def test_a_recommender_is_made_of_what_the_file_says(tmp_path: Path) -> None:
+    made = Recommender.from_project(written(tmp_path, RANKED))
+    diverse, shop = made.rerankers["diverse"], made.rerankers["shop"]
+    assert isinstance(diverse, MMR)
+    assert diverse.config.relevance == 0.7
+    assert isinstance(shop, Rules)
+    assert shop.config.caps == {"brand": 3}
+    assert shop.config.pinned[0].item_id == "hello"
+    assert list(made.rankers) == ["main", "any"]
+    assert made.training.window == "10d"
+
+
+def test_a_file_without_rankers_has_none(tmp_path: Path) -> None:
+    file = load_project(written(tmp_path, GOOD)).file
+    assert (file.rankers, file.rerankers, file.training) == ({}, {}, Training())
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "message"),
+    [
+        ("[rankers.main]", "[ranker.main]", "unknown setting 'ranker'; did you mean 'rankers'?"),
+        ("[training]", "[trainings]", "setting 'trainings'; did you mean 'training'?"),
+        ("slices = 4", "slice = 4", "unknown setting 'training.slice'; did you mean 'slices'?"),
+        ("[placements.home.value]", "[placements.home.values]", "did you mean 'value'?"),
+        ("total = 60", "totl = 60", "'placements.home.budget.totl'; did you mean 'total'?"),
+        ("ranker = ", "rankr = ", "'placements.home.rankr'; did you mean 'ranker'?"),
+        ("rerankers = ", "reranker = ", "'placements.home.reranker'; did you mean 'rerankers'?"),
+        ('"gbm"\ntrees', '"gmb"\ntrees', "no ranker is called 'gmb'; did you mean 'gbm'?"),
+        ('use = "mmr"', 'use = "mrr"', "no reranker is called 'mrr'; did you mean 'mmr'?"),
+        ('use = "mmr"', 'use = "gbm"', "no reranker is called 'gbm'"),
+        ('use = "gbm"\ntrees', 'use = "als"\ntrees', "no ranker is called 'als'"),
+        ("trees = 50", "tree = 50", "[rankers.main]: unknown setting 'tree'; did you mean 'trees'"),
+        ("relevance =", "relevnce =", "[rerankers.diverse]: unknown setting 'relevnce'; did you"),
+        ('ranker = "main"', 'ranker = "man"', "[placements.home] names an unknown ranker 'man'; d"),
+        ('["diverse", "shop"]', '["divers"]', "unknown reranker 'divers'; did you mean 'diverse'?"),
+        (
+            "view = 0.3",
+            "veiw = 0.3",
+            "value: the ranker 'main' predicts no 'veiw'; did you mean 'v",
+        ),
+        (
+            '["view", "buy"]',
+            '["view", "by"]',
+            "[rankers.main] objectives: 'by' is no kind of event",
+        ),
+    ],
+)
+def test_a_near_miss_is_named_with_its_section(
+    tmp_path: Path, right: str, wrong: str, message: str
+) -> None:
+    assert right in RANKED
+    told = refusal(tmp_path, RANKED.replace(right, wrong, 1))
+    assert message in told
+    assert told.startswith(("tastemaker.toml: ", "[rankers.", "[rerankers."))
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "message"),
+    [
+        ("trees = 50", "trees = 0", "[rankers.main]: 'trees' must be greater than or equal to 1"),
+        ("trees = 50", 'loss = "auc"', "[rankers.main]: 'loss' must be 'binary' or 'lambdarank'"),
+        ('["view", "buy"]', '["view", "view"]', "'objectives' names 'view' twice"),
+        ('["view", "buy"]', '["view", "hide"]', "'hide' is no kind of event that can be wanted"),
+        (
+            "relevance = 0.7",
+            "relevance = 1.5",
+            "[rerankers.diverse]: 'relevance' must be less than",
+        ),
+        ("brand = 3", "brand = 0", "[rerankers.shop]: 'caps.brand' must be greater than or equal"),
+        ("position = 1", "position = 0", "'pinned.0.position' must be greater than or equal to 1"),
+        ("position = 1", "place = 1", "[rerankers.shop]"),
+        ("slices = 4", "slices = 1", "'training.slices' must be greater than or equal to 2, got 1"),
+        ('"10d"', '"10 dogs"', "'training.window' must be a duration or a share between 0 and 1"),
+        (
+            '"10d"',
+            "1.5",
+            "'training.window' must be a duration or a share between 0 and 1, got 1.5",
+        ),
+        ('"10d"', "0", "'training.window' must be a duration or a share between 0 and 1"),
+        ('"10d"', "[]", "'training.window"),
+        ("total = 60", "total = 0", "'placements.home.budget.total' must be greater than 0, got 0"),
+        ("total = 60", 'total = "1s"', "'placements.home.budget.total' must be a valid number"),
+        ("total = 60", "total = inf", "'placements.home.budget.total' must be a finite number"),
+        ("buy = 0.7", 'buy = "a lot"', "'placements.home.value.buy' must be a valid number"),
+        ("buy = 0.7", "buy = nan", "'placements.home.value.buy' must be a finite number"),
+        ('ranker = "main"\n', "", "[placements.home] has a value but no ranker to predict its obj"),
+        (
+            '"main"\nrerankers',
+            '"any"\nrerankers',
+            "the ranker 'any' predicts no 'view'; known: want",
+        ),
+        ('["diverse", "shop"]', '"diverse"', "'placements.home.rerankers' must be a valid tuple"),
+        (
+            "{ popular = 20 }",
+            '{ popular = 20 }\nranker = "main"',
+            "[placements.home] and [placements.cart] share the ranker 'main'; declare one for each",
+        ),
+        ("[rankers.main]", '[rankers."a b"]', "[rankers.a b]: a name is made of letters"),
+        ("[rerankers.shop]", "[rerankers.pipeline]", "is none of merged, ranked, pipeline"),
+    ],
+)
+def test_rankers_and_rerankers_that_cannot_be_meant_are_refused(
+    tmp_path: Path, right: str, wrong: str, message: str
+) -> None:
+    assert right in RANKED
+    assert message in refusal(tmp_path, RANKED.replace(right, wrong, 1))
 
 
 @pytest.mark.parametrize("part", ["events", "retrievers", "placements"])
@@ -221,6 +393,48 @@ def test_an_installed_package_may_offer_a_retriever(monkeypatch: pytest.MonkeyPa
         component_class("other", Retriever)
     with pytest.raises(ProjectError, match="'thiers'; did you mean 'theirs'"):
         component_class("thiers", Retriever)
+
+
+class TheirRanker(GBM):
+    name = "theirs"
+
+
+class TheirReranker(Rules):
+    name = "theirs"
+
+
+@pytest.mark.parametrize(("part", "made"), [(Ranker, TheirRanker), (Reranker, TheirReranker)])
+def test_an_installed_package_may_offer_rankers_and_rerankers(
+    monkeypatch: pytest.MonkeyPatch, part: type[Component], made: type[Component]
+) -> None:
+    kind = part.__name__.lower()
+    points = {f"tastemaker.{kind}s": [_Point("theirs", made), _Point("odd", ALS)]}
+    monkeypatch.setattr("tastemaker.project.registry.entry_points", lambda group: points[group])
+    assert component_class("theirs", part) is made
+    with pytest.raises(ProjectError, match=rf"the {kind} 'odd' .* is not a {part.__name__}"):
+        component_class("odd", part)
+    with pytest.raises(ProjectError, match=f"no {kind} is called 'thiers'; did you mean 'theirs'"):
+        component_class("thiers", part)
+
+
+def test_a_ranker_of_another_package_stands_in_a_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points = {"tastemaker.rankers": [_Point("theirs", TheirRanker)]}
+    monkeypatch.setattr(
+        "tastemaker.project.registry.entry_points", lambda group: points.get(group, [])
+    )
+    text = RANKED.replace('use = "gbm"\ntrees', 'use = "theirs"\ntrees')
+    built = load_project(written(tmp_path, text)).file.rankers["main"].build("main", Ranker)
+    assert isinstance(built, TheirRanker)
+    assert built.config.trees == 50
+
+
+@pytest.mark.parametrize(
+    ("name", "part"), [("gbm", Ranker), ("mmr", Reranker), ("rules", Reranker)]
+)
+def test_our_rankers_and_rerankers_are_registered(name: str, part: type[Component]) -> None:
+    assert component_class(name, part).name == name
 
 
 def test_a_package_that_cannot_be_loaded_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

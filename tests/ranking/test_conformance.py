@@ -5,16 +5,16 @@ from tastemaker.testing import RankerConformance
 
 class TestGBM(RankerConformance):
     def make(self) -> Ranker:
-        return GBM(trees=60)
+        return GBM(trees=40)
 
 
 class TestGBMThatOnlyOrders(RankerConformance):
     def make(self) -> Ranker:
-        return GBM(trees=60, loss="lambdarank")
+        return GBM(trees=40, loss="lambdarank")
 
 
 class TestGBMOfWideTrees(RankerConformance):
     """More than 64 leaves: a tree's leaves take several words."""
 
     def make(self) -> Ranker:
-        return GBM(trees=40, leaves=200, min_rows=2, refit=False)
+        return GBM(trees=20, leaves=200, min_rows=2)

@@ -143,6 +143,19 @@ class Ranker(Component, ABC):
             DataError: there is nothing to learn from: no row, or labels of one value only.
         """
 
+    def refit(
+        self,
+        training: TrainingSet,
+        options: FitOptions = FitOptions(),
+        *,
+        validation: TrainingSet,
+    ) -> Self:
+        """Learns again from both sets as much as the last `fit` on them found best.
+
+        By default the last `fit` stands.
+        """
+        return self
+
     @abstractmethod
     def score(self, requests: Requests, candidates: Candidates, features: Features) -> Scores:
         """Predicts every objective for every candidate; the order of candidates stays.

@@ -1,41 +1,28 @@
 """Fits systems on the past, asks them at the moments of a task, and measures their lists."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from time import perf_counter
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tastemaker import metrics
 from tastemaker.component import FitOptions, Retriever, Task
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.dataset import Dataset
-from tastemaker.data.requests import Requests
 from tastemaker.data.seen import SeenPolicy
 from tastemaker.errors import SettingError
-from tastemaker.evaluation.report import BASELINE, Evaluation, Slice
-from tastemaker.metrics import Estimate, UserBootstrap
-from tastemaker.pipeline import Pipeline, Recommender
-from tastemaker.project.project import RESERVED
+from tastemaker.evaluation.funnel import SOURCE, Funnel
+from tastemaker.evaluation.measure import gains, measure, measure_slices, per_request
+from tastemaker.evaluation.report import BASELINE, Evaluation
+from tastemaker.pipeline import Pipeline, Recommendations, Recommender
+from tastemaker.project import RESERVED
 from tastemaker.retrieval import ItemKNN, Popular, Trending
 from tastemaker.split import Split
-from tastemaker.world import World
 
 MERGED, RANKED, PIPELINE = RESERVED
-_REQUESTS_AT_A_TIME = 2_048
+_REQUESTS_AT_A_TIME = 512
 
-System = Callable[[Requests, int, World], Candidates]
 Models = Recommender | Mapping[str, Retriever] | Sequence[Retriever] | Retriever
-
-PER_REQUEST = {
-    "ndcg": metrics.ndcg,
-    "recall": metrics.recall,
-    "recall_min": metrics.recall_min,
-    "precision": metrics.precision,
-    "map": metrics.average_precision,
-    "mrr": metrics.reciprocal_rank,
-    "hit_rate": metrics.hit_rate,
-}
 
 
 def evaluate(
@@ -48,11 +35,12 @@ def evaluate(
 ) -> Evaluation:
     """Fits a copy of each model on what was known before a window, and measures it inside.
 
-    Popular, Trending (where the clock is absolute) and ItemKNN always stand in the table.
+    Popular, Trending (where the clock is absolute) and ItemKNN always stand in the table. Of a
+    recommender, each retriever is measured alone; its first placement as `merged` by fusion, as
+    `ranked`, and as the whole `pipeline`, as far as these differ; and the funnel is told.
 
     Args:
-        models: retrievers, alone, listed or named; or a recommender, whose retrievers are
-            measured alone and, as `pipeline`, together as its first placement wires them.
+        models: retrievers, alone, listed or named; or a recommender.
         split: where the past ends and what was wanted after.
         k: the length of the lists.
         on: the window; `validation` to choose settings by, `test` for the final figure.
@@ -64,6 +52,7 @@ def evaluate(
     Raises:
         SettingError: `on` is no window, `k` below 1, a model is no retriever, or the split was
             made with another seen policy than the recommender's first placement.
+        Exception: what a part of the pipeline raised; a degraded answer is no measurement.
     """
     if on not in ("test", "validation"):
         raise SettingError(f"'on' must be 'test' or 'validation', got {on!r}")
@@ -72,24 +61,26 @@ def evaluate(
     task, known = (
         (split.test, split.before_test) if on == "test" else (split.validation, split.train)
     )
-    retrievers, wiring = _named(models), models if isinstance(models, Recommender) else None
-    if wiring is not None:
-        _require_same_policy(wiring, split, known)
     started = perf_counter()
-    systems: dict[str, System] = {
-        name: baseline.fit(known, options).retrieve
-        for name, baseline in _baselines(retrievers, known).items()
-    }
-    if wiring is not None:
-        fitted = wiring.clone().fit(known, options)
-        systems |= {name: part.retrieve for name, part in fitted.retrievers.items()}
-        systems |= _roads(fitted.pipeline())
+    retrievers = _named(models)
+    lists = _Lists(task, k, options)
+    for name, baseline in _baselines(retrievers, known).items():
+        lists.ask(name, baseline.fit(known, options))
+    funnel = None
+    if isinstance(models, Recommender):
+        _require_same_policy(models, split, known)
+        fitted = models.clone().fit(known, options)
+        pipeline = fitted.pipeline()
+        for name, retriever in fitted.retrievers.items():
+            if name not in pipeline.retrievers:
+                lists.ask(name, retriever)
+        funnel = lists.walk(pipeline)
     else:
         for name, retriever in retrievers.items():
-            systems[name] = retriever.clone().fit(known, options).retrieve
+            lists.ask(name, retriever.clone().fit(known, options))
+    events = np.bincount(known.events.item, minlength=len(known.catalogue))
     popularity = known.interactions(reduce="binary").sum(axis=0).astype(np.float64)
-    lists = {name: _lists(name, s, task, k, options) for name, s in systems.items()}
-    values = {name: _per_request(found, task, k) for name, found in lists.items()}
+    values = {name: per_request(found, task, k) for name, found in lists.found.items()}
     return Evaluation(
         protocol={
             **split.protocol,
@@ -104,31 +95,63 @@ def evaluate(
         users=len(np.unique(task.user)),
         requests=len(task),
         seconds=perf_counter() - started,
-        systems=_measure(lists, values, task, k, popularity, options.seed),
-        slices=_measure_slices(values, task, k, options.seed),
+        systems=measure(lists.found, values, task, k, popularity, options.seed),
+        slices=measure_slices(lists.found, values, task, k, events > 0, options.seed),
+        gains=gains(values, [r for r in RESERVED if r in values], task, options.seed),
+        funnel=funnel.rows(task.truth, events > 0) if funnel else [],
     )
 
 
-def _roads(pipeline: Pipeline) -> dict[str, System]:
-    """The sources merged, then ranked, then as the list that is shown; as far as these differ."""
-    roads = {}
+@dataclass(slots=True)
+class _Lists:
+    """The top k of every request, by system; asked for a few hundred requests at a time."""
+
+    task: Task
+    k: int
+    options: FitOptions
+    found: dict[str, Candidates] = field(default_factory=dict)
+
+    def ask(self, name: str, retriever: Retriever) -> None:
+        """The lists of one retriever."""
+        parts = [
+            retriever.retrieve(self.task.requests.take(rows), self.k, self.task.world)
+            for rows in self._chunks(name)
+        ]
+        self.found[name] = _concatenated(parts)
+
+    def walk(self, pipeline: Pipeline) -> Funnel:
+        """The lists of a pipeline and of its sources and stages, all from one walk."""
+        funnel, parts = Funnel(self.k), dict[str, list[Candidates]]()
+        for rows in self._chunks(PIPELINE):
+            asked = self.task.requests.take(rows)
+            answer = pipeline.recommend(asked, self.k, world=self.task.world, trace=True)
+            answer.trace.require_whole()
+            funnel.add(answer, self.task.truth.take(np.arange(len(self.task))[rows]))
+            for name, found in _stations(answer, pipeline).items():
+                parts.setdefault(name, []).append(found.head(self.k))
+        self.found |= {name: _concatenated(found) for name, found in parts.items()}
+        return funnel
+
+    def _chunks(self, name: str) -> list[slice]:
+        starts = range(0, len(self.task), _REQUESTS_AT_A_TIME)
+        chunks = [slice(start, start + _REQUESTS_AT_A_TIME) for start in starts]
+        return list(self.options.progress.track(chunks, f"evaluate: {name}", len(chunks)))
+
+
+def _stations(answer: Recommendations, pipeline: Pipeline) -> dict[str, Candidates]:
+    """What each source found, and the order after fusion, after ranking and in the end."""
+    stages = {s.name: s.candidates for s in answer.trace.stages if s.candidates is not None}
+    stations = {
+        name.removeprefix(SOURCE): found
+        for name, found in stages.items()
+        if name.startswith(SOURCE)
+    }
     if pipeline.ranking is not None or pipeline.rerankers:
-        roads[MERGED] = pipeline.plain()
+        stations[MERGED] = stages["filter"]
     if pipeline.ranking is not None and pipeline.rerankers:
-        roads[RANKED] = pipeline.plain(ranking=True)
-    roads[PIPELINE] = pipeline
-    return {name: _asked(road) for name, road in roads.items()}
-
-
-def _asked(pipeline: Pipeline) -> System:
-    """A pipeline as a system; an answer from which something was left out is no measurement."""
-
-    def ask(requests: Requests, n: int, world: World) -> Candidates:
-        answer = pipeline.recommend(requests, n, world=world)
-        answer.trace.require_whole()
-        return answer.candidates
-
-    return ask
+        stations[RANKED] = stages["rank"]
+    stations[PIPELINE] = answer.candidates
+    return stations
 
 
 def _require_same_policy(wiring: Recommender, split: Split, known: Dataset) -> None:
@@ -166,84 +189,10 @@ def _baselines(given: Mapping[str, Retriever], known: Dataset) -> dict[str, Retr
     return {k.name if k.name not in given else f"{k.name}{BASELINE}": k() for k in missing}
 
 
-def _lists(name: str, system: System, task: Task, k: int, options: FitOptions) -> Candidates:
-    """The top k of every request, asked for a few thousand at a time."""
-    starts = range(0, len(task), _REQUESTS_AT_A_TIME)
-    parts = [
-        system(task.requests.take(slice(start, start + _REQUESTS_AT_A_TIME)), k, task.world).head(k)
-        for start in options.progress.track(starts, f"evaluate: {name}", len(starts))
-    ]
-    return _concatenated(parts)
-
-
-def _concatenated(parts: Iterable[Candidates]) -> Candidates:
+def _concatenated(parts: Sequence[Candidates]) -> Candidates:
     rows = [
         (part.item[a:b], part.score[a:b])
         for part in parts
         for a, b in zip(part.offsets[:-1], part.offsets[1:])
     ]
     return Candidates.of(rows)
-
-
-def _per_request(lists: Candidates, task: Task, k: int) -> NDArray[np.float64]:
-    """[requests × metrics of PER_REQUEST]; a few thousand at a time, as wide as their truth is."""
-    parts = []
-    for start in range(0, len(task), _REQUESTS_AT_A_TIME):
-        rows = np.arange(start, min(start + _REQUESTS_AT_A_TIME, len(task)))
-        entries = slice(task.truth.offsets[rows[0]], task.truth.offsets[rows[-1] + 1])
-        found, truth = lists.take(rows), task.truth.take(rows)
-        gains, ideal = metrics.gains_of(found, truth, task.gain[entries], k)
-        parts.append(np.stack([m(gains, ideal) for m in PER_REQUEST.values()], axis=1))
-    return np.concatenate(parts)
-
-
-def _measure(
-    lists: Mapping[str, Candidates],
-    values: Mapping[str, NDArray[np.float64]],
-    task: Task,
-    k: int,
-    popularity: NDArray[np.floating],
-    seed: int,
-) -> dict[str, dict[str, Estimate]]:
-    bootstrap = UserBootstrap(task.user, seed)
-    n_items = len(task.world.catalogue)
-    measured = {}
-    for name, found in lists.items():
-        novelty = metrics.novelty(found.offsets, found.item, popularity)
-        columns = np.column_stack([values[name], novelty])
-        estimates = dict(zip([*PER_REQUEST, "novelty"], bootstrap.means(columns)))
-        for label, statistic in (("coverage", metrics.coverage), ("gini", metrics.gini)):
-            estimates[label] = bootstrap.of_lists(found.rows, found.item, n_items, statistic)
-        measured[name] = {f"{metric}@{k}": value for metric, value in estimates.items()}
-    return measured
-
-
-def _measure_slices(
-    values: Mapping[str, NDArray[np.float64]], task: Task, k: int, seed: int
-) -> dict[str, Slice]:
-    """The same figures by length of history, and for users with and without training data."""
-    length = task.requests.history.counts
-    masks = {
-        "history 0": length == 0,
-        "history 1-4": (length >= 1) & (length < 5),
-        "history 5-19": (length >= 5) & (length < 20),
-        "history 20-99": (length >= 20) & (length < 100),
-        "history 100+": length >= 100,
-        "known users": task.known_user,
-        "new users": ~task.known_user & (length > 0),
-        "new users, no history": ~task.known_user & (length == 0),
-    }
-    names = [f"{metric}@{k}" for metric in PER_REQUEST]
-    slices = {}
-    for label, mask in masks.items():
-        if not mask.any():
-            continue
-        bootstrap = UserBootstrap(task.user[mask], seed)
-        estimates = bootstrap.means(np.column_stack([v[mask] for v in values.values()]))
-        per_system = [estimates[i : i + len(names)] for i in range(0, len(estimates), len(names))]
-        slices[label] = Slice(
-            users=bootstrap.users,
-            requests=int(mask.sum()),
-            systems={name: dict(zip(names, e)) for name, e in zip(values, per_system)},
-        )
-    return slices

@@ -4,12 +4,14 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
+from tastemaker.evaluation.funnel import FunnelRow, table
 from tastemaker.metrics import Estimate
 
 Figures = dict[str, dict[str, Estimate]]
 BASELINE = " (baseline)"
 """Follows the name of a baseline whose own name the caller gave to another model."""
 _POPULAR = "popular"
+_SHOWN = ("ndcg", "recall", "map", "mrr", "hit_rate", "coverage", "novelty", "diversity")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,10 @@ class Evaluation:
         requests: how many lists each system made.
         seconds: for fitting and measuring everything.
         systems: system → metric → estimate with its 95 % interval over users.
-        slices: the same by length of history, and for known and new users.
+        slices: the same by length of history, for known and new users, and for new items.
+        gains: `merged`, `ranked`, `pipeline`, as far as there are → what it is made of → NDCG of
+            the former less that of the latter, on the same requests.
+        funnel: what every stage and source found and kept; empty unless a recommender was asked.
     """
 
     protocol: dict[str, str | int]
@@ -48,6 +53,8 @@ class Evaluation:
     seconds: float
     systems: Figures
     slices: dict[str, Slice]
+    gains: dict[str, dict[str, Estimate]]
+    funnel: list[FunnelRow]
 
     def best(self, metric: str = "ndcg") -> str:
         """The system with the highest value of a metric."""
@@ -70,26 +77,40 @@ class Evaluation:
                 }
                 for label, part in self.slices.items()
             },
+            "gains": _to_dict(self.gains),
+            "funnel": [row.to_dict() for row in self.funnel],
         }
 
     def __str__(self) -> str:
-        return "\n".join([*self._table(), "", *self._slice_table(), "", *self._notes()])
+        parts = [self._table(), self._gain_table(), self._slice_table(), self._funnel_table()]
+        return "\n".join([line for part in parts if part for line in [*part, ""]] + self._notes())
+
+    def _gain_table(self) -> list[str]:
+        """Each road against its sources and stages, on the same requests."""
+        name, lines = f"ndcg@{self.k}", list[str]()
+        for road, others in self.gains.items():
+            lines.append(f"{road} over … on the same requests, {name} (95 % interval)")
+            for system, gain in sorted(others.items(), key=lambda pair: pair[1].value):
+                value = self.systems[system][name].value
+                share = f"{gain.value / value:+.1%}" if value else ""
+                interval = f"{gain.value:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]"
+                lines.append(f"  {system:<{max(map(len, others)) + 2}}{interval:>27}{share:>9}")
+        return lines
+
+    def _funnel_table(self) -> list[str]:
+        return table(self.funnel, self.k) if self.funnel else []
 
     def _table(self) -> list[str]:
-        metrics = ("ndcg", "recall", "map", "mrr", "hit_rate", "coverage", "novelty")
-        names = [f"{metric}@{self.k}" for metric in metrics]
+        first, *others = (f"{metric}@{self.k}" for metric in _SHOWN)
+        others = [name for name in others if name in next(iter(self.systems.values()))]
         width = max(map(len, self.systems)) + 2
-        lines = [
-            " " * width
-            + f"{names[0] + ' (95 % interval)':>27}"
-            + "".join(f"{n:>13}" for n in names[1:])
-        ]
-        ordered = sorted(self.systems.items(), key=lambda pair: -pair[1][names[0]].value)
-        for system, figures in ordered:
-            first = figures[names[0]]
-            interval = f"{first.value:.4f} [{first.low:.4f}, {first.high:.4f}]"
-            others = "".join(f"{figures[n].value:>13.4f}" for n in names[1:])
-            lines.append(f"{system:<{width}}{interval:>27}{others}{self._flag(system)}")
+        head = f"{first + ' (95 % interval)':>27}" + "".join(f"{n:>14}" for n in others)
+        lines = [" " * width + head]
+        for system, figures in sorted(self.systems.items(), key=lambda p: -p[1][first].value):
+            shown = figures[first]
+            interval = f"{shown.value:.4f} [{shown.low:.4f}, {shown.high:.4f}]"
+            rest = "".join(f"{figures[n].value:>14.4f}" for n in others)
+            lines.append(f"{system:<{width}}{interval:>27}{rest}{self._flag(system)}")
         return lines
 
     def _flag(self, system: str) -> str:

@@ -49,11 +49,26 @@ class Activity:
         everything = (int(ALL_TIME),)
         users = np.empty((len(pairs.requests), len(_COLUMNS) - 1), np.float32)
         moment = np.repeat(pairs.requests.time, history.counts)
-        liked = statistics.counts(history.item, moment, everything)[:, 0]
+        asked = np.full(len(history.item), -1, np.int32)
+        _latest_likes(history.offsets, history.item, history.weight, asked)
+        liked = statistics.counts(asked, moment, everything)[:, 0]
         likes = (history.time, history.weight, liked)
         _describe(pairs.requests.time, history.offsets, *likes, _WINDOWS, users)
         popular = statistics.counts(pairs.item, pairs.time, everything)[:, 0]
         _spread(users, pairs.row, popular, out)
+
+
+@njit(nogil=True, cache=True)
+def _latest_likes(offsets, item, weight, out):  # type: ignore[no-untyped-def]
+    """Copies the items whose popularity is asked for; the others stay −1 and cost no search."""
+    for row in range(len(offsets) - 1):
+        latest = 0
+        for event in range(offsets[row + 1] - 1, offsets[row] - 1, -1):
+            if latest == _LATEST_LIKES:
+                break
+            if weight[event] > 0:
+                latest += 1
+                out[event] = item[event]
 
 
 @njit(nogil=True, cache=True)

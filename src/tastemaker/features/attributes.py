@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from tastemaker.data.catalogue import NO_TIME, NumberColumn
 from tastemaker.data.times import MICROSECONDS
-from tastemaker.features.pairs import Pairs
+from tastemaker.features.pairs import Pairs, distinct
 
 _HOUR = MICROSECONDS["h"]
 
@@ -28,8 +28,12 @@ class Attributes:
     @property
     def columns(self) -> dict[str, str]:
         """Name → meaning."""
-        named = {f"item_{name}": f"the item's {name}" for name in self.numbers}
-        return named | {f"item_{name}_age": f"hours since {name}, log" for name in self.times}
+        return distinct(
+            [
+                *((f"item_{name}", f"the item's {name}") for name in self.numbers),
+                *((f"item_{name}_age", f"hours since {name}, log") for name in self.times),
+            ]
+        )
 
     def write(self, pairs: Pairs, out: NDArray[np.float32]) -> None:
         """Fills the columns."""

@@ -9,13 +9,12 @@ from tastemaker.component import ComparesItems, Features, Retriever
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.catalogue import NumberColumn, TagsColumn, TimeColumn
 from tastemaker.data.requests import Requests
-from tastemaker.errors import SettingError
 from tastemaker.features.activity import Activity
 from tastemaker.features.affinity import Affinity
 from tastemaker.features.attributes import Attributes
 from tastemaker.features.context import Context
 from tastemaker.features.likeness import Likeness
-from tastemaker.features.pairs import Family, Pairs
+from tastemaker.features.pairs import Family, Pairs, distinct
 from tastemaker.features.popularity import Popularity
 from tastemaker.features.provenance import Provenance
 from tastemaker.features.repeats import Repeats
@@ -39,13 +38,9 @@ class FeatureSet:
 
     def __init__(self, families: Sequence[Family]) -> None:
         self._families = tuple(families)
-        self.meanings = {k: v for family in families for k, v in family.columns.items()}
-        if len(self.meanings) < sum(len(family.columns) for family in families):
-            named = [name for family in families for name in family.columns]
-            twice = next(name for name in named if named.count(name) > 1)
-            raise SettingError(
-                f"two features are called '{twice}': rename the column or the source it comes from"
-            )
+        declared = [family.columns for family in families]
+        self.meanings = distinct(pair for columns in declared for pair in columns.items())
+        self._widths = tuple(len(columns) for columns in declared)
 
     @classmethod
     def of(cls, world: World, sources: Mapping[str, Retriever]) -> "FeatureSet":
@@ -98,8 +93,7 @@ class FeatureSet:
         pairs = Pairs.of(requests, candidates, world, sources, entries)
         values = np.empty((len(pairs.entry), len(self.meanings)), np.float32)
         start = 0
-        for family in self._families:
-            stop = start + len(family.columns)
-            family.write(pairs, values[:, start:stop])
-            start = stop
+        for family, width in zip(self._families, self._widths):
+            family.write(pairs, values[:, start : start + width])
+            start += width
         return Features(self.names, values)

@@ -38,10 +38,10 @@ class Likeness:
         history = pairs.requests.history
         latest = np.full((len(pairs.requests), _LATEST), -1, np.int32)
         _latest_likes(history.offsets, history.item, history.weight, latest)
-        left = latest[pairs.row].ravel()
-        right = np.repeat(pairs.item, _LATEST)
-        likeness = source.compare(left, right).reshape(-1, _LATEST)
-        _summarize(likeness, left.reshape(-1, _LATEST), out)
+        left = np.empty(len(pairs.item) * _LATEST, np.int32)
+        right = np.empty(len(pairs.item) * _LATEST, np.int32)
+        size = _pair_up(pairs.row, pairs.item, latest, left, right)
+        _summarize(pairs.row, latest, source.compare(left[:size], right[:size]), out)
 
 
 @njit(nogil=True, cache=True)
@@ -63,20 +63,54 @@ def _latest_likes(offsets, item, weight, out):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _summarize(likeness, left, out):  # type: ignore[no-untyped-def]
-    """Last, best and mean over the liked items there are; NaN without any."""
-    for i in range(len(likeness)):
-        out[i, 0] = np.nan
-        out[i, 1] = np.nan
-        out[i, 2] = np.nan
-        best, total, size = 0.0, 0.0, 0
-        for place in range(likeness.shape[1]):
-            if left[i, place] < 0:
+def _pair_up(row, item, latest, left, right):  # type: ignore[no-untyped-def]
+    """Each like of a request with all its candidates, like by like; returns how many pairs.
+
+    A source then meets one left item many times in a row.
+    """
+    size, first = 0, 0
+    while first < len(row):
+        stop = _end_of_request(row, first)
+        for liked in latest[row[first]]:
+            if liked < 0:
                 break
-            best = max(best, likeness[i, place]) if size else likeness[i, place]
-            total += likeness[i, place]
+            left[size : size + stop - first] = liked
+            right[size : size + stop - first] = item[first:stop]
+            size += stop - first
+        first = stop
+    return size
+
+
+@njit(nogil=True, cache=True)
+def _summarize(row, latest, likeness, out):  # type: ignore[no-untyped-def]
+    """Last, best and mean over the liked items there are; NaN without any."""
+    start, first = 0, 0
+    while first < len(row):
+        stop = _end_of_request(row, first)
+        size = 0
+        while size < latest.shape[1] and latest[row[first], size] >= 0:
             size += 1
-        if size:
-            out[i, 0] = likeness[i, 0]
+        for i in range(first, stop):
+            out[i, :] = np.nan
+            if size == 0:
+                continue
+            place = start + i - first
+            out[i, 0] = likeness[place]
+            best, total = likeness[place], 0.0
+            for _ in range(size):
+                best = max(best, likeness[place])
+                total += likeness[place]
+                place += stop - first
             out[i, 1] = best
             out[i, 2] = total / size
+        start += size * (stop - first)
+        first = stop
+
+
+@njit(nogil=True, cache=True)
+def _end_of_request(row, first):  # type: ignore[no-untyped-def]
+    """Where the pairs of another request begin."""
+    stop = first
+    while stop < len(row) and row[stop] == row[first]:
+        stop += 1
+    return stop

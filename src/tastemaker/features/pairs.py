@@ -1,6 +1,6 @@
 """What features are computed from: (request, candidate) pairs and all that is known around them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from tastemaker.component import Retriever
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.requests import Requests
+from tastemaker.errors import SettingError
 from tastemaker.world import World
 
 
@@ -70,3 +71,19 @@ class Family(Protocol):
     def write(self, pairs: Pairs, out: NDArray[np.float32]) -> None:
         """Fills float32[rows × columns]; NaN where a value does not exist."""
         ...
+
+
+def distinct(columns: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """(Name, meaning) pairs as a dictionary; a name made of others' names may come out twice.
+
+    Raises:
+        SettingError: two features have one name.
+    """
+    named: dict[str, str] = {}
+    for name, meaning in columns:
+        if name in named:
+            raise SettingError(
+                f"two features are called '{name}': rename the column or the source it comes from"
+            )
+        named[name] = meaning
+    return named

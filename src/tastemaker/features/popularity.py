@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from tastemaker.data.catalogue import NO_TIME
 from tastemaker.data.times import MICROSECONDS
 from tastemaker.features.pairs import Pairs
-from tastemaker.statistics import ALL_TIME, EVERY, POSITIVE
+from tastemaker.statistics import ALL_TIME, EVERY
 
 _HOUR = MICROSECONDS["h"]
 _WINDOWS = {
@@ -19,7 +19,7 @@ _WINDOWS = {
     "30d": 30 * 24 * _HOUR,
     "all": int(ALL_TIME),
 }
-_RATE_WINDOWS = (int(ALL_TIME), 30 * 24 * _HOUR)
+_EVER = slice(len(_WINDOWS) - 1, len(_WINDOWS))
 _PRIOR_EVENTS = 20.0
 """Events of the average item that are added to every rate (the Beta prior's α + β)."""
 _TREND_EVENTS = 5.0
@@ -31,7 +31,8 @@ class Popularity:
     """Counts, shares, trends and smoothed rates of an item as of the request's moment.
 
     Rates are posterior means under a Beta prior centred on the rate of all items together, so
-    that one like of one event does not outrank nine hundred of a thousand.
+    that one like of one event does not outrank nine hundred of a thousand. That rate is drawn
+    towards one half in the same way, or few items would vouch for each other.
 
     Attributes:
         kinds: the kinds of event; where there are several, each one's rate is a feature.
@@ -60,29 +61,27 @@ class Popularity:
 
     def write(self, pairs: Pairs, out: NDArray[np.float32]) -> None:
         """Fills the columns."""
-        statistics, item, time = pairs.world.statistics, pairs.item, pairs.time
-        moments, windows = pairs.requests.time, tuple(_WINDOWS.values())
-        likes = statistics.counts(item, time, windows)
-        events = statistics.counts(item, time, _RATE_WINDOWS, EVERY)
-        first, last = statistics.first_and_last(item, time)
-        all_likes = statistics.totals(moments, windows, POSITIVE)
-        all_events = statistics.totals(moments, _RATE_WINDOWS, EVERY)
+        statistics, windows = pairs.world.statistics, tuple(_WINDOWS.values())
+        time, moments = pairs.time, pairs.requests.time
+        own = statistics.stretches(pairs.item, time, windows)
+        whole = statistics.stretches(None, moments, windows)
+        likes, events = own.counts(), own.counts(EVERY)
+        all_likes, all_events = whole.counts(), whole.counts(EVERY)
         lengths = np.array(windows, np.float64)
-        fixed = len(self.columns) - len(self._rates)
+        fixed = out.shape[1] - len(self._rates)
         _describe(
-            *(pairs.row, time, likes, events, first, last, all_likes, all_events, lengths),
-            out[:, :fixed],
+            *(pairs.row, time, likes, events, *own.first_and_last()),
+            *(all_likes, all_events, lengths, out[:, :fixed]),
         )
         for place, kind in enumerate(self._rates, start=fixed):
-            of_kind = statistics.counts(item, time, _RATE_WINDOWS[:1], kind)
-            all_of_kind = statistics.totals(moments, _RATE_WINDOWS[:1], kind)
+            of_kind, all_of_kind = own.counts(kind, _EVER), whole.counts(kind, _EVER)
             _rates(pairs.row, of_kind, events, all_of_kind, all_events, out[:, place])
 
 
 @njit(nogil=True, cache=True)
 def _rate(part, whole, all_part, all_whole):  # type: ignore[no-untyped-def]
     """The posterior mean of part / whole under a Beta prior worth `_PRIOR_EVENTS` events."""
-    prior = all_part / all_whole if all_whole > 0 else 0.0
+    prior = (all_part + 0.5 * _PRIOR_EVENTS) / (all_whole + _PRIOR_EVENTS)
     return (part + _PRIOR_EVENTS * prior) / (whole + _PRIOR_EVENTS)
 
 
@@ -90,7 +89,7 @@ def _rate(part, whole, all_part, all_whole):  # type: ignore[no-untyped-def]
 def _rates(row, part, whole, all_part, all_whole, out):  # type: ignore[no-untyped-def]
     """One smoothed rate per pair."""
     for i in range(len(row)):
-        out[i] = _rate(part[i, 0], whole[i, 0], all_part[row[i], 0], all_whole[row[i], 0])
+        out[i] = _rate(part[i, 0], whole[i, 4], all_part[row[i], 0], all_whole[row[i], 4])
 
 
 @njit(nogil=True, cache=True)
@@ -108,8 +107,8 @@ def _describe(  # type: ignore[no-untyped-def]
             out[i, 5 + w] = np.log(recent / ((likes[i, w + 1] + _TREND_EVENTS) * expected))
         out[i, 8] = np.log((likes[i, 2] + 1.0) / (all_likes[request, 2] + 1.0))
         out[i, 9] = np.log((likes[i, 4] + 1.0) / (all_likes[request, 4] + 1.0))
-        out[i, 10] = _rate(likes[i, 4], events[i, 0], all_likes[request, 4], all_events[request, 0])
-        out[i, 11] = _rate(likes[i, 3], events[i, 1], all_likes[request, 3], all_events[request, 1])
+        out[i, 10] = _rate(likes[i, 4], events[i, 4], all_likes[request, 4], all_events[request, 4])
+        out[i, 11] = _rate(likes[i, 3], events[i, 3], all_likes[request, 3], all_events[request, 3])
         out[i, 12] = np.nan
         out[i, 13] = np.nan
         if first[i] != NO_TIME:

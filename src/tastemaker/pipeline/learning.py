@@ -19,7 +19,7 @@ from tastemaker.pipeline.travel import Slice, joined, travel
 from tastemaker.project import Training
 
 _K = 10
-_REQUESTS_AT_A_TIME = 1_024
+_REQUESTS_AT_A_TIME = 512
 
 Road = Callable[[Mapping[str, Retriever], Ranking | None], Pipeline]
 
@@ -30,13 +30,15 @@ class Learned:
 
     Attributes:
         last: the latest window; its sources serve where refitted ones would make the ranker worse.
-        refit: whether the ranker is no worse over sources fitted anew, so that they are.
-        notes: rows, requests, what was dropped, and NDCG@10 in the latest window: `merged`
-            without the ranker, `fresh` over sources fitted at its start, `stale` over those of
-            the window before.
+        earned: whether the ranker did better than the fusion there, so that it is used.
+        refit: whether it is no worse over sources fitted anew, so that they are.
+        notes: rows, requests, what was dropped, and NDCG@10 in the latest window, by the ranker
+            that has not seen it: `merged` without the ranker, `fresh` over sources fitted at its
+            start, `stale` over those of the window before.
     """
 
     last: Slice
+    earned: bool
     refit: bool
     notes: dict[str, float]
 
@@ -55,7 +57,8 @@ def learn(
 
     The ranker is then asked in the latest window over its own sources, fitted at the window's
     start, and over those of the window before. Only if it is not worse over the fresher ones, as
-    far as users can tell (95 %, paired), may sources be fitted anew under it.
+    far as users can tell (95 %, paired), may sources be fitted anew under it. One that orders no
+    better than the fusion has not earned its place. One that has learns again from all windows.
 
     Args:
         ranker: to be fitted.
@@ -77,10 +80,12 @@ def learn(
     training = joined([part.training for part in earlier])
     ranker.fit(training, options, validation=last.training)
     ranking = Ranking(ranker, FeatureSet.of(last.task.world, last.sources), value)
-    merged = _ndcg(road(last.sources, None), last.task)
-    fresh = _ndcg(road(last.sources, ranking), last.task)
-    stale = _ndcg(road(earlier[-1].sources, ranking), last.task)
-    gain = UserBootstrap(last.task.user, options.seed).mean(fresh - stale)
+    merged, fresh = _ndcg(road(last.sources, ranking), last.task)
+    _, stale = _ndcg(road(earlier[-1].sources, ranking), last.task)
+    fresher = UserBootstrap(last.task.user, options.seed).mean(fresh - stale)
+    earned = bool(fresh.mean() > merged.mean()) or not settings.must_earn
+    if earned:
+        ranker.refit(training, options, validation=last.training)
     notes = {
         "training_rows": len(training),
         "validation_rows": len(last.training),
@@ -89,17 +94,20 @@ def learn(
         "fresh": float(fresh.mean()),
         "stale": float(stale.mean()),
     }
-    return Learned(last, gain.high >= 0, notes)
+    return Learned(last, earned, fresher.high >= 0, notes)
 
 
-def _ndcg(pipeline: Pipeline, task: Task) -> NDArray[np.float64]:
-    """NDCG@10 of every request."""
-    parts = []
+def _ndcg(pipeline: Pipeline, task: Task) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """NDCG@10 of every request, by the order that comes to the ranker and by its own."""
+    merged, ranked = [], []
     for start in range(0, len(task), _REQUESTS_AT_A_TIME):
         rows = np.arange(start, min(start + _REQUESTS_AT_A_TIME, len(task)))
-        asked = task.requests.take(rows)
-        found: Candidates = pipeline.recommend(asked, _K, world=task.world).candidates
+        answer = pipeline.recommend(task.requests.take(rows), _K, world=task.world, trace=True)
+        answer.trace.require_whole()
+        stages = {stage.name: stage.candidates for stage in answer.trace.stages}
         entries = slice(task.truth.offsets[rows[0]], task.truth.offsets[rows[-1] + 1])
-        gains, ideal = metrics.gains_of(found, task.truth.take(rows), task.gain[entries], _K)
-        parts.append(metrics.ndcg(gains, ideal))
-    return np.concatenate(parts)
+        wanted = (task.truth.take(rows), task.gain[entries], _K)
+        before = stages["filter"] or Candidates.none(len(rows))
+        merged.append(metrics.ndcg(*metrics.gains_of(before.head(_K), *wanted)))
+        ranked.append(metrics.ndcg(*metrics.gains_of(answer.candidates, *wanted)))
+    return np.concatenate(merged), np.concatenate(ranked)

@@ -3,84 +3,131 @@
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import NDArray
+from numba import njit
 
 from tastemaker.data.candidates import Candidates
-from tastemaker.data.ragged import ranges, sorted_distinct
+from tastemaker.data.ragged import offsets_of
 
 RANK_OFFSET = 20
 """The constant k of Cormack, Clarke & Büttcher 2009, who took 60 for lists of a thousand."""
 _DEEPEST = np.iinfo(np.int16).max
 """Ranks are int16: no source gives more."""
+_LARGEST = np.int64(np.iinfo(np.int32).max)
 
 
 def merge(found: Mapping[str, Candidates], quotas: Mapping[str, int], n: int = 0) -> Candidates:
     """Merges what several sources found for the same n requests.
 
-    Each source gives its best up to its quota; what a source cannot fill is passed on to the
-    others, in their order. Where that leaves a request fewer than `n` distinct items, all its
-    quotas are doubled until it has them or the sources are exhausted. An item found by several
-    sources stands once, with the rank and score it had in each, also beyond a source's quota. The
-    fused score is Σ wₛ / (k + rankₛ), k = `RANK_OFFSET`, over the sources that found it (Cormack,
-    Clarke & Büttcher 2009), wₛ the source's quota over the largest quota; scores of different
-    scales are never added.
+    There is room for as many distinct items as all quotas add up to, and for `n` at least. Each
+    source's best up to its quota are in for certain; what room is left, because sources agree or
+    found too little, goes to the others by fused score. An item found by several sources stands
+    once, with the rank and score it had in each. The fused score is Σ wₛ / (k + rankₛ),
+    k = `RANK_OFFSET`, over the sources that found it (Cormack, Clarke & Büttcher 2009), wₛ the
+    source's quota over the largest quota; scores of different scales are never added.
 
     Args:
         found: source → its candidates, best first.
-        quotas: source → how many it may give; its trust in the fusion is in proportion.
+        quotas: source → how many of its best are in; its trust in the fusion is in proportion.
         n: how many distinct items every request should have, if the sources found as many.
 
     Returns:
         Candidates by fused score; among equals the lower item index first.
     """
-    counts = np.minimum([candidates.counts for candidates in found.values()], _DEEPEST)
-    quota = np.array([quotas[name] for name in found])
-    shares = np.repeat(quota[:, None], counts.shape[1], axis=1)
-    while True:
-        takes = _takes(counts, shares)
-        merged = _fused(found, takes, quota / quota.max())
-        short = (merged.counts < n) & (takes < counts).any(axis=0)
-        if not short.any():
-            return merged
-        shares[:, short] *= 2
-
-
-def _fused(
-    found: Mapping[str, Candidates], takes: NDArray[np.int64], trust: NDArray[np.float64]
-) -> Candidates:
-    """The first `takes` [sources × n] of each source, each item once, by fused score."""
     names = tuple(found)
-    span = np.int64(max(int(c.item.max(initial=0)) for c in found.values())) + 1
-    keys = [c.rows * span + c.item for c in found.values()]
-    taken = [key[ranges(c.offsets[:-1], take)] for key, c, take in zip(keys, found.values(), takes)]
-    pairs = sorted_distinct(np.concatenate(taken))
-    source_rank = np.full((len(pairs), len(names)), -1, np.int16)
-    source_score = np.full((len(pairs), len(names)), np.nan, np.float32)
-    for source, (key, candidates) in enumerate(zip(keys, found.values())):
-        place = np.minimum(np.searchsorted(pairs, key), max(len(pairs) - 1, 0))
-        kept = np.flatnonzero(pairs[place] == key) if len(pairs) else place
-        source_rank[place[kept], source] = np.minimum(candidates.ranks[kept], _DEEPEST)
-        source_score[place[kept], source] = candidates.score[kept]
-    parts = np.where(source_rank >= 0, trust / (RANK_OFFSET + 1 + source_rank), 0)
-    fused = parts.sum(axis=1).astype(np.float32)  # what differs by rounding alone is a tie
-    pair_row, pair_item = pairs // span, (pairs % span).astype(np.int32)
-    order = np.lexsort((pair_item, -fused, pair_row))
+    lists = [candidates.head(_DEEPEST) for candidates in found.values()]
+    quota = np.array([quotas[name] for name in names])
+    requests, room = len(lists[0]), max(n, int(quota.sum()))
+    room = min(room, int(np.sum([c.counts for c in lists], axis=0).max(initial=0)))
+    item = np.empty((requests, room), np.int32)
+    score = np.empty((requests, room), np.float32)
+    source_rank = np.empty((requests, room, len(names)), np.int16)
+    source_score = np.empty((requests, room, len(names)), np.float32)
+    starts = offsets_of([len(candidates.item) for candidates in lists])
+    counts = _fuse(
+        np.stack([c.offsets + start for c, start in zip(lists, starts)]),
+        np.concatenate([candidates.item for candidates in lists]),
+        np.concatenate([candidates.score for candidates in lists]),
+        *(quota, quota / quota.max(), item, score, source_rank, source_score),
+    )
+    there = np.arange(room) < counts[:, None]
     return Candidates(
-        np.searchsorted(pair_row, np.arange(takes.shape[1] + 1)).astype(np.int64),
-        pair_item[order],
-        fused[order],
+        offsets_of(counts),
+        item[there],
+        score[there],
         names,
-        source_rank[order],
-        source_score[order],
+        source_rank[there],
+        source_score[there],
     )
 
 
-def _takes(counts: NDArray[np.int64], shares: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How many each source gives to each request, int64[sources × n]; unused ones are passed on."""
-    takes = np.minimum(counts, shares)
-    spare = shares.sum(axis=0) - takes.sum(axis=0)
-    for source in range(len(counts)):
-        more = np.minimum(counts[source] - takes[source], spare)
-        takes[source] += more
-        spare -= more
-    return takes
+@njit(nogil=True, cache=True)
+def _fuse(  # type: ignore[no-untyped-def]
+    offsets, found, found_score, quota, trust, item, score, source_rank, source_score
+):
+    """Fills each request's row, best first, and returns how many entries it has, int64[n].
+
+    `offsets` [sources × n + 1] says where each source's list for a request lies in `found`. An
+    entry's sort key is its fused score, inverted, above its item: what differs in float64 alone is
+    a tie, and goes to the lower item.
+    """
+    sources, requests = offsets.shape[0], offsets.shape[1] - 1
+    room = item.shape[1]
+    counts = np.zeros(requests, np.int64)
+    place = np.full(found.max() + 1 if len(found) else 0, -1, np.int64)
+    deepest = 0
+    for row in range(requests):
+        deepest = max(deepest, (offsets[:, row + 1] - offsets[:, row]).sum())
+    items = np.empty(deepest, np.int32)
+    ranks = np.empty((deepest, sources), np.int16)
+    scores = np.empty((deepest, sources), np.float32)
+    fused = np.empty(deepest)
+    certain = np.empty(deepest, np.bool_)
+    single = np.empty(deepest, np.float32)
+    keys = np.empty(deepest, np.int64)
+    for row in range(requests):
+        size = 0
+        for source in range(sources):
+            first = offsets[source, row]
+            for entry in range(first, offsets[source, row + 1]):
+                at = place[found[entry]]
+                if at < 0:
+                    at = place[found[entry]] = size
+                    size += 1
+                    items[at] = found[entry]
+                    ranks[at] = -1
+                    scores[at] = np.nan
+                    fused[at] = 0
+                    certain[at] = False
+                rank = entry - first
+                ranks[at, source] = rank
+                scores[at, source] = found_score[entry]
+                fused[at] += trust[source] / (RANK_OFFSET + 1 + rank)
+                certain[at] |= rank < quota[source]
+        for at in range(size):
+            single[at] = fused[at]
+            place[items[at]] = at
+        inverted = single[:size].view(np.int32)
+        taken, others = 0, size
+        for at in range(size):
+            key = (np.int64(_LARGEST - inverted[at]) << 32) | items[at]
+            if certain[at] or size <= room:
+                keys[taken] = key
+                taken += 1
+            else:
+                others -= 1
+                keys[others] = key
+        if others < size:
+            keys[others:size].sort()
+            more = min(room - taken, size - others)
+            keys[taken : taken + more] = keys[others : others + more].copy()
+            taken += more
+        keys[:taken].sort()
+        for entry in range(taken):
+            at = place[np.int32(keys[entry] & _LARGEST)]
+            item[row, entry], score[row, entry] = items[at], single[at]
+            source_rank[row, entry] = ranks[at]
+            source_score[row, entry] = scores[at]
+        for at in range(size):
+            place[items[at]] = -1
+        counts[row] = taken
+    return counts

@@ -109,14 +109,16 @@ class Pipeline:
         found = ask(
             self.retrievers, requests, depth, world, deadline=until, watch=self.watch, trace=trace
         )
-        quotas = self.quotas
-        if trace.degraded and not any(len(candidates.item) for candidates in found.values()):
-            stand_in, milliseconds = trace.timed(partial(most_liked, requests, depth, world))
-            trace.add("retrieve:most_liked", None, stand_in, milliseconds)
-            trace.degrade("retrieve", "no source answered: the items most liked stand in")
-            found, quotas = {"most_liked": stand_in}, {"most_liked": depth}
-        merged, milliseconds = trace.timed(partial(merge, found, quotas, n))
         n_in = np.sum([candidates.counts for candidates in found.values()], axis=0)
+        quotas = dict(self.quotas)
+        if trace.degraded and (n_in == 0).any():
+            stand_in, milliseconds = trace.timed(partial(most_liked, requests, depth, world))
+            found["most_liked"] = stand_in.where((n_in == 0)[stand_in.rows])
+            quotas["most_liked"] = 1
+            n_in += found["most_liked"].counts
+            trace.add("retrieve:most_liked", None, found["most_liked"], milliseconds)
+            trace.degrade("retrieve", "where nothing was found, the items most liked stand in")
+        merged, milliseconds = trace.timed(partial(merge, found, quotas, n))
         trace.add("merge", n_in, merged, milliseconds)
         (kept, _), milliseconds = trace.timed(
             partial(verify, merged, requests, len(world.catalogue))
@@ -139,10 +141,10 @@ class Pipeline:
         left, size = deadline.within(self.budget.rank).left, len(found.item)
         expected = self.watch.estimate("rank", size)
         if expected > left:
-            affordable = int(left / expected * size / max(1, len(requests)))
+            affordable = int(left / expected * size / len(requests)) if left > 0 else 0
             told = f"estimated {expected:.1f} ms for {size} candidates, {max(left, 0):.1f} ms left"
-            self.watch.leave_out("rank")
-            if affordable < _FEWEST_TO_RANK * n:
+            if affordable < max(1, _FEWEST_TO_RANK * n):
+                self.watch.leave_out("rank")
                 trace.degrade("rank", f"{told}: left out")
                 return found, None
             trace.degrade("rank", f"{told}: the first {affordable} of each list are ranked")
@@ -152,7 +154,7 @@ class Pipeline:
                 partial(self.ranking.rank, found, requests, world, self.retrievers, trace)
             )
         except Exception as problem:
-            trace.degrade("rank", f"{type(problem).__name__}: {problem}", problem)
+            trace.fail("rank", problem)
             return found, None
         self.watch.record("rank", len(found.item), milliseconds)
         return ranked
@@ -180,7 +182,7 @@ class Pipeline:
                     partial(reranker.rerank, requests, listed, n, world, self.retrievers)
                 )
             except Exception as problem:
-                trace.degrade(stage, f"{type(problem).__name__}: {problem}", problem)
+                trace.fail(stage, problem)
                 continue
             self.watch.record(stage, size, milliseconds)
             trace.add(stage, listed.counts, done.candidates, milliseconds, done.notes, done.cost)

@@ -149,7 +149,7 @@ class Recommendations:
                 **(
                     {
                         "predicted": {
-                            name.removeprefix(PREDICTED): float(column[entry])
+                            name.removeprefix(PREDICTED): _finite(column[entry])
                             for name, column in shown.columns.items()
                             if name.startswith(PREDICTED)
                         },
@@ -179,12 +179,11 @@ class Recommendations:
             for column in np.argsort(-np.abs(adds), kind="stable")[:STRONGEST]:
                 if adds[column]:
                     name = features.names[column]
-                    value = float(values[column])
                     spoke[entry].append(
                         {
                             "feature": name,
                             "text": ranking.features.meanings[name],
-                            "value": value if np.isfinite(value) else None,
+                            "value": _finite(values[column]),
                             "weight": round(float(adds[column]), 4),
                         }
                     )
@@ -199,3 +198,8 @@ class Recommendations:
                 why = item["reasons"][0]["text"] if item["reasons"] else ""
                 lines.append(f"{rank:3}. {item.get('title', item['item_id'])}  — {why}")
         return "\n".join(lines)
+
+
+def _finite(value: np.floating) -> float | None:
+    """A number as JSON has it; None where there is none."""
+    return float(value) if np.isfinite(value) else None

@@ -1,7 +1,9 @@
 """What is fitted, saved and promoted: named components and the placements they serve."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from math import isinf
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Self
 
@@ -9,6 +11,7 @@ import numpy as np
 
 from tastemaker.artifact import ArtifactReader, create_artifact, open_artifact
 from tastemaker.component import (
+    WANTED,
     Extends,
     FitOptions,
     Ranker,
@@ -23,7 +26,7 @@ from tastemaker.data.ragged import Ragged
 from tastemaker.data.requests import Requests
 from tastemaker.data.schema import EventKind
 from tastemaker.data.seen import SeenPolicy
-from tastemaker.data.vocabulary import text_id
+from tastemaker.data.vocabulary import Vocabulary, text_id
 from tastemaker.errors import (
     ArtifactError,
     NotFittedError,
@@ -70,6 +73,7 @@ class Recommender:
     """
 
     world: World
+    _fitted_world: World
 
     def __init__(
         self,
@@ -88,6 +92,7 @@ class Recommender:
             raise SettingError("a recommender needs at least one placement")
         for name, placement in self.placements.items():
             check_quotas(f"placement '{name}'", self.retrievers, placement.retrievers)
+            _check_wiring(f"placement '{name}'", placement, self.rankers, self.rerankers)
         _require_own_rankers(self.placements)
         self.data: Dataset | None = None
         self.kinds: dict[str, EventKind] = {}
@@ -127,8 +132,9 @@ class Recommender:
     def fit(self, data: Dataset, options: FitOptions = FitOptions()) -> Self:
         """Fits every component on all the events of `data`.
 
-        Rankers learn by time travel (`learn`); where one would be worse over sources fitted on
-        everything, its sources stay as old as those it was validated over.
+        Rankers learn by time travel (`learn`). One that orders no better than the fusion is not
+        used; where one would be worse over sources fitted on everything, its sources stay as old
+        as those it was validated over. `learned` tells.
 
         Raises:
             ClockError: there is a ranker, and times are no moments.
@@ -138,13 +144,14 @@ class Recommender:
         for name, placement in self.placements.items():
             if placement.ranker is not None:
                 learned = self._learn(name, placement, data, options)
-                self.learned[placement.ranker] = {**learned.notes, "refit": learned.refit}
-                kept |= {} if learned.refit else dict(learned.last.sources)
+                told = {"earned": learned.earned, "refit": learned.refit}
+                self.learned[placement.ranker] = {**learned.notes, **told}
+                kept |= dict(learned.last.sources) if learned.earned and not learned.refit else {}
         for name, retriever in self.retrievers.items():
             if name not in kept:
                 retriever.fit(data, options)
         self.retrievers |= kept
-        self.world = World.of(data)
+        self.world = self._fitted_world = World.of(data)
         self.kinds = data.kinds
         return self.attach(data)
 
@@ -169,19 +176,24 @@ class Recommender:
         """Takes up items that came after training; they can be recommended at once.
 
         Sources that extend learn of them from their attributes; others find them when they are
-        liked, or not before the next training. Nothing is refitted, nothing saved.
+        liked, or not before the next training. Nothing is refitted, and an artifact saved
+        later holds the fitted items alone.
 
         Args:
             ids: the new items' ids; ids are text.
-            attributes: column → one value per new item, tags as lists; a column not named is
-                missing for them.
+            attributes: column → one value per new item: text, a list of tags, a category, a
+                number, a moment in microseconds; None where it is missing. A column not named is
+                missing for them all.
 
         Raises:
             NotFittedError: neither fitted nor loaded.
-            SettingError: an id is known already, or a column is not in the catalogue.
+            SettingError: an id is known already or stands twice, a column is not in the
+                catalogue, or a value does not fit its column. Nothing is taken up then.
         """
         self._require_world()
-        world = self.world.with_items([text_id(item) for item in ids], attributes)
+        named = _new_ids(ids, self.world.catalogue.items)
+        known = _new_attributes(self.world.catalogue, len(named), attributes or {})
+        world = self.world.with_items(named, known)
         self.retrievers = {
             name: part.extended(world.catalogue) if isinstance(part, Extends) else part
             for name, part in self.retrievers.items()
@@ -199,7 +211,7 @@ class Recommender:
                 "the kinds of event are not those of this artifact: [events.*] has changed since "
                 "training; train again"
             )
-        if self.world.catalogue.items.digest != data.catalogue.items.digest:
+        if self._fitted_world.catalogue.items.digest != data.catalogue.items.digest:
             raise ArtifactError(
                 "the data's items are not those of this artifact: the data has changed since "
                 "training; train again"
@@ -216,7 +228,7 @@ class Recommender:
         name, settings = self._placement(placement)
         sources = {source: self.retrievers[source] for source in settings.retrievers}
         ranking = None
-        if settings.ranker is not None:
+        if settings.ranker is not None and self._earned(settings.ranker):
             features = FeatureSet.of(self.world, sources)
             ranking = Ranking(self.rankers[settings.ranker], features, settings.value)
         return Pipeline(
@@ -228,6 +240,10 @@ class Recommender:
             self.version,
             self._watches[name],
         )
+
+    def _earned(self, ranker: str) -> bool:
+        """Whether a ranker is used: one that was never fitted is, so that answers tell it."""
+        return bool(self.learned.get(ranker, {}).get("earned", True))
 
     def recommend(
         self,
@@ -250,7 +266,8 @@ class Recommender:
             placement: which wiring; by default the first.
             at: the moment of the request, microseconds; by default just after the last event.
             within: milliseconds in which the answer is wanted; what does not fit is left out,
-                and the answer says so. By default it is as good as it can be.
+                and the answer says so. By default the placement's total budget; where it has
+                none, the answer is as good as it can be.
 
         Raises:
             NotFittedError: neither fitted nor loaded.
@@ -276,9 +293,8 @@ class Recommender:
         else:
             requests = replace(self._told(liked, moment, seen), user_id=(user_id,))
         requests = replace(requests, placement=name)
-        return self.pipeline(name).recommend(
-            requests, n, world=self.world, deadline=Deadline(within)
-        )
+        deadline = Deadline(settings.budget.total if within is None else within)
+        return self.pipeline(name).recommend(requests, n, world=self.world, deadline=deadline)
 
     def _told(self, liked: Sequence[str], moment: int, seen: SeenPolicy) -> Requests:
         """A stranger's request who tells what they liked: events of the first positive kind."""
@@ -342,11 +358,14 @@ class Recommender:
     def save(self, folder: str | Path) -> None:
         """Writes an artifact; training twice on the same data gives the same bytes.
 
+        Items added since the training are no part of it.
+
         Raises:
             ArtifactError: the folder exists.
             NotFittedError: neither fitted nor loaded.
         """
         self._require_world()
+        world = self._fitted_world
         about = {
             "components": {
                 name: {"use": r.name, "settings": r.config.model_dump(mode="json")}
@@ -361,15 +380,16 @@ class Recommender:
                 for name, r in self.rerankers.items()
             },
             "learned": self.learned,
+            "training": self.training.model_dump(mode="json"),
             "placements": {n: p.model_dump(mode="json") for n, p in self.placements.items()},
             "kinds": {n: k.model_dump(mode="json") for n, k in self.kinds.items()},
-            "items": self.world.catalogue.items.digest,
-            "watermark": self.world.watermark,
-            "clock": self.world.clock,
+            "items": world.catalogue.items.digest,
+            "watermark": world.watermark,
+            "clock": world.clock,
         }
         with create_artifact(Path(folder), KIND, about) as writer:
-            self.world.catalogue.save(writer.child("catalogue"))
-            self.world.statistics.save(writer.child("statistics"))
+            world.catalogue.save(writer.child("catalogue"))
+            world.statistics.save(writer.child("statistics"))
             for name, retriever in self.retrievers.items():
                 retriever.save(writer.child("components").child(name))
             for name in self.learned:
@@ -416,10 +436,11 @@ class Recommender:
             for name, told in about["rerankers"].items()
         }
         placements = {n: Placement.model_validate(p) for n, p in about["placements"].items()}
-        recommender = cls(retrievers, placements, rankers, rerankers)
+        training = Training.model_validate(about["training"])
+        recommender = cls(retrievers, placements, rankers, rerankers, training)
         recommender.learned = about["learned"]
         recommender.kinds = {n: EventKind.model_validate(k) for n, k in about["kinds"].items()}
-        recommender.world = World(
+        recommender.world = recommender._fitted_world = World(
             Catalogue.load(reader.child("catalogue")),
             ItemStatistics.load(reader.child("statistics")),
             about["watermark"],
@@ -440,6 +461,105 @@ class Recommender:
     def _require_world(self) -> None:
         if not hasattr(self, "world"):
             raise NotFittedError(self)
+
+
+def _check_wiring(
+    owner: str,
+    placement: Placement,
+    rankers: Mapping[str, Ranker],
+    rerankers: Mapping[str, Reranker],
+) -> None:
+    """Refuses a ranker or reranker that does not exist, and a value that nobody predicts."""
+    for name in placement.rerankers:
+        if name not in rerankers:
+            hint = near_miss(name, rerankers)
+            raise SettingError(f"{owner}: no reranker is called '{name}'{hint}")
+    if placement.ranker is None:
+        if placement.value:
+            raise SettingError(f"{owner}: has a value but no ranker to predict its objectives")
+        return
+    if placement.ranker not in rankers:
+        hint = near_miss(placement.ranker, rankers)
+        raise SettingError(f"{owner}: no ranker is called '{placement.ranker}'{hint}")
+    predicted = rankers[placement.ranker].objectives or (WANTED,)
+    for name in placement.value:
+        if name not in predicted:
+            raise SettingError(
+                f"{owner}: value: the ranker '{placement.ranker}' predicts no '{name}'"
+                f"{near_miss(name, predicted)}"
+            )
+
+
+def _new_ids(ids: Sequence[str | int], known: Vocabulary) -> list[str]:
+    """The ids of items to be added, as text."""
+    if isinstance(ids, str):
+        raise SettingError(f"add_items: 'ids' must be a list of item ids, got the text {ids!r}")
+    named = [text_id(item) for item in ids]
+    taken = set[str]()
+    for id_ in named:
+        if not id_ or not _is_text(id_):
+            raise SettingError(f"add_items: an id must be text of at least one letter, got {id_!r}")
+        if id_ in taken:
+            raise SettingError(f"add_items: the item '{id_}' stands twice")
+        if known.index(id_) >= 0:
+            raise SettingError(f"add_items: the item '{id_}' is known already")
+        taken.add(id_)
+    return named
+
+
+def _new_attributes(
+    catalogue: Catalogue, count: int, attributes: Mapping[str, Sequence[Any]]
+) -> dict[str, list[Any]]:
+    """What is known of `count` new items, as the catalogue's columns take it."""
+    checked = {}
+    for name, values in attributes.items():
+        if name not in catalogue.columns:
+            hint = near_miss(name, catalogue.columns)
+            raise SettingError(f"add_items: the catalogue has no column '{name}'{hint}")
+        if isinstance(values, str) or len(values) != count:
+            got = repr(values) if isinstance(values, str) else len(values)
+            raise SettingError(
+                f"add_items: '{name}' needs a list of {count} values, one for each item, got {got}"
+            )
+        role = catalogue.columns[name].role
+        checked[name] = [_cell(name, role, value) for value in values]
+    return checked
+
+
+_CELLS = {
+    "text": "text",
+    "tags": "a list of labels",
+    "category": "one label",
+    "number": "a finite number",
+    "time": "a moment in microseconds",
+}
+
+
+def _cell(name: str, role: str, value: Any) -> Any:
+    """A value as a column of its role takes it; None where it is missing.
+
+    Raises:
+        SettingError: it is something else.
+    """
+    if value is None or (role == "text" and _is_text(value)):
+        return value
+    if role == "category" and _is_text(value):
+        return [value]
+    if role in ("tags", "category") and isinstance(value, Iterable) and not isinstance(value, str):
+        labels = list(value)
+        if all(map(_is_text, labels)) and (role == "tags" or len(labels) <= 1):
+            return labels
+    if not isinstance(value, bool | np.bool_):
+        if role == "number" and isinstance(value, Real) and not isinf(value):
+            return float(value)
+        if role == "time" and isinstance(value, Integral) and abs(int(value)) < 2**63:
+            return int(value)
+    raise SettingError(f"add_items: '{name}' must be {_CELLS[role]}, got {value!r}")
+
+
+def _is_text(value: Any) -> bool:
+    """Whether it is a string that can be written as UTF-8."""
+    return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 def _require_own_rankers(placements: Mapping[str, Placement]) -> None:

@@ -77,6 +77,11 @@ class Trace:
         """Tells that a stage was left out or cut short."""
         self.degraded.append(Degraded(stage, reason, error))
 
+    def fail(self, stage: str, problem: Exception) -> None:
+        """Tells that a stage was left out for what it raised."""
+        told = " ".join(str(problem).split()) or "no message"
+        self.degrade(stage, f"{type(problem).__name__}: {told}", problem)
+
     def require_whole(self) -> None:
         """Refuses an answer from which something was left out: it is no ground for figures.
 

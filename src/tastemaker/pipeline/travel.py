@@ -195,7 +195,7 @@ def _edges(data: Dataset, settings: Training) -> list[int]:
             )
         places = [round((1 - back * share) * len(time)) for back in range(settings.slices, 0, -1)]
         edges = [*(int(time[min(place, len(time) - 1)]) for place in places), data.end]
-    if edges[0] <= int(data.events.time.min(initial=0)) or len(set(edges)) < len(edges):
+    if edges[0] <= int(data.events.time.min(initial=data.end)) or len(set(edges)) < len(edges):
         raise DataError(
             "the data is too short for a ranker to learn from its past; shorten [training] window, "
             "or leave the ranker out"

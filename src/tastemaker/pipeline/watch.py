@@ -7,15 +7,16 @@ is time.
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
 _RISE, _FALL, _FADE = 0.5, 0.05, 0.9
-_CALLS_PER_SOURCE = 4
+_LATE_CALLS_PER_SOURCE = 4
 
 
 class Deadline:
@@ -38,8 +39,8 @@ class Deadline:
         return float("inf") if self._end is None else (self._end - self._clock()) * 1e3
 
     def within(self, milliseconds: float | None) -> "Deadline":
-        """The earlier of this deadline and so many milliseconds from now."""
-        if milliseconds is None or milliseconds >= self.left:
+        """The earlier of this deadline and so many milliseconds from now; without one, none."""
+        if self._end is None or milliseconds is None or milliseconds >= self.left:
             return self
         return Deadline(milliseconds, self._clock)
 
@@ -64,11 +65,11 @@ class Degraded:
 
 
 class StillWaiting(Exception):  # noqa: N818 - a state, not an error of anybody's
-    """Earlier calls of the same source have not come back yet."""
+    """Too many earlier calls of the same source were late, and have not come back yet."""
 
 
 class Watch:
-    """Remembers what each stage costs per unit of work, and counts the calls under way.
+    """Remembers what each stage costs per unit of work, and counts the calls that are late.
 
     An estimate rises quickly and falls slowly, since being late is worse than being simple; with
     every time that a stage is left out it fades, so that the stage is tried again. Shared by all
@@ -77,7 +78,7 @@ class Watch:
 
     def __init__(self) -> None:
         self._cost: dict[str, float] = {}
-        self._calls: dict[str, int] = {}
+        self._late: dict[str, int] = {}
         self._lock = threading.Lock()
 
     def estimate(self, stage: str, units: int) -> float:
@@ -104,29 +105,31 @@ class Watch:
     def call(self, source: str, work: Callable[[], T]) -> "Call[T]":
         """Starts work that waits for another machine, in a thread of its own.
 
-        A call that is not waited for any longer goes on until it comes back by itself; a source
-        with too many of those is not asked again before.
+        A call that is late, so that nobody waits for it any longer, goes on until it comes back by
+        itself; a source with too many of those is not asked again before.
 
         Raises:
-            StillWaiting: too many earlier calls have not come back.
+            StillWaiting: too many late calls have not come back.
         """
         with self._lock:
-            if self._calls.get(source, 0) >= _CALLS_PER_SOURCE:
-                raise StillWaiting(f"{_CALLS_PER_SOURCE} earlier calls have not come back yet")
-            self._calls[source] = self._calls.get(source, 0) + 1
-        future: Future[T] = Future()
+            if self._late.get(source, 0) >= _LATE_CALLS_PER_SOURCE:
+                raise StillWaiting(f"{_LATE_CALLS_PER_SOURCE} earlier calls have not come back yet")
+        future: Future[tuple[T, float]] = Future()
 
         def run() -> None:
+            start = perf_counter()
             try:
-                future.set_result(work())
+                result = work()
+                future.set_result((result, (perf_counter() - start) * 1e3))
             except BaseException as problem:  # handed to whoever waits
                 future.set_exception(problem)
-            finally:
-                with self._lock:
-                    self._calls[source] -= 1
 
         threading.Thread(target=run, name=f"source {source}", daemon=True).start()
-        return Call(future, perf_counter())
+        return Call(future, partial(self._count_late, source))
+
+    def _count_late(self, source: str, step: int) -> None:
+        with self._lock:
+            self._late[source] = self._late.get(source, 0) + step
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,21 +137,23 @@ class Call(Generic[T]):
     """Work under way.
 
     Attributes:
-        future: its result.
-        started: when, seconds of `perf_counter`.
+        future: its result, and how many milliseconds it took.
+        count_late: told 1 when it is given up, −1 when it has come back after all.
     """
 
-    future: "Future[T]"
-    started: float
+    future: "Future[tuple[T, float]]"
+    count_late: Callable[[int], None]
 
-    def result(self, deadline: Deadline) -> tuple[T, float]:
-        """What came back, and milliseconds since the start.
+    def result(self, deadline: Deadline) -> tuple[T, float] | None:
+        """What came back, and how many milliseconds it took; None if it is late.
 
         Raises:
-            TimeoutError: it did not come back in time.
             Exception: whatever the work raised.
         """
         left = deadline.left
-        timeout = None if left == float("inf") else max(left, 0.0) / 1e3
-        result = self.future.result(timeout)
-        return result, (perf_counter() - self.started) * 1e3
+        wait([self.future], None if left == float("inf") else max(left, 0.0) / 1e3)
+        if self.future.done():
+            return self.future.result()
+        self.count_late(1)
+        self.future.add_done_callback(lambda _: self.count_late(-1))
+        return None

@@ -1,6 +1,7 @@
 """The project file and the registry of components it can name."""
 
 from tastemaker.project.project import (
+    RESERVED,
     Budget,
     Placement,
     Project,
@@ -11,6 +12,7 @@ from tastemaker.project.project import (
 from tastemaker.project.registry import component_class
 
 __all__ = [
+    "RESERVED",
     "Budget",
     "Placement",
     "Project",

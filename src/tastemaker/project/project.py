@@ -5,13 +5,14 @@ import tomllib
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, field_validator
 
-from tastemaker.component import Component, Ranker, Reranker, Retriever
+from tastemaker.component import WANTED, Component, Ranker, Reranker, Retriever
 from tastemaker.config import Settings
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.schema import Clock, ColumnRole, EventKind, Schema, TimeUnit
 from tastemaker.data.seen import SeenPolicy
+from tastemaker.data.times import parse_duration
 from tastemaker.errors import ProjectError, near_miss
 from tastemaker.project.registry import component_class
 from tastemaker.split.by_time import RequestMoments, Split, by_time
@@ -89,9 +90,12 @@ class ComponentSection(Settings):
         Raises:
             ProjectError: there is no such component, or a setting is unknown or wrong.
         """
-        component = component_class(self.use, part)
         settings = self.model_extra or {}
         owner = f"[{part.__name__.lower()}s.{name}]"
+        try:
+            component = component_class(self.use, part)
+        except ProjectError as problem:
+            raise ProjectError(f"{owner}: {problem}") from None
         component.config_class().checked(settings, owner=owner, error=ProjectError)
         return component(**settings)
 
@@ -138,6 +142,22 @@ class Training(Settings):
     negatives: int = Field(50, ge=1)
     """At most so many candidates that were not wanted are kept of each request, by lot; each
     then counts for those left out."""
+    must_earn: bool = True
+    """Whether a ranker is left out that orders the latest window no better than the fusion."""
+
+    @field_validator("window")
+    @classmethod
+    def _is_duration_or_share(cls, value: str | float) -> str | float:
+        wrong = ValueError(f"must be a duration or a share between 0 and 1, got {value!r}")
+        if not isinstance(value, str):
+            if not 0 < value < 1:
+                raise wrong
+            return value
+        try:
+            parse_duration(value, "window")
+        except ValueError:
+            raise wrong from None
+        return value
 
 
 class SplitSection(Settings):
@@ -312,6 +332,7 @@ def _check_names(file: ProjectFile, owner: str) -> None:
                     f"digits, _ and -, and is none of {', '.join(RESERVED)}"
                 )
             section.build(name, part)
+    _check_objectives(file, owner)
     for name, placement in file.placements.items():
         where = f"{owner}: [placements.{name}]"
         _check_placement(placement, file, where)
@@ -319,6 +340,7 @@ def _check_names(file: ProjectFile, owner: str) -> None:
             SeenPolicy.of(file.events, placement.seen)
         except ValueError as problem:
             raise ProjectError(f"{where} {problem}") from None
+    _check_own_rankers(file, owner)
 
 
 def _check_placement(placement: Placement, file: ProjectFile, where: str) -> None:
@@ -337,8 +359,45 @@ def _check_placement(placement: Placement, file: ProjectFile, where: str) -> Non
     for source, quota in placement.retrievers.items():
         if quota < 1:
             raise ProjectError(f"{where} {source} must be at least 1, got {quota}")
-    if placement.value and placement.ranker is None:
-        raise ProjectError(f"{where} has a value but no ranker to predict its objectives")
+    if placement.ranker is None:
+        if placement.value:
+            raise ProjectError(f"{where} has a value but no ranker to predict its objectives")
+        return
+    ranker = file.rankers[placement.ranker].build(placement.ranker, Ranker)
+    predicted = ranker.objectives or (WANTED,)
+    for name in placement.value:
+        if name not in predicted:
+            raise ProjectError(
+                f"{where} value: the ranker '{placement.ranker}' predicts no '{name}'"
+                f"{near_miss(name, predicted)}"
+            )
+
+
+def _check_objectives(file: ProjectFile, owner: str) -> None:
+    """Rankers predict declared kinds of event."""
+    wanted = [name for name, kind in file.events.items() if kind.role == "positive"]
+    for name, section in file.rankers.items():
+        for objective in section.build(name, Ranker).objectives:
+            if objective not in wanted:
+                raise ProjectError(
+                    f"{owner}: [rankers.{name}] objectives: '{objective}' is no kind of event "
+                    f"that can be wanted{near_miss(objective, wanted)}"
+                )
+
+
+def _check_own_rankers(file: ProjectFile, owner: str) -> None:
+    """Each ranker serves one placement alone."""
+    served: dict[str, str] = {}
+    for name, placement in file.placements.items():
+        if placement.ranker is None:
+            continue
+        if placement.ranker in served:
+            raise ProjectError(
+                f"{owner}: [placements.{served[placement.ranker]}] and [placements.{name}] share "
+                f"the ranker '{placement.ranker}'; declare one for each, since it learns over one "
+                "placement's sources"
+            )
+        served[placement.ranker] = name
 
 
 def _require_some(file: ProjectFile, owner: str) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from tastemaker.data.catalogue import TagsColumn
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.propose import propose_schema
 from tastemaker.data.read import LINE, open_table
@@ -17,6 +18,18 @@ from tastemaker.statistics import ItemStatistics
 _ROWS_TO_LOOK_AT = 200_000
 _EASE_ITEMS = 20_000
 _TEST_SHARE = 0.1
+_CONTENT_QUOTA = 50
+_RANKER_LIKES = 5_000
+_RANKER_USERS = 100
+_RANKER = [
+    "",
+    "[rankers.main]",
+    'use = "gbm"',
+    'loss = "lambdarank"  # orders by what is wanted; "binary" predicts probabilities',
+    "",
+    "[training]",
+    f"window = {_TEST_SHARE}  # the ranker learns from the last 3 windows of this length",
+]
 _HALF_LIVES = ("1h", "6h", "1d", "2d", "7d", "30d", "90d", "365d")
 _FAST = 1.1  # from this gain of the best half-life over the longest, trends count most
 _PARQUET_ENDINGS = (".parquet", ".pq")
@@ -195,19 +208,32 @@ def _sources(data: Dataset) -> list[str]:
         del quotas["trending"]
     if len(data.catalogue) > _EASE_ITEMS:
         quotas["als"] = quotas.pop("ease")
+    if any(isinstance(column, TagsColumn) for column in data.catalogue.columns.values()):
+        quotas["content"] = _CONTENT_QUOTA
+    settings |= dict.fromkeys(quotas.keys() - settings.keys(), "")
     lines = []
     for name in quotas:
         lines += ["", f"[retrievers.{name}]", f'use = "{name}"']
         lines += [settings[name]] if settings[name] else []
     shares = ", ".join(f"{name} = {quota}" for name, quota in quotas.items())
+    ranks = _can_learn_to_rank(data)
     return [
         *lines,
+        *(_RANKER if ranks else []),
         "",
         "[placements.home]",
         f"# {comment}",
         f"retrievers = {{ {shares} }}",
+        *(['ranker = "main"'] if ranks else []),
+        '# rerankers = ["diverse"]  # with [rerankers.diverse] use = "mmr": more varied lists',
         '# seen = { view = "allow", purchase = "exclude for 90d" }  # a kind not named: exclude',
     ]
+
+
+def _can_learn_to_rank(data: Dataset) -> bool:
+    """Whether there is enough past to learn from, in moments of time."""
+    likes = int((data.events.weight > 0).sum())
+    return data.clock == "absolute" and likes >= _RANKER_LIKES and len(data.users) >= _RANKER_USERS
 
 
 def _half_life(data: Dataset) -> tuple[str, float]:

@@ -8,10 +8,13 @@ from numpy.typing import NDArray
 
 from tastemaker.component import FitOptions
 from tastemaker.ranking.rows import Rows
+from tastemaker.threads import blas_threads
 
 NDCG_AT = 10
 _FEWEST_REQUESTS = 20
 """Below so many requests with a choice, NDCG is too coarse to stop by."""
+_SMOOTHED = 10
+"""Trees over which the figure is averaged: NDCG of a few requests jumps from tree to tree."""
 _VALUES_PER_THREAD = 200_000
 
 
@@ -34,37 +37,49 @@ def grow(
         later: what to judge each number of trees by; None, all trees are kept.
         patience: trees without a better figure after which growing ends; 0, never.
     """
-    ranks = parameters["objective"] == "lambdarank"
-    metric = _metric(later, ranks)
+    metric = _metric(later, ranks=parameters["objective"] == "lambdarank")
+    threads = _threads(rows, options.threads)
     settings = parameters | {
         "metric": metric,
         "eval_at": [NDCG_AT],
         "seed": options.seed,
-        "num_threads": _threads(rows, options.threads),
+        "num_threads": threads,
         "deterministic": True,
         "force_row_wise": True,
         "verbosity": -1,
     }
+    watched = metric != "none"
+    figures: list[float] = []
+    best, kept = -np.inf, 0
+    with blas_threads(threads):  # LightGBM sets the limit of its library; this takes it back
+        booster = _booster(rows, settings, later if watched else None)
+        for _ in options.progress.track(range(trees), "GBM: trees", trees):
+            exhausted = booster.update()
+            grown = booster.current_iteration()
+            figures.append(_figure(booster) if watched else float(grown))
+            recent = float(np.mean(figures[-_SMOOTHED:]))
+            if recent > best:
+                best, kept = recent, grown
+            if exhausted or (patience and grown - kept >= patience):
+                break
+    return _trimmed(booster.model_to_string(num_iteration=max(kept, 1)))
+
+
+def _booster(rows: Rows, settings: dict[str, Any], later: Rows | None) -> lightgbm.Booster:
+    """A model of no tree yet, with the rows to learn from and those to judge by."""
     data = lightgbm.Dataset(
         rows.values, rows.label, weight=rows.weight, group=rows.counts, params=settings
     )
     booster = lightgbm.Booster(settings, data)
-    watched = later is not None and metric != "none"
-    if later is not None and watched:
+    if later is not None:
         # A candidate that stands for others left out must not make its request count for more.
-        weight = None if metric == "ndcg" else later.weight
-        judged = data.create_valid(later.values, later.label, weight=weight, group=later.counts)
+        weight = None if settings["metric"] == "ndcg" else later.weight
+        # A data set made without parameters would set the number of threads back.
+        judged = data.create_valid(
+            later.values, later.label, weight=weight, group=later.counts, params=settings
+        )
         booster.add_valid(judged, "later")
-    best, kept = -np.inf, 0
-    for _ in options.progress.track(range(trees), "GBM: trees", trees):
-        exhausted = booster.update()
-        grown = booster.current_iteration()
-        figure = _figure(booster) if watched else float(grown)
-        if figure > best:
-            best, kept = figure, grown
-        if exhausted or (patience and grown - kept >= patience):
-            break
-    return _trimmed(booster.model_to_string(num_iteration=max(kept, 1)))
+    return booster
 
 
 def _threads(rows: Rows, available: int) -> int:
@@ -72,7 +87,7 @@ def _threads(rows: Rows, available: int) -> int:
     return min(available, 1 + rows.values.size // _VALUES_PER_THREAD)
 
 
-def _metric(later: Rows | None, ranks: bool) -> str:
+def _metric(later: Rows | None, *, ranks: bool) -> str:
     if later is None:
         return "none"
     if later.choices() >= (1 if ranks else _FEWEST_REQUESTS):
@@ -81,9 +96,12 @@ def _metric(later: Rows | None, ranks: bool) -> str:
 
 
 def _figure(booster: lightgbm.Booster) -> float:
-    """The metric on the later rows, more is better."""
+    """The metric on the later rows, more is better.
+
+    Rounded, because its threads add up in any order.
+    """
     result = booster.eval_valid()[0]
-    value, more_is_better = float(result[2]), result[3]
+    value, more_is_better = round(float(result[2]), 9), result[3]
     return value if more_is_better else -value
 
 
@@ -100,7 +118,7 @@ class LibraryTrees:
     """
 
     def __init__(self, text: str) -> None:
-        self._booster = lightgbm.Booster(model_str=text, params={"verbosity": -1})
+        self._booster = lightgbm.Booster(model_str=text)
         self.gain: NDArray[np.float64] = self._booster.feature_importance("gain")
 
     def __len__(self) -> int:

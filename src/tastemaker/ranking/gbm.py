@@ -36,18 +36,16 @@ class GBMConfig(Settings):
     """Leaves of a tree, at most."""
     learning_rate: float = Field(0.05, gt=0, le=1)
     """How much of its correction each tree may apply."""
-    min_rows: int = Field(20, ge=1)
+    min_rows: int = Field(50, ge=1)
     """Rows in a leaf, at least."""
     feature_fraction: float = Field(0.8, gt=0, le=1)
     """Share of the features drawn for each tree."""
     row_fraction: float = Field(0.8, gt=0, le=1)
-    """Share of the rows (of the requests, for lambdarank) drawn for each tree."""
+    """Share of the rows drawn for each tree."""
     l2: float = Field(1.0, ge=0)
     """λ on the leaves' values."""
     early_stopping: int = Field(50, ge=0)
     """Trees without a better figure on the validation after which growing ends; 0: never."""
-    refit: bool = True
-    """Whether to learn again from training and validation with the number of trees found."""
 
     @field_validator("objectives")
     @classmethod
@@ -61,11 +59,11 @@ class GBMConfig(Settings):
 class GBM(Ranker):
     """Gradient-boosted decision trees (Friedman 2001) grown by LightGBM (Ke et al. 2017).
 
-    One model per objective. With the loss `binary`, the number of trees is that of the best
-    NDCG@10 on the validation, or of the least log loss where too few of its requests hold a
-    choice; the raw score then becomes a probability (Platt 1999), fitted on the validation by the
-    model that has not seen it. With `lambdarank` (Burges 2010) the scores only order. A label
-    that is NaN is left out; a row's weight counts in growing and in calibration.
+    One model per objective. The number of trees is that of the best NDCG@10 on the validation (the
+    mean of ten trees' figures), or of the least log loss where too few of its requests hold a
+    choice. With the loss `binary` the raw score then becomes a probability (Platt 1999), fitted on
+    the validation by the model that has not seen it; with `lambdarank` (Burges 2010) the scores
+    only order. A label that is NaN is left out; a row's weight counts in growing and calibrating.
 
     Attributes:
         predicts: the objectives, in the order of the scores.
@@ -105,6 +103,23 @@ class GBM(Ranker):
         fitted = [self._fit_one(name, training, later, options) for name in objectives]
         self.predicts = objectives
         self.feature_names = training.features.names
+        self._take(tuple(text for text, _ in fitted), tuple(pair for _, pair in fitted))
+        return self
+
+    def refit(
+        self,
+        training: TrainingSet,
+        options: FitOptions = FitOptions(),
+        *,
+        validation: TrainingSet,
+    ) -> Self:
+        """Grows as many trees again as `fit` found best, from both sets; calibration follows."""
+        self.require_features(training.features)
+        self._require_memory(training, validation, options)
+        fitted = [
+            self._grown_again(place, training, validation, options)
+            for place in range(len(self.predicts))
+        ]
         self._take(tuple(text for text, _ in fitted), tuple(pair for _, pair in fitted))
         return self
 
@@ -174,15 +189,26 @@ class GBM(Ranker):
         text = grow(rows, self._parameters(), most, options, later=judged, patience=stop)
         if after is None:
             return text, (1.0, 0.0)
-        first = _trees(text)
-        pair = (1.0, 0.0) if ranks else _calibrated(first, after)
-        if self.config.refit:
-            text = grow(rows.then(after), self._parameters(), len(first), options)
-            pair = pair if ranks else _levelled(pair, first, _trees(text), after)
-        return text, pair
+        return text, (1.0, 0.0) if ranks else _calibrated(_trees(text), after)
+
+    def _grown_again(
+        self, place: int, training: TrainingSet, later: TrainingSet, options: FitOptions
+    ) -> tuple[str, tuple[float, float]]:
+        """One objective's model from both sets, and the calibration that goes with it."""
+        from tastemaker.ranking.boosting import grow
+
+        ranks, objective = self.config.loss == "lambdarank", self.predicts[place]
+        rows = Rows.of(training, objective, graded=ranks)
+        every = rows.then(Rows.of(later, objective, graded=ranks))
+        first, pair = self._trees[place], self.calibration[place]
+        text = grow(every, self._parameters(), len(first), options)
+        return text, pair if ranks else _levelled(pair, first, _trees(text), every, len(rows))
 
     def _parameters(self) -> dict[str, Any]:
-        """The settings by LightGBM's names."""
+        """The settings by LightGBM's names.
+
+        Rows are drawn, not requests: `bagging_by_query` depends on the timing of its threads.
+        """
         config = self.config
         return {
             "objective": config.loss,
@@ -192,7 +218,6 @@ class GBM(Ranker):
             "feature_fraction": config.feature_fraction,
             "bagging_fraction": config.row_fraction,
             "bagging_freq": 1,
-            "bagging_by_query": config.loss == "lambdarank",
             "lambda_l2": config.l2,
         }
 
@@ -235,13 +260,18 @@ def _levelled(
     pair: tuple[float, float],
     first: "Trees | LibraryTrees",
     refitted: "Trees | LibraryTrees",
-    rows: Rows,
+    every: Rows,
+    training: int,
 ) -> tuple[float, float]:
     """The calibration of the first trees for those that learned from the validation as well.
 
     These have taken up part of what b corrects, the validation's own rate of events; so b moves by
-    as much as the mean of a · raw did, and is not counted twice.
+    as much as the mean of a · raw did, and is not counted twice. Trees remember what they have
+    learned from: on the training the first ones remember more, on the validation only the refitted
+    ones do. With the validation, whose rows follow the first `training` ones, at half its weight
+    the two errors about cancel.
     """
     slope, level = pair
-    moved = np.average(first.raw(rows.values) - refitted.raw(rows.values), weights=rows.weight)
-    return slope, level + slope * float(moved)
+    moved = first.raw(every.values) - refitted.raw(every.values)
+    weight = np.where(np.arange(len(every)) < training, every.weight, every.weight / 2)
+    return slope, level + slope * float(np.average(moved, weights=weight))

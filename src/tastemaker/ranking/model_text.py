@@ -79,9 +79,9 @@ def read_model(text: str) -> tuple[int, list[TextTree]]:
             raise UnknownModelError(f"{key}={fields[key]}")
     if fields["objective"] not in _OBJECTIVES:
         raise UnknownModelError(f"objective={fields['objective']}")
-    if len(sections) != len(fields["tree_sizes"].split()):
+    if not sections or len(sections) != len(fields["tree_sizes"].split()):
         raise UnknownModelError(f"{len(sections)} trees where the header tells of others")
-    columns = int(fields["max_feature_idx"]) + 1
+    columns = int(_numbers(fields, "max_feature_idx", np.int64, 1)[0]) + 1
     return columns, [_tree(_fields(section.partition("\n")[2]), columns) for section in sections]
 
 
@@ -96,7 +96,7 @@ def _tree(fields: dict[str, str], columns: int) -> TextTree:
         raise UnknownModelError(f"tree fields {sorted(fields.keys() ^ _TREE)}")
     if fields["num_cat"] != "0" or fields["is_linear"] != "0":
         raise UnknownModelError("categorical splits or linear leaves")
-    leaves = int(fields["num_leaves"])
+    leaves = int(_numbers(fields, "num_leaves", np.int64, 1)[0])
     splits = leaves - 1
     decision = _numbers(fields, "decision_type", np.int64, splits)
     missing = decision >> _MISSING_SHIFT

@@ -11,6 +11,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from tastemaker.data.ragged import offsets_of
 from tastemaker.ranking.model_text import TextTree, read_model
 
 Number = TypeVar("Number", bound=np.generic)
@@ -91,8 +92,8 @@ class Trees:
         keys: dict[tuple[int, int, int], int] = {}
         trees = [_tests(tree, keys) for tree in plain]
         words = max((len(tree.leaf_value) - 1) // _WORD + 1 for tree in trees)
-        splits = _offsets([len(tree.view) for tree in trees])
-        leaf = _offsets([len(tree.leaf_value) for tree in trees])
+        splits = offsets_of([len(tree.view) for tree in trees])
+        leaf = offsets_of([len(tree.leaf_value) for tree in trees])
         laid = [_laid_out(tree, words, int(first)) for tree, first in zip(trees, splits)]
         views = np.array(list(keys), np.int64).reshape(-1, 3)
         child = [
@@ -112,7 +113,7 @@ class Trees:
             _joined(child).astype(np.int32),
             _joined([one.value for one in laid]),
             _joined([tree.leaf_value for tree in trees]),
-            _offsets([len(one.cut_split) for one in laid]),
+            offsets_of([len(one.cut_split) for one in laid]),
             _joined([one.cut_split for one in laid]).astype(np.int32),
             _joined([one.cut_word for one in laid]).astype(np.int32),
             _joined([one.cut_keep for one in laid]),
@@ -219,10 +220,6 @@ def _laid_out(tree: _Tests, words: int, first_split: int) -> _LaidOut:
     values[place // _WORD, _PLACE[place % _WORD]] = tree.leaf_value
     mean = total / rows
     return _LaidOut(mean[:splits], first_split + cut_split, cut_word, keep, values, float(mean[0]))
-
-
-def _offsets(counts: Sequence[int]) -> NDArray[np.int64]:
-    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
 
 def _joined(arrays: Sequence[NDArray[Number]]) -> NDArray[Number]:

@@ -145,7 +145,7 @@ class Content(Retriever):
         """The cosine of the two items' contents."""
         self.require_fitted()
         cosines = np.zeros(len(left), np.float32)
-        _cosines(left, right, *self.rows, *self.added, cosines)
+        _cosines(left, right, *self.rows, *self.added, self.encoder.width, cosines)
         return cosines
 
     def explain(
@@ -344,26 +344,31 @@ def _multiply(scores, factor, chosen):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def _cosines(  # type: ignore[no-untyped-def]
-    left, right, row_offsets, row_terms, row_weights, more_offsets, more_terms, more_weights, out
-):
-    """Writes the inner product of each pair of rows, by ascending term, at most 1."""
+    left, right, row_offsets, row_terms, row_weights, more_offsets, more_terms, more_weights, width,
+    out,
+):  # fmt: skip
+    """Writes the inner product of each pair of rows, by ascending term, at most 1.
+
+    A left row is spread out once for all pairs in a row that share it.
+    """
+    dense = np.zeros(width, np.float32)
+    spread = row_terms[:0]
     for pair in range(len(left)):
-        a_terms, a_weights = _row_of(
-            left[pair], row_offsets, row_terms, row_weights, more_offsets, more_terms, more_weights
-        )
-        b_terms, b_weights = _row_of(
+        if pair == 0 or left[pair] != left[pair - 1]:
+            for term in spread:
+                dense[term] = 0
+            spread, weights = _row_of(
+                left[pair], row_offsets, row_terms, row_weights, more_offsets, more_terms,
+                more_weights,
+            )  # fmt: skip
+            for place in range(len(spread)):
+                dense[spread[place]] = weights[place]
+        terms, weights = _row_of(
             right[pair], row_offsets, row_terms, row_weights, more_offsets, more_terms, more_weights
         )
-        a, b, total = 0, 0, np.float32(0)
-        while a < len(a_terms) and b < len(b_terms):
-            if a_terms[a] == b_terms[b]:
-                total += a_weights[a] * b_weights[b]
-                a += 1
-                b += 1
-            elif a_terms[a] < b_terms[b]:
-                a += 1
-            else:
-                b += 1
+        total = np.float32(0)
+        for place in range(len(terms)):
+            total += dense[terms[place]] * weights[place]
         out[pair] = min(total, np.float32(1))
 
 

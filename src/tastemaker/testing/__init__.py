@@ -17,6 +17,7 @@ pytest.register_assert_rewrite(
 )
 
 from tastemaker.testing.known import KnownAnswer, blockbuster, checkerboard, planted_tastes
+from tastemaker.testing.parity import feature_differences
 from tastemaker.testing.pipeline import PipelineConformance
 from tastemaker.testing.ranker import RankerConformance
 from tastemaker.testing.reranker import RerankerConformance
@@ -30,5 +31,6 @@ __all__ = [
     "RetrieverConformance",
     "blockbuster",
     "checkerboard",
+    "feature_differences",
     "planted_tastes",
 ]

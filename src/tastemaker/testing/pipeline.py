@@ -1,16 +1,22 @@
 """What every pipeline promises, whatever it is made of, as tests to inherit."""
 
-from dataclasses import replace
+import hashlib
+import json
+from dataclasses import fields, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tastemaker.component import FitOptions
+from tastemaker.data.candidates import Candidates
 from tastemaker.data.ragged import Ragged
+from tastemaker.data.requests import Masks
 from tastemaker.pipeline import Recommender
+from tastemaker.pipeline.ranking import PREDICTED
 from tastemaker.testing.retriever import (
-    assert_same,
+    assert_identical,
     small_dataset,
     small_requests,
     small_world,
@@ -40,7 +46,11 @@ class PipelineConformance:
         for row in range(len(found)):
             scores = found.score[found.offsets[row] : found.offsets[row + 1]]
             assert len(set(found[row].tolist())) == len(found[row])
-            assert (np.diff(scores) <= 0).all()
+            assert (np.diff(scores) <= 0).all() or fitted.pipeline().rerankers
+
+    def test_nothing_is_left_out(self, fitted: Recommender) -> None:
+        answer = fitted.pipeline().recommend(small_requests(), 10, world=small_world())
+        assert answer.trace.degraded == []
 
     def test_one_request_is_a_batch_of_one(self, fitted: Recommender) -> None:
         requests = small_requests()
@@ -48,14 +58,39 @@ class PipelineConformance:
         for row in range(len(requests)):
             alone = requests.take(np.array([row]))
             single = fitted.pipeline().recommend(alone, 10, world=small_world()).candidates
-            assert_same(single, batch.take(np.array([row])))
+            assert_alike(single, batch.take(np.array([row])))
+
+    @pytest.mark.parametrize("company", [2, 7, 100])
+    def test_the_size_of_the_batch_does_not_matter(self, fitted: Recommender, company: int) -> None:
+        rows = np.arange(company) % len(small_requests())
+        batch = fitted.pipeline().recommend(small_requests(), 10, world=small_world())
+        crowd = fitted.pipeline().recommend(small_requests().take(rows), 10, world=small_world())
+        assert_alike(crowd.candidates, batch.candidates.take(rows))
+
+    def test_no_requests_get_no_answers(self, fitted: Recommender) -> None:
+        none = small_requests().take(np.empty(0, np.int64))
+        answer = fitted.pipeline().recommend(none, 10, world=small_world(), trace=True)
+        assert len(answer) == 0
+        assert answer.trace.degraded == []
+
+    def test_answering_changes_no_input(self, fitted: Recommender) -> None:
+        requests, world = small_requests(), small_world()
+        before = digest(requests, requests.history, requests.exclude, requests.eligible)
+        catalogue = world.catalogue.items.digest
+        one = fitted.pipeline().recommend(requests, 10, world=world)
+        fitted.pipeline().recommend(requests, 3, world=world, trace=True).to_dict(0, trace=True)
+        assert digest(requests, requests.history, requests.exclude, requests.eligible) == before
+        assert world.catalogue.items.digest == catalogue
+        assert_alike(
+            fitted.pipeline().recommend(requests, 10, world=world).candidates, one.candidates
+        )
 
     def test_the_order_of_requests_does_not_matter(self, fitted: Recommender) -> None:
         requests = small_requests()
         shuffled = np.random.default_rng(5).permutation(len(requests))
         batch = fitted.pipeline().recommend(requests, 10, world=small_world())
         other = fitted.pipeline().recommend(requests.take(shuffled), 10, world=small_world())
-        assert_same(other.candidates, batch.candidates.take(shuffled))
+        assert_alike(other.candidates, batch.candidates.take(shuffled))
 
     def test_nothing_excluded_comes_back(self, fitted: Recommender) -> None:
         first = fitted.pipeline().recommend(small_requests(), 5, world=small_world()).candidates
@@ -63,6 +98,14 @@ class PipelineConformance:
         second = fitted.pipeline().recommend(asked, 100, world=small_world()).candidates
         for row in range(len(first)):
             assert not set(first[row].tolist()) & set(second[row].tolist())
+
+    def test_only_eligible_items_come(self, fitted: Recommender) -> None:
+        even = np.arange(len(small_world().catalogue)) % 2 == 0
+        row = np.zeros(len(small_requests()), np.int32)
+        asked = replace(small_requests(), eligible=Masks(even[None, :], row))
+        found = fitted.pipeline().recommend(asked, 100, world=small_world()).candidates
+        assert (found.item % 2 == 0).all()
+        assert len(found.item)
 
     @pytest.mark.parametrize("n", [0, 1, 10_000])
     def test_any_n_is_answered(self, fitted: Recommender, n: int) -> None:
@@ -100,10 +143,13 @@ class PipelineConformance:
             assert stages["merge"]["in"] == sum(found)
             assert stages["filter"]["in"] == stages["merge"]["out"]
             assert stages["select"]["out"] == answer.candidates.counts[row]
+            road = [s for name, s in stages.items() if not name.startswith("retrieve:")]
+            assert all(after["in"] == before["out"] for before, after in pairwise(road))
             assert all(stage["ms"] >= 0 for stage in stages.values())
 
     def test_every_item_has_a_reason(self, fitted: Recommender) -> None:
         told = fitted.recommend(small_dataset().users.id(0), n=10).to_dict(trace=True)
+        json.dumps(told, allow_nan=False)
         assert len(told["items"]) == len(told["trace"]["items"]) == 10
         for item in told["items"]:
             assert item["reasons"]
@@ -124,3 +170,25 @@ class PipelineConformance:
         self.make().fit(small_dataset(), _OPTIONS).save(tmp_path / "two")
         one, two = ((tmp_path / name / "manifest.json").read_bytes() for name in ("one", "two"))
         assert one == two
+
+
+def assert_alike(one: Candidates, other: Candidates) -> None:
+    """Equal lists, bit for bit, and what was predicted of their items."""
+    assert_identical(one, other)
+    assert np.array_equal(one.source_rank, other.source_rank)
+    assert np.array_equal(one.source_score, other.source_score, equal_nan=True)
+    predicted = [name for name in one.columns if name.startswith(PREDICTED)]
+    assert one.columns.keys() == other.columns.keys()
+    for name in predicted:
+        assert np.array_equal(one.columns[name], other.columns[name])
+
+
+def digest(*parts: object) -> str:
+    """SHA-256 over every array of some dataclasses."""
+    told = hashlib.sha256()
+    for part in parts:
+        for field in fields(part):  # type: ignore[arg-type]
+            value = getattr(part, field.name)
+            if isinstance(value, np.ndarray):
+                told.update(np.ascontiguousarray(value).tobytes())
+    return told.hexdigest()

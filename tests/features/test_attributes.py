@@ -1,0 +1,62 @@
+from collections.abc import Callable
+from math import isnan, log1p, nan
+
+import numpy as np
+import pytest
+
+from tastemaker.data.catalogue import NO_TIME, NumberColumn, TimeColumn
+from tastemaker.data.times import MICROSECONDS
+from tastemaker.features.attributes import Attributes
+from tastemaker.world import World
+
+Describe = Callable[..., dict[str, list[float]]]
+FAMILY = Attributes(("price",), ("published",))
+
+
+@pytest.fixture
+def columns(now: int) -> dict[str, NumberColumn]:
+    """Published two hours ago, just now, in an hour, at an unknown time, a day ago."""
+    hour = MICROSECONDS["h"]
+    published = [now - 2 * hour, now, now + hour, NO_TIME, now - 24 * hour]
+    return {
+        "price": NumberColumn(np.array([9.5, -1.0, 0.0, nan, 3.0])),
+        "published": TimeColumn(np.array(published, np.int64)),
+    }
+
+
+def test_numbers_stand_as_they_are_and_missing_ones_are_missing(
+    describe: Describe, columns: dict[str, NumberColumn]
+) -> None:
+    told = describe(FAMILY, [0, 1, 2, 3], columns=columns)["item_price"]
+    assert told[:3] == [9.5, -1.0, 0.0]
+    assert isnan(told[3])
+
+
+def test_an_age_is_counted_from_the_moment_of_the_request(
+    describe: Describe, columns: dict[str, NumberColumn]
+) -> None:
+    told = describe(FAMILY, [0, 1, 4], columns=columns)["item_published_age"]
+    assert told == pytest.approx([log1p(2), 0, log1p(24)])
+    replayed = describe(FAMILY, [0, 4], columns=columns, hours_ago=1)["item_published_age"]
+    assert replayed == pytest.approx([log1p(1), log1p(23)])
+
+
+def test_what_lies_ahead_or_is_unknown_has_no_age(
+    describe: Describe, columns: dict[str, NumberColumn]
+) -> None:
+    assert np.isnan(describe(FAMILY, [2, 3], columns=columns)["item_published_age"]).all()
+    early = describe(FAMILY, [0], columns=columns, hours_ago=3)["item_published_age"]
+    assert isnan(early[0])
+
+
+def test_an_item_added_without_attributes_has_none(
+    describe: Describe, columns: dict[str, NumberColumn], make_world: Callable[..., World]
+) -> None:
+    world = make_world(columns=columns).with_items(["new"], {})
+    told = describe(FAMILY, [5], world=world)
+    assert all(isnan(values[0]) for values in told.values())
+
+
+def test_a_number_too_large_for_a_feature_is_no_reason_to_fail(describe: Describe) -> None:
+    told = describe(Attributes(("size",), ()), [0], columns={"size": NumberColumn(np.full(5, 9e9))})
+    assert told["item_size"] == pytest.approx([9e9])

@@ -1,0 +1,112 @@
+from collections.abc import Callable
+from math import isnan, log, log1p
+
+import pytest
+
+from tastemaker.features.popularity import Popularity
+from tastemaker.world import World
+
+Describe = Callable[..., dict[str, list[float]]]
+KINDS = ("view", "buy", "hide")
+DAY = 24.0
+
+LOG = [
+    *[(0, 0.5, "view"), (0, 2, "view"), (0, 3, "hide"), (0, 25, "buy")],
+    *[(0, 8 * DAY, "view"), (0, 31 * DAY, "view")],
+    (1, 10, "view"),
+]
+"""Item 0: six events, five of them likes; item 1: one like. Nothing of the others."""
+
+BY_HAND = {
+    "item_likes_1h": log1p(1),
+    "item_likes_24h": log1p(2),
+    "item_likes_7d": log1p(3),
+    "item_likes_30d": log1p(4),
+    "item_likes_all": log1p(5),
+    # per hour against the longer window, five events at the longer window's pace added to both
+    "item_trend_1h": log((1 + 5 / 24) / ((2 + 5) / 24)),
+    "item_trend_24h": log((2 + 5 / 7) / ((3 + 5) / 7)),
+    "item_trend_7d": log((3 + 5 * 7 / 30) / ((4 + 5) * 7 / 30)),
+    "item_share_7d": log((3 + 1) / (4 + 1)),
+    "item_share_all": log((5 + 1) / (6 + 1)),
+    # twenty events of the average item are added, ten likes and ten others to the average
+    "item_like_rate": (5 + 20 * (6 + 10) / (7 + 20)) / (6 + 20),
+    "item_like_rate_30d": (4 + 20 * (5 + 10) / (6 + 20)) / (5 + 20),
+    "item_age": log1p(31 * DAY),
+    "item_idle": log1p(0.5),
+    "item_rate_view": (4 + 20 * (5 + 10) / (7 + 20)) / (6 + 20),
+    "item_rate_buy": (1 + 20 * (1 + 10) / (7 + 20)) / (6 + 20),
+    "item_rate_hide": (1 + 20 * (1 + 10) / (7 + 20)) / (6 + 20),
+}
+
+
+@pytest.mark.parametrize("column", BY_HAND)
+def test_a_column_is_what_the_hand_computes(describe: Describe, column: str) -> None:
+    told = describe(Popularity(KINDS), [0], log=LOG)
+    assert list(told) == list(BY_HAND)
+    assert told[column] == pytest.approx([BY_HAND[column]], rel=1e-6)
+
+
+def test_one_like_of_one_event_does_not_outrank_900_of_1000(describe: Describe) -> None:
+    seasoned = [(0, 1 + i / 1000, "view" if i < 900 else "hide") for i in range(1000)]
+    told = describe(Popularity(KINDS), [0, 1], log=[*seasoned, (1, 1, "view")])
+    for rate in ("item_like_rate", "item_like_rate_30d", "item_rate_view"):
+        assert told[rate][0] > told[rate][1]
+
+
+def test_many_events_outweigh_the_average(describe: Describe) -> None:
+    liked = [(0, 1 + i / 1000, "view") for i in range(1000)]
+    told = describe(Popularity(KINDS), [0, 1], log=[*liked, *[(1, 2, "hide")] * 1000])
+    assert told["item_like_rate"] == pytest.approx([1, 0], abs=0.02)
+
+
+def test_an_event_exactly_at_the_moment_never_counts(describe: Describe) -> None:
+    before = describe(Popularity(KINDS), [0, 1], log=LOG, hours_ago=0.5)
+    without = [row for row in LOG if row[1] > 0.5]
+    assert before == describe(Popularity(KINDS), [0, 1], log=without, hours_ago=0.5)
+    assert before["item_likes_1h"][0] == 0
+
+
+def test_what_happens_later_changes_nothing(describe: Describe) -> None:
+    early = describe(Popularity(KINDS), [0, 1], log=LOG, hours_ago=20)
+    later = [row for row in LOG if row[1] > 20]
+    assert str(early) == str(describe(Popularity(KINDS), [0, 1], log=later, hours_ago=20))
+
+
+def test_an_event_as_old_as_a_window_still_counts(describe: Describe) -> None:
+    told = describe(Popularity(KINDS), [0], log=[(0, 1, "view"), (0, 7 * DAY, "view")])
+    assert told["item_likes_1h"] == pytest.approx([log1p(1)])
+    assert told["item_likes_7d"] == pytest.approx([log1p(2)])
+
+
+def test_an_item_liked_more_of_late_trends(describe: Describe) -> None:
+    rising = [(0, 0.5, "view")] * 10
+    steady = [(1, hour + 0.5, "view") for hour in range(24)]
+    told = describe(Popularity(KINDS), [0, 1, 2], log=[*rising, *steady])
+    assert told["item_trend_1h"][0] > 1
+    assert told["item_trend_1h"][1:] == pytest.approx([0, 0], abs=1e-6)
+
+
+def test_an_item_without_events_has_no_age_and_the_average_rate(describe: Describe) -> None:
+    told = describe(Popularity(KINDS), [3], log=LOG)
+    assert isnan(told["item_age"][0])
+    assert isnan(told["item_idle"][0])
+    assert told["item_like_rate"] == pytest.approx([(6 + 10) / (7 + 20)])
+    assert told["item_likes_all"] == [0]
+
+
+def test_in_a_world_without_events_everything_but_age_is_told(describe: Describe) -> None:
+    told = describe(Popularity(KINDS), [0])
+    missing = [name for name, values in told.items() if isnan(values[0])]
+    assert missing == ["item_age", "item_idle"]
+
+
+def test_an_item_added_later_is_described_like_one_without_events(
+    describe: Describe, make_world: Callable[..., World]
+) -> None:
+    told = describe(Popularity(KINDS), [3, 5], world=make_world(LOG).with_items(["new"]))
+    assert all(str(old) == str(new) for old, new in told.values())
+
+
+def test_where_there_is_one_kind_of_event_its_share_is_left_out() -> None:
+    assert not [name for name in Popularity(("view",)).columns if name.startswith("item_rate_")]

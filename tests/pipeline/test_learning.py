@@ -1,0 +1,192 @@
+"""Learning to rank: a ranker learns what no source sees, and says how it did."""
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Self
+
+import numpy as np
+import polars as pl
+import pytest
+
+from tastemaker.artifact import ArtifactReader, ArtifactWriter
+from tastemaker.component import (
+    WANTED,
+    Features,
+    FitOptions,
+    Ranker,
+    Retriever,
+    Scores,
+    TrainingSet,
+)
+from tastemaker.config import Settings
+from tastemaker.data.candidates import Candidates
+from tastemaker.data.dataset import Dataset
+from tastemaker.data.requests import Requests
+from tastemaker.data.schema import ColumnRole, EventKind, Schema
+from tastemaker.data.seen import SeenPolicy
+from tastemaker.data.times import MICROSECONDS
+from tastemaker.errors import SettingError
+from tastemaker.pipeline import Pipeline, Recommender
+from tastemaker.pipeline.learning import Learned, learn
+from tastemaker.pipeline.ranking import Ranking
+from tastemaker.project import Placement, Training
+from tastemaker.ranking import GBM
+from tastemaker.retrieval import Content, Popular, Trending
+
+DAY = MICROSECONDS["d"]
+START = 1_600_000_000 * MICROSECONDS["s"]
+DAYS, SHELVES, USERS, VISITS = 50, 6, 150, 20
+NEWS = 4 * DAY
+SETTINGS = Training(slices=3, window=0.12, requests=600, negatives=20)
+QUOTAS = {"popular": 20, "trending": 40, "content": 60}
+OPTIONS = FitOptions(seed=1, threads=1)
+
+
+@cache
+def news() -> Dataset:
+    """Every shelf gets an item a day; everybody reads what is new on one shelf.
+
+    Popular and Trending do not know whose shelf is whose, and Content does not know what is new.
+    """
+    random = np.random.default_rng(7)
+    items = [
+        (f"s{shelf}-{day:02}", f"shelf{shelf}", START + day * DAY + shelf * 3_600)
+        for day in range(DAYS)
+        for shelf in range(SHELVES)
+    ]
+    rows = []
+    for user in range(USERS):
+        read: set[str] = set()
+        for time in np.sort(random.integers(START + NEWS, START + DAYS * DAY, VISITS)).tolist():
+            own = user % SHELVES if random.random() < 0.9 else int(random.integers(SHELVES))
+            new = [i for i, shelf, at in items if shelf == f"shelf{own}" and 0 < time - at < NEWS]
+            unread = [item for item in new if item not in read]
+            if unread:
+                item = unread[random.integers(len(unread))]
+                read.add(item)
+                kind = "save" if random.random() < 0.3 else "read"
+                rows.append((f"u{user}", item, kind, time))
+    log = pl.DataFrame(rows, ["user_id", "item_id", "event_type", "timestamp"], orient="row")
+    schema = Schema(
+        kinds={"read": EventKind(), "save": EventKind(weight=3.0)},
+        time_unit="us",
+        item_roles={"shelf": ColumnRole(role="category"), "published": ColumnRole(role="time")},
+    )
+    shelves = pl.DataFrame(items, ["item_id", "shelf", "published"], orient="row")
+    return Dataset.from_frames(log, items=shelves, schema=schema)
+
+
+def road(sources: Mapping[str, Retriever], ranking: Ranking | None) -> Pipeline:
+    return Pipeline(sources, QUOTAS, ranking)
+
+
+def sources() -> dict[str, Retriever]:
+    return {"popular": Popular(), "trending": Trending(half_life="3d"), "content": Content()}
+
+
+def ranker(objectives: tuple[str, ...] = ()) -> GBM:
+    return GBM(trees=60, leaves=15, learning_rate=0.1, objectives=objectives)
+
+
+def learned(
+    made: Ranker, value: Mapping[str, float] | None = None, settings: Training = SETTINGS
+) -> Learned:
+    seen = SeenPolicy.of(news().kinds)
+    return learn(made, news(), road, sources(), settings, seen, value or {}, OPTIONS)
+
+
+class BackwardsConfig(Settings):
+    """No settings."""
+
+
+class Backwards(Ranker):
+    """Puts first what the fusion puts last."""
+
+    name = "backwards"
+    config: BackwardsConfig
+
+    def fit(
+        self,
+        training: TrainingSet,
+        options: FitOptions = FitOptions(),
+        *,
+        validation: TrainingSet | None = None,
+    ) -> Self:
+        self.feature_names = training.features.names
+        return self
+
+    def score(self, requests: Requests, candidates: Candidates, features: Features) -> Scores:
+        rank = features.values[:, [self.feature_names.index("fused_rank")]]
+        return Scores((WANTED,), ("order",), rank)
+
+    def save(self, writer: ArtifactWriter) -> None:
+        raise NotImplementedError
+
+    def load(self, reader: ArtifactReader) -> Self:
+        raise NotImplementedError
+
+
+@cache
+def ranked() -> tuple[GBM, Learned]:
+    made = ranker()
+    return made, learned(made)
+
+
+def test_a_ranker_beats_the_fusion_where_only_a_cross_of_both_tells_what_is_wanted() -> None:
+    _, came_to = ranked()
+    assert came_to.notes["fresh"] > 1.5 * came_to.notes["merged"]
+    assert came_to.earned
+
+
+def test_what_the_ranker_went_by_is_the_shelf_and_the_age() -> None:
+    made, _ = ranked()
+    importance = made.importance()
+    first = sorted(importance, key=lambda name: -importance[name])[:6]
+    assert any(name.startswith("shelf_") for name in first)
+    assert any(name in ("item_published_age", "item_age") for name in first)
+
+
+def test_the_notes_say_how_it_did_and_what_it_learned_from() -> None:
+    _, came_to = ranked()
+    notes = came_to.notes
+    for figure in ("merged", "fresh", "stale"):
+        assert 0 < notes[figure] <= 1
+    assert notes["stale"] > notes["merged"]
+    assert notes["training_rows"] + notes["validation_rows"] == notes["candidates_kept"]
+    assert notes["validation_rows"] == len(came_to.last.training)
+    assert notes["requests"] <= SETTINGS.requests
+    assert notes["wanted"] > notes["wanted_but_not_found"] >= 0
+
+
+def test_the_latest_window_ends_with_the_data() -> None:
+    _, came_to = ranked()
+    assert came_to.last.task.world.watermark == news().end
+    assert came_to.last.start < news().end
+
+
+def test_learning_twice_gives_the_same() -> None:
+    made, came_to = ranker(), ranked()[1]
+    again = learned(made)
+    assert again.notes == came_to.notes
+    assert made.models == ranked()[0].models
+
+
+@pytest.mark.parametrize("must_earn", [True, False])
+def test_a_ranker_that_the_fusion_beats_has_not_earned_its_place(must_earn: bool) -> None:
+    settings = SETTINGS.model_copy(update={"must_earn": must_earn})
+    came_to = learned(Backwards(), settings=settings)
+    assert came_to.notes["fresh"] < came_to.notes["merged"]
+    assert came_to.earned is not must_earn
+
+
+def test_several_objectives_are_worth_what_the_placement_says() -> None:
+    made = ranker(("read", "save"))
+    came_to = learned(made, {"read": 1.0, "save": 3.0})
+    assert made.predicts == ("read", "save")
+    assert came_to.notes["fresh"] > came_to.notes["merged"]
+
+
+def test_a_placements_value_for_an_unknown_objective_is_an_error() -> None:
+    home = Placement(retrievers=QUOTAS, ranker="gbm", value={"reed": 1.0})
+    with pytest.raises(SettingError, match=r"predicts no 'reed'; did you mean 'read'\?"):
+        Recommender(sources(), {"home": home}, {"gbm": ranker(("read",))}).fit(news(), OPTIONS)

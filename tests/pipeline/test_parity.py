@@ -1,0 +1,230 @@
+"""Training and serving compute the same features, to the last bit, from the past alone."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tastemaker.component import Features, FitOptions, Retriever
+from tastemaker.data.candidates import Candidates
+from tastemaker.data.dataset import Dataset
+from tastemaker.data.seen import SeenPolicy
+from tastemaker.data.synthetic import SyntheticWorld
+from tastemaker.data.times import MICROSECONDS
+from tastemaker.features import Family, FeatureSet, Pairs
+from tastemaker.pipeline import Pipeline
+from tastemaker.pipeline.trace import Trace
+from tastemaker.pipeline.travel import Slice, travel
+from tastemaker.pipeline.watch import Deadline
+from tastemaker.project import Training
+from tastemaker.retrieval import ALS, EASE, Content, ItemKNN, Popular, Trending
+from tastemaker.testing import feature_differences
+from tastemaker.world import World
+
+HOUR = MICROSECONDS["h"]
+QUOTAS = {"popular": 10, "trending": 10, "item_knn": 15, "ease": 15, "als": 15, "content": 10}
+REQUESTS = 1_000
+
+
+@cache
+def data() -> Dataset:
+    return SyntheticWorld(users=300, items=200, events=12_000, repeats=True, seed=5).dataset()
+
+
+@cache
+def seen() -> SeenPolicy:
+    """Repeats are allowed, so that candidates met before are among those compared."""
+    return SeenPolicy.of(data().kinds, {"view": "allow"})
+
+
+def road(sources: Mapping[str, Retriever]) -> Pipeline:
+    return Pipeline(sources, QUOTAS)
+
+
+@cache
+def slices() -> Sequence[Slice]:
+    retrievers: list[Retriever] = [
+        *(Popular(), Trending(half_life="10d"), ItemKNN()),
+        *(EASE(regularization=50.0), ALS(factors=16, iterations=4), Content()),
+    ]
+    return travel(
+        data(),
+        road,
+        {retriever.name: retriever for retriever in retrievers},
+        Training(slices=2, window=0.15, requests=3_000, negatives=20),
+        seen(),
+        options=FitOptions(seed=3, threads=2),
+    )
+
+
+@cache
+def drawn(place: int) -> tuple[int, ...]:
+    """Half of the requests to compare, from one of the two windows."""
+    total = len(slices()[place].task)
+    assert total >= REQUESTS // 2
+    picked = np.random.default_rng(place).choice(total, REQUESTS // 2, replace=False)
+    return tuple(np.sort(picked).tolist())
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_thousand_past_requests_are_described_as_serving_would_have(place: int) -> None:
+    window = slices()[place]
+    assert (window.task.requests.time < window.task.world.watermark).all()
+    features = FeatureSet.of(window.task.world, window.sources)
+    pipeline = road(window.sources)
+    chosen = drawn(place)
+    assert not feature_differences(
+        window.training, pipeline, data(), features, seen=seen(), requests=chosen
+    )
+
+
+def together(window: Slice) -> Candidates:
+    """What the sources found for all requests of a window at once."""
+    return road(window.sources).candidates(
+        window.task.requests, 20, world=window.task.world, trace=Trace(), deadline=Deadline()
+    )
+
+
+def alone(window: Slice, row: int) -> Candidates:
+    """What they would have found for one of them at its moment."""
+    known = data().before(int(window.task.requests.time[row]))
+    asked = known.requests(
+        window.task.user[row : row + 1], window.task.requests.time[row : row + 1], seen=seen()
+    )
+    return road(window.sources).candidates(
+        asked, 20, world=World.of(known), trace=Trace(), deadline=Deadline()
+    )
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_thousand_past_requests_find_the_candidates_serving_would_have(place: int) -> None:
+    window = slices()[place]
+    batch = together(window)
+    for row in drawn(place):
+        one, other = batch.take(np.array([row])), alone(window, row)
+        assert one.item.tolist() == other.item.tolist()
+        assert one.score.tobytes() == other.score.tobytes()
+        assert one.source_rank.tobytes() == other.source_rank.tobytes()
+        np.testing.assert_array_equal(one.source_score, other.source_score)
+
+
+# --- what must not pass: families with a leak ---
+
+
+class OneLeak:
+    """A family with one honest column and one that is not."""
+
+    @property
+    def columns(self) -> dict[str, str]:
+        return {"honest": "likes so far", "leak": "something serving could not have known"}
+
+    def write(self, pairs: Pairs, out: NDArray[np.float32]) -> None:
+        out[:, 0] = pairs.world.statistics.at(pairs.item, pairs.time)
+        out[:, 1] = self.peek(pairs)
+
+    def peek(self, pairs: Pairs) -> NDArray[np.float32]:
+        raise NotImplementedError
+
+
+class AnHourAhead(OneLeak):
+    """Counts what happens within the hour after the moment."""
+
+    def peek(self, pairs: Pairs) -> NDArray[np.float32]:
+        return pairs.world.statistics.at(pairs.item, pairs.time + HOUR)
+
+
+class AtTheMoment(OneLeak):
+    """Counts the event the request itself is made of, and nothing later."""
+
+    def peek(self, pairs: Pairs) -> NDArray[np.float32]:
+        return pairs.world.statistics.at(pairs.item, pairs.time + 1)
+
+
+class AsOfTheWorld(OneLeak):
+    """Counts up to where the world reaches, instead of up to the moment."""
+
+    def peek(self, pairs: Pairs) -> NDArray[np.float32]:
+        until = np.full(len(pairs.item), pairs.world.watermark, np.int64)
+        return pairs.world.statistics.at(pairs.item, until)
+
+
+class OfTheBatch(OneLeak):
+    """Depends on what else is asked in the same call."""
+
+    def peek(self, pairs: Pairs) -> NDArray[np.float32]:
+        return pairs.row.astype(np.float32)
+
+
+class ByRounding(OneLeak):
+    """Differs in the last bit alone, as a sum in another order would."""
+
+    def peek(self, pairs: Pairs) -> NDArray[np.float32]:
+        count = pairs.world.statistics.at(pairs.item, pairs.time) + np.float32(1)
+        return np.nextafter(count, np.float32(np.inf)) if len(pairs.requests) > 1 else count
+
+
+class SometimesMissing(OneLeak):
+    """Has a value in one world and none in the other."""
+
+    def peek(self, pairs: Pairs) -> NDArray[np.float32]:
+        return np.full(len(pairs.item), 1.0 if len(pairs.requests) > 1 else np.nan, np.float32)
+
+
+def differences(*families: Family) -> list[str]:
+    """What the comparison says of own families, over fifty requests of the last window."""
+    window = slices()[-1]
+    features = FeatureSet(families)
+    rows = np.arange(50)
+    asked, found = window.task.requests.take(rows), together(window).take(rows)
+    own = replace(
+        window.training,
+        offsets=found.offsets,
+        user=window.task.user[rows],
+        time=asked.time,
+        item=found.item,
+        features=features.build(asked, found, window.task.world, window.sources),
+    )
+    return feature_differences(own, road(window.sources), data(), features, seen=seen())
+
+
+@pytest.mark.parametrize(
+    "leak",
+    [AnHourAhead(), AtTheMoment(), AsOfTheWorld(), OfTheBatch(), ByRounding(), SometimesMissing()],
+    ids=lambda leak: type(leak).__name__,
+)
+def test_a_planted_leak_is_found_and_named_and_nothing_beside_it(leak: OneLeak) -> None:
+    (told,) = differences(leak)
+    assert told.startswith("leak: ")
+    assert int(told.split()[1]) > 0
+
+
+def test_an_honest_family_passes() -> None:
+    class Honest(OneLeak):
+        def peek(self, pairs: Pairs) -> NDArray[np.float32]:
+            return pairs.world.statistics.at(pairs.item, pairs.time, HOUR)
+
+    assert differences(Honest()) == []
+
+
+def test_candidates_that_serving_would_not_have_found_are_counted() -> None:
+    window = slices()[-1]
+    features = FeatureSet.of(window.task.world, window.sources)
+    stranger = np.where(np.arange(len(window.training)) == 4, -5, window.training.item)
+    forged = replace(window.training, item=stranger.astype(np.int32))
+    told = feature_differences(
+        forged, road(window.sources), data(), features, seen=seen(), requests=[0]
+    )
+    assert told == ["candidates: 1 of training were not found in serving"]
+
+
+def test_features_of_other_names_are_not_compared() -> None:
+    window = slices()[-1]
+    features = FeatureSet.of(window.task.world, window.sources)
+    renamed = Features(("other",), window.training.features.values[:, :1])
+    told = feature_differences(
+        replace(window.training, features=renamed), road(window.sources), data(), features
+    )
+    assert told[0].startswith("names: ('other',) in training")
