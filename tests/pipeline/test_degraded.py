@@ -214,10 +214,17 @@ def lists(answer: Recommendations) -> list[list[int]]:
     return [answer.candidates[row].tolist() for row in range(len(answer))]
 
 
+class Gate(threading.Event):
+    """Opens by itself after a while, so that a test that waits too long fails in the end."""
+
+    def wait(self, timeout: float | None = 20) -> bool:
+        return super().wait(timeout)
+
+
 @pytest.fixture
 def gate() -> Iterator[threading.Event]:
     """Holds sources back until the test ends."""
-    event = threading.Event()
+    event = Gate()
     yield event
     event.set()
 
@@ -254,6 +261,13 @@ def test_a_remote_source_that_hangs_delays_the_answer_no_longer_than_the_deadlin
     check(answer)
     assert left_out(answer) == {"retrieve:far": "did not answer in time"}
     assert lists(answer) == lists(whole)
+
+
+def test_a_source_that_hangs_leaves_the_ranker_the_time_it_needs(gate: threading.Event) -> None:
+    far = {"far": Remote(gate.wait)}
+    pipeline = estimated(road(far, ranker=by_index(far)), "rank", 0.01)
+    answer = pipeline.recommend(small_requests(), 8, world=small_world(), deadline=Deadline(600))
+    assert left_out(answer) == {"retrieve:far": "did not answer in time"}
 
 
 def test_remote_sources_are_asked_at_the_same_time() -> None:
@@ -481,10 +495,14 @@ def test_where_too_few_could_be_ranked_none_are() -> None:
 
 
 @pytest.mark.parametrize("n", [0, 1, 8])
-def test_a_deadline_that_has_passed_still_brings_an_answer(n: int) -> None:
-    pipeline = road(ranker=by_index(), rerankers={"turn": Reversing()})
+@pytest.mark.parametrize("has_answered", [False, True])
+def test_a_deadline_that_has_passed_still_brings_an_answer(has_answered: bool, n: int) -> None:
+    def made() -> Pipeline:
+        return road(ranker=by_index(), rerankers={"turn": Reversing()})
+
+    pipeline = made()
     whole = ask(pipeline, n)
-    answer = ask(pipeline, n, deadline=Deadline(-5))
+    answer = ask(pipeline if has_answered else made(), n, deadline=Deadline(-5))
     assert answer.candidates.counts.tolist() == whole.candidates.counts.tolist()
     assert {"rank", "rerank:turn", "retrieve", "retrieve:knn"} <= left_out(answer).keys()
 
@@ -502,10 +520,11 @@ def test_a_shortened_ranking_measures_itself_and_is_widened_again() -> None:
 
 
 def test_the_cost_of_ranking_is_counted_by_candidate_whatever_the_batch() -> None:
-    pipeline = road(ranker=by_index())
-    ask(pipeline)
-    per_candidate = pipeline.watch.estimate("rank", 1)
-    assert per_candidate > 0
+    ask(road(ranker=by_index()))
+    pipeline = road(ranker=Backwards(by_index().feature_names, lambda: time.sleep(0.05)))
+    answered = ask(pipeline).trace.stages
+    (ranked,) = [int(stage.n_in.sum()) for stage in answered if stage.name == "rank"]
+    assert 50 <= pipeline.watch.estimate("rank", ranked) < 1_000
     pipeline.watch.record("rank", 1, 1.0)
     batch = len(small_requests())
     deadline = in_time(10 * batch * pipeline.watch.estimate("rank", 1))

@@ -22,10 +22,17 @@ class Clock:
         return self.now
 
 
+class Gate(threading.Event):
+    """Opens by itself after a while, so that a test that waits too long fails in the end."""
+
+    def wait(self, timeout: float | None = 20) -> bool:
+        return super().wait(timeout)
+
+
 @pytest.fixture
 def gate() -> Iterator[threading.Event]:
     """Holds calls back; whatever still waits goes on when the test ends."""
-    event = threading.Event()
+    event = Gate()
     yield event
     event.set()
 
@@ -220,14 +227,22 @@ def often() -> Iterator[None]:
     sys.setswitchinterval(before)
 
 
+class Yielding(str):
+    """A name at whose every look-up another thread has its turn."""
+
+    def __hash__(self) -> int:
+        time.sleep(0)
+        return super().__hash__()
+
+
 @pytest.mark.usefixtures("often")
 def test_nothing_that_eight_threads_tell_is_lost() -> None:
-    watch, times = Watch(), 300
+    watch, times = Watch(), 50
     watch.record("rank", 1, 1e100)
 
     def tell(_: int) -> None:
         for _ in range(times):
-            watch.leave_out("rank")
+            watch.leave_out(Yielding("rank"))
 
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(tell, range(8)))

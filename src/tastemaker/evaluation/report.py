@@ -140,7 +140,8 @@ class Evaluation:
             "ranked, none sampled; intervals resample users.",
             f"Left out: {told['requests_without_truth_left_out']:,} requests that wanted nothing "
             f"new. {told['wanted_new_items']:,} of {told['wanted']:,} wanted items had no event "
-            "before the window: only a source that reads the world (Trending) can find them.",
+            "before the window: only sources that read the world (Trending) or the catalogue "
+            "(Content) can find them.",
         ]
         rate = self.systems[self.best()][f"hit_rate@{self.k}"].value
         if 0 < rate < 1:

@@ -15,7 +15,7 @@ import numpy as np
 from tastemaker.component import Features, Reranker, Retriever
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.requests import Requests
-from tastemaker.errors import SettingError, near_miss
+from tastemaker.errors import SettingError
 from tastemaker.filtering import verify
 from tastemaker.pipeline.merge import merge
 from tastemaker.pipeline.ranking import Ranking
@@ -23,6 +23,7 @@ from tastemaker.pipeline.recommendations import Recommendations
 from tastemaker.pipeline.sources import ask, most_liked
 from tastemaker.pipeline.trace import Trace
 from tastemaker.pipeline.watch import Deadline, Watch
+from tastemaker.pipeline.wiring import check_quotas
 from tastemaker.project import Budget
 from tastemaker.world import World
 
@@ -102,10 +103,15 @@ class Pipeline:
     ) -> Candidates:
         """What the sources found for each request, merged and filtered: the ranker's input.
 
-        Every source is asked for enough to fill in for all the others.
+        Every source is asked for enough to fill in for all the others. What the later stages will
+        probably take is kept for them, up to half of the time.
         """
         depth = max(n, sum(self.quotas.values()))
-        until = deadline.within(self.budget.retrieve)
+        later = ("rank", *(f"rerank:{name}" for name in self.rerankers))
+        kept = sum(self.watch.estimate(stage, depth * len(requests)) for stage in later)
+        until = deadline.within(self.budget.retrieve).within(
+            deadline.left - min(kept, deadline.left / 2)
+        )
         found = ask(
             self.retrievers, requests, depth, world, deadline=until, watch=self.watch, trace=trace
         )
@@ -188,21 +194,3 @@ class Pipeline:
             trace.add(stage, listed.counts, done.candidates, milliseconds, done.notes, done.cost)
             listed = done.candidates
         return listed
-
-
-def check_quotas(
-    owner: str, retrievers: Mapping[str, Retriever], quotas: Mapping[str, int]
-) -> None:
-    """Refuses quotas that name an unknown source, give less than one item, or are none.
-
-    Raises:
-        SettingError: names the owner, the source and the value.
-    """
-    if not quotas:
-        raise SettingError(f"{owner}: needs at least one retriever")
-    for source, quota in quotas.items():
-        if source not in retrievers:
-            hint = near_miss(source, retrievers)
-            raise SettingError(f"{owner}: no retriever is called '{source}'{hint}")
-        if quota < 1:
-            raise SettingError(f"{owner}: the quota of '{source}' must be at least 1, got {quota}")

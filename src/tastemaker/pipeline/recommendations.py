@@ -1,5 +1,6 @@
 """The answer to a batch of requests: lists, where each item came from, and why."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,8 @@ from tastemaker.pipeline.ranking import DESCRIBED, PREDICTED, Ranking
 from tastemaker.pipeline.trace import Trace
 from tastemaker.retrieval import Popular
 from tastemaker.world import World
+
+_LOG = logging.getLogger(__name__)
 
 STRONGEST = 5
 """Features told of each item in a trace."""
@@ -102,7 +105,11 @@ class Recommendations:
             retriever = self.retrievers[name]
             found = np.flatnonzero(shown.source_rank[:, place] >= 0)
             if isinstance(retriever, Explains) and len(found):
-                liked, share = retriever.explain(request, shown)
+                try:
+                    liked, share = retriever.explain(request, shown)
+                except Exception:  # an answer without this reason is better than none
+                    _LOG.exception("the source '%s' could not explain itself", name)
+                    continue
                 for entry in found[liked[found] >= 0]:
                     item = int(liked[entry])
                     why[entry].append(self._because_of(name, item, float(share[entry])))

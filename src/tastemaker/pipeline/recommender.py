@@ -1,17 +1,15 @@
 """What is fitted, saved and promoted: named components and the placements they serve."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from math import isinf
-from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 
 from tastemaker.artifact import ArtifactReader, create_artifact, open_artifact
 from tastemaker.component import (
-    WANTED,
+    Component,
     Extends,
     FitOptions,
     Ranker,
@@ -19,6 +17,7 @@ from tastemaker.component import (
     Retriever,
     SimilarItems,
 )
+from tastemaker.data.additions import new_attributes, new_ids
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.catalogue import Catalogue
 from tastemaker.data.dataset import Dataset
@@ -26,7 +25,7 @@ from tastemaker.data.ragged import Ragged
 from tastemaker.data.requests import Requests
 from tastemaker.data.schema import EventKind
 from tastemaker.data.seen import SeenPolicy
-from tastemaker.data.vocabulary import Vocabulary, text_id
+from tastemaker.data.vocabulary import text_id
 from tastemaker.errors import (
     ArtifactError,
     NotFittedError,
@@ -37,10 +36,11 @@ from tastemaker.errors import (
 )
 from tastemaker.features import FeatureSet
 from tastemaker.pipeline.learning import Learned, learn
-from tastemaker.pipeline.pipeline import DEFAULT_N, Pipeline, check_quotas
+from tastemaker.pipeline.pipeline import DEFAULT_N, Pipeline
 from tastemaker.pipeline.ranking import Ranking
 from tastemaker.pipeline.recommendations import Recommendations
 from tastemaker.pipeline.watch import Deadline, Watch
+from tastemaker.pipeline.wiring import check_own_rankers, check_quotas, check_stages
 from tastemaker.project import (
     Placement,
     Training,
@@ -50,6 +50,8 @@ from tastemaker.project import (
 )
 from tastemaker.statistics import ItemStatistics
 from tastemaker.world import World
+
+ComponentT = TypeVar("ComponentT", bound=Component)
 
 KIND = "recommender"
 USERS_AT_A_TIME = 4_096
@@ -92,13 +94,14 @@ class Recommender:
             raise SettingError("a recommender needs at least one placement")
         for name, placement in self.placements.items():
             check_quotas(f"placement '{name}'", self.retrievers, placement.retrievers)
-            _check_wiring(f"placement '{name}'", placement, self.rankers, self.rerankers)
-        _require_own_rankers(self.placements)
+            check_stages(f"placement '{name}'", placement, self.rankers, self.rerankers)
+        check_own_rankers(self.placements)
         self.data: Dataset | None = None
         self.kinds: dict[str, EventKind] = {}
         self.version = ""
         self.learned: dict[str, dict[str, float]] = {}
         self._watches = {name: Watch() for name in self.placements}
+        self._declared: dict[str, tuple[World, FeatureSet]] = {}
 
     @classmethod
     def from_project(cls, path: str | Path | None = None) -> "Recommender":
@@ -191,8 +194,8 @@ class Recommender:
                 catalogue, or a value does not fit its column. Nothing is taken up then.
         """
         self._require_world()
-        named = _new_ids(ids, self.world.catalogue.items)
-        known = _new_attributes(self.world.catalogue, len(named), attributes or {})
+        named = new_ids(ids, self.world.catalogue.items)
+        known = new_attributes(self.world.catalogue, len(named), attributes or {})
         world = self.world.with_items(named, known)
         self.retrievers = {
             name: part.extended(world.catalogue) if isinstance(part, Extends) else part
@@ -225,12 +228,14 @@ class Recommender:
         Raises:
             ProjectError: there is no such placement.
         """
+        self._require_world()
         name, settings = self._placement(placement)
         sources = {source: self.retrievers[source] for source in settings.retrievers}
         ranking = None
         if settings.ranker is not None and self._earned(settings.ranker):
-            features = FeatureSet.of(self.world, sources)
-            ranking = Ranking(self.rankers[settings.ranker], features, settings.value)
+            ranking = Ranking(
+                self.rankers[settings.ranker], self._features(name, sources), settings.value
+            )
         return Pipeline(
             sources,
             settings.retrievers,
@@ -240,6 +245,14 @@ class Recommender:
             self.version,
             self._watches[name],
         )
+
+    def _features(self, placement: str, sources: Mapping[str, Retriever]) -> FeatureSet:
+        """What a placement's candidates are described by; declared once for a world."""
+        world, declared = self._declared.get(placement, (None, None))
+        if declared is None or world is not self.world:
+            declared = FeatureSet.of(self.world, sources)
+            self._declared[placement] = (self.world, declared)
+        return declared
 
     def _earned(self, ranker: str) -> bool:
         """Whether a ranker is used: one that was never fitted is, so that answers tell it."""
@@ -367,18 +380,9 @@ class Recommender:
         self._require_world()
         world = self._fitted_world
         about = {
-            "components": {
-                name: {"use": r.name, "settings": r.config.model_dump(mode="json")}
-                for name, r in self.retrievers.items()
-            },
-            "rankers": {
-                name: {"use": r.name, "settings": r.config.model_dump(mode="json")}
-                for name, r in self.rankers.items()
-            },
-            "rerankers": {
-                name: {"use": r.name, "settings": r.config.model_dump(mode="json")}
-                for name, r in self.rerankers.items()
-            },
+            "components": _described(self.retrievers),
+            "rankers": _described(self.rankers),
+            "rerankers": _described(self.rerankers),
             "learned": self.learned,
             "training": self.training.model_dump(mode="json"),
             "placements": {n: p.model_dump(mode="json") for n, p in self.placements.items()},
@@ -419,22 +423,13 @@ class Recommender:
 
     @classmethod
     def _assembled(cls, reader: ArtifactReader, about: dict[str, Any]) -> "Recommender":
-        retrievers = {
-            name: component_class(told["use"], Retriever)(**told["settings"]).load(
-                reader.child("components").child(name)
-            )
-            for name, told in about["components"].items()
-        }
-        rankers = {
-            name: component_class(told["use"], Ranker)(**told["settings"])
-            for name, told in about["rankers"].items()
-        }
+        retrievers = _built(about["components"], Retriever)
+        for name, retriever in retrievers.items():
+            retriever.load(reader.child("components").child(name))
+        rankers = _built(about["rankers"], Ranker)
         for name in about["learned"]:
             rankers[name].load(reader.child("rankers").child(name))
-        rerankers = {
-            name: component_class(told["use"], Reranker)(**told["settings"])
-            for name, told in about["rerankers"].items()
-        }
+        rerankers = _built(about["rerankers"], Reranker)
         placements = {n: Placement.model_validate(p) for n, p in about["placements"].items()}
         training = Training.model_validate(about["training"])
         recommender = cls(retrievers, placements, rankers, rerankers, training)
@@ -463,115 +458,14 @@ class Recommender:
             raise NotFittedError(self)
 
 
-def _check_wiring(
-    owner: str,
-    placement: Placement,
-    rankers: Mapping[str, Ranker],
-    rerankers: Mapping[str, Reranker],
-) -> None:
-    """Refuses a ranker or reranker that does not exist, and a value that nobody predicts."""
-    for name in placement.rerankers:
-        if name not in rerankers:
-            hint = near_miss(name, rerankers)
-            raise SettingError(f"{owner}: no reranker is called '{name}'{hint}")
-    if placement.ranker is None:
-        if placement.value:
-            raise SettingError(f"{owner}: has a value but no ranker to predict its objectives")
-        return
-    if placement.ranker not in rankers:
-        hint = near_miss(placement.ranker, rankers)
-        raise SettingError(f"{owner}: no ranker is called '{placement.ranker}'{hint}")
-    predicted = rankers[placement.ranker].objectives or (WANTED,)
-    for name in placement.value:
-        if name not in predicted:
-            raise SettingError(
-                f"{owner}: value: the ranker '{placement.ranker}' predicts no '{name}'"
-                f"{near_miss(name, predicted)}"
-            )
+def _described(parts: Mapping[str, Component]) -> dict[str, dict[str, Any]]:
+    """Name → which component, with which settings."""
+    return {
+        name: {"use": part.name, "settings": part.config.model_dump(mode="json")}
+        for name, part in parts.items()
+    }
 
 
-def _new_ids(ids: Sequence[str | int], known: Vocabulary) -> list[str]:
-    """The ids of items to be added, as text."""
-    if isinstance(ids, str):
-        raise SettingError(f"add_items: 'ids' must be a list of item ids, got the text {ids!r}")
-    named = [text_id(item) for item in ids]
-    taken = set[str]()
-    for id_ in named:
-        if not id_ or not _is_text(id_):
-            raise SettingError(f"add_items: an id must be text of at least one letter, got {id_!r}")
-        if id_ in taken:
-            raise SettingError(f"add_items: the item '{id_}' stands twice")
-        if known.index(id_) >= 0:
-            raise SettingError(f"add_items: the item '{id_}' is known already")
-        taken.add(id_)
-    return named
-
-
-def _new_attributes(
-    catalogue: Catalogue, count: int, attributes: Mapping[str, Sequence[Any]]
-) -> dict[str, list[Any]]:
-    """What is known of `count` new items, as the catalogue's columns take it."""
-    checked = {}
-    for name, values in attributes.items():
-        if name not in catalogue.columns:
-            hint = near_miss(name, catalogue.columns)
-            raise SettingError(f"add_items: the catalogue has no column '{name}'{hint}")
-        if isinstance(values, str) or len(values) != count:
-            got = repr(values) if isinstance(values, str) else len(values)
-            raise SettingError(
-                f"add_items: '{name}' needs a list of {count} values, one for each item, got {got}"
-            )
-        role = catalogue.columns[name].role
-        checked[name] = [_cell(name, role, value) for value in values]
-    return checked
-
-
-_CELLS = {
-    "text": "text",
-    "tags": "a list of labels",
-    "category": "one label",
-    "number": "a finite number",
-    "time": "a moment in microseconds",
-}
-
-
-def _cell(name: str, role: str, value: Any) -> Any:
-    """A value as a column of its role takes it; None where it is missing.
-
-    Raises:
-        SettingError: it is something else.
-    """
-    if value is None or (role == "text" and _is_text(value)):
-        return value
-    if role == "category" and _is_text(value):
-        return [value]
-    if role in ("tags", "category") and isinstance(value, Iterable) and not isinstance(value, str):
-        labels = list(value)
-        if all(map(_is_text, labels)) and (role == "tags" or len(labels) <= 1):
-            return labels
-    if not isinstance(value, bool | np.bool_):
-        if role == "number" and isinstance(value, Real) and not isinf(value):
-            return float(value)
-        if role == "time" and isinstance(value, Integral) and abs(int(value)) < 2**63:
-            return int(value)
-    raise SettingError(f"add_items: '{name}' must be {_CELLS[role]}, got {value!r}")
-
-
-def _is_text(value: Any) -> bool:
-    """Whether it is a string that can be written as UTF-8."""
-    return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
-
-
-def _require_own_rankers(placements: Mapping[str, Placement]) -> None:
-    """A ranker learns over the sources and the policy of one placement."""
-    owner: dict[str, str] = {}
-    for name, placement in placements.items():
-        if placement.ranker is None:
-            continue
-        if placement.ranker in owner:
-            raise SettingError(
-                f"placements '{owner[placement.ranker]}' and '{name}' share the ranker "
-                f"'{placement.ranker}'; declare one for each, since it learns over one placement's "
-                "sources"
-            )
-        owner[placement.ranker] = name
+def _built(told: Mapping[str, dict[str, Any]], part: type[ComponentT]) -> dict[str, ComponentT]:
+    """What `_described` described, unfitted."""
+    return {n: component_class(t["use"], part)(**t["settings"]) for n, t in told.items()}

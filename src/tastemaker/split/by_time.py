@@ -187,7 +187,7 @@ def window_task(
     if not len(inside):
         raise DataError(
             f"no event lies in the {name} window, {format_moment(start)} to {format_moment(end)}; "
-            f"choose a longer '{name}'"
+            "choose a longer one"
         )
     in_window = np.unique(log.user[inside])
     if len(in_window) > max_users:

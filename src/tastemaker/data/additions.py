@@ -1,0 +1,92 @@
+"""Items that come after training: their ids and attributes, checked as the catalogue takes them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from math import isinf
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+
+from tastemaker.data.catalogue import Catalogue
+from tastemaker.data.vocabulary import Vocabulary, text_id
+from tastemaker.errors import SettingError, near_miss
+
+
+def new_ids(ids: Sequence[str | int], known: Vocabulary) -> list[str]:
+    """The ids of items to be added, as text.
+
+    Raises:
+        SettingError: an id is no text, stands twice or is known already.
+    """
+    if isinstance(ids, str):
+        raise SettingError(f"add_items: 'ids' must be a list of item ids, got the text {ids!r}")
+    named = [text_id(item) for item in ids]
+    taken = set[str]()
+    for id_ in named:
+        if not id_ or not _is_text(id_):
+            raise SettingError(f"add_items: an id must be text of at least one letter, got {id_!r}")
+        if id_ in taken:
+            raise SettingError(f"add_items: the item '{id_}' stands twice")
+        if known.index(id_) >= 0:
+            raise SettingError(f"add_items: the item '{id_}' is known already")
+        taken.add(id_)
+    return named
+
+
+def new_attributes(
+    catalogue: Catalogue, count: int, attributes: Mapping[str, Sequence[Any]]
+) -> dict[str, list[Any]]:
+    """What is known of `count` new items, as the catalogue's columns take it.
+
+    Raises:
+        SettingError: a column is not in the catalogue, or a value does not fit its column.
+    """
+    checked = {}
+    for name, values in attributes.items():
+        if name not in catalogue.columns:
+            hint = near_miss(name, catalogue.columns)
+            raise SettingError(f"add_items: the catalogue has no column '{name}'{hint}")
+        if isinstance(values, str) or len(values) != count:
+            got = repr(values) if isinstance(values, str) else len(values)
+            raise SettingError(
+                f"add_items: '{name}' needs a list of {count} values, one for each item, got {got}"
+            )
+        role = catalogue.columns[name].role
+        checked[name] = [_cell(name, role, value) for value in values]
+    return checked
+
+
+_CELLS = {
+    "text": "text",
+    "tags": "a list of labels",
+    "category": "one label",
+    "number": "a finite number",
+    "time": "a moment in microseconds",
+}
+
+
+def _cell(name: str, role: str, value: Any) -> Any:
+    """A value as a column of its role takes it; None where it is missing.
+
+    Raises:
+        SettingError: it is something else.
+    """
+    if value is None or (role == "text" and _is_text(value)):
+        return value
+    if role == "category" and _is_text(value):
+        return [value]
+    if role in ("tags", "category") and isinstance(value, Iterable) and not isinstance(value, str):
+        labels = list(value)
+        if all(map(_is_text, labels)) and (role == "tags" or len(labels) <= 1):
+            return labels
+    if not isinstance(value, bool | np.bool_):
+        if role == "number" and isinstance(value, Real) and not isinf(value):
+            return float(value)
+        if role == "time" and isinstance(value, Integral) and abs(int(value)) < 2**63:
+            return int(value)
+    raise SettingError(f"add_items: '{name}' must be {_CELLS[role]}, got {value!r}")
+
+
+def _is_text(value: Any) -> bool:
+    """Whether it is a string that can be written as UTF-8."""
+    return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)

@@ -1,0 +1,75 @@
+"""What a placement may name: checked when the parts are put together, not when they are asked."""
+
+from collections.abc import Mapping
+
+from tastemaker.component import WANTED, Ranker, Reranker, Retriever
+from tastemaker.errors import SettingError, near_miss
+from tastemaker.project import Placement
+
+
+def check_quotas(
+    owner: str, retrievers: Mapping[str, Retriever], quotas: Mapping[str, int]
+) -> None:
+    """Refuses quotas that name an unknown source, give less than one item, or are none.
+
+    Raises:
+        SettingError: names the owner, the source and the value.
+    """
+    if not quotas:
+        raise SettingError(f"{owner}: needs at least one retriever")
+    for source, quota in quotas.items():
+        if source not in retrievers:
+            hint = near_miss(source, retrievers)
+            raise SettingError(f"{owner}: no retriever is called '{source}'{hint}")
+        if quota < 1:
+            raise SettingError(f"{owner}: the quota of '{source}' must be at least 1, got {quota}")
+
+
+def check_stages(
+    owner: str,
+    placement: Placement,
+    rankers: Mapping[str, Ranker],
+    rerankers: Mapping[str, Reranker],
+) -> None:
+    """Refuses a ranker or reranker that does not exist, and a value that nobody predicts.
+
+    Raises:
+        SettingError: names the owner and the name, with its near miss.
+    """
+    for name in placement.rerankers:
+        if name not in rerankers:
+            hint = near_miss(name, rerankers)
+            raise SettingError(f"{owner}: no reranker is called '{name}'{hint}")
+    if placement.ranker is None:
+        if placement.value:
+            raise SettingError(f"{owner}: has a value but no ranker to predict its objectives")
+        return
+    if placement.ranker not in rankers:
+        hint = near_miss(placement.ranker, rankers)
+        raise SettingError(f"{owner}: no ranker is called '{placement.ranker}'{hint}")
+    predicted = rankers[placement.ranker].objectives or (WANTED,)
+    for name in placement.value:
+        if name not in predicted:
+            raise SettingError(
+                f"{owner}: value: the ranker '{placement.ranker}' predicts no '{name}'"
+                f"{near_miss(name, predicted)}"
+            )
+
+
+def check_own_rankers(placements: Mapping[str, Placement]) -> None:
+    """Refuses a ranker of two placements: it learns over the sources and the policy of one.
+
+    Raises:
+        SettingError: names both.
+    """
+    owner: dict[str, str] = {}
+    for name, placement in placements.items():
+        if placement.ranker is None:
+            continue
+        if placement.ranker in owner:
+            raise SettingError(
+                f"placements '{owner[placement.ranker]}' and '{name}' share the ranker "
+                f"'{placement.ranker}'; declare one for each, since it learns over one placement's "
+                "sources"
+            )
+        owner[placement.ranker] = name
