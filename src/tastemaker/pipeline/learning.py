@@ -1,7 +1,7 @@
 """Fits a placement's ranker over its past, and decides how old its sources are to be."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +29,8 @@ class Learned:
     """What learning to rank came to.
 
     Attributes:
-        last: the latest window; its sources serve where refitted ones would make the ranker worse.
+        last: the latest window, with its sources where these are to serve, else without: they
+            would stand in memory beside those fitted anew.
         earned: whether the ranker did better than the fusion there, so that it is used.
         refit: whether it is no worse over sources fitted anew, so that they are.
         notes: rows, requests, what was dropped, and NDCG@10 in the latest window, by the ranker
@@ -94,7 +95,9 @@ def learn(
         "fresh": float(fresh.mean()),
         "stale": float(stale.mean()),
     }
-    return Learned(last, earned, fresher.high >= 0, notes)
+    refit = fresher.high >= 0
+    kept = replace(last, sources={}) if refit or not earned else last
+    return Learned(kept, earned, refit, notes)
 
 
 def _ndcg(pipeline: Pipeline, task: Task) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -108,9 +108,9 @@ class Pipeline:
         """
         depth = max(n, sum(self.quotas.values()))
         later = ("rank", *(f"rerank:{name}" for name in self.rerankers))
-        kept = sum(self.watch.estimate(stage, depth * len(requests)) for stage in later)
+        reserve = sum(self.watch.estimate(stage, depth * len(requests)) for stage in later)
         until = deadline.within(self.budget.retrieve).within(
-            deadline.left - min(kept, deadline.left / 2)
+            deadline.left - min(reserve, deadline.left / 2)
         )
         found = ask(
             self.retrievers, requests, depth, world, deadline=until, watch=self.watch, trace=trace

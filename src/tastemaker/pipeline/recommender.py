@@ -149,7 +149,7 @@ class Recommender:
                 learned = self._learn(name, placement, data, options)
                 told = {"earned": learned.earned, "refit": learned.refit}
                 self.learned[placement.ranker] = {**learned.notes, **told}
-                kept |= dict(learned.last.sources) if learned.earned and not learned.refit else {}
+                kept |= learned.last.sources
         for name, retriever in self.retrievers.items():
             if name not in kept:
                 retriever.fit(data, options)

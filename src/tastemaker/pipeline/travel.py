@@ -6,7 +6,7 @@ moment, by the same functions; the labels are what happened next.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -29,6 +29,7 @@ from tastemaker.split import wanted_after, window_task
 
 _REQUESTS_AT_A_TIME = 512
 _MOMENTS_PER_USER = 5
+_WITH_SOURCES = 2
 
 Sources = Mapping[str, Retriever]
 
@@ -39,7 +40,8 @@ class Slice:
 
     Attributes:
         start: when it begins, and where the sources' knowledge ends; microseconds.
-        sources: the retrievers, fitted on what was known at its start.
+        sources: the retrievers, fitted on what was known at its start; none for windows before
+            the last two, since large models would fill the memory.
         task: the requests in it and what was wanted.
         training: their candidates, described and labelled.
     """
@@ -99,6 +101,8 @@ def travel(
         labels = _labels(data, task, stop, objectives)
         training = describe(road(sources), task, labels, settings.negatives, options.seed)
         slices.append(Slice(start, sources, task, training))
+        if len(slices) > _WITH_SOURCES:
+            slices[-_WITH_SOURCES - 1] = replace(slices[-_WITH_SOURCES - 1], sources={})
     return slices
 
 

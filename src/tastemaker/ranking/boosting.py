@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tastemaker.component import FitOptions
+from tastemaker.data.ragged import offsets_of
 from tastemaker.ranking.rows import Rows
 from tastemaker.threads import blas_threads
 
@@ -26,8 +27,9 @@ def grow(
     *,
     later: Rows | None = None,
     patience: int = 0,
+    standard_errors: float = 0.0,
 ) -> str:
-    """Grows at most `trees` trees and returns LightGBM's text model of the best first ones.
+    """Grows at most `trees` trees and returns LightGBM's text model of the first ones that do.
 
     Args:
         rows: what to learn from.
@@ -36,6 +38,8 @@ def grow(
         options: seed, threads, progress.
         later: what to judge each number of trees by; None, all trees are kept.
         patience: trees without a better figure after which growing ends; 0, never.
+        standard_errors: the fewest trees are kept whose NDCG is within so many standard errors of
+            the best.
     """
     metric = _metric(later, ranks=parameters["objective"] == "lambdarank")
     threads = _threads(rows, options.threads)
@@ -50,6 +54,7 @@ def grow(
     }
     watched = metric != "none"
     figures: list[float] = []
+    smoothed: list[float] = []
     best, kept = -np.inf, 0
     with blas_threads(threads):  # LightGBM sets the limit of its library; this takes it back
         booster = _booster(rows, settings, later if watched else None)
@@ -57,11 +62,14 @@ def grow(
             exhausted = booster.update()
             grown = booster.current_iteration()
             figures.append(_figure(booster) if watched else float(grown))
-            recent = float(np.mean(figures[-_SMOOTHED:]))
-            if recent > best:
-                best, kept = recent, grown
+            smoothed.append(float(np.mean(figures[-_SMOOTHED:])))
+            if smoothed[-1] > best:
+                best, kept = smoothed[-1], grown
             if exhausted or (patience and grown - kept >= patience):
                 break
+        if later is not None and metric == "ndcg" and standard_errors:
+            enough = best - standard_errors * _standard_error(booster, kept, later)
+            kept = 1 + next(place for place, figure in enumerate(smoothed) if figure >= enough)
     return _trimmed(booster.model_to_string(num_iteration=max(kept, 1)))
 
 
@@ -103,6 +111,23 @@ def _figure(booster: lightgbm.Booster) -> float:
     result = booster.eval_valid()[0]
     value, more_is_better = round(float(result[2]), 9), result[3]
     return value if more_is_better else -value
+
+
+def _standard_error(booster: lightgbm.Booster, trees: int, later: Rows) -> float:
+    """Of the mean NDCG@10 of the first `trees` trees over the later requests with a choice."""
+    scores = np.asarray(booster.predict(later.values, num_iteration=trees))
+    row, offsets = np.repeat(np.arange(len(later.counts)), later.counts), offsets_of(later.counts)
+    discount = 1 / np.log2(np.arange(2, 2 + int(later.counts.max())))
+    discount[NDCG_AT:] = 0
+    place = np.arange(len(row)) - np.repeat(offsets[:-1], later.counts)
+    gain = 2.0**later.label - 1
+    found, ideal = (
+        np.bincount(row, gain[np.lexsort((-by, row))] * discount[place])
+        for by in (scores, later.label)
+    )
+    with_choice = ideal > 0
+    ndcg = found[with_choice] / ideal[with_choice]
+    return float(ndcg.std() / np.sqrt(max(1, len(ndcg))))
 
 
 def _trimmed(text: str) -> str:

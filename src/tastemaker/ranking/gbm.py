@@ -32,7 +32,7 @@ class GBMConfig(Settings):
     """binary: the probability of each objective; lambdarank: only which candidate is better."""
     trees: int = Field(300, ge=1, le=10_000)
     """How many at most."""
-    leaves: int = Field(31, ge=2, le=1_024)
+    leaves: int = Field(15, ge=2, le=1_024)
     """Leaves of a tree, at most."""
     learning_rate: float = Field(0.05, gt=0, le=1)
     """How much of its correction each tree may apply."""
@@ -46,6 +46,9 @@ class GBMConfig(Settings):
     """λ on the leaves' values."""
     early_stopping: int = Field(50, ge=0)
     """Trees without a better figure on the validation after which growing ends; 0: never."""
+    standard_errors: float = Field(1.0, ge=0)
+    """The fewest trees are kept whose NDCG is within so many standard errors of the best (the rule
+    of Breiman et al. 1984): the first trees learn what lasts; 0: as many as were best."""
 
     @field_validator("objectives")
     @classmethod
@@ -186,7 +189,15 @@ class GBM(Ranker):
         after = Rows.of(later, objective, graded=ranks) if later is not None else None
         stop, most = self.config.early_stopping, self.config.trees
         judged = after if stop else None
-        text = grow(rows, self._parameters(), most, options, later=judged, patience=stop)
+        text = grow(
+            rows,
+            self._parameters(),
+            most,
+            options,
+            later=judged,
+            patience=stop,
+            standard_errors=self.config.standard_errors,
+        )
         if after is None:
             return text, (1.0, 0.0)
         return text, (1.0, 0.0) if ranks else _calibrated(_trees(text), after)
