@@ -1,7 +1,6 @@
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from numpy.typing import NDArray
 
 from tastemaker.artifact import _digest
 from tastemaker.component import FitOptions
@@ -23,6 +23,7 @@ from tastemaker.errors import (
     SettingError,
     UnknownIdError,
 )
+from tastemaker.metrics import Estimate, UserBootstrap
 from tastemaker.pipeline import Recommender
 from tastemaker.pipeline.learning import Learned, learn
 from tastemaker.project import Placement, Training
@@ -515,14 +516,19 @@ def test_two_placements_may_not_share_a_ranker() -> None:
         ranking(cart=Placement(retrievers={"popular": 5}, ranker="main"))
 
 
-def told_to_keep(monkeypatch: pytest.MonkeyPatch, *, refit: bool) -> list[Learned]:
-    """Learning comes to this, whatever the figures say."""
-    came_to = []
+def decide(monkeypatch: pytest.MonkeyPatch, *, refit: bool) -> list[Learned]:
+    """Makes fresher sources worse for every ranker, or not; what learning came to."""
+    came_to: list[Learned] = []
+
+    class Decided(UserBootstrap):
+        def mean(self, values: NDArray[np.floating]) -> Estimate:
+            return Estimate(0.0, -1.0, 1.0 if refit else -0.5)
 
     def learned(*arguments: Any) -> Learned:
-        came_to.append(replace(learn(*arguments), refit=refit, earned=True))
+        came_to.append(learn(*arguments))
         return came_to[-1]
 
+    monkeypatch.setattr("tastemaker.pipeline.learning.UserBootstrap", Decided)
     monkeypatch.setattr("tastemaker.pipeline.recommender.learn", learned)
     return came_to
 
@@ -531,13 +537,16 @@ def told_to_keep(monkeypatch: pytest.MonkeyPatch, *, refit: bool) -> list[Learne
 def test_sources_stay_as_old_as_the_ranker_needs_them(
     monkeypatch: pytest.MonkeyPatch, refit: bool
 ) -> None:
-    came_to = told_to_keep(monkeypatch, refit=refit)
+    came_to = decide(monkeypatch, refit=refit)
     cart = Placement(retrievers={"trending": 5})
-    recommender = ranking(cart=cart).fit(small_dataset(), OPTIONS)
+    unfitted = ranking(cart=cart)
+    unfitted.training = unfitted.training.model_copy(update={"must_earn": False})
+    recommender = unfitted.fit(small_dataset(), OPTIONS)
     old = came_to[0].last.sources
     assert recommender.learned["main"]["refit"] == refit
-    for name in ("content", "popular"):
-        assert (recommender.retrievers[name] is old[name]) != refit
+    assert set(old) == (set() if refit else {"content", "popular"})
+    for name, source in old.items():
+        assert recommender.retrievers[name] is source
     popular = recommender.retrievers["popular"]
     assert isinstance(popular, Popular)
     whole = Popular().fit(small_dataset())
