@@ -74,17 +74,20 @@ def train(project: Path | None, as_json: bool) -> None:
     """Fits everything and saves it as the current artifact."""
     opened = _open(project)
     data = _read(opened)
-    version, seconds = train_project(opened, data)
+    version, seconds, recommender = train_project(opened, data)
     told = {
         "version": version,
         "artifact": str(opened.state / "artifacts" / version),
         "seconds": round(seconds, 3),
         "peak_mb": peak_megabytes(),
+        "learned": recommender.learned,
     }
     if as_json:
         show.result_json(told)
-    else:
-        show.result(f"trained {version} in {seconds:.1f} s, peak memory {told['peak_mb']:,} MB")
+        return
+    for name, notes in recommender.learned.items():
+        show.result(_learned_line(name, notes))
+    show.result(f"trained {version} in {seconds:.1f} s, peak memory {told['peak_mb']:,} MB")
 
 
 def evaluate(project: Path | None, k: int, on: str, as_json: bool) -> None:
@@ -170,11 +173,11 @@ def similar(project: Path | None, item: str, n: int, retriever: str | None, as_j
     show.result("\n".join(lines))
 
 
-def train_project(project: Project, data: Dataset) -> tuple[str, float]:
+def train_project(project: Project, data: Dataset) -> tuple[str, float, Recommender]:
     """Fits a project's components on `data` and makes the artifact current.
 
     Returns:
-        The version, and the seconds it took.
+        The version, the seconds it took, and what was fitted.
 
     Raises:
         DataError: the data cannot teach anything.
@@ -197,7 +200,7 @@ def train_project(project: Project, data: Dataset) -> tuple[str, float]:
             shutil.rmtree(place)
         building.rename(place)
         _point_to(project, version)
-    return version, (datetime.now(UTC) - begun).total_seconds()
+    return version, (datetime.now(UTC) - begun).total_seconds(), recommender
 
 
 def evaluate_project(project: Project, data: Dataset, k: int, on: str = "test") -> Evaluation:
@@ -243,6 +246,17 @@ def _read(project: Project) -> Dataset:
         if report.duplicates:
             show.say(f"{report.source}: {report.duplicates:,} rows with an id seen before left out")
     return data
+
+
+def _learned_line(name: str, notes: dict[str, float]) -> str:
+    """What learning to rank came to."""
+    sources = "sources fitted anew" if notes["refit"] else "sources as old as then"
+    return (
+        f"ranker {name}: NDCG@10 {notes['fresh']:.4f} in the latest window, the fusion "
+        f"{notes['merged']:.4f}: {f'used, {sources}' if notes['earned'] else 'not used'}; "
+        f"{notes['wanted_but_not_found']:,} of {notes['wanted']:,} wanted items were found by no "
+        "source and not learned from"
+    )
 
 
 def _missing_for_training(data: Dataset) -> list[str]:
