@@ -27,7 +27,7 @@ def columns(now: int) -> dict[str, NumberColumn]:
 def test_numbers_stand_as_they_are_and_missing_ones_are_missing(
     describe: Describe, columns: dict[str, NumberColumn]
 ) -> None:
-    told = describe(FAMILY, [0, 1, 2, 3], columns=columns)["item_price"]
+    told = describe(FAMILY, [0, 1, 2, 3], columns=columns)["catalogue_price"]
     assert told[:3] == [9.5, -1.0, 0.0]
     assert isnan(told[3])
 
@@ -35,17 +35,17 @@ def test_numbers_stand_as_they_are_and_missing_ones_are_missing(
 def test_an_age_is_counted_from_the_moment_of_the_request(
     describe: Describe, columns: dict[str, NumberColumn]
 ) -> None:
-    told = describe(FAMILY, [0, 1, 4], columns=columns)["item_published_age"]
+    told = describe(FAMILY, [0, 1, 4], columns=columns)["catalogue_published_age"]
     assert told == pytest.approx([log1p(2), 0, log1p(24)])
-    replayed = describe(FAMILY, [0, 4], columns=columns, hours_ago=1)["item_published_age"]
+    replayed = describe(FAMILY, [0, 4], columns=columns, hours_ago=1)["catalogue_published_age"]
     assert replayed == pytest.approx([log1p(1), log1p(23)])
 
 
 def test_what_lies_ahead_or_is_unknown_has_no_age(
     describe: Describe, columns: dict[str, NumberColumn]
 ) -> None:
-    assert np.isnan(describe(FAMILY, [2, 3], columns=columns)["item_published_age"]).all()
-    early = describe(FAMILY, [0], columns=columns, hours_ago=3)["item_published_age"]
+    assert np.isnan(describe(FAMILY, [2, 3], columns=columns)["catalogue_published_age"]).all()
+    early = describe(FAMILY, [0], columns=columns, hours_ago=3)["catalogue_published_age"]
     assert isnan(early[0])
 
 
@@ -59,4 +59,4 @@ def test_an_item_added_without_attributes_has_none(
 
 def test_a_number_too_large_for_a_feature_is_no_reason_to_fail(describe: Describe) -> None:
     told = describe(Attributes(("size",), ()), [0], columns={"size": NumberColumn(np.full(5, 9e9))})
-    assert told["item_size"] == pytest.approx([9e9])
+    assert told["catalogue_size"] == pytest.approx([9e9])

@@ -89,7 +89,7 @@ def test_a_source_whose_name_makes_a_feature_twice_is_refused() -> None:
 
 
 def test_columns_whose_names_make_a_feature_twice_are_refused() -> None:
-    with pytest.raises(SettingError, match="two features are called 'item_made_age'"):
+    with pytest.raises(SettingError, match="two features are called 'catalogue_made_age'"):
         FeatureSet([Attributes(("made_age",), ("made",))])
 
 
@@ -104,7 +104,7 @@ def test_catalogue_kinds_and_sources_decide_which_features_there_are(
     }
     names = FeatureSet.of(make_world(columns=columns), sources()).names
     wanted = {
-        *("genres_affinity", "shelf_affinity", "item_price", "item_published_age"),
+        *("genres_affinity", "shelf_affinity", "catalogue_price", "catalogue_published_age"),
         *("item_rate_buy", "als_like_best", "popular_rank", "met", "hour_sin", "user_idle"),
     }
     assert wanted <= set(names)

@@ -674,3 +674,28 @@ def test_pipelines_of_one_placement_share_what_they_have_learned_of_its_stages()
     fitted = recommender(Stub())
     fitted.pipeline().watch.record("retrieve:odd", 1, 900)
     assert left_out(fitted.recommend(within=500)).keys() == {"retrieve:odd"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [([([3], [1.0])] * 99, "gave 99 lists"), ([([3, 3], [2.0, 1.0])] * 14, "twice")],
+)
+def test_a_malformed_answer_is_left_out(rows: list[Any], said: str) -> None:
+    class Malformed(Stub):
+        def retrieve(self, requests: Requests, n: int, world: World) -> Candidates:
+            return Candidates.of(rows)
+
+    answer = ask(road({"odd": Malformed()}))
+    assert said in left_out(answer)["retrieve:odd"]
+    assert lists(answer) == lists(ask(road()))
+
+
+def test_rules_are_never_left_out_for_time_and_nothing_is_shown_where_they_fail() -> None:
+    class Strict(Reversing):
+        must_run: ClassVar = True
+
+    pipeline = estimated(road(rerankers={"house": Strict()}), "rerank:house", 1_000.0)
+    assert "rerank:house" not in left_out(one(pipeline, n=4, milliseconds=10))
+    failed = ask(road(rerankers={"house": Strict(fail)}))
+    assert "rerank:house" in left_out(failed)
+    assert lists(failed) == [[]] * len(failed)

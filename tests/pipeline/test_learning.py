@@ -143,7 +143,7 @@ def test_what_the_ranker_went_by_is_the_shelf_and_the_age() -> None:
     importance = made.importance()
     first = sorted(importance, key=lambda name: -importance[name])[:6]
     assert any(name.startswith("shelf_") for name in first)
-    assert any(name in ("item_published_age", "item_age") for name in first)
+    assert any(name in ("catalogue_published_age", "item_age") for name in first)
 
 
 def test_the_notes_say_how_it_did_and_what_it_learned_from() -> None:

@@ -184,3 +184,8 @@ def test_a_list_longer_than_ranks_can_tell_is_cut_rather_than_garbled() -> None:
     whole = merge({"a": Candidates.of([(many, -many)])}, {"a": 40_000})
     assert whole.item.tolist() == list(range(32_767))
     assert whole.source_rank[:, 0].tolist() == list(range(32_767))
+
+
+def test_an_item_that_is_none_is_passed_over() -> None:
+    whole = merge({"a": Candidates.of([([-1, 2, 3], [3.0, 2.0, 1.0]), ([-1], [1.0])])}, {"a": 3})
+    assert items(whole) == [[2, 3], []]

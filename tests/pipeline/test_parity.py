@@ -76,8 +76,9 @@ def test_a_thousand_past_requests_are_described_as_serving_would_have(place: int
     features = FeatureSet.of(window.task.world, window.sources)
     pipeline = road(window.sources)
     chosen = drawn(place)
+    eligible = window.task.requests.eligible
     assert not feature_differences(
-        window.training, pipeline, data(), features, seen=seen(), requests=chosen
+        window.training, pipeline, data(), features, seen=seen(), requests=chosen, eligible=eligible
     )
 
 
@@ -94,6 +95,7 @@ def alone(window: Slice, row: int) -> Candidates:
     asked = known.requests(
         window.task.user[row : row + 1], window.task.requests.time[row : row + 1], seen=seen()
     )
+    asked = replace(asked, eligible=window.task.requests.eligible.take(np.array([row])))
     return road(window.sources).candidates(
         asked, 20, world=World.of(known), trace=Trace(), deadline=Deadline()
     )

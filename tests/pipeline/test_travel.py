@@ -121,7 +121,6 @@ def test_windows_follow_one_another_up_to_the_end() -> None:
     for window, until in zip(slices(), [*starts[1:], data().end]):
         assert (window.training.time >= window.start).all()
         assert (window.training.time < until).all()
-        assert window.task.world.watermark <= until
 
 
 def test_the_sources_that_were_given_stay_as_they_are() -> None:

@@ -100,6 +100,7 @@ def test_an_estimate_rises_quickly_and_falls_slowly() -> None:
     rising, falling = Watch(), Watch()
     for watch in (rising, falling):
         watch.record("rank", 1, 100)
+        watch.record("rank", 1, 100)
     for _ in range(5):
         rising.record("rank", 1, 200)
         falling.record("rank", 1, 0)
@@ -108,6 +109,13 @@ def test_an_estimate_rises_quickly_and_falls_slowly() -> None:
     for _ in range(100):
         falling.record("rank", 1, 0)
     assert falling.estimate("rank", 1) < 1
+
+
+def test_the_second_measurement_replaces_the_first() -> None:
+    watch = Watch()
+    watch.record("rank", 1, 5_000)
+    watch.record("rank", 1, 2)
+    assert watch.estimate("rank", 1) == 2
 
 
 def test_no_work_tells_nothing() -> None:

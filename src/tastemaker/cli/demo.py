@@ -82,8 +82,7 @@ def _current_or_trained(project: Project, data: Any) -> Recommender:
     try:
         recommender = verbs.load_current(project).attach(data)
         wanted = Recommender.from_project(project.path)
-        same = repr(recommender.retrievers) == repr(wanted.retrievers)
-        if same and recommender.placements == wanted.placements:
+        if recommender.settings() == wanted.settings():
             return recommender
     except ArtifactError as problem:
         if (project.state / "current").exists():

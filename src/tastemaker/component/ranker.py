@@ -101,8 +101,8 @@ class Scores:
                 )
         if len(worth) > 1 and "order" in (self.kinds[self.names.index(n)] for n in worth):
             raise SettingError(
-                "value: an objective that only orders cannot be added to another; use a ranker "
-                "that predicts probabilities"
+                f"value: {', '.join(worth)}: an objective that only orders cannot be added to "
+                'another; use a ranker that predicts probabilities (gbm: loss = "binary")'
             )
         total = np.zeros(len(self.values), np.float32)
         for name, weight in worth.items():
@@ -142,6 +142,11 @@ class Ranker(Component, ABC):
         Raises:
             DataError: there is nothing to learn from: no row, or labels of one value only.
         """
+
+    @property
+    def kind(self) -> ScoreKind:
+        """What its predictions are."""
+        return "probability"
 
     def refit(
         self,

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +32,14 @@ class Reranked:
 
 
 class Reranker(Component, ABC):
-    """Reorders, spaces, caps and pins: the last stage. Nothing is fitted."""
+    """Reorders, spaces, caps and pins: the last stage. Nothing is fitted.
+
+    Attributes:
+        must_run: whether a list must not be shown without it: it is never left out for time, and
+            where it fails, nothing is shown.
+    """
+
+    must_run: ClassVar[bool] = False
 
     @abstractmethod
     def rerank(

@@ -66,7 +66,7 @@ def evaluate(
     lists = _Lists(task, k, options)
     for name, baseline in _baselines(retrievers, known).items():
         lists.ask(name, baseline.fit(known, options))
-    funnel = None
+    funnel, learned = None, dict[str, str]()
     if isinstance(models, Recommender):
         _require_same_policy(models, split, known)
         fitted = models.clone().fit(known, options)
@@ -75,6 +75,7 @@ def evaluate(
             if name not in pipeline.retrievers:
                 lists.ask(name, retriever)
         funnel = lists.walk(pipeline)
+        learned = _told_of_rankers(fitted)
     else:
         for name, retriever in retrievers.items():
             lists.ask(name, retriever.clone().fit(known, options))
@@ -90,6 +91,7 @@ def evaluate(
             "fitted_events": len(known.events),
             "k": k,
             **task.notes,
+            **learned,
         },
         k=k,
         users=len(np.unique(task.user)),
@@ -152,6 +154,16 @@ def _stations(answer: Recommendations, pipeline: Pipeline) -> dict[str, Candidat
         stations[RANKED] = stages["rank"]
     stations[PIPELINE] = answer.candidates
     return stations
+
+
+def _told_of_rankers(fitted: Recommender) -> dict[str, str]:
+    """What learning to rank came to, for the protocol."""
+    return {
+        f"ranker_{name}": ("used" if notes["earned"] else "not used")
+        + f": NDCG@10 {notes['fresh']:.4f} in its latest window, the fusion {notes['merged']:.4f}"
+        + ("" if notes["refit"] or not notes["earned"] else "; its sources are as old as then")
+        for name, notes in fitted.learned.items()
+    }
 
 
 def _require_same_policy(wiring: Recommender, split: Split, known: Dataset) -> None:

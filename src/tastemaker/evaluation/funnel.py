@@ -25,7 +25,8 @@ class FunnelRow:
         unique: what no other source found; 0 for other rows.
         kept: what went on: for a source, what the merge took of it; for `wanted`, the items that
             had an event before the window.
-        lost: found less kept.
+        lost: found less kept; for `wanted`, what only sources that read the world or the
+            catalogue can find.
         recall: kept over everything wanted.
         top: what stands among the first k of the row's own order.
     """
@@ -87,7 +88,8 @@ class Funnel:
         """
         wanted = len(truth.values)
         reachable = int(is_fitted[truth.values].sum())
-        rows = [FunnelRow("wanted", None, wanted, 0, reachable, wanted - reachable, 1.0, 0)]
+        share = round(reachable / wanted, 6) if wanted else 0.0
+        rows = [FunnelRow("wanted", None, wanted, 0, reachable, wanted - reachable, share, 0)]
         for (stage, source), counts in self._counts.items():
             found, unique, kept, top = counts.tolist()
             recall = round(kept / wanted, 6) if wanted else 0.0

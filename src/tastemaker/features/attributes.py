@@ -30,8 +30,8 @@ class Attributes:
         """Name → meaning."""
         return distinct(
             [
-                *((f"item_{name}", f"the item's {name}") for name in self.numbers),
-                *((f"item_{name}_age", f"hours since {name}, log") for name in self.times),
+                *((f"catalogue_{name}", f"the item's {name}") for name in self.numbers),
+                *((f"catalogue_{name}_age", f"hours since {name}, log") for name in self.times),
             ]
         )
 

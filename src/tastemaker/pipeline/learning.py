@@ -34,8 +34,8 @@ class Learned:
         earned: whether the ranker did better than the fusion there, so that it is used.
         refit: whether it is no worse over sources fitted anew, so that they are.
         notes: rows, requests, what was dropped, and NDCG@10 in the latest window, by the ranker
-            that has not seen it: `merged` without the ranker, `fresh` over sources fitted at its
-            start, `stale` over those of the window before.
+            that has not learned from it: `merged` without the ranker, `fresh` over sources fitted
+            at its start, `stale` over those of the window before.
     """
 
     last: Slice

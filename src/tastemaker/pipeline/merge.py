@@ -73,7 +73,7 @@ def _fuse(  # type: ignore[no-untyped-def]
     sources, requests = offsets.shape[0], offsets.shape[1] - 1
     room = item.shape[1]
     counts = np.zeros(requests, np.int64)
-    place = np.full(found.max() + 1 if len(found) else 0, -1, np.int64)
+    place = np.full(max(found.max() + 1, 0) if len(found) else 0, -1, np.int64)
     deepest = 0
     for row in range(requests):
         deepest = max(deepest, (offsets[:, row + 1] - offsets[:, row]).sum())
@@ -89,6 +89,8 @@ def _fuse(  # type: ignore[no-untyped-def]
         for source in range(sources):
             first = offsets[source, row]
             for entry in range(first, offsets[source, row + 1]):
+                if found[entry] < 0:
+                    continue
                 at = place[found[entry]]
                 if at < 0:
                     at = place[found[entry]] = size

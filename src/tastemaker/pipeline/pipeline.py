@@ -112,9 +112,8 @@ class Pipeline:
         until = deadline.within(self.budget.retrieve).within(
             deadline.left - min(reserve, deadline.left / 2)
         )
-        found = ask(
-            self.retrievers, requests, depth, world, deadline=until, watch=self.watch, trace=trace
-        )
+        sources = {name: self.retrievers[name] for name in self.quotas}
+        found = ask(sources, requests, depth, world, deadline=until, watch=self.watch, trace=trace)
         n_in = np.sum([candidates.counts for candidates in found.values()], axis=0)
         quotas = dict(self.quotas)
         if trace.degraded and (n_in == 0).any():
@@ -174,12 +173,15 @@ class Pipeline:
         trace: Trace,
         deadline: Deadline,
     ) -> Candidates:
-        """One reranker after the other; one that fails or has no time is left out."""
+        """One reranker after the other; one that fails or has no time is left out.
+
+        Without one that must run nothing is shown.
+        """
         until, listed = deadline.within(self.budget.rerank), ranked
         for name, reranker in self.rerankers.items():
             stage, size, left = f"rerank:{name}", len(listed.item), until.left
             expected = self.watch.estimate(stage, size)
-            if expected > left:
+            if expected > left and not reranker.must_run:
                 self.watch.leave_out(stage)
                 trace.degrade(stage, f"estimated {expected:.1f} ms, {max(left, 0):.1f} ms left")
                 continue
@@ -189,6 +191,8 @@ class Pipeline:
                 )
             except Exception as problem:
                 trace.fail(stage, problem)
+                if reranker.must_run:
+                    return Candidates.none(len(requests))
                 continue
             self.watch.record(stage, size, milliseconds)
             trace.add(stage, listed.counts, done.candidates, milliseconds, done.notes, done.cost)

@@ -204,6 +204,7 @@ class Recommendations:
             for rank, item in enumerate(self.to_dict(row)["items"], start=1):
                 why = item["reasons"][0]["text"] if item["reasons"] else ""
                 lines.append(f"{rank:3}. {item.get('title', item['item_id'])}  — {why}")
+        lines += [f"left out: {told.stage}: {told.reason}" for told in self.trace.degraded]
         return "\n".join(lines)
 
 

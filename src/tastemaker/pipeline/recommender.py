@@ -54,7 +54,7 @@ from tastemaker.world import World
 ComponentT = TypeVar("ComponentT", bound=Component)
 
 KIND = "recommender"
-USERS_AT_A_TIME = 4_096
+USERS_AT_A_TIME = 512
 
 
 class Recommender:
@@ -142,6 +142,7 @@ class Recommender:
         Raises:
             ClockError: there is a ranker, and times are no moments.
             DataError: there is not enough past for a ranker to learn from.
+            SettingError: a reranker names something that is not there.
         """
         kept: dict[str, Retriever] = {}
         for name, placement in self.placements.items():
@@ -156,7 +157,20 @@ class Recommender:
         self.retrievers |= kept
         self.world = self._fitted_world = World.of(data)
         self.kinds = data.kinds
+        self._try_rerankers()
         return self.attach(data)
+
+    def _try_rerankers(self) -> None:
+        """Asks every placement's rerankers for nothing, so that a wrong setting is told now.
+
+        Raises:
+            SettingError: a reranker names a column, a space or a source that is not there.
+        """
+        for name in self.placements:
+            pipeline = self.pipeline(name)
+            for reranker in pipeline.rerankers.values():
+                nothing = (Requests.of([]), Candidates.none(0), DEFAULT_N)
+                reranker.rerank(*nothing, self.world, pipeline.retrievers)
 
     def _learn(
         self, name: str, placement: Placement, data: Dataset, options: FitOptions
@@ -368,6 +382,16 @@ class Recommender:
             )
         return name, able[name].similar(np.array([index], np.int32), n, self.world)
 
+    def settings(self) -> dict[str, Any]:
+        """Which components there are, with which settings, and how they are wired."""
+        return {
+            "components": _described(self.retrievers),
+            "rankers": _described(self.rankers),
+            "rerankers": _described(self.rerankers),
+            "training": self.training.model_dump(mode="json"),
+            "placements": {n: p.model_dump(mode="json") for n, p in self.placements.items()},
+        }
+
     def save(self, folder: str | Path) -> None:
         """Writes an artifact; training twice on the same data gives the same bytes.
 
@@ -380,12 +404,8 @@ class Recommender:
         self._require_world()
         world = self._fitted_world
         about = {
-            "components": _described(self.retrievers),
-            "rankers": _described(self.rankers),
-            "rerankers": _described(self.rerankers),
+            **self.settings(),
             "learned": self.learned,
-            "training": self.training.model_dump(mode="json"),
-            "placements": {n: p.model_dump(mode="json") for n, p in self.placements.items()},
             "kinds": {n: k.model_dump(mode="json") for n, k in self.kinds.items()},
             "items": world.catalogue.items.digest,
             "watermark": world.watermark,

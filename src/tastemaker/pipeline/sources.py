@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from tastemaker.component import Retriever
 from tastemaker.data.candidates import Candidates
+from tastemaker.data.ragged import sorted_distinct
 from tastemaker.data.requests import Requests
 from tastemaker.errors import NotFittedError
 from tastemaker.index import exact_top_n
@@ -51,8 +52,9 @@ def ask(
             trace.degrade(stage, f"estimated {expected:.1f} ms, {max(left, 0):.1f} ms left")
             continue
         try:
-            found[name], milliseconds = trace.timed(partial(source.retrieve, requests, n, world))
+            answer, milliseconds = trace.timed(partial(source.retrieve, requests, n, world))
             watch.record(stage, len(requests), milliseconds)
+            found[name] = _usable(answer, len(requests))
         except NotFittedError:
             raise
         except Exception as problem:
@@ -61,16 +63,32 @@ def ask(
     for name, call in calls.items():
         stage, milliseconds = f"retrieve:{name}", 0.0
         try:
-            answer = call.result(deadline)
-            if answer is None:
+            came = call.result(deadline)
+            if came is None:
                 trace.degrade(stage, "did not answer in time")
             else:
-                found[name], milliseconds = answer
+                found[name] = _usable(came[0], len(requests))
+                milliseconds = came[1]
         except NotFittedError:
             raise
         except Exception as problem:
             trace.fail(stage, problem)
         trace.add(stage, None, found[name], milliseconds)
+    return found
+
+
+def _usable(found: Candidates, requests: int) -> Candidates:
+    """A source's answer, if it is one; items that are none are left to the filter.
+
+    Raises:
+        ValueError: it has not one list for each request, or an item stands twice in a list.
+    """
+    if len(found) != requests:
+        raise ValueError(f"gave {len(found)} lists for {requests} requests")
+    span = int(found.item.max(initial=0)) + 2
+    pairs = found.rows * span + found.item + 1
+    if len(sorted_distinct(pairs)) < len(pairs):
+        raise ValueError("gave an item twice in one list")
     return found
 
 

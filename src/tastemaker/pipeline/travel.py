@@ -90,7 +90,7 @@ def travel(
         known = data.before(start)
         sources = {name: source.clone().fit(known, options) for name, source in retrievers.items()}
         task = window_task(
-            data.before(stop),
+            data,
             known,
             (start, stop),
             "training",

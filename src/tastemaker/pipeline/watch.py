@@ -16,6 +16,8 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 _RISE, _FALL, _FADE = 0.5, 0.05, 0.9
+_FADE_UNSURE = 0.5
+"""While a stage was measured once: the first call compiles and maps what later ones find."""
 _LATE_CALLS_PER_SOURCE = 4
 
 
@@ -78,6 +80,7 @@ class Watch:
 
     def __init__(self) -> None:
         self._cost: dict[str, float] = {}
+        self._once: set[str] = set()
         self._late: dict[str, int] = {}
         self._lock = threading.Lock()
 
@@ -93,6 +96,10 @@ class Watch:
             cost, known = milliseconds / units, self._cost.get(stage)
             if known is None:
                 self._cost[stage] = cost
+                self._once.add(stage)
+            elif stage in self._once:
+                self._once.discard(stage)
+                self._cost[stage] = cost
             else:
                 step = _RISE if cost > known else _FALL
                 self._cost[stage] = known + step * (cost - known)
@@ -100,7 +107,8 @@ class Watch:
     def leave_out(self, stage: str) -> None:
         """Tells that a stage was left out for its estimate."""
         with self._lock:
-            self._cost[stage] = _FADE * self._cost.get(stage, 0.0)
+            fade = _FADE_UNSURE if stage in self._once else _FADE
+            self._cost[stage] = fade * self._cost.get(stage, 0.0)
 
     def call(self, source: str, work: Callable[[], T]) -> "Call[T]":
         """Starts work that waits for another machine, in a thread of its own.

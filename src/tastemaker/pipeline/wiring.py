@@ -47,6 +47,12 @@ def check_stages(
     if placement.ranker not in rankers:
         hint = near_miss(placement.ranker, rankers)
         raise SettingError(f"{owner}: no ranker is called '{placement.ranker}'{hint}")
+    if len(placement.value) > 1 and rankers[placement.ranker].kind == "order":
+        raise SettingError(
+            f"{owner}: value: the ranker '{placement.ranker}' only orders, so that "
+            f"{' and '.join(placement.value)} cannot be added up; use one that predicts "
+            'probabilities (gbm: loss = "binary")'
+        )
     predicted = rankers[placement.ranker].objectives or (WANTED,)
     for name in placement.value:
         if name not in predicted:

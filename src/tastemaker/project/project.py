@@ -138,7 +138,8 @@ class Training(Settings):
     window: str | float = 0.05
     """The length of each: a duration, or a share of the events."""
     requests: int = Field(10_000, ge=1)
-    """At most so many past requests are learned from, evenly from the windows."""
+    """About so many past requests are learned from, of a fifth as many users drawn evenly from the
+    windows."""
     negatives: int = Field(50, ge=1)
     """At most so many candidates that were not wanted are kept of each request, by lot; each
     then counts for those left out."""

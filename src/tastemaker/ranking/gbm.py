@@ -62,11 +62,12 @@ class GBMConfig(Settings):
 class GBM(Ranker):
     """Gradient-boosted decision trees (Friedman 2001) grown by LightGBM (Ke et al. 2017).
 
-    One model per objective. The number of trees is that of the best NDCG@10 on the validation (the
-    mean of ten trees' figures), or of the least log loss where too few of its requests hold a
-    choice. With the loss `binary` the raw score then becomes a probability (Platt 1999), fitted on
-    the validation by the model that has not seen it; with `lambdarank` (Burges 2010) the scores
-    only order. A label that is NaN is left out; a row's weight counts in growing and calibrating.
+    One model per objective. The number of trees is the least whose NDCG@10 on the validation (the
+    mean of ten trees' figures) is within a standard error of the best, or that of the least log
+    loss where too few of its requests hold a choice. With the loss `binary` the raw score then
+    becomes a probability (Platt 1999), fitted on the validation by the model that has not learned
+    from it; with `lambdarank` (Burges 2010) the scores only order. A label that is NaN is left out;
+    a row's weight counts in growing and calibrating.
 
     Attributes:
         predicts: the objectives, in the order of the scores.
@@ -98,7 +99,11 @@ class GBM(Ranker):
         """Grows the trees of each objective, and calibrates them."""
         later = validation if validation is not None and len(validation) else None
         if later is not None and later.features.names != training.features.names:
-            raise DataError("training and validation have different features: make both alike")
+            differing = sorted({*later.features.names} ^ {*training.features.names})
+            raise DataError(
+                f"training and validation have different features ({', '.join(differing)}): "
+                "describe both by one FeatureSet"
+            )
         self._require_memory(training, later, options)
         objectives = self.objectives or tuple(training.labels)
         if not objectives:
@@ -133,8 +138,12 @@ class GBM(Ranker):
         for place, (trees, (a, b)) in enumerate(zip(self._trees, self.calibration)):
             raw = trees.raw(features.values)
             values[:, place] = expit(a * raw + b) if self.config.loss == "binary" else raw
-        kind: ScoreKind = "probability" if self.config.loss == "binary" else "order"
-        return Scores(self.predicts, (kind,) * len(self.predicts), values)
+        return Scores(self.predicts, (self.kind,) * len(self.predicts), values)
+
+    @property
+    def kind(self) -> ScoreKind:
+        """Probabilities with the loss `binary`, otherwise an order."""
+        return "probability" if self.config.loss == "binary" else "order"
 
     def contributions(self, features: Features, objective: str) -> NDArray[np.float32]:
         """What each feature adds on the paths of the trees, in the units of the raw score.

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 from numba import njit
@@ -89,6 +89,7 @@ class Rules(Reranker):
     """
 
     name = "rules"
+    must_run: ClassVar = True
     config: RulesConfig
     _latest: _Resolved | None = None
 

@@ -1,7 +1,7 @@
 """The split by time: train on the past, ask at moments of a later window, never look ahead."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 from tastemaker.component import Task
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.ragged import Ragged, offsets_of, ranges, sorted_distinct
+from tastemaker.data.requests import Masks, Requests
 from tastemaker.data.seen import SeenPolicy
 from tastemaker.data.times import format_moment, parse_duration
 from tastemaker.errors import DataError, SettingError
+from tastemaker.statistics import ALL_TIME
 from tastemaker.world import World
 
 MOMENTS_PER_USER = 5
@@ -166,6 +168,8 @@ def window_task(
 ) -> Task:
     """Requests inside one window, and what was wanted from then until it ends.
 
+    Items whose first event lies at or after the window's end are not eligible.
+
     Args:
         data: the whole log.
         train: what was known when the sources were fitted.
@@ -195,7 +199,7 @@ def window_task(
         inside = inside[np.isin(log.user[inside], drawn)]
     users, times = _moments(log.user[inside], log.time[inside], start, moments, seed)
     until = np.full(len(times), end) if horizon is None else np.minimum(times + horizon, end)
-    asked = data.requests(users, times, seen=seen)
+    asked = _without_later_items(data.requests(users, times, seen=seen), data, end)
     truth, kept_away = wanted_after(data, users, times, until, asked.exclude)
     answerable = np.flatnonzero(truth.counts)
     if not len(answerable):
@@ -223,6 +227,19 @@ def window_task(
         World.of(data),
         notes,
     )
+
+
+def _without_later_items(requests: Requests, data: Dataset, end: int) -> Requests:
+    """The requests, to which items whose first event lies at or after `end` are not eligible.
+
+    Nobody could have known of them; a catalogue tells of them all the same.
+    """
+    first = np.full(len(data.catalogue), ALL_TIME, np.int64)
+    np.minimum.at(first, data.events.item, data.events.time)
+    later = (first >= end) & (first < ALL_TIME)
+    if not later.any():
+        return requests
+    return replace(requests, eligible=Masks(~later[None, :], np.zeros(len(requests), np.int32)))
 
 
 def _moments(

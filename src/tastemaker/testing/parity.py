@@ -5,6 +5,7 @@ in the batch, is found out here by the name of its column.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from tastemaker.component import TrainingSet
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.dataset import Dataset
-from tastemaker.data.requests import Requests
+from tastemaker.data.requests import Masks, Requests
 from tastemaker.data.seen import SeenPolicy
 from tastemaker.features import FeatureSet
 from tastemaker.pipeline import Pipeline
@@ -30,6 +31,7 @@ def feature_differences(
     *,
     seen: SeenPolicy | None = None,
     requests: Sequence[int] | None = None,
+    eligible: Masks | None = None,
 ) -> list[str]:
     """How training features differ from those served, one request at a time, at their moments.
 
@@ -44,6 +46,8 @@ def feature_differences(
         features: what the columns of `training` were made by.
         seen: the placement's seen policy.
         requests: which requests of `training` to compare; by default all.
+        eligible: the items each request of `training` could be answered with; by default every
+            one. Items that came after a window are not among those of its task.
 
     Returns:
         A line for each column that differs, named first, with the number of values that do; a
@@ -61,7 +65,8 @@ def feature_differences(
     for row in chosen:
         rows = np.arange(training.offsets[row], training.offsets[row + 1])
         moment, user = int(training.time[row]), training.user[row : row + 1]
-        asked, world, found = _served_alone(pipeline, data, user, moment, seen)
+        items = None if eligible is None else eligible.take(np.array([row]))
+        asked, world, found = _served_alone(pipeline, data, user, moment, seen, items)
         served = features.build(asked, found, world, pipeline.retrievers)
         place = {item: entry for entry, item in enumerate(found.item.tolist())}
         pairs = [(r, place[i]) for r, i in zip(rows, training.item[rows].tolist()) if i in place]
@@ -84,10 +89,12 @@ def _served_alone(
     user: NDArray[np.integer],
     moment: int,
     seen: SeenPolicy | None,
+    eligible: Masks | None,
 ) -> tuple[Requests, World, Candidates]:
     """One user's request, the world and the candidates, from what was known before a moment."""
     known = data.before(moment)
     asked = known.requests(user, np.array([moment], np.int64), seen=seen)
+    asked = asked if eligible is None else replace(asked, eligible=eligible)
     world, trace = World.of(known), Trace()
     found = pipeline.candidates(asked, DEFAULT_N, world=world, trace=trace, deadline=Deadline())
     trace.require_whole()
