@@ -265,7 +265,7 @@ def test_a_remote_source_that_hangs_delays_the_answer_no_longer_than_the_deadlin
 
 def test_a_source_that_hangs_leaves_the_ranker_the_time_it_needs(gate: threading.Event) -> None:
     far = {"far": Remote(gate.wait)}
-    pipeline = estimated(road(far, ranker=by_index(far)), "rank", 0.01)
+    pipeline = estimated(road(far, ranker=by_index(far)), "rank", 0.2)
     answer = pipeline.recommend(small_requests(), 8, world=small_world(), deadline=Deadline(600))
     assert left_out(answer) == {"retrieve:far": "did not answer in time"}
 

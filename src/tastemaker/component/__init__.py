@@ -6,6 +6,7 @@ request, never of a user index; everything is a batch, and one request is a batc
     component   settings stored, options given: what every part shares
     retriever   finds candidates                    (Requests, World) → Candidates
     ranker      scores them by their features       (Candidates, Features) → Scores
+    training_set  what a ranker learns from
     reranker    makes a list of them                (Candidates, n) → Reranked
     task        what is asked and what was wanted, for evaluation
 """
@@ -14,11 +15,9 @@ from tastemaker.component.component import Component, FitOptions
 from tastemaker.component.ranker import (
     WANTED,
     Contributes,
-    Features,
     Ranker,
     ScoreKind,
     Scores,
-    TrainingSet,
 )
 from tastemaker.component.reranker import Reranked, Reranker
 from tastemaker.component.retriever import (
@@ -30,6 +29,7 @@ from tastemaker.component.retriever import (
     SimilarItems,
 )
 from tastemaker.component.task import Task
+from tastemaker.component.training_set import Features, TrainingSet
 
 __all__ = [
     "WANTED",

@@ -28,6 +28,8 @@ from tastemaker.project import Budget
 from tastemaker.world import World
 
 DEFAULT_N = 20
+_SLACK = 1.5
+"""How much more time than estimated is kept for the stages after retrieval."""
 _FEWEST_TO_RANK = 2
 """A shortened ranking covers at least so many times the items asked for."""
 
@@ -108,7 +110,7 @@ class Pipeline:
         """
         depth = max(n, sum(self.quotas.values()))
         later = ("rank", *(f"rerank:{name}" for name in self.rerankers))
-        reserve = sum(self.watch.estimate(stage, depth * len(requests)) for stage in later)
+        reserve = _SLACK * sum(self.watch.estimate(stage, depth * len(requests)) for stage in later)
         until = deadline.within(self.budget.retrieve).within(
             deadline.left - min(reserve, deadline.left / 2)
         )
