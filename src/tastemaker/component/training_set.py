@@ -1,4 +1,4 @@
-"""What rankers learn from: candidates described as they stood in the past, and what came of them."""
+"""What rankers learn from: candidates as they stood in the past, and what came of them."""
 
 from dataclasses import dataclass
 
