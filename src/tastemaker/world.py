@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tastemaker.data.catalogue import Catalogue
 from tastemaker.data.dataset import Dataset
@@ -58,3 +59,22 @@ class World:
             len(catalogue),
         )
         return World(catalogue, statistics, self.watermark, self.clock)
+
+    def with_events(
+        self,
+        item: NDArray[np.int32],
+        time: NDArray[np.int64],
+        kind: NDArray[np.int8],
+        weight: NDArray[np.float32],
+    ) -> "World":
+        """This world with events that have come since, in any order; what was known is shared.
+
+        Args:
+            item: int32[m], items of this catalogue.
+            time: int64[m], microseconds.
+            kind: int8[m].
+            weight: float32[m], signed preference.
+        """
+        statistics = self.statistics.append(item, time, kind, weight)
+        watermark = max(self.watermark, int(time.max(initial=-1)) + 1)
+        return World(self.catalogue, statistics, watermark, self.clock)

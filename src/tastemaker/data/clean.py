@@ -3,11 +3,14 @@
 Everything is cast without strictness, and what became null goes to the quarantine.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import polars as pl
 from polars.expr.whenthen import Then
 
+from tastemaker.data import times
 from tastemaker.data.moments import moments
 from tastemaker.data.read import LINE, Table
 from tastemaker.data.report import ReadReport
@@ -18,6 +21,52 @@ from tastemaker.errors import DataError, near_miss
 _MISSING = r"^\s*(?:[nN][aA][nN]|[nN][uU][lL][lL]|[nN]one|<NA>|\\N)?\s*$"
 _CONTROL = r"[\x00-\x1f\x7f]"
 _FLOAT = r"^[+-]?(\d+\.\d*|\.\d+)([eE][+-]?\d+)?$"
+
+
+@dataclass(frozen=True, slots=True)
+class Cleaned:
+    """Tables whose rows can all be used.
+
+    Attributes:
+        log: user_id, item_id, kind, value, time, and event_id where there is one; in the source's
+            order.
+        entities: the tables `items` and `users`, as far as there are any.
+        reports: how each table was read, the log's first.
+    """
+
+    log: pl.DataFrame
+    entities: dict[str, pl.DataFrame]
+    reports: tuple[ReadReport, ...]
+
+
+def clean_tables(
+    tables: Mapping[str, Table], schema: Schema, quarantine: Path | None = None
+) -> Cleaned:
+    """The usable rows of the tables `events`, and `items` and `users` if given.
+
+    Args:
+        tables: name → rows as they stand in the source.
+        schema: what the columns mean.
+        quarantine: folder for the rows that cannot be used.
+
+    Raises:
+        DataError: a column is missing, or more than 1 % of a table's rows cannot be used.
+    """
+    log, report = clean_events(tables["events"], schema, times.now())
+    entities = {}
+    reports = [report]
+    for name, id_column, renamed, roles in (
+        ("items", "item_id", schema.item_columns, schema.item_roles),
+        ("users", "user_id", schema.user_columns, schema.user_roles),
+    ):
+        if name in tables:
+            entities[name], report = clean_entities(tables[name], id_column, renamed, roles)
+            reports.append(report)
+    for report in reports:
+        if quarantine is not None:
+            report.write_quarantine(quarantine)
+        report.refuse_if_too_many()
+    return Cleaned(log, entities, tuple(reports))
 
 
 def clean_events(table: Table, schema: Schema, now: int) -> tuple[pl.DataFrame, ReadReport]:

@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from tastemaker.data import times
 from tastemaker.data.catalogue import Catalogue, Column
-from tastemaker.data.clean import clean_entities, clean_events
+from tastemaker.data.clean import Cleaned, clean_tables
 from tastemaker.data.events import Events, Histories, Reduce, Role, reduce_events
 from tastemaker.data.frames import as_polars
 from tastemaker.data.indexing import index_tables
@@ -41,6 +40,7 @@ class Dataset:
         clock: whether times are moments, an order, or nothing.
         profiles: the user table's columns, by user index.
         reports: how each table was read.
+        sequence: how far into a store's log it reaches; 0 from files.
     """
 
     def __init__(
@@ -52,6 +52,7 @@ class Dataset:
         clock: Clock = "absolute",
         profiles: Mapping[str, Column] | None = None,
         reports: tuple[ReadReport, ...] = (),
+        sequence: int = 0,
     ) -> None:
         self.catalogue = catalogue
         self.users = users
@@ -60,6 +61,7 @@ class Dataset:
         self.clock: Clock = clock
         self.profiles = dict(profiles or {})
         self.reports = reports
+        self.sequence = sequence
 
     @classmethod
     def from_frames(
@@ -129,23 +131,23 @@ class Dataset:
         cls, tables: Mapping[str, Table], schema: Schema, quarantine: Path | None = None
     ) -> "Dataset":
         """Cleans and indexes the tables `events`, and `items` and `users` if given."""
-        log, report = clean_events(tables["events"], schema, times.now())
-        entities = {}
-        reports = [report]
-        for name, id_column, renamed, roles in (
-            ("items", "item_id", schema.item_columns, schema.item_roles),
-            ("users", "user_id", schema.user_columns, schema.user_roles),
-        ):
-            if name in tables:
-                entities[name], report = clean_entities(tables[name], id_column, renamed, roles)
-                reports.append(report)
-        for report in reports:
-            if quarantine is not None:
-                report.write_quarantine(quarantine)
-            report.refuse_if_too_many()
-        if not log.height:
-            raise DataError(f"{tables['events'].source}: no usable event is left")
-        indexed = index_tables(log, entities, schema)
+        return cls.from_cleaned(clean_tables(tables, schema, quarantine), schema)
+
+    @classmethod
+    def from_cleaned(cls, cleaned: Cleaned, schema: Schema, sequence: int = 0) -> "Dataset":
+        """Indexes tables that were cleaned, wherever they were kept since.
+
+        Args:
+            cleaned: rows that can be used.
+            schema: what the columns mean.
+            sequence: how far into a store's log they reach.
+
+        Raises:
+            DataError: there is no event.
+        """
+        if not cleaned.log.height:
+            raise DataError(f"{cleaned.reports[0].source}: no usable event is left")
+        indexed = index_tables(cleaned.log, cleaned.entities, schema)
         return cls(
             indexed.catalogue,
             indexed.users,
@@ -153,7 +155,8 @@ class Dataset:
             schema.kinds,
             schema.clock,
             indexed.profiles,
-            tuple(reports),
+            cleaned.reports,
+            sequence,
         )
 
     def __repr__(self) -> str:

@@ -1,5 +1,6 @@
 """The event log as columns, sorted by user and time: the ground every other room stands on."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from tastemaker.data.ragged import rows_of
+from tastemaker.data.schema import EventKind
 
 Role = Literal["positive", "negative"]
 Reduce = Literal["sum", "binary", "log"]
@@ -110,6 +112,31 @@ class Histories:
             role=role,
             reduce=reduce,
         )
+
+
+def preferences(
+    kind: NDArray[np.int8], value: NDArray[np.float32], kinds: Mapping[str, EventKind]
+) -> NDArray[np.float32]:
+    """Each event as signed preference; a rating counts by its thresholds, neutral between.
+
+    Args:
+        kind: int8[n], position in `kinds`.
+        value: float32[n], NaN where there is none.
+        kinds: the kinds of event, in their order.
+
+    Returns:
+        float32[n]: above 0 liked, below 0 disliked, 0 neither.
+    """
+    sign = {"positive": 1.0, "negative": -1.0, "exposure": 0.0}
+    weight = np.array([sign[k.role] * k.weight for k in kinds.values()], np.float32)[kind]
+    for code, settings in enumerate(kinds.values()):
+        if settings.like is not None:
+            of_kind = kind == code
+            lowest = -np.inf if settings.dislike is None else settings.dislike
+            neutral = of_kind & (value < settings.like)
+            weight[neutral] = 0.0
+            weight[neutral & (value <= lowest)] = -settings.weight
+    return weight
 
 
 def reduce_events(

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from tastemaker.data.catalogue import COLUMN_TYPES, NO_TIME, Catalogue, Column
-from tastemaker.data.events import Events
+from tastemaker.data.events import Events, preferences
 from tastemaker.data.ragged import offsets_of
-from tastemaker.data.schema import ColumnRole, EventKind, Schema
+from tastemaker.data.schema import ColumnRole, Schema
 from tastemaker.data.vocabulary import Vocabulary
 
 
@@ -65,7 +65,7 @@ def index_tables(
         indices["item_id"][order],
         kind,
         value,
-        _weights(kind, value, schema.kinds),
+        preferences(kind, value, schema.kinds),
         time[order],
     )
     return Indexed(
@@ -114,22 +114,6 @@ def _by_user_and_time(user: NDArray[np.int32], time: pl.Series, n_users: int) ->
     entries = (np.ones(n, np.int8), user[by_time], np.arange(n + 1))
     by_user = csr_array(entries, shape=(n, n_users)).tocsc().indices
     return by_time[by_user].astype(np.intp)
-
-
-def _weights(
-    kind: NDArray[np.int8], value: NDArray[np.float32], kinds: Mapping[str, EventKind]
-) -> NDArray[np.float32]:
-    """Each event as signed preference; a rating counts by its thresholds, neutral between."""
-    sign = {"positive": 1.0, "negative": -1.0, "exposure": 0.0}
-    weight = np.array([sign[k.role] * k.weight for k in kinds.values()], np.float32)[kind]
-    for code, settings in enumerate(kinds.values()):
-        if settings.like is not None:
-            of_kind = kind == code
-            lowest = -np.inf if settings.dislike is None else settings.dislike
-            neutral = of_kind & (value < settings.like)
-            weight[neutral] = 0.0
-            weight[neutral & (value <= lowest)] = -settings.weight
-    return weight
 
 
 def _columns(

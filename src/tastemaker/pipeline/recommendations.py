@@ -53,13 +53,16 @@ class Recommendations:
         """The external ids of one list, best first."""
         return self.world.catalogue.items.ids(self.candidates[row])
 
-    def to_dict(self, row: int = 0, *, trace: bool = False) -> dict[str, Any]:
+    def to_dict(
+        self, row: int = 0, *, trace: bool = False, recommendation_id: str | None = None
+    ) -> dict[str, Any]:
         """One answer in the shape that programs rely on (`recommendation_id`, `items`, …).
 
         Args:
             row: the request.
             trace: whether to add the stages, and for each item its rank and score per source,
                 what was predicted, and the features that spoke loudest.
+            recommendation_id: what the answer is known by; by default a new one.
         """
         reasons = self.reasons(row)
         items = []
@@ -74,7 +77,7 @@ class Recommendations:
                 }
             )
         answer: dict[str, Any] = {
-            "recommendation_id": uuid4().hex,
+            "recommendation_id": recommendation_id or uuid4().hex,
             "model_version": self.model_version,
             "variant": "default",
             "degraded": [left_out.to_dict() for left_out in self.trace.degraded],

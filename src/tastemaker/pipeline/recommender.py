@@ -1,15 +1,14 @@
 """What is fitted, saved and promoted: named components and the placements they serve."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import numpy as np
 
-from tastemaker.artifact import ArtifactReader, create_artifact, open_artifact
 from tastemaker.component import (
-    Component,
     Extends,
     FitOptions,
     Ranker,
@@ -19,7 +18,6 @@ from tastemaker.component import (
 )
 from tastemaker.data.additions import new_attributes, new_ids
 from tastemaker.data.candidates import Candidates
-from tastemaker.data.catalogue import Catalogue
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.ragged import Ragged
 from tastemaker.data.requests import Requests
@@ -39,21 +37,14 @@ from tastemaker.pipeline.learning import Learned, learn
 from tastemaker.pipeline.pipeline import DEFAULT_N, Pipeline
 from tastemaker.pipeline.ranking import Ranking
 from tastemaker.pipeline.recommendations import Recommendations
+from tastemaker.pipeline.saving import Parts, described, refusing
+from tastemaker.pipeline.sources import most_liked
 from tastemaker.pipeline.watch import Deadline, Watch
 from tastemaker.pipeline.wiring import check_own_rankers, check_quotas, check_stages
-from tastemaker.project import (
-    Placement,
-    Training,
-    component_class,
-    find_project,
-    load_project,
-)
-from tastemaker.statistics import ItemStatistics
+from tastemaker.project import Placement, Training, find_project, load_project
+from tastemaker.retrieval import Popular, Trending
 from tastemaker.world import World
 
-ComponentT = TypeVar("ComponentT", bound=Component)
-
-KIND = "recommender"
 USERS_AT_A_TIME = 512
 
 
@@ -72,6 +63,7 @@ class Recommender:
         data: the events behind known users' histories, after `fit` or `attach`.
         version: the artifact it was loaded from, or empty.
         learned: ranker → what learning came to, after `fit`.
+        sequence: how far into the store's log it has learned; 0 from files.
     """
 
     world: World
@@ -100,6 +92,7 @@ class Recommender:
         self.kinds: dict[str, EventKind] = {}
         self.version = ""
         self.learned: dict[str, dict[str, float]] = {}
+        self.sequence = 0
         self._watches = {name: Watch() for name in self.placements}
         self._declared: dict[str, tuple[World, FeatureSet]] = {}
 
@@ -157,6 +150,7 @@ class Recommender:
         self.retrievers |= kept
         self.world = self._fitted_world = World.of(data)
         self.kinds = data.kinds
+        self.sequence = data.sequence
         self._try_rerankers()
         return self.attach(data)
 
@@ -210,12 +204,29 @@ class Recommender:
         self._require_world()
         named = new_ids(ids, self.world.catalogue.items)
         known = new_attributes(self.world.catalogue, len(named), attributes or {})
-        world = self.world.with_items(named, known)
-        self.retrievers = {
-            name: part.extended(world.catalogue) if isinstance(part, Extends) else part
-            for name, part in self.retrievers.items()
-        }
+        self._move_to(self.world.with_items(named, known))
+
+    def in_world(self, world: World) -> "Recommender":
+        """The same fitted components in a later world; this one stays as it is.
+
+        What a server swaps when events or items have come: requests under way keep theirs.
+
+        Args:
+            world: this one's, with events or items added.
+        """
+        moved = copy(self)
+        moved._move_to(world)
+        return moved
+
+    def _move_to(self, world: World) -> None:
+        """Sources that extend learn of the items the world has more."""
+        if len(world.catalogue) > len(self.world.catalogue):
+            self.retrievers = {
+                name: part.extended(world.catalogue) if isinstance(part, Extends) else part
+                for name, part in self.retrievers.items()
+            }
         self.world = world
+        self._declared = {}
 
     def attach(self, data: Dataset) -> Self:
         """Takes the histories of known users from `data`, whose items must be those fitted on.
@@ -306,8 +317,8 @@ class Recommender:
             raise SettingError(f"'history' must be a list of item ids, got the text {history!r}")
         liked = [text_id(item) for item in history or ()]
         moment = self._latest() if at is None else at
-        name, settings = self._placement(placement)
-        seen = SeenPolicy.of(self.kinds, settings.seen)
+        name, _ = self._placement(placement)
+        seen = self.seen(name)
         known = -1 if self.data is None or user_id is None else self.data.users.index(user_id)
         if self.data is not None and known >= 0:
             requests = self.data.requests(
@@ -319,9 +330,34 @@ class Recommender:
                 requests = replace(requests, history=told.history, exclude=away)
         else:
             requests = replace(self._told(liked, moment, seen), user_id=(user_id,))
-        requests = replace(requests, placement=name)
-        deadline = Deadline(settings.budget.total if within is None else within)
-        return self.pipeline(name).recommend(requests, n, world=self.world, deadline=deadline)
+        return self.answer(replace(requests, placement=name), n, within=within)
+
+    def answer(
+        self, requests: Requests, n: int, *, within: float | None = None, trace: bool = False
+    ) -> Recommendations:
+        """Lists for requests that are made already, such as a server makes of its store.
+
+        Args:
+            requests: a batch for one placement, named in it.
+            n: how many items.
+            within: milliseconds in which the answer is wanted; by default the placement's.
+            trace: whether every stage's candidates are kept.
+
+        Raises:
+            NotFittedError: neither fitted nor loaded.
+            ProjectError: there is no such placement.
+        """
+        pipeline = self.pipeline(requests.placement or None)
+        deadline = Deadline(pipeline.budget.total if within is None else within)
+        return pipeline.recommend(requests, n, world=self.world, trace=trace, deadline=deadline)
+
+    def seen(self, placement: str | None = None) -> SeenPolicy:
+        """Which past events keep an item away in a placement.
+
+        Raises:
+            ProjectError: there is no such placement.
+        """
+        return SeenPolicy.of(self.kinds, self._placement(placement)[1].seen)
 
     def _told(self, liked: Sequence[str], moment: int, seen: SeenPolicy) -> Requests:
         """A stranger's request who tells what they liked: events of the first positive kind."""
@@ -342,9 +378,8 @@ class Recommender:
         self._require_world()
         if self.data is None:
             raise NotFittedError(self)
-        name, settings = self._placement(placement)
-        seen = SeenPolicy.of(self.kinds, settings.seen)
-        pipeline = self.pipeline(name)
+        name, _ = self._placement(placement)
+        seen, pipeline = self.seen(name), self.pipeline(name)
         for start in range(0, len(self.data.users), USERS_AT_A_TIME):
             users = np.arange(start, min(start + USERS_AT_A_TIME, len(self.data.users)))
             moments = np.full(len(users), self._latest())
@@ -382,12 +417,32 @@ class Recommender:
             )
         return name, able[name].similar(np.array([index], np.int32), n, self.world)
 
+    def trending(self, *, n: int = DEFAULT_N, at: int | None = None) -> tuple[str, Candidates]:
+        """What is liked by many of late, the same for everybody, and the source that says so.
+
+        Args:
+            n: how many.
+            at: the moment, microseconds; by default just after the last event.
+
+        Raises:
+            NotFittedError: neither fitted nor loaded.
+        """
+        self._require_world()
+        anybody = Requests.of([[]], time=self._latest() if at is None else at)
+        for wanted in (Trending, Popular):
+            for name, source in self.retrievers.items():
+                if isinstance(source, wanted):
+                    found = source.retrieve(anybody, n, self.world)
+                    if len(found.item):
+                        return name, found
+        return "most_liked", most_liked(anybody, n, self.world).head(n)
+
     def settings(self) -> dict[str, Any]:
         """Which components there are, with which settings, and how they are wired."""
         return {
-            "components": _described(self.retrievers),
-            "rankers": _described(self.rankers),
-            "rerankers": _described(self.rerankers),
+            "components": described(self.retrievers),
+            "rankers": described(self.rankers),
+            "rerankers": described(self.rerankers),
             "training": self.training.model_dump(mode="json"),
             "placements": {n: p.model_dump(mode="json") for n, p in self.placements.items()},
         }
@@ -395,29 +450,21 @@ class Recommender:
     def save(self, folder: str | Path) -> None:
         """Writes an artifact; training twice on the same data gives the same bytes.
 
-        Items added since the training are no part of it.
+        Items and events taken up since the training are no part of it.
 
         Raises:
             ArtifactError: the folder exists.
             NotFittedError: neither fitted nor loaded.
         """
         self._require_world()
-        world = self._fitted_world
         about = {
             **self.settings(),
             "learned": self.learned,
             "kinds": {n: k.model_dump(mode="json") for n, k in self.kinds.items()},
-            "items": world.catalogue.items.digest,
-            "watermark": world.watermark,
-            "clock": world.clock,
+            "sequence": self.sequence,
         }
-        with create_artifact(Path(folder), KIND, about) as writer:
-            world.catalogue.save(writer.child("catalogue"))
-            world.statistics.save(writer.child("statistics"))
-            for name, retriever in self.retrievers.items():
-                retriever.save(writer.child("components").child(name))
-            for name in self.learned:
-                self.rankers[name].save(writer.child("rankers").child(name))
+        parts = Parts(self.retrievers, self.rankers, self.rerankers, self._fitted_world)
+        parts.save(Path(folder), about, self.learned)
 
     @classmethod
     def load(cls, folder: str | Path) -> "Recommender":
@@ -426,41 +473,20 @@ class Recommender:
         Raises:
             ArtifactError: missing, damaged, foreign, or of components that are not installed.
         """
-        reader, manifest = open_artifact(Path(folder), KIND)
-        try:
-            recommender = cls._assembled(reader, manifest["about"])
-        except ProjectError as problem:
-            raise ArtifactError(
-                f"{folder}: {problem}; install the package that provides it"
-            ) from None
-        except (KeyError, TypeError, ValueError) as problem:
-            raise ArtifactError(
-                f"{folder}: its manifest does not describe a recommender of this version "
-                f"({' '.join(str(problem).split())}); train again"
-            ) from None
+        parts, about = Parts.load(Path(folder))
+        with refusing(Path(folder)):
+            recommender = cls(
+                parts.retrievers,
+                {n: Placement.model_validate(p) for n, p in about["placements"].items()},
+                parts.rankers,
+                parts.rerankers,
+                Training.model_validate(about["training"]),
+            )
+            recommender.learned = about["learned"]
+            recommender.kinds = {n: EventKind.model_validate(k) for n, k in about["kinds"].items()}
+            recommender.sequence = about["sequence"]
+        recommender.world = recommender._fitted_world = parts.world
         recommender.version = Path(folder).name
-        return recommender
-
-    @classmethod
-    def _assembled(cls, reader: ArtifactReader, about: dict[str, Any]) -> "Recommender":
-        retrievers = _built(about["components"], Retriever)
-        for name, retriever in retrievers.items():
-            retriever.load(reader.child("components").child(name))
-        rankers = _built(about["rankers"], Ranker)
-        for name in about["learned"]:
-            rankers[name].load(reader.child("rankers").child(name))
-        rerankers = _built(about["rerankers"], Reranker)
-        placements = {n: Placement.model_validate(p) for n, p in about["placements"].items()}
-        training = Training.model_validate(about["training"])
-        recommender = cls(retrievers, placements, rankers, rerankers, training)
-        recommender.learned = about["learned"]
-        recommender.kinds = {n: EventKind.model_validate(k) for n, k in about["kinds"].items()}
-        recommender.world = recommender._fitted_world = World(
-            Catalogue.load(reader.child("catalogue")),
-            ItemStatistics.load(reader.child("statistics")),
-            about["watermark"],
-            about["clock"],
-        )
         return recommender
 
     def _latest(self) -> int:
@@ -476,16 +502,3 @@ class Recommender:
     def _require_world(self) -> None:
         if not hasattr(self, "world"):
             raise NotFittedError(self)
-
-
-def _described(parts: Mapping[str, Component]) -> dict[str, dict[str, Any]]:
-    """Name → which component, with which settings."""
-    return {
-        name: {"use": part.name, "settings": part.config.model_dump(mode="json")}
-        for name, part in parts.items()
-    }
-
-
-def _built(told: Mapping[str, dict[str, Any]], part: type[ComponentT]) -> dict[str, ComponentT]:
-    """What `_described` described, unfitted."""
-    return {n: component_class(t["use"], part)(**t["settings"]) for n, t in told.items()}

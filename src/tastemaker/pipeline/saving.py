@@ -1,0 +1,105 @@
+"""A recommender's parts as an artifact: components, catalogue and statistics, and back again."""
+
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tastemaker.artifact import create_artifact, open_artifact
+from tastemaker.component import Component, Ranker, Reranker, Retriever
+from tastemaker.data.catalogue import Catalogue
+from tastemaker.errors import ArtifactError, ProjectError
+from tastemaker.project import component_class
+from tastemaker.statistics import ItemStatistics
+from tastemaker.world import World
+
+ComponentT = TypeVar("ComponentT", bound=Component)
+
+KIND = "recommender"
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a recommender is made of: named components, and the world they were fitted in."""
+
+    retrievers: Mapping[str, Retriever]
+    rankers: Mapping[str, Ranker]
+    rerankers: Mapping[str, Reranker]
+    world: World
+
+    def save(self, folder: Path, about: Mapping[str, Any], fitted_rankers: Collection[str]) -> None:
+        """Writes an artifact; it appears whole or not at all.
+
+        Args:
+            folder: where; must not exist yet.
+            about: what the recommender tells of itself, with the components as `described`.
+            fitted_rankers: the rankers that have learned something.
+
+        Raises:
+            ArtifactError: the folder exists.
+        """
+        told = {
+            **about,
+            "items": self.world.catalogue.items.digest,
+            "watermark": self.world.watermark,
+            "clock": self.world.clock,
+        }
+        with create_artifact(folder, KIND, told) as writer:
+            self.world.catalogue.save(writer.child("catalogue"))
+            self.world.statistics.save(writer.child("statistics"))
+            for name, retriever in self.retrievers.items():
+                retriever.save(writer.child("components").child(name))
+            for name in fitted_rankers:
+                self.rankers[name].save(writer.child("rankers").child(name))
+
+    @classmethod
+    def load(cls, folder: Path) -> "tuple[Parts, dict[str, Any]]":
+        """Maps an artifact from disk; the parts, and what the recommender told of itself.
+
+        Raises:
+            ArtifactError: missing, damaged, foreign, or of components that are not installed.
+        """
+        reader, manifest = open_artifact(folder, KIND)
+        with refusing(folder):
+            about = manifest["about"]
+            retrievers = _built(about["components"], Retriever)
+            for name, retriever in retrievers.items():
+                retriever.load(reader.child("components").child(name))
+            rankers = _built(about["rankers"], Ranker)
+            for name in about["learned"]:
+                rankers[name].load(reader.child("rankers").child(name))
+            world = World(
+                Catalogue.load(reader.child("catalogue")),
+                ItemStatistics.load(reader.child("statistics")),
+                about["watermark"],
+                about["clock"],
+            )
+            return cls(retrievers, rankers, _built(about["rerankers"], Reranker), world), about
+
+
+@contextmanager
+def refusing(folder: Path) -> Iterator[None]:
+    """Turns whatever a manifest of another version causes into one reason to refuse it."""
+    try:
+        yield
+    except ProjectError as problem:
+        raise ArtifactError(f"{folder}: {problem}; install the package that provides it") from None
+    except (KeyError, TypeError, ValueError) as problem:
+        raise ArtifactError(
+            f"{folder}: its manifest does not describe a recommender of this version "
+            f"({' '.join(str(problem).split())}); train again"
+        ) from None
+
+
+def described(parts: Mapping[str, Component]) -> dict[str, dict[str, Any]]:
+    """Name → which component, with which settings."""
+    return {
+        name: {"use": part.name, "settings": part.config.model_dump(mode="json")}
+        for name, part in parts.items()
+    }
+
+
+def _built(told: Mapping[str, dict[str, Any]], part: type[ComponentT]) -> dict[str, ComponentT]:
+    """What `described` told of, unfitted."""
+    return {n: component_class(t["use"], part)(**t["settings"]) for n, t in told.items()}
