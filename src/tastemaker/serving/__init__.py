@@ -1,0 +1,8 @@
+"""Answers over HTTP: recommendations, events, items, health, and the console's page."""
+
+from tastemaker.serving.app import create_app
+from tastemaker.serving.asked import Asked
+from tastemaker.serving.run import run
+from tastemaker.serving.service import Service
+
+__all__ = ["Asked", "Service", "create_app", "run"]

@@ -1,0 +1,205 @@
+"""The HTTP interface: thin routes over `Service`; whatever computes runs off the event loop."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import Annotated, Any, TypeVar
+
+from fastapi import FastAPI, Path, Query, Request
+from starlette.responses import Response
+
+from tastemaker import __version__
+from tastemaker.errors import near_miss
+from tastemaker.serving import bodies
+from tastemaker.serving.bodies import MOST_ITEMS, MOST_TOLD, Question
+from tastemaker.serving.pages import add_pages
+from tastemaker.serving.refusals import LimitBody, Refused, answer, install, read_json, refusal
+from tastemaker.serving.service import Service
+
+T = TypeVar("T")
+
+SCORING_THREADS = 1
+"""Scoring holds the interpreter for most of its time: more threads would only take turns."""
+_Count = Annotated[int, Query(ge=1, le=MOST_ITEMS, description="How many items.")]
+_ItemId = Annotated[str, Path(min_length=1, max_length=1_000, description="The item's id.")]
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    422: {"model": bodies.ErrorBody, "description": "The question cannot be answered"},
+    503: {"model": bodies.ErrorBody, "description": "Not now; see Retry-After"},
+}
+_MISSING: dict[int | str, dict[str, Any]] = {
+    404: {"model": bodies.ErrorBody, "description": "There is no such thing"},
+    **_ERRORS,
+}
+
+
+class Threads:
+    """Where a server's work is done: scoring one after the other, waiting side by side."""
+
+    def __init__(self) -> None:
+        self._scoring = ThreadPoolExecutor(SCORING_THREADS, "scoring")
+        self._storing = ThreadPoolExecutor(4, "storing")
+
+    async def scored(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Runs what computes."""
+        return await asyncio.get_running_loop().run_in_executor(self._scoring, work, *arguments)
+
+    async def stored(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Runs what reads, checks or waits for the disk."""
+        return await asyncio.get_running_loop().run_in_executor(self._storing, work, *arguments)
+
+    def close(self) -> None:
+        """Ends when what has begun is done."""
+        self._scoring.shutdown()
+        self._storing.shutdown()
+
+
+def create_app(service: Service) -> FastAPI:
+    """The application for one project.
+
+    Args:
+        service: not open yet; the application opens and closes it.
+    """
+    threads = Threads()
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        with service:
+            yield
+            threads.close()
+
+    app = FastAPI(
+        title=f"Tastemaker: {service.project.folder.resolve().name}",
+        version=__version__,
+        description="Recommendations that answer the click, say why, and remember what they said.",
+        lifespan=lifespan,
+        docs_url=None,  # its page would load its scripts from a network
+        redoc_url=None,
+    )
+    app.add_middleware(LimitBody)
+    install(app)
+    _add_recommendations(app, service, threads)
+    _add_lists(app, service, threads)
+    _add_intake(app, service, threads)
+    _add_health(app, service)
+    add_pages(app, service, threads)
+    return app
+
+
+def _add_recommendations(app: FastAPI, service: Service, threads: Threads) -> None:
+    @app.post("/v1/recommendations", response_model=bodies.Answer, responses=_ERRORS)
+    async def recommend(question: Question) -> Response:
+        """A list for a user, known or not, or for a told history."""
+        return answer(await threads.scored(service.recommend, question.asked()))
+
+    @app.get("/v1/recommendations", response_model=bodies.Answer, responses=_ERRORS)
+    async def recommend_by_url(
+        request: Request,
+        user_id: Annotated[str | None, Query(max_length=1_000)] = None,
+        history: Annotated[list[str] | None, Query(description="Repeat it for each item.")] = None,
+        n: _Count = 20,
+        placement: str | None = None,
+        exclude: Annotated[list[str] | None, Query(description="Repeat it.")] = None,
+        explain: bool = False,
+    ) -> Response:
+        """The same, asked by a URL."""
+        _refuse_unknown(request, ("user_id", "history", "n", "placement", "exclude", "explain"))
+        question = Question(
+            user_id=user_id,
+            history=list(history) if history is not None else None,
+            n=n,
+            placement=placement,
+            exclude=list(exclude or ()),
+            explain=explain,
+        )
+        return answer(await threads.scored(service.recommend, question.asked()))
+
+    @app.get("/v1/recommendations/{recommendation_id}", responses=_MISSING)
+    async def decision(
+        recommendation_id: Annotated[str, Path(min_length=1, max_length=100)],
+    ) -> Response:
+        """What was answered, and how it came about: stages, sources, features, propensities."""
+        return answer(await threads.stored(service.decision, recommendation_id))
+
+
+def _add_lists(app: FastAPI, service: Service, threads: Threads) -> None:
+    @app.get("/v1/items/{item_id:path}/similar", response_model=bodies.Listed, responses=_MISSING)
+    async def similar(item_id: _ItemId, n: _Count = 20, source: str | None = None) -> Response:
+        """The items most like one."""
+        return answer(await threads.scored(service.similar, item_id, n, source))
+
+    @app.get("/v1/trending", response_model=bodies.Listed, responses=_ERRORS)
+    async def trending(n: _Count = 20) -> Response:
+        """What is liked by many of late."""
+        return answer(await threads.scored(service.trending, n))
+
+
+def _add_intake(app: FastAPI, service: Service, threads: Threads) -> None:
+    @app.post(
+        "/v1/events",
+        response_model=bodies.Accepted,
+        responses=_ERRORS,
+        openapi_extra=bodies.EVENTS_BODY,
+    )
+    async def events(request: Request) -> Response:
+        """Takes in events; answered when the accepted ones are on disk.
+
+        An event whose `event_id` came before is accepted and left out. A bad one in a batch is
+        rejected alone.
+        """
+        posted = await threads.stored(read_json, await request.body())
+        if not isinstance(posted, dict):
+            raise Refused(422, "invalid", 'the body must be an event, or {"events": […]}')
+        batch = posted.get("events", [posted])
+        if "events" in posted and len(posted) > 1:
+            other = next(name for name in posted if name != "events")
+            raise Refused(422, "unknown_field", f"unknown field '{other}' beside 'events'", other)
+        if not isinstance(batch, list) or len(batch) > MOST_TOLD:
+            raise Refused(
+                422, "invalid", f"'events' must be a list of at most {MOST_TOLD:,}", "events"
+            )
+        taken = await threads.stored(service.add_events, batch)
+        if "events" not in posted and taken.rejected:
+            raise Refused(422, "invalid", taken.rejected[0]["error"])
+        await _written(taken.written)
+        return answer({"accepted": taken.accepted, "rejected": taken.rejected})
+
+    @app.put("/v1/items/{item_id:path}", response_model=bodies.Put, responses=_ERRORS)
+    async def put_item(
+        item_id: _ItemId,
+        attributes: dict[str, Any],
+    ) -> Response:
+        """Adds an item or describes one anew; it can be recommended when this returns."""
+        written = await threads.stored(service.put_item, item_id, attributes)
+        created = await _written(written)
+        await threads.stored(service.refresh)
+        return answer({"item_id": item_id, "created": created}, 201 if created else 200)
+
+
+def _add_health(app: FastAPI, service: Service) -> None:
+    @app.get("/health/live")
+    async def live() -> dict[str, str]:
+        """The process answers."""
+        return {"status": "live"}
+
+    @app.get("/health/ready", responses={503: {"description": "Still loading"}})
+    async def ready() -> Response:
+        """Everything is loaded and warm."""
+        status = service.status()
+        if status["status"] != "ready":
+            told = status.get("problem", "the model is being loaded")
+            return refusal(503, "not_ready", told, retry=True)
+        return answer(status)
+
+
+async def _written(future: "Future[T]") -> T:
+    """Waits for the disk; a caller who goes away does not stop the write."""
+    return await asyncio.shield(asyncio.wrap_future(future))
+
+
+def _refuse_unknown(request: Request, known: tuple[str, ...]) -> None:
+    for name in request.query_params:
+        if name not in known:
+            raise Refused(
+                422, "unknown_field", f"unknown field '{name}'{near_miss(name, known)}", name
+            )

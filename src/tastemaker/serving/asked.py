@@ -1,0 +1,97 @@
+"""What a caller asks for, in the caller's words; and the request it becomes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from tastemaker.data.past import Past
+from tastemaker.data.ragged import Ragged
+from tastemaker.data.requests import Requests
+from tastemaker.errors import DataError
+from tastemaker.pipeline.pipeline import DEFAULT_N
+from tastemaker.serving.live import Live
+from tastemaker.store import EventRow, StoredEvents, check_event
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One question for recommendations.
+
+    Attributes:
+        user_id: whose list; None for a stranger without a name.
+        history: what a stranger tells of themselves, or a known user instead of what is stored:
+            item ids, or events; None where nothing is told.
+        n: how many items.
+        placement: which wiring; None for the first.
+        exclude: item ids that must not be shown.
+        explain: whether the answer carries its trace.
+        within: milliseconds in which the answer is wanted.
+    """
+
+    user_id: str | None = None
+    history: Sequence[str | int | Mapping[str, Any]] | None = None
+    n: int = DEFAULT_N
+    placement: str | None = None
+    exclude: Sequence[str | int] = ()
+    explain: bool = False
+    within: float | None = None
+
+    def request(self, live: Live, stored: StoredEvents, now: int) -> Requests:
+        """The request this is at a moment.
+
+        Args:
+            live: the state that will answer.
+            stored: what the store holds of the user.
+            now: the moment, microseconds.
+
+        Raises:
+            DataError: an event of the history cannot be used.
+            ProjectError: there is no such placement.
+        """
+        recommender = live.recommender
+        seen = recommender.seen(self.placement)
+        placement = self.placement or next(iter(recommender.placements))
+        about: dict[str, Any] = {"user_id": self.user_id, "placement": placement}
+        request = live.past(stored).request(now, recommender.kinds, seen, **about)
+        away = [request.exclude[0]]
+        if self.history is not None:
+            told = _told(self.history, live, now).request(now, recommender.kinds, seen, **about)
+            request = replace(request, history=told.history)
+            away.append(told.exclude[0])
+        if self.exclude:
+            named = recommender.world.catalogue.items.indices([str(id_) for id_ in self.exclude])
+            away.append(named[named >= 0])
+        if len(away) > 1:
+            request = replace(request, exclude=Ragged.of([np.unique(np.concatenate(away))]))
+        return request
+
+
+def _told(history: Sequence[str | int | Mapping[str, Any]], live: Live, now: int) -> Past:
+    """A told history; plain ids are likes, one microsecond after the other until just now."""
+    recommender, size = live.recommender, len(history)
+    codes = {name: code for code, name in enumerate(recommender.kinds)}
+    liked = _plain_like(live)
+    rows: list[EventRow] = []
+    for place, told in enumerate(history):
+        fields = told if isinstance(told, Mapping) else {"item_id": told, **liked}
+        try:
+            row = check_event({"user_id": "told", **fields}, recommender.kinds, None, now)
+        except DataError as problem:
+            raise DataError(f"history[{place}]: {problem}") from None
+        rows.append(replace(row, time=min(row.time, now - size + place)))
+    time = np.array([row.time for row in rows], np.int64)
+    order = np.argsort(time, kind="stable")
+    item = recommender.world.catalogue.items.indices([row.item_id for row in rows])
+    kind = np.array([codes[row.kind] for row in rows], np.int8)
+    value = np.array([row.value for row in rows], np.float32)
+    return Past(item[order], kind[order], value[order], time[order])
+
+
+def _plain_like(live: Live) -> dict[str, Any]:
+    """The kind and the value by which an item that is merely named counts as liked."""
+    for name, kind in live.recommender.kinds.items():
+        if kind.role == "positive":
+            return {"event_type": name, **({"value": kind.like} if kind.like is not None else {})}
+    return {"event_type": next(iter(live.recommender.kinds))}

@@ -1,0 +1,165 @@
+"""What the console shows one user: a shelf to choose from, and their recommendations."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tastemaker.console import Card, Shelf, View
+from tastemaker.data import times
+from tastemaker.data.catalogue import Catalogue, NumberColumn, TagsColumn
+from tastemaker.data.events import preferences
+from tastemaker.data.past import Past
+from tastemaker.data.schema import EventKind
+from tastemaker.serving.asked import Asked
+from tastemaker.serving.live import Live
+from tastemaker.serving.service import Service
+
+SHOWN_ON_SHELF = 30
+RECOMMENDED = 12
+LATEST = 12
+USERS = 4
+_DETAIL = "year"
+_LABELS = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Acts:
+    """Which kinds of event the console's buttons stand for.
+
+    Attributes:
+        like: the kind that says "I like it".
+        like_value: the value such an event needs, where the kind is a rating.
+        dislike: the kind that says "I do not"; None where there is none.
+    """
+
+    like: str
+    like_value: float | None
+    dislike: str | None
+
+    @classmethod
+    def of(cls, kinds: dict[str, EventKind]) -> "Acts":
+        """A plain positive kind rather than a rating; the first negative one."""
+        liked = [name for name, kind in kinds.items() if kind.role == "positive"] or list(kinds)
+        plain = [name for name in liked if kinds[name].like is None]
+        like = (plain or liked)[0]
+        disliked = [name for name, kind in kinds.items() if kind.role == "negative"]
+        return cls(like, kinds[like].like, disliked[0] if disliked else None)
+
+
+def view_of(service: Service, user_id: str, label: str, query: str) -> View:
+    """Everything one page shows.
+
+    Args:
+        service: to ask.
+        user_id: who looks.
+        label: what the shelf is narrowed to; empty, everything.
+        query: what is searched for; empty, nothing.
+    """
+    answer = service.recommend(Asked(user_id, n=RECOMMENDED, explain=True))
+    live, acts = service.live, Acts.of(service.project.file.events)
+    past = live.past(service.store.history(user_id))
+    shelves = _Shelves(live, past)
+    catalogue = live.recommender.world.catalogue
+    listed = catalogue.items.indices([item["item_id"] for item in answer["items"]])
+    cards = {card.item_id: card for card in shelves.cards(listed[listed >= 0])}
+    latest = [int(item) for item in past.item[::-1] if item >= 0]
+    return View(
+        project=service.project.folder.resolve().name,
+        user_id=user_id,
+        known=service.is_trained_on(user_id),
+        like_kind=acts.like,
+        dislike_kind=acts.dislike,
+        shelf=shelves.shelf(label, query.strip()),
+        answer=answer,
+        cards=cards,
+        latest=tuple(shelves.cards(np.array(list(dict.fromkeys(latest))[:LATEST], np.int32))),
+        users=tuple(service.store.users(USERS)),
+    )
+
+
+class _Shelves:
+    """Items as cards, for a user with a past."""
+
+    def __init__(self, live: Live, past: Past) -> None:
+        recommender = live.recommender
+        self._world = recommender.world
+        self._catalogue: Catalogue = recommender.world.catalogue
+        weight = preferences(past.kind, past.value, recommender.kinds)
+        self._said = {int(i): float(w) for i, w in zip(past.item, weight) if w}
+        labelled = [
+            column for column in self._catalogue.columns.values() if isinstance(column, TagsColumn)
+        ]
+        self._labels = labelled[0] if labelled else None
+
+    def shelf(self, label: str, query: str) -> Shelf:
+        """The items most liked, among those with a label and a title like the query."""
+        wanted = np.arange(len(self._catalogue), dtype=np.int32)
+        names: tuple[str, ...] = ()
+        if self._labels is not None:
+            names = self._often()
+            code = self._labels.labels.index(label) if label else -1
+            if label:
+                wanted = np.unique(self._rows(self._labels, code)).astype(np.int32)
+        if query:
+            sought = query.casefold()
+            wanted = np.array(
+                [i for i in wanted if sought in (self._catalogue.title(int(i)) or "").casefold()],
+                np.int32,
+            )
+        liked = self._world.statistics.at(wanted, np.full(len(wanted), times.now()))
+        best = wanted[np.argsort(-liked, kind="stable")[:SHOWN_ON_SHELF]]
+        return Shelf(tuple(self.cards(best)), names, label, query)
+
+    def cards(self, items: NDArray[np.int32]) -> list[Card]:
+        """Items as a person knows them."""
+        return [self._card(int(item)) for item in items]
+
+    def _card(self, item: int) -> Card:
+        id_ = self._catalogue.items.id(item)
+        labels: tuple[str, ...] = ()
+        if self._labels is not None:
+            labels = tuple(self._labels.labels.ids(self._labels.codes[item]))
+        said = self._said.get(item, 0.0)
+        detail = ""
+        column = self._catalogue.columns.get(_DETAIL)
+        if isinstance(column, NumberColumn) and np.isfinite(column.values[item]):
+            detail = f"{column.values[item]:.0f}"
+        return Card(
+            id_,
+            self._catalogue.title(item) or id_,
+            labels,
+            "liked" if said > 0 else "disliked" if said < 0 else "",
+            detail,
+        )
+
+    def _often(self) -> tuple[str, ...]:
+        """The labels most items have, in the order of the alphabet."""
+        assert self._labels is not None  # noqa: S101 - asked by the caller
+        counts = np.bincount(self._labels.codes.values, minlength=len(self._labels.labels))
+        often = np.argsort(-counts, kind="stable")[:_LABELS]
+        return tuple(sorted(self._labels.labels.ids(often)))
+
+    @staticmethod
+    def _rows(column: TagsColumn, code: int) -> NDArray[np.int64]:
+        """The items that have a label."""
+        places = np.flatnonzero(column.codes.values == code)
+        return np.searchsorted(column.codes.offsets, places, side="right") - 1
+
+
+def act(service: Service, fields: dict[str, Any]) -> list[dict[str, Any]]:
+    """Takes in what a button says; when it returns, it is on disk.
+
+    Returns:
+        Why it was rejected; empty if it was not.
+    """
+    acts = Acts.of(service.project.file.events)
+    told = {name: value for name, value in fields.items() if value != ""}
+    if told.get("event_type") == acts.like and acts.like_value is not None:
+        told["value"] = acts.like_value
+    if str(told.get("position", "")).isdigit():
+        told["position"] = int(told["position"])
+    taken = service.add_events([told])
+    taken.written.result()
+    return taken.rejected

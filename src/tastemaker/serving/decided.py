@@ -1,0 +1,108 @@
+"""An answer as the decision log keeps it, and a kept decision as it is told."""
+
+from typing import Any
+
+import numpy as np
+
+from tastemaker.data.times import format_moment
+from tastemaker.pipeline import Recommendations
+from tastemaker.serving.asked import Asked
+from tastemaker.store import Decision
+from tastemaker.store.decision import ITEMS_WITH_FEATURES
+
+SAMPLED = 100
+"""Of one answer in so many all candidates are kept, chosen by the id."""
+
+
+def sampled(recommendation_id: str) -> bool:
+    """Whether all candidates of an answer are kept."""
+    return int(recommendation_id[:8], 16) % SAMPLED == 0
+
+
+def decision_of(asked: Asked, answered: Recommendations, told: dict[str, Any]) -> Decision:
+    """What the log keeps of an answer.
+
+    Args:
+        asked: the question.
+        answered: the answer.
+        told: the answer as the caller got it.
+    """
+    requests = answered.requests
+    grounds = answered.grounds(0, loudest=False)
+    # the list is deterministic: given those above it, each item stands where it does for certain
+    items = [
+        {
+            "item_id": item["item_id"],
+            "score": item["score"],
+            "propensity": 1.0,
+            "reasons": item["reasons"],
+            **ground,
+        }
+        for item, ground in zip(told["items"], grounds)
+    ]
+    context: dict[str, Any] = {"n": asked.n}
+    if asked.history is not None:
+        context["history"] = len(asked.history)
+    if asked.exclude:
+        context["exclude"] = len(asked.exclude)
+    return Decision(
+        told["recommendation_id"],
+        int(requests.time[0]),
+        asked.user_id,
+        requests.placement,
+        answered.model_version,
+        told["variant"],
+        int(requests.seed[0]),
+        answered.world.watermark,
+        context,
+        told["degraded"],
+        answered.trace.to_list(0),
+        items,
+        answered.described(0, ITEMS_WITH_FEATURES),
+        _all_candidates(answered) if answered.trace.keep else None,
+    )
+
+
+def _all_candidates(answered: Recommendations) -> list[dict[str, Any]]:
+    """Every candidate in the order of the last stage before the list was made."""
+    stages = [stage for stage in answered.trace.stages if stage.name in ("filter", "rank")]
+    if not stages or stages[-1].candidates is None:
+        return []
+    found = stages[-1].candidates
+    ids = answered.world.catalogue.items.ids(found.item)
+    return [{"item_id": id_, "score": float(score)} for id_, score in zip(ids, found.score)]
+
+
+def told_decision(decision: Decision, titles: dict[str, str]) -> dict[str, Any]:
+    """A decision as a caller reads it.
+
+    Args:
+        decision: what the log kept.
+        titles: item id → title, as far as they are known now.
+    """
+    features = decision.features
+    items = []
+    for place, item in enumerate(decision.items):
+        id_ = item["item_id"]
+        told = {"position": place + 1, **({"title": titles[id_]} if id_ in titles else {}), **item}
+        if place < len(features):
+            told["features"] = {
+                name: float(value) if np.isfinite(value) else None
+                for name, value in zip(features.names, features.values[place])
+            }
+        items.append(told)
+    return {
+        "recommendation_id": decision.recommendation_id,
+        "time": format_moment(decision.time),
+        "user_id": decision.user_id,
+        "placement": decision.placement,
+        "model_version": decision.model_version,
+        "variant": decision.variant,
+        "seed": decision.seed,
+        "watermark": format_moment(decision.watermark),
+        "context": decision.context,
+        "degraded": decision.degraded,
+        "items": items,
+        "trace": {"stages": decision.stages},
+        **({} if decision.candidates is None else {"candidates": decision.candidates}),
+    }

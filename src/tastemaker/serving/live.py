@@ -1,0 +1,151 @@
+"""One consistent state of a server: a fitted version, the world as it has grown since, and how the
+store's keys read in it. Immutable: a request takes one and keeps it to its end.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tastemaker.data.additions import cell
+from tastemaker.data.catalogue import Catalogue
+from tastemaker.data.events import preferences
+from tastemaker.data.past import Past
+from tastemaker.data.schema import EventKind
+from tastemaker.errors import SettingError
+from tastemaker.pipeline import Recommender
+from tastemaker.store import SERVED, Store, StoredEvents, StoredItem
+
+Number = TypeVar("Number", np.int32, np.int8)
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """What answers requests until something has changed.
+
+    Attributes:
+        fitted: the version as it was trained.
+        recommender: the same components in the present world.
+        index_of_item: int32[keys], the catalogue's index of each item key; −1 where it has none.
+        code_of_kind: int8[keys], the position of each kind key; −1 where it is not declared.
+        sequence: how far into the store's log its statistics reach.
+        changed: the last change of an item it knows.
+    """
+
+    fitted: Recommender
+    recommender: Recommender
+    index_of_item: NDArray[np.int32]
+    code_of_kind: NDArray[np.int8]
+    sequence: int
+    changed: int
+
+    @classmethod
+    def of(cls, fitted: Recommender, store: Store) -> "Live":
+        """A version in the present world: with every item and event the store has since."""
+        ids, keys = store.item_keys()
+        index = np.full(int(keys.max(initial=-1)) + 1, -1, np.int32)
+        index[keys] = fitted.world.catalogue.items.indices(ids)
+        live = cls(fitted, fitted, index, _codes(store, fitted.kinds), fitted.sequence, 0)
+        return live.refreshed(store)
+
+    def refreshed(self, store: Store) -> "Live":
+        """This state with what has come into the store since; itself, if nothing has.
+
+        Cost: proportional to what was served since the training, not to the whole log.
+        """
+        later = self._with_items(store.items_since(self.changed))
+        while len(events := store.served_since(later.sequence)):
+            later = later._with_events(events, store)
+        return later
+
+    @property
+    def version(self) -> str:
+        """The version that answers."""
+        return self.recommender.version
+
+    def past(self, stored: StoredEvents) -> Past:
+        """A user's stored events as this state reads them; undeclared kinds are left out."""
+        kind = _taken(self.code_of_kind, stored.kind)
+        order = np.argsort(stored.time, kind="stable")
+        kept = order[kind[order] >= 0]
+        item = _taken(self.index_of_item, stored.item)
+        return Past(item[kept], kind[kept], stored.value[kept], stored.time[kept])
+
+    def _with_events(self, events: StoredEvents, store: Store) -> "Live":
+        """The world's statistics with these events; those of unknown items say nothing."""
+        live = self
+        if events.kind.max() >= len(self.code_of_kind):  # a kind nobody had used so far
+            live = replace(self, code_of_kind=_codes(store, self.fitted.kinds))
+        item = _taken(live.index_of_item, events.item)
+        kind = _taken(live.code_of_kind, events.kind)
+        known = (item >= 0) & (kind >= 0)
+        item, kind = item[known], kind[known]
+        weight = preferences(kind, events.value[known], live.recommender.kinds)
+        world = live.recommender.world.with_events(item, events.time[known], kind, weight)
+        return replace(
+            live,
+            recommender=live.recommender.in_world(world),
+            sequence=int(events.sequence[-1]),
+        )
+
+    def _with_items(self, items: list[StoredItem]) -> "Live":
+        """The catalogue with these items, and those it knows described anew."""
+        if not items:
+            return self
+        known = {item.item_id: self._catalogue.items.index(item.item_id) for item in items}
+        old = [item for item in items if known[item.item_id] >= 0 and item.source == SERVED]
+        new = [item for item in items if known[item.item_id] < 0]
+        live = replace(self, changed=items[-1].changed)
+        if old:
+            indices = np.array([known[item.item_id] for item in old])
+            world = self.recommender.world.with_changed(indices, live._cells(old))
+            # whatever came after the training is learned of anew
+            live = replace(live, recommender=self.fitted.in_world(world))
+        return live._with_new(new) if new else live
+
+    def _with_new(self, items: list[StoredItem]) -> "Live":
+        first, keys = len(self._catalogue), np.array([item.item for item in items])
+        ids = [item.item_id for item in items]
+        world = self.recommender.world.with_items(ids, self._cells(items))
+        index = np.full(max(len(self.index_of_item), int(keys.max()) + 1), -1, np.int32)
+        index[: len(self.index_of_item)] = self.index_of_item
+        index[keys] = np.arange(first, first + len(items))
+        return replace(self, recommender=self.recommender.in_world(world), index_of_item=index)
+
+    @property
+    def _catalogue(self) -> Catalogue:
+        return self.recommender.world.catalogue
+
+    def _cells(self, items: list[StoredItem]) -> dict[str, list[Any]]:
+        """Column → what is known of each item, missing where it does not fit the column."""
+        return {
+            name: [_fitting(name, column.role, item.attributes.get(name)) for item in items]
+            for name, column in self._catalogue.columns.items()
+        }
+
+
+def _fitting(name: str, role: str, value: Any) -> Any:
+    try:
+        return cell(name, role, value)
+    except SettingError:  # put when the column was declared otherwise
+        return None
+
+
+def _codes(store: Store, kinds: Mapping[str, EventKind]) -> NDArray[np.int8]:
+    """The position in `kinds` of each of the store's kind keys, −1 for one not declared."""
+    keys = store.kind_keys()
+    code = np.full(max(keys.values(), default=-1) + 1, -1, np.int8)
+    for position, name in enumerate(kinds):
+        if name in keys:
+            code[keys[name]] = position
+    return code
+
+
+def _taken(values: NDArray[Number], keys: NDArray[np.int64]) -> NDArray[Number]:
+    """`values[keys]`; −1 for keys beyond them."""
+    taken = np.full(len(keys), -1, values.dtype)
+    inside = keys < len(values)
+    taken[inside] = values[keys[inside]]
+    return taken

@@ -1,0 +1,78 @@
+"""The console over HTTP: one page, one form, a handful of files."""
+
+from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlencode
+from uuid import uuid4
+
+from fastapi import FastAPI, Form
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from tastemaker.console import asset, render, render_error
+from tastemaker.errors import TastemakerError
+from tastemaker.serving.browsing import act, view_of
+from tastemaker.serving.service import Service
+
+if TYPE_CHECKING:
+    from tastemaker.serving.app import Threads
+
+HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+_WEEK = "public, max-age=604800"
+
+
+def add_pages(app: FastAPI, service: Service, threads: "Threads") -> None:
+    """Adds the console's routes."""
+
+    @app.get("/", include_in_schema=False)
+    async def home(user: str = "", label: str = "", q: str = "") -> Response:
+        if not user:
+            return _to(f"visitor-{uuid4().hex[:8]}", label, q)
+        try:
+            view = await threads.scored(view_of, service, user, label, q)
+        except TastemakerError as problem:
+            return _page(render_error("Not yet", str(problem)), 503)
+        return _page(render(view))
+
+    @app.post("/console/events", include_in_schema=False)
+    async def acted(
+        user: Annotated[str, Form()],
+        item_id: Annotated[str, Form()],
+        event_type: Annotated[str, Form()],
+        recommendation_id: Annotated[str, Form()] = "",
+        position: Annotated[str, Form()] = "",
+        label: Annotated[str, Form()] = "",
+        q: Annotated[str, Form()] = "",
+    ) -> Response:
+        fields = {
+            "user_id": user,
+            "item_id": item_id,
+            "event_type": event_type,
+            "recommendation_id": recommendation_id,
+            "position": position,
+        }
+        rejected = await threads.stored(act, service, fields)
+        if rejected:
+            return _page(render_error("That did not work", rejected[0]["error"]), 422)
+        return _to(user, label, q)
+
+    @app.get("/console/assets/{name}", include_in_schema=False)
+    async def file(name: str) -> Response:
+        found = asset(name)
+        if found is None:
+            return Response(status_code=404)
+        content, media_type = found
+        return Response(content, media_type=media_type, headers={"Cache-Control": _WEEK})
+
+
+def _page(text: str, status: int = 200) -> Response:
+    return HTMLResponse(text, status, HEADERS)
+
+
+def _to(user: str, label: str, query: str) -> Response:
+    """To the page of a user, where the shelf stood before."""
+    asked = {"user": user, "label": label, "q": query}
+    return RedirectResponse(f"/?{urlencode({k: v for k, v in asked.items() if v})}", 303)

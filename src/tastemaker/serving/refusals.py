@@ -1,0 +1,136 @@
+"""Whatever goes wrong, in one shape: `{"error": {"code", "message", "field"?}}`."""
+
+import logging
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic_core import from_json, to_json
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tastemaker.errors import InputError, NotReadyError, StoreError, UnknownIdError, near_miss
+from tastemaker.serving.bodies import Question
+
+_LOG = logging.getLogger(__name__)
+
+LARGEST_BODY = 10_000_000
+RETRY_AFTER = {"Retry-After": "1"}
+
+
+class Refused(Exception):  # noqa: N818 - an answer, not an error of ours
+    """Ends a request with a status and a reason."""
+
+    def __init__(self, status: int, code: str, message: str, field: str | None = None) -> None:
+        super().__init__(message)
+        self.status, self.code, self.field = status, code, field
+
+
+def answer(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """A value as JSON; what is no number becomes null."""
+    content = to_json(value, inf_nan_mode="null")
+    return Response(content, status, headers, media_type="application/json")
+
+
+def refusal(
+    status: int, code: str, message: str, field: str | None = None, retry: bool = False
+) -> Response:
+    """An error in the one shape."""
+    error = {"code": code, "message": message, **({"field": field} if field else {})}
+    return answer({"error": error}, status, RETRY_AFTER if retry else None)
+
+
+def read_json(body: bytes) -> Any:
+    """A body as JSON.
+
+    Raises:
+        Refused: it is none, too deep, or not UTF-8.
+    """
+    try:
+        return from_json(body, allow_inf_nan=False)
+    except ValueError as problem:
+        raise Refused(422, "malformed_json", f"the body is not JSON: {problem}") from None
+
+
+def install(app: FastAPI) -> None:
+    """Makes an app answer every failure in the one shape."""
+
+    @app.exception_handler(Refused)
+    async def refused(_: Request, problem: Refused) -> Response:
+        return refusal(problem.status, problem.code, str(problem), problem.field)
+
+    @app.exception_handler(InputError)
+    async def wrong(_: Request, problem: InputError) -> Response:
+        if isinstance(problem, UnknownIdError):
+            return refusal(404, "not_found", str(problem))
+        return refusal(422, "invalid", str(problem))
+
+    @app.exception_handler(NotReadyError)
+    async def loading(_: Request, problem: NotReadyError) -> Response:
+        return refusal(503, "not_ready", str(problem), retry=True)
+
+    @app.exception_handler(StoreError)
+    async def unwritten(_: Request, problem: StoreError) -> Response:
+        return refusal(503, "store", str(problem), retry=True)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, problem: RequestValidationError) -> Response:
+        return _invalid(problem.errors()[0])
+
+    @app.exception_handler(HTTPException)
+    async def known(_: Request, problem: HTTPException) -> Response:
+        codes = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+        code = codes.get(problem.status_code, "refused")
+        response = refusal(problem.status_code, code, str(problem.detail))
+        response.headers.update(problem.headers or {})
+        return response
+
+    @app.exception_handler(Exception)
+    async def unforeseen(request: Request, problem: Exception) -> Response:
+        _LOG.error("%s %s failed", request.method, request.url.path, exc_info=problem)
+        return refusal(500, "internal", "this request could not be answered; it was logged")
+
+
+def _invalid(error: Any) -> Response:
+    """What is wrong with a field, in words; an unknown one with its near miss."""
+    where = [str(part) for part in error["loc"] if part not in ("body", "query", "path")]
+    field = ".".join(where)
+    if error["type"] == "json_invalid":
+        told = error.get("ctx", {}).get("error", "unreadable")
+        return refusal(422, "malformed_json", f"the body is not JSON: {told}")
+    if error["type"] == "extra_forbidden":
+        hint = near_miss(where[-1], Question.model_fields) if len(where) == 1 else ""
+        return refusal(422, "unknown_field", f"unknown field '{field}'{hint}", field)
+    given = str(error.get("input"))[:80]
+    message = f"'{field}': {error['msg'][0].lower()}{error['msg'][1:]}, got {given!r}"
+    return refusal(422, "invalid", message if field else error["msg"], field or None)
+
+
+class LimitBody:
+    """Refuses bodies over 10 MB before they are read, or as soon as they grow over it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One connection; see ASGI."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        announced = dict(scope["headers"]).get(b"content-length", b"")
+        if announced.isdigit() and int(announced) > LARGEST_BODY:
+            response = refusal(413, "too_large", f"a body may have {LARGEST_BODY:,} bytes")
+            await response(scope, receive, send)
+            return
+        read = 0
+
+        async def counted() -> Message:
+            nonlocal read
+            message = await receive()
+            read += len(message.get("body", b""))
+            if read > LARGEST_BODY:
+                raise HTTPException(413, f"a body may have {LARGEST_BODY:,} bytes")
+            return message
+
+        await self._app(scope, counted, send)

@@ -1,0 +1,50 @@
+"""Starting a server: in this process, or several workers that share one port and one store."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+
+from tastemaker.progress import Progress
+from tastemaker.project import load_project
+from tastemaker.serving.app import create_app
+from tastemaker.serving.service import Service
+from tastemaker.store import EventSource
+
+_PROJECT = "TASTEMAKER_PROJECT"
+_GRACE_SECONDS = 10
+
+
+def application() -> FastAPI:
+    """The application of the project named in the environment, for worker processes."""
+    return create_app(Service(load_project(Path(os.environ[_PROJECT]))))
+
+
+def run(project: Path, host: str, port: int, workers: int, progress: Progress = Progress()) -> None:
+    """Serves until it is interrupted; requests under way are answered first.
+
+    Args:
+        project: the project file.
+        host: the address to listen at.
+        port: the port.
+        workers: how many processes.
+        progress: reports the import of files.
+    """
+    opened = load_project(project)
+    settings: dict[str, Any] = {
+        "host": host,
+        "port": port,
+        "log_level": "warning",
+        "access_log": False,
+        "timeout_graceful_shutdown": _GRACE_SECONDS,
+        "server_header": False,
+    }
+    if workers == 1:
+        uvicorn.run(create_app(Service(opened, progress)), **settings)
+        return
+    EventSource(opened, progress).open().close()  # once, not in every worker
+    os.environ[_PROJECT] = str(project.resolve())
+    target = f"{__name__}:application"
+    uvicorn.run(target, factory=True, workers=workers, **settings)

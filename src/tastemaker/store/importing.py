@@ -1,0 +1,175 @@
+"""Files → store: each table once, recognized by its content; a changed file replaces its rows.
+
+Rows are written in small transactions, so that a server's writes never wait long. A table whose
+import was cut short is known as such, and imported again.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from sqlalchemy import Engine, delete, func, select, update
+from sqlalchemy.dialects.sqlite import insert
+
+from tastemaker.data import times
+from tastemaker.data.schema import Schema
+from tastemaker.progress import Progress
+from tastemaker.store import tables
+from tastemaker.store.tables import SERVED, events, items, sources, users
+
+ROWS_AT_A_TIME = 20_000
+"""Rows of one transaction: about a tenth of a second."""
+_READ_BY = {
+    "events": ("event_columns", "default_kind", "clock", "time_unit", "separator"),
+    "items": ("item_columns", "item_roles", "separator"),
+    "users": ("user_columns", "user_roles", "separator"),
+}
+
+
+def fingerprint(path: Path, table: str, schema: Schema) -> str:
+    """What a table's content and the way it is read come to: equal ones need no second import."""
+    with path.open("rb") as stream:
+        content = hashlib.file_digest(stream, "sha256").hexdigest()
+    read_by = schema.model_dump(mode="json", include=set(_READ_BY[table]))
+    rated = {name: kind.like is not None for name, kind in schema.kinds.items()}
+    told = json.dumps([content, read_by, rated if table == "events" else None], sort_keys=True)
+    return hashlib.sha256(told.encode()).hexdigest()
+
+
+class Importer:
+    """Writes tables that were cleaned into the store.
+
+    Args:
+        writing: opens transactions that wait for other processes' writes.
+        reading: reads what was committed before.
+        progress: reports the rows.
+    """
+
+    def __init__(self, writing: Engine, reading: Engine, progress: Progress) -> None:
+        self._writing = writing
+        self._reading = reading
+        self._progress = progress
+
+    def imported(self, table: str) -> bool:
+        """Whether a table has been imported whole, whatever it held."""
+        with self._reading.connect() as connection:
+            row = connection.execute(select(sources).where(sources.c.name == table)).first()
+        return row is not None and bool(row.complete)
+
+    def known(self, table: str, print_: str) -> bool:
+        """Whether a table with this fingerprint has been imported whole."""
+        with self._reading.connect() as connection:
+            row = connection.execute(select(sources).where(sources.c.name == table)).first()
+        return row is not None and row.fingerprint == print_ and bool(row.complete)
+
+    def replace(self, table: str, print_: str, frame: pl.DataFrame, schema: Schema) -> None:
+        """Takes a table's rows in the place of those it had before.
+
+        Args:
+            table: `events`, `items` or `users`.
+            print_: its fingerprint.
+            frame: its usable rows.
+            schema: what its columns mean.
+        """
+        values = {"fingerprint": print_, "rows": frame.height, "complete": 0}
+        with self._writing.begin() as connection:
+            connection.execute(
+                insert(sources)
+                .values(name=table, **values)
+                .on_conflict_do_update(index_elements=["name"], set_=values)
+            )
+            named = select(sources.c.source).where(sources.c.name == table)
+            source = connection.execute(named).scalar_one()
+        if table == "events":
+            self._forget_events(source)
+            self._add_events(source, frame, schema)
+        else:
+            self._put_entities(source, frame, table)
+        with self._writing.begin() as connection:
+            done = update(sources).where(sources.c.source == source).values(complete=1)
+            connection.execute(done)
+
+    def _forget_events(self, source: int) -> None:
+        with self._reading.connect() as connection:
+            last = connection.execute(select(func.max(events.c.sequence))).scalar() or 0
+        for start in range(0, last, ROWS_AT_A_TIME):
+            stretch = events.c.sequence.between(start + 1, start + ROWS_AT_A_TIME)
+            with self._writing.begin() as connection:
+                connection.execute(delete(events).where(stretch, events.c.source == source))
+
+    def _add_events(self, source: int, frame: pl.DataFrame, schema: Schema) -> None:
+        with self._writing.begin() as connection:
+            known = insert(tables.kinds).on_conflict_do_nothing()
+            connection.execute(known, [{"name": name} for name in schema.kinds])
+            keys = {row.name: row.kind for row in connection.execute(select(tables.kinds))}
+        columns: dict[str, Any] = {
+            "user": self._keys(users, "user", frame["user_id"]),
+            "item": self._keys(items, "item", frame["item_id"]),
+            "kind": frame["kind"].replace_strict(
+                {code: keys[name] for code, name in enumerate(schema.kinds)},
+                return_dtype=pl.Int64,
+            ),
+            "value": frame["value"].cast(pl.Float64),
+            "time": frame["time"],
+        }
+        if "event_id" in frame.columns:
+            columns["event_id"] = frame["event_id"].cast(pl.String)
+        log = pl.DataFrame(columns).with_columns(
+            received=pl.lit(times.now()), source=pl.lit(source)
+        )
+        add = insert(events).on_conflict_do_nothing(index_elements=["event_id"])
+        self._write(add, log, "importing events")
+
+    def _put_entities(self, source: int, frame: pl.DataFrame, table: str) -> None:
+        """Adds or replaces rows; one put over the network stays as it was put."""
+        target, id_ = (items, "item_id") if table == "items" else (users, "user_id")
+        told = frame.select(
+            pl.col(id_).cast(pl.String),
+            pl.Series(
+                "attributes", map(_as_json, frame.drop(id_).iter_rows(named=True)), pl.String
+            ),
+            source=pl.lit(source),
+        )
+        values = ["attributes", "source"]
+        if table == "items":
+            with self._reading.connect() as connection:
+                change = (connection.execute(select(func.max(items.c.changed))).scalar() or 0) + 1
+            told, values = told.with_columns(changed=pl.lit(change)), [*values, "changed"]
+        before = update(target).where(target.c.source == source)
+        with self._writing.begin() as connection:
+            connection.execute(before.values(attributes=None))
+        put = insert(target)
+        put = put.on_conflict_do_update(
+            index_elements=[id_],
+            set_={name: put.excluded[name] for name in values},
+            where=(target.c.source != SERVED) | target.c.attributes.is_(None),
+        )
+        self._write(put, told, f"importing {table}")
+
+    def _keys(self, table: Any, key: str, ids: pl.Series) -> pl.Series:
+        """The store's key of each id; ids that are new get one."""
+        name = f"{key}_id"
+        texts = ids.unique().cast(pl.String).sort()
+        self._write(insert(table).on_conflict_do_nothing(), texts.to_frame(name), f"{key}s")
+        with self._reading.connect() as connection:
+            rows = connection.execute(select(table.c[name], table.c[key])).all()
+        known = pl.DataFrame(rows, {name: pl.String, key: pl.Int64}, orient="row")
+        joined = (
+            ids.cast(pl.String)
+            .to_frame(name)
+            .join(known, on=name, how="left", maintain_order="left")
+        )
+        return joined[key]
+
+    def _write(self, statement: Any, frame: pl.DataFrame, label: str) -> None:
+        total = -(-frame.height // ROWS_AT_A_TIME)
+        for part in self._progress.track(frame.iter_slices(ROWS_AT_A_TIME), label, total):
+            with self._writing.begin() as connection:
+                connection.execute(statement, part.to_dicts())
+
+
+def _as_json(row: dict[str, Any]) -> str:
+    present = {name: value for name, value in row.items() if value is not None}
+    return json.dumps(present, ensure_ascii=False)

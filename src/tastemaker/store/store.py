@@ -1,0 +1,311 @@
+"""The store: every event, item and decision of a project, durable, shared by all its processes.
+
+What is written is acknowledged when it is on disk; what is read is what was committed before.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection, bindparam, func, select, text
+from sqlalchemy.dialects.sqlite import insert
+
+from tastemaker.data.dataset import Dataset
+from tastemaker.data.schema import Schema
+from tastemaker.progress import Progress
+from tastemaker.store import tables
+from tastemaker.store.decision import Decision
+from tastemaker.store.importing import Importer
+from tastemaker.store.incoming import EventRow
+from tastemaker.store.reading import read_dataset
+from tastemaker.store.tables import SERVED, connect, decisions, events, feature_names, items, users
+from tastemaker.store.writer import Writer
+
+_MOST_TO_READ = 200_000
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvents:
+    """Events by the store's own keys, in the log's order.
+
+    Attributes:
+        sequence: int64[m].
+        item: int64[m], item keys.
+        kind: int64[m], kind keys.
+        value: float32[m], NaN where there is none.
+        time: int64[m], microseconds.
+    """
+
+    sequence: NDArray[np.int64]
+    item: NDArray[np.int64]
+    kind: NDArray[np.int64]
+    value: NDArray[np.float32]
+    time: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.sequence)
+
+    @classmethod
+    def of(cls, rows: Sequence[Sequence[Any]]) -> "StoredEvents":
+        """Rows of (sequence, item, kind, value, time)."""
+        columns = list(zip(*rows)) or [(), (), (), (), ()]
+        sequence, item, kind, value, time = columns
+        return cls(
+            np.array(sequence, np.int64),
+            np.array(item, np.int64),
+            np.array(kind, np.int64),
+            np.array(value, np.float32),  # None becomes NaN
+            np.array(time, np.int64),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class StoredItem:
+    """An item as it was last put.
+
+    Attributes:
+        item: its key.
+        item_id: its id.
+        attributes: column → value, as JSON has it.
+        source: the table it came from; `SERVED` if it was put over the network.
+        changed: grows with every change of any item.
+    """
+
+    item: int
+    item_id: str
+    attributes: dict[str, Any]
+    source: int
+    changed: int
+
+
+_HISTORY = text(
+    "SELECT sequence, item, kind, value, time FROM events "
+    'WHERE "user" = (SELECT "user" FROM users WHERE user_id = :user_id) ORDER BY sequence'
+)
+_SERVED_SINCE = text(
+    "SELECT sequence, item, kind, value, time FROM events "
+    "WHERE sequence > :sequence AND source = 0 ORDER BY sequence LIMIT :most"
+)
+_ITEMS_SINCE = text(
+    "SELECT item, item_id, attributes, source, changed FROM items "
+    "WHERE changed > :changed AND attributes IS NOT NULL ORDER BY changed"
+)
+
+
+class Store:
+    """An open database.
+
+    Args:
+        path: the database file; made if it is not there.
+
+    Raises:
+        StoreError: it is damaged, locked, of another version, or cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._writing, self._reading = connect(path)
+        self._writer = Writer(self._writing)
+        self._unwritten: dict[str, Decision] = {}
+
+    def close(self) -> None:
+        """Writes what is waiting and closes."""
+        self._writer.close()
+        self._writing.dispose()
+        self._reading.dispose()
+
+    def __enter__(self) -> "Store":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def append(self, rows: Sequence[EventRow]) -> "Future[int]":
+        """Adds events; done when they are on disk, with how many of them were new.
+
+        An event whose `event_id` is there already is left out.
+        """
+        return self._writer.submit(lambda connection: add_events(connection, rows))
+
+    def put_item(self, item_id: str, attributes: Mapping[str, Any]) -> "Future[bool]":
+        """Adds or replaces what is known of an item; tells, when on disk, whether it was new."""
+        told = json.dumps(dict(attributes), ensure_ascii=False)
+
+        def work(connection: Connection) -> bool:
+            known = connection.execute(
+                select(items.c.attributes).where(items.c.item_id == item_id)
+            ).first()
+            values = {"attributes": told, "source": SERVED, "changed": next_change(connection)}
+            connection.execute(
+                insert(items)
+                .values(item_id=item_id, **values)
+                .on_conflict_do_update(index_elements=["item_id"], set_=values)
+            )
+            return known is None or known.attributes is None
+
+        return self._writer.submit(work)
+
+    def history(self, user_id: str) -> StoredEvents:
+        """Everything one user did, in the log's order; empty for an unknown user.
+
+        Cost: one stretch of an index, about a microsecond an event.
+        """
+        with self._reading.connect() as connection:
+            return StoredEvents.of(connection.execute(_HISTORY, {"user_id": user_id}).all())
+
+    def served_since(self, sequence: int) -> StoredEvents:
+        """The events that came over the network after a place in the log, the first 200,000."""
+        with self._reading.connect() as connection:
+            asked = {"sequence": sequence, "most": _MOST_TO_READ}
+            return StoredEvents.of(connection.execute(_SERVED_SINCE, asked).all())
+
+    def items_since(self, changed: int) -> list[StoredItem]:
+        """The items put or imported after a change, those known by events alone left out."""
+        with self._reading.connect() as connection:
+            rows = connection.execute(_ITEMS_SINCE, {"changed": changed}).all()
+        return [
+            StoredItem(item, item_id, json.loads(told), source, at)
+            for item, item_id, told, source, at in rows
+        ]
+
+    def item_keys(self) -> tuple[list[str], NDArray[np.int64]]:
+        """Every item id, and its key."""
+        with self._reading.connect() as connection:
+            rows = connection.execute(select(items.c.item_id, items.c.item)).all()
+        return [id_ for id_, _ in rows], np.array([key for _, key in rows], np.int64)
+
+    def kind_keys(self) -> dict[str, int]:
+        """Kind of event → its key, as far as there are events of it."""
+        with self._reading.connect() as connection:
+            rows = connection.execute(select(tables.kinds.c.name, tables.kinds.c.kind)).all()
+            return {row.name: row.kind for row in rows}
+
+    def dataset(self, schema: Schema) -> Dataset:
+        """Everything in the store as one data set; see `read_dataset`."""
+        return read_dataset(self._reading, schema)
+
+    def importer(self, progress: Progress = Progress()) -> Importer:
+        """What writes files' tables into this store."""
+        return Importer(self._writing, self._reading, progress)
+
+    def sequence(self) -> int:
+        """The last place in the log."""
+        with self._reading.connect() as connection:
+            return connection.execute(select(func.max(events.c.sequence))).scalar() or 0
+
+    def users(self, most: int) -> list[str]:
+        """Some users who have events, the longest known first."""
+        with self._reading.connect() as connection:
+            asked = select(users.c.user_id).order_by(users.c.user).limit(most)
+            return list(connection.execute(asked).scalars())
+
+    def log(self, decision: Decision) -> "Future[None]":
+        """Keeps a decision; it can be read at once, and is on disk when the future is done."""
+        self._unwritten[decision.recommendation_id] = decision
+
+        def work(connection: Connection) -> None:
+            names, digest = decision.features.names, decision.names_digest
+            connection.execute(
+                insert(feature_names)
+                .values(digest=digest, names=json.dumps(names))
+                .on_conflict_do_nothing()
+            )
+            connection.execute(
+                insert(decisions)
+                .values(
+                    recommendation_id=decision.recommendation_id,
+                    time=decision.time,
+                    user_id=decision.user_id,
+                    placement=decision.placement,
+                    model_version=decision.model_version,
+                    content=decision.encoded(),
+                )
+                .on_conflict_do_nothing()
+            )
+
+        done = self._writer.submit(work)
+        done.add_done_callback(lambda _: self._unwritten.pop(decision.recommendation_id, None))
+        return done
+
+    def decision(self, recommendation_id: str) -> Decision | None:
+        """A decision by its id; None if there is none."""
+        waiting = self._unwritten.get(recommendation_id)
+        if waiting is not None:
+            return waiting
+        with self._reading.connect() as connection:
+            row = connection.execute(
+                select(decisions).where(decisions.c.recommendation_id == recommendation_id)
+            ).first()
+            if row is None:
+                return None
+            known = {
+                digest: tuple(json.loads(names))
+                for digest, names in connection.execute(select(feature_names))
+            }
+        return Decision.decoded(row.content, known)
+
+
+_ADD_USER = insert(users).on_conflict_do_nothing()
+_ADD_ITEM = insert(items).on_conflict_do_nothing()
+_ADD_KIND = insert(tables.kinds).on_conflict_do_nothing()
+_ADD_EVENT = (
+    insert(events)
+    .values(
+        user=select(users.c.user).where(users.c.user_id == bindparam("of_user")).scalar_subquery(),
+        item=select(items.c.item).where(items.c.item_id == bindparam("of_item")).scalar_subquery(),
+        kind=select(tables.kinds.c.kind)
+        .where(tables.kinds.c.name == bindparam("of_kind"))
+        .scalar_subquery(),
+        event_id=bindparam("event_id"),
+        value=bindparam("value"),
+        time=bindparam("time"),
+        received=bindparam("received"),
+        source=SERVED,
+        session=bindparam("session"),
+        recommendation_id=bindparam("recommendation_id"),
+        position=bindparam("position"),
+        context=bindparam("context"),
+    )
+    .on_conflict_do_nothing(index_elements=["event_id"])
+)
+
+
+def add_events(connection: Connection, rows: Sequence[EventRow]) -> int:
+    """Adds events inside a transaction; how many of them were new."""
+    if not rows:
+        return 0
+    connection.execute(_ADD_USER, [{"user_id": id_} for id_ in {row.user_id for row in rows}])
+    connection.execute(_ADD_ITEM, [{"item_id": id_} for id_ in {row.item_id for row in rows}])
+    connection.execute(_ADD_KIND, [{"name": name} for name in {row.kind for row in rows}])
+    last = connection.execute(select(func.max(events.c.sequence))).scalar() or 0
+    connection.execute(
+        _ADD_EVENT,
+        [
+            {
+                "of_user": row.user_id,
+                "of_item": row.item_id,
+                "of_kind": row.kind,
+                "event_id": row.event_id,
+                "value": row.value,
+                "time": row.time,
+                "received": row.received,
+                "session": row.session,
+                "recommendation_id": row.recommendation_id,
+                "position": row.position,
+                "context": row.context,
+            }
+            for row in rows
+        ],
+    )
+    added = select(func.count()).where(events.c.sequence > last)
+    return connection.execute(added).scalar_one()
+
+
+def next_change(connection: Connection) -> int:
+    """The number of the next change of an item."""
+    return (connection.execute(select(func.max(items.c.changed))).scalar() or 0) + 1

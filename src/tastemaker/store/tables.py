@@ -1,0 +1,202 @@
+"""The store's tables, and how a database is opened: SQLite today, any SQL server by another URL.
+
+Ids are text at the door and small integers inside: a user's key, an item's key, a kind's key. An
+event's `sequence` is its place in the log; it only ever grows.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import (
+    Column,
+    Connection,
+    Engine,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    create_engine,
+    event,
+    text,
+)
+from sqlalchemy.exc import DatabaseError, OperationalError
+
+from tastemaker.errors import SettingError, StoreError
+
+SCHEMA = 1
+BUSY_MILLISECONDS = 10_000
+_CACHE_KIB = 65_536
+
+SERVED = 0
+"""The source of what came over the network; tables imported from files have later numbers."""
+
+metadata = MetaData()
+
+about = Table(
+    "about",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+)
+sources = Table(
+    "sources",
+    metadata,
+    Column("source", Integer, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("fingerprint", Text, nullable=False),
+    Column("rows", Integer, nullable=False),
+    Column("complete", Integer, nullable=False),
+)
+users = Table(
+    "users",
+    metadata,
+    Column("user", Integer, primary_key=True),
+    Column("user_id", Text, nullable=False, unique=True),
+    Column("attributes", Text),
+    Column("source", Integer, nullable=False, default=SERVED),
+)
+items = Table(
+    "items",
+    metadata,
+    Column("item", Integer, primary_key=True),
+    Column("item_id", Text, nullable=False, unique=True),
+    Column("attributes", Text),
+    Column("source", Integer, nullable=False, default=SERVED),
+    Column("changed", Integer, nullable=False, default=0),
+    Index("items_by_change", "changed"),
+)
+kinds = Table(
+    "kinds",
+    metadata,
+    Column("kind", Integer, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+)
+events = Table(
+    "events",
+    metadata,
+    Column("sequence", Integer, primary_key=True),
+    Column("event_id", Text),
+    Column("user", Integer, ForeignKey("users.user"), nullable=False),
+    Column("item", Integer, ForeignKey("items.item"), nullable=False),
+    Column("kind", Integer, ForeignKey("kinds.kind"), nullable=False),
+    Column("value", Float),
+    Column("time", Integer, nullable=False),
+    Column("received", Integer, nullable=False),
+    Column("source", Integer, nullable=False),
+    Column("session", Text),
+    Column("recommendation_id", Text),
+    Column("position", Integer),
+    Column("context", Text),
+    Index("events_by_id", "event_id", unique=True),
+    # everything a history needs stands in the index, in one stretch a user
+    Index("events_by_user", "user", "sequence", "item", "kind", "value", "time"),
+    sqlite_autoincrement=True,
+)
+decisions = Table(
+    "decisions",
+    metadata,
+    Column("recommendation_id", Text, primary_key=True),
+    Column("time", Integer, nullable=False),
+    Column("user_id", Text),
+    Column("placement", Text, nullable=False),
+    Column("model_version", Text, nullable=False),
+    Column("content", LargeBinary, nullable=False),
+    Index("decisions_by_time", "time"),
+    sqlite_with_rowid=False,
+)
+feature_names = Table(
+    "feature_names",
+    metadata,
+    Column("digest", Text, primary_key=True),
+    Column("names", Text, nullable=False),
+)
+
+
+def sqlite_path(url: str, folder: Path) -> Path:
+    """Where the database of `[store] url` lies.
+
+    Args:
+        url: `sqlite`, or `sqlite:///file`, relative to the project file.
+        folder: the state folder, for the default.
+
+    Raises:
+        SettingError: it is no SQLite URL.
+    """
+    if url == "sqlite":
+        return folder / "store.db"
+    if url.startswith("sqlite:///") and len(url) > len("sqlite:///"):
+        return folder.parent / url.removeprefix("sqlite:///")
+    raise SettingError(f"[store] url must be 'sqlite' or 'sqlite:///FILE', got {url!r}")
+
+
+def connect(path: Path) -> tuple[Engine, Engine]:
+    """Opens a database, made if it is not there: one engine to write with, one to read with.
+
+    A write waits for the others' and is on disk when it is committed; a read sees whatever was
+    committed before it.
+
+    Raises:
+        StoreError: the file is damaged, of another version, locked, or cannot be written.
+    """
+    url = f"sqlite:///{path}"
+    writing = create_engine(url, pool_size=2, connect_args={"check_same_thread": False})
+    reading = create_engine(
+        url,
+        pool_size=8,
+        max_overflow=64,
+        isolation_level="AUTOCOMMIT",
+        connect_args={"check_same_thread": False},
+    )
+    event.listen(writing, "connect", _prepare_to_write)
+    event.listen(writing, "begin", _begin)
+    event.listen(reading, "connect", _prepare)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with writing.begin() as connection:
+            metadata.create_all(connection)
+            _check_version(connection, path)
+    except (DatabaseError, OSError) as problem:
+        reason = problem.orig if isinstance(problem, DatabaseError) else problem.strerror
+        cure = (
+            "another program holds it: stop that, or wait"
+            if isinstance(problem, OperationalError) and "locked" in str(reason)
+            else "restore it from a copy, or move it away to start anew from the files"
+        )
+        raise StoreError(f"{path}: cannot be used ({reason}); {cure}") from None
+    return writing, reading
+
+
+def _check_version(connection: Connection, path: Path) -> None:
+    connection.execute(
+        text("INSERT INTO about (name, value) VALUES ('schema', :version) ON CONFLICT DO NOTHING"),
+        {"version": str(SCHEMA)},
+    )
+    found = connection.execute(about.select().where(about.c.name == "schema")).one().value
+    if found != str(SCHEMA):
+        raise StoreError(
+            f"{path}: holds schema {found}, this version reads {SCHEMA}: use the version of "
+            "Tastemaker that wrote it, or move the file away to start anew from the files"
+        )
+
+
+def _prepare(connection: Any, _: Any) -> None:
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout = {BUSY_MILLISECONDS}")
+    cursor.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA synchronous = FULL")  # what is committed survives a power cut
+    cursor.close()
+
+
+def _prepare_to_write(connection: Any, record: Any) -> None:
+    connection.isolation_level = None  # the driver leaves BEGIN to us
+    _prepare(connection, record)
+
+
+def _begin(connection: Connection) -> None:
+    # claims the write at once: a transaction that reads first could not wait for its turn
+    connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -1,0 +1,106 @@
+"""Group commit: whoever writes at the same time shares one transaction, and one wait for the disk.
+
+A single thread of the process commits. A write is acknowledged when its transaction is on disk;
+one that fails fails alone.
+"""
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DatabaseError
+
+from tastemaker.errors import StoreError
+
+Work = Callable[[Connection], Any]
+_LOG = logging.getLogger(__name__)
+
+MOST_AT_ONCE = 256
+MOST_WAITING = 4_096
+
+
+class Writer:
+    """The one thread of a process that writes.
+
+    Args:
+        engine: opens transactions that wait for other processes' writes.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._waiting: deque[tuple[Work, Future[Any]]] = deque()
+        self._changed = threading.Condition()
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
+        self._thread.start()
+
+    def submit(self, work: Work) -> "Future[Any]":
+        """Queues a piece of work; the future is done when what it wrote is on disk.
+
+        Args:
+            work: writes by the connection it is given; may run twice, the first time in vain.
+
+        Raises:
+            StoreError: the store is closed, or too much is waiting already.
+        """
+        done: Future[Any] = Future()
+        with self._changed:
+            if self._closing:
+                raise StoreError("the store is closed")
+            if len(self._waiting) >= MOST_WAITING:
+                raise StoreError(
+                    f"{MOST_WAITING:,} writes are waiting for the disk already: try again shortly"
+                )
+            self._waiting.append((work, done))
+            self._changed.notify()
+        return done
+
+    def close(self) -> None:
+        """Writes what is waiting, then stops."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while group := self._next_group():
+            try:
+                self._commit(group)
+            except Exception:
+                for one in group:  # find out whose fault it is
+                    try:
+                        self._commit([one])
+                    except Exception as problem:
+                        _LOG.exception("a write failed")
+                        one[1].set_exception(_told(problem))
+
+    def _next_group(self) -> list[tuple[Work, "Future[Any]"]]:
+        """What is waiting by now and still wanted, empty when there will be no more."""
+        while True:
+            with self._changed:
+                while not self._waiting and not self._closing:
+                    self._changed.wait()
+                size = min(len(self._waiting), MOST_AT_ONCE)
+                if not size:
+                    return []
+                group = [self._waiting.popleft() for _ in range(size)]
+            wanted = [one for one in group if one[1].set_running_or_notify_cancel()]
+            if wanted:
+                return wanted
+
+    def _commit(self, group: list[tuple[Work, "Future[Any]"]]) -> None:
+        with self._engine.begin() as connection:
+            results = [work(connection) for work, _ in group]
+        for (_, done), result in zip(group, results):
+            done.set_result(result)
+
+
+def _told(problem: Exception) -> Exception:
+    """What whoever waits is told."""
+    if isinstance(problem, DatabaseError):
+        return StoreError(f"nothing was written ({problem.orig})")
+    return problem
