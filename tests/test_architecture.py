@@ -19,7 +19,8 @@ LAYERS: list[list[set[str]]] = [
     [{"retrieval", "filtering", "features", "ranking"}, {"reranking"}],
     [{"project"}, {"pipeline"}],
     [{"evaluation"}],
-    [{"testing"}],
+    [{"store"}, {"registry"}],
+    [{"console", "testing"}, {"serving"}],
     [{"cli"}],
 ]
 """Lower layers first. In a layer, a later set may import an earlier one; rooms of one set may not
@@ -31,7 +32,20 @@ RANK = {
     for place, rooms in enumerate(places)
     for room in rooms
 }
-HEAVY = {"torch", "pyspark", "fastapi", "numba", "lightgbm", "polars", "scipy", "pydantic", "rich"}
+HEAVY = {
+    "torch",
+    "pyspark",
+    "fastapi",
+    "numba",
+    "lightgbm",
+    "polars",
+    "scipy",
+    "pydantic",
+    "rich",
+    "sqlalchemy",
+    "uvicorn",
+    "jinja2",
+}
 PIPELINE_LINES = 250
 CONTRACT_LINES = 200
 

@@ -61,8 +61,17 @@ PUBLIC = {
         "load_project",
     },
     "tastemaker.ranking": {"GBM"},
+    "tastemaker.registry": {"Registry", "Switch", "Version"},
     "tastemaker.reranking": {"MMR", "Rules"},
-    "tastemaker.retrieval": {"ALS", "Content", "EASE", "ItemKNN", "Popular", "Trending"},
+    "tastemaker.retrieval": {
+        "ALS",
+        "Content",
+        "EASE",
+        "ItemKNN",
+        "Newcomers",
+        "Popular",
+        "Trending",
+    },
     "tastemaker.split": {"Split", "by_time", "wanted_after", "window_task"},
     "tastemaker.testing": {
         "KnownAnswer",

@@ -6,9 +6,11 @@ TastemakerError
 │   ├── ProjectError (ValueError)     tastemaker.toml is missing, malformed or inconsistent
 │   ├── DataError (ValueError)        a file or a frame that cannot be read as events or items
 │   │   └── ClockError                the data's clock cannot answer what was asked
-│   └── UnknownIdError (LookupError)  an item or a user named by the caller is not known
+│   └── UnknownIdError (LookupError)  an item, user or version named by the caller is not known
 ├── NotFittedError (RuntimeError)     a component was used before `fit`
 ├── ArtifactError (RuntimeError)      a saved folder is damaged, foreign or of another format
+├── StoreError (RuntimeError)         the database of events cannot be opened, read or written
+├── NotReadyError (RuntimeError)      a server is still loading, or has nothing it could serve
 └── MemoryBudgetError (MemoryError)   the work would exceed the memory budget
 """
 
@@ -41,7 +43,7 @@ class ClockError(DataError):
 
 
 class UnknownIdError(InputError, LookupError):
-    """An item or a user that the caller named is not known."""
+    """An item, a user or a version that the caller named is not known."""
 
 
 class NotFittedError(TastemakerError, RuntimeError):
@@ -54,6 +56,14 @@ class NotFittedError(TastemakerError, RuntimeError):
 
 class ArtifactError(TastemakerError, RuntimeError):
     """A saved folder is damaged, foreign or of another format; nothing was loaded from it."""
+
+
+class StoreError(TastemakerError, RuntimeError):
+    """The database of events cannot be opened, read or written."""
+
+
+class NotReadyError(TastemakerError, RuntimeError):
+    """A server has nothing loaded that could answer; asking again later may help."""
 
 
 class MemoryBudgetError(TastemakerError, MemoryError):

@@ -60,6 +60,13 @@ class World:
         )
         return World(catalogue, statistics, self.watermark, self.clock)
 
+    def with_changed(
+        self, items: NDArray[np.int64], attributes: Mapping[str, Sequence[Any]]
+    ) -> "World":
+        """This world with some of its items described anew; int64[m] and their columns."""
+        catalogue = self.catalogue.changed(items, attributes)
+        return World(catalogue, self.statistics, self.watermark, self.clock)
+
     def with_events(
         self,
         item: NDArray[np.int32],

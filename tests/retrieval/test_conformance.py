@@ -1,5 +1,5 @@
 from tastemaker.component import Retriever
-from tastemaker.retrieval import ALS, EASE, Content, ItemKNN, Popular, Trending
+from tastemaker.retrieval import ALS, EASE, Content, ItemKNN, Newcomers, Popular, Trending
 from tastemaker.testing import RetrieverConformance
 
 
@@ -41,3 +41,8 @@ class TestContent(RetrieverConformance):
 class TestContentWithoutPopularity(RetrieverConformance):
     def make(self) -> Retriever:
         return Content(popularity=0.0, profile_terms=5)
+
+
+class TestNewcomers(RetrieverConformance):
+    def make(self) -> Newcomers:
+        return Newcomers(young="36500d")

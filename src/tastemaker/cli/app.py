@@ -9,6 +9,7 @@ import typer
 
 from tastemaker.cli import demo as demo_verb
 from tastemaker.cli import verbs
+from tastemaker.cli import versions as versions_verb
 from tastemaker.cli.show import say
 from tastemaker.errors import InputError, SettingError, TastemakerError
 
@@ -46,9 +47,15 @@ def validate(project: ProjectPath = None, as_json: Json = False) -> None:
 
 
 @app.command()
-def train(project: ProjectPath = None, as_json: Json = False) -> None:
-    """Fit every retriever on all the data and save an artifact."""
-    verbs.train(project, as_json)
+def train(
+    project: ProjectPath = None,
+    no_promote: Annotated[
+        bool, typer.Option("--no-promote", help="Save the version, leave what serves as it is.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Fit everything on all the data and save a version, which serves from then on."""
+    verbs.train(project, not no_promote, as_json)
 
 
 @app.command()
@@ -110,6 +117,46 @@ def demo(
     """Train on the bundled MovieLens extract, evaluate, and recommend films to a few users."""
     del no_serve  # there is no page yet: the demo always ends after the report
     demo_verb.demo(fresh, as_json)
+
+
+versions_app = typer.Typer(invoke_without_command=True)
+app.add_typer(versions_app, name="versions")
+
+
+@versions_app.callback()
+def versions(context: typer.Context, project: ProjectPath = None, as_json: Json = False) -> None:
+    """List what was trained and what serves; promote a version, roll back, prune."""
+    context.obj = versions_verb.About(project, as_json)
+    if context.invoked_subcommand is None:
+        versions_verb.versions(context.obj)
+
+
+@versions_app.command()
+def promote(
+    context: typer.Context,
+    version: Annotated[str, typer.Argument(help="A name out of `tastemaker versions`.")],
+    project: ProjectPath = None,
+    as_json: Json = False,
+) -> None:
+    """Verify a version and make it the one that serves."""
+    versions_verb.promote(versions_verb.About(project, as_json).within(context.obj), version)
+
+
+@versions_app.command()
+def rollback(context: typer.Context, project: ProjectPath = None, as_json: Json = False) -> None:
+    """Go back to the version that served before; again, and further back."""
+    versions_verb.rollback(versions_verb.About(project, as_json).within(context.obj))
+
+
+@versions_app.command()
+def prune(
+    context: typer.Context,
+    keep: Annotated[int, typer.Option("--keep", min=1, help="How many of the newest stay.")],
+    project: ProjectPath = None,
+    as_json: Json = False,
+) -> None:
+    """Remove old versions; what serves and where a rollback would go always stay."""
+    versions_verb.prune(versions_verb.About(project, as_json).within(context.obj), keep)
 
 
 def main() -> None:

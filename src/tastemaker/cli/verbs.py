@@ -1,9 +1,7 @@
 """What each verb does with a project."""
 
 import resource
-import shutil
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -11,11 +9,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from tastemaker.artifact import read_manifest
 from tastemaker.cli import show
 from tastemaker.component import FitOptions
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.describe import describe
+from tastemaker.data.times import MICROSECONDS, now
 from tastemaker.errors import ArtifactError, DataError, ProjectError, SettingError
 from tastemaker.evaluation import Evaluation
 from tastemaker.evaluation import evaluate as measure
@@ -24,6 +22,7 @@ from tastemaker.pipeline.recommender import USERS_AT_A_TIME
 from tastemaker.project import Project, find_project, load_project
 from tastemaker.project.project import FILE_NAME
 from tastemaker.project.propose import find_tables, propose_project
+from tastemaker.registry import Registry
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +57,7 @@ def init(folder: Path, given: dict[str, Path | None], force: bool, as_json: bool
 
 def validate(project: Path | None, as_json: bool) -> None:
     """Reads the data and says what is in it."""
-    opened = _open(project)
+    opened = open_project(project)
     data = _read(opened)
     facts = describe(data)
     if as_json:
@@ -70,14 +69,15 @@ def validate(project: Path | None, as_json: bool) -> None:
         show.say(f"not enough to train on: {'; '.join(problems)}")
 
 
-def train(project: Path | None, as_json: bool) -> None:
-    """Fits everything and saves it as the current artifact."""
-    opened = _open(project)
+def train(project: Path | None, promote: bool, as_json: bool) -> None:
+    """Fits everything and saves it as a version, which serves from then on if `promote`."""
+    opened = open_project(project)
     data = _read(opened)
-    version, seconds, recommender = train_project(opened, data)
+    version, seconds, recommender = train_project(opened, data, promote)
     told = {
         "version": version,
         "artifact": str(opened.state / "artifacts" / version),
+        "promoted": promote,
         "seconds": round(seconds, 3),
         "peak_mb": peak_megabytes(),
         "learned": recommender.learned,
@@ -88,11 +88,13 @@ def train(project: Path | None, as_json: bool) -> None:
     for name, notes in recommender.learned.items():
         show.result(_learned_line(name, notes))
     show.result(f"trained {version} in {seconds:.1f} s, peak memory {told['peak_mb']:,} MB")
+    if not promote:
+        show.say(f"it does not serve yet: tastemaker versions promote {version}")
 
 
 def evaluate(project: Path | None, k: int, on: str, as_json: bool) -> None:
     """Measures on the last part of the data, or on the part before it."""
-    opened = _open(project)
+    opened = open_project(project)
     evaluation = evaluate_project(opened, _read(opened), k, on)
     if as_json:
         show.result_json(evaluation.to_dict())
@@ -104,7 +106,7 @@ def recommend(project: Path | None, asked: Asked, trace: bool, as_json: bool) ->
     """Prints a list for one user or stranger."""
     if (asked.user is None) == (asked.history is None):
         raise SettingError("say either --user ID, or --history ITEM,ITEM,…, or --all")
-    opened = _open(project)
+    opened = open_project(project)
     recommender = load_current(opened)
     if asked.user is not None:
         data = _read(opened)
@@ -129,7 +131,7 @@ def recommend_all(project: Path | None, asked: Asked, output: Path | None, as_js
         raise SettingError("--all goes without --user and --history")
     if output is None or output.suffix not in (".parquet", ".csv"):
         raise SettingError("--all needs --output with a name that ends in .parquet or .csv")
-    opened = _open(project)
+    opened = open_project(project)
     data = _read(opened)
     recommender = load_current(opened).attach(data)
     batches = recommender.recommend_all(n=asked.n, placement=asked.placement)
@@ -148,7 +150,7 @@ def recommend_all(project: Path | None, asked: Asked, output: Path | None, as_js
 
 def similar(project: Path | None, item: str, n: int, retriever: str | None, as_json: bool) -> None:
     """Prints the items most like one."""
-    recommender = load_current(_open(project))
+    recommender = load_current(open_project(project))
     name, found = recommender.similar(item, n=n, retriever=retriever)
     catalogue = recommender.world.catalogue
     rows = [
@@ -173,34 +175,36 @@ def similar(project: Path | None, item: str, n: int, retriever: str | None, as_j
     show.result("\n".join(lines))
 
 
-def train_project(project: Project, data: Dataset) -> tuple[str, float, Recommender]:
-    """Fits a project's components on `data` and makes the artifact current.
+def train_project(
+    project: Project, data: Dataset, promote: bool = True
+) -> tuple[str, float, Recommender]:
+    """Fits a project's components on `data` and saves them as a version.
+
+    Args:
+        project: what to fit.
+        data: what to fit it on.
+        promote: whether the version serves from then on.
 
     Returns:
         The version, the seconds it took, and what was fitted.
 
     Raises:
+        ArtifactError: it is saved, but cannot be made to serve.
         DataError: the data cannot teach anything.
     """
     problems = _missing_for_training(data)
     if problems:
         raise DataError(f"not enough to train on: {'; '.join(problems)}")
-    begun = datetime.now(UTC)
+    begun = now()
     recommender = Recommender.from_project(project.path)
     with show.step("training " + ", ".join(recommender.retrievers)):
         recommender.fit(data, FitOptions(progress=show.ProgressBars()))
-    artifacts = project.state / "artifacts"
-    building = artifacts / f"{begun:%Y%m%dT%H%M%S%f}"
+    registry = Registry(project.state)
     with show.step("saving"):
-        recommender.save(building)
-        digest = read_manifest(building, "recommender")["digest"]
-        version = f"{begun:%Y%m%dT%H%M%S}-{digest[:8]}"
-        place = artifacts / version
-        if place.exists():  # the same, trained within one second; it may have been damaged since
-            shutil.rmtree(place)
-        building.rename(place)
-        _point_to(project, version)
-    return version, (datetime.now(UTC) - begun).total_seconds(), recommender
+        version = registry.add(recommender, begun)
+        if promote:
+            _promote(registry, version)
+    return version, (now() - begun) / MICROSECONDS["s"], recommender
 
 
 def evaluate_project(project: Project, data: Dataset, k: int, on: str = "test") -> Evaluation:
@@ -214,18 +218,12 @@ def evaluate_project(project: Project, data: Dataset, k: int, on: str = "test") 
 
 
 def load_current(project: Project) -> Recommender:
-    """The current artifact of a project.
+    """The version of a project that serves.
 
     Raises:
         ArtifactError: nothing was trained yet, or the artifact is damaged.
     """
-    pointer = project.state / "current"
-    if not pointer.is_file():
-        raise ArtifactError("nothing is trained yet: run `tastemaker train` first")
-    version = pointer.read_text(encoding="utf-8", errors="replace").strip()
-    if Path(version).name != version:
-        raise ArtifactError(f"{pointer}: '{version}' is no version; run `tastemaker train`")
-    return Recommender.load(project.state / "artifacts" / version)
+    return Registry(project.state).load()
 
 
 def peak_megabytes() -> int:
@@ -233,8 +231,20 @@ def peak_megabytes() -> int:
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
-def _open(path: Path | None) -> Project:
+def open_project(path: Path | None) -> Project:
+    """The project a verb works on: the one named, or the one here or in a parent folder."""
     return load_project(find_project(Path.cwd()) if path is None else path)
+
+
+def _promote(registry: Registry, version: str) -> None:
+    """Makes what was just trained serve; where that fails, the training is not lost."""
+    try:
+        registry.promote(version)
+    except ArtifactError as problem:
+        raise ArtifactError(
+            f"{version} is saved but does not serve: {problem}; "
+            f"then: tastemaker versions promote {version}"
+        ) from None
 
 
 def _read(project: Project) -> Dataset:
@@ -269,13 +279,6 @@ def _missing_for_training(data: Dataset) -> list[str]:
         (bool(liked.any()), "no event is positive: see [events.*] in the project file"),
     )
     return [problem for holds, problem in needs if not holds]
-
-
-def _point_to(project: Project, version: str) -> None:
-    pointer = project.state / "current"
-    fresh = pointer.with_name(".current.new")
-    fresh.write_text(version + "\n", encoding="utf-8")
-    fresh.replace(pointer)
 
 
 def _frame(answer: Recommendations) -> pl.DataFrame:

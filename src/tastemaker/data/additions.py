@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from tastemaker.data.catalogue import Catalogue
+from tastemaker.data.catalogue import Catalogue, TimeColumn
+from tastemaker.data.times import parse_moment
 from tastemaker.data.vocabulary import Vocabulary, text_id
 from tastemaker.errors import SettingError, near_miss
 
@@ -19,16 +20,16 @@ def new_ids(ids: Sequence[str | int], known: Vocabulary) -> list[str]:
         SettingError: an id is no text, stands twice or is known already.
     """
     if isinstance(ids, str):
-        raise SettingError(f"add_items: 'ids' must be a list of item ids, got the text {ids!r}")
+        raise SettingError(f"'ids' must be a list of item ids, got the text {ids!r}")
     named = [text_id(item) for item in ids]
     taken = set[str]()
     for id_ in named:
         if not id_ or not _is_text(id_):
-            raise SettingError(f"add_items: an id must be text of at least one letter, got {id_!r}")
+            raise SettingError(f"an id must be text of at least one letter, got {id_!r}")
         if id_ in taken:
-            raise SettingError(f"add_items: the item '{id_}' stands twice")
+            raise SettingError(f"the item '{id_}' stands twice")
         if known.index(id_) >= 0:
-            raise SettingError(f"add_items: the item '{id_}' is known already")
+            raise SettingError(f"the item '{id_}' is known already")
         taken.add(id_)
     return named
 
@@ -45,15 +46,42 @@ def new_attributes(
     for name, values in attributes.items():
         if name not in catalogue.columns:
             hint = near_miss(name, catalogue.columns)
-            raise SettingError(f"add_items: the catalogue has no column '{name}'{hint}")
+            raise SettingError(f"the catalogue has no column '{name}'{hint}")
         if isinstance(values, str) or len(values) != count:
             got = repr(values) if isinstance(values, str) else len(values)
             raise SettingError(
-                f"add_items: '{name}' needs a list of {count} values, one for each item, got {got}"
+                f"'{name}' needs a list of {count} values, one for each item, got {got}"
             )
         role = catalogue.columns[name].role
-        checked[name] = [_cell(name, role, value) for value in values]
+        checked[name] = [cell(name, role, value) for value in values]
     return checked
+
+
+def put_attributes(catalogue: Catalogue, attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """What somebody tells of one item, as JSON can keep it and the item table's columns take it.
+
+    Args:
+        catalogue: whose columns they are.
+        attributes: column → value; moments also as ISO 8601 text.
+
+    Raises:
+        SettingError: a column is not in the catalogue, or a value does not fit its column.
+    """
+    told = dict(attributes)
+    for name, value in attributes.items():
+        if isinstance(catalogue.columns.get(name), TimeColumn) and value is not None:
+            told[name] = parse_moment(value)
+            if told[name] is None:
+                raise SettingError(
+                    f"'{name}' must be a moment: ISO 8601 text or an epoch number, got {value!r}"
+                )
+    checked = new_attributes(catalogue, 1, {name: [value] for name, value in told.items()})
+    kept = {}
+    for name, (value,) in checked.items():
+        if value is not None:
+            one_label = catalogue.columns[name].role == "category"
+            kept[name] = (value[0] if value else None) if one_label else value
+    return kept
 
 
 _CELLS = {
@@ -65,8 +93,13 @@ _CELLS = {
 }
 
 
-def _cell(name: str, role: str, value: Any) -> Any:
+def cell(name: str, role: str, value: Any) -> Any:
     """A value as a column of its role takes it; None where it is missing.
+
+    Args:
+        name: the column.
+        role: text, tags, category, number or time.
+        value: what was given.
 
     Raises:
         SettingError: it is something else.
@@ -84,7 +117,7 @@ def _cell(name: str, role: str, value: Any) -> Any:
             return float(value)
         if role == "time" and isinstance(value, Integral) and abs(int(value)) < 2**63:
             return int(value)
-    raise SettingError(f"add_items: '{name}' must be {_CELLS[role]}, got {value!r}")
+    raise SettingError(f"'{name}' must be {_CELLS[role]}, got {value!r}")
 
 
 def _is_text(value: Any) -> bool:

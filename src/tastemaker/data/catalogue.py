@@ -30,6 +30,10 @@ class TextColumn:
         """This column with more rows."""
         return TextColumn(self.texts.joined(Texts.of(value or "" for value in values)))
 
+    def take(self, rows: NDArray[np.int64]) -> "TextColumn":
+        """The given rows, in the given order."""
+        return TextColumn(self.texts.take(rows))
+
     def save(self, writer: ArtifactWriter) -> None:
         """Writes the strings."""
         self.texts.save(writer)
@@ -64,6 +68,10 @@ class TagsColumn:
         more = Ragged.of([np.sort(labels.indices(row)) for row in rows])
         offsets = np.concatenate([self.codes.offsets, more.offsets[1:] + self.codes.offsets[-1]])
         return type(self)(labels, Ragged(offsets, np.concatenate([self.codes.values, more.values])))
+
+    def take(self, rows: NDArray[np.int64]) -> "TagsColumn":
+        """The given rows, in the given order."""
+        return type(self)(self.labels, self.codes.take(rows))
 
     def save(self, writer: ArtifactWriter) -> None:
         """Writes labels and codes."""
@@ -103,6 +111,10 @@ class NumberColumn:
     def extended(self, values: Sequence[float | None]) -> "NumberColumn":
         """This column with more rows."""
         return type(self)(np.concatenate([self.values, self.of(values).values]))
+
+    def take(self, rows: NDArray[np.int64]) -> "NumberColumn":
+        """The given rows, in the given order."""
+        return type(self)(self.values[rows])
 
     def save(self, writer: ArtifactWriter) -> None:
         """Writes the numbers."""
@@ -166,6 +178,24 @@ class Catalogue:
         absent = [None] * len(ids)
         columns = {n: c.extended(given.get(n, absent)) for n, c in self.columns.items()}
         return Catalogue(self.items.extended(ids), columns, self.n_fitted)
+
+    def changed(
+        self, indices: NDArray[np.int64], attributes: Mapping[str, Sequence[Any]]
+    ) -> "Catalogue":
+        """A catalogue in which some items are described anew.
+
+        Args:
+            indices: int64[m], the items.
+            attributes: column → one value per item; a column not named is missing for them.
+        """
+        rows = np.arange(len(self))
+        rows[indices] = len(self) + np.arange(len(indices))
+        absent = [None] * len(indices)
+        columns: dict[str, Column] = {
+            name: column.extended(attributes.get(name, absent)).take(rows)
+            for name, column in self.columns.items()
+        }
+        return Catalogue(self.items, columns, self.n_fitted)
 
     def save(self, writer: ArtifactWriter) -> None:
         """Writes the vocabulary and the columns."""

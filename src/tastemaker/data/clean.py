@@ -4,6 +4,7 @@ Everything is cast without strictness, and what became null goes to the quaranti
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from polars.expr.whenthen import Then
 
 from tastemaker.data import times
 from tastemaker.data.moments import moments
-from tastemaker.data.read import LINE, Table
+from tastemaker.data.read import LINE, Table, open_table
 from tastemaker.data.report import ReadReport
 from tastemaker.data.schema import EVENT_COLUMNS, ColumnRole, Schema
 from tastemaker.data.times import MICROSECONDS
@@ -28,45 +29,56 @@ class Cleaned:
     """Tables whose rows can all be used.
 
     Attributes:
-        log: user_id, item_id, kind, value, time, and event_id where there is one; in the source's
-            order.
-        entities: the tables `items` and `users`, as far as there are any.
-        reports: how each table was read, the log's first.
+        tables: `events` (user_id, item_id, kind, value, time, and event_id where there is one; in
+            the source's order), and `items` and `users` as far as there are any.
+        reports: how each was read.
     """
 
-    log: pl.DataFrame
-    entities: dict[str, pl.DataFrame]
+    tables: dict[str, pl.DataFrame]
     reports: tuple[ReadReport, ...]
+
+
+def clean_files(
+    files: Mapping[str, Path], schema: Schema, quarantine: Path | None = None
+) -> Cleaned:
+    """The usable rows of files (CSV, gzipped CSV, Parquet); see `clean_tables`."""
+    with ExitStack() as stack:
+        tables = {
+            name: stack.enter_context(open_table(path, schema.separator))
+            for name, path in files.items()
+        }
+        return clean_tables(tables, schema, quarantine)
 
 
 def clean_tables(
     tables: Mapping[str, Table], schema: Schema, quarantine: Path | None = None
 ) -> Cleaned:
-    """The usable rows of the tables `events`, and `items` and `users` if given.
+    """The usable rows of tables.
 
     Args:
-        tables: name → rows as they stand in the source.
+        tables: rows as they stand in the source: any of `events`, `items` and `users`.
         schema: what the columns mean.
         quarantine: folder for the rows that cannot be used.
 
     Raises:
         DataError: a column is missing, or more than 1 % of a table's rows cannot be used.
     """
-    log, report = clean_events(tables["events"], schema, times.now())
-    entities = {}
-    reports = [report]
-    for name, id_column, renamed, roles in (
-        ("items", "item_id", schema.item_columns, schema.item_roles),
-        ("users", "user_id", schema.user_columns, schema.user_roles),
-    ):
-        if name in tables:
-            entities[name], report = clean_entities(tables[name], id_column, renamed, roles)
-            reports.append(report)
+    clean = {
+        "events": lambda table: clean_events(table, schema, times.now()),
+        "items": lambda table: clean_entities(
+            table, "item_id", schema.item_columns, schema.item_roles
+        ),
+        "users": lambda table: clean_entities(
+            table, "user_id", schema.user_columns, schema.user_roles
+        ),
+    }
+    done = {name: clean[name](table) for name, table in tables.items()}
+    reports = tuple(report for _, report in done.values())
     for report in reports:
         if quarantine is not None:
             report.write_quarantine(quarantine)
         report.refuse_if_too_many()
-    return Cleaned(log, entities, tuple(reports))
+    return Cleaned({name: rows for name, (rows, _) in done.items()}, reports)
 
 
 def clean_events(table: Table, schema: Schema, now: int) -> tuple[pl.DataFrame, ReadReport]:

@@ -1,7 +1,6 @@
 """The data of a project, indexed: catalogue, users and events. Immutable; only ever narrowed."""
 
 from collections.abc import Mapping
-from contextlib import ExitStack
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -12,13 +11,13 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from tastemaker.data.catalogue import Catalogue, Column
-from tastemaker.data.clean import Cleaned, clean_tables
+from tastemaker.data.clean import Cleaned, clean_files, clean_tables
 from tastemaker.data.events import Events, Histories, Reduce, Role, reduce_events
 from tastemaker.data.frames import as_polars
 from tastemaker.data.indexing import index_tables
 from tastemaker.data.propose import propose_schema
 from tastemaker.data.ragged import Ragged, offsets_of, ranges, sorted_distinct
-from tastemaker.data.read import Table, frame_table, open_table
+from tastemaker.data.read import Table, frame_table
 from tastemaker.data.report import ReadReport
 from tastemaker.data.requests import HISTORY_CAP, Masks, Requests
 from tastemaker.data.schema import Clock, EventKind, Schema
@@ -117,14 +116,9 @@ class Dataset:
         Raises:
             DataError: a file cannot be used, or more than 1 % of its rows.
         """
-        paths = {"events": events, "items": items, "users": users}
-        with ExitStack() as stack:
-            tables = {
-                name: stack.enter_context(open_table(path, schema.separator))
-                for name, path in paths.items()
-                if path is not None
-            }
-            return cls.from_tables(tables, schema, quarantine)
+        named = {"events": events, "items": items, "users": users}
+        files = {name: path for name, path in named.items() if path is not None}
+        return cls.from_cleaned(clean_files(files, schema, quarantine), schema)
 
     @classmethod
     def from_tables(
@@ -145,9 +139,10 @@ class Dataset:
         Raises:
             DataError: there is no event.
         """
-        if not cleaned.log.height:
+        log = cleaned.tables["events"]
+        if not log.height:
             raise DataError(f"{cleaned.reports[0].source}: no usable event is left")
-        indexed = index_tables(cleaned.log, cleaned.entities, schema)
+        indexed = index_tables(log, cleaned.tables, schema)
         return cls(
             indexed.catalogue,
             indexed.users,

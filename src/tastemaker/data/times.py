@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from tastemaker.errors import SettingError
 
@@ -57,6 +58,32 @@ def format_moment(time: int) -> str:
     """
     moment = _EPOCH + timedelta(microseconds=int(time))
     return moment.isoformat().replace("+00:00", "Z")
+
+
+def parse_moment(value: Any) -> int | None:
+    """One moment in microseconds UTC, from ISO 8601 text or an epoch number told by its size.
+
+    Args:
+        value: text, or seconds, milliseconds or microseconds; text without a zone is UTC.
+
+    Returns:
+        None where it is neither.
+
+    >>> parse_moment("1970-01-01T00:00:01Z"), parse_moment(1), parse_moment("soon")
+    (1000000, 1000000, None)
+    """
+    if isinstance(value, str):
+        try:
+            moment = datetime.fromisoformat(value.strip())
+        except ValueError:
+            return None
+        aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return round((aware - _EPOCH) / timedelta(microseconds=1))
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1 << 62:
+        return None
+    # seconds stay below 10^11 until the year 5138, milliseconds below 10^14 likewise
+    scale = 10**6 if abs(value) < 1e11 else 10**3 if abs(value) < 1e14 else 1
+    return round(value * scale)
 
 
 def now() -> int:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tastemaker.artifact import ArtifactReader, ArtifactWriter
-from tastemaker.data.ragged import offsets_of
+from tastemaker.data.ragged import offsets_of, ranges
 from tastemaker.errors import SettingError
 
 
@@ -57,6 +57,11 @@ class Texts:
             np.concatenate([self._data, more._data]),
             np.concatenate([self._offsets, more._offsets[1:] + self._offsets[-1]]),
         )
+
+    def take(self, rows: NDArray[np.int64]) -> "Texts":
+        """The given strings, in the given order."""
+        counts = np.diff(self._offsets)[rows]
+        return Texts(self._data[ranges(self._offsets[rows], counts)], offsets_of(counts))
 
     @property
     def digest(self) -> str:

@@ -88,7 +88,7 @@ class Recommendations:
                 "stages": self.trace.to_list(row),
                 "items": [
                     {"item_id": item["item_id"], **told}
-                    for item, told in zip(items, self._told(row))
+                    for item, told in zip(items, self.grounds(row))
                 ],
             }
         return answer
@@ -142,10 +142,15 @@ class Recommendations:
             "weight": round(share, 4),
         }
 
-    def _told(self, row: int) -> list[dict[str, Any]]:
-        """For each item of a list: sources, predictions, strongest features."""
+    def grounds(self, row: int, *, loudest: bool = True) -> list[dict[str, Any]]:
+        """For each item of a list: sources, predictions, strongest features.
+
+        Args:
+            row: the request.
+            loudest: whether to find out which features moved the score most, the dear part.
+        """
         shown = self.candidates.take(np.array([row]))
-        spoke = self._spoke(shown)
+        spoke = self._spoke(shown) if loudest else None
         return [
             {
                 "sources": {
@@ -163,7 +168,7 @@ class Recommendations:
                             for name, column in shown.columns.items()
                             if name.startswith(PREDICTED)
                         },
-                        "features": spoke[entry],
+                        **({} if spoke is None else {"features": spoke[entry]}),
                     }
                     if self.features is not None
                     else {}
@@ -171,6 +176,19 @@ class Recommendations:
             }
             for entry in range(len(shown.item))
         ]
+
+    def described(self, row: int, most: int) -> Features:
+        """What the ranker was told of the first items of a list; no rows where nothing was ranked.
+
+        Items that a reranker has put in have NaN throughout.
+        """
+        if self.features is None:
+            return Features((), np.empty((0, 0), np.float32))
+        shown = self.candidates.take(np.array([row])).head(most)
+        values = np.full((len(shown.item), len(self.features.names)), np.nan, np.float32)
+        place = shown.columns[DESCRIBED]
+        values[place >= 0] = self.features.values[place[place >= 0]]
+        return Features(self.features.names, values)
 
     def _spoke(self, shown: Candidates) -> list[list[dict[str, Any]]]:
         """The features that moved each item's score most, strongest first."""

@@ -1,5 +1,6 @@
 """`tastemaker.toml`: what the data is, which components there are, what each placement shows."""
 
+import os
 import re
 import tomllib
 from pathlib import Path
@@ -21,6 +22,7 @@ FILE_NAME = "tastemaker.toml"
 STATE_FOLDER = ".tastemaker"
 RESERVED = ("merged", "ranked", "pipeline")
 """What an evaluation calls all sources together: before the ranker, after it, and in the end."""
+_PREFIX = "TASTEMAKER_"
 _PLAIN = re.compile(r"[A-Za-z0-9_-]+")
 
 ComponentT = TypeVar("ComponentT", bound=Component)
@@ -176,6 +178,24 @@ class SplitSection(Settings):
     """Where in the window the requests stand."""
 
 
+class StoreSection(Settings):
+    """[store]: where events, items and decisions are kept once a server has run."""
+
+    url: str = "sqlite"
+    """`sqlite`, which is .tastemaker/store.db, or `sqlite:///FILE`."""
+
+
+class ServerSection(Settings):
+    """[server]."""
+
+    host: str = "127.0.0.1"
+    """The address to listen at."""
+    port: int = Field(8765, ge=0, le=65_535)
+    """The port; 0 takes a free one."""
+    workers: int = Field(1, ge=1, le=64)
+    """How many processes answer."""
+
+
 class ProjectFile(Settings):
     """The whole file; an unknown key anywhere is an error."""
 
@@ -199,6 +219,10 @@ class ProjectFile(Settings):
     """The places that show a list; the first is the default."""
     split: SplitSection = SplitSection()
     """How to evaluate."""
+    store: StoreSection = StoreSection()
+    """Where what is served is kept."""
+    server: ServerSection = ServerSection()
+    """Where to listen."""
 
 
 class Project:
@@ -306,9 +330,20 @@ def load_project(path: Path) -> Project:
         raise ProjectError(f"{path}: cannot be read ({problem.strerror})") from None
     except tomllib.TOMLDecodeError as problem:
         raise ProjectError(f"{path.name}: malformed TOML: {problem}") from None
-    file = ProjectFile.checked(values, owner=path.name, error=ProjectError)
+    file = ProjectFile.checked(_overridden(values), owner=path.name, error=ProjectError)
     _check_names(file, path.name)
     return Project(file, path)
+
+
+def _overridden(values: dict[str, Any]) -> dict[str, Any]:
+    """The file's values, with [store] and [server] as TASTEMAKER_SECTION__KEY has them."""
+    merged = dict(values)
+    for name, value in os.environ.items():
+        section, _, key = name.removeprefix(_PREFIX).lower().partition("__")
+        if name.startswith(_PREFIX) and section in ("store", "server") and key:
+            number = value.isascii() and value.isdigit()
+            merged[section] = {**merged.get(section, {}), key: int(value) if number else value}
+    return merged
 
 
 def _check_names(file: ProjectFile, owner: str) -> None:

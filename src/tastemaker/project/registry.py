@@ -19,6 +19,7 @@ _OURS: dict[type[Component], dict[str, str]] = {
         "content": "tastemaker.retrieval.content:Content",
         "ease": "tastemaker.retrieval.ease:EASE",
         "item_knn": "tastemaker.retrieval.item_knn:ItemKNN",
+        "newcomers": "tastemaker.retrieval.newcomers:Newcomers",
         "popular": "tastemaker.retrieval.popular:Popular",
         "trending": "tastemaker.retrieval.trending:Trending",
     },

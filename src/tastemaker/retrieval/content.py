@@ -1,5 +1,6 @@
 """What items are about: finds what resembles a user's history by title, tags and category."""
 
+from collections.abc import Callable
 from copy import copy
 from typing import ClassVar, Self
 
@@ -25,6 +26,8 @@ from tastemaker.retrieval.cooccurrence import strongest_reasons
 from tastemaker.retrieval.trending import TICKS_PER_HALF_LIFE
 from tastemaker.statistics import ItemStatistics
 from tastemaker.world import World
+
+Choice = Callable[[NDArray[np.int64]], NDArray[np.bool_]]
 
 
 class ContentConfig(ContentSettings):
@@ -132,7 +135,18 @@ class Content(Retriever):
 
     def retrieve(self, requests: Requests, n: int, world: World) -> Candidates:
         """The items most like the history, the better liked among those equally like it."""
-        return self._nearest(self.profiles(requests), requests, requests.time, n, world)
+        return self.among(None, requests, n, world)
+
+    def among(self, chosen: Choice | None, requests: Requests, n: int, world: World) -> Candidates:
+        """`retrieve` among some of the items.
+
+        Args:
+            chosen: moments int64[m] → bool[m × items], which may be found at each; None, all.
+            requests: whose histories to look at.
+            n: how many items at most.
+            world: catalogue and statistics.
+        """
+        return self._nearest(self.profiles(requests), requests, requests.time, n, world, chosen)
 
     def similar(self, items: NDArray[np.int32], n: int, world: World) -> Candidates:
         """The items whose contents are most like each item's, liked as of the world's end."""
@@ -204,7 +218,13 @@ class Content(Retriever):
         return picked.joined(_one_empty_row()).take(place)
 
     def _nearest(
-        self, asked: SparseRows, requests: Requests, time: NDArray[np.int64], n: int, world: World
+        self,
+        asked: SparseRows,
+        requests: Requests,
+        time: NDArray[np.int64],
+        n: int,
+        world: World,
+        chosen: Choice | None = None,
     ) -> Candidates:
         """The best of asked · vector × liking, as of each moment."""
         half_life = parse_duration(self.config.popularity_half_life, "popularity_half_life")
@@ -221,6 +241,8 @@ class Content(Retriever):
                 for moment in np.unique(moments[chunk]):
                     liking = self._liking(world.statistics, int(moment), half_life)
                     _multiply(scores, liking, moments[chunk] == moment)
+            if chosen is not None:
+                scores[~chosen(time[chunk])[:, : self.n_items]] = 0
             return scores
 
         return exact_top_n(score, requests, n, self.n_items, above=0.0)

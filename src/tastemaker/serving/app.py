@@ -1,26 +1,25 @@
 """The HTTP interface: thin routes over `Service`; whatever computes runs off the event loop."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import AsyncIterator
+from concurrent.futures import Future
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 from typing import Annotated, Any, TypeVar
 
 from fastapi import FastAPI, Path, Query, Request
 from starlette.responses import Response
 
-from tastemaker import __version__
 from tastemaker.errors import near_miss
 from tastemaker.serving import bodies
 from tastemaker.serving.bodies import MOST_ITEMS, MOST_TOLD, Question
 from tastemaker.serving.pages import add_pages
 from tastemaker.serving.refusals import LimitBody, Refused, answer, install, read_json, refusal
 from tastemaker.serving.service import Service
+from tastemaker.serving.work import Threads
 
 T = TypeVar("T")
 
-SCORING_THREADS = 1
-"""Scoring holds the interpreter for most of its time: more threads would only take turns."""
 _Count = Annotated[int, Query(ge=1, le=MOST_ITEMS, description="How many items.")]
 _ItemId = Annotated[str, Path(min_length=1, max_length=1_000, description="The item's id.")]
 _ERRORS: dict[int | str, dict[str, Any]] = {
@@ -31,27 +30,6 @@ _MISSING: dict[int | str, dict[str, Any]] = {
     404: {"model": bodies.ErrorBody, "description": "There is no such thing"},
     **_ERRORS,
 }
-
-
-class Threads:
-    """Where a server's work is done: scoring one after the other, waiting side by side."""
-
-    def __init__(self) -> None:
-        self._scoring = ThreadPoolExecutor(SCORING_THREADS, "scoring")
-        self._storing = ThreadPoolExecutor(4, "storing")
-
-    async def scored(self, work: Callable[..., T], *arguments: Any) -> T:
-        """Runs what computes."""
-        return await asyncio.get_running_loop().run_in_executor(self._scoring, work, *arguments)
-
-    async def stored(self, work: Callable[..., T], *arguments: Any) -> T:
-        """Runs what reads, checks or waits for the disk."""
-        return await asyncio.get_running_loop().run_in_executor(self._storing, work, *arguments)
-
-    def close(self) -> None:
-        """Ends when what has begun is done."""
-        self._scoring.shutdown()
-        self._storing.shutdown()
 
 
 def create_app(service: Service) -> FastAPI:
@@ -70,7 +48,7 @@ def create_app(service: Service) -> FastAPI:
 
     app = FastAPI(
         title=f"Tastemaker: {service.project.folder.resolve().name}",
-        version=__version__,
+        version=version("tastemaker"),
         description="Recommendations that answer the click, say why, and remember what they said.",
         lifespan=lifespan,
         docs_url=None,  # its page would load its scripts from a network

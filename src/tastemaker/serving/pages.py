@@ -1,6 +1,6 @@
 """The console over HTTP: one page, one form, a handful of files."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 from urllib.parse import urlencode
 from uuid import uuid4
 
@@ -11,9 +11,7 @@ from tastemaker.console import asset, render, render_error
 from tastemaker.errors import TastemakerError
 from tastemaker.serving.browsing import act, view_of
 from tastemaker.serving.service import Service
-
-if TYPE_CHECKING:
-    from tastemaker.serving.app import Threads
+from tastemaker.serving.work import Threads
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'",
@@ -21,10 +19,9 @@ HEADERS = {
     "Referrer-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-_WEEK = "public, max-age=604800"
 
 
-def add_pages(app: FastAPI, service: Service, threads: "Threads") -> None:
+def add_pages(app: FastAPI, service: Service, threads: Threads) -> None:
     """Adds the console's routes."""
 
     @app.get("/", include_in_schema=False)
@@ -65,7 +62,7 @@ def add_pages(app: FastAPI, service: Service, threads: "Threads") -> None:
         if found is None:
             return Response(status_code=404)
         content, media_type = found
-        return Response(content, media_type=media_type, headers={"Cache-Control": _WEEK})
+        return Response(content, media_type=media_type, headers={"Cache-Control": "no-cache"})
 
 
 def _page(text: str, status: int = 200) -> Response:

@@ -1,0 +1,113 @@
+"""What an answer tells of each recommended item, made ready to be shown."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tastemaker.console.view import Card, View
+from tastemaker.console.words import number, signed
+
+HALF_BAR = 50.0
+"""Half the width of a weight's bar: 0 stands in the middle."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A source that found the item, and at which rank of its own list."""
+
+    source: str
+    rank: int
+
+
+@dataclass(frozen=True, slots=True)
+class Spoke:
+    """A feature that moved the score, with its weight as a bar from x over `width`."""
+
+    feature: str
+    meaning: str
+    value: str
+    weight: str
+    x: float
+    width: float
+
+    @property
+    def side(self) -> str:
+        """`for` where it speaks for the item, `against` where it does not."""
+        return "for" if self.x >= HALF_BAR else "against"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One recommended item.
+
+    Attributes:
+        rank: from 1.
+        card: what it is.
+        reason: why it is here, in words; empty where nothing was told.
+        source: the source the reason comes from, where the words do not name it; or empty.
+        also: further reasons.
+        found: the sources that found it, best rank first.
+        spoke: the features that moved its score most, strongest first.
+        predicted: objective and predicted value.
+    """
+
+    rank: int
+    card: Card
+    reason: str
+    source: str
+    also: tuple[str, ...]
+    found: tuple[Found, ...]
+    spoke: tuple[Spoke, ...]
+    predicted: tuple[tuple[str, str], ...]
+
+    @property
+    def explained(self) -> bool:
+        """Whether there is more to tell than the reason."""
+        return bool(self.also or self.found or self.spoke or self.predicted)
+
+
+def entries_of(view: View) -> tuple[Entry, ...]:
+    """The list that was answered, best first."""
+    told = {item["item_id"]: item for item in (view.answer.get("trace") or {}).get("items", ())}
+    return tuple(
+        _entry(rank, item, told.get(item["item_id"], {}), view.cards)
+        for rank, item in enumerate(view.answer.get("items", ()), start=1)
+    )
+
+
+def _entry(
+    rank: int, item: Mapping[str, Any], told: Mapping[str, Any], cards: Mapping[str, Card]
+) -> Entry:
+    item_id = item["item_id"]
+    reasons = item.get("reasons") or [{"text": "", "source": ""}]
+    text, source = reasons[0]["text"], reasons[0].get("source") or ""
+    found = [Found(name, at["rank"]) for name, at in told.get("sources", {}).items()]
+    return Entry(
+        rank=rank,
+        card=cards.get(item_id) or Card(item_id, item.get("title") or item_id),
+        reason=text,
+        source="" if source in text else source,
+        also=tuple(reason["text"] for reason in reasons[1:]),
+        found=tuple(sorted(found, key=lambda at: at.rank)),
+        spoke=_spoke(told.get("features", ())),
+        predicted=tuple((name, number(value)) for name, value in told.get("predicted", {}).items()),
+    )
+
+
+def _spoke(features: Any) -> tuple[Spoke, ...]:
+    """The features with bars: the strongest one takes half the width."""
+    strongest = max((abs(feature["weight"]) for feature in features), default=0.0) or 1.0
+    spoke = []
+    for feature in features:
+        width = round(HALF_BAR * abs(feature["weight"]) / strongest, 1)
+        spoke.append(
+            Spoke(
+                feature["feature"],
+                feature["text"],
+                number(feature["value"]),
+                signed(feature["weight"]),
+                HALF_BAR if feature["weight"] >= 0 else HALF_BAR - width,
+                width,
+            )
+        )
+    return tuple(spoke)

@@ -1,0 +1,81 @@
+"""What the page shows, as plain data: whoever serves it fills this in."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+State = Literal["", "liked", "disliked"]
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """An item as a person knows it.
+
+    Attributes:
+        item_id: the external id.
+        title: its name.
+        labels: what it is, such as its genres.
+        state: what this user last said of it; empty, nothing.
+        detail: a few characters that tell it from its namesakes, such as a year.
+    """
+
+    item_id: str
+    title: str
+    labels: tuple[str, ...] = ()
+    state: State = ""
+    detail: str = ""
+
+    @property
+    def name(self) -> str:
+        """Title and detail in one line.
+
+        >>> Card("1214", "Alien", detail="1979").name
+        'Alien (1979)'
+        """
+        return f"{self.title} ({self.detail})" if self.detail else self.title
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """Items to choose from.
+
+    Attributes:
+        cards: in the order they stand.
+        labels: what the shelf can be narrowed to.
+        label: what it is narrowed to; empty, everything.
+        query: what was searched for; empty, nothing.
+    """
+
+    cards: tuple[Card, ...]
+    labels: tuple[str, ...] = ()
+    label: str = ""
+    query: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One page: who looks at it, what there is to choose, what is recommended and why.
+
+    Attributes:
+        project: the project's name.
+        user_id: who looks; events are told of this user.
+        known: whether this user had events before this visit.
+        like_kind: the kind of event that says "I like it".
+        dislike_kind: the kind that says "I do not"; None, there is none and no button for it.
+        shelf: items to choose from.
+        answer: `Recommendations.to_dict(trace=True)`; the trace may be missing.
+        cards: item id → card of what is recommended; an id without one is shown by its title.
+        latest: what the user did last, newest first.
+        users: a few known users over whose shoulder one may look.
+    """
+
+    project: str
+    user_id: str
+    known: bool
+    like_kind: str
+    dislike_kind: str | None
+    shelf: Shelf
+    answer: Mapping[str, Any]
+    cards: Mapping[str, Card]
+    latest: tuple[Card, ...] = ()
+    users: tuple[str, ...] = ()

@@ -1,0 +1,67 @@
+"""Folders beside the versions in which something is being written or removed.
+
+They have names that are no version's, and become or leave a version in one rename. What a killed
+process left of them can be told from what a living one needs: the living hold the lock inside, and
+whatever was touched within the hour is left alone.
+"""
+
+import re
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from shutil import rmtree
+
+from tastemaker.registry.lock import is_held, locked
+from tastemaker.registry.pointer import flush_folder
+
+LEFT_BEHIND_SECONDS = 3600.0
+
+_BUILDING = ".building-"
+_REMOVED = ".removed-"
+_OURS = re.compile(
+    rf"({re.escape(_BUILDING)}|{re.escape(_REMOVED)}).*|\.?[0-9]{{8}}T[0-9]{{12}}(-.*)?"
+)
+"""The second form is what trainings wrote into before there were locks."""
+
+
+@contextmanager
+def building(artifacts: Path) -> Iterator[Path]:
+    """A place to write a version to; what is not renamed away from it is removed at the end."""
+    artifacts.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=_BUILDING, dir=artifacts))
+    try:
+        with locked(_lock_of(folder), patience=0):
+            yield folder / "artifact"
+    finally:
+        rmtree(folder, ignore_errors=True)
+
+
+def remove(version: Path) -> None:
+    """Takes a version away in one rename, then its files: a kill leaves no half of it."""
+    hidden = Path(tempfile.mkdtemp(prefix=f"{_REMOVED}{version.name}-", dir=version.parent))
+    version.rename(hidden)  # onto the empty folder
+    flush_folder(version.parent)
+    rmtree(hidden)
+
+
+def left_behind(artifacts: Path) -> list[Path]:
+    """The folders whose process is dead, and in which nothing has been written for an hour."""
+    if not artifacts.is_dir():
+        return []
+    ours = (path for path in sorted(artifacts.iterdir()) if _OURS.fullmatch(path.name))
+    return [path for path in ours if path.is_dir() and _is_dead(path)]
+
+
+def _is_dead(folder: Path) -> bool:
+    try:
+        latest = max(path.lstat().st_mtime for path in [folder, *folder.rglob("*")])
+    except FileNotFoundError:  # its process is just done with it
+        return False
+    old = time.time() - latest > LEFT_BEHIND_SECONDS
+    return old and not is_held(_lock_of(folder))  # asking takes the lock: never of a young one
+
+
+def _lock_of(folder: Path) -> Path:
+    return folder / "lock"

@@ -1,0 +1,147 @@
+"""The picture, the table and the trace tell the same numbers."""
+
+from typing import Any
+
+import pytest
+
+from tastemaker.console.funnel import steps_of, why_empty
+from tastemaker.console.picture import WIDTH, draw
+
+
+def stage(name: str, n_in: int, n_out: int, ms: float = 1.0) -> dict[str, Any]:
+    return {"name": name, "in": n_in, "out": n_out, "ms": ms}
+
+
+def traced(*stages: dict[str, Any], degraded: tuple[str, ...] = ()) -> dict[str, Any]:
+    told = [{"stage": name, "reason": "for a reason"} for name in degraded]
+    return {"items": [], "degraded": told, "trace": {"stages": list(stages), "items": []}}
+
+
+def picture_rows(page: Any) -> list[list[str]]:
+    """Name, items and time as the picture writes them, line by line."""
+    lines: dict[str, list[str]] = {}
+    for text in page.one("svg", of="funnel-picture").all("text"):
+        lines.setdefault(text["y"], []).append(text.text)
+    return list(lines.values())
+
+
+def test_the_funnel_shows_every_stage_with_what_came_in_and_went_out(read: Any) -> None:
+    rows = picture_rows(read())
+    assert ["ease", "1,200", "0.46 ms"] in rows
+    assert ["trending", "0", "0.26 ms"] in rows
+    assert ["found", "2,976"] in rows
+    assert ["merge", "2,976 → 560", "0.34 ms"] in rows
+    assert ["diverse", "557 → 20", "12 ms"] in rows
+    assert rows[-1] == ["select", "20 → 2", "0.00 ms"]
+
+
+def test_the_table_equals_the_picture(read: Any) -> None:
+    page = read()
+    table = [
+        [tr.one("th").children[0].split()[0], *(td.text for td in tr.all("td"))]
+        for tr in page.one("details", id="stages").one("tbody").all("tr")
+    ]
+    assert table == [row for row in picture_rows(page) if row[0] != "found"]
+
+
+def test_the_picture_is_named_and_described(read: Any) -> None:
+    svg = read().one("svg", of="funnel-picture")
+    assert svg["role"] == "img"
+    named = [svg.one("title")["id"], svg.one("desc")["id"]]
+    assert svg["aria-labelledby"].split() == named
+    assert "3 sources found 2,976 items; merge: 2,976 → 560" in svg.one("desc").text
+
+
+def test_a_stages_own_notes_stand_in_the_table(read: Any) -> None:
+    assert "2 alike put apart" in read().one("details", id="stages").text
+
+
+def test_widths_follow_counts(view: Any) -> None:
+    picture = draw(steps_of(view.answer))
+    assert picture is not None
+    assert [part.name for part in picture.parts] == ["ease", "als"]
+    first, second = picture.parts
+    assert (first.width + 1) / (second.width + 1) == pytest.approx(1200 / 1776, rel=0.01)
+    assert second.x + second.width == pytest.approx(WIDTH, abs=1.1)
+    widths = {bar.step.name: bar.width for bar in picture.bars}
+    assert widths["merge"] == pytest.approx(WIDTH * 560 / 2976, abs=0.1)
+    assert 0 < widths["select"] <= widths["diverse"] < widths["merge"] < WIDTH
+
+
+def test_everything_drawn_is_inside_the_picture(view: Any) -> None:
+    picture = draw(steps_of(view.answer))
+    assert picture is not None
+    for bar in picture.bars:
+        assert 0 <= bar.x <= bar.x + bar.width <= WIDTH + 0.1
+        assert bar.y + picture.bar <= picture.height
+
+
+def test_a_source_that_was_left_out_keeps_its_place_and_says_so(read: Any, changed: Any) -> None:
+    left_out = [{"stage": "retrieve:trending", "reason": "did not answer in time"}]
+    assert ["trending", "left out", ""] in picture_rows(read(answer=changed(degraded=left_out)))
+
+
+def test_a_stage_that_never_ran_stands_where_it_would_have_worked() -> None:
+    answer = traced(
+        stage("retrieve:a", 0, 5),
+        stage("merge", 5, 5),
+        stage("select", 5, 2),
+        degraded=("rank", "retrieve:b", "retrieve"),
+    )
+    steps = steps_of(answer)
+    assert [step.name for step in steps] == ["a", "b", "merge", "rank", "select"]
+    assert [step.items for step in steps] == ["5", "left out", "5 → 5", "left out", "5 → 2"]
+
+
+def test_a_stage_that_did_a_part_of_its_work_says_so() -> None:
+    answer = traced(
+        stage("retrieve:a", 0, 50),
+        stage("rank", 50, 30),
+        stage("select", 30, 2),
+        degraded=("rank",),
+    )
+    assert [step.items for step in steps_of(answer)][1] == "50 → 30, cut short"
+
+
+@pytest.mark.parametrize("found", [0, 1, 1_000_000])
+def test_any_numbers_can_be_drawn(found: int) -> None:
+    answer = traced(
+        stage("retrieve:a", 0, found), stage("merge", found, found), stage("select", found, 0)
+    )
+    picture = draw(steps_of(answer))
+    assert picture is not None
+    assert all(0 <= bar.width <= WIDTH for bar in picture.bars)
+
+
+def test_more_sources_than_colours_begin_again() -> None:
+    sources = [stage(f"retrieve:s{place}", 0, 10) for place in range(11)]
+    picture = draw(steps_of(traced(*sources, stage("merge", 110, 10))))
+    assert picture is not None
+    assert [key.color for key in picture.keys] == [0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ({"items": []}, "does not tell why"),
+        (traced(stage("retrieve:a", 0, 0), stage("merge", 0, 0)), "nobody has liked enough yet"),
+        (
+            traced(stage("retrieve:a", 0, 0), stage("merge", 0, 0), degraded=("retrieve:a",)),
+            "some of them were left out",
+        ),
+        (
+            traced(stage("retrieve:a", 0, 9), stage("merge", 9, 9), stage("filter", 9, 0)),
+            "All 9 items found were filtered out",
+        ),
+        (
+            traced(stage("retrieve:a", 0, 9), stage("merge", 9, 9), stage("rerank:rules", 9, 0)),
+            "9 items came to 'rules', none went out",
+        ),
+        (
+            traced(stage("retrieve:a", 0, 9), stage("merge", 9, 9), degraded=("rerank:rules",)),
+            "a stage that must decide about them was left out",
+        ),
+    ],
+)
+def test_an_empty_list_is_explained_by_its_stages(answer: dict[str, Any], told: str) -> None:
+    assert told in why_empty(answer)

@@ -1,0 +1,244 @@
+"""The page says who looks, what may be chosen, what is recommended and why."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from tastemaker.console import Card, Shelf, render_error
+
+NASTY = [
+    "<script>alert(1)</script>",
+    '"/><b>',
+    "' onclick='x",
+    "{{ 7 * 7 }}",
+    "a/b?c=d&e=f#g",
+    "🦊 naïve",
+    "two words",
+    "",
+]
+
+
+def given(form: Any) -> dict[str, str]:
+    return {field["name"]: field["value"] for field in form.all("input", type="hidden")}
+
+
+# --- escaping ---
+
+
+@pytest.mark.parametrize("text", NASTY)
+def test_whatever_comes_from_data_is_text_and_nothing_else(read: Any, view: Any, text: str) -> None:
+    plain = read()
+    card = Card(text, text, (text,), detail=text)
+    answer = {
+        **view.answer,
+        "model_version": text,
+        "recommendation_id": text,
+        "degraded": [{"stage": text, "reason": text}],
+        "items": [{**item, "item_id": text} for item in view.answer["items"][:1]],
+    }
+    page = read(
+        project=text,
+        user_id=text,
+        shelf=Shelf((card,), (text,), text, text),
+        answer=answer,
+        cards={text: card},
+        latest=(card,),
+        users=(text,),
+    )
+    assert [e.tag for e in page.all("script")] == [e.tag for e in plain.all("script")]
+    assert not page.all("b") or {b.text for b in page.all("b")} == {" ".join(text.split())}
+    assert not [name for e in page for name in e.attributes if name.startswith("on")]
+    assert page.one("h1").text == " ".join(text.split())
+
+
+@pytest.mark.parametrize("text", NASTY)
+def test_ids_and_words_come_back_from_forms_and_links_as_they_were(read: Any, text: str) -> None:
+    shelf = Shelf((Card(text, "Alien"),), (text,), text, text)
+    page = read(user_id=text, shelf=shelf, users=(text,))
+    form = page.all("form", of="card")[0]
+    assert given(form) == {"user": text, "item_id": text, "label": text, "q": text}
+    link = page.one("nav", **{"aria-label": "Known users"}).one("a")
+    assert parse_qs(urlsplit(link["href"]).query, keep_blank_values=True) == {"user": [text]}
+    narrow = page.one("ul", id="filters").all("a")[1]
+    sent = parse_qs(urlsplit(narrow["href"]).query, keep_blank_values=True)
+    assert sent["user"] == [text]
+    assert sent.get("label", [""]) == sent.get("q", [""]) == [text]
+    assert " " not in form.all("button")[0]["id"]
+
+
+# --- acting ---
+
+
+def test_every_form_that_acts_says_who_what_and_where_to_come_back_to(read: Any) -> None:
+    forms = read().all("form", action="/console/events")
+    assert len(forms) == 5
+    for form in forms:
+        assert form["method"] == "post"
+        fields = given(form)
+        assert (fields["user"], fields["label"], fields["q"]) == ("visitor-1", "Horror", "th")
+        assert fields["item_id"]
+        kinds = [(b["name"], b["value"]) for b in form.all("button")]
+        assert kinds == [("event_type", "like"), ("event_type", "dislike")]
+
+
+def test_an_act_on_a_recommendation_names_it_and_its_position(read: Any) -> None:
+    page = read()
+    told = [given(form) for form in page.all("form", of="act")]
+    assert [(f["item_id"], f["recommendation_id"], f["position"]) for f in told] == [
+        ("1219", "rec-1", "1"),
+        ("4306", "rec-1", "2"),
+    ]
+    assert all("position" not in given(form) for form in page.all("form", of="card"))
+
+
+def test_without_a_kind_that_dislikes_there_is_no_button_for_it(read: Any) -> None:
+    page = read(dislike_kind=None)
+    assert {b["value"] for b in page.all("button", name="event_type")} == {"like"}
+
+
+def test_what_was_said_of_an_item_shows_on_the_shelf_and_is_not_said_twice(read: Any) -> None:
+    alien, thing, grease = read().all("form", of="card")
+    assert [form.classes for form in (alien, thing, grease)] == [
+        ["card"],
+        ["card", "liked"],
+        ["card", "disliked"],
+    ]
+    sends = [[b["type"] == "submit" for b in form.all("button")] for form in (alien, thing, grease)]
+    assert sends == [[True, True], [False, True], [True, False]]
+    assert thing.all("button")[0]["aria-label"] == "The Thing (1982): you like it"
+
+
+def test_the_chosen_label_and_the_words_searched_for_stay(read: Any) -> None:
+    page = read()
+    chosen = page.one("ul", id="filters").one("a", **{"aria-current": "true"})
+    assert chosen.text == "Horror"
+    search = page.one("form", role="search")
+    assert given(search) == {"user": "visitor-1", "label": "Horror"}
+    assert search.one("input", id="q")["value"] == "th"
+    assert (search["action"], search["method"]) == ("/", "get")
+
+
+def test_a_shelf_with_nothing_on_it_says_so_and_leads_back(read: Any) -> None:
+    page = read(shelf=Shelf((), ("Horror",), "Horror", "zzz"))
+    nothing = page.one("p", of="nothing")
+    assert nothing.text.startswith("Nothing here for “zzz” under Horror.")
+    assert nothing.one("a")["href"] == "/?user=visitor-1"
+
+
+# --- who ---
+
+
+def test_the_header_says_who_looks_and_how_to_be_another(read: Any) -> None:
+    header = read().one("header")
+    assert "You are visitor-1 , new here" in header.text
+    assert header.one("a", of="someone-new")["href"] == "/?user="
+    hrefs = [a["href"] for a in header.one("nav").all("a")]
+    assert hrefs == ["/?user=42", "/?user=a%2Fb"]
+    assert "20260101T000000-abcdef12" in header.text
+
+
+def test_a_known_user_is_not_called_new(read: Any) -> None:
+    assert "new here" not in read(known=True).text
+
+
+def test_what_was_done_last_is_told_in_words(read: Any) -> None:
+    told = [li.text for li in read().one("ul", id="latest").all("li")]
+    assert told == ["disliked Grease", "liked The Thing"]
+
+
+# --- recommendations ---
+
+
+def test_each_item_has_rank_title_labels_and_its_main_reason(read: Any) -> None:
+    first, second = read().all("li", of="entry")
+    assert first.one("span", of="rank").text == "1"
+    assert first.one("h3").text == "Psycho 1960 new"
+    assert first.one("span", of="fresh").attributes.get("hidden", "shown") is None
+    assert first.one("p", of="labels").text == "Horror"
+    assert first.one("p", of="reason").text == "because you liked The Thing (ease)"
+    assert not second.all("p", of="reason")
+
+
+def test_why_tells_sources_by_rank_features_with_signs_and_predictions(read: Any) -> None:
+    why = read().all("details", of="why")[0]
+    found, predicted = why.all("ul", of="found")
+    assert [li.text for li in found.all("li")] == ["als rank 3", "ease rank 12"]
+    assert [li.text for li in predicted.all("li")] == ["wanted −1.04"]
+    rows = [[cell.text for cell in tr if cell.tag in ("th", "td")] for tr in why.all("tr")[1:]]
+    assert rows == [
+        ["likes ever", "5.5", "", "+0.400"],
+        ["its age", "unknown", "", "−0.100"],
+    ]
+
+
+def test_a_bar_is_as_long_as_its_weight_and_on_its_side_of_zero(read: Any) -> None:
+    bars = read().one("table", of="spoke").all("rect")
+    assert [(b["class"], b["x"], b["width"]) for b in bars] == [
+        ("for", "50.0", "50.0"),
+        ("against", "37.5", "12.5"),
+    ]
+
+
+def test_a_source_has_one_colour_in_the_reasons_and_in_the_picture(read: Any) -> None:
+    page = read()
+    spots = {
+        li.text.split()[0]: li.one("span", of="spot").classes[1]
+        for li in page.all("ul", of="found")[0].all("li")
+    }
+    assert spots == {"ease": "source-0", "als": "source-1"}
+    keys = [c["class"] for c in page.one("svg", of="funnel-picture").all("circle")]
+    assert keys == ["source-0", "source-1", "source-2"]
+
+
+def test_an_item_without_a_card_is_shown_by_its_title(read: Any) -> None:
+    titles = [h3.text for h3 in read(cards={}).all("h3")]
+    assert titles == ["Psycho new", "Shrek new"]
+
+
+# --- less than everything ---
+
+
+def test_what_was_left_out_is_told_plainly(read: Any, changed: Any) -> None:
+    left_out = [{"stage": "rank", "reason": "ValueError: no such <column>"}]
+    page = read(answer=changed(degraded=left_out))
+    assert page.one("div", of="degraded").one("li").text == "rank : ValueError: no such <column>"
+    assert not read().all("div", of="degraded")
+
+
+def test_an_empty_list_says_why(read: Any, changed: Any) -> None:
+    page = read(answer=changed(items=[]), latest=())
+    assert not page.all("ol")
+    assert "what others like" not in page.text
+    assert page.one("p", of="nothing").text.startswith("Nothing to recommend.")
+
+
+def test_an_answer_without_a_trace_still_makes_a_page(read: Any, view: Any) -> None:
+    page = read(answer={"items": view.answer["items"]})
+    assert len(page.all("li", of="entry")) == 2
+    assert not page.all("svg", of="funnel-picture")
+    assert "no trace" in page.one("section", of="funnel").text
+
+
+def test_an_error_is_a_page_with_a_way_back(parse: Any) -> None:
+    page = parse(render_error("Not <here>", "Nobody & nothing"))
+    assert page.one("h1").text == "Not <here>"
+    assert "Nobody & nothing" in page.text
+    assert page.one("main").one("a")["href"] == "/"
+
+
+def test_the_same_view_is_the_same_page(view: Any) -> None:
+    from tastemaker.console import render
+
+    assert render(view) == render(replace(view))
+
+
+def test_importing_the_console_loads_no_templates() -> None:
+    code = "import sys, tastemaker.console; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert not {"jinja2", "fastapi", "numpy"} & set(loaded)
