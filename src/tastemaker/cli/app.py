@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from tastemaker.cli import demo as demo_verb
+from tastemaker.cli import doctor as doctor_verb
+from tastemaker.cli import serve as serve_verb
 from tastemaker.cli import verbs
-from tastemaker.cli import versions as versions_verb
 from tastemaker.cli.show import say
 from tastemaker.errors import InputError, SettingError, TastemakerError
 
@@ -109,54 +110,37 @@ def similar(
 
 
 @app.command()
+def serve(
+    project: ProjectPath = None,
+    host: Annotated[str | None, typer.Option(help="A loopback address.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65_535, help="0 takes a free one.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=64, help="How many processes answer.")
+    ] = None,
+    browser: Annotated[bool, typer.Option("--browser", help="Open the page.")] = False,
+) -> None:
+    """Answer over HTTP, with a page to try it out, until Ctrl-C."""
+    serve_verb.serve(verbs.open_project(project), host, port, workers, browser)
+
+
+@app.command()
+def doctor(project: ProjectPath = None, as_json: Json = False) -> None:
+    """Look for what is wrong with machine, project, data, store and model; say the cure."""
+    doctor_verb.doctor(project, as_json)
+
+
+@app.command()
 def demo(
     fresh: Annotated[bool, typer.Option(help="Start over.")] = False,
     no_serve: Annotated[bool, typer.Option("--no-serve", help="Stop after the report.")] = False,
+    port: Annotated[
+        int, typer.Option(min=0, max=65_535, help="Of the page; another, where it is taken.")
+    ] = 8765,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Do not open the page.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Train on the bundled MovieLens extract, evaluate, and recommend films to a few users."""
-    del no_serve  # there is no page yet: the demo always ends after the report
-    demo_verb.demo(fresh, as_json)
-
-
-versions_app = typer.Typer(invoke_without_command=True)
-app.add_typer(versions_app, name="versions")
-
-
-@versions_app.callback()
-def versions(context: typer.Context, project: ProjectPath = None, as_json: Json = False) -> None:
-    """List what was trained and what serves; promote a version, roll back, prune."""
-    context.obj = versions_verb.About(project, as_json)
-    if context.invoked_subcommand is None:
-        versions_verb.versions(context.obj)
-
-
-@versions_app.command()
-def promote(
-    context: typer.Context,
-    version: Annotated[str, typer.Argument(help="A name out of `tastemaker versions`.")],
-    project: ProjectPath = None,
-    as_json: Json = False,
-) -> None:
-    """Verify a version and make it the one that serves."""
-    versions_verb.promote(versions_verb.About(project, as_json).within(context.obj), version)
-
-
-@versions_app.command()
-def rollback(context: typer.Context, project: ProjectPath = None, as_json: Json = False) -> None:
-    """Go back to the version that served before; again, and further back."""
-    versions_verb.rollback(versions_verb.About(project, as_json).within(context.obj))
-
-
-@versions_app.command()
-def prune(
-    context: typer.Context,
-    keep: Annotated[int, typer.Option("--keep", min=1, help="How many of the newest stay.")],
-    project: ProjectPath = None,
-    as_json: Json = False,
-) -> None:
-    """Remove old versions; what serves and where a rollback would go always stay."""
-    versions_verb.prune(versions_verb.About(project, as_json).within(context.obj), keep)
+    """Train on the bundled MovieLens extract, evaluate, recommend, and serve a page."""
+    demo_verb.demo(fresh, None if no_serve else demo_verb.Page(port, not no_browser), as_json)
 
 
 def main() -> None:

@@ -1,12 +1,18 @@
 """`demo`: the whole road on the bundled MovieLens extract, kept in the user's cache folder."""
 
+import json
 import os
 import shutil
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from tastemaker.cli import show, verbs
+from tastemaker.cli.serve import free_or_any, serve
+from tastemaker.data import times
 from tastemaker.data.sample import SHA256, sample_bytes
 from tastemaker.errors import ArtifactError
 from tastemaker.pipeline import Recommender
@@ -17,20 +23,43 @@ from tastemaker.project.propose import propose_project
 USERS_SHOWN = ("42", "564", "671")
 STRANGER = ("2571", "1196", "260")
 """The Matrix and two of Star Wars, liked by someone who was never in the data."""
+_WEEK_SECONDS = 7 * 86_400
+_ACTS = """
+[events.click]  # what the page's buttons say
+weight = 1.0
+
+[events.dislike]
+role = "negative"  # kept apart from what is liked
+blocks = true  # never show the film to this user again
+"""
 
 
-def demo(fresh: bool, as_json: bool) -> None:
-    """Prepares, trains, evaluates, recommends; a second run reuses what it finds."""
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Where the demo's page is to be served."""
+
+    port: int
+    browser: bool
+
+
+def demo(fresh: bool, page: Page | None, as_json: bool) -> None:
+    """Prepares, trains, evaluates, recommends, serves; a second run reuses what it finds.
+
+    Args:
+        fresh: whether to start over.
+        page: where to serve; None stops after the report.
+        as_json: whether to tell the result as JSON, and stop.
+    """
     folder = demo_folder()
     if fresh:
         shutil.rmtree(folder, ignore_errors=True)
     begun = time.monotonic()
-    project = prepare(folder)
-    data = project.read()
+    project = prepare(folder, ends=times.now())
+    data = verbs.read_events(project)
     prepared = time.monotonic()
     recommender = _current_or_trained(project, data)
     trained = time.monotonic()
-    evaluation = verbs.evaluate_project(project, data, 10)
+    report, table = _evaluation(project, data, recommender.version)
     evaluated = time.monotonic()
     answers = [recommender.recommend(user, n=5) for user in USERS_SHOWN]
     answers.append(recommender.recommend(history=STRANGER, n=5))
@@ -41,7 +70,7 @@ def demo(fresh: bool, as_json: bool) -> None:
     }
     if as_json:
         told: dict[str, Any] = {
-            "evaluation": evaluation.to_dict(),
+            "evaluation": report,
             "recommendations": [
                 {"user_id": answer.requests.user_id[0], **answer.to_dict()} for answer in answers
             ],
@@ -54,9 +83,12 @@ def demo(fresh: bool, as_json: bool) -> None:
     parts.append(
         "for a stranger who liked The Matrix and Star Wars:\n" + str(answers[-1]).split("\n", 1)[1]
     )
-    show.result("\n\n".join([*parts, str(evaluation)]))
+    show.result("\n\n".join([*parts, table]))
     spent = ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items())
     show.say(f"{spent}; peak memory {verbs.peak_megabytes():,} MB; the project is in {folder}")
+    if page is not None:
+        host = project.file.server.host
+        serve(project, port=free_or_any(host, page.port), browser=page.browser and _has_screen())
 
 
 def demo_folder() -> Path:
@@ -65,16 +97,60 @@ def demo_folder() -> Path:
     return Path(cache) / "tastemaker" / "demo"
 
 
-def prepare(folder: Path) -> Project:
-    """Writes the sample and a project file for it, as `init` would, where there is none yet."""
+def prepare(folder: Path, ends: int | None = None) -> Project:
+    """Writes the sample and a project file for it, as `init` would, where there is none yet.
+
+    Args:
+        folder: where.
+        ends: a moment, microseconds; the ratings are moved by whole weeks so that they end just
+            before it, and the file declares what the page's buttons say. By default everything
+            stays as it was published.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    for name in SHA256:
-        (folder / name).write_bytes(sample_bytes(name))
     path = folder / FILE_NAME
     if not path.exists():
+        for name in SHA256:
+            (folder / name).write_bytes(sample_bytes(name))
         tables = {"events": folder / "events.parquet", "items": folder / "items.parquet"}
-        path.write_text(propose_project(folder, tables)[0], encoding="utf-8")
+        if ends is not None:
+            _move_to(tables["events"], ends)
+        text, _ = propose_project(folder, tables)
+        if ends is not None:
+            before, sources, after = text.partition("\n[retrievers.")
+            text = before + _ACTS + sources + after
+        path.write_text(text, encoding="utf-8")
     return load_project(path)
+
+
+def _move_to(path: Path, ends: int) -> None:
+    """Moves every rating by the same number of weeks, so that hours and weekdays stay."""
+    events = pl.read_parquet(path)
+    last = int(events["timestamp"].to_numpy().max())
+    weeks = (ends // 1_000_000 - last) // _WEEK_SECONDS
+    events.with_columns(pl.col("timestamp") + weeks * _WEEK_SECONDS).write_parquet(path)
+    show.say(
+        f"the sample's ratings end in 2016; all are moved by {weeks:,} weeks, to end within the "
+        "last seven days"
+    )
+
+
+def _evaluation(project: Project, data: Any, version: str) -> tuple[dict[str, Any], str]:
+    """The figures of a version, as JSON and as a table; measured once."""
+    kept = project.state / "runs" / f"{version}.json"
+    if kept.is_file():
+        told = json.loads(kept.read_text(encoding="utf-8"))
+        return told["evaluation"], told["table"]
+    evaluation = verbs.evaluate_project(project, data, 10)
+    told = {"evaluation": evaluation.to_dict(), "table": str(evaluation)}
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    part = kept.with_name(f".{kept.name}.part")
+    part.write_text(json.dumps(told), encoding="utf-8")
+    part.replace(kept)
+    return told["evaluation"], told["table"]
+
+
+def _has_screen() -> bool:
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")) or os.name == "nt"
 
 
 def _current_or_trained(project: Project, data: Any) -> Recommender:

@@ -23,6 +23,7 @@ from tastemaker.project import Project, find_project, load_project
 from tastemaker.project.project import FILE_NAME
 from tastemaker.project.propose import find_tables, propose_project
 from tastemaker.registry import Registry
+from tastemaker.store import EventSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,9 @@ def init(folder: Path, given: dict[str, Path | None], force: bool, as_json: bool
 def validate(project: Path | None, as_json: bool) -> None:
     """Reads the data and says what is in it."""
     opened = open_project(project)
-    data = _read(opened)
+    with show.step(f"reading {opened.file.data.events}"):
+        data = opened.read()
+    _tell_reports(data, opened)
     facts = describe(data)
     if as_json:
         show.result_json(facts)
@@ -72,7 +75,7 @@ def validate(project: Path | None, as_json: bool) -> None:
 def train(project: Path | None, promote: bool, as_json: bool) -> None:
     """Fits everything and saves it as a version, which serves from then on if `promote`."""
     opened = open_project(project)
-    data = _read(opened)
+    data = read_events(opened)
     version, seconds, recommender = train_project(opened, data, promote)
     told = {
         "version": version,
@@ -95,7 +98,7 @@ def train(project: Path | None, promote: bool, as_json: bool) -> None:
 def evaluate(project: Path | None, k: int, on: str, as_json: bool) -> None:
     """Measures on the last part of the data, or on the part before it."""
     opened = open_project(project)
-    evaluation = evaluate_project(opened, _read(opened), k, on)
+    evaluation = evaluate_project(opened, read_events(opened), k, on)
     if as_json:
         show.result_json(evaluation.to_dict())
     else:
@@ -108,14 +111,7 @@ def recommend(project: Path | None, asked: Asked, trace: bool, as_json: bool) ->
         raise SettingError("say either --user ID, or --history ITEM,ITEM,…, or --all")
     opened = open_project(project)
     recommender = load_current(opened)
-    if asked.user is not None:
-        data = _read(opened)
-        recommender.attach(data)
-        if data.users.index(asked.user) < 0:
-            show.say(f"user '{asked.user}' is not in the data: answered like a stranger")
-    answer = recommender.recommend(
-        asked.user, history=asked.history, n=asked.n, placement=asked.placement
-    )
+    answer = _answer(opened, recommender, asked)
     for item in asked.history or ():
         if recommender.world.catalogue.items.index(item) < 0:
             show.say(f"item '{item}' is not in the catalogue: left out of the history")
@@ -125,6 +121,32 @@ def recommend(project: Path | None, asked: Asked, trace: bool, as_json: bool) ->
         show.result(str(answer))
 
 
+def _answer(project: Project, recommender: Recommender, asked: Asked) -> Recommendations:
+    """As the server would answer now; without a store, as of the end of the files."""
+    source = EventSource(project, show.ProgressBars())
+    if source.stored:
+        from tastemaker.serving import Asked as Question
+        from tastemaker.serving import Live
+
+        with source.open() as store:
+            live, stored = Live.of(recommender, store), store.history(asked.user or "")
+            question = Question(asked.user, asked.history, asked.n, asked.placement)
+            request, known = question.request(live, stored, now()), len(stored) > 0
+            answer = live.recommender.answer(request, asked.n)
+    else:
+        known = False
+        if asked.user is not None:
+            data = read_events(project)
+            recommender.attach(data)
+            known = data.users.index(asked.user) >= 0
+        answer = recommender.recommend(
+            asked.user, history=asked.history, n=asked.n, placement=asked.placement
+        )
+    if asked.user is not None and not known:
+        show.say(f"user '{asked.user}' is not in the data: answered like a stranger")
+    return answer
+
+
 def recommend_all(project: Path | None, asked: Asked, output: Path | None, as_json: bool) -> None:
     """Writes a list for every known user."""
     if asked.user is not None or asked.history is not None:
@@ -132,7 +154,7 @@ def recommend_all(project: Path | None, asked: Asked, output: Path | None, as_js
     if output is None or output.suffix not in (".parquet", ".csv"):
         raise SettingError("--all needs --output with a name that ends in .parquet or .csv")
     opened = open_project(project)
-    data = _read(opened)
+    data = read_events(opened)
     recommender = load_current(opened).attach(data)
     batches = recommender.recommend_all(n=asked.n, placement=asked.placement)
     total = ceil(len(data.users) / USERS_AT_A_TIME)
@@ -247,15 +269,21 @@ def _promote(registry: Registry, version: str) -> None:
         ) from None
 
 
-def _read(project: Project) -> Dataset:
-    with show.step(f"reading {project.file.data.events}"):
-        data = project.read()
+def read_events(project: Project) -> Dataset:
+    """All events of a project: of its store, or of its files where there is no store yet."""
+    source = EventSource(project, show.ProgressBars())
+    with show.step(f"reading {'the store' if source.stored else project.file.data.events}"):
+        data = source.read()
+    _tell_reports(data, project)
+    return data
+
+
+def _tell_reports(data: Dataset, project: Project) -> None:
     for report in data.reports:
         if report.quarantined:
             show.say(f"{report.summary()}; see {project.state / 'quarantine'}")
         if report.duplicates:
             show.say(f"{report.source}: {report.duplicates:,} rows with an id seen before left out")
-    return data
 
 
 def _learned_line(name: str, notes: dict[str, float]) -> str:

@@ -1,5 +1,8 @@
 """Where a project's events come from: its store, or its files where there is no store yet."""
 
+from collections.abc import Iterator
+from pathlib import Path
+
 from tastemaker.data.clean import clean_files
 from tastemaker.data.dataset import Dataset
 from tastemaker.errors import DataError
@@ -58,14 +61,39 @@ class EventSource:
             raise
         return store
 
+    def open_as_it_is(self) -> Store:
+        """The store without looking at the files.
+
+        Raises:
+            StoreError: the store cannot be used.
+        """
+        return Store(self.path)
+
+    def changed_files(self) -> list[str]:
+        """The files whose rows in the store are not those of today."""
+        with self.open_as_it_is() as store:
+            return [path.name for _, path, _ in self._to_import(store)]
+
     def _import(self, store: Store) -> None:
-        schema, importer = self._project.schema, store.importer(self._progress)
-        for name, path in self._project.data_files().items():
-            if not path.exists() and importer.imported(name):
-                continue  # it was imported; whoever moved it away need not bring it back
+        importer = store.importer(self._progress)
+        for table, path, print_ in self._to_import(store):
+            quarantine = self._project.state / "quarantine"
+            cleaned = clean_files({table: path}, self._project.schema, quarantine)
+            rows = cleaned.tables[table]
+            importer.replace(table, print_, rows, self._project.schema)
+
+    def _to_import(self, store: Store) -> Iterator[tuple[str, Path, str]]:
+        """Table, file and fingerprint of what the store has not, or has otherwise.
+
+        Raises:
+            DataError: a file is missing that was never imported.
+        """
+        importer = store.importer()
+        for table, path in self._project.data_files().items():
+            if not path.exists() and importer.imported(table):
+                continue  # whoever moved it away since need not bring it back
             if not path.is_file():
                 raise DataError(f"{path}: no such file")
-            print_ = fingerprint(path, name, schema)
-            if not importer.known(name, print_):
-                cleaned = clean_files({name: path}, schema, self._project.state / "quarantine")
-                importer.replace(name, print_, cleaned.tables[name], schema)
+            print_ = fingerprint(path, table, self._project.schema)
+            if not importer.known(table, print_):
+                yield table, path, print_

@@ -193,10 +193,17 @@ class Store:
         """What writes files' tables into this store."""
         return Importer(self._writing, self._reading, progress)
 
-    def sequence(self) -> int:
-        """The last place in the log."""
+    def count(self, after: int = 0) -> int:
+        """How many events there are after a place in the log."""
         with self._reading.connect() as connection:
-            return connection.execute(select(func.max(events.c.sequence))).scalar() or 0
+            asked = select(func.count()).where(events.c.sequence > after)
+            return connection.execute(asked).scalar_one()
+
+    def check(self) -> str | None:
+        """What is damaged in the database file; None if nothing is. Reads all of it."""
+        with self._reading.connect() as connection:
+            found = connection.execute(text("PRAGMA quick_check")).scalar_one()
+        return None if found == "ok" else str(found)
 
     def users(self, most: int) -> list[str]:
         """Some users who have events, the longest known first."""
