@@ -90,6 +90,7 @@ class Current:
         self._stamp = stamp
         version = self._registry.current()
         if self._live is not None and self._live.version == version:
+            self.problem = None
             return
         begun = perf_counter()
         live = Live.of(self._registry.load(version), self._store)

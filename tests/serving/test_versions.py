@@ -1,0 +1,150 @@
+"""Versions change under traffic: nothing fails, nothing mixes, and what was served is learned."""
+
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from tastemaker.artifact import read_manifest
+from tastemaker.project import load_project
+from tastemaker.registry import Registry
+from tastemaker.serving import Asked, Service
+from tastemaker.store import EventSource
+from tests.serving.conftest import item, train, wait_until
+
+STRANGER = [item(0, 0), item(0, 1), item(1, 0)]
+
+
+def asked_of(service: Service, **question: Any) -> tuple[str, list[str]]:
+    answer = service.recommend(Asked(**question))
+    return answer["model_version"], [entry["item_id"] for entry in answer["items"]]
+
+
+def changed_project(folder: Path) -> str:
+    """Trains a second version whose answers differ: popularity alone."""
+    path = folder / "tastemaker.toml"
+    settings = path.read_text()
+    path.write_text(settings.replace("item_knn = 20, content = 20, popular = 5", "popular = 40"))
+    version = train(folder, promote=False)
+    path.write_text(settings)
+    return version
+
+
+def test_a_promoted_version_takes_over_without_a_failed_or_mixed_answer(
+    service: Service, folder: Path
+) -> None:
+    registry = Registry(folder / ".tastemaker")
+    first, second = registry.current(), changed_project(folder)
+    answers: list[tuple[str, list[str]]] = []
+    failures: list[Exception] = []
+    done = threading.Event()
+
+    def ask() -> None:
+        while not done.is_set():
+            try:
+                answers.append(asked_of(service, history=STRANGER, n=8))
+            except Exception as problem:
+                failures.append(problem)
+            time.sleep(0.005)
+
+    threads = [threading.Thread(target=ask) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for version in (second, first, second):
+        if version == first:
+            registry.rollback()
+        else:
+            registry.promote(version)
+        wait_until(lambda wanted=version: service.status()["model_version"] == wanted)
+        time.sleep(0.1)
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    lists = {
+        version: {tuple(shown) for by, shown in answers if by == version}
+        for version in (first, second)
+    }
+    assert [len(lists[version]) for version in (first, second)] == [1, 1]
+    assert lists[first] != lists[second]
+    assert {version for version, _ in answers} == {first, second}
+
+
+def test_a_damaged_version_leaves_the_old_one_serving(service: Service, folder: Path) -> None:
+    registry = Registry(folder / ".tastemaker")
+    first, second = registry.current(), changed_project(folder)
+    registry.promote(second)
+    registry.rollback()
+    wait_until(lambda: service.status()["model_version"] == first)
+    damaged = next((folder / ".tastemaker" / "artifacts" / second).rglob("*.npy"))
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"x")
+    (folder / ".tastemaker" / "current").write_text(f"{second}\n{first}\n")
+    wait_until(lambda: "problem" in service.status())
+    assert service.status()["status"] == "ready"
+    assert "damaged" in service.status()["problem"]
+    assert asked_of(service, history=STRANGER)[0] == first
+    registry.promote(first)
+    wait_until(lambda: "problem" not in service.status())
+
+
+def test_what_was_served_is_in_the_next_training(service: Service, folder: Path) -> None:
+    newcomers = [f"viewer-{number}" for number in range(30)]
+    loved = [item(2, 0), item(3, 0)]  # nobody liked both so far
+    events = [{"user_id": user, "item_id": id_} for user in newcomers for id_ in loved]
+    taken = service.add_events([*events, {"user_id": newcomers[0], "item_id": "unheard-of"}])
+    taken.written.result()
+    service.put_item("put", {"title": "Put", "genres": ["Drama"]}).result()
+    before = service.similar(loved[0], 1, "item_knn")
+    shown = asked_of(service, history=[loved[0]], n=8)[1]
+    second = train(folder)
+    wait_until(lambda: service.status()["model_version"] == second)
+    after = service.similar(loved[0], 1, "item_knn")
+    assert asked_of(service, history=[loved[0]], n=8)[1] != shown
+    assert [entry["item_id"] for entry in before["items"]] != [loved[1]]
+    assert [entry["item_id"] for entry in after["items"]] == [loved[1]]
+    data = EventSource(load_project(folder / "tastemaker.toml")).read()
+    assert all(data.users.index(user) >= 0 for user in newcomers)
+    assert all(data.catalogue.items.index(id_) >= 0 for id_ in ("unheard-of", "put"))
+    manifest = read_manifest(folder / ".tastemaker" / "artifacts" / second, "recommender")
+    assert manifest["about"]["sequence"] == data.sequence
+    live = service.live
+    assert live.recommender.world.statistics.n_items == len(data.catalogue)
+
+
+def test_served_events_count_once_whatever_was_trained_on(service: Service, folder: Path) -> None:
+    popular = item(1, 5)
+    service.add_events([{"user_id": "one", "item_id": popular}]).written.result()
+    service.refresh()
+
+    def likes() -> float:
+        world = service.live.recommender.world
+        index = world.catalogue.items.indices([popular])
+        return float(world.statistics.at(index, world.watermark + index.astype("int64"))[0])
+
+    before = likes()
+    second = train(folder)
+    wait_until(lambda: service.status()["model_version"] == second)
+    assert likes() == before
+
+
+def test_another_process_on_the_same_store_knows_of_an_event_at_once(
+    service: Service, folder: Path
+) -> None:
+    with Service(load_project(folder / "tastemaker.toml")) as other:
+        wait_until(lambda: other.status()["status"] == "ready")
+        events = [{"user_id": "both", "item_id": item(0, place)} for place in range(3)]
+        service.add_events(events).written.result()
+        genres = {id_.split("-")[0] for id_ in asked_of(other, user_id="both", n=3)[1]}
+        assert genres == {"horror"}
+        service.put_item("put", {"title": "Put", "genres": ["Horror"]}).result()
+        wait_until(lambda: "put" in asked_of(other, user_id="both", n=40)[1], seconds=5)
+
+
+def test_a_service_is_not_ready_before_anything_is_trained(folder: Path) -> None:
+    (folder / ".tastemaker" / "current").unlink()
+    with Service(load_project(folder / "tastemaker.toml")) as opened:
+        wait_until(lambda: "problem" in opened.status())
+        assert opened.status()["status"] == "loading"
+        assert "tastemaker versions promote" in opened.status()["problem"]
+        train(folder)
+        wait_until(lambda: opened.status()["status"] == "ready")
