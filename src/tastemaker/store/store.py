@@ -4,7 +4,7 @@ What is written is acknowledged when it is on disk; what is read is what was com
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, bindparam, func, select, text
+from sqlalchemy import Connection, Select, bindparam, func, select, text
 from sqlalchemy.dialects.sqlite import insert
 
 from tastemaker.data.dataset import Dataset
@@ -244,17 +244,20 @@ class Store:
         waiting = self._unwritten.get(recommendation_id)
         if waiting is not None:
             return waiting
+        of_id = decisions.c.recommendation_id == recommendation_id
+        return next(self._decisions(select(decisions.c.content).where(of_id)), None)
+
+    def latest_decisions(self, most: int) -> list[Decision]:
+        """The latest decisions, the latest first."""
+        asked = select(decisions.c.content).order_by(decisions.c.time.desc()).limit(most)
+        return list(self._decisions(asked))
+
+    def _decisions(self, asked: Select[tuple[bytes]]) -> Iterator[Decision]:
         with self._reading.connect() as connection:
-            row = connection.execute(
-                select(decisions).where(decisions.c.recommendation_id == recommendation_id)
-            ).first()
-            if row is None:
-                return None
-            known = {
-                digest: tuple(json.loads(names))
-                for digest, names in connection.execute(select(feature_names))
-            }
-        return Decision.decoded(row.content, known)
+            contents = [row.content for row in connection.execute(asked)]
+            named = connection.execute(select(feature_names)).all()
+        known = {digest: tuple(json.loads(names)) for digest, names in named}
+        return (Decision.decoded(content, known) for content in contents)
 
 
 _ADD_USER = insert(users).on_conflict_do_nothing()
