@@ -1,6 +1,5 @@
 """The answer to a batch of requests: lists, where each item came from, and why."""
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,15 +7,13 @@ from uuid import uuid4
 
 import numpy as np
 
-from tastemaker.component import Contributes, Explains, Features, Retriever
+from tastemaker.component import Contributes, Features, Retriever
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.requests import Requests
 from tastemaker.pipeline.ranking import DESCRIBED, PREDICTED, Ranking
+from tastemaker.pipeline.reasons import reasons_of
 from tastemaker.pipeline.trace import Trace
-from tastemaker.retrieval import Popular
 from tastemaker.world import World
-
-_LOG = logging.getLogger(__name__)
 
 STRONGEST = 5
 """Features told of each item in a trace."""
@@ -94,53 +91,11 @@ class Recommendations:
         return answer
 
     def reasons(self, row: int) -> list[list[dict[str, Any]]]:
-        """Why each item of a list is there, strongest reason first.
-
-        An item is explained by the liked item that speaks most for it, where one of its sources
-        can name one, and by the source that ranked it highest.
-        """
+        """Why each item of a list is there, strongest reason first; see `reasons_of`."""
         one = np.array([row])
-        request, shown = self.requests.take(one), self.candidates.take(one)
-        why: list[list[dict[str, Any]]] = [[] for _ in shown.item]
-        for place, name in enumerate(shown.sources):
-            if name not in self.retrievers:
-                continue
-            retriever = self.retrievers[name]
-            found = np.flatnonzero(shown.source_rank[:, place] >= 0)
-            if isinstance(retriever, Explains) and len(found):
-                try:
-                    liked, share = retriever.explain(request, shown)
-                except Exception:  # an answer without this reason is better than none
-                    _LOG.exception("the source '%s' could not explain itself", name)
-                    continue
-                for entry in found[liked[found] >= 0]:
-                    item = int(liked[entry])
-                    why[entry].append(self._because_of(name, item, float(share[entry])))
-        for entry, given in enumerate(why):
-            given.sort(key=lambda reason: -reason["weight"])
-            del given[1:]
-            ranks = shown.source_rank[entry] if shown.sources else np.empty(0, np.int16)
-            if (ranks >= 0).any():
-                best = int(np.where(ranks < 0, np.iinfo(np.int16).max, ranks).argmin())
-                name = shown.sources[best]
-                text = f"{self._because(name)} ({name}, rank {ranks[best] + 1})"
-                given.append({"kind": "source", "text": text, "source": name})
-        return why
-
-    def _because(self, source: str) -> str:
-        """What a source says of whatever it finds; a stand-in finds what is popular."""
-        return self.retrievers.get(source, Popular).because
-
-    def _because_of(self, source: str, item: int, share: float) -> dict[str, Any]:
-        item_id = self.world.catalogue.items.id(item)
-        title = self.world.catalogue.title(item) or item_id
-        return {
-            "kind": "because_you_liked",
-            "text": f"because you liked {title}",
-            "source": source,
-            "item_id": item_id,
-            "weight": round(share, 4),
-        }
+        return reasons_of(
+            self.requests.take(one), self.candidates.take(one), self.world, self.retrievers
+        )
 
     def grounds(self, row: int, *, loudest: bool = True) -> list[dict[str, Any]]:
         """For each item of a list: sources, predictions, strongest features.

@@ -126,7 +126,9 @@ class ItemKNN(Retriever):
         self.require_fitted()
 
         def between(history: NDArray[np.int32], found: NDArray[np.int32]) -> NDArray[Any]:
-            return self.similarity[history][:, found].toarray()
+            block = np.zeros((len(history), len(found)), np.float32)
+            _between(history, found, *self._neighbors(), block)
+            return block
 
         liked = requests.history.interactions(self.n_fitted, reduce=self.config.reduce)
         return strongest_reasons(liked, candidates, between)
@@ -193,6 +195,18 @@ def _add_neighbors(  # type: ignore[no-untyped-def]
             item, weight = items[liked], weights[liked]
             for entry in range(near_offsets[item], near_offsets[item + 1]):
                 scores[row, near[entry]] += weight * similarity[entry]
+
+
+@njit(nogil=True, cache=True)
+def _between(history, found, offsets, near, similarity, block):  # type: ignore[no-untyped-def]
+    """Writes how near each found item (distinct) is among the neighbours of each history item."""
+    column = np.full(len(offsets) - 1, -1, np.int32)
+    for place in range(len(found)):
+        column[found[place]] = place
+    for row in range(len(history)):
+        for entry in range(offsets[history[row]], offsets[history[row] + 1]):
+            if column[near[entry]] >= 0:
+                block[row, column[near[entry]]] = similarity[entry]
 
 
 @njit(nogil=True, cache=True)

@@ -1,0 +1,110 @@
+"""Why an item is in a list: the liked item that speaks for it, and the source that found it."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tastemaker.component import Explains, Retriever
+from tastemaker.data.candidates import Candidates
+from tastemaker.data.requests import Requests
+from tastemaker.retrieval import Popular
+from tastemaker.world import World
+
+_LOG = logging.getLogger(__name__)
+_UNFOUND = np.iinfo(np.int16).max
+
+
+def reasons_of(
+    request: Requests, shown: Candidates, world: World, retrievers: Mapping[str, Retriever]
+) -> list[list[dict[str, Any]]]:
+    """The reasons of each item of one list, strongest first.
+
+    An item is explained by the liked item that speaks most for it, as the source sees it that
+    ranked it highest among those that can tell; and by the source that ranked it highest at all.
+
+    Args:
+        request: one request.
+        shown: its list.
+        world: what the items are.
+        retrievers: the sources by name.
+    """
+    why: list[list[dict[str, Any]]] = [[] for _ in shown.item]
+    if not shown.sources:
+        return why
+    ranks = np.where(shown.source_rank < 0, _UNFOUND, shown.source_rank)
+    for entry, reason in _because_of_history(request, shown, ranks, world, retrievers).items():
+        why[entry].append(reason)
+    for entry, place in enumerate(ranks.argmin(axis=1).tolist()):
+        rank = int(ranks[entry, place])
+        if rank != _UNFOUND:
+            name = shown.sources[place]
+            # a stand-in is no retriever of the project: it finds what is popular
+            because = retrievers.get(name, Popular).because
+            text = f"{because} ({name}, rank {rank + 1})"
+            why[entry].append({"kind": "source", "text": text, "source": name})
+    return why
+
+
+def _because_of_history(
+    request: Requests,
+    shown: Candidates,
+    ranks: NDArray[np.int16],
+    world: World,
+    retrievers: Mapping[str, Retriever],
+) -> dict[int, dict[str, Any]]:
+    """Entry → the liked item that speaks for it; each source is asked for what it ranked best."""
+    able = [
+        place
+        for place, name in enumerate(shown.sources)
+        if isinstance(retrievers.get(name), Explains)
+    ]
+    found: dict[int, dict[str, Any]] = {}
+    if not able or not len(shown.item):
+        return found
+    of_able = ranks[:, able]
+    preferred = np.argsort(of_able, axis=1, kind="stable")
+    for turn in range(len(able)):  # whoever ranked it highest may have nothing to tell
+        for choice, place in enumerate(able):
+            asked = [
+                entry
+                for entry in np.flatnonzero(preferred[:, turn] == choice).tolist()
+                if entry not in found and of_able[entry, choice] != _UNFOUND
+            ]
+            if asked:
+                name = shown.sources[place]
+                found |= _explained(name, request, shown, np.array(asked), world, retrievers)
+    return found
+
+
+def _explained(
+    name: str,
+    request: Requests,
+    shown: Candidates,
+    entries: NDArray[np.int64],
+    world: World,
+    retrievers: Mapping[str, Retriever],
+) -> dict[int, dict[str, Any]]:
+    """What one source says of some entries."""
+    retriever = retrievers[name]
+    assert isinstance(retriever, Explains)  # noqa: S101 - chosen for that
+    some = shown.entries(entries, np.array([0, len(entries)]))
+    try:
+        liked, share = retriever.explain(request, some)
+    except Exception:  # an answer without this reason is better than none
+        _LOG.exception("the source '%s' could not explain itself", name)
+        return {}
+    reasons = {}
+    for entry, item, weight in zip(entries.tolist(), liked.tolist(), share.tolist()):
+        if item >= 0:
+            item_id = world.catalogue.items.id(item)
+            reasons[entry] = {
+                "kind": "because_you_liked",
+                "text": f"because you liked {world.catalogue.title(item) or item_id}",
+                "source": name,
+                "item_id": item_id,
+                "weight": round(weight, 4),
+            }
+    return reasons
