@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constr
 
 .PHONY: demo test quick check format bench clean
 
-demo: $(VENV)/.installed  ## train on the bundled films, evaluate, recommend
+demo: $(VENV)/.installed  ## train on the bundled films, report, serve a page
 	$(BIN)/tastemaker demo $(if $(NO_SERVE),--no-serve)
 
 test: $(VENV)/.installed-dev  ## the whole suite
