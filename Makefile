@@ -10,10 +10,10 @@ demo: $(VENV)/.installed  ## train on the bundled films, report, serve a page
 	$(BIN)/tastemaker demo $(if $(NO_SERVE),--no-serve)
 
 test: $(VENV)/.installed-dev  ## the whole suite
-	$(BIN)/python -m pytest --numprocesses 2
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
 quick: $(VENV)/.installed-dev  ## the suite without its slow tests
-	$(BIN)/python -m pytest --numprocesses 2 -m "not slow"
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup -m "not slow"
 
 check: $(VENV)/.installed-dev  ## lint, format, types
 	$(BIN)/ruff check

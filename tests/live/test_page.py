@@ -1,0 +1,101 @@
+"""The page in a real browser: three clicks move the list, a disliked film is gone, reasons show."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.live.conftest import Demo
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("live")]
+
+WIDE = {"width": 1280, "height": 900}
+PHONE = {"width": 390, "height": 844}
+
+
+@pytest.fixture(params=[WIDE, PHONE], ids=["wide", "phone"])
+def page(request: Any, browser: Any, demo: Demo) -> Iterator[Any]:
+    """A new visitor's page with the shelf narrowed to horror; nothing may go wrong on it."""
+    context = browser.new_context(viewport=request.param, reduced_motion="reduce")
+    opened = context.new_page()
+    wrong: list[str] = []
+    opened.on("pageerror", lambda problem: wrong.append(str(problem)))
+    opened.on("requestfailed", lambda asked: wrong.append(f"failed: {asked.url}"))
+    opened.on("response", lambda got: wrong.append(got.url) if got.status >= 400 else None)
+    asked: list[str] = []
+    opened.on("request", lambda sent: asked.append(sent.url))
+    opened.goto(f"{demo.url}/?label=Horror")
+    yield opened
+    assert wrong == []
+    assert all(url.startswith(demo.url) for url in asked)
+    context.close()
+
+
+def listed(page: Any) -> list[str]:
+    """The recommended films, in their order."""
+    entries = page.locator(".recommendations .entry").all()
+    return [entry.get_attribute("data-item") for entry in entries]
+
+
+def horror_share(page: Any) -> float:
+    """How many of the recommended films are horror."""
+    entries = page.locator(".recommendations .entry").all_inner_texts()
+    assert entries
+    return sum("Horror" in text for text in entries) / len(entries)
+
+
+def act(page: Any, kind: str, place: int, area: str) -> None:
+    """Presses the button of a film, and waits for the list to answer."""
+    button = page.locator(f"{area} button[value={kind}]:not([aria-disabled=true])").nth(place)
+    with page.expect_response(lambda got: "/?user=" in got.url and got.status == 200):
+        button.click()
+    page.wait_for_function("!document.querySelector('.htmx-request')")
+
+
+def test_three_clicks_on_films_of_one_genre_change_the_list_towards_it(page: Any) -> None:
+    before, share = listed(page), horror_share(page)
+    for place in range(3):
+        act(page, "click", place, ".shelf")
+    assert listed(page) != before
+    assert horror_share(page) > share
+
+
+def test_a_disliked_film_is_gone_and_stays_gone(page: Any) -> None:
+    act(page, "click", 0, ".shelf")
+    gone = listed(page)[0]
+    act(page, "dislike", 0, ".recommendations")
+    assert gone not in listed(page)
+    act(page, "click", 1, ".shelf")
+    assert gone not in listed(page)
+    page.reload()
+    assert gone not in listed(page)
+
+
+def test_every_film_says_why_and_the_funnel_is_drawn(page: Any) -> None:
+    act(page, "click", 0, ".shelf")
+    assert "Because you liked" in page.locator(".recommendations").inner_text()
+    page.locator(".recommendations details summary").first.click()
+    opened = page.locator(".recommendations details[open]").first.inner_text()
+    assert "Found by" in opened
+    assert "What moved its score" in opened
+    picture = page.locator("svg[role=img]").last
+    assert picture.is_visible()
+    for stage in ("merge", "filter", "features", "rank", "select"):
+        assert stage in picture.inner_html()
+
+
+def test_the_keyboard_is_enough(page: Any) -> None:
+    before = listed(page)
+    button = page.locator(".shelf button[value=click]:not([aria-disabled=true])").first
+    button.focus()
+    with page.expect_response(lambda got: "/?user=" in got.url and got.status == 200):
+        page.keyboard.press("Enter")
+    page.wait_for_function("!document.querySelector('.htmx-request')")
+    assert listed(page) != before
+    focused = page.evaluate("document.activeElement && document.activeElement.tagName")
+    assert focused == "BUTTON", "the focus is lost after a click"
+
+
+def test_nothing_runs_over_the_edge(page: Any) -> None:
+    wider = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
+    assert wider <= 0
