@@ -1,4 +1,4 @@
-"""S10 over HTTP: the whole funnel behind a server, at 100,000 items, as a load generator sees it."""
+"""S10 over HTTP: the whole funnel behind a server, 100,000 items, as a load generator sees it."""
 
 import re
 import shutil

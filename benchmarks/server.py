@@ -60,6 +60,8 @@ class Server:
         if self._process.poll() is None:
             os.killpg(self._process.pid, how)
         self._process.wait(30)
+        if self._process.stderr:
+            self._process.stderr.close()
 
     def cpu_seconds(self) -> float:
         """What the process and its workers have computed so far."""

@@ -25,11 +25,13 @@ if TYPE_CHECKING:
     from tastemaker.pipeline import Recommender as Recommender
     from tastemaker.ranking import GBM as GBM
     from tastemaker.reranking import MMR as MMR
+    from tastemaker.reranking import Explore as Explore
     from tastemaker.reranking import Rules as Rules
     from tastemaker.retrieval import ALS as ALS
     from tastemaker.retrieval import EASE as EASE
     from tastemaker.retrieval import Content as Content
     from tastemaker.retrieval import ItemKNN as ItemKNN
+    from tastemaker.retrieval import Newcomers as Newcomers
     from tastemaker.retrieval import Popular as Popular
     from tastemaker.retrieval import Trending as Trending
 
@@ -39,6 +41,7 @@ _HOMES = {
     "ALS": "retrieval",
     "Content": "retrieval",
     "EASE": "retrieval",
+    "Explore": "reranking",
     "GBM": "ranking",
     "MMR": "reranking",
     "Rules": "reranking",
@@ -46,6 +49,7 @@ _HOMES = {
     "Evaluation": "evaluation",
     "FitOptions": "component",
     "ItemKNN": "retrieval",
+    "Newcomers": "retrieval",
     "Pipeline": "pipeline",
     "Popular": "retrieval",
     "Recommender": "pipeline",

@@ -8,9 +8,19 @@ from typing import Any
 import polars as pl
 import pytest
 
-from tastemaker.cli import verbs
+from tastemaker.project import Project
 
-VERBS = ("demo", "init", "validate", "train", "evaluate", "recommend", "similar", "versions")
+VERBS = (
+    "demo",
+    "doctor",
+    "init",
+    "validate",
+    "train",
+    "evaluate",
+    "recommend",
+    "similar",
+    "versions",
+)
 
 
 @pytest.fixture
@@ -309,7 +319,7 @@ def test_an_interrupted_run_ends_quietly(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(verbs, "_read", interrupted)
+    monkeypatch.setattr(Project, "read", interrupted)
     done = run(verb)
     assert done.code == 130
     assert "Traceback" not in done.err + done.out

@@ -161,6 +161,51 @@ def test_without_times_nothing_that_needs_a_clock_is_proposed(tmp_path: Path) ->
     assert_same_data(project.read(), data)
 
 
+def many_events(users: int = 120, items: int = 60) -> pl.DataFrame:
+    rows = [
+        (f"u{user}", f"i{(user * 7 + item) % items}", START + 900 * (users * item + user))
+        for user in range(users)
+        for item in range(items - 8)
+    ]
+    return pl.DataFrame(rows, ["user_id", "item_id", "timestamp"], orient="row")
+
+
+def labelled(items: int = 60) -> pl.DataFrame:
+    genres = ["Drama|War", "Horror", "Comedy|Romance"] * (items // 3)
+    return pl.DataFrame({"item_id": [f"i{item}" for item in range(items)], "genres": genres})
+
+
+def test_where_items_have_labels_and_rankers_can_learn_newcomers_are_tried_out(
+    tmp_path: Path,
+) -> None:
+    project, _ = proposed(
+        tmp_path,
+        events=written(tmp_path, "events.csv", many_events()),
+        items=written(tmp_path, "items.csv", labelled()),
+    )
+    home = project.file.placements["home"]
+    assert project.file.retrievers["newcomers"].use == "newcomers"
+    assert project.file.rerankers["fresh"].use == "explore"
+    assert home.retrievers["newcomers"] == 20
+    assert home.rerankers == ("fresh",)
+    assert home.ranker == "main"
+
+
+@pytest.mark.parametrize("lacking", ["labels", "times", "events"])
+def test_otherwise_nothing_is_tried_out(tmp_path: Path, lacking: str) -> None:
+    log = many_events().head(800) if lacking == "events" else many_events()
+    log = log.drop("timestamp") if lacking == "times" else log
+    items = labelled().drop("genres") if lacking == "labels" else labelled()
+    project, _ = proposed(
+        tmp_path,
+        events=written(tmp_path, "events.csv", log),
+        items=written(tmp_path, "items.csv", items),
+    )
+    assert "newcomers" not in project.file.retrievers
+    assert not project.file.rerankers
+    assert not project.file.placements["home"].rerankers
+
+
 def test_files_in_other_folders_round_trip(tmp_path: Path) -> None:
     (tmp_path / "my data").mkdir()
     (tmp_path / "project").mkdir()

@@ -45,4 +45,4 @@ class TestContentWithoutPopularity(RetrieverConformance):
 
 class TestNewcomers(RetrieverConformance):
     def make(self) -> Newcomers:
-        return Newcomers(young="36500d")
+        return Newcomers(young="36500d", affinity=0.0, known=0.0)

@@ -11,6 +11,7 @@ from tastemaker.cli import demo as demo_verb
 from tastemaker.cli import doctor as doctor_verb
 from tastemaker.cli import serve as serve_verb
 from tastemaker.cli import verbs
+from tastemaker.cli import versions as versions_verb
 from tastemaker.cli.show import say
 from tastemaker.errors import InputError, SettingError, TastemakerError
 
@@ -141,6 +142,46 @@ def demo(
 ) -> None:
     """Train on the bundled MovieLens extract, evaluate, recommend, and serve a page."""
     demo_verb.demo(fresh, None if no_serve else demo_verb.Page(port, not no_browser), as_json)
+
+
+versions_app = typer.Typer(invoke_without_command=True)
+app.add_typer(versions_app, name="versions")
+
+
+@versions_app.callback()
+def versions(context: typer.Context, project: ProjectPath = None, as_json: Json = False) -> None:
+    """List what was trained and what serves; promote a version, roll back, prune."""
+    context.obj = versions_verb.About(project, as_json)
+    if context.invoked_subcommand is None:
+        versions_verb.versions(context.obj)
+
+
+@versions_app.command()
+def promote(
+    context: typer.Context,
+    version: Annotated[str, typer.Argument(help="A name out of `tastemaker versions`.")],
+    project: ProjectPath = None,
+    as_json: Json = False,
+) -> None:
+    """Verify a version and make it the one that serves."""
+    versions_verb.promote(versions_verb.About(project, as_json).within(context.obj), version)
+
+
+@versions_app.command()
+def rollback(context: typer.Context, project: ProjectPath = None, as_json: Json = False) -> None:
+    """Go back to the version that served before; again, and further back."""
+    versions_verb.rollback(versions_verb.About(project, as_json).within(context.obj))
+
+
+@versions_app.command()
+def prune(
+    context: typer.Context,
+    keep: Annotated[int, typer.Option("--keep", min=1, help="How many of the newest stay.")],
+    project: ProjectPath = None,
+    as_json: Json = False,
+) -> None:
+    """Remove old versions; what serves and where a rollback would go always stay."""
+    versions_verb.prune(versions_verb.About(project, as_json).within(context.obj), keep)
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ import polars as pl
 from tastemaker.cli import show, verbs
 from tastemaker.cli.serve import free_or_any, serve
 from tastemaker.data import times
-from tastemaker.data.sample import SHA256, sample_bytes
+from tastemaker.data.sample import sample_bytes
 from tastemaker.errors import ArtifactError
 from tastemaker.pipeline import Recommender
 from tastemaker.project import Project, load_project
@@ -108,13 +108,14 @@ def prepare(folder: Path, ends: int | None = None) -> Project:
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / FILE_NAME
-    if not path.exists():
-        for name in SHA256:
-            (folder / name).write_bytes(sample_bytes(name))
-        tables = {"events": folder / "events.parquet", "items": folder / "items.parquet"}
+    events, items = folder / "events.parquet", folder / "items.parquet"
+    if not events.exists():
+        for table in (items, events):
+            table.write_bytes(sample_bytes(table.name))
         if ends is not None:
-            _move_to(tables["events"], ends)
-        text, _ = propose_project(folder, tables)
+            _move_to(events, ends)
+    if not path.exists():
+        text, _ = propose_project(folder, {"events": events, "items": items})
         if ends is not None:
             before, sources, after = text.partition("\n[retrievers.")
             text = before + _ACTS + sources + after

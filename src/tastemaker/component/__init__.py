@@ -19,7 +19,7 @@ from tastemaker.component.ranker import (
     ScoreKind,
     Scores,
 )
-from tastemaker.component.reranker import Reranked, Reranker
+from tastemaker.component.reranker import PROPENSITY, Reranked, Reranker
 from tastemaker.component.retriever import (
     ComparesItems,
     Explains,
@@ -32,6 +32,7 @@ from tastemaker.component.task import Task
 from tastemaker.component.training_set import Features, TrainingSet
 
 __all__ = [
+    "PROPENSITY",
     "WANTED",
     "ComparesItems",
     "Component",

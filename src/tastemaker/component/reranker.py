@@ -14,6 +14,11 @@ from tastemaker.data.candidates import Candidates
 from tastemaker.data.requests import Requests
 from tastemaker.world import World
 
+PROPENSITY = "propensity"
+"""The column, float32, that says how probable an item was at its place, given those above it.
+
+A reranker that draws at random adds it. Without the column a list is as it is for certain."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reranked:

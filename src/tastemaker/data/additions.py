@@ -120,6 +120,14 @@ def cell(name: str, role: str, value: Any) -> Any:
     raise SettingError(f"'{name}' must be {_CELLS[role]}, got {value!r}")
 
 
+def fitting_cell(name: str, role: str, value: Any) -> Any:
+    """The same, but None for what does not fit: it was taken when the column had another role."""
+    try:
+        return cell(name, role, value)
+    except SettingError:
+        return None
+
+
 def _is_text(value: Any) -> bool:
     """Whether it is a string that can be written as UTF-8."""
     return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)

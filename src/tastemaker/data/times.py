@@ -14,6 +14,14 @@ MICROSECONDS = {
     "w": 7 * 86400 * 10**6,
 }
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_LONGEST_NUMBER = 30
+_ISO = re.compile(
+    r"(?P<year>\d{4})-(?P<month>\d\d)-(?P<day>\d\d)"
+    r"([Tt ](?P<hour>\d\d):(?P<minute>\d\d)(:(?P<second>\d\d)(\.(?P<fraction>\d+))?)?"
+    r" ?([zZ]|UTC|(?P<sign>[+-])(?P<zone_hour>\d\d)(:?(?P<zone_minute>\d\d)?))?)?",
+    re.ASCII,
+)
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
 
 
@@ -61,29 +69,51 @@ def format_moment(time: int) -> str:
 
 
 def parse_moment(value: Any) -> int | None:
-    """One moment in microseconds UTC, from ISO 8601 text or an epoch number told by its size.
+    """One moment in microseconds UTC, read as `data.moments` reads a column of one cell.
 
     Args:
-        value: text, or seconds, milliseconds or microseconds; text without a zone is UTC.
+        value: ISO 8601 text, or seconds, milliseconds or microseconds told by their size, also as
+            text; text without a zone is UTC.
 
     Returns:
-        None where it is neither.
+        None where it is neither, or a date written as a number.
 
     >>> parse_moment("1970-01-01T00:00:01Z"), parse_moment(1), parse_moment("soon")
     (1000000, 1000000, None)
     """
     if isinstance(value, str):
-        try:
-            moment = datetime.fromisoformat(value.strip())
-        except ValueError:
-            return None
-        aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        return round((aware - _EPOCH) / timedelta(microseconds=1))
+        if not _NUMBER.fullmatch(value):
+            return _parse_iso(value.strip())
+        value = float(value) if set(value) & set(".eE") else int(value[:_LONGEST_NUMBER])
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1 << 62:
         return None
+    year, month, day = value // 10_000, value // 100 % 100, value % 100
+    if 1970 <= year <= 2100 and 1 <= month <= 12 and 1 <= day <= 31:
+        return None  # as epoch seconds all of these lie in 1970
     # seconds stay below 10^11 until the year 5138, milliseconds below 10^14 likewise
     scale = 10**6 if abs(value) < 1e11 else 10**3 if abs(value) < 1e14 else 1
     return round(value * scale)
+
+
+def _parse_iso(text: str) -> int | None:
+    match = _ISO.fullmatch(text)
+    if match is None:
+        return None
+    fields = match.groupdict()
+    fraction, sign = (fields.pop("fraction") or "")[:6], fields.pop("sign")
+    part = {name: int(digits or 0) for name, digits in fields.items()}
+    ahead = timedelta(hours=part["zone_hour"], minutes=part["zone_minute"])
+    try:
+        moment = datetime(
+            part["year"], part["month"], part["day"], part["hour"], part["minute"], tzinfo=UTC
+        )
+    except ValueError:
+        return None
+    if part["second"] > 60 or part["zone_hour"] > 23 or part["zone_minute"] > 59:  # 60 leaps
+        return None
+    since = moment - _EPOCH + timedelta(seconds=part["second"])
+    since += ahead if sign == "-" else -ahead
+    return since // timedelta(microseconds=1) + int(fraction.ljust(6, "0"))
 
 
 def now() -> int:

@@ -19,6 +19,7 @@ _ROWS_TO_LOOK_AT = 200_000
 _EASE_ITEMS = 20_000
 _TEST_SHARE = 0.1
 _CONTENT_QUOTA = 50
+_NEWCOMERS_QUOTA = 20
 _RANKER_LIKES = 5_000
 _RANKER_USERS = 100
 _RANKER = [
@@ -30,6 +31,12 @@ _RANKER = [
     "[training]",
     f"window = {_TEST_SHARE}  # the ranker learns from the last 3 windows of this length",
 ]
+_EXPLORE = [
+    "",
+    "[rerankers.fresh]",
+    'use = "explore"  # now and then a place goes to a newcomer, so that it becomes known',
+]
+_DIVERSE = 'with [rerankers.diverse] use = "mmr": more varied lists'
 _HALF_LIVES = ("1h", "6h", "1d", "2d", "7d", "30d", "90d", "365d")
 _FAST = 1.1  # from this gain of the best half-life over the longest, trends count most
 _PARQUET_ENDINGS = (".parquet", ".pq")
@@ -208,24 +215,31 @@ def _sources(data: Dataset) -> list[str]:
         del quotas["trending"]
     if len(data.catalogue) > _EASE_ITEMS:
         quotas["als"] = quotas.pop("ease")
+    ranks, explores = _can_learn_to_rank(data), False
     if any(isinstance(column, TagsColumn) for column in data.catalogue.columns.values()):
         quotas["content"] = _CONTENT_QUOTA
+        explores = ranks  # without a ranker nothing holds back what is new
+    if explores:
+        quotas["newcomers"] = _NEWCOMERS_QUOTA
+        settings["newcomers"] = 'young = "30d"  # new for so long after its first event'
     settings |= dict.fromkeys(quotas.keys() - settings.keys(), "")
     lines = []
     for name in quotas:
         lines += ["", f"[retrievers.{name}]", f'use = "{name}"']
         lines += [settings[name]] if settings[name] else []
     shares = ", ".join(f"{name} = {quota}" for name, quota in quotas.items())
-    ranks = _can_learn_to_rank(data)
     return [
         *lines,
         *(_RANKER if ranks else []),
+        *(_EXPLORE if explores else []),
         "",
         "[placements.home]",
         f"# {comment}",
         f"retrievers = {{ {shares} }}",
         *(['ranker = "main"'] if ranks else []),
-        '# rerankers = ["diverse"]  # with [rerankers.diverse] use = "mmr": more varied lists',
+        f'rerankers = ["fresh"]  # or ["diverse", "fresh"], {_DIVERSE}'
+        if explores
+        else f'# rerankers = ["diverse"]  # {_DIVERSE}',
         '# seen = { view = "allow", purchase = "exclude for 90d" }  # a kind not named: exclude',
     ]
 

@@ -27,6 +27,7 @@ _OURS: dict[type[Component], dict[str, str]] = {
         "gbm": "tastemaker.ranking.gbm:GBM",
     },
     Reranker: {
+        "explore": "tastemaker.reranking.explore:Explore",
         "mmr": "tastemaker.reranking.mmr:MMR",
         "rules": "tastemaker.reranking.rules:Rules",
     },

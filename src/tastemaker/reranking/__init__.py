@@ -1,6 +1,7 @@
 """Rerankers: whoever makes a list of scored candidates."""
 
+from tastemaker.reranking.explore import Explore
 from tastemaker.reranking.mmr import MMR
 from tastemaker.reranking.rules import Rules
 
-__all__ = ["MMR", "Rules"]
+__all__ = ["MMR", "Explore", "Rules"]

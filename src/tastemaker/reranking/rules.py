@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -10,7 +10,7 @@ from numba import njit
 from numpy.typing import NDArray
 from pydantic import Field
 
-from tastemaker.component import Reranked, Reranker, Retriever
+from tastemaker.component import PROPENSITY, Reranked, Reranker, Retriever
 from tastemaker.config import Settings
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.catalogue import Catalogue, TagsColumn
@@ -70,7 +70,8 @@ class Rules(Reranker):
     blocked, not eligible, excluded for the request, or its place cannot be reached; of two pins
     for one place the first that can be shown is, so that the second is its substitute. What it
     displaces moves down. An item that nobody found comes with the lowest score of the list, no
-    source, and nothing in other columns (NaN, −1).
+    source, and nothing in other columns (NaN, −1). The `propensity` of a shown pin is 1; all others
+    keep theirs.
 
     Caps hold for the places shown. Each place goes to the next item in order that no cap stands
     against; if that leaves places empty, they go to the items held back, in order, and a note
@@ -112,7 +113,7 @@ class Rules(Reranker):
             kept = candidates.where(~rules.blocked[candidates.item])
         placed = place_pins(rules.pins, requests, kept, n)
         order, held, forced = _arranged(kept, placed, rules, n)
-        reranked = placed.table.entries(order, offsets_of(placed.lengths))
+        reranked = _certain(placed).entries(order, offsets_of(placed.lengths))
         blocked = candidates.counts - kept.counts
         notes = tuple(
             tuple(_notes(rules, reranked[row][:n], *told))
@@ -170,6 +171,16 @@ def _pin_set(
         known = np.flatnonzero(item >= 0)
         fate[known[blocked[item[known]]]] = BLOCKED
     return PinSet(pins, item, np.array([pin.position for pin in pins], np.int64), fate)
+
+
+def _certain(placed: Placed) -> Candidates:
+    """The table, where the pins stand for certain if anything else was drawn."""
+    table = placed.table
+    if PROPENSITY not in table.columns:
+        return table
+    propensity = table.columns[PROPENSITY].copy()
+    propensity[placed.entry[placed.entry >= 0]] = 1
+    return replace(table, columns={**table.columns, PROPENSITY: propensity})
 
 
 def _arranged(

@@ -27,7 +27,7 @@ from tastemaker.retrieval.trending import TICKS_PER_HALF_LIFE
 from tastemaker.statistics import ItemStatistics
 from tastemaker.world import World
 
-Choice = Callable[[NDArray[np.int64]], NDArray[np.bool_]]
+Weights = Callable[[NDArray[np.int64]], NDArray[np.float32]]
 
 
 class ContentConfig(ContentSettings):
@@ -137,16 +137,19 @@ class Content(Retriever):
         """The items most like the history, the better liked among those equally like it."""
         return self.among(None, requests, n, world)
 
-    def among(self, chosen: Choice | None, requests: Requests, n: int, world: World) -> Candidates:
-        """`retrieve` among some of the items.
+    def among(
+        self, weights: Weights | None, requests: Requests, n: int, world: World
+    ) -> Candidates:
+        """`retrieve` where some items count more, or not at all.
 
         Args:
-            chosen: moments int64[m] → bool[m × items], which may be found at each; None, all.
+            weights: moments int64[m] → float32[m × items], what each item's score is multiplied
+                by; an item of weight 0 is not found. None, 1 for all.
             requests: whose histories to look at.
             n: how many items at most.
             world: catalogue and statistics.
         """
-        return self._nearest(self.profiles(requests), requests, requests.time, n, world, chosen)
+        return self._nearest(self.profiles(requests), requests, requests.time, n, world, weights)
 
     def similar(self, items: NDArray[np.int32], n: int, world: World) -> Candidates:
         """The items whose contents are most like each item's, liked as of the world's end."""
@@ -224,7 +227,7 @@ class Content(Retriever):
         time: NDArray[np.int64],
         n: int,
         world: World,
-        chosen: Choice | None = None,
+        weights: Weights | None = None,
     ) -> Candidates:
         """The best of asked · vector × liking, as of each moment."""
         half_life = parse_duration(self.config.popularity_half_life, "popularity_half_life")
@@ -241,8 +244,8 @@ class Content(Retriever):
                 for moment in np.unique(moments[chunk]):
                     liking = self._liking(world.statistics, int(moment), half_life)
                     _multiply(scores, liking, moments[chunk] == moment)
-            if chosen is not None:
-                scores[~chosen(time[chunk])[:, : self.n_items]] = 0
+            if weights is not None:
+                scores *= weights(time[chunk])
             return scores
 
         return exact_top_n(score, requests, n, self.n_items, above=0.0)

@@ -1,10 +1,12 @@
 """Items that have only just appeared: found by what they are about, before anyone can like them."""
 
+from copy import copy
+from functools import partial
 from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import field_validator
+from pydantic import Field, field_validator
 
 from tastemaker.artifact import ArtifactReader, ArtifactWriter
 from tastemaker.component import FitOptions, Retriever, Serves, Task
@@ -14,10 +16,13 @@ from tastemaker.data.dataset import Dataset
 from tastemaker.data.requests import Requests
 from tastemaker.data.times import parse_duration
 from tastemaker.retrieval.content import Content, ContentConfig
-from tastemaker.statistics import ItemStatistics
+from tastemaker.retrieval.content_vectors import SparseRows
+from tastemaker.statistics import ALL_TIME, EVERY, ItemStatistics
 from tastemaker.world import World
 
 END_OF_TIME = np.iinfo(np.int64).max
+_SMOOTHING = np.float32(0.25)
+"""Of the mean likeness, what is added to each: the rarest kind counts five times the average."""
 
 
 class NewcomersConfig(ContentConfig):
@@ -25,6 +30,12 @@ class NewcomersConfig(ContentConfig):
 
     young: str = "30d"
     """An item is new for so long after its first event: a number and s, m, h, d or w."""
+    affinity: float = Field(1.0, ge=0)
+    """α: an item is found only where it fits so many times better than the average item."""
+    known: float = Field(0.5, ge=0)
+    """γ: a score is divided by (1 + the item's events, exposures apart) to this power."""
+    popularity: float = Field(0.0, ge=0)
+    """β of `Content`: what few events say of popularity is mostly chance."""
 
     @field_validator("young")
     @classmethod
@@ -34,16 +45,31 @@ class NewcomersConfig(ContentConfig):
 
 
 class Newcomers(Retriever):
-    """`Content` among new items alone, which elsewhere drown among all that are alike.
+    """New items for whom they fit best, which elsewhere drown among all that are alike.
 
     New is an item that came after training, or whose first event is at most `young` before the
     request. An item that was there at training and had no event by the moment of the request is
     not: when it came, nobody knows, and to take it for new would be to know of events to come.
 
+    With p the profile and v the vectors of `Content`, v̄ the mean of those of the catalogue, a new
+    item i scores
+
+        p · vᵢ × rᵢ / (1 + eᵢ)^γ,   rᵢ = c̄ / (cᵢ + c̄/4),   cᵢ = vᵢ · v̄
+
+    where c̄ is the mean of c and e the events an item has: by how much more it is like what this
+    user chose than like just anything, so that a rare kind of item is not left to those who like
+    everything a little, and less of what is known already, as the width of an interval shrinks
+    with the root of what it is made of. It is found where that is above α · p · v̄, the user's mean
+    over the catalogue: each item among its own audience, nobody sees what does not concern them
+    only because it is new, and what has become known is no longer found.
+
     Attributes:
         content: the same settings over the whole catalogue.
+        typical: float32[terms], v̄; c̄ is its square.
+        rarity: float32[items], r.
+        exposures: the kinds of event that say nothing of an item, and are not counted in e.
 
-    Cost: that of `Content`.
+    Cost: that of `Content`, and a look-up of its events for each new item.
 
     Example:
         >>> Newcomers(young="14d")
@@ -56,6 +82,9 @@ class Newcomers(Retriever):
     because: ClassVar = "new, and like what you chose"
     config: NewcomersConfig
     content: Content
+    typical: NDArray[np.float32]
+    rarity: NDArray[np.float32]
+    exposures: tuple[str, ...]
     _latest: tuple[ItemStatistics, NDArray[np.int64]] | None = None
 
     def fit(
@@ -69,29 +98,29 @@ class Newcomers(Retriever):
         dataset.require_clock("Newcomers")
         self.content = self._content().fit(dataset, options)
         self.n_fitted = self.content.n_fitted
+        vectors = self.content.rows.matrix(self.content.encoder.width)
+        self.typical = (vectors.sum(axis=0) / max(1, self.n_fitted)).astype(np.float32)
+        self.rarity = self._rarities(self.content.rows)
+        self.exposures = tuple(k for k, kind in dataset.kinds.items() if kind.role == "exposure")
         return self
 
     def extended(self, catalogue: Catalogue) -> Self:
         """This retriever that also knows the catalogue's later items, all of them new."""
         self.require_fitted()
-        grown = type(self)(**self.config.model_dump(exclude_unset=True))
+        grown = copy(self)
         grown.content = self.content.extended(catalogue)
-        grown.n_fitted = self.n_fitted
+        later = self._rarities(grown.content.added)
+        grown.rarity = np.concatenate([self.rarity[: self.n_fitted], later])
+        grown._latest = None
         return grown
 
     def retrieve(self, requests: Requests, n: int, world: World) -> Candidates:
-        """The new items most like the history."""
+        """The new items that fit the history best, and better than most would."""
         self.require_fitted()
-        young = parse_duration(self.config.young, "young")
-        first = self._first_events(world.statistics)
-
-        def new(moments: NDArray[np.int64]) -> NDArray[np.bool_]:
-            at = moments[:, None]
-            fresh: NDArray[np.bool_] = (first < at) & (first >= at - young)
-            fresh[:, self.n_fitted :] = True
-            return fresh
-
-        return self.content.among(new, requests, n, world)
+        found = self.content.among(partial(self._weights, world.statistics), requests, n, world)
+        profiles = self.content.profiles(requests).matrix(len(self.typical))
+        least = np.float32(self.config.affinity) * (profiles @ self.typical)
+        return found.where(found.score > least[found.rows])
 
     def explain(
         self, requests: Requests, candidates: Candidates
@@ -101,17 +130,50 @@ class Newcomers(Retriever):
         return self.content.explain(requests, candidates)
 
     def save(self, writer: ArtifactWriter) -> None:
-        """Writes encoder and vectors."""
+        """Writes encoder and vectors, and what the catalogue is like."""
         self.content.save(writer)
+        writer.array("typical", self.typical)
+        writer.array("rarity", self.rarity[: self.n_fitted])
+        writer.json("exposures", self.exposures)
 
     def load(self, reader: ArtifactReader) -> Self:
-        """Maps encoder and vectors."""
+        """Maps encoder and vectors, and what the catalogue is like."""
         self.content = self._content().load(reader)
         self.n_fitted = self.content.n_fitted
+        self.typical, self.rarity = reader.array("typical"), reader.array("rarity")
+        self.exposures = tuple(reader.json("exposures"))
         return self
 
     def _content(self) -> Content:
-        return Content(**self.config.model_dump(exclude_unset=True, exclude={"young"}))
+        own = NewcomersConfig.model_fields.keys() - ContentConfig.model_fields.keys()
+        return Content(**self.config.model_dump(exclude=own))
+
+    def _rarities(self, rows: SparseRows) -> NDArray[np.float32]:
+        """R of each row; 0 for all where the catalogue says nothing."""
+        mean = self.typical @ self.typical
+        likeness = rows.matrix(len(self.typical)) @ self.typical
+        if not mean > 0:
+            return np.zeros(len(likeness), np.float32)
+        rarity: NDArray[np.float32] = mean / (likeness + _SMOOTHING * mean)
+        return rarity.astype(np.float32)
+
+    def _weights(
+        self, statistics: ItemStatistics, moments: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """What makes a likeness a score, float32[moments × items]; 0 for what is not new."""
+        young = parse_duration(self.config.young, "young")
+        first, at = self._first_events(statistics)[: self.content.n_items], moments[:, None]
+        new = (first < at) & (first >= at - young)
+        new[:, self.n_fitted :] = True
+        row, item = np.divmod(np.flatnonzero(new), new.shape[1])
+        items, times = item.astype(np.int32), moments[row]
+        stretches = statistics.stretches(items, times, (ALL_TIME,))
+        events = stretches.counts(EVERY)[:, 0]
+        for kind in self.exposures:
+            events -= stretches.counts(kind)[:, 0]
+        weights = np.zeros(new.shape, np.float32)
+        weights[row, item] = self.rarity[item] / (1 + events) ** np.float32(self.config.known)
+        return weights
 
     def _first_events(self, statistics: ItemStatistics) -> NDArray[np.int64]:
         """When each item had its first event, the end of time if it had none; the latest is kept.
@@ -120,9 +182,8 @@ class Newcomers(Retriever):
         """
         latest = self._latest
         if latest is None or latest[0] is not statistics:
-            first = np.full(max(statistics.n_items, self.content.n_items), END_OF_TIME)
-            items = np.arange(statistics.n_items, dtype=np.int32)
-            found, _ = statistics.first_and_last(items, np.full(len(items), END_OF_TIME))
-            first[: len(items)] = np.where(found == NO_TIME, END_OF_TIME, found)
+            items = np.arange(max(statistics.n_items, self.content.n_items), dtype=np.int32)
+            first, _ = statistics.first_and_last(items, np.full(len(items), END_OF_TIME))
+            first[first == NO_TIME] = END_OF_TIME
             latest = self._latest = (statistics, first)
         return latest[1]

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from tastemaker.component import PROPENSITY
 from tastemaker.data.times import format_moment
 from tastemaker.pipeline import Recommendations
 from tastemaker.serving.asked import Asked
@@ -28,17 +29,18 @@ def decision_of(asked: Asked, answered: Recommendations, told: dict[str, Any]) -
         told: the answer as the caller got it.
     """
     requests = answered.requests
+    features = answered.described(0, ITEMS_WITH_FEATURES)
     grounds = answered.grounds(0, loudest=False)
-    # the list is deterministic: given those above it, each item stands where it does for certain
+    likely = _propensities(answered, len(grounds))
     items = [
         {
             "item_id": item["item_id"],
             "score": item["score"],
-            "propensity": 1.0,
+            "propensity": propensity,
             "reasons": item["reasons"],
-            **ground,
+            **(_ranks_alone(ground) if len(features) else ground),
         }
-        for item, ground in zip(told["items"], grounds)
+        for item, ground, propensity in zip(told["items"], grounds, likely)
     ]
     context: dict[str, Any] = {"n": asked.n}
     if asked.history is not None:
@@ -58,9 +60,24 @@ def decision_of(asked: Asked, answered: Recommendations, told: dict[str, Any]) -
         told["degraded"],
         answered.trace.to_list(0),
         items,
-        answered.described(0, ITEMS_WITH_FEATURES),
+        features,
         _all_candidates(answered) if answered.trace.keep else None,
     )
+
+
+def _propensities(answered: Recommendations, n: int) -> list[float]:
+    """With which probability each item stands where it does, given those above it.
+
+    1 where nothing was drawn.
+    """
+    drawn = answered.candidates.columns.get(PROPENSITY)
+    return [1.0] * n if drawn is None else drawn.astype(float).tolist()
+
+
+def _ranks_alone(ground: dict[str, Any]) -> dict[str, Any]:
+    """What an item stands on without the sources' scores, which its features tell already."""
+    ranks = {name: {"rank": found["rank"]} for name, found in ground["sources"].items()}
+    return {**ground, "sources": ranks}
 
 
 def _all_candidates(answered: Recommendations) -> list[dict[str, Any]]:

@@ -9,12 +9,11 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from tastemaker.data.additions import cell
+from tastemaker.data.additions import fitting_cell
 from tastemaker.data.catalogue import Catalogue
 from tastemaker.data.events import preferences
 from tastemaker.data.past import Past
 from tastemaker.data.schema import EventKind
-from tastemaker.errors import SettingError
 from tastemaker.pipeline import Recommender
 from tastemaker.store import SERVED, Store, StoredEvents, StoredItem
 
@@ -121,16 +120,9 @@ class Live:
     def _cells(self, items: list[StoredItem]) -> dict[str, list[Any]]:
         """Column → what is known of each item, missing where it does not fit the column."""
         return {
-            name: [_fitting(name, column.role, item.attributes.get(name)) for item in items]
+            name: [fitting_cell(name, column.role, item.attributes.get(name)) for item in items]
             for name, column in self._catalogue.columns.items()
         }
-
-
-def _fitting(name: str, role: str, value: Any) -> Any:
-    try:
-        return cell(name, role, value)
-    except SettingError:  # put when the column was declared otherwise
-        return None
 
 
 def _codes(store: Store, kinds: Mapping[str, EventKind]) -> NDArray[np.int8]:

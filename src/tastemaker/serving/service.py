@@ -6,11 +6,12 @@ Every answer comes from one `Live`, taken once at its beginning; every answer is
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 from uuid import uuid4
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tastemaker.data import times
 from tastemaker.data.additions import put_attributes
@@ -106,7 +107,7 @@ class Service:
         """
         live, now, id_ = self.live, times.now(), uuid4().hex
         stored = NOBODY if asked.user_id is None else self.store.history(asked.user_id)
-        request = asked.request(live, stored, now)
+        request = replace(asked.request(live, stored, now), seed=_seed_of(id_))
         answered = live.recommender.answer(
             request, asked.n, within=asked.within, trace=sampled(id_)
         )
@@ -210,3 +211,8 @@ class Service:
                 }
             )
         return {"model_version": live.version, "items": items}
+
+
+def _seed_of(recommendation_id: str) -> NDArray[np.uint64]:
+    """What an answer draws by: another for each, and known from its id."""
+    return np.array([int(recommendation_id[-16:], 16)], np.uint64)

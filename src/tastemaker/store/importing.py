@@ -4,20 +4,24 @@ Rows are written in small transactions, so that a server's writes never wait lon
 import was cut short is known as such, and imported again.
 """
 
+import fcntl
 import hashlib
 import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import polars as pl
-from sqlalchemy import Engine, delete, func, select, update
+from sqlalchemy import Connection, Engine, delete, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from tastemaker.data import times
 from tastemaker.data.schema import Schema
 from tastemaker.progress import Progress
 from tastemaker.store import tables
-from tastemaker.store.tables import SERVED, events, items, sources, users
+from tastemaker.store.tables import SERVED, events, items, next_change, sources, users
 
 ROWS_AT_A_TIME = 20_000
 """Rows of one transaction: about a tenth of a second."""
@@ -44,13 +48,22 @@ class Importer:
     Args:
         writing: opens transactions that wait for other processes' writes.
         reading: reads what was committed before.
+        path: the database file.
         progress: reports the rows.
     """
 
-    def __init__(self, writing: Engine, reading: Engine, progress: Progress) -> None:
+    def __init__(self, writing: Engine, reading: Engine, path: Path, progress: Progress) -> None:
         self._writing = writing
         self._reading = reading
+        self._lock = path.with_name(f"{path.name}-import")
         self._progress = progress
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Waits until no other process imports; the system ends the wait if that one dies."""
+        with self._lock.open("a") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            yield
 
     def imported(self, table: str) -> bool:
         """Whether a table has been imported whole, whatever it held."""
@@ -132,21 +145,18 @@ class Importer:
             ),
             source=pl.lit(source),
         )
-        values = ["attributes", "source"]
-        if table == "items":
-            with self._reading.connect() as connection:
-                change = (connection.execute(select(func.max(items.c.changed))).scalar() or 0) + 1
-            told, values = told.with_columns(changed=pl.lit(change)), [*values, "changed"]
+        # a number for each transaction: whoever looks between two of them must see the second
+        numbered = {"changed": next_change} if table == "items" else {}
         before = update(target).where(target.c.source == source)
         with self._writing.begin() as connection:
             connection.execute(before.values(attributes=None))
         put = insert(target)
         put = put.on_conflict_do_update(
             index_elements=[id_],
-            set_={name: put.excluded[name] for name in values},
+            set_={name: put.excluded[name] for name in ["attributes", "source", *numbered]},
             where=(target.c.source != SERVED) | target.c.attributes.is_(None),
         )
-        self._write(put, told, f"importing {table}")
+        self._write(put, told, f"importing {table}", numbered)
 
     def _keys(self, table: Any, key: str, ids: pl.Series) -> pl.Series:
         """The store's key of each id; ids that are new get one."""
@@ -163,11 +173,20 @@ class Importer:
         )
         return joined[key]
 
-    def _write(self, statement: Any, frame: pl.DataFrame, label: str) -> None:
+    def _write(
+        self,
+        statement: Any,
+        frame: pl.DataFrame,
+        label: str,
+        numbered: Mapping[str, Callable[[Connection], int]] = MappingProxyType({}),
+    ) -> None:
+        """Some rows a transaction, each with the columns `numbered` of its transaction."""
         total = -(-frame.height // ROWS_AT_A_TIME)
         for part in self._progress.track(frame.iter_slices(ROWS_AT_A_TIME), label, total):
             with self._writing.begin() as connection:
-                connection.execute(statement, part.to_dicts())
+                numbers = {name: of(connection) for name, of in numbered.items()}
+                whole = part.with_columns(**{name: pl.lit(n) for name, n in numbers.items()})
+                connection.execute(statement, whole.to_dicts())
 
 
 def _as_json(row: dict[str, Any]) -> str:

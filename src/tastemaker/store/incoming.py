@@ -2,6 +2,7 @@
 
 import json
 import re
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -25,9 +26,12 @@ FIELDS = (
 )
 LONGEST_ID = 1_000
 LARGEST_CONTEXT = 10_000
+LAST_POSITION = 100_000
 _FLOAT = re.compile(r"[+-]?(\d+\.\d*|\.\d+)([eE][+-]?\d+)?")
 _MISSING = re.compile(r"\s*([nN][aA][nN]|[nN][uU][lL][lL]|[nN]one|<NA>|\\N)?\s*")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+_SHOWN = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +88,15 @@ def check_event(
     kind = _kind(fields.get("event_type"), kinds, default_kind)
     context = fields.get("context")
     return EventRow(
-        _optional_id(fields, "event_id") or uuid4().hex,
+        _optional_text(fields, "event_id") or uuid4().hex,
         checked_id(fields.get("user_id"), "user_id"),
         checked_id(fields.get("item_id"), "item_id"),
         kind,
         _value(fields.get("value"), kind, kinds),
         now if fields.get("timestamp") is None else _time(fields["timestamp"], now),
         now,
-        _optional_id(fields, "session"),
-        _optional_id(fields, "recommendation_id"),
+        _optional_text(fields, "session"),
+        _optional_text(fields, "recommendation_id"),
         _position(fields.get("position")),
         None if context is None else _context(context),
     )
@@ -104,67 +108,105 @@ def checked_id(value: Any, name: str) -> str:
     Raises:
         DataError: it is missing, a float, too long, or holds what no id may hold.
     """
-    if isinstance(value, bool) or (value is not None and not isinstance(value, str | int)):
-        raise DataError(f"'{name}' must be text or an integer, got {value!r}")
-    id_ = "" if value is None else str(value)
-    if _MISSING.fullmatch(id_):
-        raise DataError(f"missing {name}")
+    id_ = "" if value is None else _text(value, name)
+    if _is_missing(id_):
+        raise DataError(f"missing {name}{f', got {value!r}' if id_ else ''}")
     if _FLOAT.fullmatch(id_):
-        raise DataError(f"float {name} {id_!r}: write ids as integers or text")
+        raise DataError(f"float {name} {_shown(id_)}: write ids as integers or text")
     if _CONTROL.search(id_):
-        raise DataError(f"line break or control character in {name} {id_[:80]!r}")
-    if len(id_.encode()) > LONGEST_ID:
-        raise DataError(f"'{name}' is longer than {LONGEST_ID:,} bytes: {id_[:40]!r}…")
+        raise DataError(f"line break or control character in {name} {_shown(id_)}")
     return id_
+
+
+def _optional_text(fields: Mapping[str, Any], name: str) -> str | None:
+    """What is only ever compared, never read: any text will do."""
+    value = fields.get(name)
+    text = None if value is None else _text(value, name)
+    return None if text is None or _is_missing(text) else text
+
+
+def _text(value: Any, name: str) -> str:
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise DataError(f"'{name}' must be text or an integer, got {_shown(value)}")
+    # a number of thousands of digits is not written out: that takes its time
+    long = isinstance(value, int) and value.bit_length() > 8 * LONGEST_ID
+    text = "" if long else str(value)
+    if _SURROGATE.search(text):
+        raise DataError(f"half a character in {name} {_shown(text)}: write UTF-8")
+    if long or len(text.encode()) > LONGEST_ID:
+        raise DataError(f"'{name}' is longer than {LONGEST_ID:,} bytes: {_shown(value)}")
+    return text
+
+
+def _is_missing(text: str) -> bool:
+    return _MISSING.fullmatch(text) is not None
 
 
 def _time(value: Any, now: int) -> int:
     moment = parse_moment(value)
     if moment is None:
-        raise DataError(f"unreadable timestamp {str(value)[:40]!r}: ISO 8601 or an epoch number")
+        raise DataError(f"unreadable timestamp {_shown(value)}: ISO 8601 or an epoch number")
     if moment < 0:
-        raise DataError(f"timestamp before 1970: {value!r}")
+        raise DataError(f"timestamp before 1970: {_shown(value)}")
     if moment > now + MICROSECONDS["d"]:
-        raise DataError(f"timestamp in the future: {value!r}")
+        raise DataError(f"timestamp in the future: {_shown(value)}")
     return min(moment, now)
 
 
 def _kind(name: Any, kinds: Mapping[str, EventKind], default_kind: str | None) -> str:
-    if name is None:
+    if name is None or (default_kind is not None and isinstance(name, str) and _is_missing(name)):
         if default_kind is None:
             raise DataError(f"missing event_type: one of {', '.join(kinds)}")
         return default_kind
-    if not isinstance(name, str) or name not in kinds:
-        raise DataError(f"unknown event_type {name!r}{near_miss(str(name)[:80], kinds)}")
-    return name
+    is_number = isinstance(name, int) and not isinstance(name, bool)
+    named = name if isinstance(name, str) else _shown(name) if is_number else ""
+    if named not in kinds:
+        raise DataError(f"unknown event_type {_shown(name)}{near_miss(named[:_SHOWN], kinds)}")
+    return named
 
 
 def _value(value: Any, kind: str, kinds: Mapping[str, EventKind]) -> float | None:
-    if value is None:
+    if value is None or value != value:  # null or NaN
         if kinds[kind].like is not None:
             raise DataError(f"an event of kind '{kind}' is a rating and needs a 'value'")
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 3e38:
-        raise DataError(f"'value' must be a finite number, got {str(value)[:40]!r}")
-    return float(value)
+    if not isinstance(value, bool) and isinstance(value, int | float):
+        try:
+            kept: float = struct.unpack("<f", struct.pack("<f", float(value)))[0]
+            if abs(kept) < float("inf"):
+                return kept
+        except OverflowError:
+            pass
+    raise DataError(f"'value' must be a finite number, got {_shown(value)}")
 
 
 def _position(value: Any) -> int | None:
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 100_000:
-        raise DataError(f"'position' must be an integer from 1 to 100000, got {str(value)[:40]!r}")
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= LAST_POSITION:
+        raise DataError(
+            f"'position' must be an integer from 1 to {LAST_POSITION:,}, got {_shown(value)}"
+        )
     return value
-
-
-def _optional_id(fields: Mapping[str, Any], name: str) -> str | None:
-    return None if fields.get(name) is None else checked_id(fields[name], name)
 
 
 def _context(value: Any) -> str:
     if not isinstance(value, dict):
-        raise DataError(f"'context' must be an object, got {str(value)[:40]!r}")
-    text = json.dumps(value, ensure_ascii=False)
+        raise DataError(f"'context' must be an object, got {_shown(value)}")
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+        text.encode()
+    except (TypeError, ValueError, RecursionError):
+        raise DataError(f"'context' must be what JSON can hold, got {_shown(value)}") from None
     if len(text) > LARGEST_CONTEXT:
-        raise DataError(f"'context' is longer than {LARGEST_CONTEXT:,} letters")
+        raise DataError(f"'context' is longer than {LARGEST_CONTEXT:,} letters: {_shown(text)}")
     return text
+
+
+def _shown(value: Any) -> str:
+    """A value as a message shows it, cut where it is long."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # Python writes no number of thousands of digits
+        text = f"a very long {type(value).__name__}"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

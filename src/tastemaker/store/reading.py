@@ -4,15 +4,16 @@ import json
 from typing import Any
 
 import polars as pl
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, select
 
+from tastemaker.data.additions import fitting_cell
 from tastemaker.data.clean import Cleaned
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.report import ReadReport
 from tastemaker.data.schema import ColumnRole, Schema
 from tastemaker.errors import StoreError
 from tastemaker.store import tables
-from tastemaker.store.tables import events, items, sources, users
+from tastemaker.store.tables import SERVED, events, items, sources, users
 
 _ROWS_AT_A_TIME = 200_000
 _LOG = {
@@ -32,11 +33,11 @@ _TYPES = {
 }
 
 
-def read_dataset(engine: Engine, schema: Schema) -> Dataset:
+def read_dataset(connection: Connection, schema: Schema) -> Dataset:
     """Everything in the store as one data set, as of one moment of the log.
 
     Args:
-        engine: to read with; what others write meanwhile is not seen.
+        connection: to read with; what others write meanwhile is not seen.
         schema: the kinds of event and the roles of columns; events of kinds it does not name are
             left out and counted.
 
@@ -46,22 +47,21 @@ def read_dataset(engine: Engine, schema: Schema) -> Dataset:
 
     Cost: about a second per million events.
     """
-    with engine.connect() as connection:
-        connection.exec_driver_sql("BEGIN")  # one snapshot for all the reads
-        try:
-            broken = connection.execute(select(sources.c.name).where(sources.c.complete == 0))
-            for name in broken.scalars():
-                raise StoreError(f"the import of '{name}' was cut short: run the command again")
-            log, sequence = _events(connection, schema)
-            entities = {
-                name: _entities(connection, table, id_, roles)
-                for name, table, id_, roles in (
-                    ("items", items, "item_id", schema.item_roles),
-                    ("users", users, "user_id", schema.user_roles),
-                )
-            }
-        finally:
-            connection.exec_driver_sql("ROLLBACK")
+    connection.exec_driver_sql("BEGIN")  # one snapshot for all the reads
+    try:
+        broken = connection.execute(select(sources.c.name).where(sources.c.complete == 0))
+        for name in broken.scalars():
+            raise StoreError(f"the import of '{name}' was cut short: run the command again")
+        log, sequence = _events(connection, schema)
+        entities = {
+            name: _entities(connection, table, id_, roles)
+            for name, table, id_, roles in (
+                ("items", items, "item_id", schema.item_roles),
+                ("users", users, "user_id", schema.user_roles),
+            )
+        }
+    finally:
+        connection.exec_driver_sql("ROLLBACK")
     usable = log.filter(pl.col("kind").is_not_null())
     left_out = log.height - usable.height
     reasons = {"unknown event_type": left_out} if left_out else {}
@@ -103,10 +103,23 @@ def _entities(
     connection: Connection, table: Any, id_: str, roles: dict[str, ColumnRole]
 ) -> pl.DataFrame:
     """The rows something is known of, with the columns of `roles`."""
-    asked = select(table.c[id_], table.c.attributes).where(table.c.attributes.is_not(None))
-    rows = [(key, json.loads(told)) for key, told in connection.execute(asked)]
+    asked = select(table.c[id_], table.c.attributes, table.c.source)
+    found = connection.execute(asked.where(table.c.attributes.is_not(None)))
+    rows = [
+        (key, json.loads(told) if source != SERVED else _fitting(json.loads(told), roles))
+        for key, told, source in found
+    ]
     columns = {
         name: pl.Series(name, [told.get(name) for _, told in rows], _TYPES[role.role], strict=False)
         for name, role in roles.items()
     }
     return pl.DataFrame({id_: pl.Series([key for key, _ in rows], dtype=pl.String), **columns})
+
+
+def _fitting(told: dict[str, Any], roles: dict[str, ColumnRole]) -> dict[str, Any]:
+    """What was put over the network, perhaps when its columns were declared otherwise."""
+    return {
+        name: fitted[0] if role.role == "category" and fitted else fitted
+        for name, role in roles.items()
+        if (fitted := fitting_cell(name, role.role, told.get(name))) is not None
+    }

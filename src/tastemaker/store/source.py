@@ -75,12 +75,15 @@ class EventSource:
             return [path.name for _, path, _ in self._to_import(store)]
 
     def _import(self, store: Store) -> None:
+        if not any(self._to_import(store)):
+            return
         importer = store.importer(self._progress)
-        for table, path, print_ in self._to_import(store):
-            quarantine = self._project.state / "quarantine"
-            cleaned = clean_files({table: path}, self._project.schema, quarantine)
-            rows = cleaned.tables[table]
-            importer.replace(table, print_, rows, self._project.schema)
+        with importer.alone():
+            for table, path, print_ in self._to_import(store):  # perhaps none by now
+                quarantine = self._project.state / "quarantine"
+                cleaned = clean_files({table: path}, self._project.schema, quarantine)
+                rows = cleaned.tables[table]
+                importer.replace(table, print_, rows, self._project.schema)
 
     def _to_import(self, store: Store) -> Iterator[tuple[str, Path, str]]:
         """Table, file and fingerprint of what the store has not, or has otherwise.

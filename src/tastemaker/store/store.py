@@ -6,25 +6,38 @@ What is written is acknowledged when it is on disk; what is read is what was com
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Select, bindparam, func, select, text
+from sqlalchemy import Connection, Select, TextClause, bindparam, func, select, text
 from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.exc import DatabaseError
 
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.schema import Schema
+from tastemaker.errors import StoreError
 from tastemaker.progress import Progress
 from tastemaker.store import tables
 from tastemaker.store.decision import Decision
 from tastemaker.store.importing import Importer
 from tastemaker.store.incoming import EventRow
 from tastemaker.store.reading import read_dataset
-from tastemaker.store.tables import SERVED, connect, decisions, events, feature_names, items, users
-from tastemaker.store.writer import Writer
+from tastemaker.store.tables import (
+    PATIENCE_SECONDS,
+    SERVED,
+    connect,
+    decisions,
+    events,
+    feature_names,
+    items,
+    next_change,
+    users,
+)
+from tastemaker.store.writer import CLOSED, Writer
 
 _MOST_TO_READ = 200_000
 
@@ -98,24 +111,27 @@ _ITEMS_SINCE = text(
 
 
 class Store:
-    """An open database.
+    """An open database. Every method may raise StoreError: closed, damaged or locked.
 
     Args:
         path: the database file; made if it is not there.
+        patience: seconds to wait for another process's write.
 
     Raises:
         StoreError: it is damaged, locked, of another version, or cannot be written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, patience: float = PATIENCE_SECONDS) -> None:
         self.path = path
-        self._writing, self._reading = connect(path)
+        self._writing, self._reading = connect(path, patience)
         self._writer = Writer(self._writing)
         self._unwritten: dict[str, Decision] = {}
+        self._closed = False
 
     def close(self) -> None:
         """Writes what is waiting and closes."""
         self._writer.close()
+        self._closed = True
         self._writing.dispose()
         self._reading.dispose()
 
@@ -124,6 +140,22 @@ class Store:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @contextmanager
+    def _read(self) -> Iterator[Connection]:
+        if self._closed:
+            raise StoreError(CLOSED)
+        try:
+            with self._reading.connect() as connection:
+                yield connection
+        except DatabaseError as problem:
+            raise StoreError(f"{self.path}: cannot be read ({problem.orig})") from None
+
+    def _stretch(self, asked: TextClause, values: Mapping[str, Any]) -> StoredEvents:
+        with self._read() as connection:
+            # the driver's own tuples: SQLAlchemy's rows would take twice as long
+            cursor = connection.execute(asked, values).cursor
+            return StoredEvents.of([] if cursor is None else cursor.fetchall())
 
     def append(self, rows: Sequence[EventRow]) -> "Future[int]":
         """Adds events; done when they are on disk, with how many of them were new.
@@ -155,18 +187,15 @@ class Store:
 
         Cost: one stretch of an index, about a microsecond an event.
         """
-        with self._reading.connect() as connection:
-            return StoredEvents.of(connection.execute(_HISTORY, {"user_id": user_id}).all())
+        return self._stretch(_HISTORY, {"user_id": user_id})
 
     def served_since(self, sequence: int) -> StoredEvents:
         """The events that came over the network after a place in the log, the first 200,000."""
-        with self._reading.connect() as connection:
-            asked = {"sequence": sequence, "most": _MOST_TO_READ}
-            return StoredEvents.of(connection.execute(_SERVED_SINCE, asked).all())
+        return self._stretch(_SERVED_SINCE, {"sequence": sequence, "most": _MOST_TO_READ})
 
     def items_since(self, changed: int) -> list[StoredItem]:
         """The items put or imported after a change, those known by events alone left out."""
-        with self._reading.connect() as connection:
+        with self._read() as connection:
             rows = connection.execute(_ITEMS_SINCE, {"changed": changed}).all()
         return [
             StoredItem(item, item_id, json.loads(told), source, at)
@@ -175,39 +204,43 @@ class Store:
 
     def item_keys(self) -> tuple[list[str], NDArray[np.int64]]:
         """Every item id, and its key."""
-        with self._reading.connect() as connection:
+        with self._read() as connection:
             rows = connection.execute(select(items.c.item_id, items.c.item)).all()
         return [id_ for id_, _ in rows], np.array([key for _, key in rows], np.int64)
 
     def kind_keys(self) -> dict[str, int]:
         """Kind of event → its key, as far as there are events of it."""
-        with self._reading.connect() as connection:
+        with self._read() as connection:
             rows = connection.execute(select(tables.kinds.c.name, tables.kinds.c.kind)).all()
             return {row.name: row.kind for row in rows}
 
     def dataset(self, schema: Schema) -> Dataset:
         """Everything in the store as one data set; see `read_dataset`."""
-        return read_dataset(self._reading, schema)
+        with self._read() as connection:
+            return read_dataset(connection, schema)
 
     def importer(self, progress: Progress = Progress()) -> Importer:
         """What writes files' tables into this store."""
-        return Importer(self._writing, self._reading, progress)
+        return Importer(self._writing, self._reading, self.path, progress)
 
     def count(self, after: int = 0) -> int:
         """How many events there are after a place in the log."""
-        with self._reading.connect() as connection:
+        with self._read() as connection:
             asked = select(func.count()).where(events.c.sequence > after)
-            return connection.execute(asked).scalar_one()
+            return int(connection.execute(asked).scalar_one())
 
     def check(self) -> str | None:
         """What is damaged in the database file; None if nothing is. Reads all of it."""
-        with self._reading.connect() as connection:
-            found = connection.execute(text("PRAGMA quick_check")).scalar_one()
-        return None if found == "ok" else str(found)
+        with self._read() as connection:
+            try:
+                found = list(connection.execute(text("PRAGMA quick_check")).scalars())
+            except DatabaseError as problem:  # too damaged to be looked through
+                return str(problem.orig)
+        return None if found == ["ok"] else str(found[0])
 
     def users(self, most: int) -> list[str]:
         """Some users who have events, the longest known first."""
-        with self._reading.connect() as connection:
+        with self._read() as connection:
             asked = select(users.c.user_id).order_by(users.c.user).limit(most)
             return list(connection.execute(asked).scalars())
 
@@ -235,7 +268,11 @@ class Store:
                 .on_conflict_do_nothing()
             )
 
-        done = self._writer.submit(work)
+        try:
+            done = self._writer.submit(work)
+        except StoreError:
+            del self._unwritten[decision.recommendation_id]
+            raise
         done.add_done_callback(lambda _: self._unwritten.pop(decision.recommendation_id, None))
         return done
 
@@ -253,7 +290,7 @@ class Store:
         return list(self._decisions(asked))
 
     def _decisions(self, asked: Select[tuple[bytes]]) -> Iterator[Decision]:
-        with self._reading.connect() as connection:
+        with self._read() as connection:
             contents = [row.content for row in connection.execute(asked)]
             named = connection.execute(select(feature_names)).all()
         known = {digest: tuple(json.loads(names)) for digest, names in named}
@@ -314,8 +351,3 @@ def add_events(connection: Connection, rows: Sequence[EventRow]) -> int:
     )
     added = select(func.count()).where(events.c.sequence > last)
     return connection.execute(added).scalar_one()
-
-
-def next_change(connection: Connection) -> int:
-    """The number of the next change of an item."""
-    return (connection.execute(select(func.max(items.c.changed))).scalar() or 0) + 1

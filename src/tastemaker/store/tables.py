@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import (
+    URL,
     Column,
     Connection,
     Engine,
@@ -21,14 +22,18 @@ from sqlalchemy import (
     Text,
     create_engine,
     event,
+    func,
+    inspect,
+    select,
     text,
 )
-from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy.exc import DatabaseError
 
 from tastemaker.errors import SettingError, StoreError
 
 SCHEMA = 1
-BUSY_MILLISECONDS = 10_000
+PATIENCE_SECONDS = 10.0
+"""How long a write waits for another process's before it gives up."""
 _CACHE_KIB = 65_536
 
 SERVED = 0
@@ -94,6 +99,8 @@ events = Table(
     Index("events_by_id", "event_id", unique=True),
     # everything a history needs stands in the index, in one stretch a user
     Index("events_by_user", "user", "sequence", "item", "kind", "value", "time"),
+    # what was served is found without going through what was imported after it
+    Index("events_served", "sequence", sqlite_where=text("source = 0")),
     sqlite_autoincrement=True,
 )
 decisions = Table(
@@ -133,23 +140,29 @@ def sqlite_path(url: str, folder: Path) -> Path:
     raise SettingError(f"[store] url must be 'sqlite' or 'sqlite:///FILE', got {url!r}")
 
 
-def connect(path: Path) -> tuple[Engine, Engine]:
+def connect(path: Path, patience: float = PATIENCE_SECONDS) -> tuple[Engine, Engine]:
     """Opens a database, made if it is not there: one engine to write with, one to read with.
 
     A write waits for the others' and is on disk when it is committed; a read sees whatever was
     committed before it.
 
+    Args:
+        path: the database file.
+        patience: seconds to wait for another process's write.
+
     Raises:
         StoreError: the file is damaged, of another version, locked, or cannot be written.
     """
-    url = f"sqlite:///{path}"
-    writing = create_engine(url, pool_size=2, connect_args={"check_same_thread": False})
+    arguments = {"check_same_thread": False, "timeout": patience}
+    url = URL.create("sqlite", database=str(path))  # whatever letters the path has
+    writing = create_engine(url, pool_size=2, connect_args=arguments)
     reading = create_engine(
         url,
         pool_size=8,
         max_overflow=64,
+        pool_reset_on_return=None,  # nothing is ever left open
         isolation_level="AUTOCOMMIT",
-        connect_args={"check_same_thread": False},
+        connect_args=arguments,
     )
     event.listen(writing, "connect", _prepare_to_write)
     event.listen(writing, "begin", _begin)
@@ -157,20 +170,38 @@ def connect(path: Path) -> tuple[Engine, Engine]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with writing.begin() as connection:
-            metadata.create_all(connection)
             _check_version(connection, path)
     except (DatabaseError, OSError) as problem:
-        reason = problem.orig if isinstance(problem, DatabaseError) else problem.strerror
-        cure = (
-            "another program holds it: stop that, or wait"
-            if isinstance(problem, OperationalError) and "locked" in str(reason)
-            else "restore it from a copy, or move it away to start anew from the files"
-        )
-        raise StoreError(f"{path}: cannot be used ({reason}); {cure}") from None
+        writing.dispose()
+        raise StoreError(f"{path}: cannot be used ({_reason(problem)}); {_cure(problem)}") from None
+    except StoreError:
+        writing.dispose()
+        raise
     return writing, reading
 
 
+def _reason(problem: DatabaseError | OSError) -> str:
+    return str(problem.orig if isinstance(problem, DatabaseError) else problem.strerror)
+
+
+def _cure(problem: DatabaseError | OSError) -> str:
+    reason = _reason(problem)
+    if "locked" in reason:
+        return "another program holds it: stop that, or wait"
+    if isinstance(problem, OSError) or any(word in reason for word in ("readonly", "unable")):
+        return "make its folder writable, or set another place by [store] url"
+    return "restore it from a copy, or move it away to start anew from the files"
+
+
 def _check_version(connection: Connection, path: Path) -> None:
+    """Makes the tables of a new database, and refuses what is no store of this version."""
+    there = inspect(connection).get_table_names()
+    if there and about.name not in there:
+        raise StoreError(
+            f"{path}: holds another program's tables ({', '.join(there[:3])}); name a file of its "
+            "own by [store] url"
+        )
+    about.create(connection, checkfirst=True)
     connection.execute(
         text("INSERT INTO about (name, value) VALUES ('schema', :version) ON CONFLICT DO NOTHING"),
         {"version": str(SCHEMA)},
@@ -181,11 +212,11 @@ def _check_version(connection: Connection, path: Path) -> None:
             f"{path}: holds schema {found}, this version reads {SCHEMA}: use the version of "
             "Tastemaker that wrote it, or move the file away to start anew from the files"
         )
+    metadata.create_all(connection)
 
 
 def _prepare(connection: Any, _: Any) -> None:
     cursor = connection.cursor()
-    cursor.execute(f"PRAGMA busy_timeout = {BUSY_MILLISECONDS}")
     cursor.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
     cursor.execute("PRAGMA journal_mode = WAL")
     cursor.execute("PRAGMA synchronous = FULL")  # what is committed survives a power cut
@@ -200,3 +231,8 @@ def _prepare_to_write(connection: Any, record: Any) -> None:
 def _begin(connection: Connection) -> None:
     # claims the write at once: a transaction that reads first could not wait for its turn
     connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def next_change(connection: Connection) -> int:
+    """The number of the next change of an item, inside the transaction that makes it."""
+    return (connection.execute(select(func.max(items.c.changed))).scalar() or 0) + 1

@@ -12,13 +12,14 @@ from concurrent.futures import Future
 from typing import Any
 
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import DatabaseError, OperationalError
 
 from tastemaker.errors import StoreError
 
 Work = Callable[[Connection], Any]
 _LOG = logging.getLogger(__name__)
 
+CLOSED = "the store is closed"
 MOST_AT_ONCE = 256
 MOST_WAITING = 4_096
 
@@ -50,7 +51,7 @@ class Writer:
         done: Future[Any] = Future()
         with self._changed:
             if self._closing:
-                raise StoreError("the store is closed")
+                raise StoreError(CLOSED)
             if len(self._waiting) >= MOST_WAITING:
                 raise StoreError(
                     f"{MOST_WAITING:,} writes are waiting for the disk already: try again shortly"
@@ -70,13 +71,12 @@ class Writer:
         while group := self._next_group():
             try:
                 self._commit(group)
+            except OperationalError as problem:  # locked, full, broken: nobody's fault
+                _LOG.exception("%d writes failed", len(group))
+                for _, done in group:
+                    done.set_exception(_told(problem))
             except Exception:
-                for one in group:  # find out whose fault it is
-                    try:
-                        self._commit([one])
-                    except Exception as problem:
-                        _LOG.exception("a write failed")
-                        one[1].set_exception(_told(problem))
+                self._commit_apart(group)
 
     def _next_group(self) -> list[tuple[Work, "Future[Any]"]]:
         """What is waiting by now and still wanted, empty when there will be no more."""
@@ -91,6 +91,15 @@ class Writer:
             wanted = [one for one in group if one[1].set_running_or_notify_cancel()]
             if wanted:
                 return wanted
+
+    def _commit_apart(self, group: list[tuple[Work, "Future[Any]"]]) -> None:
+        """One by one, so that whoever is at fault fails alone."""
+        for one in group:
+            try:
+                self._commit([one])
+            except Exception as problem:
+                _LOG.exception("a write failed")
+                one[1].set_exception(_told(problem))
 
     def _commit(self, group: list[tuple[Work, "Future[Any]"]]) -> None:
         with self._engine.begin() as connection:

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from tastemaker.component import Reranked, Reranker, Retriever
+from tastemaker.component import PROPENSITY, Reranked, Reranker, Retriever
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.ragged import Ragged
 from tastemaker.data.requests import Masks, Requests
@@ -138,7 +138,8 @@ class RerankerConformance:
 
     def test_everything_known_of_an_item_travels_with_it(self) -> None:
         before, after = small_candidates(), self._answer().candidates
-        assert (after.sources, set(after.columns)) == (before.sources, set(before.columns))
+        assert after.sources == before.sources
+        assert set(after.columns) - {PROPENSITY} == set(before.columns)
         entry = after.columns["entry"]
         found, added = entry >= 0, entry < 0
         assert set(after.item[added].tolist()) <= _indices(self.adds)
@@ -155,7 +156,14 @@ class RerankerConformance:
             small_candidates().offsets, small_candidates().item, small_candidates().score
         )
         after = self._answer(candidates=plain).candidates
-        assert np.array_equal(after.item, self._answer().candidates.item)
+        merged = self._answer().candidates
+        assert all(set(after[row]) == set(merged[row]) for row in range(len(merged)))
+
+    def test_a_propensity_is_a_probability(self) -> None:
+        after = self._answer().candidates
+        propensity = after.columns.get(PROPENSITY, np.ones(len(after.item), np.float32))
+        assert propensity.dtype == np.float32
+        assert ((propensity >= 0) & (propensity <= 1)).all()
 
     def test_an_added_item_breaks_nothing(self) -> None:
         world = small_world().with_items(["added"])

@@ -1,0 +1,346 @@
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tastemaker.data.report import QUARANTINE_LIMIT
+from tastemaker.errors import DataError, StoreError
+from tastemaker.project import load_project
+from tastemaker.store import EventSource, Store
+from tastemaker.store.importing import Importer
+from tests.store.conftest import ITEMS, Shop, contents, lines, row
+
+HERE = Path(__file__).parents[2]
+HEAD = """
+import os, signal, sys
+from pathlib import Path
+from tastemaker.progress import Progress
+from tastemaker.project import load_project
+from tastemaker.store import EventSource, importing
+project = load_project(Path(sys.argv[1]) / "tastemaker.toml")
+importing.ROWS_AT_A_TIME = 20
+"""
+
+
+@pytest.fixture
+def imports(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The tables imported so far."""
+    told: list[str] = []
+    replace = Importer.replace
+
+    def counted(self: Importer, table: str, *others: object) -> None:
+        told.append(table)
+        replace(self, table, *others)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Importer, "replace", counted)
+    return told
+
+
+def process(shop: Shop, code: str, *arguments: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-c", HEAD + code, str(shop.folder), *arguments],
+        stdout=subprocess.PIPE, text=True, cwd=HERE,
+    )  # fmt: skip
+
+
+# --- where events come from ---
+
+
+def test_without_a_store_the_files_are_read_and_none_is_made(shop: Shop, tmp_path: Path) -> None:
+    found = shop.source.read()
+    assert contents(found, tmp_path) == contents(shop.project.read(), tmp_path)
+    assert not shop.source.stored
+    assert not shop.source.path.exists()
+
+
+def test_a_store_lies_where_the_project_says(shop: Shop) -> None:
+    with (shop.folder / "tastemaker.toml").open("a") as project:
+        project.write('[store]\nurl = "sqlite:///log.db"\n')
+    shop.source.open().close()
+    assert (shop.folder / "log.db").is_file()
+    assert shop.source.stored
+
+
+def test_a_file_that_is_missing_from_the_beginning_is_named(shop: Shop) -> None:
+    (shop.folder / "items.csv").unlink()
+    with pytest.raises(DataError, match=r"items\.csv: no such file"):
+        shop.source.open()
+
+
+# --- once ---
+
+
+def test_files_are_imported_once(shop: Shop, imports: list[str]) -> None:
+    shop.source.open().close()
+    assert imports == ["events", "items", "users"]
+    assert shop.source.changed_files() == []
+    for _ in range(2):
+        with shop.source.open() as store:
+            assert store.count() == 400
+        assert len(shop.source.read().events) == 400
+    assert imports == ["events", "items", "users"]
+
+
+def test_a_file_written_anew_with_the_same_rows_is_known(shop: Shop, imports: list[str]) -> None:
+    shop.source.open().close()
+    shop.write(lines(400))
+    os.utime(shop.folder / "events.csv", (1, 1))
+    shop.source.open().close()
+    assert imports == ["events", "items", "users"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "again"),
+    [
+        ('item_id = "what"', 'item_id = "who"', ["events"]),
+        ('clock = "absolute"', 'clock = "none"', ["events"]),
+        ("like = 4.0\ndislike = 2.0", "", ["events"]),
+        ("[events.hide]", "[events.more]\n[events.hide]", ["events"]),
+        ('brand = { role = "category" }', 'brand = { role = "text" }', ["items"]),
+        ("born = { role", "# born = { role", ["users"]),
+        ("weight = 6.0", "weight = 2.0", []),
+        ("like = 4.0", "like = 3.0", []),
+        ("popular = 10", "popular = 20", []),
+    ],
+)
+def test_what_is_read_otherwise_is_imported_again(
+    shop: Shop, imports: list[str], tmp_path: Path, old: str, new: str, again: list[str]
+) -> None:
+    shop.source.open().close()
+    imports.clear()
+    shop.change(old, new)
+    shop.source.open().close()
+    assert imports == again
+    assert contents(shop.source.read(), tmp_path) == contents(shop.project.read(), tmp_path)
+
+
+def test_a_changed_file_replaces_its_rows_and_what_was_served_stays(
+    shop: Shop, imports: list[str]
+) -> None:
+    with shop.source.open() as store:
+        store.append([row(event_id=f"served{n}", user_id="served") for n in range(3)]).result()
+        kept = store.history("served").sequence.tolist()
+    shop.write(lines(50, first=7))
+    assert shop.source.changed_files() == ["events.csv"]
+    with shop.source.open() as store:
+        assert store.count() == 53
+        assert store.history("served").sequence.tolist() == kept
+        assert store.served_since(0).sequence.tolist() == kept
+    assert imports == ["events", "items", "users", "events"]
+    data = shop.source.read()
+    assert len(data.events) == 53
+    assert data.sequence > max(kept)
+
+
+def test_a_file_that_was_moved_away_after_its_import_is_no_error(shop: Shop) -> None:
+    shop.source.open().close()
+    for name in ("events", "items", "users"):
+        (shop.folder / f"{name}.csv").unlink()
+    assert shop.source.changed_files() == []
+    with shop.source.open() as store:
+        store.append([row()]).result()
+    data = shop.source.read()
+    assert len(data.events) == 401
+    assert data.catalogue.items.index("only-in-table") >= 0
+
+
+def test_a_file_that_became_unusable_leaves_its_earlier_rows(shop: Shop) -> None:
+    shop.source.open().close()
+    bad = int(400 * QUARANTINE_LIMIT) + 5
+    shop.write(lines(395) + ["u,i,unknown,,1700000000,"] * bad)
+    with pytest.raises(DataError, match=r"events\.csv: 9 of 404 rows cannot be used"):
+        shop.source.open()
+    with shop.source.open_as_it_is() as store:
+        assert len(store.dataset(shop.project.schema).events) == 400
+    assert (shop.project.state / "quarantine" / "events.csv.csv").is_file()
+
+
+# --- event ids, in files and served ---
+
+
+def test_an_event_served_before_its_file_came_counts_once(shop: Shop) -> None:
+    with Store(shop.source.path) as store:
+        store.append([row(event_id="f1", item_id="served-first")]).result()
+    with shop.source.open() as store:
+        assert store.count() == 400
+    data = shop.source.read()
+    assert data.catalogue.items.index("served-first") >= 0
+
+
+def test_an_event_of_the_file_that_is_posted_again_counts_once(shop: Shop) -> None:
+    with shop.source.open() as store:
+        assert store.append([row(event_id="f1"), row(event_id="new")]).result() == 1
+        assert store.count() == 401
+
+
+def test_an_event_id_that_stands_twice_in_the_file_counts_once(shop: Shop) -> None:
+    shop.write([*lines(400), lines(2)[1]])
+    with shop.source.open() as store:
+        assert store.count() == 400
+
+
+# --- items and users ---
+
+
+def attributes(store: Store) -> dict[str, object]:
+    return {item.item_id: item.attributes.get("title") for item in store.items_since(0)}
+
+
+def test_a_put_item_wins_over_the_file_before_and_after_it(shop: Shop) -> None:
+    with Store(shop.source.path) as store:
+        store.put_item("a", {"title": "put before"}).result()
+    with shop.source.open() as store:
+        assert attributes(store) == {
+            "a": "put before", "b": 'Über, "x"', "10": "One", "9": "Two", "only-in-table": "😀",
+        }  # fmt: skip
+        store.put_item("9", {"title": "put after"}).result()
+    shop.table("items", [ITEMS[0], "a,A,,,,", "9,Nine,,,,", "10,Ten,,,,", "c,C,,,,"])
+    with shop.source.open() as store:
+        assert attributes(store) == {
+            "a": "put before", "9": "put after", "10": "Ten", "c": "C",
+        }  # fmt: skip
+        assert [item.source for item in store.items_since(0) if item.item_id in "a9"] == [0, 0]
+
+
+def test_a_changed_user_table_replaces_what_is_known_of_users(shop: Shop) -> None:
+    shop.source.open().close()
+    shop.table("users", ["user_id,city,born", "u1,Paris,", "fresh,Bonn,2001-01-01"])
+    shop.source.open().close()
+    data = shop.source.read()
+    city = data.profiles["city"]
+    told = {
+        name: city.labels.ids(city.codes[data.users.index(name)])  # type: ignore[union-attr]
+        for name in ("u1", "u2", "fresh")
+    }
+    assert told == {"u1": ["Paris"], "u2": [], "fresh": ["Bonn"]}
+    assert data.users.index("quiet") == -1
+
+
+# --- cut short ---
+
+
+@pytest.mark.parametrize("label", ["users", "items", "events", "importing users"])
+@pytest.mark.parametrize("slices", [0, 1])
+def test_an_import_that_was_killed_is_known_and_repeated(
+    shop: Shop, tmp_path: Path, label: str, slices: int
+) -> None:
+    label = "importing events" if label == "events" else label
+    with shop.source.open() as store:
+        store.append([row(event_id=f"served{n}", item_id="a") for n in range(5)]).result()
+        store.put_item("a", {"title": "put"}).result()
+    shop.write(lines(300, first=3))
+    shop.table("items", ITEMS[:-1])
+    shop.table("users", ["user_id,city,born", *(f"v{n},Rome," for n in range(50))])
+    code = """
+class Deadly(Progress):
+    def track(self, work, label, total=None):
+        for done, part in enumerate(work):
+            if label == sys.argv[2] and done == int(sys.argv[3]):
+                os.kill(os.getpid(), signal.SIGKILL)
+            yield part
+EventSource(project, Deadly()).open()
+"""
+    killed = process(shop, code, label, str(slices))
+    killed.communicate(timeout=60)
+    assert killed.returncode == (-signal.SIGKILL if label != "items" or slices == 0 else 0)
+    if killed.returncode:
+        assert shop.source.changed_files() != []
+        with (
+            shop.source.open_as_it_is() as store,
+            pytest.raises(StoreError, match=r"the import of '\w+' was cut short"),
+        ):
+            store.dataset(shop.project.schema)
+    data = shop.source.read()
+    assert len(data.events) == 305
+    assert shop.source.changed_files() == []
+    fresh = Shop(tmp_path / "fresh")
+    shutil.copytree(shop.folder, fresh.folder, ignore=lambda *_: [".tastemaker"])
+    with fresh.source.open() as store:
+        store.append([row(event_id=f"served{n}", item_id="a") for n in range(5)]).result()
+        store.put_item("a", {"title": "put"}).result()
+    assert contents(data, tmp_path) == contents(fresh.source.read(), tmp_path)
+
+
+class Between:
+    """Does something between the transactions of an import."""
+
+    def __init__(self, act: Callable[[str], None]) -> None:
+        self._act = act
+
+    def __call__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        from tastemaker.progress import Progress
+
+        def track(_: Progress, work: object, label: str, total: int | None = None) -> object:
+            for part in work:  # type: ignore[attr-defined]
+                self._act(label)
+                yield part
+
+        monkeypatch.setattr("tastemaker.store.importing.ROWS_AT_A_TIME", 2)
+        monkeypatch.setattr(Progress, "track", track)
+
+
+def test_while_files_are_imported_training_is_refused_and_posts_go_on(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.write(lines(40))
+    refused, posted = 0, 0
+    with Store(shop.source.path, patience=0.5) as other:
+
+        def act(_: str) -> None:
+            nonlocal refused, posted
+            posted += other.append([row(user_id="meanwhile")]).result(5)
+            with pytest.raises(StoreError, match="was cut short|is being imported"):
+                other.dataset(shop.project.schema)
+            refused += 1
+
+        Between(act)(monkeypatch)
+        shop.source.open().close()
+        assert refused == posted > 20
+        assert len(other.history("meanwhile")) == posted
+        assert len(other.dataset(shop.project.schema).events) == 40 + posted
+
+
+def test_whoever_looks_while_items_are_imported_misses_none(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.table("items", [ITEMS[0], *(f"item-{n},Title,,,," for n in range(11))])
+    seen: list[str] = []
+    with Store(shop.source.path) as other:
+        last = 0
+
+        def look(_: str) -> None:
+            nonlocal last
+            for item in other.items_since(last):
+                seen.append(item.item_id)
+                last = item.changed
+
+        Between(look)(monkeypatch)
+        shop.source.open().close()
+        look("")
+    assert sorted(seen) == sorted(f"item-{n}" for n in range(11))
+
+
+def test_processes_that_open_the_project_together_import_it_once(shop: Shop) -> None:
+    shop.write([line.rpartition(",")[0] + "," for line in lines(3000)])  # no event has an id
+    code = """
+with EventSource(project).open() as store:
+    print(store.count())
+"""
+    processes = [process(shop, code) for _ in range(3)]
+    told = [one.communicate(timeout=120)[0] for one in processes]
+    assert told == ["3000\n"] * 3
+
+
+def test_the_project_may_be_opened_from_anywhere(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(shop.folder)
+    source = EventSource(load_project(Path("tastemaker.toml")))
+    source.open().close()
+    monkeypatch.chdir(tmp_path)
+    assert shop.source.stored

@@ -1,0 +1,184 @@
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tastemaker.errors import SettingError, StoreError
+from tastemaker.store import Store
+from tastemaker.store.tables import SCHEMA, sqlite_path
+from tests.store.conftest import row
+
+
+def test_the_default_store_lies_in_the_state_folder_and_others_beside_the_project() -> None:
+    state = Path("shop/.tastemaker")
+    assert sqlite_path("sqlite", state) == state / "store.db"
+    assert sqlite_path("sqlite:///log/events.db", state) == Path("shop/log/events.db")
+    assert sqlite_path("sqlite:////data/events.db", state) == Path("/data/events.db")
+
+
+@pytest.mark.parametrize("url", ["", "sqlite:///", "sqlite://", "postgresql://localhost/x", "x"])
+def test_any_other_url_is_refused_with_what_there_is(url: str) -> None:
+    with pytest.raises(SettingError, match=r"\[store\] url must be 'sqlite' or 'sqlite:///FILE'"):
+        sqlite_path(url, Path(".tastemaker"))
+
+
+def test_a_store_is_made_where_none_is_and_so_is_its_folder(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "er" / "store.db"
+    with Store(path) as store:
+        store.append([row()]).result()
+    with Store(path) as again:
+        assert again.count() == 1
+
+
+@pytest.mark.parametrize("name", ["a b.db", "what?.db", "100%.db", "ü#1.db", "a:b@c.db", "'.db"])
+def test_a_store_may_have_any_name(tmp_path: Path, name: str) -> None:
+    with Store(tmp_path / name) as store:
+        store.append([row()]).result()
+    assert (tmp_path / name).stat().st_size > 0
+
+
+def test_what_is_committed_survives_a_power_cut_as_far_as_settings_go(store: Store) -> None:
+    for engine in (store._writing, store._reading):
+        with engine.connect() as connection:
+            raw = connection.connection.cursor()
+            assert raw.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+            assert raw.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
+
+
+def test_a_newer_schema_is_refused_and_left_alone(path: Path) -> None:
+    Store(path).close()
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE about SET value = ?", (str(SCHEMA + 1),))
+        connection.execute("DROP TABLE decisions")
+    with pytest.raises(
+        StoreError, match=rf"holds schema {SCHEMA + 1}, this version reads {SCHEMA}: use"
+    ):
+        Store(path)
+    with closing(sqlite3.connect(path)) as connection:
+        found = connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'decisions'")
+        assert found.fetchone() == (0,)
+
+
+def test_another_programs_database_is_refused_and_left_alone(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE users (name TEXT)")
+    with pytest.raises(StoreError, match=r"holds another program's tables \(users\); name a file"):
+        Store(path)
+    with closing(sqlite3.connect(path)) as connection:
+        found = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        assert found.fetchall() == [("users",)]
+
+
+def test_a_file_that_is_no_database_is_refused(path: Path) -> None:
+    path.write_bytes(b"user_id,item_id\n" * 100)
+    with pytest.raises(
+        StoreError, match=r"store\.db: cannot be used \(file is not a database\); re"
+    ):
+        Store(path)
+
+
+def test_an_empty_file_becomes_a_store(path: Path) -> None:
+    path.touch()
+    with Store(path) as store:
+        assert store.count() == 0
+
+
+def test_a_folder_in_the_stores_place_is_refused(path: Path) -> None:
+    path.mkdir()
+    with pytest.raises(StoreError, match=r"cannot be used \(unable to open database file\); make"):
+        Store(path)
+
+
+def test_a_file_in_the_folders_place_is_refused(path: Path) -> None:
+    path.touch()
+    with pytest.raises(StoreError, match=r"cannot be used \(File exists\); make its folder"):
+        Store(path / "store.db")
+
+
+# --- locks ---
+
+
+@pytest.fixture
+def locked(path: Path) -> Iterator[None]:
+    """Another process that has the database to itself."""
+    Store(path).close()
+    code = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("BEGIN EXCLUSIVE")
+print("held", flush=True)
+sys.stdin.read()
+"""
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code, str(path)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    yield
+    holder.communicate(timeout=30)
+
+
+@pytest.mark.usefixtures("locked")
+def test_a_locked_database_is_refused_with_the_cure_when_patience_ends(path: Path) -> None:
+    begun = time.monotonic()
+    with pytest.raises(StoreError, match=r"\(database is locked\); another program holds it: stop"):
+        Store(path, patience=0.3)
+    assert 0.3 <= time.monotonic() - begun < 5
+
+
+def test_a_write_waits_for_a_lock_and_fails_alone_when_it_does_not_go(path: Path) -> None:
+    with Store(path, patience=0.3) as store, closing(sqlite3.connect(path)) as other:
+        other.isolation_level = None
+        other.execute("BEGIN EXCLUSIVE")
+        refused = store.append([row(event_id="refused")]).exception(10)
+        assert str(refused) == "nothing was written (database is locked)"
+        assert store.count() == 0  # reading goes on
+        waiting = store.append([row(event_id="kept")])
+        other.execute("COMMIT")
+        assert waiting.result(10) == 1
+        assert store.count() == 1
+
+
+@pytest.fixture
+def untouchable() -> Iterator[Path]:
+    """A folder with a store that nobody but its owner can write."""
+    folder = Path(tempfile.mkdtemp())
+    with Store(folder / "store.db") as store:
+        store.append([row()]).result()
+    (folder / "store.db").chmod(0o444)
+    folder.chmod(0o555)
+    yield folder
+    folder.chmod(0o755)
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("name", ["store.db", "new.db", "deep/new.db"])
+def test_a_folder_that_cannot_be_written_is_named_with_the_cure(
+    untouchable: Path, tmp_path: Path, name: str
+) -> None:
+    code = """
+import os, sys
+from pathlib import Path
+from tastemaker.store import Store
+Store(Path(sys.argv[2])).close()  # whatever is imported is imported by now
+if os.geteuid() == 0:
+    os.setuid(65_534)
+try:
+    Store(Path(sys.argv[1]), patience=0.3)
+except Exception as problem:
+    print(type(problem).__name__, problem)
+"""
+    told = subprocess.run(
+        [sys.executable, "-c", code, str(untouchable / name), str(tmp_path / "own.db")],
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert told.stdout.startswith(f"StoreError {untouchable / name}: cannot be used ("), told
+    assert "; make its folder writable, or set another place by [store] url" in told.stdout

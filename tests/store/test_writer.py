@@ -1,0 +1,190 @@
+import threading
+from collections.abc import Iterator
+from concurrent.futures import CancelledError, Future, wait
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, Engine, text
+
+from tastemaker.errors import StoreError
+from tastemaker.store import writer as writer_module
+from tastemaker.store.tables import connect
+from tastemaker.store.writer import Work, Writer
+
+SECONDS = 30
+
+
+@pytest.fixture
+def engine(path: Path) -> Iterator[Engine]:
+    writing, reading = connect(path, patience=0.2)
+    with writing.begin() as connection:
+        connection.execute(text("CREATE TABLE notes (note TEXT PRIMARY KEY)"))
+    yield writing
+    writing.dispose()
+    reading.dispose()
+
+
+@pytest.fixture
+def writer(engine: Engine) -> Iterator[Writer]:
+    made = Writer(engine)
+    yield made
+    made.close()
+
+
+def note(told: str) -> Work:
+    def work(connection: Connection) -> str:
+        connection.execute(text("INSERT INTO notes VALUES (:note)"), {"note": told})
+        return told
+
+    return work
+
+
+def notes(engine: Engine) -> list[str]:
+    with engine.begin() as connection:
+        return list(connection.execute(text("SELECT note FROM notes ORDER BY note")).scalars())
+
+
+class Held:
+    """Keeps the writer busy, so that whatever comes meanwhile becomes one group."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._go, begun = threading.Event(), threading.Event()
+
+        def work(_: Connection) -> None:
+            begun.set()
+            assert self._go.wait(SECONDS)
+
+        self.done = writer.submit(work)
+        assert begun.wait(SECONDS)
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        self._go.set()
+        self.done.result(SECONDS)
+
+
+def commits(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Grows by one with every transaction."""
+    begun: list[int] = []
+    begin = engine.begin
+
+    def counted() -> Any:
+        begun.append(1)
+        return begin()
+
+    monkeypatch.setattr(engine, "begin", counted)
+    return begun
+
+
+def test_work_is_on_disk_when_its_future_is_done(writer: Writer, engine: Engine) -> None:
+    assert writer.submit(note("a")).result(SECONDS) == "a"
+    assert notes(engine) == ["a"]
+
+
+def test_what_waits_together_is_written_together(
+    writer: Writer, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Held(writer):
+        begun = commits(engine, monkeypatch)
+        futures = [writer.submit(note(f"{n:03}")) for n in range(100)]
+    assert [future.result(SECONDS) for future in futures] == notes(engine)
+    assert len(begun) <= 2  # one for the notes, one to read them
+
+
+def test_bad_work_in_a_group_fails_alone(writer: Writer, engine: Engine) -> None:
+    def broken(_: Connection) -> None:
+        raise ZeroDivisionError
+
+    with Held(writer):
+        futures: list[Future[Any]] = [
+            writer.submit(work)
+            for work in (note("a"), broken, note("b"), note("a"), note("c"))
+        ]  # fmt: skip
+    assert isinstance(futures[1].exception(SECONDS), ZeroDivisionError)
+    doubled = futures[3].exception(SECONDS)
+    assert isinstance(doubled, StoreError)
+    assert str(doubled) == "nothing was written (UNIQUE constraint failed: notes.note)"
+    assert [futures[place].result(SECONDS) for place in (0, 2, 4)] == ["a", "b", "c"]
+    assert notes(engine) == ["a", "b", "c"]
+
+
+def test_half_done_work_leaves_nothing(writer: Writer, engine: Engine) -> None:
+    def half(connection: Connection) -> None:
+        note("half")(connection)
+        raise ZeroDivisionError
+
+    with Held(writer):
+        failed, done = writer.submit(half), writer.submit(note("whole"))
+    assert isinstance(failed.exception(SECONDS), ZeroDivisionError)
+    done.result(SECONDS)
+    assert notes(engine) == ["whole"]
+
+
+def test_a_cancelled_future_is_not_written_and_breaks_nothing(
+    writer: Writer, engine: Engine
+) -> None:
+    with Held(writer):
+        cancelled, kept = writer.submit(note("cancelled")), writer.submit(note("kept"))
+        assert cancelled.cancel()
+    assert kept.result(SECONDS) == "kept"
+    with pytest.raises(CancelledError):
+        cancelled.result(SECONDS)
+    with Held(writer):
+        assert writer.submit(note("alone")).cancel()
+    writer.submit(note("later")).result(SECONDS)
+    assert notes(engine) == ["kept", "later"]
+
+
+def test_closing_writes_what_is_waiting(writer: Writer, engine: Engine) -> None:
+    held = Held(writer)
+    futures = [writer.submit(note(f"{n:04}")) for n in range(600)]
+    closing = threading.Thread(target=writer.close)
+    closing.start()
+    held.__exit__()
+    closing.join(SECONDS)
+    assert not closing.is_alive()
+    assert all(future.done() for future in futures)
+    assert len(notes(engine)) == 600
+
+
+def test_a_closed_writer_refuses(writer: Writer) -> None:
+    writer.close()
+    with pytest.raises(StoreError, match=r"^the store is closed$"):
+        writer.submit(note("late"))
+    writer.close()
+
+
+def test_too_much_that_waits_is_refused_and_the_rest_is_written(
+    writer: Writer, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer_module, "MOST_WAITING", 3)
+    with Held(writer):
+        for told in ("a", "b", "c"):
+            writer.submit(note(told))
+        with pytest.raises(StoreError, match="3 writes are waiting for the disk already: try aga"):
+            writer.submit(note("d"))
+    assert writer.submit(note("e")).result(SECONDS) == "e"
+    assert notes(engine) == ["a", "b", "c", "e"]
+
+
+def test_a_lock_that_does_not_go_fails_the_whole_group_at_once(
+    writer: Writer, path: Path, engine: Engine
+) -> None:
+    other, reading = connect(path)
+    with other.begin():
+        futures = [writer.submit(note(str(n))) for n in range(20)]
+        assert not wait(futures, timeout=2).not_done  # one after the other they would take four
+        problems = [future.exception() for future in futures]
+    assert {str(problem) for problem in problems} == {"nothing was written (database is locked)"}
+    assert writer.submit(note("after")).result(SECONDS) == "after"
+    assert notes(engine) == ["after"]
+    other.dispose()
+    reading.dispose()
+
+
+def test_a_problem_of_ours_is_told_as_it_is(writer: Writer) -> None:
+    problem = writer.submit(lambda _: [][0]).exception(SECONDS)
+    assert isinstance(problem, IndexError)
