@@ -44,12 +44,18 @@ def horror_share(page: Any) -> float:
     return sum("Horror" in text for text in entries) / len(entries)
 
 
+def settle(page: Any) -> None:
+    """Waits until what was answered is on the page."""
+    page.locator(".htmx-request").first.wait_for(state="detached")
+    page.wait_for_timeout(200)
+
+
 def act(page: Any, kind: str, place: int, area: str) -> None:
     """Presses the button of a film, and waits for the list to answer."""
     button = page.locator(f"{area} button[value={kind}]:not([aria-disabled=true])").nth(place)
     with page.expect_response(lambda got: "/?user=" in got.url and got.status == 200):
         button.click()
-    page.wait_for_function("!document.querySelector('.htmx-request')")
+    settle(page)
 
 
 def test_three_clicks_on_films_of_one_genre_change_the_list_towards_it(page: Any) -> None:
@@ -90,7 +96,7 @@ def test_the_keyboard_is_enough(page: Any) -> None:
     button.focus()
     with page.expect_response(lambda got: "/?user=" in got.url and got.status == 200):
         page.keyboard.press("Enter")
-    page.wait_for_function("!document.querySelector('.htmx-request')")
+    settle(page)
     assert listed(page) != before
     focused = page.evaluate("document.activeElement && document.activeElement.tagName")
     assert focused == "BUTTON", "the focus is lost after a click"

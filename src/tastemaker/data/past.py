@@ -54,7 +54,8 @@ class Past:
         """
         until = int(np.searchsorted(self.time, moment))
         exposures = np.array([kind.role == "exposure" for kind in kinds.values()])
-        taste = np.flatnonzero(~exposures[self.kind[:until]])[-cap:]
+        taste = np.flatnonzero(~exposures[self.kind[:until]])
+        taste = taste[max(len(taste) - cap, 0) :]
         kind, value = self.kind[taste], self.value[taste]
         away = seen.excludes(
             self.kind[:until], self.time[:until], np.full(until, moment, np.int64)

@@ -25,11 +25,16 @@ _LEVEL = 9
 _MARK = "\x7f"
 _NUMBERS: list[dict[str, Any]] = [
     {
-        "id": lzma.FILTER_LZMA1, "dict_size": 1 << 14,
+        "id": lzma.FILTER_LZMA1,
+        "dict_size": 1 << 14,
         # the place of a byte in its number tells more of it than the bytes before
-        "lc": 0, "lp": 2, "pb": 2,
+        "lc": 0,
+        "lp": 2,
+        "pb": 2,
         # twice as fast as by default, for half a per cent
-        "mf": lzma.MF_BT2, "nice_len": 16, "depth": 8,
+        "mf": lzma.MF_BT2,
+        "nice_len": 16,
+        "depth": 8,
     }
 ]
 _WORDS = (

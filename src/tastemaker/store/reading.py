@@ -51,7 +51,9 @@ def read_dataset(connection: Connection, schema: Schema) -> Dataset:
     try:
         broken = connection.execute(select(sources.c.name).where(sources.c.complete == 0))
         for name in broken.scalars():
-            raise StoreError(f"the import of '{name}' was cut short: run the command again")
+            raise StoreError(
+                f"the import of '{name}' was cut short or still goes on: run the command again"
+            )
         log, sequence = _events(connection, schema)
         entities = {
             name: _entities(connection, table, id_, roles)
