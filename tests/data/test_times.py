@@ -4,7 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tastemaker.data.times import MICROSECONDS, format_duration, format_moment, now, parse_duration
+from tastemaker.data.times import (
+    MICROSECONDS,
+    format_duration,
+    format_moment,
+    now,
+    parse_duration,
+    parse_moment,
+)
 from tastemaker.errors import SettingError
 
 
@@ -57,3 +64,36 @@ def test_moments_are_shown_as_iso_8601_to_the_microsecond() -> None:
 
 def test_now_is_the_clock_in_microseconds() -> None:
     assert abs(now() / 1e6 - time.time()) < 60
+
+
+@pytest.mark.parametrize(
+    ("given", "moment"),
+    [
+        ("2024-02-29T12:00:00Z", 1_709_208_000_000_000),
+        ("2024-02-29t12:00", 1_709_208_000_000_000),
+        (" 2024-02-29 12:00:00 +02:00 ", 1_709_200_800_000_000),
+        ("2024-02-29 12:00:00.1234567 UTC", 1_709_208_000_123_456),
+        ("2016-12-31T23:59:60Z", 1_483_228_800_000_000),
+        ("1969-12-31T23:59:59.9", -100_000),
+        ("1700000000", 1_700_000_000_000_000),
+        ("1.7e12", 1_700_000_000_000_000),
+        (1_700_000_000.25, 1_700_000_000_250_000),
+        (99_999_999_999, 99_999_999_999_000_000),
+        (1_700_000_000_123, 1_700_000_000_123_000),
+        (1_700_000_000_123_456, 1_700_000_000_123_456),
+    ],
+)
+def test_a_moment_is_read_as_a_column_of_times_would_be(given: object, moment: int) -> None:
+    assert parse_moment(given) == moment
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "", "soon", "20240229", "2024-02-30", "2024-2-9", "2024-02-29T24:00", "2024-02-29T12",
+        "2024-02-29T12:00:61", "2024-02-29T12:00+24:00", "2024-02-29Z", 20_240_229, True, None,
+        float("nan"), 1 << 62, [1],
+    ],
+)  # fmt: skip
+def test_what_is_no_moment_is_none(given: object) -> None:
+    assert parse_moment(given) is None

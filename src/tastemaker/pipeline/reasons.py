@@ -2,7 +2,8 @@
 
 import logging
 from collections.abc import Mapping
-from typing import Any
+from functools import lru_cache
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,9 +58,7 @@ def _because_of_history(
 ) -> dict[int, dict[str, Any]]:
     """Entry → the liked item that speaks for it; each source is asked for what it ranked best."""
     able = [
-        place
-        for place, name in enumerate(shown.sources)
-        if isinstance(retrievers.get(name), Explains)
+        place for place, name in enumerate(shown.sources) if name in retrievers and _explains(type(retrievers[name]))
     ]
     found: dict[int, dict[str, Any]] = {}
     if not able or not len(shown.item):
@@ -88,8 +87,7 @@ def _explained(
     retrievers: Mapping[str, Retriever],
 ) -> dict[int, dict[str, Any]]:
     """What one source says of some entries."""
-    retriever = retrievers[name]
-    assert isinstance(retriever, Explains)  # noqa: S101 - chosen for that
+    retriever = cast(Explains, retrievers[name])
     some = shown.entries(entries, np.array([0, len(entries)]))
     try:
         liked, share = retriever.explain(request, some)
@@ -108,3 +106,9 @@ def _explained(
                 "weight": round(weight, 4),
             }
     return reasons
+
+
+@lru_cache(maxsize=256)
+def _explains(kind: type) -> bool:
+    """Whether retrievers of a class can explain; asking a protocol takes longer than the answer."""
+    return issubclass(kind, Explains)

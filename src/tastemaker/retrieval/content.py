@@ -170,12 +170,10 @@ class Content(Retriever):
     ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """The item of the history whose content is most like each candidate's."""
         self.require_fitted()
-        width = self.encoder.width
 
         def between(history: NDArray[np.int32], found: NDArray[np.int32]) -> NDArray[np.float32]:
-            left, right = self._vectors(history).matrix(width), self._vectors(found).matrix(width)
-            likeness: NDArray[np.float32] = (left @ right.T).toarray()
-            return likeness
+            left, right = np.repeat(history, len(found)), np.tile(found, len(history))
+            return self.compare(left, right).reshape(len(history), len(found))
 
         history, worth = requests.history, self._worth(requests.history)
         kept = worth > 0

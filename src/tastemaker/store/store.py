@@ -126,6 +126,7 @@ class Store:
         self._writing, self._reading = connect(path, patience)
         self._writer = Writer(self._writing)
         self._unwritten: dict[str, Decision] = {}
+        self._named: set[str] = set()
         self._closed = False
 
     def close(self) -> None:
@@ -245,35 +246,40 @@ class Store:
             return list(connection.execute(asked).scalars())
 
     def log(self, decision: Decision) -> "Future[None]":
-        """Keeps a decision; it can be read at once, and is on disk when the future is done."""
+        """Keeps a decision; it can be read at once, and is on disk when the future is done.
+
+        Nobody waits for it: it is written within a tenth of a second, together with others.
+        """
         self._unwritten[decision.recommendation_id] = decision
+        digest = decision.names_digest
 
         def work(connection: Connection) -> None:
-            names, digest = decision.features.names, decision.names_digest
+            if digest not in self._named:
+                names = json.dumps(decision.features.names)
+                connection.execute(_ADD_NAMES, {"digest": digest, "names": names})
             connection.execute(
-                insert(feature_names)
-                .values(digest=digest, names=json.dumps(names))
-                .on_conflict_do_nothing()
-            )
-            connection.execute(
-                insert(decisions)
-                .values(
-                    recommendation_id=decision.recommendation_id,
-                    time=decision.time,
-                    user_id=decision.user_id,
-                    placement=decision.placement,
-                    model_version=decision.model_version,
-                    content=decision.encoded(),
-                )
-                .on_conflict_do_nothing()
+                _ADD_DECISION,
+                {
+                    "recommendation_id": decision.recommendation_id,
+                    "time": decision.time,
+                    "user_id": decision.user_id,
+                    "placement": decision.placement,
+                    "model_version": decision.model_version,
+                    "content": decision.encoded(),
+                },
             )
 
+        def written(done: "Future[None]") -> None:
+            self._unwritten.pop(decision.recommendation_id, None)
+            if done.exception() is None:
+                self._named.add(digest)
+
         try:
-            done = self._writer.submit(work)
+            done = self._writer.submit(work, patient=True)
         except StoreError:
             del self._unwritten[decision.recommendation_id]
             raise
-        done.add_done_callback(lambda _: self._unwritten.pop(decision.recommendation_id, None))
+        done.add_done_callback(written)
         return done
 
     def decision(self, recommendation_id: str) -> Decision | None:
@@ -299,6 +305,8 @@ class Store:
 
 _ADD_USER = insert(users).on_conflict_do_nothing()
 _ADD_ITEM = insert(items).on_conflict_do_nothing()
+_ADD_NAMES = insert(feature_names).on_conflict_do_nothing()
+_ADD_DECISION = insert(decisions).on_conflict_do_nothing()
 _ADD_KIND = insert(tables.kinds).on_conflict_do_nothing()
 _ADD_EVENT = (
     insert(events)

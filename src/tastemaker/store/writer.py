@@ -9,6 +9,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from time import monotonic
 from typing import Any
 
 from sqlalchemy import Connection, Engine
@@ -21,6 +22,7 @@ _LOG = logging.getLogger(__name__)
 
 CLOSED = "the store is closed"
 MOST_AT_ONCE = 256
+PATIENCE_SECONDS = 0.1
 MOST_WAITING = 4_096
 
 
@@ -34,16 +36,18 @@ class Writer:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._waiting: deque[tuple[Work, Future[Any]]] = deque()
+        self._due = 0.0  # when what is waiting shall be written
         self._changed = threading.Condition()
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._thread.start()
 
-    def submit(self, work: Work) -> "Future[Any]":
+    def submit(self, work: Work, *, patient: bool = False) -> "Future[Any]":
         """Queues a piece of work; the future is done when what it wrote is on disk.
 
         Args:
             work: writes by the connection it is given; may run twice, the first time in vain.
+            patient: whether it may wait a tenth of a second for company, as nobody waits for it.
 
         Raises:
             StoreError: the store is closed, or too much is waiting already.
@@ -56,6 +60,8 @@ class Writer:
                 raise StoreError(
                     f"{MOST_WAITING:,} writes are waiting for the disk already: try again shortly"
                 )
+            due = monotonic() + (PATIENCE_SECONDS if patient else 0.0)
+            self._due = min(self._due, due) if self._waiting else due
             self._waiting.append((work, done))
             self._changed.notify()
         return done
@@ -82,8 +88,8 @@ class Writer:
         """What is waiting by now and still wanted, empty when there will be no more."""
         while True:
             with self._changed:
-                while not self._waiting and not self._closing:
-                    self._changed.wait()
+                while not self._closing and (left := self._left()) != 0:
+                    self._changed.wait(left)
                 size = min(len(self._waiting), MOST_AT_ONCE)
                 if not size:
                     return []
@@ -91,6 +97,10 @@ class Writer:
             wanted = [one for one in group if one[1].set_running_or_notify_cancel()]
             if wanted:
                 return wanted
+
+    def _left(self) -> float | None:
+        """Seconds until there is something to do; None, until somebody calls."""
+        return max(0.0, self._due - monotonic()) if self._waiting else None
 
     def _commit_apart(self, group: list[tuple[Work, "Future[Any]"]]) -> None:
         """One by one, so that whoever is at fault fails alone."""
