@@ -162,8 +162,8 @@ def _model(project: Project) -> Iterator[Finding]:
     source = EventSource(project)
     if source.stored:
         with source.open_as_it_is() as store:
-            since = store.count(after=recommender.sequence)
-        told = f"{since:,} events came in since it was trained"
+            since = store.count_served(after=recommender.sequence)
+        told = f"{since:,} events were served since it was trained"
         yield Finding("model", "ok", told)
 
 

@@ -58,7 +58,9 @@ def _because_of_history(
 ) -> dict[int, dict[str, Any]]:
     """Entry → the liked item that speaks for it; each source is asked for what it ranked best."""
     able = [
-        place for place, name in enumerate(shown.sources) if name in retrievers and _explains(type(retrievers[name]))
+        place
+        for place, name in enumerate(shown.sources)
+        if name in retrievers and _explains(type(retrievers[name]))
     ]
     found: dict[int, dict[str, Any]] = {}
     if not able or not len(shown.item):

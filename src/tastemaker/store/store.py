@@ -224,11 +224,16 @@ class Store:
         """What writes files' tables into this store."""
         return Importer(self._writing, self._reading, self.path, progress)
 
-    def count(self, after: int = 0) -> int:
-        """How many events there are after a place in the log."""
-        with self._read() as connection:
-            asked = select(func.count()).where(events.c.sequence > after)
-            return int(connection.execute(asked).scalar_one())
+    def count(self) -> int:
+        """How many events there are."""
+        with self._reading.connect() as connection:
+            return connection.execute(select(func.count()).select_from(events)).scalar_one()
+
+    def count_served(self, after: int) -> int:
+        """How many events came over the network after a place in the log."""
+        with self._reading.connect() as connection:
+            since = (events.c.sequence > after, events.c.source == SERVED)
+            return connection.execute(select(func.count()).where(*since)).scalar_one()
 
     def check(self) -> str | None:
         """What is damaged in the database file; None if nothing is. Reads all of it."""
