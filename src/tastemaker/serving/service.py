@@ -3,6 +3,7 @@
 Every answer comes from one `Live`, taken once at its beginning; every answer is logged.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from tastemaker.data import times
 from tastemaker.data.additions import put_attributes
 from tastemaker.data.candidates import Candidates
-from tastemaker.errors import DataError, NotReadyError, UnknownIdError
+from tastemaker.errors import DataError, NotReadyError, StoreError, UnknownIdError
 from tastemaker.progress import Progress
 from tastemaker.project import Project
 from tastemaker.registry import Registry
@@ -27,6 +28,8 @@ from tastemaker.serving.live import Live
 from tastemaker.store import EventSource, StoredEvents, check_event
 from tastemaker.store.incoming import checked_id
 from tastemaker.threads import blas_threads
+
+_LOG = logging.getLogger(__name__)
 
 NOBODY = StoredEvents.of([])
 
@@ -112,7 +115,10 @@ class Service:
             request, asked.n, within=asked.within, trace=sampled(id_)
         )
         told = answered.to_dict(trace=asked.explain, recommendation_id=id_)
-        self.store.log(decision_of(asked, answered, told))
+        try:
+            self.store.log(decision_of(asked, answered, told))
+        except StoreError as problem:  # an answer that is not remembered is better than none
+            _LOG.error("the answer %s is not logged: %s", id_, problem)
         return told
 
     def similar(self, item_id: str, n: int, source: str | None = None) -> dict[str, Any]:

@@ -22,7 +22,7 @@ _LOG = logging.getLogger(__name__)
 
 CLOSED = "the store is closed"
 MOST_AT_ONCE = 256
-PATIENCE_SECONDS = 0.1
+COMPANY_SECONDS = 0.1
 MOST_WAITING = 4_096
 
 
@@ -60,7 +60,7 @@ class Writer:
                 raise StoreError(
                     f"{MOST_WAITING:,} writes are waiting for the disk already: try again shortly"
                 )
-            due = monotonic() + (PATIENCE_SECONDS if patient else 0.0)
+            due = monotonic() + (COMPANY_SECONDS if patient else 0.0)
             self._due = min(self._due, due) if self._waiting else due
             self._waiting.append((work, done))
             self._changed.notify()
