@@ -66,6 +66,7 @@ def run(options: Options) -> Result:
             ]
             before = {user: _asked(caller, user) for user in asked}
             second = isolated(_train, folder, False)
+            caller = Caller(server)
             while caller.call("GET", "/health/ready")[1].get("model_version") != second["version"]:
                 sleep(0.1)
             after = {user: _asked(caller, user) for user in asked}

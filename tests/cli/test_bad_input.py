@@ -405,9 +405,17 @@ def test_a_pointer_that_is_no_text_is_refused(shop: Any, run: Any) -> None:
     last_line(run("recommend", "--history", "red1"), 1)
 
 
-def test_data_with_new_items_asks_for_a_new_training(shop: Any, run: Any) -> None:
+def test_events_of_items_that_came_since_the_training_are_left_out(shop: Any, run: Any) -> None:
     run("train")
+    before = run("recommend", "--user", "u1").out
     shop.write([*shop.rows, "u1,violet1,view,1700000001"])
+    assert run("recommend", "--user", "u1").out == before
+
+
+def test_data_that_has_lost_items_asks_for_a_new_training(shop: Any, run: Any) -> None:
+    shop.write([*shop.rows, "u1,violet1,view,1700000001"])
+    run("train")
+    shop.write(shop.rows)
     message = last_line(run("recommend", "--user", "u1"), 1)
     assert "the data has changed since training; train again" in message
     assert run("recommend", "--history", "red1").code == 0

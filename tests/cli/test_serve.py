@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 
+from tastemaker.project import load_project
+from tastemaker.store import EventSource
+
 
 def findings(done: Any) -> dict[str, dict[str, str]]:
     """What was looked at → what was found; the last where there are several."""
@@ -92,3 +95,19 @@ def test_outside_a_project_doctor_says_so(
     done = run("doctor", "--json")
     assert done.code == 1
     assert "tastemaker init" in findings(done)["project"]["told"]
+
+
+def test_a_bad_file_is_one_line_before_anything_is_served(shop: Any, run: Any) -> None:
+    run("train")
+    with (shop.folder / "events.csv").open("a") as stream:
+        stream.write("u1,i1,veiw,1700000000\n" * 50)
+    assert "unknown event_type" in run("serve", "--port", "0").refused(2)
+
+
+def test_everybody_can_be_scored_after_items_came(shop: Any, run: Any, tmp_path: Path) -> None:
+    run("train")
+    project = load_project(shop.folder / "tastemaker.toml")
+    with EventSource(project).open() as store:
+        store.put_item("brand-new", {"title": "New"}).result()
+    done = run("recommend", "--all", "--output", str(tmp_path / "all.csv"))
+    assert done.code == 0, done.err

@@ -227,10 +227,18 @@ def test_what_a_user_did_since_the_training_counts_at_once(saved: Path) -> None:
     assert "fresh" in everybody
 
 
-def test_data_with_other_items_is_refused(saved: Path) -> None:
-    other = dataset(frame().with_columns(item_id=pl.col("item_id").str.replace("red", "green")))
+def test_data_that_lacks_fitted_items_is_refused(saved: Path) -> None:
+    fewer = frame().filter(pl.col("item_id") != "red1")
     with pytest.raises(ArtifactError, match=r"the data's items are not those.*train again"):
-        Recommender.load(saved).attach(other)
+        Recommender.load(saved).attach(Dataset.from_frames(fewer, schema=SCHEMA))
+
+
+def test_items_that_came_later_are_left_out_of_histories(saved: Path) -> None:
+    later = frame().with_columns(item_id=pl.lit("a-new-one"), timestamp=pl.col("timestamp") + 1)
+    loaded = Recommender.load(saved).attach(dataset(pl.concat([frame(), later])))
+    usual = Recommender.load(saved).attach(dataset())
+    for user in ("u0", "u3"):
+        assert loaded.recommend(user, n=3).item_ids() == usual.recommend(user, n=3).item_ids()
 
 
 # --- everybody, and similar items ---

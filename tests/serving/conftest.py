@@ -109,7 +109,12 @@ def service(folder: Path) -> Iterator[Service]:
 def client(folder: Path) -> Iterator[TestClient]:
     """The application, ready, without a network."""
     app = create_app(Service(load_project(folder / "tastemaker.toml")))
-    with TestClient(app, raise_server_exceptions=False, follow_redirects=False) as opened:
+    with TestClient(
+        app,
+        base_url="http://127.0.0.1",
+        raise_server_exceptions=False,
+        follow_redirects=False,
+    ) as opened:
         wait_until(lambda: opened.get("/health/ready").status_code == 200)
         yield opened
 

@@ -155,6 +155,36 @@ def test_an_unknown_parameter_of_a_url_is_refused(client: TestClient) -> None:
     assert "did you mean 'user_id'?" in error["message"]
 
 
+@pytest.mark.parametrize("name", ["user_id", "history", "exclude"])
+def test_an_empty_parameter_of_a_url_is_refused_by_name(client: TestClient, name: str) -> None:
+    error = refused(client.get("/v1/recommendations", params={name: ""}), 422)
+    assert error["field"].split(".")[0] == name
+
+
+@pytest.mark.parametrize("path", ["/v1/trending", f"/v1/items/{HORROR[0]}/similar"])
+def test_an_unknown_parameter_is_refused_everywhere(client: TestClient, path: str) -> None:
+    assert refused(client.get(path, params={"m": 3}), 422)["field"] == "m"
+
+
+@pytest.mark.parametrize("value", [True, 1.0, 10**30])
+def test_an_id_is_text_or_an_integer(client: TestClient, value: Any) -> None:
+    refused(recommend(client, user_id=value), 422)
+    refused(recommend(client, exclude=[value]), 422)
+
+
+def test_what_cannot_be_written_as_text_is_refused_all_the_same(client: TestClient) -> None:
+    body = b'{"placement": "\\ud800"}'
+    headers = {"Content-Type": "application/json"}
+    refused(client.post("/v1/recommendations", content=body, headers=headers), 422)
+
+
+def test_a_told_event_without_a_kind_is_a_like(client: TestClient) -> None:
+    told = [{"item_id": id_} for id_ in COMEDY[:3]]
+    assert ids(recommend(client, history=told, n=5)) == ids(
+        recommend(client, history=COMEDY[:3], n=5)
+    )
+
+
 def test_two_questions_never_share_an_id(client: TestClient) -> None:
     asked = [recommend(client, n=1).json()["recommendation_id"] for _ in range(5)]
     assert len(set(asked)) == 5
@@ -315,6 +345,7 @@ def test_an_id_may_hold_slashes_quotes_and_emoji(client: TestClient) -> None:
         ({"title": 3}, "'title' must be text"),
         ({"genres": "Horror"}, "'genres' must be a list of labels"),
         ({"year": "1999"}, "'year' must be a finite number"),
+        ({"year": 10**400}, "'year' must be a finite number"),
     ],
 )
 def test_an_item_that_does_not_fit_is_refused_and_not_taken_up(
@@ -355,6 +386,26 @@ def test_it_lives_and_is_ready(client: TestClient) -> None:
     assert client.get("/health/ready").json()["status"] == "ready"
 
 
+# --- other sites' pages ---
+
+
+def test_a_page_of_another_site_can_neither_write_nor_read(client: TestClient) -> None:
+    event = {"user_id": "visitor", "item_id": HORROR[0]}
+    form = {"user": "visitor", "item_id": HORROR[0], "event_type": "dislike"}
+    evil = {"Origin": "https://evil.example"}
+    assert refused(client.post("/v1/events", json=event, headers=evil), 403)
+    assert refused(client.post("/console/events", data=form, headers=evil), 403)
+    assert refused(client.get("/v1/trending", headers={"Host": "evil.example"}), 403)
+    assert HORROR[0] in ids(recommend(client, user_id="visitor", n=45))
+
+
+def test_its_own_page_may_write(client: TestClient) -> None:
+    form = {"user": "visitor", "item_id": HORROR[0], "event_type": "click"}
+    for host in ("127.0.0.1:8765", "localhost:8765", "[::1]:8765"):
+        own = {"Host": host, "Origin": f"http://{host}"}
+        assert client.post("/console/events", data=form, headers=own).status_code == 303
+
+
 # --- the page ---
 
 
@@ -374,6 +425,18 @@ def test_a_button_of_the_page_is_remembered(client: TestClient) -> None:
     assert set(ids(recommend(client, user_id="visitor", n=3))) <= set(HORROR[3:])
     page = client.get("/", params={"user": "visitor"}).text
     assert "Because you liked" in page or "because you liked" in page
+
+
+@pytest.mark.parametrize("position", ["²", "9" * 5_000, "-1", "x"])
+def test_a_position_that_is_none_is_refused(client: TestClient, position: str) -> None:
+    form = {"user": "v", "item_id": HORROR[0], "event_type": "click", "position": position}
+    assert client.post("/console/events", data=form).status_code == 422
+
+
+def test_the_page_knows_who_was_there_at_the_training(client: TestClient) -> None:
+    assert "new here" not in client.get("/", params={"user": "user-0"}).text
+    click(client, "visitor", HORROR[0])
+    assert "new here" in client.get("/", params={"user": "visitor"}).text
 
 
 def test_the_page_loads_nothing_from_elsewhere(client: TestClient) -> None:

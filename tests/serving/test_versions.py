@@ -5,10 +5,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tastemaker.artifact import read_manifest
 from tastemaker.project import load_project
 from tastemaker.registry import Registry
-from tastemaker.serving import Asked, Service
+from tastemaker.serving import Asked, Service, current
 from tastemaker.store import EventSource
 from tests.serving.conftest import item, train, wait_until
 
@@ -148,3 +150,80 @@ def test_a_service_is_not_ready_before_anything_is_trained(folder: Path) -> None
         assert "tastemaker versions promote" in opened.status()["problem"]
         train(folder)
         wait_until(lambda: opened.status()["status"] == "ready")
+
+
+def test_a_version_that_fails_once_is_tried_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(current, "RETRY_SECONDS", 0.2)
+    load, failed = Registry.load, [MemoryError("no room just now")]
+
+    def once_bad(registry: Registry, version: str | None = None) -> Any:
+        if failed:
+            raise failed.pop()
+        return load(registry, version)
+
+    monkeypatch.setattr(Registry, "load", once_bad)
+    with Service(load_project(folder / "tastemaker.toml")) as opened:
+        wait_until(lambda: opened.status()["status"] == "ready", seconds=20)
+        assert "problem" not in opened.status()
+
+
+def test_a_look_that_failed_is_forgotten_when_the_next_succeeds(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as broken:
+        broken.setattr(service.store, "items_since", lambda _: 1 / 0)
+        wait_until(lambda: "problem" in service.status())
+    wait_until(lambda: "problem" not in service.status())
+
+
+def test_a_slow_load_does_not_delay_the_next_look(
+    service: Service, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = Registry(folder / ".tastemaker")
+    first, second = registry.current(), changed_project(folder)
+    warm_up = current.warm_up
+
+    def slow(*arguments: Any) -> None:
+        time.sleep(1.0)
+        warm_up(*arguments)
+
+    monkeypatch.setattr(current, "warm_up", slow)
+    registry.promote(second)
+    wait_until(lambda: service.status()["model_version"] == second)
+    registry.promote(first)
+    wait_until(lambda: service.status()["model_version"] == first, seconds=8)
+
+
+def test_events_that_came_before_their_item_count_once_it_is_described(service: Service) -> None:
+    events = [{"user_id": f"early-{n}", "item_id": "new"} for n in range(5)]
+    service.add_events(events).written.result()
+    service.refresh()
+    service.put_item("new", {"title": "New", "genres": ["Horror"]}).result()
+    service.refresh()
+    world = service.live.recommender.world
+    index = world.catalogue.items.indices(["new"])
+    moment = world.watermark + index.astype("int64")
+    assert world.statistics.at(index, moment)[0] == 5.0
+
+
+def test_a_new_store_starts_counting_anew(folder: Path) -> None:
+    project = load_project(folder / "tastemaker.toml")
+    EventSource(project).open().close()
+    train(folder)
+    for path in (folder / ".tastemaker").glob("store.db*"):
+        path.unlink()
+    with Service(project) as opened:
+        wait_until(lambda: opened.status()["status"] == "ready")
+        popular = item(1, 5)
+
+        def likes() -> float:
+            world = opened.live.recommender.world
+            index = world.catalogue.items.indices([popular])
+            return float(world.statistics.at(index, world.watermark + index.astype("int64"))[0])
+
+        before = likes()
+        opened.add_events([{"user_id": "one", "item_id": popular}]).written.result()
+        opened.refresh()
+        assert likes() == before + 1

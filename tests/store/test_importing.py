@@ -1,16 +1,21 @@
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import OperationalError
 
 from tastemaker.errors import StoreError
 from tastemaker.progress import Progress
 from tastemaker.store import Store, importing
+from tastemaker.store.importing import Importer
 from tests.store.conftest import ITEMS, Shop, contents, lines, row
 
 T = TypeVar("T")
@@ -31,6 +36,13 @@ def process(shop: Shop, code: str, *arguments: str) -> "subprocess.Popen[str]":
         [sys.executable, "-c", HEAD + code, str(shop.folder), *arguments],
         stdout=subprocess.PIPE, text=True, cwd=HERE,
     )  # fmt: skip
+
+
+def assert_killed(shop: Shop, code: str, *arguments: str) -> None:
+    """Runs what kills itself."""
+    killed = process(shop, code, *arguments)
+    killed.communicate(timeout=60)
+    assert killed.returncode == -signal.SIGKILL
 
 
 # --- event ids, in files and served ---
@@ -55,6 +67,52 @@ def test_an_event_id_that_stands_twice_in_the_file_counts_once(shop: Shop) -> No
     shop.write([*lines(400), lines(2)[1]])
     with shop.source.open() as store:
         assert store.count() == 400
+
+
+def of_file(users: str, event_id: str = "") -> list[str]:
+    """An event of each user, with its letter as the item."""
+    return [f"{user},{user},view,,1700000000,{event_id and event_id + user}" for user in users]
+
+
+def users_in(store: Store) -> str:
+    """Whose events there are, one letter an event."""
+    return "".join(user * len(store.history(user)) for user in "abcdefgh")
+
+
+def test_event_ids_of_both_files_stand_there_once_and_as_the_new_one_has_them(shop: Shop) -> None:
+    shop.write(of_file("abcd", "id"))
+    shop.source.open().close()
+    shop.write([line.replace("1700000000", "1700000009") for line in of_file("cdef", "id")])
+    with shop.source.open() as store:
+        assert (users_in(store), store.count()) == ("cdef", 4)
+        assert store.history("c").time.tolist() == [1_700_000_009_000_000]
+        again = [row(event_id="idc", user_id="c"), row(event_id="ida", user_id="a")]
+        assert store.append(again).result() == 1  # the new file has no such event
+        assert users_in(store) == "acdef"
+
+
+@pytest.mark.parametrize("earlier", ["", "ab"])
+def test_an_event_that_is_served_while_its_file_is_imported_counts_once(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, earlier: str
+) -> None:
+    if earlier:
+        shop.write(of_file(earlier, "id"))
+        shop.source.open().close()
+    shop.write(of_file("abcdefgh", "id"))
+    with Store(shop.source.path) as other:
+        posted: list[int] = []
+
+        def post() -> None:  # before, between and after the file's own
+            served = [row(event_id=f"id{user}", user_id=user) for user in "hbd"]
+            posted.append(other.append(served).result(5))
+
+        between(monkeypatch, post)
+        shop.source.open().close()
+        post()
+        assert (users_in(other), other.count()) == ("abcdefgh", 8)
+        assert posted[0] == (2 if earlier else 3)
+        assert not any(posted[1:])
+        assert len(other.served_since(0)) == posted[0]
 
 
 # --- items and users ---
@@ -126,15 +184,16 @@ class Deadly(Progress):
             yield part
 EventSource(project, Deadly()).open()
 """
-    killed = process(shop, code, label, str(slices))
-    killed.communicate(timeout=60)
-    assert killed.returncode == -signal.SIGKILL
+    assert_killed(shop, code, label, str(slices))
     assert shop.source.changed_files() != []
-    with (
-        shop.source.open_as_it_is() as store,
-        pytest.raises(StoreError, match=r"the import of '\w+' was cut short or still goes on: run"),
-    ):
-        store.dataset(shop.project.schema)
+    with shop.source.open_as_it_is() as store:
+        if label in ("importing items", "importing users"):
+            with pytest.raises(
+                StoreError, match=r"the import of '\w+' was cut short or still goes"
+            ):
+                store.dataset(shop.project.schema)
+        else:
+            assert len(store.dataset(shop.project.schema).events) == store.count() == 405
     data = shop.source.read()
     assert len(data.events) == 305
     assert shop.source.changed_files() == []
@@ -144,6 +203,86 @@ EventSource(project, Deadly()).open()
         store.append([row(event_id=f"served{n}", item_id="a") for n in range(5)]).result()
         store.put_item("a", {"title": "put"}).result()
     assert contents(data, tmp_path) == contents(fresh.source.read(), tmp_path)
+
+
+def rows_by_source(shop: Shop) -> dict[int, int]:
+    """How many events of each source there are, those that nobody sees too."""
+    with closing(sqlite3.connect(shop.source.path)) as connection:
+        found = connection.execute("SELECT source, count(*) FROM events GROUP BY source")
+        return dict(found.fetchall())
+
+
+@pytest.mark.parametrize("event_id", ["", "id"])
+def test_what_an_import_left_that_was_killed_goes_with_the_next(shop: Shop, event_id: str) -> None:
+    shop.write(of_file("abcd", event_id))
+    shop.source.open().close()
+    shop.write(of_file("cdefgh", event_id))
+    code = """
+class Deadly(Progress):
+    def track(self, work, label, total=None):
+        for part in work:
+            yield part
+            if label == "importing events":
+                os.kill(os.getpid(), signal.SIGKILL)
+importing.ROWS_AT_A_TIME = 2
+EventSource(project, Deadly()).open()
+"""
+    for _ in range(2):
+        assert_killed(shop, code)
+        with shop.source.open_as_it_is() as store:
+            assert (users_in(store), store.count()) == ("abcd", 4)
+        assert sorted(rows_by_source(shop).values()) == [2, 4]
+    with shop.source.open() as store:
+        assert users_in(store) == "cdefgh"
+    assert list(rows_by_source(shop).values()) == [6]
+
+
+def test_an_import_that_failed_is_forgotten_when_its_file_is_as_before(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.write(of_file("abcd"))
+    shop.source.open().close()
+    shop.write(of_file("efgh"))
+    with monkeypatch.context() as patch:
+        patch.setattr(Importer, "sweep", lambda _: None)
+        patch.setattr(importing, "_FORGET_SERVED", text("nonsense"))
+        with pytest.raises(OperationalError):
+            shop.source.open()
+    assert list(rows_by_source(shop).values()) == [4, 4]
+    shop.write(of_file("abcd"))
+    assert shop.source.changed_files() == []
+    with shop.source.open() as store:
+        assert users_in(store) == "abcd"
+    assert list(rows_by_source(shop).values()) == [4]
+
+
+def test_replaced_events_whose_removal_was_killed_are_not_seen_and_go(shop: Shop) -> None:
+    shop.write(of_file("abcdef"))
+    shop.source.open().close()
+    shop.write(of_file("fgh"))
+    code = """
+forget = importing.Importer._forget_events
+def half(self, source):
+    begin, done = self._writing.begin, []
+    def deadly():
+        if done:
+            os.kill(os.getpid(), signal.SIGKILL)
+        done.append(1)
+        return begin()
+    self._writing.begin = deadly
+    forget(self, source)
+importing.Importer._forget_events = half
+importing.ROWS_AT_A_TIME = 4
+EventSource(project).open()
+"""
+    assert_killed(shop, code)
+    assert sorted(rows_by_source(shop).values()) == [2, 3]
+    assert shop.source.changed_files() == []
+    with shop.source.open_as_it_is() as store:
+        assert (users_in(store), store.count()) == ("fgh", 3)
+        assert len(store.dataset(shop.project.schema).events) == 3
+    shop.source.open().close()
+    assert list(rows_by_source(shop).values()) == [3]
 
 
 def between(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) -> None:
@@ -158,7 +297,40 @@ def between(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) -> None:
     monkeypatch.setattr(Progress, "track", track)
 
 
-def test_while_files_are_imported_training_is_refused_and_posts_go_on(
+@pytest.mark.parametrize("event_id", ["", "id"])
+def test_whoever_reads_while_events_are_imported_again_finds_all_of_one_file(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, event_id: str
+) -> None:
+    shop.write(of_file("aabbcdef"))
+    shop.source.open().close()
+    shop.write(of_file("defgh", event_id))
+    seen: list[tuple[str, int, int]] = []
+    with Store(shop.source.path) as other:
+
+        def look() -> None:
+            data = other.dataset(shop.project.schema)
+            seen.append((users_in(other), other.count(), len(data.events)))
+
+        monkeypatch.setattr(importing, "ROWS_AT_A_TIME", 2)
+        source = shop.source
+        begin = Engine.begin
+
+        def looked(engine: Engine) -> AbstractContextManager[Connection]:
+            if engine.url.database == str(source.path):  # before each of its transactions
+                look()
+            return begin(engine)
+
+        monkeypatch.setattr(Engine, "begin", looked)
+        source.open().close()
+        look()
+    before, after = ("aabbcdef", 8, 8), ("defgh", 5, 5)
+    assert set(seen) == {before, after}
+    assert seen == sorted(seen)  # never back
+    assert seen.count(before) > 5
+    assert seen.count(after) > 4  # while the earlier ones go
+
+
+def test_while_files_are_imported_first_training_is_refused_and_posts_go_on(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shop.write(lines(40))

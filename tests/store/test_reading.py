@@ -33,8 +33,9 @@ def test_the_store_gives_the_data_set_that_the_files_give(shop: Shop, tmp_path: 
     assert contents(found, tmp_path) == contents(files, tmp_path)
     assert len(files.events) == 400
     assert set(files.catalogue.columns) == {"title", "genres", "brand", "price", "made"}
-    assert found.sequence == 400
-    assert files.sequence == 0
+    assert (files.sequence, files.store) == (0, "")
+    with shop.source.open_as_it_is() as store:
+        assert (found.sequence, found.store) == (400, store.id)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import text
 
 from tastemaker.data.schema import EventKind, Schema
 from tastemaker.errors import StoreError
@@ -201,13 +202,21 @@ def test_what_was_served_since_a_place_in_the_log_is_told_in_order(
 def test_events_after_a_place_in_the_log_are_counted(store: Store) -> None:
     store.append(rows(["a", "b", "c"])).result()
     assert store.count() == 3
-    assert store.count(after=int(store.history("u").sequence[1])) == 1
+    assert store.count_served(after=int(store.history("u").sequence[1])) == 1
 
 
 def test_some_users_are_told_the_longest_known_first(store: Store) -> None:
     for name in ("b", "a", "c"):
         store.append([row(user_id=name)]).result()
     assert store.users(2) == ["b", "a"]
+
+
+def test_a_history_is_served_by_one_index_alone(store: Store) -> None:
+    with store._read() as connection:
+        asked = text(f"EXPLAIN QUERY PLAN {store_module._HISTORY.text}")
+        plan = [str(step.detail) for step in connection.execute(asked, {"user_id": "u"})]
+    assert "SEARCH events USING COVERING INDEX events_by_user (user=?)" in plan
+    assert not any("SORT" in step or "TEMP B-TREE" in step for step in plan)
 
 
 # --- items ---
@@ -302,6 +311,8 @@ READS: dict[str, Callable[[Store], object]] = {
     "kind_keys": lambda store: store.kind_keys(),
     "dataset": lambda store: store.dataset(VIEWS),
     "count": lambda store: store.count(),
+    "count_served": lambda store: store.count_served(0),
+    "id": lambda store: store.id,
     "check": lambda store: store.check(),
     "users": lambda store: store.users(1),
     "decision": lambda store: store.decision("r"),

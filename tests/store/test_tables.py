@@ -13,7 +13,7 @@ import pytest
 from tastemaker.errors import SettingError, StoreError
 from tastemaker.store import Store
 from tastemaker.store.tables import SCHEMA, sqlite_path
-from tests.store.conftest import row
+from tests.store.conftest import Shop, lines, row
 
 
 def test_the_default_store_lies_in_the_state_folder_and_others_beside_the_project() -> None:
@@ -52,10 +52,59 @@ def test_what_is_committed_survives_a_power_cut_as_far_as_settings_go(store: Sto
             assert raw.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
 
 
+def test_a_store_keeps_its_id_and_no_other_has_it(path: Path, tmp_path: Path) -> None:
+    with Store(path) as store, Store(path) as same, Store(tmp_path / "new.db") as other:
+        assert len(store.id) == 32
+        assert store.id == same.id != other.id
+        first = store.id
+    with Store(path) as again:
+        assert again.id == first
+
+
+def test_a_store_of_the_first_schema_keeps_everything(shop: Shop) -> None:
+    with shop.source.open() as store:
+        store.append([row(event_id="served", user_id="u1")]).result()
+        history = store.history("u1")
+        with closing(sqlite3.connect(path := store.path)) as new:
+            wanted = new.execute(_SHAPES).fetchall()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(_FIRST_SCHEMA)
+    with shop.source.open() as store:
+        assert store.count() == 401
+        assert len(store.id) == 32
+        assert store.history("u1").sequence.tolist() == history.sequence.tolist()
+        assert store.append([row(event_id="served"), row(event_id="f1")]).result() == 0
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute(_SHAPES).fetchall() == wanted
+    shop.write(lines(9))
+    with shop.source.open() as store:
+        assert store.count() == 10
+
+
+_SHAPES = (
+    "SELECT name, sql FROM sqlite_master WHERE tbl_name IN ('sources', 'events') ORDER BY name"
+)
+_FIRST_SCHEMA = """
+DROP INDEX events_by_id;
+DROP INDEX events_by_user;
+CREATE UNIQUE INDEX events_by_id ON events (event_id);
+CREATE INDEX events_by_user ON events ("user", sequence, item, kind, value, time);
+CREATE TABLE one (
+    source INTEGER NOT NULL, name TEXT NOT NULL, fingerprint TEXT NOT NULL, rows INTEGER NOT NULL,
+    complete INTEGER NOT NULL, PRIMARY KEY (source), UNIQUE (name)
+);
+INSERT INTO one SELECT * FROM sources;
+DROP TABLE sources;
+ALTER TABLE one RENAME TO sources;
+DELETE FROM about WHERE name = 'id';
+UPDATE about SET value = '1' WHERE name = 'schema';
+"""
+
+
 def test_a_newer_schema_is_refused_and_left_alone(path: Path) -> None:
     Store(path).close()
     with closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("UPDATE about SET value = ?", (str(SCHEMA + 1),))
+        connection.execute("UPDATE about SET value = ? WHERE name = 'schema'", (str(SCHEMA + 1),))
         connection.execute("DROP TABLE decisions")
     with pytest.raises(
         StoreError, match=rf"holds schema {SCHEMA + 1}, this version reads {SCHEMA}: use"

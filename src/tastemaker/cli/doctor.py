@@ -1,10 +1,13 @@
 """`doctor`: what is wrong with machine, project, data, store and model, and the cure."""
 
 import importlib
+import json
 import os
 import shutil
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import Literal
 
@@ -169,5 +172,18 @@ def _model(project: Project) -> Iterator[Finding]:
 
 def _port(project: Project) -> Iterator[Finding]:
     server = project.file.server
+    serving = _served_at(f"http://{server.host}:{server.port}/health/ready")
+    if serving:
+        yield Finding("port", "ok", f"{server.port}: serving {serving}")
+        return
     free_address(server.host, server.port)
     yield Finding("port", "ok", f"{server.port} is free")
+
+
+def _served_at(url: str) -> str | None:
+    """The version one of our servers answers with; None where there is none."""
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310 - our own address
+            return str(json.load(answer)["model_version"])
+    except (OSError, ValueError, KeyError, TypeError, HTTPException):
+        return None

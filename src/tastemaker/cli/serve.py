@@ -7,6 +7,7 @@ import time
 import urllib.error
 import urllib.request
 import webbrowser
+from http.client import HTTPException
 from ipaddress import ip_address
 
 from tastemaker.cli import show
@@ -41,7 +42,7 @@ def serve(
     chosen = settings.host if host is None else host
     Registry(project.state).current()
     address = free_address(chosen, settings.port if port is None else port)
-    url = f"http://{'localhost' if chosen == '127.0.0.1' else chosen}:{address}"
+    url = f"http://{f'[{chosen}]' if ':' in chosen else chosen}:{address}"
     threading.Thread(target=_announce, args=(url, browser), daemon=True).start()
     from tastemaker.serving import run  # costs what only this verb needs
 
@@ -98,8 +99,8 @@ def _announce(url: str, browser: bool) -> None:
             if reason != told and "being loaded" not in reason:
                 show.say(f"not ready: {reason}")
             told = reason
-        except (OSError, ValueError):
-            pass
+        except (OSError, ValueError, KeyError, HTTPException):
+            pass  # not listening yet, or somebody else's answer
         time.sleep(_LOOK_SECONDS)
     show.say(f"serving {version} at {url}  (the page: {url}/, the interface: {url}/openapi.json)")
     show.say("Ctrl-C stops")

@@ -113,7 +113,7 @@ def cell(name: str, role: str, value: Any) -> Any:
         if all(map(_is_text, labels)) and (role == "tags" or len(labels) <= 1):
             return labels
     if not isinstance(value, bool | np.bool_):
-        if role == "number" and isinstance(value, Real) and not isinf(value):
+        if role == "number" and isinstance(value, Real) and not _is_infinite(value):
             return float(value)
         if role == "time" and isinstance(value, Integral) and abs(int(value)) < 2**63:
             return int(value)
@@ -126,6 +126,14 @@ def fitting_cell(name: str, role: str, value: Any) -> Any:
         return cell(name, role, value)
     except SettingError:
         return None
+
+
+def _is_infinite(value: Real) -> bool:
+    """Whether a number is beyond what a float holds."""
+    try:
+        return isinf(value)
+    except OverflowError:
+        return True
 
 
 def _is_text(value: Any) -> bool:

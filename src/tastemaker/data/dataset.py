@@ -1,6 +1,7 @@
 """The data of a project, indexed: catalogue, users and events. Immutable; only ever narrowed."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -40,6 +41,7 @@ class Dataset:
         profiles: the user table's columns, by user index.
         reports: how each table was read.
         sequence: how far into a store's log it reaches; 0 from files.
+        store: the store it was read from; empty from files.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class Dataset:
         profiles: Mapping[str, Column] | None = None,
         reports: tuple[ReadReport, ...] = (),
         sequence: int = 0,
+        store: str = "",
     ) -> None:
         self.catalogue = catalogue
         self.users = users
@@ -61,6 +64,7 @@ class Dataset:
         self.profiles = dict(profiles or {})
         self.reports = reports
         self.sequence = sequence
+        self.store = store
 
     @classmethod
     def from_frames(
@@ -128,13 +132,16 @@ class Dataset:
         return cls.from_cleaned(clean_tables(tables, schema, quarantine), schema)
 
     @classmethod
-    def from_cleaned(cls, cleaned: Cleaned, schema: Schema, sequence: int = 0) -> "Dataset":
+    def from_cleaned(
+        cls, cleaned: Cleaned, schema: Schema, sequence: int = 0, store: str = ""
+    ) -> "Dataset":
         """Indexes tables that were cleaned, wherever they were kept since.
 
         Args:
             cleaned: rows that can be used.
             schema: what the columns mean.
             sequence: how far into a store's log they reach.
+            store: the store they were read from; empty from files.
 
         Raises:
             DataError: there is no event.
@@ -152,6 +159,7 @@ class Dataset:
             indexed.profiles,
             cleaned.reports,
             sequence,
+            store,
         )
 
     def __repr__(self) -> str:
@@ -174,6 +182,22 @@ class Dataset:
         self.require_clock("before")
         events = self.events.where(self.events.time < time)
         return Dataset(self.catalogue, self.users, events, self.kinds, self.clock, self.profiles)
+
+    def onto(self, catalogue: Catalogue, known: NDArray[np.int32]) -> "Dataset":
+        """These events with the indices of another catalogue, that has some of the items.
+
+        Args:
+            catalogue: whose indices to use.
+            known: int32[items of `catalogue`], the index each has here.
+
+        Returns:
+            The same users; events of items the catalogue does not have are left out.
+        """
+        index = np.full(len(self.catalogue), -1, np.int32)
+        index[known] = np.arange(len(known), dtype=np.int32)
+        kept = self.events.where(index[self.events.item] >= 0)
+        events = replace(kept, item=index[kept.item])
+        return Dataset(catalogue, self.users, events, self.kinds, self.clock, self.profiles)
 
     def require_clock(self, asked_by: str) -> None:
         """Refuses what needs moments in time where the data has none.

@@ -63,7 +63,8 @@ class Recommender:
         data: the events behind known users' histories, after `fit` or `attach`.
         version: the artifact it was loaded from, or empty.
         learned: ranker → what learning came to, after `fit`.
-        sequence: how far into the store's log it has learned; 0 from files.
+        sequence: how far into a store's log it has learned; 0 from files.
+        store: which store that was; empty for files.
     """
 
     world: World
@@ -93,6 +94,7 @@ class Recommender:
         self.version = ""
         self.learned: dict[str, dict[str, float]] = {}
         self.sequence = 0
+        self.store = ""
         self._watches = {name: Watch() for name in self.placements}
         self._declared: dict[str, tuple[World, FeatureSet]] = {}
 
@@ -150,7 +152,7 @@ class Recommender:
         self.retrievers |= kept
         self.world = self._fitted_world = World.of(data)
         self.kinds = data.kinds
-        self.sequence = data.sequence
+        self.sequence, self.store = data.sequence, data.store
         self._try_rerankers()
         return self.attach(data)
 
@@ -231,19 +233,25 @@ class Recommender:
     def attach(self, data: Dataset) -> Self:
         """Takes the histories of known users from `data`, whose items must be those fitted on.
 
+        Items that came later may be there as well; what was done with them is left out.
+
         Raises:
-            ArtifactError: the items or the kinds of event differ.
+            ArtifactError: fitted items are missing, or the kinds of event differ.
         """
         if list(self.kinds.items()) != list(data.kinds.items()):
             raise ArtifactError(
                 "the kinds of event are not those of this artifact: [events.*] has changed since "
                 "training; train again"
             )
-        if self._fitted_world.catalogue.items.digest != data.catalogue.items.digest:
-            raise ArtifactError(
-                "the data's items are not those of this artifact: the data has changed since "
-                "training; train again"
-            )
+        fitted = self._fitted_world.catalogue
+        if fitted.items.digest != data.catalogue.items.digest:
+            known = data.catalogue.items.indices(fitted.items.ids(range(len(fitted))))
+            if (known < 0).any():
+                raise ArtifactError(
+                    "the data's items are not those of this artifact: the data has changed since "
+                    "training; train again"
+                )
+            data = data.onto(fitted, known)
         self.data = data
         return self
 
@@ -462,6 +470,7 @@ class Recommender:
             "learned": self.learned,
             "kinds": {n: k.model_dump(mode="json") for n, k in self.kinds.items()},
             "sequence": self.sequence,
+            "store": self.store,
         }
         parts = Parts(self.retrievers, self.rankers, self.rerankers, self._fitted_world)
         parts.save(Path(folder), about, self.learned)
@@ -484,7 +493,7 @@ class Recommender:
             )
             recommender.learned = about["learned"]
             recommender.kinds = {n: EventKind.model_validate(k) for n, k in about["kinds"].items()}
-            recommender.sequence = about["sequence"]
+            recommender.sequence, recommender.store = about["sequence"], about["store"]
         recommender.world = recommender._fitted_world = parts.world
         recommender.version = Path(folder).name
         return recommender

@@ -1,7 +1,7 @@
 """The HTTP interface: thin routes over `Service`; whatever computes runs off the event loop."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -12,14 +12,23 @@ from starlette.responses import Response
 
 from tastemaker.errors import near_miss
 from tastemaker.serving import bodies
-from tastemaker.serving.bodies import MOST_ITEMS, MOST_TOLD, Question
+from tastemaker.serving.bodies import MOST_EVENTS, MOST_ITEMS, Question
 from tastemaker.serving.pages import add_pages
-from tastemaker.serving.refusals import LimitBody, Refused, answer, install, read_json, refusal
+from tastemaker.serving.refusals import (
+    LimitBody,
+    OwnPagesOnly,
+    Refused,
+    answer,
+    install,
+    read_json,
+    refusal,
+)
 from tastemaker.serving.service import Service
 from tastemaker.serving.work import Threads
 
 T = TypeVar("T")
 
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _Count = Annotated[int, Query(ge=1, le=MOST_ITEMS, description="How many items.")]
 _ItemId = Annotated[str, Path(min_length=1, max_length=1_000, description="The item's id.")]
 _ERRORS: dict[int | str, dict[str, Any]] = {
@@ -32,17 +41,21 @@ _MISSING: dict[int | str, dict[str, Any]] = {
 }
 
 
-def create_app(service: Service) -> FastAPI:
+def create_app(service: Service, *, hosts: Collection[str] = (), patient: bool = False) -> FastAPI:
     """The application for one project.
 
     Args:
         service: not open yet; the application opens and closes it.
+        hosts: further names it may be called by.
+        patient: whether it takes no request before it can answer, as one of several workers.
     """
     threads = Threads()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         with service:
+            if patient:
+                await threads.stored(service.wait_until_ready)
             yield
             threads.close()
 
@@ -55,6 +68,7 @@ def create_app(service: Service) -> FastAPI:
         redoc_url=None,
     )
     app.add_middleware(LimitBody)
+    app.add_middleware(OwnPagesOnly, hosts={*LOOPBACK, service.project.file.server.host, *hosts})
     install(app)
     _add_recommendations(app, service, threads)
     _add_lists(app, service, threads)
@@ -68,7 +82,7 @@ def _add_recommendations(app: FastAPI, service: Service, threads: Threads) -> No
     @app.post("/v1/recommendations", response_model=bodies.Answer, responses=_ERRORS)
     async def recommend(question: Question) -> Response:
         """A list for a user, known or not, or for a told history."""
-        return answer(await threads.scored(service.recommend, question.asked()))
+        return await threads.scored(lambda: answer(service.recommend(question.asked())))
 
     @app.get("/v1/recommendations", response_model=bodies.Answer, responses=_ERRORS)
     async def recommend_by_url(
@@ -90,25 +104,29 @@ def _add_recommendations(app: FastAPI, service: Service, threads: Threads) -> No
             exclude=list(exclude or ()),
             explain=explain,
         )
-        return answer(await threads.scored(service.recommend, question.asked()))
+        return await threads.scored(lambda: answer(service.recommend(question.asked())))
 
     @app.get("/v1/recommendations/{recommendation_id}", responses=_MISSING)
     async def decision(
         recommendation_id: Annotated[str, Path(min_length=1, max_length=100)],
     ) -> Response:
         """What was answered, and how it came about: stages, sources, features, propensities."""
-        return answer(await threads.stored(service.decision, recommendation_id))
+        return await threads.stored(lambda: answer(service.decision(recommendation_id)))
 
 
 def _add_lists(app: FastAPI, service: Service, threads: Threads) -> None:
     @app.get("/v1/items/{item_id:path}/similar", response_model=bodies.Listed, responses=_MISSING)
-    async def similar(item_id: _ItemId, n: _Count = 20, source: str | None = None) -> Response:
+    async def similar(
+        request: Request, item_id: _ItemId, n: _Count = 20, source: str | None = None
+    ) -> Response:
         """The items most like one."""
+        _refuse_unknown(request, ("n", "source"))
         return answer(await threads.scored(service.similar, item_id, n, source))
 
     @app.get("/v1/trending", response_model=bodies.Listed, responses=_ERRORS)
-    async def trending(n: _Count = 20) -> Response:
+    async def trending(request: Request, n: _Count = 20) -> Response:
         """What is liked by many of late."""
+        _refuse_unknown(request, ("n",))
         return answer(await threads.scored(service.trending, n))
 
 
@@ -132,9 +150,9 @@ def _add_intake(app: FastAPI, service: Service, threads: Threads) -> None:
         if "events" in posted and len(posted) > 1:
             other = next(name for name in posted if name != "events")
             raise Refused(422, "unknown_field", f"unknown field '{other}' beside 'events'", other)
-        if not isinstance(batch, list) or len(batch) > MOST_TOLD:
+        if not isinstance(batch, list) or len(batch) > MOST_EVENTS:
             raise Refused(
-                422, "invalid", f"'events' must be a list of at most {MOST_TOLD:,}", "events"
+                422, "invalid", f"'events' must be a list of at most {MOST_EVENTS:,}", "events"
             )
         taken = await threads.stored(service.add_events, batch)
         if "events" not in posted and taken.rejected:

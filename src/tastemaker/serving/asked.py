@@ -69,15 +69,16 @@ class Asked:
 
 
 def _told(history: Sequence[str | int | Mapping[str, Any]], live: Live, now: int) -> Past:
-    """A told history; plain ids are likes, one microsecond after the other until just now."""
+    """A told history; what has no kind is a like, a microsecond after the other until just now."""
     recommender, size = live.recommender, len(history)
     codes = {name: code for code, name in enumerate(recommender.kinds)}
     liked = _plain_like(live)
     rows: list[EventRow] = []
     for place, told in enumerate(history):
-        fields = told if isinstance(told, Mapping) else {"item_id": told, **liked}
+        fields = told if isinstance(told, Mapping) else {"item_id": told}
         try:
-            row = check_event({"user_id": "told", **fields}, recommender.kinds, None, now)
+            given = {} if "event_type" in fields else liked
+            row = check_event({**given, "user_id": "told", **fields}, recommender.kinds, None, now)
         except DataError as problem:
             raise DataError(f"history[{place}]: {problem}") from None
         rows.append(replace(row, time=min(row.time, now - size + place)))

@@ -9,7 +9,11 @@ from tastemaker.serving.asked import Asked
 
 MOST_ITEMS = 1_000
 MOST_TOLD = 10_000
-Id = Annotated[str, Field(min_length=1, max_length=1_000)] | int
+MOST_EVENTS = 10_000
+Id = (
+    Annotated[str, Field(min_length=1, max_length=1_000)]
+    | Annotated[int, Field(strict=True, ge=-(10**18), le=10**18)]
+)
 
 
 class Body(BaseModel):
@@ -24,7 +28,7 @@ class ToldEvent(Body):
     item_id: Id
     """The item."""
     event_type: str | None = None
-    """The kind; by default that of the events."""
+    """The kind; by default that of events which bring none."""
     value: float | None = None
     """A rating, where the kind is one."""
     timestamp: str | int | float | None = None
@@ -212,7 +216,7 @@ EVENTS_BODY: dict[str, Any] = {
                                 "events": {
                                     "type": "array",
                                     "items": EVENT_SCHEMA,
-                                    "maxItems": MOST_TOLD,
+                                    "maxItems": MOST_EVENTS,
                                 }
                             },
                         },

@@ -22,6 +22,7 @@ LATEST = 12
 USERS = 4
 _DETAIL = "year"
 _LABELS = 24
+_LONGEST_POSITION = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +159,9 @@ def act(service: Service, fields: dict[str, Any]) -> list[dict[str, Any]]:
     told = {name: value for name, value in fields.items() if value != ""}
     if told.get("event_type") == acts.like and acts.like_value is not None:
         told["value"] = acts.like_value
-    if str(told.get("position", "")).isdigit():
-        told["position"] = int(told["position"])
+    position = str(told.get("position", ""))
+    if position.isascii() and position.isdecimal() and len(position) < _LONGEST_POSITION:
+        told["position"] = int(position)
     taken = service.add_events([told])
     taken.written.result()
     return taken.rejected

@@ -19,8 +19,10 @@ from tastemaker.store import Store
 _LOG = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.25
+RETRY_SECONDS = 5.0
+"""A version that could not be loaded is tried again after so long, or when another is named."""
 _BUSY_SHARE = 0.05
-"""Looking takes at most this share of the time, however much there is to take up."""
+"""Taking up events takes at most this share of the time, however many there are."""
 _WARM_UPS = 3
 
 
@@ -30,6 +32,10 @@ class Current:
     Args:
         store: where events and items come from.
         registry: which version serves.
+
+    Attributes:
+        problem: what stands in the way of the version that should serve, or of looking at the
+            store; None where nothing does.
     """
 
     def __init__(self, store: Store, registry: Registry) -> None:
@@ -38,14 +44,21 @@ class Current:
         self._live: Live | None = None
         self._changing = threading.Lock()
         self._stopped = threading.Event()
-        self._stamp: object = None
+        self._looked_at: object = None
+        self._retry_at = 0.0
+        self._refresh_at = 0.0
+        self._problems: dict[str, str] = {}
         self._thread = threading.Thread(target=self._run, name="current", daemon=True)
-        self.problem: str | None = None
 
     @property
     def live(self) -> Live | None:
         """The state, None until the first is ready."""
         return self._live
+
+    @property
+    def problem(self) -> str | None:
+        """What stands in the way; None where nothing does."""
+        return next(iter(self._problems.values()), None)
 
     def start(self) -> None:
         """Begins to load and to look."""
@@ -65,39 +78,41 @@ class Current:
     def _run(self) -> None:
         pause = 0.0
         while not self._stopped.wait(pause):
-            begun = monotonic()
-            try:
-                self._switch()
-                self.refresh()
-            except Exception as problem:  # the next look may find things mended
-                self._tell(problem)
-            pause = max(LOOK_SECONDS, (monotonic() - begun) / _BUSY_SHARE)
-            if self._live is None:
-                pause = LOOK_SECONDS
+            pause = LOOK_SECONDS
+            self._guarded("version", self._switch)
+            if monotonic() >= self._refresh_at:
+                begun = monotonic()
+                self._guarded("store", self.refresh)
+                self._refresh_at = monotonic() + (monotonic() - begun) / _BUSY_SHARE
 
-    def _tell(self, problem: Exception) -> None:
-        """Logs a problem once, however often it is met."""
-        if str(problem) != self.problem:
-            known = isinstance(problem, TastemakerError)
-            _LOG.error("%s", problem, exc_info=None if known else problem)
-        self.problem = str(problem)
+    def _guarded(self, what: str, look: Callable[[], None]) -> None:
+        """Looks; a problem is logged once, however often it is met, and forgotten when mended."""
+        try:
+            look()
+        except Exception as problem:
+            if str(problem) != self._problems.get(what):
+                known = isinstance(problem, TastemakerError)
+                _LOG.error("%s", problem, exc_info=None if known else problem)
+            self._problems[what] = str(problem)
+        else:
+            self._problems.pop(what, None)
 
     def _switch(self) -> None:
         """Loads the version the registry names, if it is not the one that serves."""
-        stamp = self._registry.stamp()
-        if stamp == self._stamp and stamp is not None:
-            return  # what serves has not changed, or is as damaged as it was
-        self._stamp = stamp
+        stamp, known = self._registry.stamp(), self._problems.get("version")
+        if stamp == self._looked_at and self._live is not None and known is None:
+            return
+        if stamp == self._looked_at and known is not None and monotonic() < self._retry_at:
+            raise TastemakerError(known)  # as it was; not looked at again so soon
+        self._looked_at, self._retry_at = stamp, monotonic() + RETRY_SECONDS
         version = self._registry.current()
         if self._live is not None and self._live.version == version:
-            self.problem = None
             return
         begun = perf_counter()
         live = Live.of(self._registry.load(version), self._store)
         warm_up(live, self._store)
         with self._changing:
             self._live = live.refreshed(self._store)
-        self.problem = None
         _LOG.info("serving %s, ready after %.1f s", version, perf_counter() - begun)
 
 
@@ -113,12 +128,12 @@ def warm_up(live: Live, store: Store) -> None:
                 request = asked.request(live, stored, times.now())
                 answered = live.recommender.answer(request, asked.n)
                 answered.to_dict(trace=True)
-    quiet: list[Callable[[], object]] = [
-        lambda: live.recommender.similar(first),
-        lambda: live.recommender.trending(at=times.now()),
-    ]
-    for ask in quiet:
-        try:
-            ask()
-        except TastemakerError:  # a project without such a source serves the rest
-            continue
+    _ask(lambda: live.recommender.similar(first))
+    _ask(lambda: live.recommender.trending(at=times.now()))
+
+
+def _ask(work: Callable[[], object]) -> None:
+    try:
+        work()
+    except TastemakerError:  # a project without such a source serves the rest
+        return

@@ -31,6 +31,7 @@ class Live:
         code_of_kind: int8[keys], the position of each kind key; −1 where it is not declared.
         sequence: how far into the store's log its statistics reach.
         changed: the last change of an item it knows.
+        unheard_of: the keys of items that had events before anybody described them.
     """
 
     fitted: Recommender
@@ -39,6 +40,7 @@ class Live:
     code_of_kind: NDArray[np.int8]
     sequence: int
     changed: int
+    unheard_of: frozenset[int] = frozenset()
 
     @classmethod
     def of(cls, fitted: Recommender, store: Store) -> "Live":
@@ -46,7 +48,8 @@ class Live:
         ids, keys = store.item_keys()
         index = np.full(int(keys.max(initial=-1)) + 1, -1, np.int32)
         index[keys] = fitted.world.catalogue.items.indices(ids)
-        live = cls(fitted, fitted, index, _codes(store, fitted.kinds), fitted.sequence, 0)
+        sequence = fitted.sequence if fitted.store == store.id else 0
+        live = cls(fitted, fitted, index, _codes(store, fitted.kinds), sequence, 0)
         return live.refreshed(store)
 
     def refreshed(self, store: Store) -> "Live":
@@ -54,7 +57,10 @@ class Live:
 
         Cost: proportional to what was served since the training, not to the whole log.
         """
-        later = self._with_items(store.items_since(self.changed))
+        items = store.items_since(self.changed)
+        if any(item.item in self.unheard_of for item in items):
+            return Live.of(self.fitted, store)  # their events count from now on
+        later = self._with_items(items)
         while len(events := store.served_since(later.sequence)):
             later = later._with_events(events, store)
         return later
@@ -79,6 +85,7 @@ class Live:
             live = replace(self, code_of_kind=_codes(store, self.fitted.kinds))
         item = _taken(live.index_of_item, events.item)
         kind = _taken(live.code_of_kind, events.kind)
+        unheard_of = live.unheard_of.union(events.item[item < 0].tolist())
         known = (item >= 0) & (kind >= 0)
         item, kind = item[known], kind[known]
         weight = preferences(kind, events.value[known], live.recommender.kinds)
@@ -87,6 +94,7 @@ class Live:
             live,
             recommender=live.recommender.in_world(world),
             sequence=int(events.sequence[-1]),
+            unheard_of=unheard_of,
         )
 
     def _with_items(self, items: list[StoredItem]) -> "Live":

@@ -14,7 +14,9 @@ from tastemaker.serving.service import Service
 from tastemaker.serving.work import Threads
 
 HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'",
+    "Content-Security-Policy": (
+        "default-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+    ),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
     "Cache-Control": "no-store",
@@ -29,10 +31,9 @@ def add_pages(app: FastAPI, service: Service, threads: Threads) -> None:
         if not user:
             return _to(f"visitor-{uuid4().hex[:8]}", label, q)
         try:
-            view = await threads.scored(view_of, service, user, label, q)
+            return _page(await threads.scored(lambda: render(view_of(service, user, label, q))))
         except TastemakerError as problem:
             return _page(render_error("Not yet", str(problem)), 503)
-        return _page(render(view))
 
     @app.post("/console/events", include_in_schema=False)
     async def acted(

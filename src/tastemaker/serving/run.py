@@ -14,12 +14,14 @@ from tastemaker.serving.service import Service
 from tastemaker.store import EventSource
 
 _PROJECT = "TASTEMAKER_PROJECT"
+_HOST = "TASTEMAKER_SERVER__HOST"
 _GRACE_SECONDS = 10
+_IDLE_SECONDS = 60
 
 
 def application() -> FastAPI:
     """The application of the project named in the environment, for worker processes."""
-    return create_app(Service(load_project(Path(os.environ[_PROJECT]))))
+    return create_app(Service(load_project(Path(os.environ[_PROJECT]))), patient=True)
 
 
 def run(project: Path, host: str, port: int, workers: int, progress: Progress = Progress()) -> None:
@@ -40,11 +42,13 @@ def run(project: Path, host: str, port: int, workers: int, progress: Progress = 
         "access_log": False,
         "timeout_graceful_shutdown": _GRACE_SECONDS,
         "server_header": False,
+        "timeout_keep_alive": _IDLE_SECONDS,
     }
+    EventSource(opened, progress).open().close()  # a bad file is told here, before anything starts
     if workers == 1:
-        uvicorn.run(create_app(Service(opened, progress)), **settings)
+        uvicorn.run(create_app(Service(opened), hosts={host}), **settings)
         return
-    EventSource(opened, progress).open().close()  # once, not in every worker
     os.environ[_PROJECT] = str(project.resolve())
+    os.environ[_HOST] = host
     target = f"{__name__}:application"
     uvicorn.run(target, factory=True, workers=workers, **settings)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from time import sleep
 from typing import Any, Self
 from uuid import uuid4
 
@@ -31,6 +32,8 @@ from tastemaker.threads import blas_threads
 
 _LOG = logging.getLogger(__name__)
 
+_LOOK_SECONDS = 0.05
+_WRITING_SECONDS = 0.3
 NOBODY = StoredEvents.of([])
 
 
@@ -184,14 +187,22 @@ class Service:
             UnknownIdError: there is no such answer.
         """
         decision = self.store.decision(recommendation_id)
+        if decision is None:  # another worker may just be writing it
+            sleep(_WRITING_SECONDS)
+            decision = self.store.decision(recommendation_id)
         if decision is None:
             raise UnknownIdError(f"no recommendation has the id '{recommendation_id[:80]}'")
         return told_decision(decision, self._titles([i["item_id"] for i in decision.items]))
 
+    def wait_until_ready(self) -> None:
+        """Returns when something is loaded, or something stands in the way."""
+        while self._current.live is None and self._current.problem is None:
+            sleep(_LOOK_SECONDS)
+
     def is_trained_on(self, user_id: str) -> bool:
         """Whether the user had events when the present version was trained."""
         stored = self.store.history(user_id)
-        return bool(len(stored)) and int(stored.sequence[0]) <= self.live.fitted.sequence
+        return bool((stored.time < self.live.fitted.world.watermark).any())
 
     def _titles(self, ids: Sequence[str]) -> dict[str, str]:
         live = self._current.live

@@ -1,7 +1,11 @@
 """Files → store: each table once, recognized by its content; a changed file replaces its rows.
 
-Rows are written in small transactions, so that a server's writes never wait long. A table whose
-import was cut short is known as such, and imported again.
+Rows are written in small transactions, so that a server's writes never wait long. Events come under
+a source of their own that nobody sees; once they are whole, one transaction shows them and hides
+the earlier ones, which then go. Whoever reads meanwhile, or after an import was cut short, finds
+the earlier events whole; with the first import there are none, and training waits for it. Items and
+users are put one over the other: while they are, training waits too. A table whose import was cut
+short is known as such, and imported again.
 """
 
 import fcntl
@@ -14,7 +18,7 @@ from types import MappingProxyType
 from typing import Any
 
 import polars as pl
-from sqlalchemy import Connection, Engine, delete, func, select, update
+from sqlalchemy import Connection, Engine, bindparam, case, delete, func, select, text, update
 from sqlalchemy.dialects.sqlite import insert
 
 from tastemaker.data import times
@@ -30,6 +34,11 @@ _READ_BY = {
     "items": ("item_columns", "item_roles", "separator"),
     "users": ("user_columns", "user_roles", "separator"),
 }
+# what was served while the file's rows came; "source = 0" has an index, a parameter would not
+_FORGET_SERVED = text(
+    "DELETE FROM events WHERE source = :source AND event_id IN "
+    "(SELECT event_id FROM events WHERE source = 0 AND sequence > :last)"
+)
 
 
 def fingerprint(path: Path, table: str, schema: Schema) -> str:
@@ -67,15 +76,31 @@ class Importer:
 
     def imported(self, table: str) -> bool:
         """Whether a table has been imported whole, whatever it held."""
-        with self._reading.connect() as connection:
-            row = connection.execute(select(sources).where(sources.c.name == table)).first()
-        return row is not None and bool(row.complete)
+        return self._whole(table) is not None
 
     def known(self, table: str, print_: str) -> bool:
         """Whether a table with this fingerprint has been imported whole."""
+        return self._whole(table) == print_
+
+    def _whole(self, table: str) -> str | None:
+        """The fingerprint of the table that counts."""
+        counts = (sources.c.name == table, sources.c.complete == 1)
         with self._reading.connect() as connection:
-            row = connection.execute(select(sources).where(sources.c.name == table)).first()
-        return row is not None and row.fingerprint == print_ and bool(row.complete)
+            return connection.execute(select(sources.c.fingerprint).where(*counts)).scalar()
+
+    @property
+    def leftovers(self) -> list[int]:
+        """The sources of events that nobody sees."""
+        hidden = (sources.c.name == "events", sources.c.complete == 0)
+        with self._reading.connect() as connection:
+            return list(connection.execute(select(sources.c.source).where(*hidden)).scalars())
+
+    def sweep(self) -> None:
+        """Removes events that nobody sees: replaced, or of an import that was cut short."""
+        for source in self.leftovers:
+            self._forget_events(source)
+            with self._writing.begin() as connection:
+                connection.execute(delete(sources).where(sources.c.source == source))
 
     def replace(self, table: str, print_: str, frame: pl.DataFrame, schema: Schema) -> None:
         """Takes a table's rows in the place of those it had before.
@@ -86,31 +111,39 @@ class Importer:
             frame: its usable rows.
             schema: what its columns mean.
         """
-        values = {"fingerprint": print_, "rows": frame.height, "complete": 0}
-        with self._writing.begin() as connection:
-            connection.execute(
-                insert(sources)
-                .values(name=table, **values)
-                .on_conflict_do_update(index_elements=["name"], set_=values)
-            )
-            named = select(sources.c.source).where(sources.c.name == table)
-            source = connection.execute(named).scalar_one()
         if table == "events":
-            self._forget_events(source)
-            self._add_events(source, frame, schema)
+            self._replace_events(print_, frame, schema)
         else:
-            self._put_entities(source, frame, table)
+            self._put_entities(print_, frame, table)
+
+    def _replace_events(self, print_: str, frame: pl.DataFrame, schema: Schema) -> None:
+        values = {"name": "events", "fingerprint": print_, "rows": frame.height, "complete": 0}
         with self._writing.begin() as connection:
-            done = update(sources).where(sources.c.source == source).values(complete=1)
-            connection.execute(done)
+            added = insert(sources).values(values).returning(sources.c.source)
+            source = connection.execute(added).scalar_one()
+            last = connection.execute(select(func.max(events.c.sequence))).scalar() or 0
+        self._add_events(source, frame, schema)
+        shown = case((sources.c.source == source, 1), else_=0)
+        with self._writing.begin() as connection:
+            connection.execute(_FORGET_SERVED, {"source": source, "last": last})
+            connection.execute(
+                update(sources).where(sources.c.name == "events").values(complete=shown)
+            )
+        self.sweep()
 
     def _forget_events(self, source: int) -> None:
-        with self._reading.connect() as connection:
-            last = connection.execute(select(func.max(events.c.sequence))).scalar() or 0
-        for start in range(0, last, ROWS_AT_A_TIME):
-            stretch = events.c.sequence.between(start + 1, start + ROWS_AT_A_TIME)
+        last = 0
+        while True:
+            left = (events.c.source == source, events.c.sequence > last)
+            asked = select(events.c.sequence).where(*left).order_by(events.c.sequence)
+            with self._reading.connect() as connection:  # looks for them while others write
+                found = connection.execute(asked.limit(ROWS_AT_A_TIME)).scalars().all()
+            if not found:
+                return
+            first, last = found[0], found[-1]
+            stretch = (events.c.source == source, events.c.sequence.between(first, last))
             with self._writing.begin() as connection:
-                connection.execute(delete(events).where(stretch, events.c.source == source))
+                connection.execute(delete(events).where(*stretch))
 
     def _add_events(self, source: int, frame: pl.DataFrame, schema: Schema) -> None:
         with self._writing.begin() as connection:
@@ -132,12 +165,25 @@ class Importer:
         log = pl.DataFrame(columns).with_columns(
             received=pl.lit(times.now()), source=pl.lit(source)
         )
-        add = insert(events).on_conflict_do_nothing(index_elements=["event_id"])
+        add = insert(events)
+        if "event_id" in frame.columns:
+            served = select(events.c.sequence).where(
+                events.c.event_id == bindparam("event_id"), events.c.source == SERVED
+            )
+            told = select(*(bindparam(name, type_=events.c[name].type) for name in log.columns))
+            add = add.from_select(log.columns, told.where(~served.exists()))
+            add = add.on_conflict_do_nothing(index_elements=["event_id", "source"])
         self._write(add, log, "importing events")
 
-    def _put_entities(self, source: int, frame: pl.DataFrame, table: str) -> None:
+    def _put_entities(self, print_: str, frame: pl.DataFrame, table: str) -> None:
         """Adds or replaces rows; one put over the network stays as it was put."""
         target, id_ = (items, "item_id") if table == "items" else (users, "user_id")
+        named = sources.c.name == table
+        values = {"fingerprint": print_, "rows": frame.height, "complete": 0}
+        with self._writing.begin() as connection:
+            if not connection.execute(update(sources).where(named).values(values)).rowcount:
+                connection.execute(insert(sources).values(name=table, **values))
+            source = connection.execute(select(sources.c.source).where(named)).scalar_one()
         told = frame.select(
             pl.col(id_).cast(pl.String),
             pl.Series(
@@ -157,6 +203,8 @@ class Importer:
             where=(target.c.source != SERVED) | target.c.attributes.is_(None),
         )
         self._write(put, told, f"importing {table}", numbered)
+        with self._writing.begin() as connection:
+            connection.execute(update(sources).where(named).values(complete=1))
 
     def _keys(self, table: Any, key: str, ids: pl.Series) -> pl.Series:
         """The store's key of each id; ids that are new get one."""

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import polars as pl
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from tastemaker.data.additions import fitting_cell
 from tastemaker.data.clean import Cleaned
@@ -13,7 +13,7 @@ from tastemaker.data.report import ReadReport
 from tastemaker.data.schema import ColumnRole, Schema
 from tastemaker.errors import StoreError
 from tastemaker.store import tables
-from tastemaker.store.tables import SERVED, events, items, sources, users
+from tastemaker.store.tables import SERVED, VISIBLE, events, items, sources, store_id, users
 
 _ROWS_AT_A_TIME = 200_000
 _LOG = {
@@ -42,19 +42,21 @@ def read_dataset(connection: Connection, schema: Schema) -> Dataset:
             left out and counted.
 
     Raises:
-        StoreError: a table was imported in part only.
+        StoreError: a table is there in part only, and not as it was before either.
         DataError: there is no event.
 
     Cost: about a second per million events.
     """
     connection.exec_driver_sql("BEGIN")  # one snapshot for all the reads
     try:
-        broken = connection.execute(select(sources.c.name).where(sources.c.complete == 0))
-        for name in broken.scalars():
+        whole = func.max(sources.c.complete)
+        broken = select(sources.c.name).group_by(sources.c.name).having(whole == 0)
+        for name in connection.execute(broken).scalars():
             raise StoreError(
                 f"the import of '{name}' was cut short or still goes on: run the command again"
             )
         log, sequence = _events(connection, schema)
+        store = store_id(connection)
         entities = {
             name: _entities(connection, table, id_, roles)
             for name, table, id_, roles in (
@@ -69,19 +71,14 @@ def read_dataset(connection: Connection, schema: Schema) -> Dataset:
     reasons = {"unknown event_type": left_out} if left_out else {}
     report = ReadReport("store", log.height, usable.height, reasons=reasons)
     present = {name: frame for name, frame in entities.items() if frame.height}
-    return Dataset.from_cleaned(Cleaned({"events": usable, **present}, (report,)), schema, sequence)
+    cleaned = Cleaned({"events": usable, **present}, (report,))
+    return Dataset.from_cleaned(cleaned, schema, sequence, store)
 
 
 def _events(connection: Connection, schema: Schema) -> tuple[pl.DataFrame, int]:
     """user_id, item_id, kind, value, time in the log's order; and the last place in it."""
-    asked = select(
-        events.c.sequence,
-        events.c.user,
-        events.c.item,
-        events.c.kind,
-        events.c.value,
-        events.c.time,
-    ).order_by(events.c.sequence)
+    log_columns = [events.c[name] for name in _LOG]
+    asked = select(*log_columns).where(VISIBLE).order_by(events.c.sequence)
     found = connection.execution_options(yield_per=_ROWS_AT_A_TIME).execute(asked)
     parts = [pl.DataFrame(part, _LOG, orient="row") for part in found.partitions()]
     log = pl.concat(parts) if parts else pl.DataFrame(schema=_LOG)

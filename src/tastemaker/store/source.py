@@ -75,10 +75,11 @@ class EventSource:
             return [path.name for _, path, _ in self._to_import(store)]
 
     def _import(self, store: Store) -> None:
-        if not any(self._to_import(store)):
-            return
         importer = store.importer(self._progress)
+        if not importer.leftovers and not any(self._to_import(store)):
+            return
         with importer.alone():
+            importer.sweep()
             for table, path, print_ in self._to_import(store):  # perhaps none by now
                 quarantine = self._project.state / "quarantine"
                 cleaned = clean_files({table: path}, self._project.schema, quarantine)

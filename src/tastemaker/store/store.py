@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Select, TextClause, bindparam, func, select, text
+from sqlalchemy import Connection, Select, TextClause, bindparam, func, literal, select, text
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import DatabaseError
 
@@ -29,12 +29,14 @@ from tastemaker.store.reading import read_dataset
 from tastemaker.store.tables import (
     PATIENCE_SECONDS,
     SERVED,
+    VISIBLE,
     connect,
     decisions,
     events,
     feature_names,
     items,
     next_change,
+    store_id,
     users,
 )
 from tastemaker.store.writer import CLOSED, Writer
@@ -98,7 +100,8 @@ class StoredItem:
 
 _HISTORY = text(
     "SELECT sequence, item, kind, value, time FROM events "
-    'WHERE "user" = (SELECT "user" FROM users WHERE user_id = :user_id) ORDER BY sequence'
+    'WHERE "user" = (SELECT "user" FROM users WHERE user_id = :user_id) '
+    "AND source NOT IN (SELECT source FROM sources WHERE complete = 0) ORDER BY sequence"
 )
 _SERVED_SINCE = text(
     "SELECT sequence, item, kind, value, time FROM events "
@@ -141,6 +144,12 @@ class Store:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @property
+    def id(self) -> str:
+        """What no other store is called; places in another store's log mean nothing here."""
+        with self._read() as connection:
+            return store_id(connection)
 
     @contextmanager
     def _read(self) -> Iterator[Connection]:
@@ -226,12 +235,13 @@ class Store:
 
     def count(self) -> int:
         """How many events there are."""
-        with self._reading.connect() as connection:
-            return connection.execute(select(func.count()).select_from(events)).scalar_one()
+        with self._read() as connection:
+            counted = select(func.count()).select_from(events).where(VISIBLE)
+            return connection.execute(counted).scalar_one()
 
     def count_served(self, after: int) -> int:
         """How many events came over the network after a place in the log."""
-        with self._reading.connect() as connection:
+        with self._read() as connection:
             since = (events.c.sequence > after, events.c.source == SERVED)
             return connection.execute(select(func.count()).where(*since)).scalar_one()
 
@@ -313,25 +323,30 @@ _ADD_ITEM = insert(items).on_conflict_do_nothing()
 _ADD_NAMES = insert(feature_names).on_conflict_do_nothing()
 _ADD_DECISION = insert(decisions).on_conflict_do_nothing()
 _ADD_KIND = insert(tables.kinds).on_conflict_do_nothing()
-_ADD_EVENT = (
-    insert(events)
-    .values(
-        user=select(users.c.user).where(users.c.user_id == bindparam("of_user")).scalar_subquery(),
-        item=select(items.c.item).where(items.c.item_id == bindparam("of_item")).scalar_subquery(),
-        kind=select(tables.kinds.c.kind)
-        .where(tables.kinds.c.name == bindparam("of_kind"))
-        .scalar_subquery(),
-        event_id=bindparam("event_id"),
-        value=bindparam("value"),
-        time=bindparam("time"),
-        received=bindparam("received"),
-        source=SERVED,
-        session=bindparam("session"),
-        recommendation_id=bindparam("recommendation_id"),
-        position=bindparam("position"),
-        context=bindparam("context"),
-    )
-    .on_conflict_do_nothing(index_elements=["event_id"])
+_TOLD = (
+    "event_id",
+    "value",
+    "time",
+    "received",
+    "session",
+    "recommendation_id",
+    "position",
+    "context",
+)
+_FOUND = {
+    "user": select(users.c.user).where(users.c.user_id == bindparam("of_user")),
+    "item": select(items.c.item).where(items.c.item_id == bindparam("of_item")),
+    "kind": select(tables.kinds.c.kind).where(tables.kinds.c.name == bindparam("of_kind")),
+    "source": select(literal(SERVED)),
+}
+_KNOWN = select(events.c.sequence).where(events.c.event_id == bindparam("event_id"), VISIBLE)
+# one that is known from a file not yet whole is added; the file's then makes room
+_ADD_EVENT = insert(events).from_select(
+    [*_FOUND, *_TOLD],
+    select(
+        *(found.scalar_subquery() for found in _FOUND.values()),
+        *(bindparam(name, type_=events.c[name].type) for name in _TOLD),
+    ).where(~_KNOWN.exists()),
 )
 
 

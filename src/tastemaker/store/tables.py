@@ -1,11 +1,13 @@
 """The store's tables, and how a database is opened: SQLite today, any SQL server by another URL.
 
 Ids are text at the door and small integers inside: a user's key, an item's key, a kind's key. An
-event's `sequence` is its place in the log; it only ever grows.
+event's `sequence` is its place in the log; it only ever grows. Every row tells its source, and only
+the events of whole sources count.
 """
 
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from sqlalchemy import (
     URL,
@@ -31,7 +33,7 @@ from sqlalchemy.exc import DatabaseError
 
 from tastemaker.errors import SettingError, StoreError
 
-SCHEMA = 1
+SCHEMA = 2
 PATIENCE_SECONDS = 10.0
 """How long a write waits for another process's before it gives up."""
 _CACHE_KIB = 65_536
@@ -51,9 +53,10 @@ sources = Table(
     "sources",
     metadata,
     Column("source", Integer, primary_key=True),
-    Column("name", Text, nullable=False, unique=True),
+    Column("name", Text, nullable=False),
     Column("fingerprint", Text, nullable=False),
     Column("rows", Integer, nullable=False),
+    # 0 while rows come, and for events also while they go; at most one source of a name has 1
     Column("complete", Integer, nullable=False),
 )
 users = Table(
@@ -96,9 +99,10 @@ events = Table(
     Column("recommendation_id", Text),
     Column("position", Integer),
     Column("context", Text),
-    Index("events_by_id", "event_id", unique=True),
+    # while a file is imported again, an event of it stands there twice, once to be seen
+    Index("events_by_id", "event_id", "source", unique=True),
     # everything a history needs stands in the index, in one stretch a user
-    Index("events_by_user", "user", "sequence", "item", "kind", "value", "time"),
+    Index("events_by_user", "user", "sequence", "item", "kind", "value", "time", "source"),
     # what was served is found without going through what was imported after it
     Index("events_served", "sequence", sqlite_where=text("source = 0")),
     sqlite_autoincrement=True,
@@ -121,6 +125,9 @@ feature_names = Table(
     Column("digest", Text, primary_key=True),
     Column("names", Text, nullable=False),
 )
+
+VISIBLE = events.c.source.not_in(select(sources.c.source).where(sources.c.complete == 0))
+"""Which events count: what was served, and what was imported whole."""
 
 
 def sqlite_path(url: str, folder: Path) -> Path:
@@ -203,16 +210,40 @@ def _check_version(connection: Connection, path: Path) -> None:
         )
     about.create(connection, checkfirst=True)
     connection.execute(
-        text("INSERT INTO about (name, value) VALUES ('schema', :version) ON CONFLICT DO NOTHING"),
-        {"version": str(SCHEMA)},
+        text("INSERT INTO about (name, value) VALUES (:name, :value) ON CONFLICT DO NOTHING"),
+        [{"name": "schema", "value": str(SCHEMA)}, {"name": "id", "value": uuid4().hex}],
     )
-    found = connection.execute(about.select().where(about.c.name == "schema")).one().value
+    found = _told(connection, "schema")
+    if found == "1":
+        found = _upgrade(connection)
     if found != str(SCHEMA):
         raise StoreError(
             f"{path}: holds schema {found}, this version reads {SCHEMA}: use the version of "
             "Tastemaker that wrote it, or move the file away to start anew from the files"
         )
     metadata.create_all(connection)
+
+
+def _upgrade(connection: Connection) -> str:
+    """Schema 1 → 2: more than one source of a name, and an event id once in each source."""
+    connection.exec_driver_sql("ALTER TABLE sources RENAME TO earlier")
+    sources.create(connection)
+    connection.exec_driver_sql("INSERT INTO sources SELECT * FROM earlier")
+    connection.exec_driver_sql("DROP TABLE earlier")
+    for index in events.indexes:
+        index.drop(connection, checkfirst=True)
+        index.create(connection)
+    connection.execute(about.update().where(about.c.name == "schema").values(value="2"))
+    return "2"
+
+
+def _told(connection: Connection, name: str) -> str:
+    return str(connection.execute(select(about.c.value).where(about.c.name == name)).scalar_one())
+
+
+def store_id(connection: Connection) -> str:
+    """What no other store is called, 32 hexadecimal digits; given when its tables are made."""
+    return _told(connection, "id")
 
 
 def _prepare(connection: Any, _: Any) -> None:
