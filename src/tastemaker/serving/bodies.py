@@ -28,7 +28,7 @@ class ToldEvent(Body):
     item_id: Id
     """The item."""
     event_type: str | None = None
-    """The kind; by default that of events which bring none."""
+    """The kind; by default a like."""
     value: float | None = None
     """A rating, where the kind is one."""
     timestamp: str | int | float | None = None
@@ -76,7 +76,7 @@ class Question(Body):
             told,
             self.n,
             self.placement,
-            [str(id_) for id_ in self.exclude],
+            self.exclude,
             self.explain,
             self.within,
         )
