@@ -11,6 +11,7 @@ TastemakerError
 ├── ArtifactError (RuntimeError)      a saved folder is damaged, foreign or of another format
 ├── StoreError (RuntimeError)         the database of events cannot be opened, read or written
 ├── NotReadyError (RuntimeError)      a server is still loading, or has nothing it could serve
+├── BusyError (RuntimeError)          a server is asked for more than it can answer in time
 └── MemoryBudgetError (MemoryError)   the work would exceed the memory budget
 """
 
@@ -64,6 +65,18 @@ class StoreError(TastemakerError, RuntimeError):
 
 class NotReadyError(TastemakerError, RuntimeError):
     """A server has nothing loaded that could answer; asking again later may help."""
+
+
+class BusyError(TastemakerError, RuntimeError):
+    """A server is asked for more than it can answer in time.
+
+    Attributes:
+        retry_seconds: after how long asking again may help.
+    """
+
+    def __init__(self, message: str, retry_seconds: int = 1) -> None:
+        super().__init__(message)
+        self.retry_seconds = retry_seconds
 
 
 class MemoryBudgetError(TastemakerError, MemoryError):

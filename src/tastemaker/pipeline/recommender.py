@@ -341,7 +341,13 @@ class Recommender:
         return self.answer(replace(requests, placement=name), n, within=within)
 
     def answer(
-        self, requests: Requests, n: int, *, within: float | None = None, trace: bool = False
+        self,
+        requests: Requests,
+        n: int,
+        *,
+        within: float | None = None,
+        since: float | None = None,
+        trace: bool = False,
     ) -> Recommendations:
         """Lists for requests that are made already, such as a server makes of its store.
 
@@ -349,6 +355,7 @@ class Recommender:
             requests: a batch for one placement, named in it.
             n: how many items.
             within: milliseconds in which the answer is wanted; by default the placement's.
+            since: when it was asked for, seconds of `perf_counter`; by default now.
             trace: whether every stage's candidates are kept.
 
         Raises:
@@ -356,7 +363,8 @@ class Recommender:
             ProjectError: there is no such placement.
         """
         pipeline = self.pipeline(requests.placement or None)
-        deadline = Deadline(pipeline.budget.total if within is None else within)
+        milliseconds = pipeline.budget.total if within is None else within
+        deadline = Deadline(milliseconds, since=since)
         return pipeline.recommend(requests, n, world=self.world, trace=trace, deadline=deadline)
 
     def seen(self, placement: str | None = None) -> SeenPolicy:

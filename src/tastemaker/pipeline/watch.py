@@ -25,15 +25,20 @@ class Deadline:
     """A moment by which an answer is wanted.
 
     Args:
-        milliseconds: from now on; None, whenever it is ready.
+        milliseconds: how long from then on; None, whenever it is ready.
         clock: seconds, monotonic.
+        since: when the clock began to count; by default now.
     """
 
     def __init__(
-        self, milliseconds: float | None = None, clock: Callable[[], float] = perf_counter
+        self,
+        milliseconds: float | None = None,
+        clock: Callable[[], float] = perf_counter,
+        since: float | None = None,
     ) -> None:
         self._clock = clock
-        self._end = None if milliseconds is None else clock() + milliseconds / 1e3
+        begun = clock() if since is None else since
+        self._end = None if milliseconds is None else begun + milliseconds / 1e3
 
     @property
     def left(self) -> float:

@@ -194,6 +194,8 @@ class ServerSection(Settings):
     """The port; 0 takes a free one."""
     workers: int = Field(1, ge=1, le=64)
     """How many processes answer."""
+    longest_wait: float = Field(250.0, gt=0, le=60_000)
+    """Milliseconds a question may wait for its turn; where it would be more, it is refused."""
 
 
 class ProjectFile(Settings):

@@ -10,12 +10,12 @@ from typing import Annotated, Any, TypeVar
 from fastapi import FastAPI, Path, Query, Request
 from starlette.responses import Response
 
-from tastemaker.errors import near_miss
+from tastemaker.errors import UnknownIdError, near_miss
 from tastemaker.serving import bodies
 from tastemaker.serving.bodies import MOST_EVENTS, MOST_ITEMS, Question
+from tastemaker.serving.limits import LimitBodies
 from tastemaker.serving.pages import add_pages
 from tastemaker.serving.refusals import (
-    LimitBody,
     OwnPagesOnly,
     Refused,
     answer,
@@ -28,6 +28,7 @@ from tastemaker.serving.work import Threads
 
 T = TypeVar("T")
 
+_WRITING_SECONDS = 0.3
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _Count = Annotated[int, Query(ge=1, le=MOST_ITEMS, description="How many items.")]
 _ItemId = Annotated[str, Path(min_length=1, max_length=1_000, description="The item's id.")]
@@ -49,7 +50,7 @@ def create_app(service: Service, *, hosts: Collection[str] = (), patient: bool =
         hosts: further names it may be called by.
         patient: whether it takes no request before it can answer, as one of several workers.
     """
-    threads = Threads()
+    threads = Threads(service.project.file.server.longest_wait)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -67,7 +68,7 @@ def create_app(service: Service, *, hosts: Collection[str] = (), patient: bool =
         docs_url=None,  # its page would load its scripts from a network
         redoc_url=None,
     )
-    app.add_middleware(LimitBody)
+    app.add_middleware(LimitBodies)
     app.add_middleware(OwnPagesOnly, hosts={*LOOPBACK, service.project.file.server.host, *hosts})
     install(app)
     _add_recommendations(app, service, threads)
@@ -82,7 +83,8 @@ def _add_recommendations(app: FastAPI, service: Service, threads: Threads) -> No
     @app.post("/v1/recommendations", response_model=bodies.Answer, responses=_ERRORS)
     async def recommend(question: Question) -> Response:
         """A list for a user, known or not, or for a told history."""
-        return await threads.scored(lambda: answer(service.recommend(question.asked())))
+        asked = question.asked()
+        return await threads.scored(lambda: answer(service.recommend(asked)))
 
     @app.get("/v1/recommendations", response_model=bodies.Answer, responses=_ERRORS)
     async def recommend_by_url(
@@ -104,14 +106,20 @@ def _add_recommendations(app: FastAPI, service: Service, threads: Threads) -> No
             exclude=list(exclude or ()),
             explain=explain,
         )
-        return await threads.scored(lambda: answer(service.recommend(question.asked())))
+        asked = question.asked()
+        return await threads.scored(lambda: answer(service.recommend(asked)))
 
     @app.get("/v1/recommendations/{recommendation_id}", responses=_MISSING)
     async def decision(
         recommendation_id: Annotated[str, Path(min_length=1, max_length=100)],
     ) -> Response:
         """What was answered, and how it came about: stages, sources, features, propensities."""
-        return await threads.stored(lambda: answer(service.decision(recommendation_id)))
+        try:
+            told = await threads.stored(service.decision, recommendation_id)
+        except UnknownIdError:  # another worker may just be writing it
+            await asyncio.sleep(_WRITING_SECONDS)
+            told = await threads.stored(service.decision, recommendation_id)
+        return answer(told)
 
 
 def _add_lists(app: FastAPI, service: Service, threads: Threads) -> None:
@@ -168,7 +176,7 @@ def _add_intake(app: FastAPI, service: Service, threads: Threads) -> None:
         """Adds an item or describes one anew; it can be recommended when this returns."""
         written = await threads.stored(service.put_item, item_id, attributes)
         created = await _written(written)
-        await threads.stored(service.refresh)
+        await threads.refreshed(service.refresh)
         return answer({"item_id": item_id, "created": created}, 201 if created else 200)
 
 
@@ -184,7 +192,7 @@ def _add_health(app: FastAPI, service: Service) -> None:
         status = service.status()
         if status["status"] != "ready":
             told = status.get("problem", "the model is being loaded")
-            return refusal(503, "not_ready", told, retry=True)
+            return refusal(503, "not_ready", told, retry=1)
         return answer(status)
 
 

@@ -1,7 +1,8 @@
 """What a caller asks for, in the caller's words; and the request it becomes."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ class Asked:
         exclude: item ids that must not be shown.
         explain: whether the answer carries its trace.
         within: milliseconds in which the answer is wanted.
+        since: when it was asked, seconds of `perf_counter`; from then on its deadline counts.
     """
 
     user_id: str | None = None
@@ -37,6 +39,7 @@ class Asked:
     exclude: Sequence[str | int] = ()
     explain: bool = False
     within: float | None = None
+    since: float = field(default_factory=perf_counter)
 
     def request(self, live: Live, stored: StoredEvents, now: int) -> Requests:
         """The request this is at a moment.

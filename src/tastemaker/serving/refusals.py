@@ -11,15 +11,19 @@ from pydantic import ValidationError
 from pydantic_core import from_json, to_json
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from tastemaker.errors import InputError, NotReadyError, StoreError, UnknownIdError, near_miss
+from tastemaker.errors import (
+    BusyError,
+    InputError,
+    NotReadyError,
+    StoreError,
+    UnknownIdError,
+    near_miss,
+)
 from tastemaker.serving.bodies import Question
 
 _LOG = logging.getLogger(__name__)
-
-LARGEST_BODY = 10_000_000
-RETRY_AFTER = {"Retry-After": "1"}
 
 
 class Refused(Exception):  # noqa: N818 - an answer, not an error of ours
@@ -37,13 +41,22 @@ def answer(value: Any, status: int = 200, headers: dict[str, str] | None = None)
 
 
 def refusal(
-    status: int, code: str, message: str, field: str | None = None, retry: bool = False
+    status: int, code: str, message: str, field: str | None = None, retry: int | None = None
 ) -> Response:
-    """An error in the one shape."""
+    """An error in the one shape.
+
+    Args:
+        status: the HTTP status.
+        code: what is wrong, for programs.
+        message: what is wrong, for people.
+        field: which field, if one is.
+        retry: seconds after which asking again may help.
+    """
     told = {"code": code, "message": message, **({"field": field} if field else {})}
     # what a caller sent may not be writable as UTF-8
     error = {name: text.encode(errors="backslashreplace").decode() for name, text in told.items()}
-    return answer({"error": error}, status, RETRY_AFTER if retry else None)
+    headers = None if retry is None else {"Retry-After": str(retry)}
+    return answer({"error": error}, status, headers)
 
 
 def read_json(body: bytes) -> Any:
@@ -73,11 +86,15 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(NotReadyError)
     async def loading(_: Request, problem: NotReadyError) -> Response:
-        return refusal(503, "not_ready", str(problem), retry=True)
+        return refusal(503, "not_ready", str(problem), retry=1)
+
+    @app.exception_handler(BusyError)
+    async def overloaded(_: Request, problem: BusyError) -> Response:
+        return refusal(503, "overloaded", str(problem), retry=problem.retry_seconds)
 
     @app.exception_handler(StoreError)
     async def unwritten(_: Request, problem: StoreError) -> Response:
-        return refusal(503, "store", str(problem), retry=True)
+        return refusal(503, "store", str(problem), retry=1)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, problem: RequestValidationError) -> Response:
@@ -89,7 +106,12 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def known(_: Request, problem: HTTPException) -> Response:
-        codes = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+        codes = {
+            404: "not_found",
+            405: "method_not_allowed",
+            408: "too_slow",
+            413: "too_large",
+        }
         code = codes.get(problem.status_code, "refused")
         response = refusal(problem.status_code, code, str(problem.detail))
         response.headers.update(problem.headers or {})
@@ -144,32 +166,3 @@ class OwnPagesOnly:
                 await refusal(403, "foreign_origin", told)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
-
-
-class LimitBody:
-    """Refuses bodies over 10 MB before they are read, or as soon as they grow over it."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One connection; see ASGI."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        announced = dict(scope["headers"]).get(b"content-length", b"")
-        if announced.isdigit() and int(announced) > LARGEST_BODY:
-            response = refusal(413, "too_large", f"a body may have {LARGEST_BODY:,} bytes")
-            await response(scope, receive, send)
-            return
-        read = 0
-
-        async def counted() -> Message:
-            nonlocal read
-            message = await receive()
-            read += len(message.get("body", b""))
-            if read > LARGEST_BODY:
-                raise HTTPException(413, f"a body may have {LARGEST_BODY:,} bytes")
-            return message
-
-        await self._app(scope, counted, send)

@@ -33,7 +33,6 @@ from tastemaker.threads import blas_threads
 _LOG = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 0.05
-_WRITING_SECONDS = 0.3
 NOBODY = StoredEvents.of([])
 
 
@@ -115,7 +114,7 @@ class Service:
         stored = NOBODY if asked.user_id is None else self.store.history(asked.user_id)
         request = replace(asked.request(live, stored, now), seed=_seed_of(id_))
         answered = live.recommender.answer(
-            request, asked.n, within=asked.within, trace=sampled(id_)
+            request, asked.n, within=asked.within, since=asked.since, trace=sampled(id_)
         )
         told = answered.to_dict(trace=asked.explain, recommendation_id=id_)
         try:
@@ -187,9 +186,6 @@ class Service:
             UnknownIdError: there is no such answer.
         """
         decision = self.store.decision(recommendation_id)
-        if decision is None:  # another worker may just be writing it
-            sleep(_WRITING_SECONDS)
-            decision = self.store.decision(recommendation_id)
         if decision is None:
             raise UnknownIdError(f"no recommendation has the id '{recommendation_id[:80]}'")
         return told_decision(decision, self._titles([i["item_id"] for i in decision.items]))

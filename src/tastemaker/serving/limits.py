@@ -1,0 +1,70 @@
+"""What a server takes in: no body too large, too slow, or one too many at a time."""
+
+import asyncio
+
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tastemaker.errors import BusyError
+from tastemaker.serving.refusals import refusal
+
+LARGEST_BODY = 10_000_000
+MOST_AT_ONCE = 64_000_000
+"""Bytes of all bodies together that are being read or answered."""
+SLOWEST_SECONDS = 30.0
+_TOO_LARGE = f"a body may have {LARGEST_BODY:,} bytes"
+_TOO_SLOW = f"the body was not there after {SLOWEST_SECONDS:g} s"
+_TOO_MANY = "too many large bodies at once: try again shortly"
+
+
+class LimitBodies:
+    """Refuses bodies over 10 MB before they are read, or as soon as they grow over it; those that
+    come too slowly; and more of them than the memory is meant to hold.
+
+    Args:
+        app: what is guarded.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._held = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One connection; see ASGI."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        announced = dict(scope["headers"]).get(b"content-length", b"")
+        size = int(announced) if announced.isdigit() and len(announced) < 20 else 0
+        if size > LARGEST_BODY:
+            await refusal(413, "too_large", _TOO_LARGE)(scope, receive, send)
+            return
+        if self._held + size > MOST_AT_ONCE:
+            await refusal(503, "overloaded", _TOO_MANY, retry=1)(scope, receive, send)
+            return
+        read, whole = 0, False
+        end = asyncio.get_running_loop().time() + SLOWEST_SECONDS
+
+        async def counted() -> Message:
+            nonlocal read, whole
+            if whole:  # whoever asks again wants to know whether the caller has gone
+                return await receive()
+            try:
+                async with asyncio.timeout_at(end):
+                    message = await receive()
+            except TimeoutError:
+                raise HTTPException(408, _TOO_SLOW) from None
+            size = len(message.get("body", b""))
+            whole = not message.get("more_body", False)
+            read += size
+            self._held += size
+            if read > LARGEST_BODY:
+                raise HTTPException(413, _TOO_LARGE)
+            if self._held > MOST_AT_ONCE:
+                raise BusyError(_TOO_MANY)
+            return message
+
+        try:
+            await self._app(scope, counted, send)
+        finally:
+            self._held -= read
