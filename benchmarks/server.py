@@ -78,15 +78,21 @@ class Server:
 
     def peak_mb(self) -> float:
         """The peak resident memory of the largest process, MB."""
-        peaks = [0.0]
+        return max(self._megabytes("VmHWM:"), default=0.0)
+
+    def resident_mb(self) -> float:
+        """The memory of all processes that is theirs alone just now, MB."""
+        return sum(self._megabytes("RssAnon:"))
+
+    def _megabytes(self, what: str) -> Iterator[float]:
+        """A line of the status of each of the server's processes."""
         for status in Path("/proc").glob("[0-9]*/status"):
             try:
                 session = (status.parent / "stat").read_text().rsplit(")", 1)[1].split()[3]
                 if int(session) == self._process.pid:
-                    peaks.append(int(status.read_text().split("VmHWM:")[1].split()[0]) * 1024 / 1e6)
+                    yield int(status.read_text().split(what)[1].split()[0]) * 1024 / 1e6
             except (OSError, IndexError):
                 continue
-        return max(peaks)
 
 
 @contextmanager

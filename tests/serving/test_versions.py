@@ -89,6 +89,68 @@ def test_a_damaged_version_leaves_the_old_one_serving(service: Service, folder: 
     wait_until(lambda: "problem" not in service.status())
 
 
+def damage(folder: Path, version: str) -> None:
+    """Flips a bit of a version's arrays."""
+    array = max((folder / ".tastemaker" / "artifacts" / version).rglob("*.npy"), key=file_size)
+    content = bytearray(array.read_bytes())
+    content[-1] ^= 1
+    array.write_bytes(content)
+
+
+def file_size(path: Path) -> int:
+    return path.stat().st_size
+
+
+def test_a_server_that_starts_with_a_damaged_version_takes_the_one_before(folder: Path) -> None:
+    registry = Registry(folder / ".tastemaker")
+    first, second = registry.current(), changed_project(folder)
+    registry.promote(second)
+    damage(folder, second)
+    with Service(load_project(folder / "tastemaker.toml")) as opened:
+        wait_until(lambda: opened.status()["status"] == "ready")
+        assert opened.status()["model_version"] == first
+        assert "damaged" in opened.status()["problem"]
+        assert asked_of(opened, history=STRANGER)[0] == first
+
+
+def test_a_server_whose_versions_are_all_damaged_says_so_and_is_not_ready(folder: Path) -> None:
+    registry = Registry(folder / ".tastemaker")
+    first, second = registry.current(), changed_project(folder)
+    registry.promote(second)
+    damage(folder, first)
+    damage(folder, second)
+    with Service(load_project(folder / "tastemaker.toml")) as opened:
+        wait_until(lambda: "problem" in opened.status())
+        assert opened.status()["status"] == "loading"
+        assert second in opened.status()["problem"]
+
+
+def test_a_version_of_other_data_is_refused_and_the_old_one_serves_on(
+    service: Service, folder: Path
+) -> None:
+    first = service.status()["model_version"]
+    other = foreign_version(folder)
+    Registry(folder / ".tastemaker").promote(other)
+    wait_until(lambda: "problem" in service.status())
+    assert "trained on other data: the store knows 0 of its 48 items" in service.status()["problem"]
+    assert asked_of(service, history=STRANGER)[0] == first
+
+
+def foreign_version(folder: Path) -> str:
+    """A version of the same project whose items nobody here has heard of."""
+    kept = {name: (folder / name).read_text() for name in ("items.csv", "events.csv")}
+    state = folder / ".tastemaker"
+    store = state / "store.db"
+    store.rename(state / "hidden.db")  # so that the files are read
+    for name, content in kept.items():
+        (folder / name).write_text(content.replace("-", "_of_elsewhere_"))
+    version = train(folder, promote=False)
+    for name, content in kept.items():
+        (folder / name).write_text(content)
+    (state / "hidden.db").rename(store)
+    return version
+
+
 def test_what_was_served_is_in_the_next_training(service: Service, folder: Path) -> None:
     newcomers = [f"viewer-{number}" for number in range(30)]
     loved = [item(2, 0), item(3, 0)]  # nobody liked both so far

@@ -1,7 +1,7 @@
 """What one user did so far, from wherever it is kept, as a request: the live twin of a log's."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,10 @@ class Past:
 
     def __len__(self) -> int:
         return len(self.item)
+
+    def no_later_than(self, moment: int) -> "Past":
+        """The same, later events moved to the moment: the clock they came in by went ahead."""
+        return replace(self, time=np.minimum(self.time, moment))
 
     def request(
         self,

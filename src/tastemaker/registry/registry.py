@@ -78,6 +78,11 @@ class Registry:
             )
         return serving.version
 
+    def earlier(self) -> list[str]:
+        """The versions that served before and are still there, the latest first."""
+        serving = self._pointer.read() or Serving("", [])
+        return [version for version in serving.earlier if self._place(version).is_dir()]
+
     def stamp(self) -> Stamp | None:
         """Differs after every change of what serves; None before the first. One `stat`."""
         return self._pointer.stamp()
@@ -170,7 +175,7 @@ class Registry:
         self._serving()
         with self._locked():
             serving = self._serving()
-            earlier = [name for name in serving.earlier if self._place(name).is_dir()]
+            earlier = self.earlier()
             skipped: dict[str, str] = {}
             for place, version in enumerate(earlier):
                 try:

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from tastemaker.errors import UnknownIdError, near_miss
 from tastemaker.serving import bodies
 from tastemaker.serving.bodies import MOST_EVENTS, MOST_ITEMS, Question
-from tastemaker.serving.limits import LimitBodies
+from tastemaker.serving.limits import LimitBodies, TurnAway
 from tastemaker.serving.pages import add_pages
 from tastemaker.serving.refusals import (
     OwnPagesOnly,
@@ -69,6 +69,7 @@ def create_app(service: Service, *, hosts: Collection[str] = (), patient: bool =
         redoc_url=None,
     )
     app.add_middleware(LimitBodies)
+    app.add_middleware(TurnAway, path="/v1/recommendations", check=threads.check_scoring)
     app.add_middleware(OwnPagesOnly, hosts={*LOOPBACK, service.project.file.server.host, *hosts})
     install(app)
     _add_recommendations(app, service, threads)

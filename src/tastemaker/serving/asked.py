@@ -57,7 +57,8 @@ class Asked:
         seen = recommender.seen(self.placement)
         placement = self.placement or next(iter(recommender.placements))
         about: dict[str, Any] = {"user_id": self.user_id, "placement": placement}
-        request = live.past(stored).request(now, recommender.kinds, seen, **about)
+        past = live.past(stored).no_later_than(now - 1)
+        request = past.request(now, recommender.kinds, seen, **about)
         away = [request.exclude[0]]
         if self.history is not None:
             told = _told(self.history, live, now).request(now, recommender.kinds, seen, **about)

@@ -1,12 +1,14 @@
 """Keeps a server's state current: the version the registry names, the events and items that come.
 
 One thread looks; a new state takes the place of the old one in a single assignment, so a request
-finds either the one or the other. A version that cannot be loaded leaves the old one in place.
+finds either the one or the other. A version that cannot be loaded leaves the old one in place; at
+the start, the one that served before it is taken.
 """
 
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from time import monotonic, perf_counter
 
 from tastemaker.data import times
@@ -108,6 +110,22 @@ class Current:
         version = self._registry.current()
         if self._live is not None and self._live.version == version:
             return
+        try:
+            self._take(version)
+        except Exception:
+            if self._live is None:
+                self._fall_back()
+            raise
+
+    def _fall_back(self) -> None:
+        """Takes the latest of the versions that served before which can be loaded, if any."""
+        for version in self._registry.earlier():
+            with suppress(Exception):
+                self._take(version)
+                return
+
+    def _take(self, version: str) -> None:
+        """Makes a version the one that answers."""
         begun = perf_counter()
         live = Live.of(self._registry.load(version), self._store)
         warm_up(live, self._store)

@@ -1,12 +1,13 @@
 """What a server takes in: no body too large, too slow, or one too many at a time."""
 
 import asyncio
+from collections.abc import Callable
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tastemaker.errors import BusyError
-from tastemaker.serving.refusals import refusal
+from tastemaker.serving.refusals import overloaded, refusal
 
 LARGEST_BODY = 10_000_000
 MOST_AT_ONCE = 64_000_000
@@ -15,6 +16,32 @@ SLOWEST_SECONDS = 30.0
 _TOO_LARGE = f"a body may have {LARGEST_BODY:,} bytes"
 _TOO_SLOW = f"the body was not there after {SLOWEST_SECONDS:g} s"
 _TOO_MANY = "too many large bodies at once: try again shortly"
+
+
+class TurnAway:
+    """Refuses questions at the door while too many wait: reading them would take the time of those
+    who were let in.
+
+    Args:
+        app: what is guarded.
+        path: where questions are asked.
+        check: raises BusyError while too many wait.
+    """
+
+    def __init__(self, app: ASGIApp, path: str, check: Callable[[], None]) -> None:
+        self._app = app
+        self._path = path
+        self._check = check
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One connection; see ASGI."""
+        if scope["type"] == "http" and scope["path"] == self._path:
+            try:
+                self._check()
+            except BusyError as problem:
+                await overloaded(problem)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
 
 
 class LimitBodies:
@@ -40,7 +67,7 @@ class LimitBodies:
             await refusal(413, "too_large", _TOO_LARGE)(scope, receive, send)
             return
         if self._held + size > MOST_AT_ONCE:
-            await refusal(503, "overloaded", _TOO_MANY, retry=1)(scope, receive, send)
+            await overloaded(BusyError(_TOO_MANY))(scope, receive, send)
             return
         read, whole = 0, False
         end = asyncio.get_running_loop().time() + SLOWEST_SECONDS

@@ -14,6 +14,7 @@ from tastemaker.data.catalogue import Catalogue
 from tastemaker.data.events import preferences
 from tastemaker.data.past import Past
 from tastemaker.data.schema import EventKind
+from tastemaker.errors import ArtifactError
 from tastemaker.pipeline import Recommender
 from tastemaker.store import SERVED, Store, StoredEvents, StoredItem
 
@@ -44,10 +45,20 @@ class Live:
 
     @classmethod
     def of(cls, fitted: Recommender, store: Store) -> "Live":
-        """A version in the present world: with every item and event the store has since."""
+        """A version in the present world: with every item and event the store has since.
+
+        Raises:
+            ArtifactError: most of its items are not in the store: it was trained on other data.
+        """
         ids, keys = store.item_keys()
         index = np.full(int(keys.max(initial=-1)) + 1, -1, np.int32)
         index[keys] = fitted.world.catalogue.items.indices(ids)
+        known, size = int((index >= 0).sum()), len(fitted.world.catalogue)
+        if known < size / 2:
+            raise ArtifactError(
+                f"{fitted.version} was trained on other data: the store knows {known:,} of its "
+                f"{size:,} items; promote another version, or train again"
+            )
         sequence = fitted.sequence if fitted.store == store.id else 0
         live = cls(fitted, fitted, index, _codes(store, fitted.kinds), sequence, 0)
         return live.refreshed(store)

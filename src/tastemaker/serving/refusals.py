@@ -59,6 +59,11 @@ def refusal(
     return answer({"error": error}, status, headers)
 
 
+def overloaded(problem: BusyError) -> Response:
+    """What whoever is turned away is told."""
+    return refusal(503, "overloaded", str(problem), retry=problem.retry_seconds)
+
+
 def read_json(body: bytes) -> Any:
     """A body as JSON.
 
@@ -89,8 +94,8 @@ def install(app: FastAPI) -> None:
         return refusal(503, "not_ready", str(problem), retry=1)
 
     @app.exception_handler(BusyError)
-    async def overloaded(_: Request, problem: BusyError) -> Response:
-        return refusal(503, "overloaded", str(problem), retry=problem.retry_seconds)
+    async def busy(_: Request, problem: BusyError) -> Response:
+        return overloaded(problem)
 
     @app.exception_handler(StoreError)
     async def unwritten(_: Request, problem: StoreError) -> Response:

@@ -51,9 +51,7 @@ class Line:
         Raises:
             BusyError: the wait would be too long; nothing was done.
         """
-        wait = self._inside * self._cost / self._threads
-        if wait > self._longest_wait and self._inside > self._threads:
-            raise self._refusal(wait)
+        self.check()
         self._inside += 1
         try:
             turn = partial(self._in_turn, perf_counter(), work, *arguments)
@@ -62,6 +60,16 @@ class Line:
             self._inside -= 1
         self._cost += (seconds - self._cost) * (_LEARNING if self._cost else 1.0)
         return result
+
+    def check(self) -> None:
+        """Refuses whoever would come now, if the wait were too long.
+
+        Raises:
+            BusyError: it would be.
+        """
+        wait = self._inside * self._cost / self._threads
+        if wait > self._longest_wait and self._inside > self._threads:
+            raise self._refusal(wait)
 
     def close(self) -> None:
         """Ends when what has begun is done."""
@@ -117,6 +125,14 @@ class Threads:
             BusyError: it would not begin in time.
         """
         return await self._refreshing.run(work, *arguments)
+
+    def check_scoring(self) -> None:
+        """Refuses a question before it is read.
+
+        Raises:
+            BusyError: it would not begin in time.
+        """
+        self._scoring.check()
 
     def close(self) -> None:
         """Ends when what has begun is done."""

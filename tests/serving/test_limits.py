@@ -1,0 +1,85 @@
+"""Bodies too large, too slow, or too many at a time, at the door of an application."""
+
+import asyncio
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+from fastapi import FastAPI, Request
+from starlette.types import Message
+
+from tastemaker.serving import limits
+from tastemaker.serving.limits import LimitBodies
+from tastemaker.serving.refusals import install
+
+
+def application() -> Any:
+    app = FastAPI()
+    install(app)
+
+    @app.post("/size")
+    async def size(request: Request) -> int:
+        return len(await request.body())
+
+    return LimitBodies(app)
+
+
+async def post(app: Any, parts: Iterable[bytes], announced: int | None = None) -> tuple[int, Any]:
+    """Status and body of one post whose parts come one by one; after the last nothing comes."""
+    messages = [{"type": "http.request", "body": part, "more_body": True} for part in parts]
+    waiting = iter(messages)
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        for message in waiting:
+            return message
+        await asyncio.sleep(3_600)
+        raise AssertionError("nobody waits so long")
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    headers = [] if announced is None else [(b"content-length", str(announced).encode())]
+    about = {"type": "http", "method": "POST", "path": "/size", "query_string": b""}
+    await app({**about, "headers": headers, "http_version": "1.1"}, receive, send)
+    told = b"".join(message.get("body", b"") for message in sent)
+    return sent[0]["status"], json.loads(told)
+
+
+def test_a_body_announced_too_large_is_refused_before_a_byte_is_read() -> None:
+    status, told = asyncio.run(post(application(), [], announced=10_000_001))
+    assert (status, told["error"]["code"]) == (413, "too_large")
+
+
+def test_a_body_that_grows_too_large_is_refused() -> None:
+    parts = [b"x" * 4_000_000] * 3
+    status, told = asyncio.run(post(application(), parts))
+    assert (status, told["error"]["code"]) == (413, "too_large")
+
+
+def test_a_body_that_comes_too_slowly_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "SLOWEST_SECONDS", 0.1)
+    status, told = asyncio.run(post(application(), [b"a", b"b"]))
+    assert (status, told["error"]["code"]) == (408, "too_slow")
+
+
+def test_too_many_large_bodies_at_once_are_refused_and_room_comes_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "SLOWEST_SECONDS", 0.3)
+    monkeypatch.setattr(limits, "MOST_AT_ONCE", 20_000_000)
+    app = application()
+
+    async def scenario() -> tuple[list[int], int]:
+        unfinished = [asyncio.create_task(post(app, [b"x" * 9_000_000])) for _ in range(2)]
+        await asyncio.sleep(0.05)
+        announced, _ = await post(app, [], announced=9_000_000)
+        grown, _ = await post(app, [b"x" * 3_000_000])
+        await asyncio.gather(*unfinished)  # given up as too slow
+        after, _ = await post(app, [b"x" * 9_000_000])
+        return [announced, grown], after
+
+    refused, after = asyncio.run(scenario())
+    assert refused == [503, 503]
+    assert after == 408  # let in again, and merely never finished
