@@ -112,13 +112,14 @@ def test_an_ability_is_asked_for_by_its_method() -> None:
 
 
 def test_work_beyond_the_memory_budget_is_refused_with_both_figures_and_the_cure() -> None:
-    options = FitOptions(memory_budget=2 * 10**9)
-    options.require_memory(2 * 10**9, "Mine on 10 items", "buy more")
+    options = FitOptions(memory_budget=90 * 10**9)
+    options.require_memory(10**9, "Mine on 10 items", "buy more")
     with pytest.raises(
         MemoryBudgetError,
-        match=r"Mine on 10 items needs about 3\.5 GB, the memory budget is 2\.0 GB; buy more",
+        match=r"Mine on 10 items needs about 95\.0 GB beside the \d\.\d GB held already, "
+        r"the memory budget is 90\.0 GB; buy more",
     ):
-        options.require_memory(35 * 10**8, "Mine on 10 items", "buy more")
+        options.require_memory(95 * 10**9, "Mine on 10 items", "buy more")
 
 
 def test_options_have_sensible_defaults() -> None:

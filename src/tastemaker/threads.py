@@ -4,7 +4,6 @@ No kernel starts threads of its own, so work never oversubscribes the machine, a
 the rows depends on the data alone, so results do not depend on timing.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -14,10 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from tastemaker.machine import processors
+
 
 def available_threads() -> int:
     """Processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return processors()
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from tastemaker.errors import ArtifactError, DataError, ProjectError, SettingErr
 from tastemaker.evaluation import Evaluation
 from tastemaker.evaluation import evaluate as measure
 from tastemaker.pipeline import Recommendations, Recommender
-from tastemaker.pipeline.recommender import USERS_AT_A_TIME
+from tastemaker.pipeline.pipeline import REQUESTS_AT_A_TIME
 from tastemaker.project import Project, find_project, load_project
 from tastemaker.project.project import FILE_NAME
 from tastemaker.project.propose import find_tables, propose_project
@@ -157,7 +157,7 @@ def recommend_all(project: Path | None, asked: Asked, output: Path | None, as_js
     data = read_events(opened)
     recommender = load_current(opened).attach(data)
     batches = recommender.recommend_all(n=asked.n, placement=asked.placement)
-    total = ceil(len(data.users) / USERS_AT_A_TIME)
+    total = ceil(len(data.users) / REQUESTS_AT_A_TIME)
     progress = show.ProgressBars().track(batches, "recommend --all", total)
     frame = pl.concat([_frame(answer) for answer in progress])
     partial = output.with_name(f".{output.name}.part")
@@ -220,7 +220,7 @@ def train_project(
     begun = now()
     recommender = Recommender.from_project(project.path)
     with show.step("training " + ", ".join(recommender.retrievers)):
-        recommender.fit(data, FitOptions(progress=show.ProgressBars()))
+        recommender.fit(data, _fit_options(project))
     registry = Registry(project.state)
     with show.step("saving"):
         version = registry.add(recommender, begun)
@@ -235,8 +235,11 @@ def evaluate_project(project: Project, data: Dataset, k: int, on: str = "test") 
     placement = next(iter(project.file.placements.values()))
     split = project.split(data, placement)
     with show.step("evaluating"):
-        options = FitOptions(progress=show.ProgressBars())
-        return measure(recommender, split, k=k, on=on, options=options)
+        return measure(recommender, split, k=k, on=on, options=_fit_options(project))
+
+
+def _fit_options(project: Project) -> FitOptions:
+    return FitOptions(memory_budget=project.memory_budget, progress=show.ProgressBars())
 
 
 def load_current(project: Project) -> Recommender:

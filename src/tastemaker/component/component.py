@@ -1,17 +1,17 @@
 """What every component shares: settings stored by the constructor, options given to `fit`."""
 
-import os
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self, get_type_hints
 
 from tastemaker.config import Settings
-from tastemaker.errors import MemoryBudgetError, NotFittedError
+from tastemaker.errors import NotFittedError
+from tastemaker.machine import memory_bytes, require_memory
 from tastemaker.progress import Progress
 from tastemaker.threads import available_threads
 
 
 def _three_quarters_of_memory() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * 3 // 4
+    return memory_bytes() * 3 // 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,8 @@ class FitOptions:
     Attributes:
         seed: of everything random.
         threads: processors to use.
-        memory_budget: bytes a component may plan to use at once.
+        memory_budget: bytes the process may hold; by default three quarters of what the machine,
+            or its container, has.
         progress: who hears about long work.
     """
 
@@ -31,7 +32,7 @@ class FitOptions:
     progress: Progress = field(default_factory=Progress)
 
     def require_memory(self, needed: int, work: str, cure: str) -> None:
-        """Refuses work whose estimate exceeds the budget, before it starts.
+        """Refuses work whose estimate does not fit into the budget, before it starts.
 
         Args:
             needed: the estimate, bytes.
@@ -39,13 +40,9 @@ class FitOptions:
             cure: what to do instead.
 
         Raises:
-            MemoryBudgetError: the estimate exceeds the budget.
+            MemoryBudgetError: the estimate and what is held already exceed the budget.
         """
-        if needed > self.memory_budget:
-            raise MemoryBudgetError(
-                f"{work} needs about {needed / 1e9:.1f} GB, the memory budget is "
-                f"{self.memory_budget / 1e9:.1f} GB; {cure}"
-            )
+        require_memory(needed, self.memory_budget, work, cure)
 
 
 class Component:

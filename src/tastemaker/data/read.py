@@ -30,6 +30,8 @@ _KNOWN_BINARY = {
 }
 _REJECTS = pl.Schema({LINE: pl.UInt32, "reason": pl.String, "row": pl.String})
 _BATCH = 200_000
+_ROW_BYTES = 160
+"""Memory a row of an event log takes while it is cleaned, sorted and indexed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,23 @@ def open_table(path: Path | str, separator: str | None = None) -> Iterator[Table
             yield _open_csv(plain, name, separator or _usual_separator(suffix))
     else:
         yield _open_csv(path, name, separator or _usual_separator(path.suffix))
+
+
+def bytes_to_read(path: Path) -> int:
+    """About how much memory it takes to read a file and index it; 0 for what cannot be read."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as stream:
+            head = stream.read(1 << 16)
+        if head.startswith(_PARQUET):
+            rows = pl.scan_parquet(path, glob=False).select(pl.len()).collect().item()
+            return _ROW_BYTES * int(rows)
+    except (OSError, pl.exceptions.PolarsError):
+        return 0
+    if head.startswith(_GZIP):
+        return _ROW_BYTES // 8 * size  # as though 40 bytes of text were 8 in the file
+    lines = max(1, head.count(b"\n"))
+    return size + _ROW_BYTES * (size * lines // max(1, len(head)))
 
 
 def frame_table(frame: pl.LazyFrame, source: str) -> Table:

@@ -15,12 +15,12 @@ from tastemaker.evaluation.funnel import SOURCE, Funnel
 from tastemaker.evaluation.measure import gains, measure, measure_slices, per_request
 from tastemaker.evaluation.report import BASELINE, Evaluation
 from tastemaker.pipeline import Pipeline, Recommendations, Recommender
+from tastemaker.pipeline.pipeline import REQUESTS_AT_A_TIME
 from tastemaker.project import RESERVED
 from tastemaker.retrieval import ItemKNN, Popular, Trending
 from tastemaker.split import Split
 
 MERGED, RANKED, PIPELINE = RESERVED
-_REQUESTS_AT_A_TIME = 512
 
 Models = Recommender | Mapping[str, Retriever] | Sequence[Retriever] | Retriever
 
@@ -135,8 +135,8 @@ class _Lists:
         return funnel
 
     def _chunks(self, name: str) -> list[slice]:
-        starts = range(0, len(self.task), _REQUESTS_AT_A_TIME)
-        chunks = [slice(start, start + _REQUESTS_AT_A_TIME) for start in starts]
+        starts = range(0, len(self.task), REQUESTS_AT_A_TIME)
+        chunks = [slice(start, start + REQUESTS_AT_A_TIME) for start in starts]
         return list(self.options.progress.track(chunks, f"evaluate: {name}", len(chunks)))
 
 

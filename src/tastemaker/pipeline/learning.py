@@ -13,13 +13,12 @@ from tastemaker.data.dataset import Dataset
 from tastemaker.data.seen import SeenPolicy
 from tastemaker.features import FeatureSet
 from tastemaker.metrics import UserBootstrap
-from tastemaker.pipeline.pipeline import Pipeline
+from tastemaker.pipeline.pipeline import REQUESTS_AT_A_TIME, Pipeline
 from tastemaker.pipeline.ranking import Ranking
-from tastemaker.pipeline.travel import Slice, joined, travel
+from tastemaker.pipeline.travel import Slice, joined, noted, travel
 from tastemaker.project import Training
 
 _K = 10
-_REQUESTS_AT_A_TIME = 512
 
 Road = Callable[[Mapping[str, Retriever], Ranking | None], Pipeline]
 
@@ -77,20 +76,22 @@ def learn(
     slices = travel(
         data, lambda s: road(s, None), retrievers, settings, seen, ranker.objectives, options
     )
-    *earlier, last = slices
-    training = joined([part.training for part in earlier])
+    counted = noted([part.training for part in slices])
+    stale_sources, last = slices[-2].sources, slices[-1]
+    training = joined([part.training for part in slices[:-1]])
+    del slices  # each holds a copy of its share of the training
     ranker.fit(training, options, validation=last.training)
     ranking = Ranking(ranker, FeatureSet.of(last.task.world, last.sources), value)
     merged, fresh = _ndcg(road(last.sources, ranking), last.task)
-    _, stale = _ndcg(road(earlier[-1].sources, ranking), last.task)
+    _, stale = _ndcg(road(stale_sources, ranking), last.task)
     fresher = UserBootstrap(last.task.user, options.seed).mean(fresh - stale)
     earned = bool(fresh.mean() > merged.mean()) or not settings.must_earn
     if earned:
         ranker.refit(training, options, validation=last.training)
-    notes = {
+    notes: dict[str, float] = {
         "training_rows": len(training),
         "validation_rows": len(last.training),
-        **joined([part.training for part in slices]).notes,
+        **counted,
         "merged": float(merged.mean()),
         "fresh": float(fresh.mean()),
         "stale": float(stale.mean()),
@@ -103,8 +104,8 @@ def learn(
 def _ndcg(pipeline: Pipeline, task: Task) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """NDCG@10 of every request, by the order that comes to the ranker and by its own."""
     merged, ranked = [], []
-    for start in range(0, len(task), _REQUESTS_AT_A_TIME):
-        rows = np.arange(start, min(start + _REQUESTS_AT_A_TIME, len(task)))
+    for start in range(0, len(task), REQUESTS_AT_A_TIME):
+        rows = np.arange(start, min(start + REQUESTS_AT_A_TIME, len(task)))
         answer = pipeline.recommend(task.requests.take(rows), _K, world=task.world, trace=True)
         answer.trace.require_whole()
         stages = {stage.name: stage.candidates for stage in answer.trace.stages}

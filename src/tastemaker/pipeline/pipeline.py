@@ -28,6 +28,8 @@ from tastemaker.project import Budget
 from tastemaker.world import World
 
 DEFAULT_N = 20
+REQUESTS_AT_A_TIME = 256
+"""How many walk the road together where many ask: their features take about 50 MB."""
 _SLACK = 1.5
 """How much more time than estimated is kept for the stages after retrieval."""
 _FEWEST_TO_RANK = 2

@@ -34,7 +34,7 @@ from tastemaker.errors import (
 )
 from tastemaker.features import FeatureSet
 from tastemaker.pipeline.learning import Learned, learn
-from tastemaker.pipeline.pipeline import DEFAULT_N, Pipeline
+from tastemaker.pipeline.pipeline import DEFAULT_N, REQUESTS_AT_A_TIME, Pipeline
 from tastemaker.pipeline.ranking import Ranking
 from tastemaker.pipeline.recommendations import Recommendations
 from tastemaker.pipeline.saving import Parts, described, refusing
@@ -44,8 +44,6 @@ from tastemaker.pipeline.wiring import check_own_rankers, check_quotas, check_st
 from tastemaker.project import Placement, Training, find_project, load_project
 from tastemaker.retrieval import Popular, Trending
 from tastemaker.world import World
-
-USERS_AT_A_TIME = 512
 
 
 class Recommender:
@@ -139,6 +137,9 @@ class Recommender:
             DataError: there is not enough past for a ranker to learn from.
             SettingError: a reranker names something that is not there.
         """
+        if self.training.memory is not None:
+            budget = min(options.memory_budget, int(self.training.memory))
+            options = replace(options, memory_budget=budget)
         kept: dict[str, Retriever] = {}
         for name, placement in self.placements.items():
             if placement.ranker is not None:
@@ -396,8 +397,8 @@ class Recommender:
             raise NotFittedError(self)
         name, _ = self._placement(placement)
         seen, pipeline = self.seen(name), self.pipeline(name)
-        for start in range(0, len(self.data.users), USERS_AT_A_TIME):
-            users = np.arange(start, min(start + USERS_AT_A_TIME, len(self.data.users)))
+        for start in range(0, len(self.data.users), REQUESTS_AT_A_TIME):
+            users = np.arange(start, min(start + REQUESTS_AT_A_TIME, len(self.data.users)))
             moments = np.full(len(users), self._latest())
             requests = self.data.requests(users, moments, seen=seen, placement=name)
             yield pipeline.recommend(requests, n, world=self.world)

@@ -21,13 +21,14 @@ from tastemaker.data.seen import SeenPolicy
 from tastemaker.data.times import parse_duration
 from tastemaker.errors import DataError, SettingError, near_miss
 from tastemaker.features import FeatureSet
-from tastemaker.pipeline.pipeline import DEFAULT_N, Pipeline
+from tastemaker.pipeline.pipeline import DEFAULT_N, REQUESTS_AT_A_TIME, Pipeline
 from tastemaker.pipeline.trace import Trace
 from tastemaker.pipeline.watch import Deadline
 from tastemaker.project import Training
 from tastemaker.split import wanted_after, window_task
 
-_REQUESTS_AT_A_TIME = 512
+_COPIES = 2.3
+"""How often the windows are held at once: to learn from, joined for the last trees, in bins."""
 _MOMENTS_PER_USER = 5
 _WITH_SOURCES = 2
 
@@ -101,9 +102,21 @@ def travel(
         labels = _labels(data, task, stop, objectives)
         training = describe(road(sources), task, labels, settings.negatives, options.seed)
         slices.append(Slice(start, sources, task, training))
+        if len(slices) == 1:
+            _require_room(training, settings, options)
         if len(slices) > _WITH_SOURCES:
             slices[-_WITH_SOURCES - 1] = replace(slices[-_WITH_SOURCES - 1], sources={})
     return slices
+
+
+def _require_room(first: TrainingSet, settings: Training, options: FitOptions) -> None:
+    """Refuses what the first window shows to be too much, while little is done yet."""
+    one = first.features.values.nbytes
+    options.require_memory(
+        int((_COPIES * settings.slices - 1) * one),
+        f"learning to rank from {settings.requests:,} requests",
+        "lower 'requests' or 'negatives' under [training], or raise its 'memory'",
+    )
 
 
 def describe(
@@ -120,8 +133,8 @@ def describe(
     """
     features = FeatureSet.of(task.world, pipeline.retrievers)
     parts = []
-    for start in range(0, len(task), _REQUESTS_AT_A_TIME):
-        rows = np.arange(start, min(start + _REQUESTS_AT_A_TIME, len(task)))
+    for start in range(0, len(task), REQUESTS_AT_A_TIME):
+        rows = np.arange(start, min(start + REQUESTS_AT_A_TIME, len(task)))
         asked = task.requests.take(rows)
         found = pipeline.candidates(
             asked, DEFAULT_N, world=task.world, trace=(road := Trace()), deadline=Deadline()
@@ -170,8 +183,13 @@ def joined(parts: list[TrainingSet]) -> TrainingSet:
         weight=np.concatenate([part.weight for part in parts]),
         position=np.concatenate([part.position for part in parts]),
         propensity=np.concatenate([part.propensity for part in parts]),
-        notes={name: sum(part.notes[name] for part in parts) for name in first.notes},
+        notes=noted(parts),
     )
+
+
+def noted(parts: list[TrainingSet]) -> dict[str, int]:
+    """The notes of several training sets, added up."""
+    return {name: sum(part.notes[name] for part in parts) for name in parts[0].notes}
 
 
 def _check_objectives(data: Dataset, objectives: tuple[str, ...]) -> None:

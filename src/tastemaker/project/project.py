@@ -6,15 +6,17 @@ import tomllib
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import ByteSize, ConfigDict, Field, field_validator
 
-from tastemaker.component import WANTED, Component, Ranker, Reranker, Retriever
+from tastemaker.component import WANTED, Component, FitOptions, Ranker, Reranker, Retriever
 from tastemaker.config import Settings
 from tastemaker.data.dataset import Dataset
+from tastemaker.data.read import bytes_to_read
 from tastemaker.data.schema import Clock, ColumnRole, EventKind, Schema, TimeUnit
 from tastemaker.data.seen import SeenPolicy
 from tastemaker.data.times import parse_duration
 from tastemaker.errors import ProjectError, near_miss
+from tastemaker.machine import require_memory
 from tastemaker.project.registry import component_class
 from tastemaker.split.by_time import RequestMoments, Split, by_time
 
@@ -147,6 +149,9 @@ class Training(Settings):
     then counts for those left out."""
     must_earn: bool = True
     """Whether a ranker is left out that orders the latest window no better than the fusion."""
+    memory: ByteSize | None = Field(None, ge=1 << 20)
+    """What the process may hold, such as 8GiB; by default three quarters of what there is. Work
+    that would need more is refused before it starts."""
 
     @field_validator("window")
     @classmethod
@@ -272,13 +277,31 @@ class Project:
         named = {"events": data.events, "items": data.items, "users": data.users}
         return {table: self.folder / name for table, name in named.items() if name is not None}
 
+    @property
+    def memory_budget(self) -> int:
+        """Bytes a process that works on this project may hold."""
+        chosen = self.file.training.memory
+        return FitOptions().memory_budget if chosen is None else int(chosen)
+
+    def require_memory(self, needed: int, work: str) -> None:
+        """Refuses to take up more data than fits into the budget.
+
+        Raises:
+            MemoryBudgetError: `needed` bytes do not.
+        """
+        cure = "raise [training] memory, or give a shorter stretch of the log"
+        require_memory(needed, self.memory_budget, work, cure)
+
     def read(self) -> Dataset:
         """Reads and indexes the data; rows that cannot be used go to the quarantine folder.
 
         Raises:
             DataError: a file cannot be used, or more than 1 % of its rows.
+            MemoryBudgetError: reading would take more than the budget.
         """
         files = self.data_files()
+        for path in files.values():
+            self.require_memory(bytes_to_read(path), f"reading {path.name}")
         return Dataset.from_files(
             files["events"],
             items=files.get("items"),

@@ -70,7 +70,7 @@ class EASE(Retriever):
         liked = np.flatnonzero(users.sum(axis=0))
         copies = 1 if len(liked) == n_items else 2
         options.require_memory(
-            copies * 4 * n_items**2 + (256 << 20),
+            copies * 4 * n_items**2 + 40 * users.nnz,
             f"EASE on {n_items:,} items",
             "leave it out for a catalogue of this size; ItemKNN and ALS grow more slowly",
         )

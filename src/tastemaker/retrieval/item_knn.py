@@ -67,7 +67,7 @@ class ItemKNN(Retriever):
         n_items = users.shape[1]
         k = min(self.config.neighbors, max(1, n_items - 1))
         options.require_memory(
-            8 * n_items * k, f"ItemKNN on {n_items:,} items", "lower 'neighbors'"
+            8 * n_items * k + 40 * users.nnz, f"ItemKNN on {n_items:,} items", "lower 'neighbors'"
         )
         pairs = BothWays.of(users)
         norms = np.sqrt(users.multiply(users).sum(axis=0)).astype(np.float32)

@@ -1,0 +1,97 @@
+"""What the machine, or the container this process runs in, lets it have: processors and memory."""
+
+import os
+from collections.abc import Iterator
+from math import ceil
+from pathlib import Path, PurePosixPath
+
+from tastemaker.errors import MemoryBudgetError
+
+_GROUPS = Path("/sys/fs/cgroup")
+_OWN_GROUP = Path("/proc/self/cgroup")
+_OWN_PAGES = Path("/proc/self/statm")
+_UNLIMITED = 1 << 60
+
+
+def processors() -> int:
+    """Processors this process may use: by its affinity, and by its container's quota."""
+    usable = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    return max(1, min([usable, *_quotas()]))
+
+
+def memory_bytes() -> int:
+    """Memory this process may use: the machine's, or its container's limit."""
+    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min([whole, *_memory_limits()])
+
+
+def held_bytes() -> int:
+    """Memory this process holds for itself now, without what is mapped from files."""
+    try:
+        _, resident, shared, *_ = map(int, _OWN_PAGES.read_text().split())
+    except OSError:  # not Linux
+        return 0
+    return (resident - shared) * os.sysconf("SC_PAGE_SIZE")
+
+
+def require_memory(needed: int, budget: int, work: str, cure: str) -> None:
+    """Refuses work whose estimate does not fit into a budget, before it starts.
+
+    Args:
+        needed: the estimate, bytes.
+        budget: what the process may hold, bytes.
+        work: what would need it, such as `EASE on 200,000 items`.
+        cure: what to do instead.
+
+    Raises:
+        MemoryBudgetError: the estimate and what is held already exceed the budget.
+    """
+    held = held_bytes()
+    if held + needed > budget:
+        raise MemoryBudgetError(
+            f"{work} needs about {needed / 1e9:.1f} GB beside the {held / 1e9:.1f} GB held "
+            f"already, the memory budget is {budget / 1e9:.1f} GB; {cure}"
+        )
+
+
+def _quotas() -> Iterator[int]:
+    """Processors by the control groups this process is in."""
+    for group in _groups("cpu"):
+        told = _words(group / "cpu.max")  # version 2: "200000 100000", or "max 100000"
+        if not told:
+            told = _words(group / "cpu.cfs_quota_us") + _words(group / "cpu.cfs_period_us")
+        if len(told) == 2 and told[0].isdigit() and told[1].isdigit():  # version 1 says −1 for all
+            yield ceil(int(told[0]) / max(1, int(told[1])))
+
+
+def _memory_limits() -> Iterator[int]:
+    """Bytes by the control groups this process is in."""
+    for group in _groups("memory"):
+        for name in ("memory.max", "memory.limit_in_bytes"):
+            told = _words(group / name)
+            if told and told[0].isdigit() and int(told[0]) < _UNLIMITED:
+                yield int(told[0])
+
+
+def _groups(controller: str) -> Iterator[Path]:
+    """The folders of this process's control groups, and of those around them."""
+    for line in _lines(_OWN_GROUP):
+        _, controllers, name = line.split(":", 2)
+        if controllers and controller not in controllers.split(","):
+            continue
+        root = _GROUPS / controllers if controllers else _GROUPS
+        inside = PurePosixPath(name.lstrip("/"))
+        yield from (root / part for part in [inside, *inside.parents] if ".." not in part.parts)
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+
+
+def _words(path: Path) -> list[str]:
+    return " ".join(_lines(path)).split()
