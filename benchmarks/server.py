@@ -63,17 +63,31 @@ class Server:
         if self._process.stderr:
             self._process.stderr.close()
 
-    def cpu_seconds(self) -> float:
-        """What the process and its workers have computed so far."""
-        ticks = os.sysconf("SC_CLK_TCK")
-        total = 0.0
+    @property
+    def pid(self) -> int:
+        """The process that was started; with several workers it only watches over them."""
+        return self._process.pid
+
+    def pids(self) -> Iterator[int]:
+        """The process and its workers."""
         for stat in Path("/proc").glob("[0-9]*/stat"):
             try:
                 fields = stat.read_text().rsplit(")", 1)[1].split()
             except OSError:
                 continue
-            if int(fields[3]) == self._process.pid:  # of this session
-                total += (int(fields[11]) + int(fields[12])) / ticks
+            if int(fields[3]) == self.pid:  # of this session
+                yield int(stat.parent.name)
+
+    def cpu_seconds(self) -> float:
+        """What the process and its workers have computed so far."""
+        ticks = os.sysconf("SC_CLK_TCK")
+        total = 0.0
+        for pid in self.pids():
+            try:
+                fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+            except OSError:
+                continue
+            total += (int(fields[11]) + int(fields[12])) / ticks
         return total
 
     def peak_mb(self) -> float:
@@ -86,11 +100,10 @@ class Server:
 
     def _megabytes(self, what: str) -> Iterator[float]:
         """A line of the status of each of the server's processes."""
-        for status in Path("/proc").glob("[0-9]*/status"):
+        for pid in self.pids():
             try:
-                session = (status.parent / "stat").read_text().rsplit(")", 1)[1].split()[3]
-                if int(session) == self._process.pid:
-                    yield int(status.read_text().split(what)[1].split()[0]) * 1024 / 1e6
+                status = Path(f"/proc/{pid}/status").read_text()
+                yield int(status.split(what)[1].split()[0]) * 1024 / 1e6
             except (OSError, IndexError):
                 continue
 

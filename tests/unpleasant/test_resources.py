@@ -1,0 +1,206 @@
+"""Budgets that are kept: memory for training and scoring, processors for two workers."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from benchmarks.load import storm
+from benchmarks.server import Server, serving
+from tastemaker.component import FitOptions
+from tastemaker.data.synthetic import SyntheticWorld
+from tastemaker.project.propose import find_tables, propose_project
+
+pytestmark = pytest.mark.slow
+GIBIBYTE = 1 << 30
+SMALL = {"users": 4_000, "items": 3_000, "events": 150_000, "tastes": 20, "seed": 3}
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What became of a command.
+
+    Attributes:
+        code: the exit code.
+        told: standard error.
+        result: standard output as JSON; None where there is none.
+        peak: the most memory it held, bytes.
+    """
+
+    code: int
+    told: str
+    result: Any
+    peak: int
+
+
+def run(*arguments: object) -> Ran:
+    command = (sys.executable, "-c", "from tastemaker.cli import main; main()", *arguments)
+    process = subprocess.Popen(
+        [str(word) for word in command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    held = [0]
+    looking = threading.Thread(target=look, args=(process, held))
+    looking.start()
+    out, told = process.communicate(timeout=300)
+    looking.join()
+    return Ran(process.returncode, told, json.loads(out) if out.strip() else None, held[0])
+
+
+def look(process: "subprocess.Popen[str]", held: list[int]) -> None:
+    """Notes the most that a process holds for itself while it runs."""
+    while process.poll() is None:
+        try:
+            _, resident, shared, *_ = Path(f"/proc/{process.pid}/statm").read_text().split()
+        except OSError:
+            return
+        held[0] = max(held[0], (int(resident) - int(shared)) * os.sysconf("SC_PAGE_SIZE"))
+        time.sleep(0.005)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `init` proposes for 150,000 events of 3,000 items, with a budget of 1 GiB."""
+    folder = tmp_path_factory.mktemp("budget")
+    world = SyntheticWorld(**SMALL)
+    world.events.write_parquet(folder / "events.parquet")
+    world.items.write_csv(folder / "items.csv")
+    text, _ = propose_project(folder, find_tables(folder))
+    assert 'ranker = "main"' in text
+    (folder / "tastemaker.toml").write_text(with_memory(text, "1GiB"))
+    return folder
+
+
+def with_memory(text: str, memory: str) -> str:
+    """A project file with a budget."""
+    section = f'[training]\nmemory = "{memory}"\n'
+    return text.replace("[training]\n", section) if "[training]\n" in text else text + section
+
+
+def test_training_and_scoring_everybody_keep_to_a_gibibyte(project: Path) -> None:
+    trained = run("train", "--project", project / "tastemaker.toml", "--json")
+    assert trained.code == 0, trained.told
+    assert 100 << 20 < trained.peak <= GIBIBYTE
+    scored = run(
+        *("recommend", "--all", "--output", project / "all.parquet"),
+        *("--project", project / "tastemaker.toml", "--json"),
+    )
+    assert scored.code == 0, scored.told
+    assert scored.result["users"] > 3_900
+    assert 100 << 20 < scored.peak <= GIBIBYTE
+
+
+def test_a_quadratic_model_above_the_budget_is_refused_with_an_estimate(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    events = {
+        "user_id": rng.integers(0, 20_000, 100_000),
+        "item_id": np.concatenate([np.arange(20_000), rng.integers(0, 20_000, 80_000)]),
+        "timestamp": 1_700_000_000 + np.arange(100_000),
+    }
+    pl.DataFrame(events).write_parquet(tmp_path / "events.parquet")
+    (tmp_path / "tastemaker.toml").write_text(
+        '[data]\nevents = "events.parquet"\n[data.defaults]\nevent_type = "view"\n[events.view]\n'
+        '[retrievers.ease]\nuse = "ease"\n[placements.home]\nretrievers = { ease = 50 }\n'
+        '[training]\nmemory = "1GiB"\n'
+    )
+    refused = run("train", "--project", tmp_path / "tastemaker.toml")
+    assert refused.code == 1
+    assert "EASE on 20,000 items needs about" in refused.told
+    assert "the memory budget is 1.1 GB; leave it out" in refused.told
+    assert "Traceback" not in refused.told
+    assert refused.peak < GIBIBYTE // 2
+
+
+def test_a_log_too_long_for_the_budget_is_refused_before_it_is_read(
+    project: Path, tmp_path: Path
+) -> None:
+    rows = 20_000_000
+    frame = pl.select(
+        user_id=pl.lit(1).repeat_by(1).explode(), item_id=pl.lit(2), timestamp=pl.lit(1_700_000_000)
+    )
+    pl.concat([frame] * 1_000).select(pl.all().repeat_by(rows // 1_000).explode()).write_parquet(
+        tmp_path / "events.parquet"
+    )
+    text = (project / "tastemaker.toml").read_text()
+    (tmp_path / "tastemaker.toml").write_text(text)
+    (tmp_path / "items.csv").write_bytes((project / "items.csv").read_bytes())
+    refused = run("train", "--project", tmp_path / "tastemaker.toml")
+    assert refused.code == 1
+    assert "reading events.parquet needs about 3.2 GB" in refused.told
+    assert "shorter stretch of the log" in refused.told
+    assert refused.peak < GIBIBYTE // 2
+
+
+def test_learning_from_too_many_requests_is_refused_after_the_first_window(
+    project: Path, tmp_path: Path
+) -> None:
+    for name in ("events.parquet", "items.csv"):
+        (tmp_path / name).write_bytes((project / name).read_bytes())
+    text = (project / "tastemaker.toml").read_text()
+    settings = 'memory = "1GiB"\nrequests = 30000\nnegatives = 300'
+    (tmp_path / "tastemaker.toml").write_text(text.replace('memory = "1GiB"', settings))
+    refused = run("train", "--project", tmp_path / "tastemaker.toml")
+    assert refused.code == 1
+    assert "learning to rank from 30,000 requests needs about" in refused.told
+    assert "lower 'requests' or 'negatives'" in refused.told
+    assert refused.peak <= GIBIBYTE
+
+
+def test_the_default_budget_is_three_quarters_of_what_there_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tastemaker.component.component.memory_bytes", lambda: 4 * GIBIBYTE)
+    assert FitOptions().memory_budget == 3 * GIBIBYTE
+
+
+def busy_threads(pids: list[int], seconds: float) -> Counter[int]:
+    """Process → how many of its threads compute for more than a tenth of some time."""
+    ticks = os.sysconf("SC_CLK_TCK")
+
+    def spent() -> dict[tuple[int, str], float]:
+        found = {}
+        for pid in pids:
+            for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
+                fields = stat.read_text().rsplit(")", 1)[1].split()
+                found[pid, stat.parent.name] = (int(fields[11]) + int(fields[12])) / ticks
+        return found
+
+    before = spent()
+    time.sleep(seconds)
+    return Counter(
+        pid for (pid, thread), now in spent().items() if now - before.get((pid, thread), 0.0)
+        > 0.1 * seconds
+    )  # fmt: skip
+
+
+def test_two_workers_compute_on_two_threads_each_at_most(project: Path) -> None:
+    """One takes questions, one answers them; no library brings threads of its own."""
+    trained = run("train", "--project", project / "tastemaker.toml", "--json")
+    assert trained.code == 0, trained.told
+    with serving(project / "tastemaker.toml", workers=2) as server:
+        asking = threading.Thread(
+            target=storm, args=(server.port, 300.0, 6.0, [{"user_id": f"u{n}"} for n in range(99)])
+        )
+        asking.start()
+        time.sleep(2.0)
+        busy = busy_threads(workers_of(server), 3.0)
+        asking.join()
+    assert len(busy) == 2, "both workers answer"
+    assert max(busy.values()) <= 2
+
+
+def workers_of(server: Server) -> list[int]:
+    """The processes that answer: all of the server's but the one that watches over them."""
+    return [pid for pid in server.pids() if pid != server.pid]
