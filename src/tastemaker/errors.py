@@ -9,7 +9,7 @@ TastemakerError
 │   └── UnknownIdError (LookupError)  an item, user or version named by the caller is not known
 ├── NotFittedError (RuntimeError)     a component was used before `fit`
 ├── ArtifactError (RuntimeError)      a saved folder is damaged, foreign or of another format
-├── StoreError (RuntimeError)         the database of events cannot be opened, read or written
+├── StoreError (RuntimeError)         the database of events or the file of keys cannot be used
 ├── NotReadyError (RuntimeError)      a server is still loading, or has nothing it could serve
 ├── BusyError (RuntimeError)          a server is asked for more than it can answer in time
 └── MemoryBudgetError (MemoryError)   the work would exceed the memory budget
@@ -60,7 +60,7 @@ class ArtifactError(TastemakerError, RuntimeError):
 
 
 class StoreError(TastemakerError, RuntimeError):
-    """The database of events cannot be opened, read or written."""
+    """The database of events, or the file of keys, cannot be opened, read or written."""
 
 
 class NotReadyError(TastemakerError, RuntimeError):

@@ -9,6 +9,7 @@ import typer
 
 from tastemaker.cli import demo as demo_verb
 from tastemaker.cli import doctor as doctor_verb
+from tastemaker.cli import keys as keys_verb
 from tastemaker.cli import serve as serve_verb
 from tastemaker.cli import verbs
 from tastemaker.cli import versions as versions_verb
@@ -113,7 +114,9 @@ def similar(
 @app.command()
 def serve(
     project: ProjectPath = None,
-    host: Annotated[str | None, typer.Option(help="A loopback address.")] = None,
+    host: Annotated[
+        str | None, typer.Option(help="Where to listen; beyond loopback it takes a key.")
+    ] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65_535, help="0 takes a free one.")] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, max=64, help="How many processes answer.")
@@ -182,6 +185,40 @@ def prune(
 ) -> None:
     """Remove old versions; what serves and where a rollback would go always stay."""
     versions_verb.prune(versions_verb.About(project, as_json).within(context.obj), keep)
+
+
+keys_app = typer.Typer(invoke_without_command=True)
+app.add_typer(keys_app, name="keys")
+
+
+@keys_app.callback()
+def keys(context: typer.Context, project: ProjectPath = None, as_json: Json = False) -> None:
+    """List the keys that the server lets in; add one, remove one."""
+    context.obj = versions_verb.About(project, as_json)
+    if context.invoked_subcommand is None:
+        keys_verb.keys(context.obj)
+
+
+@keys_app.command("add")
+def add_key(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="What to call it.")],
+    project: ProjectPath = None,
+    as_json: Json = False,
+) -> None:
+    """Make a key and print it, this once; only its digest is kept."""
+    keys_verb.add(versions_verb.About(project, as_json).within(context.obj), name)
+
+
+@keys_app.command("remove")
+def remove_key(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="A name out of `tastemaker keys`.")],
+    project: ProjectPath = None,
+    as_json: Json = False,
+) -> None:
+    """Remove a key; a server at work stops taking it at once."""
+    keys_verb.remove(versions_verb.About(project, as_json).within(context.obj), name)
 
 
 def main() -> None:

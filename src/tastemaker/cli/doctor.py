@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from tastemaker.cli import show
-from tastemaker.cli.serve import free_address
+from tastemaker.cli.serve import free_address, url_of
 from tastemaker.cli.verbs import load_current, open_project
 from tastemaker.data.times import MICROSECONDS, format_moment, now
 from tastemaker.errors import TastemakerError
@@ -171,8 +171,15 @@ def _model(project: Project) -> Iterator[Finding]:
 
 
 def _port(project: Project) -> Iterator[Finding]:
+    from tastemaker.serving.keys import KeyFile, check_listening
+
     server = project.file.server
-    serving = _served_at(f"http://{server.host}:{server.port}/health/ready")
+    keys = KeyFile(project.state)
+    check_listening(keys, server.host)
+    warning = keys.warning()
+    if warning:
+        yield Finding("keys", "note", warning)
+    serving = _served_at(f"{url_of(server.host, server.port)}/health/ready")
     if serving:
         yield Finding("port", "ok", f"{server.port}: serving {serving}")
         return

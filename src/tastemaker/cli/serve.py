@@ -1,5 +1,6 @@
 """`serve`: the project over HTTP, with its page."""
 
+import errno
 import json
 import socket
 import threading
@@ -8,9 +9,9 @@ import urllib.error
 import urllib.request
 import webbrowser
 from http.client import HTTPException
-from ipaddress import ip_address
 
 from tastemaker.cli import show
+from tastemaker.cli.keys import warn
 from tastemaker.errors import SettingError, TastemakerError
 from tastemaker.project import Project
 from tastemaker.registry import Registry
@@ -29,23 +30,36 @@ def serve(
 
     Args:
         project: what to serve; must be trained.
-        host: a loopback address; by default the project's.
+        host: the address to listen at; by default the project's.
         port: 0 takes a free one; by default the project's.
         workers: how many processes answer; by default the project's.
         browser: whether to open the page.
 
     Raises:
         ArtifactError: nothing is trained yet.
-        SettingError: the address is none of this machine's own, or the port is taken.
+        SettingError: the address is none of this machine's own, the port is taken, or other
+            machines could connect without a key.
+        StoreError: the file of keys is damaged or cannot be read.
     """
+    from tastemaker.serving import run  # costs what only this verb needs
+    from tastemaker.serving.keys import KeyFile, check_listening, is_loopback
+
     settings = project.file.server
     chosen = settings.host if host is None else host
     Registry(project.state).current()
+    keys = KeyFile(project.state)
+    asked_for = check_listening(keys, chosen)
     address = free_address(chosen, settings.port if port is None else port)
-    url = f"http://{f'[{chosen}]' if ':' in chosen else chosen}:{address}"
-    threading.Thread(target=_announce, args=(url, browser), daemon=True).start()
-    from tastemaker.serving import run  # costs what only this verb needs
-
+    warn(keys)
+    if asked_for:
+        show.say("whoever asks needs a key; in a browser it is the password, with any user name")
+    if not is_loopback(chosen):
+        show.say(
+            "warning: other machines can connect, and keys travel in the clear unless TLS is put "
+            "in front"
+        )
+    told = threading.Thread(target=_announce, args=(url_of(chosen, address), browser), daemon=True)
+    told.start()
     run(
         project.path,
         chosen,
@@ -61,17 +75,16 @@ def free_address(host: str, port: int) -> int:
     Raises:
         SettingError: the address is none of this machine's own, or the port is taken.
     """
-    if host != "localhost" and not _is_loopback(host):
-        raise SettingError(
-            f"host must be a loopback address such as 127.0.0.1, got {host!r}: this version has no "
-            "keys to let others in by; put a server that has them in front"
-        )
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((host, port))
+        except (socket.gaierror, UnicodeError):
+            raise SettingError(f"host {host!r} is no address of this machine") from None
         except OSError as problem:
+            if problem.errno == errno.EADDRNOTAVAIL:
+                raise SettingError(f"host {host!r} is no address of this machine") from None
             raise SettingError(
                 f"port {port} on {host} cannot be listened at ({problem.strerror}): stop the "
                 "program that holds it, or choose another with --port"
@@ -79,11 +92,14 @@ def free_address(host: str, port: int) -> int:
         return int(listener.getsockname()[1])
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
+def url_of(host: str, port: int) -> str:
+    """What a person on this machine opens to reach a server that listens there.
+
+    >>> url_of("0.0.0.0", 8765), url_of("::", 8765), url_of("localhost", 80)
+    ('http://127.0.0.1:8765', 'http://[::1]:8765', 'http://localhost:80')
+    """
+    named = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+    return f"http://{f'[{named}]' if ':' in named else named}:{port}"
 
 
 def _announce(url: str, browser: bool) -> None:

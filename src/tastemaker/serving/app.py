@@ -1,7 +1,7 @@
 """The HTTP interface: thin routes over `Service`; whatever computes runs off the event loop."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -9,14 +9,16 @@ from typing import Annotated, Any, TypeVar
 
 from fastapi import FastAPI, Path, Query, Request
 from starlette.responses import Response
+from starlette.types import ASGIApp
 
 from tastemaker.errors import UnknownIdError, near_miss
 from tastemaker.serving import bodies
 from tastemaker.serving.bodies import MOST_EVENTS, MOST_ITEMS, Question
+from tastemaker.serving.guards import Gate, SafeHeaders
+from tastemaker.serving.keys import CurrentKeys, KeyFile, is_loopback
 from tastemaker.serving.limits import LimitBodies, TurnAway
 from tastemaker.serving.pages import add_pages
 from tastemaker.serving.refusals import (
-    OwnPagesOnly,
     Refused,
     answer,
     install,
@@ -42,12 +44,13 @@ _MISSING: dict[int | str, dict[str, Any]] = {
 }
 
 
-def create_app(service: Service, *, hosts: Collection[str] = (), patient: bool = False) -> FastAPI:
+def create_app(service: Service, *, host: str | None = None, patient: bool = False) -> ASGIApp:
     """The application for one project.
 
     Args:
         service: not open yet; the application opens and closes it.
-        hosts: further names it may be called by.
+        host: the address it listens at, by default the project's; beyond loopback it asks for a key
+            even when there is none.
         patient: whether it takes no request before it can answer, as one of several workers.
     """
     threads = Threads(service.project.file.server.longest_wait)
@@ -70,14 +73,16 @@ def create_app(service: Service, *, hosts: Collection[str] = (), patient: bool =
     )
     app.add_middleware(LimitBodies)
     app.add_middleware(TurnAway, path="/v1/recommendations", check=threads.check_scoring)
-    app.add_middleware(OwnPagesOnly, hosts={*LOOPBACK, service.project.file.server.host, *hosts})
     install(app)
     _add_recommendations(app, service, threads)
     _add_lists(app, service, threads)
     _add_intake(app, service, threads)
     _add_health(app, service)
     add_pages(app, service, threads)
-    return app
+    at = service.project.file.server.host if host is None else host
+    keys = CurrentKeys(KeyFile(service.project.state), required=not is_loopback(at))
+    # around everything: what the framework itself answers is guarded like the rest
+    return SafeHeaders(Gate(app, keys, {*LOOPBACK, at}))
 
 
 def _add_recommendations(app: FastAPI, service: Service, threads: Threads) -> None:

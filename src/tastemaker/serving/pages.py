@@ -13,15 +13,6 @@ from tastemaker.serving.browsing import act, view_of
 from tastemaker.serving.service import Service
 from tastemaker.serving.work import Threads
 
-HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "same-origin",
-    "Cache-Control": "no-store",
-}
-
 
 def add_pages(app: FastAPI, service: Service, threads: Threads) -> None:
     """Adds the console's routes."""
@@ -67,7 +58,7 @@ def add_pages(app: FastAPI, service: Service, threads: Threads) -> None:
 
 
 def _page(text: str, status: int = 200) -> Response:
-    return HTMLResponse(text, status, HEADERS)
+    return HTMLResponse(text, status)
 
 
 def _to(user: str, label: str, query: str) -> Response:

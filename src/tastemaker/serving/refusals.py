@@ -1,9 +1,7 @@
 """Whatever goes wrong, in one shape: `{"error": {"code", "message", "field"?}}`."""
 
 import logging
-from collections.abc import Collection
 from typing import Any
-from urllib.parse import urlsplit
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -11,7 +9,6 @@ from pydantic import ValidationError
 from pydantic_core import from_json, to_json
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tastemaker.errors import (
     BusyError,
@@ -141,33 +138,3 @@ def _invalid(error: Any) -> Response:
     given = str(error.get("input"))[:80]
     message = f"'{field}': {error['msg'][0].lower()}{error['msg'][1:]}, got {given!r}"
     return refusal(422, "invalid", message if field else error["msg"], field or None)
-
-
-class OwnPagesOnly:
-    """Refuses what pages of other sites make a browser send: reading by a name that was bent to
-    this machine, and writing from elsewhere. Programs send no `Origin` and are let through.
-
-    Args:
-        app: what is guarded.
-        hosts: the names this server is called by.
-    """
-
-    def __init__(self, app: ASGIApp, hosts: Collection[str]) -> None:
-        self._app = app
-        self._hosts = frozenset(hosts)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One connection; see ASGI."""
-        if scope["type"] == "http":
-            headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
-            host, origin = headers.get(b"host", ""), headers.get(b"origin")
-            named = urlsplit(f"//{host}").hostname or ""
-            if named not in self._hosts:
-                told = f"this server is not called {named[:80]!r}"
-                await refusal(403, "foreign_host", told)(scope, receive, send)
-                return
-            if origin is not None and urlsplit(origin).netloc != host:
-                told = f"a page of {origin[:80]!r} may not write here"
-                await refusal(403, "foreign_origin", told)(scope, receive, send)
-                return
-        await self._app(scope, receive, send)

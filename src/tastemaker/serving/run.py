@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from tastemaker.progress import Progress
 from tastemaker.project import load_project
@@ -19,7 +19,7 @@ _GRACE_SECONDS = 10
 _IDLE_SECONDS = 60
 
 
-def application() -> FastAPI:
+def application() -> ASGIApp:
     """The application of the project named in the environment, for worker processes."""
     return create_app(Service(load_project(Path(os.environ[_PROJECT]))), patient=True)
 
@@ -46,7 +46,7 @@ def run(project: Path, host: str, port: int, workers: int, progress: Progress = 
     }
     EventSource(opened, progress).open().close()  # a bad file is told here, before anything starts
     if workers == 1:
-        uvicorn.run(create_app(Service(opened), hosts={host}), **settings)
+        uvicorn.run(create_app(Service(opened), host=host), **settings)
         return
     os.environ[_PROJECT] = str(project.resolve())
     os.environ[_HOST] = host
