@@ -20,12 +20,6 @@ def test_nothing_is_served_before_a_training(shop: Any, run: Any) -> None:
     assert "tastemaker train" in run("serve").refused(1)
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.0.1", "example.org", "::"])  # noqa: S104
-def test_only_this_machine_is_served(shop: Any, run: Any, host: str) -> None:
-    run("train")
-    assert "loopback" in run("serve", "--host", host).refused(2)
-
-
 def test_a_port_that_is_taken_is_told_with_the_cure(shop: Any, run: Any) -> None:
     run("train")
     with socket.socket() as holder:
@@ -42,7 +36,7 @@ def test_the_environment_overrides_where_to_listen(
 ) -> None:
     run("train")
     monkeypatch.setenv("TASTEMAKER_SERVER__HOST", "0.0.0.0")  # noqa: S104
-    assert "loopback" in run("serve").refused(2)
+    assert "'0.0.0.0'" in run("serve").refused(2)
     monkeypatch.setenv("TASTEMAKER_SERVER__PORTS", "1")
     assert "did you mean 'port'?" in run("serve").refused(2)
 
