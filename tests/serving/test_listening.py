@@ -1,0 +1,110 @@
+"""A real server that other machines can reach, asked by whoever has a key and whoever has not."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from benchmarks.server import free_port
+from tastemaker.serving.keys import KeyFile
+from tests.serving.conftest import wait_until
+
+pytestmark = pytest.mark.slow
+START = [sys.executable, "-c", "from tastemaker.cli import main; main()", "serve"]
+
+
+@contextmanager
+def listening(folder: Path, host: str, *options: str) -> Iterator[tuple[int, Path]]:
+    """The port of a server that is ready, and the file of what it says."""
+    port, said = free_port(), folder / "said.txt"
+    with said.open("wb") as stream:
+        process = subprocess.Popen(
+            [*START, "--host", host, "--port", str(port), *options],
+            cwd=folder,
+            stderr=stream,
+            start_new_session=True,
+        )
+    try:
+        wait_until(lambda: process.poll() is not None or "Ctrl-C stops" in said.read_text())
+        assert process.poll() is None, said.read_text()
+        yield port, said
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(30)
+
+
+def status(url: str, key: str = "") -> int:
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=10) as a:
+            return int(a.status)
+    except urllib.error.HTTPError as problem:
+        with problem:
+            return int(problem.code)
+
+
+def test_other_machines_are_answered_with_a_key_by_every_worker(folder: Path) -> None:
+    keys = KeyFile(folder / ".tastemaker")
+    key = keys.add("shop")
+    keys.path.chmod(0o644)
+    with listening(folder, "0.0.0.0", "--workers", "2") as (port, said):  # noqa: S104
+        lines = said.read_text().splitlines()
+        url = f"http://127.0.0.1:{port}"
+        assert any(f" at {url} " in line for line in lines)
+        assert sum("in the clear unless TLS" in line for line in lines) == 1
+        assert sum("chmod 600" in line for line in lines) == 1
+        trending = f"{url}/v1/trending"
+        # each question is a connection of its own, so that both workers are asked
+        assert {status(trending) for _ in range(20)} == {401}
+        assert {status(trending, key) for _ in range(20)} == {200}
+        assert status(f"{url}/health/ready") == 200
+        other = keys.add("other")
+        assert {status(trending, other) for _ in range(20)} == {200}
+        keys.remove("shop")
+        assert {status(trending, key) for _ in range(20)} == {401}
+        keys.remove("other")
+        assert {status(trending, other) for _ in range(20)} == {401}
+        keys.path.unlink()
+        assert {status(trending, sent) for sent in ("", key, other) for _ in range(10)} == {401}
+    told = said.read_text()
+    assert "keys.json is gone while it serves" in told
+    assert key not in told
+    assert other not in told
+    assert "Traceback" not in told
+
+
+def test_a_server_at_every_address_of_the_sixth_version_is_announced_where_it_answers(
+    folder: Path,
+) -> None:
+    try:
+        with socket.socket(socket.AF_INET6) as listener:
+            listener.bind(("::1", 0))
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    key = KeyFile(folder / ".tastemaker").add("shop")
+    with listening(folder, "::") as (port, said):
+        assert f" at http://[::1]:{port} " in said.read_text()
+        assert status(f"http://[::1]:{port}/v1/trending", key) == 200
+
+
+def test_a_stranger_with_a_large_body_is_refused_without_being_listened_to(folder: Path) -> None:
+    KeyFile(folder / ".tastemaker").add("shop")
+    with (
+        listening(folder, "127.0.0.1") as (port, _),
+        socket.create_connection(("127.0.0.1", port), timeout=10) as connection,
+    ):
+        connection.sendall(
+            b"POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Length: 9000000\r\n\r\n{"
+        )
+        head, _, body = connection.recv(10_000).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 401 ")
+        assert json.loads(body)["error"]["code"] == "no_key"
