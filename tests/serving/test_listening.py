@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
@@ -98,13 +99,12 @@ def test_a_server_at_every_address_of_the_sixth_version_is_announced_where_it_an
 
 def test_a_stranger_with_a_large_body_is_refused_without_being_listened_to(folder: Path) -> None:
     KeyFile(folder / ".tastemaker").add("shop")
-    with (
-        listening(folder, "127.0.0.1") as (port, _),
-        socket.create_connection(("127.0.0.1", port), timeout=10) as connection,
-    ):
-        connection.sendall(
-            b"POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Length: 9000000\r\n\r\n{"
-        )
-        head, _, body = connection.recv(10_000).partition(b"\r\n\r\n")
-        assert head.startswith(b"HTTP/1.1 401 ")
-        assert json.loads(body)["error"]["code"] == "no_key"
+    with listening(folder, "127.0.0.1") as (port, _):
+        connection = HTTPConnection("127.0.0.1", port, timeout=10)
+        connection.putrequest("POST", "/v1/events")
+        connection.putheader("Content-Length", "9000000")
+        connection.endheaders(b"{")
+        with connection.getresponse() as answer:
+            assert answer.status == 401
+            assert json.load(answer)["error"]["code"] == "no_key"
+        connection.close()
