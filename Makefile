@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
 
-.PHONY: demo test quick check format bench clean
+.PHONY: demo test quick check format audit bench clean
 
 demo: $(VENV)/.installed  ## train on the bundled films, report, serve a page
 	$(BIN)/tastemaker demo $(if $(NO_SERVE),--no-serve)
@@ -23,6 +23,9 @@ check: $(VENV)/.installed-dev  ## lint, format, types
 format: $(VENV)/.installed-dev  ## mend what the linter can
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+audit:  ## look for known weaknesses in the pinned versions
+	$(PYTHON) .ci/audit.py $(VENV)/audit
 
 bench: $(VENV)/.installed-dev  ## what can be measured; then: .venv/bin/python -m benchmarks ID
 	$(BIN)/python -m benchmarks --list

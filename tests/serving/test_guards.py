@@ -4,12 +4,15 @@ import base64
 import hashlib
 import logging
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
+import uvicorn
 from starlette.testclient import TestClient
 
 from tastemaker.project import load_project
@@ -349,6 +352,29 @@ def test_a_file_that_is_gone_before_the_first_question_is_missed(folder: Path, k
 # --- what is said ---
 
 
+@contextmanager
+def at_work(folder: Path) -> Iterator[httpx2.Client]:
+    """The application behind a real uvicorn, which tells whatever it can tell."""
+    app = create_app(Service(load_project(folder / "tastemaker.toml")))
+    settings = uvicorn.Config(
+        app, port=0, log_config=None, log_level="debug", access_log=False, lifespan="on"
+    )
+    server = uvicorn.Server(settings)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        wait_until(lambda: server.started)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        anew = httpx2.Limits(max_keepalive_connections=0)  # uvicorn hangs up after a failure
+        url = f"http://127.0.0.1:{port}"
+        with httpx2.Client(base_url=url, limits=anew, trust_env=False) as client:
+            wait_until(lambda: client.get("/health/ready").status_code == 200)
+            yield client
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
 @pytest.fixture
 def _everything_is_logged() -> Iterator[None]:
     loggers = [logging.getLogger(name) for name in ("tastemaker", "uvicorn", "fastapi", "asyncio")]
@@ -375,7 +401,7 @@ def test_no_key_ever_reaches_a_log_an_answer_or_the_store(
     def broken(*_: Any, **__: Any) -> Any:
         raise RuntimeError("broken on purpose")
 
-    with serving(folder) as opened:
+    with at_work(folder) as opened:
         monkeypatch.setattr(Service, "trending", broken)
         for one in (key, stranger, key[:-1]):
             credentials = [bearer(one), basic("u", one), {"Authorization": one}]
@@ -395,6 +421,7 @@ def test_no_key_ever_reaches_a_log_an_answer_or_the_store(
     output = capfd.readouterr()
     said = "\n".join([caplog.text, output.out, output.err])
     assert "broken on purpose" in said
+    assert "Exception in ASGI application" in said
     assert "keys.json is damaged" in said
     said += "\n".join(f"{answer.headers} {answer.text}" for answer in answers)
     said += "".join(
