@@ -10,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,13 @@ def trained_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def demo(trained_demo: Path) -> Iterator[Demo]:
+    """The demo, served."""
+    with served(trained_demo) as running:
+        yield running
+
+
+@contextmanager
+def served(project: Path) -> Iterator[Demo]:
     """A real `tastemaker serve`, stopped at the end."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -54,7 +62,7 @@ def demo(trained_demo: Path) -> Iterator[Demo]:
     process = subprocess.Popen(
         [
             *(sys.executable, "-c", start, "serve"),
-            *("--project", str(trained_demo), "--port", str(port)),
+            *("--project", str(project), "--port", str(port)),
         ],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -71,7 +79,7 @@ def demo(trained_demo: Path) -> Iterator[Demo]:
                 assert process.poll() is None, process.stderr and process.stderr.read().decode()
                 assert time.monotonic() < end, "the server did not become ready"
                 time.sleep(0.1)
-        yield Demo(url, trained_demo)
+        yield Demo(url, project)
     finally:
         os.killpg(process.pid, signal.SIGTERM)
         assert process.wait(30) is not None

@@ -1,11 +1,14 @@
 """The page in a real browser: three clicks move the list, a disliked film is gone, reasons show."""
 
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.live.conftest import Demo
+from tastemaker.serving.keys import KeyFile
+from tests.live.conftest import Demo, served
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("live")]
 
@@ -105,3 +108,27 @@ def test_the_keyboard_is_enough(page: Any) -> None:
 def test_nothing_runs_over_the_edge(page: Any) -> None:
     wider = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
     assert wider <= 0
+
+
+def test_with_a_key_as_password_the_page_works_and_without_it_there_is_none(
+    trained_demo: Path, browser: Any, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(trained_demo.parent, tmp_path / "demo")
+    key = KeyFile(folder / ".tastemaker").add("me")
+    with served(folder / trained_demo.name) as guarded:
+        for password, status in [(None, 401), (key, 200)]:
+            given = password and {"username": "anybody", "password": password}
+            context = browser.new_context(http_credentials=given)
+            opened = context.new_page()
+            wrong: list[str] = []
+            opened.on("pageerror", lambda problem, to=wrong: to.append(str(problem)))
+            answer = opened.goto(f"{guarded.url}/?user=visitor&label=Horror")
+            assert answer.status == status
+            if status == 200:
+                before = listed(opened)
+                act(opened, "click", 0, ".shelf")
+                assert listed(opened) != before
+            else:
+                assert listed(opened) == []
+            assert wrong == []
+            context.close()
