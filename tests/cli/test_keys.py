@@ -48,6 +48,16 @@ def test_everything_as_json(shop: Any, run: Any) -> None:
     assert run("keys", "--json").told == {"keys": []}
 
 
+def test_whoever_removes_the_last_key_is_told_what_that_means(shop: Any, run: Any) -> None:
+    run("keys", "add", "one")
+    run("keys", "add", "two")
+    done = run("keys", "remove", "one")
+    assert (done.out, done.err) == ("removed one, 1 left\n", "")
+    done = run("keys", "remove", "two")
+    assert done.out == "removed two, 0 left\n"
+    assert "at any other address it lets nobody in" in done.err
+
+
 def test_a_users_mistake_is_one_line_and_2(shop: Any, run: Any) -> None:
     run("keys", "add", "shop")
     assert "there is a key named 'shop'" in run("keys", "add", "shop").refused(2)

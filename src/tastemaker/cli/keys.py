@@ -44,6 +44,11 @@ def remove(about: About, name: str) -> None:
         show.result_json({"removed": name, "left": left})
     else:
         show.result(f"removed {name}, {left} left")
+    if not left:
+        show.say(
+            "no key is left: on loopback the server asks for none from now on, at any other address "
+            "it lets nobody in"
+        )
     warn(file)
 
 
