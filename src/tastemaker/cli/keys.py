@@ -46,8 +46,8 @@ def remove(about: About, name: str) -> None:
         show.result(f"removed {name}, {left} left")
     if not left:
         show.say(
-            "no key is left: on loopback the server asks for none from now on, at any other address "
-            "it lets nobody in"
+            "no key is left: on loopback the server asks for none from now on, at any other "
+            "address it lets nobody in"
         )
     warn(file)
 
