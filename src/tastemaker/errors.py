@@ -18,6 +18,8 @@ TastemakerError
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+_LONGEST_WORD = 100
+
 
 class TastemakerError(Exception):
     """The root of the tree: catch this to catch everything Tastemaker raises on purpose."""
@@ -90,6 +92,7 @@ def near_miss(word: str, known: Iterable[str]) -> str:
     "; did you mean 'factors'?"
     """
     choices = sorted(known)
+    word = word[:_LONGEST_WORD]  # comparing takes its time
     lowered = {choice.lower(): choice for choice in choices}
     close = get_close_matches(word.lower(), lowered, n=1, cutoff=0.6)
     if close:

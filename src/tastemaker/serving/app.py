@@ -11,9 +11,15 @@ from fastapi import FastAPI, Path, Query, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from tastemaker.errors import UnknownIdError, near_miss
+from tastemaker.errors import UnknownIdError
 from tastemaker.serving import bodies
-from tastemaker.serving.bodies import MOST_EVENTS, MOST_ITEMS, Question
+from tastemaker.serving.bodies import (
+    LARGEST_ITEM,
+    MOST_EVENTS,
+    MOST_ITEMS,
+    MOST_TOLD,
+    Question,
+)
 from tastemaker.serving.guards import Gate, SafeHeaders
 from tastemaker.serving.keys import CurrentKeys, KeyFile, is_loopback
 from tastemaker.serving.limits import LimitBodies, TurnAway
@@ -22,21 +28,34 @@ from tastemaker.serving.refusals import (
     Refused,
     answer,
     install,
-    read_json,
     refusal,
 )
 from tastemaker.serving.service import Service
 from tastemaker.serving.work import Threads
+from tastemaker.store.incoming import LONGEST_ID
 
 T = TypeVar("T")
 
 _WRITING_SECONDS = 0.3
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _Count = Annotated[int, Query(ge=1, le=MOST_ITEMS, description="How many items.")]
-_ItemId = Annotated[str, Path(min_length=1, max_length=1_000, description="The item's id.")]
+_ItemId = Annotated[
+    str,
+    Path(min_length=1, max_length=LONGEST_ID, description="The item's id; it may hold slashes."),
+]
 _ERRORS: dict[int | str, dict[str, Any]] = {
+    403: {"model": bodies.ErrorBody, "description": "Asked from another site's page"},
     422: {"model": bodies.ErrorBody, "description": "The question cannot be answered"},
-    503: {"model": bodies.ErrorBody, "description": "Not now; see Retry-After"},
+    503: {
+        "model": bodies.ErrorBody,
+        "description": "Not now",
+        "headers": {"Retry-After": {"description": "Seconds", "schema": {"type": "integer"}}},
+    },
+}
+_WITH_BODY: dict[int | str, dict[str, Any]] = {
+    413: {"model": bodies.ErrorBody, "description": "The body is too large"},
+    415: {"model": bodies.ErrorBody, "description": "The body is compressed, or no JSON"},
+    **_ERRORS,
 }
 _MISSING: dict[int | str, dict[str, Any]] = {
     404: {"model": bodies.ErrorBody, "description": "There is no such thing"},
@@ -86,7 +105,7 @@ def create_app(service: Service, *, host: str | None = None, patient: bool = Fal
 
 
 def _add_recommendations(app: FastAPI, service: Service, threads: Threads) -> None:
-    @app.post("/v1/recommendations", response_model=bodies.Answer, responses=_ERRORS)
+    @app.post("/v1/recommendations", response_model=bodies.Answer, responses=_WITH_BODY)
     async def recommend(question: Question) -> Response:
         """A list for a user, known or not, or for a told history."""
         asked = question.asked()
@@ -94,16 +113,18 @@ def _add_recommendations(app: FastAPI, service: Service, threads: Threads) -> No
 
     @app.get("/v1/recommendations", response_model=bodies.Answer, responses=_ERRORS)
     async def recommend_by_url(
-        request: Request,
-        user_id: Annotated[str | None, Query(max_length=1_000)] = None,
-        history: Annotated[list[str] | None, Query(description="Repeat it for each item.")] = None,
+        user_id: bodies.Id | None = None,
+        history: Annotated[
+            list[bodies.Id] | None, Query(max_length=MOST_TOLD, description="Repeat it for each.")
+        ] = None,
         n: _Count = 20,
         placement: str | None = None,
-        exclude: Annotated[list[str] | None, Query(description="Repeat it.")] = None,
+        exclude: Annotated[
+            list[bodies.Id] | None, Query(max_length=MOST_TOLD, description="Repeat it.")
+        ] = None,
         explain: bool = False,
     ) -> Response:
         """The same, asked by a URL."""
-        _refuse_unknown(request, ("user_id", "history", "n", "placement", "exclude", "explain"))
         question = Question(
             user_id=user_id,
             history=list(history) if history is not None else None,
@@ -130,17 +151,13 @@ def _add_recommendations(app: FastAPI, service: Service, threads: Threads) -> No
 
 def _add_lists(app: FastAPI, service: Service, threads: Threads) -> None:
     @app.get("/v1/items/{item_id:path}/similar", response_model=bodies.Listed, responses=_MISSING)
-    async def similar(
-        request: Request, item_id: _ItemId, n: _Count = 20, source: str | None = None
-    ) -> Response:
+    async def similar(item_id: _ItemId, n: _Count = 20, source: str | None = None) -> Response:
         """The items most like one."""
-        _refuse_unknown(request, ("n", "source"))
         return answer(await threads.scored(service.similar, item_id, n, source))
 
     @app.get("/v1/trending", response_model=bodies.Listed, responses=_ERRORS)
-    async def trending(request: Request, n: _Count = 20) -> Response:
+    async def trending(n: _Count = 20) -> Response:
         """What is liked by many of late."""
-        _refuse_unknown(request, ("n",))
         return answer(await threads.scored(service.trending, n))
 
 
@@ -148,7 +165,7 @@ def _add_intake(app: FastAPI, service: Service, threads: Threads) -> None:
     @app.post(
         "/v1/events",
         response_model=bodies.Accepted,
-        responses=_ERRORS,
+        responses=_WITH_BODY,
         openapi_extra=bodies.EVENTS_BODY,
     )
     async def events(request: Request) -> Response:
@@ -157,7 +174,7 @@ def _add_intake(app: FastAPI, service: Service, threads: Threads) -> None:
         An event whose `event_id` came before is accepted and left out. A bad one in a batch is
         rejected alone.
         """
-        posted = await threads.stored(read_json, await request.body())
+        posted = await request.json()
         if not isinstance(posted, dict):
             raise Refused(422, "invalid", 'the body must be an event, or {"events": […]}')
         batch = posted.get("events", [posted])
@@ -174,12 +191,15 @@ def _add_intake(app: FastAPI, service: Service, threads: Threads) -> None:
         await _written(taken.written)
         return answer({"accepted": taken.accepted, "rejected": taken.rejected})
 
-    @app.put("/v1/items/{item_id:path}", response_model=bodies.Put, responses=_ERRORS)
-    async def put_item(
-        item_id: _ItemId,
-        attributes: dict[str, Any],
-    ) -> Response:
+    @app.put(
+        "/v1/items/{item_id:path}",
+        response_model=bodies.Put,
+        responses={201: {"model": bodies.Put, "description": "It is new"}, **_WITH_BODY},
+    )
+    async def put_item(request: Request, item_id: _ItemId, attributes: dict[str, Any]) -> Response:
         """Adds an item or describes one anew; it can be recommended when this returns."""
+        if len(await request.body()) > LARGEST_ITEM:
+            raise Refused(413, "too_large", f"an item may have {LARGEST_ITEM:,} bytes")
         written = await threads.stored(service.put_item, item_id, attributes)
         created = await _written(written)
         await threads.refreshed(service.refresh)
@@ -187,12 +207,12 @@ def _add_intake(app: FastAPI, service: Service, threads: Threads) -> None:
 
 
 def _add_health(app: FastAPI, service: Service) -> None:
-    @app.get("/health/live")
+    @app.get("/health/live", responses=_ERRORS)
     async def live() -> dict[str, str]:
         """The process answers."""
         return {"status": "live"}
 
-    @app.get("/health/ready", responses={503: {"description": "Still loading"}})
+    @app.get("/health/ready", responses=_ERRORS)
     async def ready() -> Response:
         """Everything is loaded and warm."""
         status = service.status()
@@ -205,11 +225,3 @@ def _add_health(app: FastAPI, service: Service) -> None:
 async def _written(future: "Future[T]") -> T:
     """Waits for the disk; a caller who goes away does not stop the write."""
     return await asyncio.shield(asyncio.wrap_future(future))
-
-
-def _refuse_unknown(request: Request, known: tuple[str, ...]) -> None:
-    for name in request.query_params:
-        if name not in known:
-            raise Refused(
-                422, "unknown_field", f"unknown field '{name}'{near_miss(name, known)}", name
-            )

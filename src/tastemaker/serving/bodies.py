@@ -1,25 +1,59 @@
 """What travels over HTTP: the shapes of questions and answers, as the API's document shows them."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    Tag,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
+from tastemaker.errors import near_miss
 from tastemaker.pipeline.pipeline import DEFAULT_N
 from tastemaker.serving.asked import Asked
+from tastemaker.store.incoming import LARGEST_CONTEXT, LAST_POSITION, LONGEST_ID, checked_id
 
 MOST_ITEMS = 1_000
 MOST_TOLD = 10_000
 MOST_EVENTS = 10_000
-Id = (
-    Annotated[str, Field(min_length=1, max_length=1_000)]
-    | Annotated[int, Field(strict=True, ge=-(10**18), le=10**18)]
-)
+LARGEST_ITEM = 1_000_000
+UNKNOWN_FIELD = "unknown_field"
+KINDS_OF_TOLD = ("told id", "told event")
+ID_TEXT = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": LONGEST_ID,
+    "pattern": r"^[^\x00-\x1f\x7f]+$",
+    "description": f"At most {LONGEST_ID:,} bytes; not blank, and no float such as 1.0.",
+}
+ID: dict[str, Any] = {"anyOf": [ID_TEXT, {"type": "integer"}]}
+Id = Annotated[str, BeforeValidator(lambda value: checked_id(value, "id")), WithJsonSchema(ID)]
 
 
 class Body(BaseModel):
     """A question; an unknown field is refused."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _know_every_field(cls, given: Any) -> Any:
+        """Stops at the first unknown field: there may be a million of them."""
+        for name in given if isinstance(given, Mapping) else ():
+            if name not in cls.model_fields:
+                told = f"unknown field '{name[:80]}'{near_miss(name, cls.model_fields)}"
+                raise PydanticCustomError(UNKNOWN_FIELD, "{told}", {"told": told, "name": name})
+        return given
 
 
 class ToldEvent(Body):
@@ -29,10 +63,16 @@ class ToldEvent(Body):
     """The item."""
     event_type: str | None = None
     """The kind; by default a like."""
-    value: float | None = None
+    value: float | None = Field(None, strict=True)
     """A rating, where the kind is one."""
-    timestamp: str | int | float | None = None
+    timestamp: StrictStr | StrictInt | StrictFloat | None = None
     """ISO 8601 or an epoch number; by default just now."""
+
+
+Told = Annotated[
+    Annotated[Id, Tag(KINDS_OF_TOLD[0])] | Annotated[ToldEvent, Tag(KINDS_OF_TOLD[1])],
+    Discriminator(lambda told: KINDS_OF_TOLD[isinstance(told, Mapping | ToldEvent)]),
+]
 
 
 class Question(Body):
@@ -50,7 +90,7 @@ class Question(Body):
 
     user_id: Id | None = None
     """A user, known or not; their stored events are their history."""
-    history: list[Id | ToldEvent] | None = Field(None, max_length=MOST_TOLD)
+    history: list[Told] | None = Field(None, max_length=MOST_TOLD)
     """Items liked, or events, oldest first; instead of what is stored."""
     n: int = Field(DEFAULT_N, ge=1, le=MOST_ITEMS, strict=True)
     """How many items."""
@@ -58,9 +98,9 @@ class Question(Body):
     """Which list; by default the project's first."""
     exclude: list[Id] = Field(default_factory=list, max_length=MOST_TOLD)
     """Items that must not be shown."""
-    explain: bool = False
+    explain: bool = Field(False, strict=True)
     """Whether the answer says what each stage did, and what spoke for each item."""
-    within: float | None = Field(None, gt=0, le=60_000)
+    within: float | None = Field(None, gt=0, le=60_000, strict=True)
     """Milliseconds in which the answer is wanted; what does not fit is left out and told."""
 
     def asked(self) -> Asked:
@@ -72,7 +112,7 @@ class Question(Body):
                 for entry in self.history
             ]
         return Asked(
-            None if self.user_id is None else str(self.user_id),
+            self.user_id,
             told,
             self.n,
             self.placement,
@@ -124,6 +164,8 @@ class Answer(BaseModel):
 class Listed(BaseModel):
     """A list that is the same for everybody."""
 
+    item_id: str | None = None
+    """What the items are like, where it is asked."""
     source: str
     model_version: str
     items: list[Item]
@@ -183,21 +225,41 @@ EVENT_EXAMPLES = {
         }
     },
 }
+_TEXT = {"type": ["string", "integer", "null"], "maxLength": LONGEST_ID}
 EVENT_SCHEMA: dict[str, Any] = {
     "type": "object",
     "required": ["user_id", "item_id"],
     "additionalProperties": False,
     "properties": {
-        "event_id": {"type": ["string", "integer"]},
-        "user_id": {"type": ["string", "integer"]},
-        "item_id": {"type": ["string", "integer"]},
-        "event_type": {"type": "string"},
-        "value": {"type": "number"},
-        "timestamp": {"type": ["string", "number"]},
-        "session": {"type": ["string", "integer"]},
-        "recommendation_id": {"type": ["string", "integer"]},
-        "position": {"type": "integer", "minimum": 1, "maximum": 100_000},
-        "context": {"type": "object"},
+        "event_id": {**_TEXT, "description": "By it a second copy is recognized."},
+        "user_id": ID,
+        "item_id": ID,
+        "event_type": {"type": ["string", "integer", "null"], "description": "A declared kind."},
+        "value": {"type": ["number", "null"]},
+        "timestamp": {
+            "type": ["string", "number", "null"],
+            "description": "ISO 8601 or an epoch number; by default now.",
+        },
+        "session": _TEXT,
+        "recommendation_id": _TEXT,
+        "position": {"type": ["integer", "null"], "minimum": 1, "maximum": LAST_POSITION},
+        "context": {
+            "type": ["object", "null"],
+            "description": f"At most {LARGEST_CONTEXT:,} letters as JSON.",
+        },
+    },
+}
+_REJECTED_ALONE = {"description": "Whatever else stands in the list is rejected by its index."}
+EVENTS_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["events"],
+    "additionalProperties": False,
+    "properties": {
+        "events": {
+            "type": "array",
+            "items": {"anyOf": [EVENT_SCHEMA, _REJECTED_ALONE]},
+            "maxItems": MOST_EVENTS,
+        }
     },
 }
 EVENTS_BODY: dict[str, Any] = {
@@ -205,23 +267,7 @@ EVENTS_BODY: dict[str, Any] = {
         "required": True,
         "content": {
             "application/json": {
-                "schema": {
-                    "oneOf": [
-                        EVENT_SCHEMA,
-                        {
-                            "type": "object",
-                            "required": ["events"],
-                            "additionalProperties": False,
-                            "properties": {
-                                "events": {
-                                    "type": "array",
-                                    "items": EVENT_SCHEMA,
-                                    "maxItems": MOST_EVENTS,
-                                }
-                            },
-                        },
-                    ]
-                },
+                "schema": {"oneOf": [EVENT_SCHEMA, EVENTS_SCHEMA]},
                 "examples": EVENT_EXAMPLES,
             }
         },

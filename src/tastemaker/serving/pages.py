@@ -8,10 +8,11 @@ from fastapi import FastAPI, Form
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from tastemaker.console import asset, render, render_error
-from tastemaker.errors import TastemakerError
+from tastemaker.errors import InputError, TastemakerError
 from tastemaker.serving.browsing import act, view_of
 from tastemaker.serving.service import Service
 from tastemaker.serving.work import Threads
+from tastemaker.store.incoming import checked_id
 
 
 def add_pages(app: FastAPI, service: Service, threads: Threads) -> None:
@@ -22,7 +23,10 @@ def add_pages(app: FastAPI, service: Service, threads: Threads) -> None:
         if not user:
             return _to(f"visitor-{uuid4().hex[:8]}", label, q)
         try:
+            checked_id(user, "user")
             return _page(await threads.scored(lambda: render(view_of(service, user, label, q))))
+        except InputError as problem:
+            return _page(render_error("That did not work", str(problem)), 422)
         except TastemakerError as problem:
             return _page(render_error("Not yet", str(problem)), 503)
 

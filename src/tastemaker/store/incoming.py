@@ -84,7 +84,7 @@ def check_event(
     """
     for name in fields:
         if name not in FIELDS:
-            raise DataError(f"unknown field '{name}'{near_miss(name, FIELDS)}")
+            raise DataError(f"unknown field {_shown(name)}{near_miss(name, FIELDS)}")
     kind = _kind(fields.get("event_type"), kinds, default_kind)
     context = fields.get("context")
     return EventRow(
