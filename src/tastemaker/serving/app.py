@@ -8,6 +8,7 @@ from importlib.metadata import version
 from typing import Annotated, Any, TypeVar
 
 from fastapi import FastAPI, Path, Query, Request
+from pydantic.json_schema import SkipJsonSchema
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
@@ -38,6 +39,7 @@ T = TypeVar("T")
 
 _WRITING_SECONDS = 0.3
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_Absent = SkipJsonSchema[None]  # a URL can leave out, but not say null
 _Count = Annotated[int, Query(ge=1, le=MOST_ITEMS, description="How many items.")]
 _ItemId = Annotated[
     str,
@@ -113,14 +115,15 @@ def _add_recommendations(app: FastAPI, service: Service, threads: Threads) -> No
 
     @app.get("/v1/recommendations", response_model=bodies.Answer, responses=_ERRORS)
     async def recommend_by_url(
-        user_id: bodies.Id | None = None,
+        user_id: bodies.Id | _Absent = None,
         history: Annotated[
-            list[bodies.Id] | None, Query(max_length=MOST_TOLD, description="Repeat it for each.")
+            list[bodies.Id] | _Absent,
+            Query(max_length=MOST_TOLD, description="Repeat it for each."),
         ] = None,
         n: _Count = 20,
-        placement: str | None = None,
+        placement: str | _Absent = None,
         exclude: Annotated[
-            list[bodies.Id] | None, Query(max_length=MOST_TOLD, description="Repeat it.")
+            list[bodies.Id] | _Absent, Query(max_length=MOST_TOLD, description="Repeat it.")
         ] = None,
         explain: bool = False,
     ) -> Response:
@@ -151,7 +154,7 @@ def _add_recommendations(app: FastAPI, service: Service, threads: Threads) -> No
 
 def _add_lists(app: FastAPI, service: Service, threads: Threads) -> None:
     @app.get("/v1/items/{item_id:path}/similar", response_model=bodies.Listed, responses=_MISSING)
-    async def similar(item_id: _ItemId, n: _Count = 20, source: str | None = None) -> Response:
+    async def similar(item_id: _ItemId, n: _Count = 20, source: str | _Absent = None) -> Response:
         """The items most like one."""
         return answer(await threads.scored(service.similar, item_id, n, source))
 
@@ -194,7 +197,11 @@ def _add_intake(app: FastAPI, service: Service, threads: Threads) -> None:
     @app.put(
         "/v1/items/{item_id:path}",
         response_model=bodies.Put,
-        responses={201: {"model": bodies.Put, "description": "It is new"}, **_WITH_BODY},
+        responses={
+            201: {"model": bodies.Put, "description": "It is new"},
+            **_MISSING,
+            **_WITH_BODY,
+        },
     )
     async def put_item(request: Request, item_id: _ItemId, attributes: dict[str, Any]) -> Response:
         """Adds an item or describes one anew; it can be recommended when this returns."""
