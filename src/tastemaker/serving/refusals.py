@@ -33,7 +33,6 @@ _LONGEST_MESSAGE = 600
 _LONGEST_FIELD = 100
 
 
-
 class Refused(HTTPException):
     """Ends a request with a status and a reason."""
 
