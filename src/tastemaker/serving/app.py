@@ -55,6 +55,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     },
 }
 _WITH_BODY: dict[int | str, dict[str, Any]] = {
+    408: {"model": bodies.ErrorBody, "description": "The body comes too slowly"},
     413: {"model": bodies.ErrorBody, "description": "The body is too large"},
     415: {"model": bodies.ErrorBody, "description": "The body is compressed, or no JSON"},
     **_ERRORS,
@@ -91,6 +92,7 @@ def create_app(service: Service, *, host: str | None = None, patient: bool = Fal
         lifespan=lifespan,
         docs_url=None,  # its page would load its scripts from a network
         redoc_url=None,
+        strict_content_type=False,  # a body that does not say what it is is taken for JSON
     )
     app.add_middleware(LimitBodies)
     app.add_middleware(TurnAway, path="/v1/recommendations", check=threads.check_scoring)

@@ -9,9 +9,6 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
-    StrictFloat,
-    StrictInt,
-    StrictStr,
     Tag,
     WithJsonSchema,
     model_validator,
@@ -65,7 +62,7 @@ class ToldEvent(Body):
     """The kind; by default a like."""
     value: float | None = Field(None, strict=True)
     """A rating, where the kind is one."""
-    timestamp: StrictStr | StrictInt | StrictFloat | None = None
+    timestamp: Annotated[Any, WithJsonSchema({"type": ["string", "number", "null"]})] = None
     """ISO 8601 or an epoch number; by default just now."""
 
 

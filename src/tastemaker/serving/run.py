@@ -10,6 +10,7 @@ from starlette.types import ASGIApp
 from tastemaker.progress import Progress
 from tastemaker.project import load_project
 from tastemaker.serving.app import create_app
+from tastemaker.serving.heads import LimitHeads
 from tastemaker.serving.service import Service
 from tastemaker.store import EventSource
 
@@ -38,6 +39,8 @@ def run(project: Path, host: str, port: int, workers: int, progress: Progress = 
     settings: dict[str, Any] = {
         "host": host,
         "port": port,
+        "http": LimitHeads,
+        "ws": "none",
         "log_level": "warning",
         "access_log": False,
         "timeout_graceful_shutdown": _GRACE_SECONDS,

@@ -1,0 +1,52 @@
+"""How bytes become requests: by uvicorn's parser, which would wait for the end of a request's head
+for ever, and keep all of it.
+"""
+
+import asyncio
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+LARGEST_HEAD = 65_536
+SLOWEST_SECONDS = 30.0
+
+
+class LimitHeads(HttpToolsProtocol):
+    """A connection that ends where the head of a request is too long, or too long in coming."""
+
+    _awaited = True
+    _read = 0
+    _end: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begins to wait."""
+        super().connection_made(transport)
+        self._end = self.loop.call_later(SLOWEST_SECONDS, transport.close)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Waits no more."""
+        self._wait_no_more()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Reads on, unless it has been too much."""
+        super().data_received(data)
+        self._read += len(data)
+        if self._awaited and self._read > LARGEST_HEAD and not self.transport.is_closing():
+            self.send_400_response(f"The head of a request may have {LARGEST_HEAD:,} bytes.")
+
+    def on_message_begin(self) -> None:
+        """Begins to wait for another head."""
+        super().on_message_begin()
+        self._awaited, self._read = True, 0
+        self._wait_no_more()
+        self._end = self.loop.call_later(SLOWEST_SECONDS, self.transport.close)
+
+    def on_headers_complete(self) -> None:
+        """The head is there; what follows is a body."""
+        self._awaited = False
+        self._wait_no_more()
+        super().on_headers_complete()
+
+    def _wait_no_more(self) -> None:
+        if self._end is not None:
+            self._end.cancel()

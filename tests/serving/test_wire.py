@@ -1,0 +1,155 @@
+"""What comes over a socket and is no request: a real server refuses it, and goes on answering."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from benchmarks.server import free_port
+from tests.serving.conftest import wait_until
+
+pytestmark = pytest.mark.xdist_group("wire")
+HEAD = b"Host: 127.0.0.1\r\nConnection: close\r\n"
+GET = b"GET /health/live HTTP/1.1\r\n" + HEAD
+POST = b"POST /v1/events HTTP/1.1\r\n" + HEAD
+CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
+ANSWER_SECONDS = 10.0
+RESET = b"\1\0\0\0\0\0\0\0"
+
+
+@dataclass(frozen=True)
+class Wire:
+    """A running server, and what it has written to stderr."""
+
+    port: int
+    stderr: Path
+
+    def say(self, *parts: bytes) -> bytes:
+        """Sends bytes; what comes back until the end of the connection."""
+        with socket.create_connection(("127.0.0.1", self.port), ANSWER_SECONDS) as connection:
+            heard = b""
+            try:
+                for part in parts:
+                    connection.sendall(part)
+                while more := connection.recv(65_536):
+                    heard += more
+            except ConnectionError:  # the server ends a connection it will not read on
+                pass
+            return heard
+
+    def hang_up(self, sent: bytes, politely: bool) -> None:
+        """Sends bytes and goes away."""
+        with socket.create_connection(("127.0.0.1", self.port), ANSWER_SECONDS) as connection:
+            connection.sendall(sent)
+            time.sleep(0.1)
+            if not politely:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+
+    def answers(self) -> bool:
+        """Whether it is still ready."""
+        url = f"http://127.0.0.1:{self.port}/health/ready"
+        with urllib.request.urlopen(url, timeout=ANSWER_SECONDS) as answer:
+            return bool(json.load(answer)["status"] == "ready")
+
+
+@pytest.fixture(scope="module")
+def wire(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wire]:
+    """One server for all; at the end its stderr must know no traceback."""
+    folder = tmp_path_factory.mktemp("wire")
+    shutil.copytree(trained, folder / "films")
+    project, stderr, port = folder / "films" / "tastemaker.toml", folder / "stderr", free_port()
+    serve = [sys.executable, "-c", "from tastemaker.cli import main; main()", "serve"]
+    with stderr.open("wb") as written:
+        server = subprocess.Popen(
+            [*serve, "--project", str(project), "--port", str(port)],
+            stdout=subprocess.DEVNULL,
+            stderr=written,
+            env={k: v for k, v in os.environ.items() if not k.startswith("OPENBLAS_")},
+        )
+        try:
+            opened = Wire(port, stderr)
+
+            def ready() -> bool:
+                assert server.poll() is None, stderr.read_text()
+                try:
+                    return opened.answers()
+                except OSError:
+                    return False
+
+            wait_until(ready)
+            yield opened
+        finally:
+            server.terminate()
+            server.wait(30)
+    assert "Traceback" not in stderr.read_text()
+
+
+NO_REQUESTS = {
+    "garbage": b"GARBAGE\r\n\r\n",
+    "another version": b"GET / HTTP/9.9\r\n" + HEAD + b"\r\n",
+    "TLS": bytes.fromhex("16030100a5010000a1") + b"x" * 100,
+    "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "raw bytes in a path": b"GET /v1/items/\xff/similar HTTP/1.1\r\n" + HEAD + b"\r\n",
+    "NUL in a header": GET + b"X: a\0b\r\n\r\n",
+    "a chunk without a size": CHUNKED + b"ZZZ\r\nhello\r\n0\r\n\r\n",
+    "a chunk of a wrong size": CHUNKED + b"2\r\nhello\r\n0\r\n\r\n",
+    "a chunk of 2^72": CHUNKED + b"FFFFFFFFFFFFFFFFFF\r\nhello",
+    "two lengths": POST + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{} ",
+    "a length and chunks": POST + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n{}",
+    "a negative length": POST + b"Content-Length: -1\r\n\r\n{}",
+    "a length of words": POST + b"Content-Length: two\r\n\r\n{}",
+    "a long URL": b"GET /?" + b"a" * 100_000 + b" HTTP/1.1\r\n" + HEAD + b"\r\n",
+}
+
+
+@pytest.mark.parametrize("sent", NO_REQUESTS.values(), ids=NO_REQUESTS)
+def test_what_is_no_request_is_refused(wire: Wire, sent: bytes) -> None:
+    assert wire.say(sent).startswith(b"HTTP/1.1 400 ")
+    assert wire.answers()
+
+
+@pytest.mark.parametrize("line", [b"X: " + b"a" * 5_000_000, b"X: a\r\n" * 1_000_000])
+def test_a_head_without_end_is_not_waited_for(wire: Wire, line: bytes) -> None:
+    heard = wire.say(GET, line)
+    assert heard == b"" or heard.startswith(b"HTTP/1.1 400 ")  # sending may fail before hearing
+    assert wire.answers()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        b"POST /v1/events",
+        b"POST /v1/recommendations",
+        b"PUT /v1/items/a",
+        b"POST /console/events",
+    ],
+)
+@pytest.mark.parametrize("politely", [True, False])
+def test_who_hangs_up_in_the_middle_of_a_body_harms_nobody(
+    wire: Wire, path: bytes, politely: bool
+) -> None:
+    sent = path + b" HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n\r\n" + b'{"user'
+    wire.hang_up(sent, politely)
+    wire.hang_up(sent.replace(b"Content-Length: 100", b"Transfer-Encoding: chunked"), politely)
+    assert wire.answers()
+    assert "failed" not in wire.stderr.read_text()
+
+
+def test_a_percent_sign_in_an_id_is_read_once(wire: Wire) -> None:
+    head = b"GET /v1/items/a%252Fb%2520/similar HTTP/1.1\r\n" + HEAD + b"\r\n"
+    assert b"no item has the id 'a%2Fb%20'" in wire.say(head)
+
+
+def test_a_body_announced_as_too_large_is_not_waited_for(wire: Wire) -> None:
+    heard = wire.say(POST + b"Content-Length: 5000000000000000000\r\n\r\n{}")
+    assert heard.startswith(b"HTTP/1.1 413 ")
+    assert b'{"error":{"code":"too_large"' in heard
