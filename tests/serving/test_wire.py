@@ -6,15 +6,21 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+import uvicorn
+from starlette.responses import Response
 
 from benchmarks.server import free_port
+from tastemaker.serving import heads
+from tastemaker.serving.heads import LimitHeads
 from tests.serving.conftest import wait_until
 
 pytestmark = pytest.mark.xdist_group("wire")
@@ -153,3 +159,36 @@ def test_a_body_announced_as_too_large_is_not_waited_for(wire: Wire) -> None:
     heard = wire.say(POST + b"Content-Length: 5000000000000000000\r\n\r\n{}")
     assert heard.startswith(b"HTTP/1.1 413 ")
     assert b'{"error":{"code":"too_large"' in heard
+
+
+class Patient:
+    """A server in a thread, which answers everything with an empty page."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        config = uvicorn.Config(self._app, port=self.port, http=LimitHeads, interface="asgi3")
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run)
+
+    async def _app(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            await Response()(scope, receive, send)
+
+    def __enter__(self) -> "Patient":
+        self._thread.start()
+        wait_until(lambda: self._server.started)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.should_exit = True
+        self._thread.join()
+
+
+@pytest.mark.parametrize("said", [b"", GET, b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\n"])
+def test_who_says_nothing_more_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, said: bytes
+) -> None:
+    monkeypatch.setattr(heads, "SLOWEST_SECONDS", 0.2)
+    with Patient() as server:
+        heard = Wire(server.port, Path()).say(said)  # fails where the connection does not end
+    assert heard.count(b"200 OK") == said.count(b"\r\n\r\n")

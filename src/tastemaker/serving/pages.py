@@ -28,7 +28,9 @@ def add_pages(app: FastAPI, service: Service, threads: Threads) -> None:
         except InputError as problem:
             return _page(render_error("That did not work", str(problem)), 422)
         except TastemakerError as problem:
-            return _page(render_error("Not yet", str(problem)), 503)
+            page = _page(render_error("Not yet", str(problem)), 503)
+            page.headers["Retry-After"] = "1"
+            return page
 
     @app.post("/console/events", include_in_schema=False)
     async def acted(

@@ -193,7 +193,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def unforeseen(request: Request, problem: Exception) -> Response:
-        _LOG.error("%s %s failed", request.method, request.url.path, exc_info=problem)
+        _LOG.error("%s %r failed", request.method, request.url.path, exc_info=problem)
         return refusal(500, "internal", "this request could not be answered; it was logged")
 
 
