@@ -25,12 +25,8 @@ from tastemaker.serving.guards import Gate, SafeHeaders
 from tastemaker.serving.keys import CurrentKeys, KeyFile, is_loopback
 from tastemaker.serving.limits import LimitBodies, TurnAway
 from tastemaker.serving.pages import add_pages
-from tastemaker.serving.refusals import (
-    Refused,
-    answer,
-    install,
-    refusal,
-)
+from tastemaker.serving.refusals import Refused, answer, install, refusal
+from tastemaker.serving.requested import read_strictly
 from tastemaker.serving.service import Service
 from tastemaker.serving.work import Threads
 from tastemaker.store.incoming import LONGEST_ID
@@ -46,6 +42,7 @@ _ItemId = Annotated[
     Path(min_length=1, max_length=LONGEST_ID, description="The item's id; it may hold slashes."),
 ]
 _ERRORS: dict[int | str, dict[str, Any]] = {
+    401: {"model": bodies.ErrorBody, "description": "No key, where keys are asked for"},
     403: {"model": bodies.ErrorBody, "description": "Asked from another site's page"},
     422: {"model": bodies.ErrorBody, "description": "The question cannot be answered"},
     503: {
@@ -97,6 +94,7 @@ def create_app(service: Service, *, host: str | None = None, patient: bool = Fal
     app.add_middleware(LimitBodies)
     app.add_middleware(TurnAway, path="/v1/recommendations", check=threads.check_scoring)
     install(app)
+    read_strictly(app)
     _add_recommendations(app, service, threads)
     _add_lists(app, service, threads)
     _add_intake(app, service, threads)
