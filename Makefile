@@ -37,6 +37,11 @@ clean:
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Tastemaker needs Python 3.11 or later; try: make PYTHON=python3.11"; exit 2; }
+	@$(PYTHON) -c 'import ctypes, sys; sys.platform != "linux" or ctypes.CDLL("libgomp.so.1")' 2>/dev/null \
+		|| { echo "LightGBM needs libgomp.so.1, which this system lacks; Debian and Ubuntu:" \
+			"apt install libgomp1; Fedora: dnf install libgomp"; exit 2; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+		|| { echo "Python's venv is missing; Debian and Ubuntu: apt install python3-venv"; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) --editable .
 	touch $@
