@@ -53,6 +53,10 @@ def test_versions_as_json(shop: Any, run: Any, trained: list[str]) -> None:
     assert (told["current"], told["previous"]) == (trained[2], trained[1])
     first = told["versions"][0]
     assert first.pop("bytes") > 10_000
+    assert {table: len(told) for table, told in first.pop("data").items()} == {
+        "events": 12,
+        "items": 12,
+    }
     assert first == {
         "version": trained[2],
         "trained": "2025-11-26T00:00:00Z",

@@ -10,6 +10,9 @@ from tastemaker.registry import Registry, Switch, Version
 
 _HEAD = ("", "version", "trained", "MB", "ranker", "")
 
+_SHOWN = 12
+"""Digits of a fingerprint: enough to tell two files apart."""
+
 
 @dataclass(frozen=True, slots=True)
 class About:
@@ -104,6 +107,7 @@ def _told(version: Version) -> dict[str, Any]:
         "problem": version.problem,
         "sources": list(version.sources),
         "rankers": version.rankers,
+        "data": {table: print_[:_SHOWN] for table, print_ in version.data.items()},
     }
 
 

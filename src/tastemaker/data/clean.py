@@ -5,13 +5,14 @@ Everything is cast without strictness, and what became null goes to the quaranti
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import polars as pl
 from polars.expr.whenthen import Then
 
 from tastemaker.data import times
+from tastemaker.data.fingerprint import fingerprint
 from tastemaker.data.moments import moments
 from tastemaker.data.read import LINE, Table, open_table
 from tastemaker.data.report import ReadReport
@@ -32,22 +33,28 @@ class Cleaned:
         tables: `events` (user_id, item_id, kind, value, time, and event_id where there is one; in
             the source's order), and `items` and `users` as far as there are any.
         reports: how each was read.
+        sources: table → fingerprint of the file it is of; empty for frames.
     """
 
     tables: dict[str, pl.DataFrame]
     reports: tuple[ReadReport, ...]
+    sources: dict[str, str] = field(default_factory=dict)
 
 
 def clean_files(
     files: Mapping[str, Path], schema: Schema, quarantine: Path | None = None
 ) -> Cleaned:
     """The usable rows of files (CSV, gzipped CSV, Parquet); see `clean_tables`."""
+    # before they are read: a file that changes meanwhile is then known to have changed
+    sources = {
+        name: fingerprint(path, name, schema) for name, path in files.items() if path.is_file()
+    }
     with ExitStack() as stack:
         tables = {
             name: stack.enter_context(open_table(path, schema.separator))
             for name, path in files.items()
         }
-        return clean_tables(tables, schema, quarantine)
+        return replace(clean_tables(tables, schema, quarantine), sources=sources)
 
 
 def clean_tables(

@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,7 @@ class Dataset:
         reports: how each table was read.
         sequence: how far into a store's log it reaches; 0 from files.
         store: the store it was read from; empty from files.
+        sources: table → fingerprint of the file it is of; empty from frames.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Dataset:
         reports: tuple[ReadReport, ...] = (),
         sequence: int = 0,
         store: str = "",
+        sources: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.catalogue = catalogue
         self.users = users
@@ -65,6 +68,7 @@ class Dataset:
         self.reports = reports
         self.sequence = sequence
         self.store = store
+        self.sources = dict(sources)
 
     @classmethod
     def from_frames(
@@ -160,6 +164,7 @@ class Dataset:
             cleaned.reports,
             sequence,
             store,
+            cleaned.sources,
         )
 
     def __repr__(self) -> str:
@@ -180,8 +185,7 @@ class Dataset:
             ClockError: the clock is not absolute.
         """
         self.require_clock("before")
-        events = self.events.where(self.events.time < time)
-        return Dataset(self.catalogue, self.users, events, self.kinds, self.clock, self.profiles)
+        return self._with(self.catalogue, self.events.where(self.events.time < time))
 
     def onto(self, catalogue: Catalogue, known: NDArray[np.int32]) -> "Dataset":
         """These events with the indices of another catalogue, that has some of the items.
@@ -197,7 +201,12 @@ class Dataset:
         index[known] = np.arange(len(known), dtype=np.int32)
         kept = self.events.where(index[self.events.item] >= 0)
         events = replace(kept, item=index[kept.item])
-        return Dataset(catalogue, self.users, events, self.kinds, self.clock, self.profiles)
+        return self._with(catalogue, events)
+
+    def _with(self, catalogue: Catalogue, events: Events) -> "Dataset":
+        """Part of the same data."""
+        told = (self.kinds, self.clock, self.profiles)
+        return Dataset(catalogue, self.users, events, *told, sources=self.sources)
 
     def require_clock(self, asked_by: str) -> None:
         """Refuses what needs moments in time where the data has none.

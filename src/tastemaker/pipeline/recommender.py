@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
+import tastemaker
 from tastemaker.component import (
     Extends,
     FitOptions,
@@ -63,6 +64,9 @@ class Recommender:
         learned: ranker → what learning came to, after `fit`.
         sequence: how far into a store's log it has learned; 0 from files.
         store: which store that was; empty for files.
+        sources: table → fingerprint of the file it has learned from; empty for frames, and for
+            what was saved before this was told.
+        made_by: the version of Tastemaker that fitted it; empty where that was not told.
     """
 
     world: World
@@ -93,6 +97,8 @@ class Recommender:
         self.learned: dict[str, dict[str, float]] = {}
         self.sequence = 0
         self.store = ""
+        self.sources: dict[str, str] = {}
+        self.made_by = ""
         self._watches = {name: Watch() for name in self.placements}
         self._declared: dict[str, tuple[World, FeatureSet]] = {}
 
@@ -153,7 +159,8 @@ class Recommender:
         self.retrievers |= kept
         self.world = self._fitted_world = World.of(data)
         self.kinds = data.kinds
-        self.sequence, self.store = data.sequence, data.store
+        self.sequence, self.store, self.sources = data.sequence, data.store, data.sources
+        self.made_by = tastemaker.__version__
         self._try_rerankers()
         return self.attach(data)
 
@@ -480,6 +487,8 @@ class Recommender:
             "kinds": {n: k.model_dump(mode="json") for n, k in self.kinds.items()},
             "sequence": self.sequence,
             "store": self.store,
+            "data": self.sources,
+            "made_by": self.made_by,
         }
         parts = Parts(self.retrievers, self.rankers, self.rerankers, self._fitted_world)
         parts.save(Path(folder), about, self.learned)
@@ -503,6 +512,8 @@ class Recommender:
             recommender.learned = about["learned"]
             recommender.kinds = {n: EventKind.model_validate(k) for n, k in about["kinds"].items()}
             recommender.sequence, recommender.store = about["sequence"], about["store"]
+            recommender.sources = dict(about.get("data", {}))
+            recommender.made_by = about.get("made_by", "")
         recommender.world = recommender._fitted_world = parts.world
         recommender.version = Path(folder).name
         return recommender

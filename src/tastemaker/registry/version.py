@@ -31,6 +31,7 @@ class Version:
         problem: why it cannot serve, or None; the files' checksums are not looked at.
         sources: the names of its retrievers.
         rankers: the rankers that learned → whether they earned their place.
+        data: table → fingerprint of the file it was trained on, as far as it is told.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Version:
     problem: str | None
     sources: tuple[str, ...]
     rankers: dict[str, bool]
+    data: dict[str, str]
 
 
 def version_name(moment: int, digest: str) -> str:
@@ -98,13 +100,15 @@ def describe(folder: Path, *, current: bool, previous: bool) -> Version:
     problem: str | None = None
     sources: tuple[str, ...] = ()
     rankers: dict[str, bool] = {}
+    data: dict[str, str] = {}
     try:
         about = read_version(folder)["about"]
         rankers = {name: bool(notes["earned"]) for name, notes in about["learned"].items()}
         sources = tuple(about["components"])
+        data = dict(about.get("data", {}))
     except ArtifactError as refused:
         problem = str(refused)
-    except (AttributeError, KeyError, TypeError):
+    except (AttributeError, KeyError, TypeError, ValueError):
         problem = f"{folder}: its manifest does not describe a recommender of this version"
     return Version(
         folder.name,
@@ -115,6 +119,7 @@ def describe(folder: Path, *, current: bool, previous: bool) -> Version:
         problem,
         sources,
         rankers,
+        data,
     )
 
 

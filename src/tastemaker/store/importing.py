@@ -9,7 +9,6 @@ short is known as such, and imported again.
 """
 
 import fcntl
-import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -29,26 +28,11 @@ from tastemaker.store.tables import SERVED, events, items, next_change, sources,
 
 ROWS_AT_A_TIME = 20_000
 """Rows of one transaction: about a tenth of a second."""
-_READ_BY = {
-    "events": ("event_columns", "default_kind", "clock", "time_unit", "separator"),
-    "items": ("item_columns", "item_roles", "separator"),
-    "users": ("user_columns", "user_roles", "separator"),
-}
 # what was served while the file's rows came; "source = 0" has an index, a parameter would not
 _FORGET_SERVED = text(
     "DELETE FROM events WHERE source = :source AND event_id IN "
     "(SELECT event_id FROM events WHERE source = 0 AND sequence > :last)"
 )
-
-
-def fingerprint(path: Path, table: str, schema: Schema) -> str:
-    """What a table's content and the way it is read come to: equal ones need no second import."""
-    with path.open("rb") as stream:
-        content = hashlib.file_digest(stream, "sha256").hexdigest()
-    read_by = schema.model_dump(mode="json", include=set(_READ_BY[table]))
-    rated = {name: kind.like is not None for name, kind in schema.kinds.items()}
-    told = json.dumps([content, read_by, rated if table == "events" else None], sort_keys=True)
-    return hashlib.sha256(told.encode()).hexdigest()
 
 
 class Importer:

@@ -57,6 +57,8 @@ def read_dataset(connection: Connection, schema: Schema) -> Dataset:
             )
         log, sequence = _events(connection, schema)
         store = store_id(connection)
+        shown = select(sources.c.name, sources.c.fingerprint).where(sources.c.complete == 1)
+        prints = {row.name: row.fingerprint for row in connection.execute(shown)}
         entities = {
             name: _entities(connection, table, id_, roles)
             for name, table, id_, roles in (
@@ -71,7 +73,7 @@ def read_dataset(connection: Connection, schema: Schema) -> Dataset:
     reasons = {"unknown event_type": left_out} if left_out else {}
     report = ReadReport("store", log.height, usable.height, reasons=reasons)
     present = {name: frame for name, frame in entities.items() if frame.height}
-    cleaned = Cleaned({"events": usable, **present}, (report,))
+    cleaned = Cleaned({"events": usable, **present}, (report,), prints)
     return Dataset.from_cleaned(cleaned, schema, sequence, store)
 
 

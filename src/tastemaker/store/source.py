@@ -5,10 +5,10 @@ from pathlib import Path
 
 from tastemaker.data.clean import clean_files
 from tastemaker.data.dataset import Dataset
+from tastemaker.data.fingerprint import fingerprint
 from tastemaker.errors import DataError
 from tastemaker.progress import Progress
 from tastemaker.project import Project
-from tastemaker.store.importing import fingerprint
 from tastemaker.store.store import Store
 from tastemaker.store.tables import sqlite_path
 
