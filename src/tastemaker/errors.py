@@ -8,6 +8,7 @@ TastemakerError
 │   │   └── ClockError                the data's clock cannot answer what was asked
 │   └── UnknownIdError (LookupError)  an item, user or version named by the caller is not known
 ├── NotFittedError (RuntimeError)     a component was used before `fit`
+├── LibraryError (ImportError)     a package, or a library of the system it needs, cannot be loaded
 ├── ArtifactError (RuntimeError)      a saved folder is damaged, foreign or of another format
 ├── StoreError (RuntimeError)         the database of events or the file of keys cannot be used
 ├── NotReadyError (RuntimeError)      a server is still loading, or has nothing it could serve
@@ -55,6 +56,25 @@ class NotFittedError(TastemakerError, RuntimeError):
     def __init__(self, component: object) -> None:
         name = type(component).__name__
         super().__init__(f"{name} is not fitted: call fit(dataset) first")
+
+
+class LibraryError(TastemakerError, ImportError):
+    """A package, or a library of the system that it needs, cannot be loaded.
+
+    Attributes:
+        told: what cannot be loaded, and why.
+        cure: what to install.
+    """
+
+    def __init__(self, package: str, problem: Exception) -> None:
+        self.told = f"{package} cannot be loaded ({' '.join(str(problem).split())})"
+        self.cure = f"install it again: pip install --force-reinstall {package}"
+        if "libgomp" in str(problem) or "libomp" in str(problem):
+            self.cure = (
+                "install its OpenMP library: apt install libgomp1 (Debian, Ubuntu), dnf install "
+                "libgomp (Fedora), apk add libgomp (Alpine), brew install libomp (macOS)"
+            )
+        super().__init__(f"{self.told}: {self.cure}")
 
 
 class ArtifactError(TastemakerError, RuntimeError):

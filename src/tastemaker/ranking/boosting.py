@@ -2,14 +2,19 @@
 
 from typing import Any
 
-import lightgbm
 import numpy as np
 from numpy.typing import NDArray
 
 from tastemaker.component import FitOptions
 from tastemaker.data.ragged import offsets_of
+from tastemaker.errors import LibraryError
 from tastemaker.ranking.rows import Rows
 from tastemaker.threads import blas_threads
+
+try:
+    import lightgbm
+except (ImportError, OSError) as problem:  # its wheel leaves OpenMP to the system
+    raise LibraryError("lightgbm", problem) from None
 
 NDCG_AT = 10
 _FEWEST_REQUESTS = 20
