@@ -9,6 +9,7 @@ from tastemaker.data.fingerprint import fingerprint
 from tastemaker.errors import DataError
 from tastemaker.progress import Progress
 from tastemaker.project import Project
+from tastemaker.store.look import StoreLook, look
 from tastemaker.store.store import Store
 from tastemaker.store.tables import sqlite_path
 
@@ -68,6 +69,10 @@ class EventSource:
             StoreError: the store cannot be used.
         """
         return Store(self.path)
+
+    def look(self, after: int = 0) -> StoreLook:
+        """What is in the store, found without writing; see `look`."""
+        return look(self.path, after)
 
     def changed_files(self) -> list[str]:
         """The files whose rows in the store are not those of today."""

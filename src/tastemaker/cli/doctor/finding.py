@@ -1,0 +1,45 @@
+"""What a look came to. Like `machine`, it needs nothing that may be what is missing."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from tastemaker.errors import TastemakerError
+
+_MARK = {"ok": "✓", "note": "·", "bad": "✗"}
+_WIDTH = 10
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one look came to.
+
+    Attributes:
+        what: was looked at.
+        verdict: fine, worth knowing, or in the way.
+        told: what was found.
+        cure: what to do; empty where nothing needs doing.
+    """
+
+    what: str
+    verdict: Literal["ok", "note", "bad"]
+    told: str
+    cure: str = ""
+
+    def __str__(self) -> str:
+        line = f"{_MARK[self.verdict]} {self.what:{_WIDTH}} {self.told}"
+        return f"{line}\n  {'':{_WIDTH}} → {self.cure}" if self.cure else line
+
+
+def looked(what: str, look: Callable[[], Iterable[Finding]]) -> list[Finding]:
+    """What a look found; whatever stops it is a finding as well."""
+    found: list[Finding] = []
+    try:
+        for finding in look():
+            found.append(finding)  # noqa: PERF402 - what came before it stopped is kept
+    except TastemakerError as problem:
+        found.append(Finding(what, "bad", str(problem)))
+    except Exception as problem:
+        told = f"looking at it failed: {type(problem).__name__}: {' '.join(str(problem).split())}"
+        found.append(Finding(what, "bad", told))
+    return found

@@ -1,0 +1,289 @@
+"""What may be wrong with a project: its disk, files, store and model, and the clock beside them.
+
+Nothing is written, made or imported.
+"""
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+import tastemaker
+from tastemaker.cli.doctor.finding import Finding, looked
+from tastemaker.cli.doctor.port import look_at_port
+from tastemaker.data.fingerprint import fingerprint
+from tastemaker.data.times import MICROSECONDS, format_duration, format_moment, now
+from tastemaker.errors import ArtifactError
+from tastemaker.pipeline import Recommender
+from tastemaker.project import Project
+from tastemaker.registry import Registry
+from tastemaker.registry.version import trained_at
+from tastemaker.store import EventSource
+
+_COMFORT_BYTES = 1_000_000_000
+"""Less room than this beside what the next training needs is worth knowing."""
+_OLD_DAYS = 30
+_MANY_SERVED = 0.1
+"""Share of the events that came after the training from which on it is worth training again."""
+_CLOCK_MICROSECONDS = 60_000_000
+"""So far into the future two machines' clocks may well differ."""
+_CHANGES_SHOWN = 3
+_TRAIN = "tastemaker train"
+
+
+def look_at_project(project: Project) -> list[Finding]:
+    """Everything about a project."""
+    looks = _Looks(project)
+    return [
+        *looked("disk", looks.disk),
+        *looked("files", looks.files),
+        *looked("store", looks.store),
+        *looked("model", looks.model),
+        *looked("versions", looks.versions),
+        *looked("data", looks.data),
+        *looked("clock", looks.clock),
+        *looked("port", lambda: look_at_port(project)),
+    ]
+
+
+class _Looks:
+    """The looks at one project; what one of them loads, the later ones use."""
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self.source = EventSource(project)
+        self.registry = Registry(project.state)
+        self.trained: Recommender | None = None
+        self.imported: dict[str, str] = {}
+        self.latest: dict[str, int] = {}
+
+    def disk(self) -> Iterator[Finding]:
+        """Whether what serving and training write will find room."""
+        fine = True
+        for place in self._written():
+            if os.statvfs(place).f_flag & os.ST_RDONLY:
+                told = f"{place} lies on a file system that is mounted read-only"
+                yield Finding(
+                    "disk", "bad", told, "mount it writable, or copy the project elsewhere"
+                )
+                fine = False
+            elif not os.access(place, os.W_OK):
+                owner = f"chown it to the user that runs Tastemaker (number {os.geteuid()})"
+                yield Finding("disk", "bad", f"{place} cannot be written", owner)
+                fine = False
+        need = self._next_training_bytes()
+        for folder in {place.stat().st_dev: place for place in self._folders()}.values():
+            stats = os.statvfs(folder)
+            free = stats.f_bavail * stats.f_frsize
+            told = f"{_size(free)} free in {folder}, the next training needs {_size(need)}"
+            cure = "make room; old versions go with `tastemaker versions prune --keep 3`"
+            if free < need or (stats.f_files and not stats.f_favail):
+                told += "" if free < need else ", and no more files can be made"
+                yield Finding("disk", "bad", told, cure)
+            elif free < need + _COMFORT_BYTES:
+                yield Finding("disk", "note", told, cure)
+            elif fine:
+                yield Finding("disk", "ok", told)
+
+    def _folders(self) -> list[Path]:
+        """Where the state and the store lie, or will."""
+        return [_nearest(self.project.state), _nearest(self.source.path.parent)]
+
+    def _written(self) -> list[Path]:
+        """What is there of all that is written to."""
+        state = self.project.state
+        inside = [state / "artifacts", state / "quarantine", self.source.path]
+        return list(dict.fromkeys([*self._folders(), *(path for path in inside if path.exists())]))
+
+    def _next_training_bytes(self) -> int:
+        """About as much as the latest version, and the store or what will go into it."""
+        newest = next(iter(self.registry.versions()), None)
+        kept = [self.source.path] if self.source.stored else self.project.data_files().values()
+        sizes = (path.stat().st_size for path in kept if path.is_file())
+        return sum(sizes) + (newest.bytes if newest else 0)
+
+    def files(self) -> Iterator[Finding]:
+        """Whether the tables are there, and what of them could not be used."""
+        for table, path in self.project.data_files().items():
+            if path.is_file():
+                yield Finding(table, "ok", f"{path.name}, {_size(path.stat().st_size)}")
+                yield from self._quarantined(table, path)
+            elif self.source.stored:
+                yield Finding(table, "note", f"{path} is gone; the store has what was imported")
+            else:
+                told = "is a folder" if path.is_dir() else "is missing"
+                yield Finding(table, "bad", f"{path} {told}", "bring it back, or change [data]")
+
+    def _quarantined(self, table: str, path: Path) -> Iterator[Finding]:
+        aside = self.project.state / "quarantine" / f"{path.name}.csv"
+        if not aside.is_file():
+            return
+        counts = pl.read_csv(aside, infer_schema=False)["reason"].value_counts(sort=True)
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in counts.iter_rows())
+        rows = counts["count"].sum()
+        told = f"{rows:,} rows of it could not be used at the last reading ({reasons})"
+        yield Finding(table, "note", told, f"see {aside}, and correct {path.name}")
+
+    def store(self) -> Iterator[Finding]:
+        """Whether the store is whole."""
+        if not self.source.stored:
+            yield Finding(
+                "store", "ok", "none yet: the files are read; `tastemaker serve` makes it"
+            )
+            return
+        found = self.source.look()
+        self.imported = found.imported
+        if found.latest is not None:
+            self.latest["the latest stored event"] = found.latest
+        size = _size(self.source.path.stat().st_size)
+        yield Finding("store", "ok", f"{found.events:,} events, {size}, undamaged")
+        if found.unfinished:
+            told = f"the import of {', '.join(found.unfinished)} was cut short, or still goes on"
+            yield Finding("store", "note", told, "the next train or serve does it again")
+
+    def model(self) -> Iterator[Finding]:
+        """Whether the version that serves is whole, and of this project as it is today."""
+        if not self.registry.versions():
+            yield Finding("model", "bad", "nothing is trained yet", _TRAIN)
+            return
+        try:
+            trained = self.registry.load()
+        except ArtifactError as problem:
+            told = str(problem).replace(f"{self.registry.artifacts}{os.sep}", "")
+            yield Finding("model", "bad", told, self._way_back())
+            return
+        self.trained = trained
+        self.latest["the latest event trained on"] = trained.world.watermark
+        yield Finding("model", "ok", f"{trained.version} serves, undamaged")
+        if trained.made_by != tastemaker.__version__:
+            made_by = trained.made_by or "of an earlier version"
+            told = f"it was trained by Tastemaker {made_by}, this is {tastemaker.__version__}"
+            yield Finding("model", "note", told, _TRAIN)
+        changes = _changes(
+            trained.settings(), Recommender.from_project(self.project.path).settings()
+        )
+        if list(trained.kinds.items()) != list(self.project.file.events.items()):
+            changes.append("[events]")
+        if changes:
+            more = f" and {len(changes) - _CHANGES_SHOWN} more" * (len(changes) > _CHANGES_SHOWN)
+            shown = ", ".join(changes[:_CHANGES_SHOWN]) + more
+            told = f"the project file has changed since it was trained: {shown}"
+            yield Finding("model", "note", told, _TRAIN)
+        if trained.world.clock == "absolute":
+            age = now() - trained.world.watermark
+            if age > _OLD_DAYS * MICROSECONDS["d"]:
+                told = (
+                    f"its events end {format_moment(trained.world.watermark)[:10]}, "
+                    f"{format_duration(age)} ago: what is new and trending since is unknown to it"
+                )
+                yield Finding("model", "note", told, f"{_TRAIN}, with newer events")
+
+    def _way_back(self) -> str:
+        """What to do where the version that should serve cannot."""
+        previous = next((v.name for v in self.registry.versions() if v.previous), None)
+        back = f"tastemaker versions rollback, to {previous}; or " if previous else ""
+        return f"{back}{_TRAIN}"
+
+    def versions(self) -> Iterator[Finding]:
+        """The other versions, and what killed runs left."""
+        found = self.registry.versions()
+        broken = [version.name for version in found if version.problem and not version.current]
+        if broken:
+            told = f"damaged, but not in use: {', '.join(broken)}"
+            cure = "tastemaker versions prune --keep 3 removes old ones"
+            yield Finding("versions", "note", told, cure)
+        whole = [version.name for version in found if not version.problem]
+        if self.trained is not None and whole and whole[0] > self.trained.version:
+            told = f"{whole[0]} is newer than what serves"
+            yield Finding("versions", "note", told, f"tastemaker versions promote {whole[0]}")
+        left = len(self.registry.leftovers())
+        if left:
+            told = f"{left} {'folders were' if left > 1 else 'folder was'} left by runs that died"
+            yield Finding("versions", "note", told, "tastemaker versions prune --keep 3")
+
+    def data(self) -> Iterator[Finding]:
+        """Whether there is more to learn from than was learned from."""
+        if self.trained is None:
+            return
+        version, known = self.trained.version, self.trained.sources
+        schema, changed = self.project.schema, False
+        for table, path in self.project.data_files().items():
+            if not path.is_file():
+                continue
+            today = fingerprint(path, table, schema)
+            told = ""
+            if known.get(table) not in (None, today):
+                told = f"{path.name}, or how it is read, has changed since {version} was trained"
+            elif known and table not in known:
+                told = f"{path.name} is new since {version} was trained"
+            elif self.imported.get(table, today) != today:
+                told = f"the store has an earlier {path.name}"
+            if told:
+                changed = True
+                yield Finding("data", "note", told, _TRAIN)
+        if not known:
+            told = f"{version} does not tell which files it was trained on"
+            yield Finding("data", "note", told, f"{_TRAIN}: the next one will")
+        elif not changed:
+            yield Finding("data", "ok", f"the files are those {version} was trained on")
+        if self.source.stored:
+            yield self._served(self.trained)
+
+    def _served(self, trained: Recommender) -> Finding:
+        found = self.source.look()
+        if trained.store == found.id:
+            found = self.source.look(after=trained.sequence)
+        share = found.served / max(found.events, 1)
+        told = f"{found.served:,} events were served since, {share:.1%} of all"
+        if share >= _MANY_SERVED:
+            return Finding("data", "note", told, f"{_TRAIN}, so that they are learned from")
+        return Finding("data", "ok", told)
+
+    def clock(self) -> Iterator[Finding]:
+        """Whether something has happened that, by this machine's clock, is yet to come."""
+        if self.project.file.data.clock != "absolute":
+            self.latest.clear()
+        for version in self.registry.versions():
+            self.latest.setdefault(f"the training of {version.name}", trained_at(version.name))
+        for path in self.project.data_files().values():
+            if path.is_file():
+                self.latest[f"the last change of {path.name}"] = int(path.stat().st_mtime * 1e6)
+        what, latest = max(self.latest.items(), key=lambda told: told[1], default=("", 0))
+        present = now()
+        if latest > present + _CLOCK_MICROSECONDS:
+            told = (
+                f"{what} lies {format_duration(latest - present)} in the future: this machine's "
+                f"clock ({format_moment(present)[:16]}Z) is slow, or another's was fast"
+            )
+            yield Finding(
+                "clock", "note", told, "set the clock by NTP, and look at who sends events"
+            )
+        else:
+            yield Finding("clock", "ok", f"{time.strftime('%Y-%m-%d %H:%M', time.gmtime())} UTC")
+
+
+def _changes(before: Mapping[str, Any], today: Mapping[str, Any], at: str = "") -> list[str]:
+    """The settings that differ, as `placements.home.retrievers.als (10, was 20)`."""
+    found: list[str] = []
+    for name in [*before, *(name for name in today if name not in before)]:
+        was, now_, where = before.get(name), today.get(name), f"{at}{name}"
+        if isinstance(was, dict) and isinstance(now_, dict):
+            found += _changes(was, now_, f"{where}.")
+        elif name not in before or name not in today:
+            found.append(f"{where} is {'new' if name in today else 'gone'}")
+        elif was != now_:
+            found.append(f"{where} is {now_}, was {was}")
+    return found
+
+
+def _nearest(folder: Path) -> Path:
+    """A folder, or where it is not there yet the one in which it would be made."""
+    return next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
+
+
+def _size(count: int) -> str:
+    unit, name = (1e9, "GB") if count >= 1e9 else (1e6, "MB") if count >= 1e6 else (1e3, "kB")
+    return f"{count / unit:,.1f} {name}"

@@ -1,0 +1,88 @@
+"""What is in a store, found without writing a byte: for whoever asks what is wrong."""
+
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from sqlalchemy import Connection, Engine, NullPool, create_engine, func, select, text
+from sqlalchemy.exc import DatabaseError
+
+from tastemaker.errors import StoreError
+from tastemaker.store.tables import SERVED, VISIBLE, events, sources, store_id
+
+
+@dataclass(frozen=True, slots=True)
+class StoreLook:
+    """What is in a store.
+
+    Attributes:
+        id: what no other store is called.
+        events: how many there are.
+        served: how many came over the network, after the place in the log that was asked for.
+        latest: the moment of the latest event, microseconds; None without events.
+        imported: table → fingerprint of the file whose rows it has.
+        unfinished: the tables of which it has a part only.
+    """
+
+    id: str
+    events: int
+    served: int
+    latest: int | None
+    imported: dict[str, str]
+    unfinished: tuple[str, ...]
+
+
+def look(path: Path, after: int = 0) -> StoreLook:
+    """Looks through all of a store.
+
+    Args:
+        path: the database file.
+        after: a place in its log.
+
+    Raises:
+        StoreError: it is damaged, holds something else, or cannot be read.
+    """
+    engine = _engine(path)
+    try:
+        with engine.connect() as connection:
+            damage = connection.execute(text("PRAGMA quick_check")).scalars().first()
+            if damage != "ok":
+                raise StoreError(f"{path}: {damage}")
+            return _look(connection, after)
+    except DatabaseError as problem:
+        raise StoreError(f"{path}: {problem.orig}") from None
+    finally:
+        engine.dispose()
+
+
+def _look(connection: Connection, after: int) -> StoreLook:
+    imports: dict[str, str | None] = {}
+    for name, print_, complete in connection.execute(
+        select(sources.c.name, sources.c.fingerprint, sources.c.complete)
+    ):
+        imports[name] = print_ if complete else imports.get(name)
+    since = (events.c.sequence > after, events.c.source == SERVED)
+    count, latest = connection.execute(
+        select(func.count(), func.max(events.c.time)).select_from(events).where(VISIBLE)
+    ).one()
+    return StoreLook(
+        store_id(connection),
+        count,
+        connection.execute(select(func.count()).where(*since)).scalar_one(),
+        latest,
+        {name: print_ for name, print_ in imports.items() if print_ is not None},
+        tuple(name for name, print_ in imports.items() if print_ is None),
+    )
+
+
+def _engine(path: Path) -> Engine:
+    """Reads what was committed; where nobody has the store open, not even a lock is taken."""
+    log = path.with_name(f"{path.name}-wal")
+    open_elsewhere = log.exists() and log.stat().st_size > 0
+    # otherwise SQLite would make a log of its own, which a disk mounted read-only refuses
+    mode = "mode=ro" if open_elsewhere else "mode=ro&immutable=1"
+    url = f"file:{quote(str(path))}?{mode}"
+    return create_engine(
+        "sqlite://", poolclass=NullPool, creator=lambda: sqlite3.connect(url, uri=True)
+    )
