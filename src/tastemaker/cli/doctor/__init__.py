@@ -64,4 +64,4 @@ def look_without_packages() -> None:
         else:
             told = "\n".join(map(str, findings))
         sys.stdout.buffer.write(f"{told}\n".encode())
-    sys.exit(f"error: {bad[0].told}: {bad[0].cure}")
+    sys.exit(f"error: {bad[0].told}{': ' if bad[0].cure else ''}{bad[0].cure}")

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, metadata, requires, version
 
+from tastemaker import machine
 from tastemaker.cli.doctor.finding import Finding, looked
 from tastemaker.errors import LibraryError
 
@@ -18,7 +19,7 @@ _MISLEADING = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "MKL_DEBUG_CPU_TYPE")
 _COUNTS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 _NAMES = {"openblas": "OpenBLAS", "mkl": "MKL", "blis": "BLIS"}
 _COMPILERS = ("cc", "gcc", "clang")
-_ROOMS = ("tastemaker.pipeline", "tastemaker.store", "tastemaker.serving")
+_ROOMS = ("tastemaker.cli.app", "tastemaker.pipeline", "tastemaker.store", "tastemaker.serving")
 """What imports all our packages but LightGBM."""
 _LEAST = re.compile(r"([A-Za-z0-9._-]+)\s*>=\s*([0-9.]+)")
 
@@ -29,9 +30,11 @@ def look_at_machine(*, trees: bool = True) -> list[Finding]:
     Args:
         trees: whether LightGBM will be needed.
     """
-    found = [*looked("python", _python), *looked("packages", _packages)]
-    if any(finding.verdict == "bad" for finding in found):
-        return found  # the rest needs the packages
+    found: list[Finding] = []
+    for what, look in (("python", _python), ("packages", _packages)):
+        found += looked(what, look)
+        if any(finding.verdict == "bad" for finding in found):
+            return found  # the rest needs them
     return [
         *found,
         *looked("LightGBM", lambda: _lightgbm(trees)),
@@ -93,6 +96,13 @@ def _packages() -> Iterator[Finding]:
             refused = LibraryError(getattr(problem, "name", None) or room, problem)
             yield Finding("packages", "bad", refused.told, refused.cure)
             return
+        except RuntimeError as problem:
+            if "no locator available" not in str(problem):
+                raise
+            told = "Numba finds no folder that can be written to keep what it compiles in"
+            cure = "set NUMBA_CACHE_DIR to one, or make ~/.cache writable"
+            yield Finding("packages", "bad", told, cure)
+            return
     yield Finding("packages", "ok", "all that are needed, as new as they must be")
 
 
@@ -116,9 +126,7 @@ def _blas() -> Iterator[Finding]:
     import scipy.linalg  # noqa: F401
     from threadpoolctl import threadpool_info
 
-    from tastemaker.threads import available_threads
-
-    there = available_threads()
+    there = machine.processors()
     misleading = [f"{name}={os.environ[name]}" for name in _MISLEADING if name in os.environ]
     if misleading:
         told = f"{', '.join(misleading)} can make linear algebra several times slower"
@@ -143,10 +151,12 @@ def _blas() -> Iterator[Finding]:
 
 
 def _processors_and_memory() -> Iterator[Finding]:
-    from tastemaker.threads import available_threads
-
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
-    told = f"{available_threads()} processors for this process, {memory:,.1f} GB of memory"
+    usable, there = machine.processors(), os.cpu_count() or 1
+    told = f"{usable} processors" + (f" of the {there} there are" if usable < there else "")
+    memory = machine.memory_bytes()
+    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    told += f", {memory / 1e9:,.1f} GB of memory"
+    told += f" of the {whole / 1e9:,.1f} there are" if memory < whole else ""
     yield Finding("machine", "ok", told)
 
 

@@ -1,0 +1,772 @@
+"""`doctor`: what goes wrong on real machines is made to go wrong here, and told with its cure."""
+
+import json
+import os
+import shutil
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tastemaker
+from tastemaker.data import times
+from tastemaker.pipeline import Recommender
+from tastemaker.project import load_project
+from tastemaker.registry import Registry
+from tastemaker.store import EventRow, EventSource
+
+SOURCE = str(Path(tastemaker.__file__).parent.parent)
+RANKER = """[rankers.main]
+use = "gbm"
+trees = 5
+[training]
+slices = 2
+window = 0.1
+must_earn = false
+[placements.home]
+ranker = "main"
+"""
+NO_OPENMP = "libgomp.so.1: cannot open shared object file: No such file or directory"
+
+
+class Findings:
+    """What `doctor --json` found."""
+
+    def __init__(self, code: int, out: str) -> None:
+        self.code = code
+        self.all: list[dict[str, str]] = json.loads(out)["findings"]
+
+    def of(self, what: str) -> dict[str, str]:
+        """The worst of what was found about something."""
+        found = [f for f in self.all if f["what"] == what]
+        assert found, [f["what"] for f in self.all]
+        return max(found, key=lambda f: ("ok", "note", "bad").index(f["verdict"]))
+
+    @property
+    def bad(self) -> list[str]:
+        """What is in the way."""
+        assert self.code == (1 if any(f["verdict"] == "bad" for f in self.all) else 0)
+        return [f["what"] for f in self.all if f["verdict"] == "bad"]
+
+
+@pytest.fixture
+def project(shop: Any) -> Any:
+    """A shop with fresh events, and a port of its own."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with shop.project.open("a") as file:
+        file.write(f"[server]\nport = {port}\n")
+    shop.write(fresh_rows(shop))
+    return shop
+
+
+@pytest.fixture
+def doctor(run: Any) -> Callable[[], Findings]:
+    def doctor() -> Findings:
+        done = run("doctor", "--json")
+        assert "Traceback" not in done.err
+        return Findings(done.code, done.out)
+
+    return doctor
+
+
+@pytest.fixture
+def elsewhere(project: Any) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs the command line in a process of its own, in a world of its own."""
+
+    def ran(
+        *arguments: str, first: Path | None = None, inside: tuple[str, ...] = ()
+    ) -> subprocess.CompletedProcess[str]:
+        path = os.pathsep.join([*([str(first)] if first else []), SOURCE])
+        done = subprocess.run(
+            [*inside, sys.executable, "-m", "tastemaker", *arguments],
+            cwd=project.folder,
+            env=os.environ | {"PYTHONPATH": path},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert "Traceback" not in done.stderr, done.stderr
+        return done
+
+    return ran
+
+
+def fresh_rows(shop: Any) -> list[str]:
+    """The shop's rows, moved to end an hour ago."""
+    rows = [row.split(",") for row in shop.rows]
+    moved = int(time.time()) - 3_600 - max(int(row[3]) for row in rows)
+    return [",".join([*row[:3], str(int(row[3]) + moved)]) for row in rows]
+
+
+def port_of(project: Any) -> int:
+    return load_project(project.project).file.server.port
+
+
+def state(project: Any) -> Path:
+    return Path(project.folder / ".tastemaker")
+
+
+def current(project: Any) -> str:
+    return Registry(state(project)).current()
+
+
+def served(number: int, **told: Any) -> EventRow:
+    moment = times.now()
+    fields = {
+        "event_id": f"served{number}", "user_id": "u1", "item_id": "red1", "kind": "view",
+        "value": None, "time": moment, "received": moment,
+    }  # fmt: skip
+    return EventRow(**{**fields, **told})
+
+
+# --- the whole ---
+
+
+def test_a_healthy_project_has_nothing_in_the_way_and_nothing_to_note(
+    project: Any, run: Any, doctor: Any
+) -> None:
+    run("train")
+    found = doctor()
+    assert found.bad == []
+    assert {f["what"] for f in found.all} >= {
+        "python", "packages", "LightGBM", "BLAS", "machine", "project", "disk", "events", "items",
+        "store", "model", "data", "clock", "port",
+    }  # fmt: skip
+    noted = [f for f in found.all if f["verdict"] == "note" and f["what"] not in ("disk", "BLAS")]
+    assert noted == []
+
+
+def test_every_line_begins_with_a_mark_or_is_a_cure(project: Any, run: Any) -> None:
+    done = run("doctor")
+    lines = done.out.splitlines()
+    assert all(line[:2] in ("✓ ", "· ", "✗ ") or line.lstrip().startswith("→ ") for line in lines)
+    at = next(place for place, line in enumerate(lines) if line.startswith("✗ model"))
+    assert lines[at].endswith("nothing is trained yet")
+    assert lines[at + 1].split() == ["→", "tastemaker", "train"]
+    assert done.code == 1
+
+
+def test_without_a_project_it_says_so_and_looks_at_the_machine(
+    tmp_path: Path, doctor: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = doctor()
+    assert found.bad == ["project"]
+    assert "tastemaker init" in found.of("project")["told"]
+    assert found.of("machine")["verdict"] == "ok"
+
+
+def test_a_project_file_that_is_wrong_is_a_finding(project: Any, doctor: Any) -> None:
+    project.change("[retrievers.popular]", "[retriever.popular]")
+    assert "did you mean 'retrievers'?" in doctor().of("project")["told"]
+
+
+def test_it_only_reads(project: Any, run: Any, doctor: Any) -> None:
+    def everything() -> dict[str, tuple[int, bytes]]:
+        files = (path for path in project.folder.rglob("*") if path.is_file())
+        return {str(path): (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
+
+    before = everything()
+    doctor()
+    assert everything() == before
+    run("train")
+    EventSource(load_project(project.project)).open().close()
+    before = everything()
+    doctor()
+    assert everything() == before
+
+
+def test_whatever_a_look_raises_is_a_finding_and_the_others_go_on(
+    project: Any, doctor: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("so many")
+
+    monkeypatch.setattr(Registry, "versions", broken)
+    found = doctor()
+    assert found.of("model")["told"] == "looking at it failed: ZeroDivisionError: so many"
+    assert found.of("port")["verdict"] == "ok"
+
+
+# --- the machine ---
+
+
+def test_no_compiler_is_no_fault_since_nothing_needs_one(
+    project: Any, doctor: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    found = doctor().of("compiler")
+    assert (found["verdict"], found["cure"]) == ("ok", "")
+    assert "none, and nothing here needs one" in found["told"]
+
+
+def test_blas_settings_that_mislead_are_told(
+    project: Any, doctor: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Prescott")
+    found = doctor()
+    told = found.of("BLAS")
+    assert told["verdict"] == "note"
+    assert "OPENBLAS_CORETYPE=Prescott" in told["told"]
+    assert told["cure"] == "unset OPENBLAS_CORETYPE"
+    assert found.bad == ["model"]
+
+
+def test_more_threads_than_processors_are_told(
+    project: Any, doctor: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "4096")
+    monkeypatch.setenv("MKL_NUM_THREADS", "1")
+    told = doctor().of("BLAS")
+    assert "OMP_NUM_THREADS=4096" in told["told"]
+    assert told["cure"] == "unset OMP_NUM_THREADS"
+
+
+def test_fewer_processors_than_there_are_is_told(
+    project: Any, doctor: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0}, raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    assert "1 processors of the 64 there are" in doctor().of("machine")["told"]
+
+
+def test_a_python_for_32_bit_is_refused(
+    project: Any, doctor: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "maxsize", 2**31 - 1)
+    found = doctor()
+    assert found.bad == ["python", "model"]
+    assert "64 bit" in found.of("python")["cure"]
+
+
+# --- packages ---
+
+
+def installed(folder: Path, name: str, version: str, *lines: str) -> Path:
+    """Makes a package look installed in this version, with these lines in its metadata."""
+    about = folder / f"{name}-{version}.dist-info"
+    about.mkdir(parents=True)
+    head = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}"]
+    (about / "METADATA").write_text("\n".join([*head, *lines]) + "\n")
+    return folder
+
+
+def unimportable(folder: Path, name: str, error: str) -> Path:
+    """Makes importing a package raise."""
+    (folder / name).mkdir(parents=True)
+    (folder / name / "__init__.py").write_text(f"raise {error}\n")
+    return folder
+
+
+def test_a_package_that_is_too_old_is_named_with_the_one_needed(
+    elsewhere: Any, tmp_path: Path
+) -> None:
+    done = elsewhere("doctor", "--json", first=installed(tmp_path / "old", "polars", "1.2"))
+    told = Findings(done.returncode, done.stdout).of("packages")
+    assert told["told"].startswith("polars 1.2 is too old: ")
+    assert told["cure"].startswith("pip install --upgrade 'polars>=")
+
+
+def test_a_python_older_than_our_metadata_asks_for_is_in_the_way(
+    elsewhere: Any, tmp_path: Path
+) -> None:
+    world = installed(tmp_path, "tastemaker", "9", "Requires-Python: >=3.99")
+    done = elsewhere("doctor", "--json", first=world)
+    found = Findings(done.returncode, done.stdout)
+    assert found.bad == ["python", "model"]
+    assert found.of("python")["told"].endswith("is too old: 3.99 or later is needed")
+
+
+def test_a_package_our_metadata_asks_for_is_missing(elsewhere: Any, tmp_path: Path) -> None:
+    asks = ("Requires-Dist: absent>=1.5", "Requires-Dist: for-tests>=1; extra == 'dev'")
+    done = elsewhere("doctor", "--json", first=installed(tmp_path, "tastemaker", "9", *asks))
+    found = Findings(done.returncode, done.stdout)
+    assert found.bad == ["packages", "model"]
+    assert found.of("packages")["told"] == "absent is not installed: 1.5 or later is needed"
+
+
+@pytest.mark.parametrize("name", ["numba", "typer", "numpy"])
+def test_it_runs_where_a_package_is_missing_that_everything_needs(
+    elsewhere: Any, tmp_path: Path, name: str
+) -> None:
+    error = f'ModuleNotFoundError("No module named {name!r}", name={name!r})'
+    world = unimportable(tmp_path / "world", name, error)
+    done = elsewhere("doctor", "--json", first=world)
+    found = Findings(done.returncode, done.stdout)
+    assert found.bad == ["packages"]
+    assert name in found.of("packages")["told"]
+    assert f"pip install --force-reinstall {name}" in found.of("packages")["cure"]
+    done = elsewhere("train", first=world)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(
+        f"error: {name} cannot be loaded (No module named '{name}'): install"
+    )
+    assert done.stderr.count("\n") == 1
+
+
+# --- LightGBM ---
+
+
+def with_ranker(project: Any) -> None:
+    project.change("[placements.home]\n", RANKER)
+
+
+@pytest.fixture
+def no_openmp(tmp_path: Path) -> Path:
+    return unimportable(tmp_path / "no openmp", "lightgbm", f"OSError({NO_OPENMP!r})")
+
+
+def test_a_missing_openmp_library_is_in_the_way_of_a_project_with_a_ranker(
+    project: Any, elsewhere: Any, no_openmp: Path
+) -> None:
+    with_ranker(project)
+    done = elsewhere("doctor", "--json", first=no_openmp)
+    found = Findings(done.returncode, done.stdout)
+    assert found.bad == ["LightGBM", "model"]
+    told = found.of("LightGBM")
+    assert "libgomp.so.1" in told["told"]
+    for package in ("libgomp1", "dnf install libgomp", "apk add libgomp", "brew install libomp"):
+        assert package in told["cure"]
+
+
+@pytest.mark.slow
+def test_a_missing_openmp_library_is_only_a_note_without_a_ranker(
+    elsewhere: Any, no_openmp: Path
+) -> None:
+    assert elsewhere("train", first=no_openmp).returncode == 0
+    done = elsewhere("doctor", "--json", first=no_openmp)
+    found = Findings(done.returncode, done.stdout)
+    assert found.bad == []
+    assert found.of("LightGBM")["verdict"] == "note"
+
+
+@pytest.mark.slow
+def test_training_a_ranker_without_openmp_is_one_line_and_what_is_trained_serves(
+    project: Any, elsewhere: Any, no_openmp: Path
+) -> None:
+    with_ranker(project)
+    done = elsewhere("train", "--json", first=no_openmp)
+    assert (done.returncode, done.stdout) == (1, "")
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("error: lightgbm cannot be loaded (libgomp.so.1: cannot open")
+    assert "apt install libgomp1" in last
+    assert elsewhere("train").returncode == 0
+    for stored in (False, True):  # once from the files, once as the server would
+        if stored:
+            EventSource(load_project(project.project)).open().close()
+        done = elsewhere("recommend", "--user", "u1", "--json", first=no_openmp)
+        assert done.returncode == 0, done.stderr
+        answer = json.loads(done.stdout)
+        assert answer["items"]
+        assert answer["degraded"] == []
+
+
+# --- in a private mount namespace ---
+
+
+@pytest.fixture
+def mounted(elsewhere: Any, project: Any) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs the command line where a shell script has mounted something, seen by nobody else."""
+    unshare = shutil.which("unshare")
+    if sys.platform != "linux" or unshare is None:
+        pytest.skip("NOT TESTED: there is no unshare here to mount anything privately")
+    private = [unshare, "--mount", "--propagation", "private"]
+    if os.geteuid() != 0:
+        private += ["--user", "--map-root-user"]
+    tried = subprocess.run([*private, "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True)
+    if tried.returncode:
+        pytest.skip(f"NOT TESTED: nothing can be mounted privately here ({tried.stderr!r})")
+
+    def ran(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        inside = (*private, "sh", "-ec", f'{script}\ncd "$PWD"; exec "$@"', "sh")
+        done: subprocess.CompletedProcess[str] = elsewhere(*arguments, inside=inside)
+        return done
+
+    return ran
+
+
+@pytest.mark.slow
+def test_a_system_without_libgomp_is_told_and_serving_goes_on(
+    project: Any, elsewhere: Any, mounted: Any, tmp_path: Path
+) -> None:
+    with_ranker(project)
+    assert elsewhere("train").returncode == 0
+    found = subprocess.run(["ldconfig", "-p"], capture_output=True, text=True).stdout
+    library = next((line.split()[-1] for line in found.splitlines() if "libgomp.so.1" in line), "")
+    if not library:
+        pytest.skip("NOT TESTED: this system has no libgomp.so.1 to hide")
+    (tmp_path / "empty").touch()
+    hide = f"mount --bind '{tmp_path / 'empty'}' {Path(library).resolve()}"
+    done = mounted(hide, "doctor", "--json")
+    assert Findings(done.returncode, done.stdout).of("LightGBM")["verdict"] == "bad"
+    done = mounted(hide, "train")
+    assert done.returncode == 1
+    assert "libgomp.so.1" in done.stderr.splitlines()[-1]
+    assert mounted(hide, "recommend", "--user", "u1").returncode == 0
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_full_is_in_the_way(project: Any, elsewhere: Any, mounted: Any) -> None:
+    assert elsewhere("train").returncode == 0
+    fill = (
+        'cp -r .tastemaker "$PWD.copy"; mount -t tmpfs -o size=2m none .tastemaker; '
+        'cp -r "$PWD.copy/." .tastemaker; '
+        "head -c 4m /dev/zero > .tastemaker/filling 2>/dev/null || true"
+    )
+    done = mounted(fill, "doctor", "--json")
+    found = Findings(done.returncode, done.stdout)
+    assert found.bad == ["disk"], done.stderr
+    assert "0.0 kB free" in found.of("disk")["told"]
+    assert "versions prune" in found.of("disk")["cure"]
+
+
+@pytest.mark.slow
+def test_a_disk_mounted_read_only_is_told_and_all_else_is_still_looked_at(
+    project: Any, elsewhere: Any, mounted: Any
+) -> None:
+    assert elsewhere("train").returncode == 0
+    with EventSource(load_project(project.project)).open() as store:
+        store.append([served(0)]).result()
+    read_only = 'mount --bind "$PWD" "$PWD"; mount -o remount,ro,bind "$PWD"'
+    done = mounted(read_only, "doctor", "--json")
+    found = Findings(done.returncode, done.stdout)
+    assert set(found.bad) == {"disk"}
+    assert "mounted read-only" in found.of("disk")["told"]
+    assert "85 events" in found.of("store")["told"]
+    assert "1 events were served since" in found.all[-3]["told"]
+
+
+@pytest.mark.slow
+def test_where_compiled_kernels_cannot_be_kept_every_verb_says_so(mounted: Any) -> None:
+    closed = f"mount --bind '{SOURCE}' '{SOURCE}'; mount -o remount,ro,bind '{SOURCE}'; "
+    closed += "unset NUMBA_CACHE_DIR; export HOME=/proc/none XDG_CACHE_HOME=/proc/none"
+    done = mounted(closed, "doctor", "--json")
+    told = Findings(done.returncode, done.stdout).of("packages")
+    assert "NUMBA_CACHE_DIR" in told["cure"]
+    done = mounted(closed, "train")
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    done = mounted(f'{closed}; export NUMBA_CACHE_DIR="$PWD/kernels"', "validate")
+    assert done.returncode == 0
+
+
+def test_a_folder_that_cannot_be_written_is_told(project: Any, run: Any, elsewhere: Any) -> None:
+    run("train")
+    inside: tuple[str, ...] = ()
+    if os.geteuid() == 0:  # who may do everything has to give that up first
+        setpriv = shutil.which("setpriv")
+        if setpriv is None:
+            pytest.skip("NOT TESTED: there is no setpriv here to give up root's rights")
+        inside = (setpriv, "--inh-caps=-all", "--bounding-set=-all")
+    artifacts = state(project) / "artifacts"
+    artifacts.chmod(0o555)
+    try:
+        done = elsewhere("doctor", "--json", inside=inside)
+    finally:
+        artifacts.chmod(0o755)
+    found = Findings(done.returncode, done.stdout)
+    assert found.bad == ["disk"]
+    assert found.of("disk")["told"] == f"{artifacts} cannot be written"
+    assert "chown" in found.of("disk")["cure"]
+
+
+# --- the port ---
+
+
+@pytest.fixture
+def answering(project: Any) -> Iterator[Callable[[int, Any], None]]:
+    """Has somebody answer at the project's port, always the same."""
+    servers: list[HTTPServer] = []
+
+    def answer(status: int, told: Any) -> None:
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                body = json.dumps(told).encode()
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        server = HTTPServer(("127.0.0.1", port_of(project)), Handler)
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+
+    yield answer
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize("told", [{"hello": "world"}, ["model_version"], None, "x" * 100_000])
+def test_a_port_held_by_another_program_is_told_with_its_process(
+    project: Any, run: Any, doctor: Any, answering: Any, told: Any
+) -> None:
+    run("train")
+    answering(200, told)
+    found = doctor()
+    assert found.bad == ["port"]
+    assert f"{port_of(project)} is held by process {os.getpid()} (" in found.of("port")["told"]
+    assert "[server]" in found.of("port")["cure"]
+
+
+def test_a_port_held_by_a_program_that_never_answers_is_told(
+    project: Any, run: Any, doctor: Any
+) -> None:
+    run("train")
+    with socket.create_server(("127.0.0.1", port_of(project))):
+        found = doctor()
+    assert found.bad == ["port"]
+    assert str(os.getpid()) in found.of("port")["told"]
+
+
+def test_our_own_server_at_the_port_is_fine(
+    project: Any, run: Any, doctor: Any, answering: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("train")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")  # which would not let us through
+    answering(200, {"status": "ready", "model_version": current(project)})
+    found = doctor()
+    assert found.bad == []
+    assert found.of("port")["told"].endswith(f"serving {current(project)}")
+
+
+def test_a_server_with_a_problem_or_an_earlier_version_is_noted(
+    project: Any, run: Any, doctor: Any, answering: Any
+) -> None:
+    run("train")
+    before = current(project)
+    run("train")
+    answering(200, {"model_version": before, "problem": "the file 'x' is damaged"})
+    told = doctor().of("port")
+    assert told["verdict"] == "note"
+    assert "the file 'x' is damaged" in told["told"]
+
+
+def test_a_server_that_is_still_loading_is_noted(
+    project: Any, run: Any, doctor: Any, answering: Any
+) -> None:
+    run("train")
+    answering(503, {"error": {"code": "not_ready", "message": "the model is being loaded"}})
+    assert "not ready: the model is being loaded" in doctor().of("port")["told"]
+
+
+def test_a_server_of_another_project_is_in_the_way(
+    project: Any, run: Any, doctor: Any, answering: Any
+) -> None:
+    run("train")
+    answering(200, {"model_version": "20200101T000000-00000000"})
+    assert doctor().bad == ["port"]
+
+
+# --- the model ---
+
+
+def test_a_setting_that_changed_since_the_training_is_named(
+    project: Any, run: Any, doctor: Any
+) -> None:
+    run("train")
+    project.change("popular = 10", "popular = 11")
+    project.change("weight = 6.0", "weight = 7.0")
+    told = doctor().of("model")
+    assert "placements.home.retrievers.popular is 11, was 10" in told["told"]
+    assert "[events]" in told["told"]
+    assert told["cure"] == "tastemaker train"
+
+
+def test_a_version_of_another_tastemaker_is_noted(
+    project: Any, run: Any, doctor: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("train")
+    monkeypatch.setattr(tastemaker, "__version__", "9.9")
+    assert "trained by Tastemaker 0.1.0, this is 9.9" in doctor().of("model")["told"]
+
+
+def test_events_that_ended_long_ago_are_noted(shop: Any, run: Any, doctor: Any) -> None:
+    run("train")
+    assert "its events end 2023-11-" in doctor().of("model")["told"]
+
+
+def damage(project: Any, version: str) -> None:
+    target = state(project) / "artifacts" / version / "components" / "popular" / "users.npy"
+    target.write_bytes(target.read_bytes()[:-1] + b"\x07")
+
+
+def test_a_damaged_version_is_in_the_way_and_the_way_back_is_named(
+    project: Any, run: Any, doctor: Any
+) -> None:
+    run("train")
+    before = current(project)
+    damage(project, before)
+    found = doctor()
+    assert found.bad == ["model"]
+    assert "'components/popular/users.npy' is damaged" in found.of("model")["told"]
+    assert found.of("model")["cure"] == "tastemaker train"
+    shutil.rmtree(state(project))
+    run("train")
+    before = current(project)
+    project.change("popular = 10", "popular = 11")
+    run("train")
+    damage(project, current(project))
+    assert doctor().of("model")["cure"].startswith(f"tastemaker versions rollback, to {before}")
+
+
+def test_a_newer_version_that_does_not_serve_is_noted(project: Any, run: Any, doctor: Any) -> None:
+    run("train")
+    project.change("popular = 10", "popular = 11")
+    time.sleep(1.1)  # a version's name has whole seconds
+    newer = run("train", "--no-promote", "--json").told["version"]
+    told = doctor().of("versions")
+    assert told["cure"] == f"tastemaker versions promote {newer}"
+
+
+def test_what_killed_trainings_left_is_noted(project: Any, run: Any, doctor: Any) -> None:
+    run("train")
+    left = state(project) / "artifacts" / ".building-x"
+    left.mkdir()
+    os.utime(left, (time.time() - 10_000,) * 2)
+    told = doctor().of("versions")
+    assert (told["verdict"], told["told"]) == ("note", "1 folder was left by runs that died")
+    assert "versions prune" in told["cure"]
+
+
+# --- the data ---
+
+
+def test_data_that_changed_since_the_training_is_told(project: Any, run: Any, doctor: Any) -> None:
+    run("train")
+    rows = fresh_rows(project)
+    project.write([*rows, rows[-1]])
+    found = doctor()
+    assert found.bad == []
+    told = found.of("data")
+    assert told["told"].startswith("events.csv, or how it is read, has changed since")
+    assert current(project) in told["told"]
+    assert told["cure"] == "tastemaker train"
+    run("train")
+    assert doctor().of("data")["verdict"] == "ok"
+
+
+def test_a_table_that_came_later_is_told(project: Any, run: Any, doctor: Any) -> None:
+    run("train")
+    (project.folder / "users.csv").write_text("user_id\nu1\n")
+    project.change('items = "items.csv"\n', 'items = "items.csv"\nusers = "users.csv"\n')
+    assert doctor().of("data")["told"].startswith("users.csv is new since")
+
+
+def test_a_training_from_the_store_knows_the_same_files(
+    project: Any, run: Any, doctor: Any
+) -> None:
+    run("train")
+    from_files = Recommender.load(state(project) / "artifacts" / current(project)).sources
+    EventSource(load_project(project.project)).open().close()
+    run("train")
+    from_store = Recommender.load(state(project) / "artifacts" / current(project)).sources
+    assert from_store == from_files
+    assert doctor().of("data")["verdict"] == "ok"
+
+
+def test_a_version_from_before_fingerprints_says_that_it_does_not_know(
+    project: Any, run: Any, doctor: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = Recommender.load.__func__  # type: ignore[attr-defined]
+
+    def without(cls: type[Recommender], folder: Path) -> Recommender:
+        loaded: Recommender = load(cls, folder)
+        loaded.sources, loaded.made_by = {}, ""
+        return loaded
+
+    run("train")
+    monkeypatch.setattr(Recommender, "load", classmethod(without))
+    found = doctor()
+    assert "does not tell which files" in found.of("data")["told"]
+    assert "Tastemaker of an earlier version" in found.of("model")["told"]
+    assert found.bad == []
+
+
+def test_many_events_served_since_the_training_are_noted(
+    project: Any, run: Any, doctor: Any
+) -> None:
+    run("train")
+    with EventSource(load_project(project.project)).open() as store:
+        store.append([served(0)]).result()
+        assert "1 events were served since, 1.2% of all" in [f["told"] for f in doctor().all]
+        store.append([served(n) for n in range(1, 40)]).result()
+        told = doctor().of("data")  # while a server holds it open
+    assert told["told"] == "40 events were served since, 32.3% of all"
+    assert told["verdict"] == "note"
+    run("train")
+    assert "0 events were served since, 0.0% of all" in [f["told"] for f in doctor().all]
+
+
+def test_rows_set_aside_at_the_last_reading_are_noted(project: Any, run: Any, doctor: Any) -> None:
+    rows = fresh_rows(project)
+    project.write([*rows * 2, "u1,,view,1700000000"])
+    run("train")
+    told = doctor().of("events")
+    assert told["told"] == (
+        "1 rows of it could not be used at the last reading (1 missing item_id)"
+    )
+    assert "events.csv.csv" in told["cure"]
+
+
+def test_a_file_that_is_missing_is_in_the_way_unless_a_store_has_it(
+    project: Any, run: Any, doctor: Any
+) -> None:
+    run("train")
+    (project.folder / "items.csv").rename(project.folder / "away.csv")
+    assert doctor().bad == ["items"]
+    (project.folder / "away.csv").rename(project.folder / "items.csv")
+    EventSource(load_project(project.project)).open().close()
+    (project.folder / "items.csv").unlink()
+    assert doctor().bad == []
+
+
+# --- the store ---
+
+
+def test_a_damaged_store_is_told(project: Any, run: Any, doctor: Any) -> None:
+    run("train")
+    (state(project) / "store.db").write_bytes(b"no database at all" * 100)
+    found = doctor()
+    assert "store" in found.bad
+    assert "not a database" in found.of("store")["told"]
+
+
+def test_another_programs_database_is_told(project: Any, run: Any, doctor: Any) -> None:
+    run("train")
+    with sqlite3.connect(state(project) / "store.db") as theirs:
+        theirs.execute("CREATE TABLE theirs (a)")
+    theirs.close()
+    assert "store" in doctor().bad
+
+
+# --- the clock ---
+
+
+def test_an_event_that_lies_in_the_future_is_told(project: Any, run: Any, doctor: Any) -> None:
+    run("train")
+    hour = times.MICROSECONDS["h"]
+    with EventSource(load_project(project.project)).open() as store:
+        store.append([served(0, time=times.now() + 5 * hour)]).result()
+    told = doctor().of("clock")
+    assert told["verdict"] == "note"
+    assert told["told"].startswith("the latest stored event lies 5h in the future")
+
+
+def test_a_clock_that_has_gone_back_is_told_by_the_files(project: Any, doctor: Any) -> None:
+    later = time.time() + 86_400 * 3
+    os.utime(project.events, (later, later))
+    assert doctor().of("clock")["told"].startswith("the last change of events.csv lies 3d in the")
