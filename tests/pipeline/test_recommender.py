@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 from numpy.typing import NDArray
 
+import tastemaker
 from tastemaker.artifact import _digest
 from tastemaker.component import FitOptions
 from tastemaker.data.catalogue import NumberColumn, TagsColumn
@@ -328,6 +329,23 @@ def test_training_twice_gives_one_digest_and_other_data_another(
     unfitted().fit(dataset(frame().head(70)), OPTIONS).save(tmp_path / "less")
     assert manifest(tmp_path / "again")["digest"] == manifest(saved)["digest"]
     assert manifest(tmp_path / "less")["digest"] != manifest(saved)["digest"]
+
+
+def test_an_artifact_tells_what_it_was_trained_on_and_by_what(saved: Path, tmp_path: Path) -> None:
+    frame().write_csv(tmp_path / "events.csv")
+    data = Dataset.from_files(tmp_path / "events.csv", schema=SCHEMA)
+    unfitted().fit(data, OPTIONS).save(tmp_path / "v1")
+    loaded = Recommender.load(tmp_path / "v1")
+    assert loaded.sources == data.sources != {}
+    assert loaded.made_by == tastemaker.__version__
+    assert Recommender.load(saved).sources == {}  # of frames
+
+
+def test_an_artifact_from_before_these_were_told_still_loads(saved: Path, tmp_path: Path) -> None:
+    old = Path(shutil.copytree(saved, tmp_path / "v1"))
+    signed(old, lambda told: [told["about"].pop(name) for name in ("data", "made_by")])
+    loaded = Recommender.load(old)
+    assert (loaded.sources, loaded.made_by) == ({}, "")
 
 
 def test_an_artifact_holds_no_user_ids(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ class StoreLook:
     Attributes:
         id: what no other store is called.
         events: how many there are.
-        served: how many came over the network, after the place in the log that was asked for.
+        served: how many came over the network, after the place in its log that was asked for.
         latest: the moment of the latest event, microseconds; None without events.
         imported: table → fingerprint of the file whose rows it has.
         unfinished: the tables of which it has a part only.
@@ -33,12 +33,13 @@ class StoreLook:
     unfinished: tuple[str, ...]
 
 
-def look(path: Path, after: int = 0) -> StoreLook:
+def look(path: Path, store: str = "", sequence: int = 0) -> StoreLook:
     """Looks through all of a store.
 
     Args:
         path: the database file.
-        after: a place in its log.
+        store: whose log `sequence` is a place in; in another store's it means nothing.
+        sequence: from where on to count what was served.
 
     Raises:
         StoreError: it is damaged, holds something else, or cannot be read.
@@ -49,14 +50,15 @@ def look(path: Path, after: int = 0) -> StoreLook:
             damage = connection.execute(text("PRAGMA quick_check")).scalars().first()
             if damage != "ok":
                 raise StoreError(f"{path}: {damage}")
-            return _look(connection, after)
+            id_ = store_id(connection)
+            return _look(connection, id_, sequence if store == id_ else 0)
     except DatabaseError as problem:
         raise StoreError(f"{path}: {problem.orig}") from None
     finally:
         engine.dispose()
 
 
-def _look(connection: Connection, after: int) -> StoreLook:
+def _look(connection: Connection, id_: str, after: int) -> StoreLook:
     imports: dict[str, str | None] = {}
     for name, print_, complete in connection.execute(
         select(sources.c.name, sources.c.fingerprint, sources.c.complete)
@@ -67,7 +69,7 @@ def _look(connection: Connection, after: int) -> StoreLook:
         select(func.count(), func.max(events.c.time)).select_from(events).where(VISIBLE)
     ).one()
     return StoreLook(
-        store_id(connection),
+        id_,
         count,
         connection.execute(select(func.count()).where(*since)).scalar_one(),
         latest,

@@ -70,9 +70,9 @@ class EventSource:
         """
         return Store(self.path)
 
-    def look(self, after: int = 0) -> StoreLook:
+    def look(self, store: str = "", sequence: int = 0) -> StoreLook:
         """What is in the store, found without writing; see `look`."""
-        return look(self.path, after)
+        return look(self.path, store, sequence)
 
     def changed_files(self) -> list[str]:
         """The files whose rows in the store are not those of today."""

@@ -152,7 +152,9 @@ def _blas() -> Iterator[Finding]:
 
 def _processors_and_memory() -> Iterator[Finding]:
     usable, there = machine.processors(), os.cpu_count() or 1
-    told = f"{usable} processors" + (f" of the {there} there are" if usable < there else "")
+    told = f"{usable} processor{'s' * (usable != 1)}" + (
+        f" of the {there} there are" if usable < there else ""
+    )
     memory = machine.memory_bytes()
     whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     told += f", {memory / 1e9:,.1f} GB of memory"

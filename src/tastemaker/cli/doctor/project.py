@@ -22,6 +22,7 @@ from tastemaker.project import Project
 from tastemaker.registry import Registry
 from tastemaker.registry.version import trained_at
 from tastemaker.store import EventSource
+from tastemaker.store.look import StoreLook
 
 _COMFORT_BYTES = 1_000_000_000
 """Less room than this beside what the next training needs is worth knowing."""
@@ -40,9 +41,9 @@ def look_at_project(project: Project) -> list[Finding]:
     return [
         *looked("disk", looks.disk),
         *looked("files", looks.files),
-        *looked("store", looks.store),
         *looked("model", looks.model),
         *looked("versions", looks.versions),
+        *looked("store", looks.store),
         *looked("data", looks.data),
         *looked("clock", looks.clock),
         *looked("port", lambda: look_at_port(project)),
@@ -57,7 +58,7 @@ class _Looks:
         self.source = EventSource(project)
         self.registry = Registry(project.state)
         self.trained: Recommender | None = None
-        self.imported: dict[str, str] = {}
+        self.stored: StoreLook | None = None
         self.latest: dict[str, int] = {}
 
     def disk(self) -> Iterator[Finding]:
@@ -124,7 +125,7 @@ class _Looks:
         counts = pl.read_csv(aside, infer_schema=False)["reason"].value_counts(sort=True)
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in counts.iter_rows())
         rows = counts["count"].sum()
-        told = f"{rows:,} rows of it could not be used at the last reading ({reasons})"
+        told = f"rows set aside at the last reading: {rows:,} ({reasons})"
         yield Finding(table, "note", told, f"see {aside}, and correct {path.name}")
 
     def store(self) -> Iterator[Finding]:
@@ -134,8 +135,8 @@ class _Looks:
                 "store", "ok", "none yet: the files are read; `tastemaker serve` makes it"
             )
             return
-        found = self.source.look()
-        self.imported = found.imported
+        learned = (self.trained.store, self.trained.sequence) if self.trained else ("", 0)
+        self.stored = found = self.source.look(*learned)
         if found.latest is not None:
             self.latest["the latest stored event"] = found.latest
         size = _size(self.source.path.stat().st_size)
@@ -219,7 +220,7 @@ class _Looks:
                 told = f"{path.name}, or how it is read, has changed since {version} was trained"
             elif known and table not in known:
                 told = f"{path.name} is new since {version} was trained"
-            elif self.imported.get(table, today) != today:
+            elif self.stored and self.stored.imported.get(table, today) != today:
                 told = f"the store has an earlier {path.name}"
             if told:
                 changed = True
@@ -229,18 +230,8 @@ class _Looks:
             yield Finding("data", "note", told, f"{_TRAIN}: the next one will")
         elif not changed:
             yield Finding("data", "ok", f"the files are those {version} was trained on")
-        if self.source.stored:
-            yield self._served(self.trained)
-
-    def _served(self, trained: Recommender) -> Finding:
-        found = self.source.look()
-        if trained.store == found.id:
-            found = self.source.look(after=trained.sequence)
-        share = found.served / max(found.events, 1)
-        told = f"{found.served:,} events were served since, {share:.1%} of all"
-        if share >= _MANY_SERVED:
-            return Finding("data", "note", told, f"{_TRAIN}, so that they are learned from")
-        return Finding("data", "ok", told)
+        if self.stored is not None:
+            yield _served(self.stored)
 
     def clock(self) -> Iterator[Finding]:
         """Whether something has happened that, by this machine's clock, is yet to come."""
@@ -263,6 +254,14 @@ class _Looks:
             )
         else:
             yield Finding("clock", "ok", f"{time.strftime('%Y-%m-%d %H:%M', time.gmtime())} UTC")
+
+
+def _served(found: StoreLook) -> Finding:
+    share = found.served / max(found.events, 1)
+    told = f"events served since: {found.served:,}, {share:.1%} of all"
+    if share >= _MANY_SERVED:
+        return Finding("data", "note", told, f"{_TRAIN}, so that they are learned from")
+    return Finding("data", "ok", told)
 
 
 def _changes(before: Mapping[str, Any], today: Mapping[str, Any], at: str = "") -> list[str]:
