@@ -162,7 +162,8 @@ def test_without_a_project_it_says_so_and_looks_at_the_machine(
     monkeypatch.chdir(tmp_path)
     found = doctor()
     assert found.bad == ["project"]
-    assert "tastemaker init" in found.of("project")["told"]
+    assert "no tastemaker.toml here" in found.of("project")["told"]
+    assert found.of("project")["cure"] == "write one with `tastemaker init`"
     assert found.of("machine")["verdict"] == "ok"
 
 
@@ -745,10 +746,54 @@ def test_a_damaged_store_is_told(project: Any, run: Any, doctor: Any) -> None:
 
 def test_another_programs_database_is_told(project: Any, run: Any, doctor: Any) -> None:
     run("train")
-    with sqlite3.connect(state(project) / "store.db") as theirs:
+    with sqlite3.connect(state(project) / "store.db") as theirs:  # commits
         theirs.execute("CREATE TABLE theirs (a)")
     theirs.close()
     assert "store" in doctor().bad
+
+
+def test_a_store_with_a_damaged_page_is_one_line_with_its_cure(
+    project: Any, run: Any, doctor: Any
+) -> None:
+    run("train")
+    source = EventSource(load_project(project.project))
+    source.open().close()
+    content = bytearray(source.path.read_bytes())
+    for page in range(3 * 4_096, len(content), 4_096):
+        content[page : page + 200] = b"\x99" * 200
+    source.path.write_bytes(content)
+    told = doctor().of("store")
+    assert "is damaged (" in told["told"]
+    assert "\n" not in told["told"]
+    assert "restore it from a copy" in told["cure"]
+
+
+def test_a_store_of_a_later_tastemaker_is_told(project: Any, run: Any, doctor: Any) -> None:
+    run("train")
+    source = EventSource(load_project(project.project))
+    source.open().close()
+    with sqlite3.connect(source.path) as later:
+        later.execute("UPDATE about SET value = '99' WHERE name = 'schema'")
+    later.close()
+    assert "holds schema 99, this version reads" in doctor().of("store")["told"]
+
+
+def test_what_stands_where_a_folder_or_the_store_should_is_told(project: Any, doctor: Any) -> None:
+    state(project).touch()
+    assert doctor().of("disk")["told"] == f"{state(project)} is no folder"
+    state(project).unlink()
+    (state(project) / "store.db").mkdir(parents=True)
+    assert doctor().of("disk")["told"] == f"{state(project) / 'store.db'} is no file"
+
+
+def test_a_pointer_to_no_version_is_told_with_the_way_out(
+    project: Any, run: Any, doctor: Any
+) -> None:
+    run("train")
+    (state(project) / "current").write_text("garbage\n")
+    told = doctor().of("model")
+    assert told["told"].endswith("'garbage' is no version")
+    assert told["cure"].startswith("name one with `tastemaker versions promote VERSION`")
 
 
 # --- the clock ---

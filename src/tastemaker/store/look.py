@@ -9,7 +9,10 @@ from sqlalchemy import Connection, Engine, NullPool, create_engine, func, select
 from sqlalchemy.exc import DatabaseError
 
 from tastemaker.errors import StoreError
-from tastemaker.store.tables import SERVED, VISIBLE, events, sources, store_id
+from tastemaker.store.tables import SCHEMA, SERVED, VISIBLE, about, events, sources, store_id
+
+_READABLE = ("1", str(SCHEMA))
+"""Whoever opens a store of the first schema to write upgrades it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +50,18 @@ def look(path: Path, store: str = "", sequence: int = 0) -> StoreLook:
     engine = _engine(path)
     try:
         with engine.connect() as connection:
-            damage = connection.execute(text("PRAGMA quick_check")).scalars().first()
+            damage = connection.execute(text("PRAGMA quick_check(1)")).scalars().first()
             if damage != "ok":
-                raise StoreError(f"{path}: {damage}")
+                raise StoreError(f"{path}: is damaged ({' '.join(str(damage).split())})")
+            found = connection.execute(
+                select(about.c.value).where(about.c.name == "schema")
+            ).scalar()
+            if found not in _READABLE:
+                raise StoreError(f"{path}: holds schema {found}, this version reads {SCHEMA}")
             id_ = store_id(connection)
             return _look(connection, id_, sequence if store == id_ else 0)
     except DatabaseError as problem:
-        raise StoreError(f"{path}: {problem.orig}") from None
+        raise StoreError(f"{path}: cannot be read as a store ({problem.orig})") from None
     finally:
         engine.dispose()
 

@@ -9,7 +9,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from tastemaker.cli.doctor.finding import Finding
+from tastemaker.cli.doctor.finding import Finding, refused
 from tastemaker.cli.doctor.machine import look_at_machine
 from tastemaker.errors import TastemakerError
 
@@ -32,7 +32,7 @@ def doctor(path: Path | None, as_json: bool) -> None:
         project = open_project(path)
     except TastemakerError as problem:
         findings = look_at_machine()
-        findings.append(Finding("project", "bad", str(problem)))
+        findings.append(refused("project", str(problem)))
     else:
         findings = look_at_machine(trees=bool(project.file.rankers))
         findings.append(Finding("project", "ok", str(project.path)))

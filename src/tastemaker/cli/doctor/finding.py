@@ -1,5 +1,6 @@
 """What a look came to. Like `machine`, it needs nothing that may be what is missing."""
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -8,6 +9,8 @@ from tastemaker.errors import TastemakerError
 
 _MARK = {"ok": "✓", "note": "·", "bad": "✗"}
 _WIDTH = 10
+_WITH_CURE = re.compile(r"(.*)(?:: |; )(.*`tastemaker .*)")
+"""Many of our messages end in the command that helps."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,12 @@ class Finding:
         return f"{line}\n  {'':{_WIDTH}} → {self.cure}" if self.cure else line
 
 
+def refused(what: str, message: str, cure: str = "") -> Finding:
+    """What is in the way by the message of an error; a command it ends in is the cure."""
+    parts = _WITH_CURE.fullmatch(message)
+    return Finding(what, "bad", *(parts.groups() if parts else (message, cure)))
+
+
 def looked(what: str, look: Callable[[], Iterable[Finding]]) -> list[Finding]:
     """What a look found; whatever stops it is a finding as well."""
     found: list[Finding] = []
@@ -38,7 +47,7 @@ def looked(what: str, look: Callable[[], Iterable[Finding]]) -> list[Finding]:
         for finding in look():
             found.append(finding)  # noqa: PERF402 - what came before it stopped is kept
     except TastemakerError as problem:
-        found.append(Finding(what, "bad", str(problem)))
+        found.append(refused(what, str(problem)))
     except Exception as problem:
         told = f"looking at it failed: {type(problem).__name__}: {' '.join(str(problem).split())}"
         found.append(Finding(what, "bad", told))

@@ -12,11 +12,11 @@ from typing import Any
 import polars as pl
 
 import tastemaker
-from tastemaker.cli.doctor.finding import Finding, looked
+from tastemaker.cli.doctor.finding import Finding, looked, refused
 from tastemaker.cli.doctor.port import look_at_port
 from tastemaker.data.fingerprint import fingerprint
 from tastemaker.data.times import MICROSECONDS, format_duration, format_moment, now
-from tastemaker.errors import ArtifactError
+from tastemaker.errors import ArtifactError, StoreError
 from tastemaker.pipeline import Recommender
 from tastemaker.project import Project
 from tastemaker.registry import Registry
@@ -64,6 +64,14 @@ class _Looks:
     def disk(self) -> Iterator[Finding]:
         """Whether what serving and training write will find room."""
         fine = True
+        for place, wanted in (
+            (self.project.state, self.project.state.is_dir()),
+            (self.source.path, self.source.stored),
+        ):
+            if place.exists() and not wanted:
+                kind = "folder" if place == self.project.state else "file"
+                yield Finding("disk", "bad", f"{place} is no {kind}", "move it away")
+                fine = False
         for place in self._written():
             if os.statvfs(place).f_flag & os.ST_RDONLY:
                 told = f"{place} lies on a file system that is mounted read-only"
@@ -115,14 +123,18 @@ class _Looks:
             elif self.source.stored:
                 yield Finding(table, "note", f"{path} is gone; the store has what was imported")
             else:
-                told = "is a folder" if path.is_dir() else "is missing"
+                told = "is missing" if not path.exists() else "is no file"
                 yield Finding(table, "bad", f"{path} {told}", "bring it back, or change [data]")
 
     def _quarantined(self, table: str, path: Path) -> Iterator[Finding]:
         aside = self.project.state / "quarantine" / f"{path.name}.csv"
         if not aside.is_file():
             return
-        counts = pl.read_csv(aside, infer_schema=False)["reason"].value_counts(sort=True)
+        try:
+            counts = pl.read_csv(aside, infer_schema=False)["reason"].value_counts(sort=True)
+        except pl.exceptions.PolarsError:
+            yield Finding(table, "note", f"{aside} cannot be read", "tastemaker validate writes it")
+            return
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in counts.iter_rows())
         rows = counts["count"].sum()
         told = f"rows set aside at the last reading: {rows:,} ({reasons})"
@@ -130,13 +142,18 @@ class _Looks:
 
     def store(self) -> Iterator[Finding]:
         """Whether the store is whole."""
-        if not self.source.stored:
+        if not self.source.stored or not self.source.path.stat().st_size:
             yield Finding(
                 "store", "ok", "none yet: the files are read; `tastemaker serve` makes it"
             )
             return
         learned = (self.trained.store, self.trained.sequence) if self.trained else ("", 0)
-        self.stored = found = self.source.look(*learned)
+        try:
+            self.stored = found = self.source.look(*learned)
+        except StoreError as problem:
+            cure = "restore it from a copy, or move it away to start anew from the files"
+            yield Finding("store", "bad", str(problem), cure)
+            return
         if found.latest is not None:
             self.latest["the latest stored event"] = found.latest
         size = _size(self.source.path.stat().st_size)
@@ -154,7 +171,7 @@ class _Looks:
             trained = self.registry.load()
         except ArtifactError as problem:
             told = str(problem).replace(f"{self.registry.artifacts}{os.sep}", "")
-            yield Finding("model", "bad", told, self._way_back())
+            yield refused("model", told, self._way_back())
             return
         self.trained = trained
         self.latest["the latest event trained on"] = trained.world.watermark
