@@ -1,4 +1,4 @@
-"""Who is at the port that the project wants to serve at."""
+"""Who is at the port that the project wants to serve at, and who may ask there."""
 
 import json
 import urllib.error
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tastemaker.cli.doctor.finding import Finding
-from tastemaker.cli.serve import free_address
+from tastemaker.cli.serve import free_address, url_of
 from tastemaker.errors import TastemakerError
 from tastemaker.project import Project
 from tastemaker.registry import Registry
@@ -28,15 +28,26 @@ class _Server:
     problem: str | None
 
 
+def _keys(project: Project) -> Iterator[Finding]:
+    """Whether a server would begin at this address with these keys; told of the port if not."""
+    from tastemaker.serving.keys import KeyFile, check_listening
+
+    keys = KeyFile(project.state)
+    check_listening(keys, project.file.server.host)
+    warning = keys.warning()
+    if warning:
+        yield Finding("keys", "note", warning)
+
+
 def look_at_port(project: Project) -> Iterator[Finding]:
     """Whether `serve` could begin, or serves already."""
+    yield from _keys(project)
     host, port = project.file.server.host, project.file.server.port
     if port == 0:
         free_address(host, 0)
         yield Finding("port", "ok", "a free one is taken at each start")
         return
-    shown = f"[{host}]" if ":" in host else host
-    ours = _ours(f"http://{shown}:{port}/health/ready")
+    ours = _ours(f"{url_of(host, port)}/health/ready")
     if ours is not None:
         yield from _told(ours, Registry(project.state), port)
         return
@@ -44,7 +55,7 @@ def look_at_port(project: Project) -> Iterator[Finding]:
         free_address(host, port)
     except TastemakerError as problem:
         holder = _holder(port)
-        if holder is None:
+        if holder is None or "cannot be listened at" not in str(problem):
             yield Finding("port", "bad", str(problem))
             return
         cure = "stop it, or choose another port under [server] or with --port"
