@@ -117,7 +117,9 @@ class _Looks:
     def files(self) -> Iterator[Finding]:
         """Whether the tables are there, and what of them could not be used."""
         for table, path in self.project.data_files().items():
-            if path.is_file():
+            if path.is_file() and not os.access(path, os.R_OK):
+                yield Finding(table, "bad", f"{path} cannot be read", "let this user read it")
+            elif path.is_file():
                 yield Finding(table, "ok", f"{path.name}, {_size(path.stat().st_size)}")
                 yield from self._quarantined(table, path)
             elif self.source.stored:
