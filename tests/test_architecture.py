@@ -13,7 +13,10 @@ import tastemaker
 SOURCE = Path(tastemaker.__file__).parent
 
 LAYERS: list[list[set[str]]] = [
-    [{"errors"}, {"progress"}, {"config"}, {"machine"}, {"threads"}, {"artifact"}],
+    [
+        *({"errors"}, {"progress"}, {"config"}, {"machine"}, {"threads"}),
+        *({"disk"}, {"lock"}, {"artifact"}),
+    ],
     [{"data"}, {"statistics"}, {"world"}, {"component"}],
     [{"index", "metrics", "split", "text"}],
     [{"retrieval", "filtering", "features", "ranking"}, {"reranking"}],

@@ -6,12 +6,12 @@ refuses a damaged, foreign or foreign-format folder with the reason. Never pickl
 
 import hashlib
 import json
-import os
 import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import prod
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,10 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from tastemaker.disk import flush, naming
 from tastemaker.errors import ArtifactError
 
 FORMAT = 1
 _MANIFEST = "manifest.json"
+_LARGEST_MANIFEST = 10_000_000
 _PLAIN = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -45,16 +47,18 @@ class ArtifactWriter:
 
     def array(self, name: str, values: NDArray[Any]) -> None:
         """Saves an array as `name`.npy."""
-        np.save(self._folder / f"{name}.npy", np.ascontiguousarray(values), allow_pickle=False)
+        path = self._folder / f"{name}.npy"
+        with naming(path):
+            np.save(path, np.ascontiguousarray(values), allow_pickle=False)
 
     def json(self, name: str, value: Any) -> None:
         """Saves a value as `name`.json, keys in their order: equal values are equal bytes."""
         text = json.dumps(value, indent=1, ensure_ascii=False)
-        (self._folder / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+        self._write(f"{name}.json", (text + "\n").encode())
 
     def text(self, name: str, value: str) -> None:
         """Saves a text as `name`.txt, its line ends as they are."""
-        (self._folder / f"{name}.txt").write_bytes(value.encode())
+        self._write(f"{name}.txt", value.encode())
 
     def sparse(self, name: str, matrix: csr_array) -> None:
         """Saves a sparse matrix as its three arrays and its shape."""
@@ -63,6 +67,11 @@ class ArtifactWriter:
         part.array("indices", matrix.indices)
         part.array("indptr", matrix.indptr)
         part.json("shape", list(matrix.shape))
+
+    def _write(self, name: str, content: bytes) -> None:
+        path = self._folder / name
+        with naming(path):
+            path.write_bytes(content)
 
 
 class ArtifactReader:
@@ -88,8 +97,9 @@ class ArtifactReader:
         """
         path = self._path(f"{name}.npy")
         try:
+            _check_size(path)
             return np.asarray(np.load(path, mmap_mode="c", allow_pickle=False))
-        except ValueError as problem:
+        except (ValueError, EOFError) as problem:
             raise ArtifactError(f"{path}: not a NumPy array ({problem})") from None
 
     def json(self, name: str) -> Any:
@@ -97,7 +107,7 @@ class ArtifactReader:
         path = self._path(f"{name}.json")
         try:
             return json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as problem:
+        except (ValueError, RecursionError) as problem:
             raise ArtifactError(f"{path}: not JSON ({problem})") from None
 
     def text(self, name: str) -> str:
@@ -112,7 +122,12 @@ class ArtifactReader:
         """The sparse matrix `name`, its arrays mapped from disk."""
         part = self.child(name)
         triple = (part.array("data"), part.array("indices"), part.array("indptr"))
-        return csr_array(triple, shape=tuple(part.json("shape")), copy=False)
+        try:
+            matrix = csr_array(triple, shape=tuple(part.json("shape")), copy=False)
+            matrix.check_format()  # kernels follow the indices without looking
+        except (ValueError, TypeError) as problem:
+            raise ArtifactError(f"{self._folder / name}: not a sparse matrix ({problem})") from None
+        return matrix
 
     def _path(self, name: str) -> Path:
         if not self.has(name):
@@ -134,6 +149,7 @@ def create_artifact(folder: Path, kind: str, about: dict[str, Any]) -> Iterator[
 
     Raises:
         ArtifactError: `folder` exists.
+        OSError: it cannot be written; nothing is left behind.
     """
     if folder.exists():
         raise ArtifactError(f"{folder} exists already: choose another place or remove it")
@@ -150,10 +166,11 @@ def create_artifact(folder: Path, kind: str, about: dict[str, Any]) -> Iterator[
         manifest["digest"] = _digest(manifest)
         ArtifactWriter(building).json("manifest", manifest)
         for path in building.rglob("*"):
-            _flush(path)
+            with naming(path):
+                flush(path)
         building.chmod(0o755)
         building.rename(folder)
-        _flush(folder.parent)
+        flush(folder.parent)
     except BaseException:
         shutil.rmtree(building, ignore_errors=True)
         raise
@@ -187,11 +204,14 @@ def read_manifest(folder: Path, kind: str) -> dict[str, Any]:
     Raises:
         ArtifactError: missing, foreign, of another format, or damaged.
     """
+    path = folder / _MANIFEST
     try:
-        manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+        if path.stat().st_size > _LARGEST_MANIFEST:
+            raise ValueError(f"it is larger than {_LARGEST_MANIFEST:,} bytes")
+        manifest = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_without_repeats)
     except FileNotFoundError:
         raise ArtifactError(f"{folder}: not an artifact (no {_MANIFEST})") from None
-    except (ValueError, OSError) as problem:
+    except (ValueError, RecursionError, OSError) as problem:
         raise ArtifactError(f"{folder}: {_MANIFEST} cannot be read ({problem})") from None
     if not isinstance(manifest, dict) or not {"format", "kind", "files", "digest"} <= set(manifest):
         raise ArtifactError(f"{folder}: {_MANIFEST} is not one of ours")
@@ -206,6 +226,32 @@ def read_manifest(folder: Path, kind: str) -> dict[str, Any]:
     return cast(dict[str, Any], manifest)
 
 
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON in which no name stands twice: readers differ in which one counts."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        repeated = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"'{repeated}' stands there twice")
+    return found
+
+
+def _check_size(path: Path) -> None:
+    """Refuses an array whose head announces more, or less, than the file holds."""
+    with path.open("rb") as stream:
+        version = np.lib.format.read_magic(stream)
+        if version == (1, 0):
+            shape, _, kind = np.lib.format.read_array_header_1_0(stream)
+        elif version == (2, 0):
+            shape, _, kind = np.lib.format.read_array_header_2_0(stream)
+        else:
+            raise ValueError(f"its format is {version}")
+        announced = prod(shape) * kind.itemsize  # of Python's numbers, which know no largest
+        there = path.stat().st_size - stream.tell()
+    if not kind.hasobject and announced != there:
+        raise ValueError(f"its head announces {announced:,} bytes, {there:,} are there")
+
+
 def _described(path: Path) -> dict[str, Any]:
     with path.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -216,12 +262,3 @@ def _digest(manifest: dict[str, Any]) -> str:
     """SHA-256 over everything in the manifest but the digest itself: the artifact's identity."""
     rest = {key: value for key, value in manifest.items() if key != "digest"}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
-
-
-def _flush(path: Path) -> None:
-    """Asks the system to put a file or a folder's entries on disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from tastemaker.errors import ArtifactError
+from tastemaker.lock import locked
 from tastemaker.registry import Registry
-from tastemaker.registry.lock import locked
 
 MONDAY = 1_763_942_400_000_000
 DAY = 86_400_000_000
@@ -123,7 +124,7 @@ def test_a_training_that_cannot_be_promoted_is_not_lost(
     shop: Any, run: Any, trained: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tastemaker.cli.verbs.Registry", partial(Registry, patience=0.1))
-    with locked(shop.folder / ".tastemaker" / "registry.lock", 0):
+    with locked(shop.folder / ".tastemaker" / "registry.lock", ArtifactError):
         done = run("train")
     assert (done.code, done.out) == (1, "")
     message = done.err.splitlines()[-1]

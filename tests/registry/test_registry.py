@@ -6,36 +6,54 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 
 from tastemaker.artifact import create_artifact
+from tastemaker.data.dataset import Dataset
 from tastemaker.data.times import MICROSECONDS
 from tastemaker.errors import ArtifactError, SettingError, UnknownIdError
+from tastemaker.lock import locked
+from tastemaker.pipeline import Recommender
+from tastemaker.project import Placement
 from tastemaker.registry import Registry, Switch, Version
-from tastemaker.registry.lock import locked
 from tastemaker.registry.pointer import REMEMBERED
+from tastemaker.retrieval import Popular
 
 NOON = 1_763_812_800 * MICROSECONDS["s"]
 HOUR = 3_600 * MICROSECONDS["s"]
 
 
 @dataclass
-class Fake:
-    """Saves what a recommender's manifest holds, and one array to damage."""
+class Tiny:
+    """Saves the smallest recommender that can be loaded; another for each seed."""
 
     seed: int = 0
-    learned: dict[str, Any] = field(default_factory=dict)
+
+    def save(self, folder: Path) -> None:
+        users = [f"u{place}" for place in range(3 + self.seed)]
+        events = pl.DataFrame({"user_id": users, "item_id": ["a", "b", *users[2:]]})
+        home = Placement(retrievers={"popular": 5})
+        made = Recommender({"popular": Popular()}, {"home": home})
+        made.fit(Dataset.from_frames(events)).save(folder)
+
+
+@dataclass
+class Described:
+    """Saves what the manifest of a recommender with rankers says, and nothing else."""
+
+    learned: dict[str, Any]
 
     def save(self, folder: Path) -> None:
         about = {"components": {"popular": {}, "als": {}}, "learned": self.learned}
-        with create_artifact(folder, "recommender", {"seed": self.seed, **about}) as writer:
-            writer.child("components").array("users", np.arange(self.seed, self.seed + 100))
+        with create_artifact(folder, "recommender", about) as writer:
+            writer.array("users", np.arange(100))
 
 
 @pytest.fixture
@@ -45,7 +63,7 @@ def registry(tmp_path: Path) -> Registry:
 
 def add(registry: Registry, count: int) -> list[str]:
     """Versions trained an hour apart, oldest first."""
-    return [registry.add(Fake(seed), NOON + seed * HOUR) for seed in range(count)]
+    return [registry.add(Tiny(seed), NOON + seed * HOUR) for seed in range(count)]
 
 
 @pytest.fixture
@@ -66,7 +84,7 @@ def pointer(registry: Registry) -> Path:
 
 
 def damage(registry: Registry, version: str) -> None:
-    target = registry.artifacts / version / "components" / "users.npy"
+    target = registry.artifacts / version / "components" / "popular" / "users.npy"
     target.write_bytes(target.read_bytes()[:-1] + b"\x07")
 
 
@@ -87,19 +105,19 @@ def child(code: str, folder: Path, *arguments: object) -> "subprocess.Popen[byte
 
 
 def test_a_version_is_named_after_its_moment_and_its_content(registry: Registry) -> None:
-    version = registry.add(Fake(), NOON)
+    version = registry.add(Tiny(), NOON)
     manifest = json.loads((registry.artifacts / version / "manifest.json").read_text())
     assert version == f"20251122T120000-{manifest['digest'][:8]}"
 
 
 def test_adding_changes_nothing_of_what_serves(registry: Registry, three: list[str]) -> None:
     before = registry.stamp()
-    registry.add(Fake(9), NOON + 9 * HOUR)
+    registry.add(Tiny(9), NOON + 9 * HOUR)
     assert (registry.current(), registry.stamp()) == (three[2], before)
 
 
 def test_adding_leaves_nothing_but_the_version(registry: Registry) -> None:
-    version = registry.add(Fake(), NOON)
+    version = registry.add(Tiny(), NOON)
     assert [path.name for path in registry.artifacts.iterdir()] == [version]
 
 
@@ -115,27 +133,27 @@ def test_what_cannot_be_saved_leaves_nothing(registry: Registry) -> None:
 
 
 def test_the_same_added_twice_is_one_version(registry: Registry) -> None:
-    first = registry.add(Fake(), NOON)
+    first = registry.add(Tiny(), NOON)
     kept = (registry.artifacts / first).stat().st_ino
-    assert registry.add(Fake(), NOON) == first
+    assert registry.add(Tiny(), NOON) == first
     assert names(registry) == [first]
     assert (registry.artifacts / first).stat().st_ino == kept
 
 
 def test_adding_the_same_mends_a_damaged_version(registry: Registry) -> None:
-    version = registry.add(Fake(), NOON)
+    version = registry.add(Tiny(), NOON)
     damage(registry, version)
     with pytest.raises(ArtifactError, match="damaged"):
         registry.promote(version)
-    assert registry.add(Fake(), NOON) == version
+    assert registry.add(Tiny(), NOON) == version
     registry.promote(version)
     assert [path.name for path in registry.artifacts.iterdir()] == [version]
 
 
 def test_a_training_needs_no_lock_to_save_its_version(registry: Registry) -> None:
     impatient = Registry(registry.folder, patience=0)
-    with locked(registry.folder / "registry.lock", 0):
-        version = impatient.add(Fake(), NOON)
+    with locked(registry.folder / "registry.lock", ArtifactError):
+        version = impatient.add(Tiny(), NOON)
     assert names(registry) == [version]
 
 
@@ -151,7 +169,7 @@ def test_versions_are_told_newest_first(registry: Registry, three: list[str]) ->
 
 
 def test_a_version_tells_its_size_sources_and_rankers(registry: Registry) -> None:
-    registry.add(Fake(1, {"main": {"earned": False}, "cart": {"earned": True}}), NOON)
+    registry.add(Described({"main": {"earned": False}, "cart": {"earned": True}}), NOON)
     (told,) = registry.versions()
     files = [path for path in (registry.artifacts / told.name).rglob("*") if path.is_file()]
     assert told.bytes >= sum(path.stat().st_size for path in files) > 800
@@ -179,7 +197,7 @@ def foreign(place: Path) -> None:
 
 
 def misnamed(place: Path) -> None:
-    Fake(77).save(place / "other")
+    Tiny(77).save(place / "other")
     (place / "other" / "manifest.json").replace(place / "manifest.json")
 
 
@@ -309,6 +327,16 @@ def test_a_damaged_version_is_refused_and_what_serves_stays(
     damage(registry, three[0])
     with pytest.raises(ArtifactError, match=f"{three[0]} cannot serve: .*users.npy' is damaged"):
         registry.promote(three[0])
+    assert registry.current() == three[2]
+
+
+def test_a_version_that_cannot_be_loaded_is_refused_and_what_serves_stays(
+    registry: Registry, three: list[str]
+) -> None:
+    version = registry.add(Described({}), NOON + 9 * HOUR)
+    told = rf"{version} cannot serve: .*does not describe a recommender .*; choose another"
+    with pytest.raises(ArtifactError, match=told):
+        registry.promote(version)
     assert registry.current() == three[2]
 
 
@@ -462,11 +490,13 @@ def test_prune_keeps_one_at_least(registry: Registry, three: list[str], keep: in
 
 def test_a_pruned_version_goes_on_for_who_has_mapped_it(registry: Registry) -> None:
     old, new = add(registry, 2)
-    mapped = np.load(registry.artifacts / old / "components" / "users.npy", mmap_mode="r")
+    mapped = np.load(
+        registry.artifacts / old / "components" / "popular" / "users.npy", mmap_mode="r"
+    )
     registry.promote(new)
     registry.prune(1)
     assert names(registry) == [new]
-    assert mapped.sum() == np.arange(100).sum()
+    assert mapped.sum() == 3
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -478,7 +508,7 @@ def test_whatever_is_done_what_serves_is_whole(registry: Registry, seed: int) ->
         known = names(registry)
         try:
             if deed == "add":
-                registry.add(Fake(step), NOON + draw.randrange(99) * HOUR)
+                registry.add(Tiny(step), NOON + draw.randrange(99) * HOUR)
             elif deed == "promote":
                 registry.promote(draw.choice(known))
             elif deed == "rollback":
@@ -526,12 +556,9 @@ def test_a_killed_training_leaves_no_version(
     assert names(registry) == three[::-1]
 
 
-def test_what_a_killed_training_left_is_swept_after_an_hour(
+def test_what_a_killed_training_left_can_be_swept_at_once(
     registry: Registry, killed: Path, three: list[str]
 ) -> None:
-    make_older(killed, 3500)
-    assert registry.sweep() == []
-    make_older(killed, 3700)
     assert registry.leftovers() == [killed]
     assert registry.sweep() == [killed]
     assert not killed.exists()
@@ -539,14 +566,24 @@ def test_what_a_killed_training_left_is_swept_after_an_hour(
 
 
 def test_a_training_that_lives_is_never_swept(registry: Registry, killed: Path) -> None:
-    make_older(killed, 10_000)
-    with locked(killed / "lock", 0):
+    with locked(killed / "lock", ArtifactError):
         make_older(killed, 10_000)
         assert registry.leftovers() == registry.sweep() == []
     assert killed.is_dir()
 
 
+def test_what_tells_nothing_of_its_process_is_swept_after_an_hour(
+    registry: Registry, killed: Path
+) -> None:
+    (killed / "lock").write_bytes(b"")
+    make_older(killed, 3500)
+    assert registry.sweep() == []
+    make_older(killed, 3700)
+    assert registry.sweep() == [killed]
+
+
 def test_one_file_written_of_late_is_a_sign_of_life(registry: Registry, killed: Path) -> None:
+    (killed / "lock").write_bytes(b"")
     make_older(killed, 10_000)
     os.utime(killed / "artifact" / "half.npy")
     assert registry.leftovers() == []
@@ -567,7 +604,7 @@ def test_sweeping_leaves_alone_what_is_none_of_ours(registry: Registry, three: l
 
 def test_who_waits_in_vain_is_told_for_whom(registry: Registry, three: list[str]) -> None:
     impatient = Registry(registry.folder, patience=0.1)
-    with locked(registry.folder / "registry.lock", 0):
+    with locked(registry.folder / "registry.lock", ArtifactError):
         for deed in (lambda: impatient.promote(three[0]), impatient.rollback,
                      lambda: impatient.prune(1)):  # fmt: skip
             with pytest.raises(
@@ -649,7 +686,7 @@ def test_a_version_added_while_others_are_pruned_stays(registry: Registry) -> No
     class Busy(Registry):
         def versions(self) -> list[Version]:
             known = super().versions()
-            registry.add(Fake(9), NOON + 9 * HOUR)
+            registry.add(Tiny(9), NOON + 9 * HOUR)
             return known
 
     versions = add(registry, 3)

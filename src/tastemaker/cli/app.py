@@ -14,6 +14,7 @@ from tastemaker.cli import serve as serve_verb
 from tastemaker.cli import verbs
 from tastemaker.cli import versions as versions_verb
 from tastemaker.cli.show import say
+from tastemaker.disk import cure
 from tastemaker.errors import InputError, SettingError, TastemakerError
 
 app = typer.Typer(
@@ -234,7 +235,7 @@ def main() -> None:
         sys.exit(1)
     except OSError as problem:
         place = f"{problem.filename}: " if problem.filename else ""
-        _stop(f"{place}{problem.strerror or problem}", 1)
+        _stop(f"{place}{problem.strerror or problem}{cure(problem)}", 1)
 
 
 def _stop(message: str, code: int) -> None:

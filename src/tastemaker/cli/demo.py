@@ -14,6 +14,7 @@ from tastemaker.cli import show, verbs
 from tastemaker.cli.serve import free_or_any, serve
 from tastemaker.data import times
 from tastemaker.data.sample import sample_bytes
+from tastemaker.disk import replacing
 from tastemaker.errors import ArtifactError
 from tastemaker.pipeline import Recommender
 from tastemaker.project import Project, load_project
@@ -144,9 +145,8 @@ def _evaluation(project: Project, data: Any, version: str) -> tuple[dict[str, An
     evaluation = verbs.evaluate_project(project, data, 10)
     told = {"evaluation": evaluation.to_dict(), "table": str(evaluation)}
     kept.parent.mkdir(parents=True, exist_ok=True)
-    part = kept.with_name(f".{kept.name}.part")
-    part.write_text(json.dumps(told), encoding="utf-8")
-    part.replace(kept)
+    with replacing(kept) as part:
+        part.write_text(json.dumps(told), encoding="utf-8")
     return told["evaluation"], told["table"]
 
 

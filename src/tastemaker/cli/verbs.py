@@ -14,6 +14,7 @@ from tastemaker.component import FitOptions
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.describe import describe
 from tastemaker.data.times import MICROSECONDS, now
+from tastemaker.disk import replacing
 from tastemaker.errors import ArtifactError, DataError, ProjectError, SettingError
 from tastemaker.evaluation import Evaluation
 from tastemaker.evaluation import evaluate as measure
@@ -47,7 +48,8 @@ def init(folder: Path, given: dict[str, Path | None], force: bool, as_json: bool
     tables = named if "events" in named else find_tables(folder) | named
     with show.step(f"looking at {', '.join(p.name for p in tables.values())}"):
         text, data = propose_project(folder, tables)
-    path.write_text(text, encoding="utf-8")
+    with replacing(path) as part:
+        part.write_text(text, encoding="utf-8")
     if as_json:
         files = {table: file.name for table, file in tables.items()}
         show.result_json({"project": str(path), "files": files, **describe(data)})
@@ -160,9 +162,8 @@ def recommend_all(project: Path | None, asked: Asked, output: Path | None, as_js
     total = ceil(len(data.users) / REQUESTS_AT_A_TIME)
     progress = show.ProgressBars().track(batches, "recommend --all", total)
     frame = pl.concat([_frame(answer) for answer in progress])
-    partial = output.with_name(f".{output.name}.part")
-    frame.write_parquet(partial) if output.suffix == ".parquet" else frame.write_csv(partial)
-    partial.replace(output)
+    with replacing(output) as part:
+        frame.write_parquet(part) if output.suffix == ".parquet" else frame.write_csv(part)
     told = {"users": len(data.users), "rows": frame.height, "output": str(output)}
     if as_json:
         show.result_json(told)

@@ -6,6 +6,7 @@ from pathlib import Path
 import polars as pl
 
 from tastemaker.data.read import LINE
+from tastemaker.disk import replacing
 from tastemaker.errors import DataError
 
 QUARANTINE_LIMIT = 0.01
@@ -48,10 +49,12 @@ class ReadReport:
         """Writes the rows set aside to `folder`; removes what an earlier reading left there."""
         path = folder / f"{self.source}.csv"
         if not self.quarantined:
-            path.unlink(missing_ok=True)
+            if path.exists():  # a read-only disk would refuse also what need not be done
+                path.unlink()
             return None
         folder.mkdir(parents=True, exist_ok=True)
-        self.quarantine.rename({LINE: "line"}).write_csv(path)
+        with replacing(path) as part:
+            self.quarantine.rename({LINE: "line"}).write_csv(part)
         return path
 
     def refuse_if_too_many(self, limit: float = QUARANTINE_LIMIT) -> None:

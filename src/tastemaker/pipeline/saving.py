@@ -75,6 +75,7 @@ class Parts:
                 about["watermark"],
                 about["clock"],
             )
+            _check_fit(folder, world, retrievers, about["items"])
             return cls(retrievers, rankers, _built(about["rerankers"], Reranker), world), about
 
 
@@ -85,11 +86,27 @@ def refusing(folder: Path) -> Iterator[None]:
         yield
     except ProjectError as problem:
         raise ArtifactError(f"{folder}: {problem}; install the package that provides it") from None
-    except (KeyError, TypeError, ValueError) as problem:
+    except (LookupError, AttributeError, TypeError, ValueError, OverflowError) as problem:
         raise ArtifactError(
             f"{folder}: its manifest does not describe a recommender of this version "
             f"({' '.join(str(problem).split())}); train again"
         ) from None
+
+
+def _check_fit(
+    folder: Path, world: World, retrievers: Mapping[str, Retriever], digest: str
+) -> None:
+    """Refuses parts of different fits: an item's index would mean another item in each."""
+    items = world.catalogue.items
+    if items.digest != digest:
+        raise ArtifactError(f"{folder}: its catalogue is not the one it was fitted on; train again")
+    sizes = {f"retriever '{name}'": part.n_fitted for name, part in retrievers.items()}
+    for what, size in {"statistics": world.statistics.n_items, **sizes}.items():
+        if size != len(items):
+            raise ArtifactError(
+                f"{folder}: its {what} was fitted on a catalogue of {size:,} items, its own has "
+                f"{len(items):,}; train again"
+            )
 
 
 def described(parts: Mapping[str, Component]) -> dict[str, dict[str, Any]]:

@@ -4,11 +4,11 @@ Its first line is the version that serves, the lines below those that served bef
 It is replaced in one rename: whoever reads it, or is killed writing it, sees the old or the new.
 """
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from tastemaker.disk import replacing
 from tastemaker.registry.version import is_version
 
 REMEMBERED = 50
@@ -55,14 +55,13 @@ class Pointer:
 
         Args:
             versions: the one that serves, then those that served before, latest first.
+
+        Raises:
+            OSError: it cannot be written; it says what it said.
         """
-        fresh = self.path.with_name(f".{self.path.name}.new")
-        with fresh.open("w", encoding="utf-8") as stream:
-            stream.writelines(f"{version}\n" for version in versions[:REMEMBERED])
-            stream.flush()
-            os.fsync(stream.fileno())
-        fresh.replace(self.path)
-        flush_folder(self.path.parent)
+        with replacing(self.path) as fresh:
+            told = "".join(f"{version}\n" for version in versions[:REMEMBERED])
+            fresh.write_text(told, encoding="utf-8")
 
     def stamp(self) -> Stamp | None:
         """Differs after every write; None where there is no file."""
@@ -71,12 +70,3 @@ class Pointer:
         except (FileNotFoundError, NotADirectoryError):
             return None
         return told.st_ino, told.st_mtime_ns, told.st_size
-
-
-def flush_folder(folder: Path) -> None:
-    """Asks the system to put a folder's entries on disk: without it a rename may be forgotten."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

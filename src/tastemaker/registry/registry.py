@@ -2,16 +2,18 @@
 
 import errno
 import shutil
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tastemaker.artifact import open_artifact, read_manifest
+from tastemaker.artifact import read_manifest
 from tastemaker.data.times import now
+from tastemaker.disk import cure, flush
 from tastemaker.errors import ArtifactError, SettingError, UnknownIdError, near_miss
-from tastemaker.registry.lock import locked
-from tastemaker.registry.pointer import Pointer, Serving, Stamp, flush_folder
+from tastemaker.lock import locked
+from tastemaker.registry.pointer import Pointer, Serving, Stamp
 from tastemaker.registry.unfinished import building, left_behind, remove
 from tastemaker.registry.version import (
     KIND,
@@ -135,21 +137,23 @@ class Registry:
             The version.
 
         Raises:
-            ArtifactError: there is a damaged one of this name, and another process keeps the lock.
+            ArtifactError: it cannot be written, or there is a damaged one of this name, and another
+                process keeps the lock.
             NotFittedError: it is not fitted.
         """
         moment = now() if moment is None else moment
-        with building(self.artifacts) as fresh:
+        with self._writing(self.artifacts), building(self.artifacts) as fresh:
             recommender.save(fresh)
             version = version_name(moment, read_manifest(fresh, KIND)["digest"])
             self._put(fresh, version)
         return version
 
     def promote(self, version: str) -> Switch:
-        """Makes a version the one that serves, after verifying every byte of it.
+        """Makes a version the one that serves, after verifying every byte of it and loading it.
 
         Raises:
-            ArtifactError: it is damaged, or another process keeps the lock. What serves stays.
+            ArtifactError: it is damaged or cannot be loaded, another process keeps the lock, or
+                nothing can be written. What serves stays.
             UnknownIdError: there is no such version.
         """
         self._require(version)
@@ -165,12 +169,12 @@ class Registry:
     def rollback(self) -> Switch:
         """Goes back to the version that served before; again, and further back.
 
-        Versions that are gone or damaged are passed over. The version gone back from is
-        remembered no more, and can be promoted again.
+        Versions that are gone, damaged or cannot be loaded are passed over. The version gone back
+        from is remembered no more, and can be promoted again.
 
         Raises:
-            ArtifactError: nothing is trained yet, no earlier version can serve, or another
-                process keeps the lock. What serves stays.
+            ArtifactError: nothing is trained yet, no earlier version can serve, another process
+                keeps the lock, or nothing can be written. What serves stays.
         """
         self._serving()
         with self._locked():
@@ -240,8 +244,26 @@ class Registry:
                 shutil.rmtree(path)
         return removed
 
-    def _locked(self) -> AbstractContextManager[None]:
-        return locked(self.folder / "registry.lock", self._patience)
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        path = self.folder / "registry.lock"
+        with self._writing(), locked(path, ArtifactError, self._patience):
+            yield
+
+    @contextmanager
+    def _writing(self, place: Path | None = None) -> Iterator[None]:
+        """Tells of a disk that refuses.
+
+        Args:
+            place: what to name in the place of a file in the making.
+        """
+        try:
+            yield
+        except OSError as problem:
+            raise ArtifactError(
+                f"{place or problem.filename}: cannot be written ({problem.strerror}), so nothing "
+                f"has changed and what served still serves{cure(problem)}"
+            ) from None
 
     def _place(self, version: str) -> Path:
         return self.artifacts / version
@@ -282,13 +304,15 @@ class Registry:
         )
 
     def _verify(self, version: str) -> None:
-        """Refuses a version that is gone, or of which a byte differs."""
+        """Refuses a version that is gone, of which a byte differs, or that cannot be loaded."""
+        from tastemaker.pipeline import Recommender  # as above
+
         place = self._place(version)
         if not place.is_dir():
             raise ArtifactError(f"{place}: this version is gone; choose another")
         try:
             read_version(place)
-            open_artifact(place, KIND)
+            Recommender.load(place)
         except ArtifactError as problem:
             raise ArtifactError(f"{version} cannot serve: {problem}; choose another") from None
 
@@ -320,7 +344,7 @@ class Registry:
                     return
                 remove(place)
                 fresh.rename(place)
-        flush_folder(self.artifacts)
+        flush(self.artifacts)
 
 
 def _reads(place: Path) -> bool:

@@ -1,8 +1,9 @@
 """Folders beside the versions in which something is being written or removed.
 
 They have names that are no version's, and become or leave a version in one rename. What a killed
-process left of them can be told from what a living one needs: the living hold the lock inside, and
-whatever was touched within the hour is left alone.
+process left of them can be told from what a living one needs: the living hold the lock inside, in
+which their number stands. Where no number stands, whatever was touched within the hour is left
+alone.
 """
 
 import re
@@ -12,9 +13,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from shutil import rmtree
+from uuid import uuid4
 
-from tastemaker.registry.lock import is_held, locked
-from tastemaker.registry.pointer import flush_folder
+from tastemaker.disk import flush
+from tastemaker.errors import ArtifactError
+from tastemaker.lock import is_held, locked
 
 LEFT_BEHIND_SECONDS = 3600.0
 
@@ -32,22 +35,26 @@ def building(artifacts: Path) -> Iterator[Path]:
     artifacts.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=_BUILDING, dir=artifacts))
     try:
-        with locked(_lock_of(folder), patience=0):
-            yield folder / "artifact"
+        with locked(_lock_of(folder), ArtifactError, patience=0):
+            try:
+                yield folder / "artifact"
+            finally:
+                rmtree(folder, ignore_errors=True)  # while nobody can take it for a dead one's
     finally:
         rmtree(folder, ignore_errors=True)
 
 
 def remove(version: Path) -> None:
     """Takes a version away in one rename, then its files: a kill leaves no half of it."""
-    hidden = Path(tempfile.mkdtemp(prefix=f"{_REMOVED}{version.name}-", dir=version.parent))
-    version.rename(hidden)  # onto the empty folder
-    flush_folder(version.parent)
+    # a new name rather than a new folder, for which a full disk may have no room
+    hidden = version.with_name(f"{_REMOVED}{version.name}-{uuid4().hex[:8]}")
+    version.rename(hidden)
+    flush(version.parent)
     rmtree(hidden)
 
 
 def left_behind(artifacts: Path) -> list[Path]:
-    """The folders whose process is dead, and in which nothing has been written for an hour."""
+    """The folders whose process is dead; of those nobody wrote a number in, after an hour."""
     if not artifacts.is_dir():
         return []
     ours = (path for path in sorted(artifacts.iterdir()) if _OURS.fullmatch(path.name))
@@ -55,12 +62,17 @@ def left_behind(artifacts: Path) -> list[Path]:
 
 
 def _is_dead(folder: Path) -> bool:
+    lock = _lock_of(folder)
+    try:
+        if lock.stat().st_size:  # asking takes the lock: never before its owner has
+            return not is_held(lock)
+    except FileNotFoundError:
+        pass
     try:
         latest = max(path.lstat().st_mtime for path in [folder, *folder.rglob("*")])
     except FileNotFoundError:  # its process is just done with it
         return False
-    old = time.time() - latest > LEFT_BEHIND_SECONDS
-    return old and not is_held(_lock_of(folder))  # asking takes the lock: never of a young one
+    return time.time() - latest > LEFT_BEHIND_SECONDS and not is_held(lock)
 
 
 def _lock_of(folder: Path) -> Path:

@@ -1,0 +1,94 @@
+"""Disks that refuse: files that take their place whole or not at all, and what to do about it."""
+
+import errno
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+_ROOM = "make room on the disk (`tastemaker versions prune --keep 3` removes old versions)"
+_POLARS = re.compile(r"\(os error ([0-9]+)\)")
+_CURES = {
+    errno.ENOSPC: _ROOM,
+    errno.EDQUOT: _ROOM,
+    errno.EROFS: "mount the disk for writing; one that turned read-only by itself may be failing",
+    errno.EIO: "the disk may be failing: look into the system's log",
+    errno.EACCES: "make the folder writable for this user",
+}
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Makes whatever the system refuses name what could not be written.
+
+    Raises:
+        OSError: with number, reason and file name.
+    """
+    try:
+        yield
+    except Exception as problem:
+        number = _number(problem)
+        if number is None:
+            raise
+        raise OSError(number, os.strerror(number), str(path)) from None
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file to write beside another: it takes the other's place when all is written, or goes.
+
+    Raises:
+        OSError: it cannot be written; it names `path`, where all is as before.
+    """
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with naming(path):
+            yield part
+            flush(part)
+            part.replace(path)
+            flush(path.parent)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise
+
+
+def flush(path: Path) -> None:
+    """Asks the system to put a file, or a folder's entries, on disk.
+
+    Without the folder's, a rename may be forgotten.
+    """
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def refusal(folder: Path) -> OSError | None:
+    """Why nothing can be written to a folder; None where something can. Tries it."""
+    try:
+        with tempfile.TemporaryFile(dir=folder, buffering=0) as stream:
+            stream.write(bytes(4096))
+    except OSError as problem:
+        return problem
+    return None
+
+
+def cure(problem: OSError) -> str:
+    """What to do, to follow the reason: `; make room on the disk …`; empty where nobody knows."""
+    known = _CURES.get(problem.errno or 0)
+    return f"; {known}" if known else ""
+
+
+def _number(problem: Exception) -> int | None:
+    """The system's number of a problem, also of what libraries tell in words of their own."""
+    if isinstance(problem, OSError) and problem.errno:
+        return problem.errno
+    told = _POLARS.search(str(problem))
+    if told:
+        return int(told[1])
+    # NumPy on a full disk: "1000 requested and 512 written"
+    return errno.ENOSPC if isinstance(problem, OSError) else None

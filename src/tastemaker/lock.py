@@ -1,0 +1,122 @@
+"""Advisory locks on files, released by the system when their process dies."""
+
+import fcntl
+import logging
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from math import inf
+from pathlib import Path
+from typing import TextIO
+
+from tastemaker.errors import TastemakerError
+
+_LOG = logging.getLogger(__name__)
+
+_PAUSE_SECONDS = 0.02
+_SILENT_SECONDS = 1.0
+
+
+@contextmanager
+def locked(path: Path, error: type[TastemakerError], patience: float = inf) -> Iterator[None]:
+    """Holds a lock that one process holds at a time; who waits longer than a second says so.
+
+    Makes the file, and the folder it lies in, where they are missing. The file is never removed:
+    the lock is on what is open, not on the name.
+
+    Args:
+        path: the lock file; the holder's process number stands in it.
+        error: what to raise in vain.
+        patience: seconds to wait for another holder; by default until it is done or dead.
+
+    Raises:
+        TastemakerError: of the type `error`: another process has held it all that time.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+b", buffering=0) as stream:
+        _wait(stream.fileno(), path, error, patience)
+        try:
+            with suppress(OSError):  # nobody's number stands there; on a full disk that will do
+                stream.truncate(0)
+                stream.write(f"{os.getpid()}\n".encode())
+            yield
+        finally:
+            fcntl.flock(stream, fcntl.LOCK_UN)
+
+
+def is_held(path: Path) -> bool:
+    """Whether a living process holds the lock; of another user's file that is taken for granted.
+
+    A file that is not there is held by nobody.
+    """
+    try:
+        with path.open("rb") as stream:
+            return not _taken(stream.fileno())
+    except FileNotFoundError:
+        return False
+    except PermissionError:
+        return True
+
+
+class Presence:
+    """A lock that many hold at a time, each as long as it is at work, to know of each other.
+
+    Args:
+        path: the lock file; made where it is missing and can be made. Where it cannot be, nobody
+            is taken to be alone.
+
+    Attributes:
+        first: whether nobody else was there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._stream = _opened(path)
+        self.first = self.alone()
+
+    def alone(self) -> bool:
+        """Whether nobody else is there; until this tells, whoever comes waits."""
+        if self._stream is None:
+            return False
+        alone = _taken(self._stream.fileno())
+        fcntl.flock(self._stream, fcntl.LOCK_SH)
+        return alone
+
+    def close(self) -> None:
+        """Goes."""
+        if self._stream is not None:
+            self._stream.close()
+
+
+def _opened(path: Path) -> TextIO | None:
+    for mode in ("a", "r"):  # a lock can be held on a disk that cannot be written
+        with suppress(OSError):
+            return path.open(mode)
+    return None
+
+
+def _wait(handle: int, path: Path, error: type[TastemakerError], patience: float) -> None:
+    begun, silent = time.monotonic(), True
+    while not _taken(handle):
+        waited = time.monotonic() - begun
+        if waited >= patience:
+            raise error(
+                f"another process (number {_holder(handle)}) has held {path} for {patience:g} s: "
+                "wait until it is done, or end it, and try again"
+            )
+        if silent and waited >= _SILENT_SECONDS:
+            silent = False
+            _LOG.warning("waiting for process number %s, which holds %s", _holder(handle), path)
+        time.sleep(_PAUSE_SECONDS)
+
+
+def _holder(handle: int) -> str:
+    return os.pread(handle, 20, 0).decode(errors="replace").strip() or "unknown"
+
+
+def _taken(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
