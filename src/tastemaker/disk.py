@@ -15,7 +15,6 @@ _CURES = {
     errno.EDQUOT: _ROOM,
     errno.EROFS: "mount the disk for writing; one that turned read-only by itself may be failing",
     errno.EIO: "the disk may be failing: look into the system's log",
-    errno.EACCES: "make the folder writable for this user",
 }
 
 

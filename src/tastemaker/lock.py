@@ -72,15 +72,13 @@ class Presence:
 
     def __init__(self, path: Path) -> None:
         self._stream = _opened(path)
-        self.first = self.alone()
+        self.first = self.excludes()
+        if self._stream is not None:
+            fcntl.flock(self._stream, fcntl.LOCK_SH)
 
-    def alone(self) -> bool:
-        """Whether nobody else is there; until this tells, whoever comes waits."""
-        if self._stream is None:
-            return False
-        alone = _taken(self._stream.fileno())
-        fcntl.flock(self._stream, fcntl.LOCK_SH)
-        return alone
+    def excludes(self) -> bool:
+        """Whether nobody else is there; from then on whoever comes waits until this one goes."""
+        return self._stream is not None and _taken(self._stream.fileno())
 
     def close(self) -> None:
         """Goes."""

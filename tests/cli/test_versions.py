@@ -92,7 +92,7 @@ def test_what_a_killed_training_left_is_told_and_pruned(
     left.mkdir()
     assert run("versions").err == ""
     os.utime(left, (0, 0))
-    assert "1 folders were left behind" in run("versions").err
+    assert "1 folder was left behind" in run("versions").err
     assert run("versions", "prune", "--keep", "3", "--json").told["leftovers"] == [".building-x"]
     assert not left.exists()
 

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -37,11 +38,15 @@ class Tiny:
     seed: int = 0
 
     def save(self, folder: Path) -> None:
-        users = [f"u{place}" for place in range(3 + self.seed)]
-        events = pl.DataFrame({"user_id": users, "item_id": ["a", "b", *users[2:]]})
-        home = Placement(retrievers={"popular": 5})
-        made = Recommender({"popular": Popular()}, {"home": home})
-        made.fit(Dataset.from_frames(events)).save(folder)
+        fitted(self.seed).save(folder)
+
+
+@cache
+def fitted(seed: int) -> Recommender:
+    users = [f"u{place}" for place in range(3 + seed)]
+    events = pl.DataFrame({"user_id": users, "item_id": ["a", "b", *users[2:]]})
+    home = Placement(retrievers={"popular": 5})
+    return Recommender({"popular": Popular()}, {"home": home}).fit(Dataset.from_frames(events))
 
 
 @dataclass

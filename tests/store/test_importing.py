@@ -10,7 +10,6 @@ from typing import TypeVar
 
 import pytest
 from sqlalchemy import Connection, Engine, text
-from sqlalchemy.exc import OperationalError
 
 from tastemaker.errors import StoreError
 from tastemaker.progress import Progress
@@ -250,7 +249,7 @@ def test_an_import_that_failed_is_forgotten_when_its_file_is_as_before(
     with monkeypatch.context() as patch:
         patch.setattr(Importer, "sweep", lambda _: None)
         patch.setattr(importing, "_FORGET_SERVED", text("nonsense"))
-        with pytest.raises(OperationalError):
+        with pytest.raises(StoreError, match=r"the files cannot be imported \(near"):
             shop.source.open()
     assert list(rows_by_source(shop).values()) == [4, 4]
     shop.write(of_file("abcd"))

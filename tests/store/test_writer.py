@@ -26,8 +26,8 @@ def engine(path: Path) -> Iterator[Engine]:
 
 
 @pytest.fixture
-def writer(engine: Engine) -> Iterator[Writer]:
-    made = Writer(engine)
+def writer(engine: Engine, path: Path) -> Iterator[Writer]:
+    made = Writer(engine, path)
     yield made
     made.close()
 
@@ -178,7 +178,9 @@ def test_a_lock_that_does_not_go_fails_the_whole_group_at_once(
         futures = [writer.submit(note(str(n))) for n in range(20)]
         assert not wait(futures, timeout=2).not_done  # one after the other they would take four
         problems = [future.exception() for future in futures]
-    assert {str(problem) for problem in problems} == {"nothing was written (database is locked)"}
+    assert {str(problem) for problem in problems} == {
+        "nothing was written (database is locked); another program holds it: stop that, or wait"
+    }
     assert writer.submit(note("after")).result(SECONDS) == "after"
     assert notes(engine) == ["after"]
     other.dispose()

@@ -12,6 +12,7 @@ from http.client import HTTPException
 
 from tastemaker.cli import show
 from tastemaker.cli.keys import warn
+from tastemaker.cli.verbs import tell_leftovers
 from tastemaker.errors import SettingError, TastemakerError
 from tastemaker.project import Project
 from tastemaker.registry import Registry
@@ -46,9 +47,11 @@ def serve(
 
     settings = project.file.server
     chosen = settings.host if host is None else host
-    Registry(project.state).current()
+    registry = Registry(project.state)
+    registry.current()
     keys = KeyFile(project.state)
     asked_for = check_listening(keys, chosen)
+    tell_leftovers(registry)
     address = free_address(chosen, settings.port if port is None else port)
     warn(keys)
     if asked_for:

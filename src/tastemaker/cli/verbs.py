@@ -77,6 +77,7 @@ def validate(project: Path | None, as_json: bool) -> None:
 def train(project: Path | None, promote: bool, as_json: bool) -> None:
     """Fits everything and saves it as a version, which serves from then on if `promote`."""
     opened = open_project(project)
+    tell_leftovers(Registry(opened.state))
     data = read_events(opened)
     version, seconds, recommender = train_project(opened, data, promote)
     told = {
@@ -278,8 +279,21 @@ def read_events(project: Project) -> Dataset:
     source = EventSource(project, show.ProgressBars())
     with show.step(f"reading {'the store' if source.stored else project.file.data.events}"):
         data = source.read()
+    for recovered in source.recovered:
+        show.say(recovered)
     _tell_reports(data, project)
     return data
+
+
+def tell_leftovers(registry: Registry) -> None:
+    """Says that killed trainings and removals have left folders, and how they go."""
+    left = registry.leftovers()
+    if left:
+        folders = "1 folder was" if len(left) == 1 else f"{len(left)} folders were"
+        show.say(
+            f"{folders} left behind by runs that were killed: `tastemaker versions prune --keep 3` "
+            "removes them, with old versions"
+        )
 
 
 def _tell_reports(data: Dataset, project: Project) -> None:

@@ -40,12 +40,7 @@ def versions(about: About) -> None:
         show.result("\n".join(_table([_HEAD, *(_row(version) for version in found)])))
     else:
         show.say("nothing is trained yet: run `tastemaker train` first")
-    left = registry.leftovers()
-    if left:
-        show.say(
-            f"{len(left)} folders were left behind by runs that were killed; they go with "
-            "`tastemaker versions prune`"
-        )
+    verbs.tell_leftovers(registry)
 
 
 def promote(about: About, version: str) -> None:

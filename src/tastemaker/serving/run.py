@@ -1,5 +1,6 @@
 """Starting a server: in this process, or several workers that share one port and one store."""
 
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from tastemaker.serving.app import create_app
 from tastemaker.serving.heads import LimitHeads
 from tastemaker.serving.service import Service
 from tastemaker.store import EventSource
+
+_LOG = logging.getLogger(__name__)
 
 _PROJECT = "TASTEMAKER_PROJECT"
 _HOST = "TASTEMAKER_SERVER__HOST"
@@ -47,7 +50,10 @@ def run(project: Path, host: str, port: int, workers: int, progress: Progress = 
         "server_header": False,
         "timeout_keep_alive": _IDLE_SECONDS,
     }
-    EventSource(opened, progress).open().close()  # a bad file is told here, before anything starts
+    source = EventSource(opened, progress)
+    source.open().close()  # a bad file is told here, before anything starts
+    for recovered in source.recovered:
+        _LOG.warning("%s", recovered)
     if workers == 1:
         uvicorn.run(create_app(Service(opened), host=host), **settings)
         return

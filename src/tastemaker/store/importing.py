@@ -8,10 +8,9 @@ users are put one over the other: while they are, training waits too. A table wh
 short is known as such, and imported again.
 """
 
-import fcntl
 import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -22,6 +21,8 @@ from sqlalchemy.dialects.sqlite import insert
 
 from tastemaker.data import times
 from tastemaker.data.schema import Schema
+from tastemaker.errors import StoreError
+from tastemaker.lock import locked
 from tastemaker.progress import Progress
 from tastemaker.store import tables
 from tastemaker.store.tables import SERVED, events, items, next_change, sources, users
@@ -51,12 +52,9 @@ class Importer:
         self._lock = path.with_name(f"{path.name}-import")
         self._progress = progress
 
-    @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Waits until no other process imports; the system ends the wait if that one dies."""
-        with self._lock.open("a") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX)
-            yield
+    def alone(self) -> AbstractContextManager[None]:
+        """Waits until no other process imports, which may be long, and then says so."""
+        return locked(self._lock, StoreError)
 
     def imported(self, table: str) -> bool:
         """Whether a table has been imported whole, whatever it held."""
@@ -78,6 +76,12 @@ class Importer:
         hidden = (sources.c.name == "events", sources.c.complete == 0)
         with self._reading.connect() as connection:
             return list(connection.execute(select(sources.c.source).where(*hidden)).scalars())
+
+    def cut_short(self) -> list[str]:
+        """The tables of which an import has begun that is not whole, unless it still goes on."""
+        with self._reading.connect() as connection:
+            begun = select(sources.c.name).distinct().where(sources.c.complete == 0)
+            return list(connection.execute(begun.order_by(sources.c.name)).scalars())
 
     def sweep(self) -> None:
         """Removes events that nobody sees: replaced, or of an import that was cut short."""

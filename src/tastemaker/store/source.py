@@ -3,15 +3,17 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from sqlalchemy.exc import DatabaseError
+
 from tastemaker.data.clean import clean_files
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.fingerprint import fingerprint
-from tastemaker.errors import DataError
+from tastemaker.errors import DataError, StoreError
 from tastemaker.progress import Progress
 from tastemaker.project import Project
 from tastemaker.store.look import StoreLook, look
 from tastemaker.store.store import Store
-from tastemaker.store.tables import sqlite_path
+from tastemaker.store.tables import sqlite_path, told
 
 
 class EventSource:
@@ -20,12 +22,17 @@ class EventSource:
     Args:
         project: whose events.
         progress: reports long imports.
+
+    Attributes:
+        recovered: what a process that was killed had left undone, found when the store was opened,
+            and what became of it; a sentence each.
     """
 
     def __init__(self, project: Project, progress: Progress = Progress()) -> None:
         self._project = project
         self._progress = progress
         self.path = sqlite_path(project.file.store.url, project.state)
+        self.recovered: list[str] = []
 
     @property
     def stored(self) -> bool:
@@ -54,13 +61,31 @@ class EventSource:
             DataError: a file cannot be used, or more than 1 % of its rows.
             StoreError: the store cannot be used.
         """
+        is_new = not self.stored
         store = Store(self.path)
         try:
+            if store.unclosed:
+                self.recovered.append(
+                    f"{self.path.name} was not closed by the process that had it open last; all "
+                    f"that was committed is there: {store.count():,} events"
+                )
             self._import(store)
+        except DatabaseError as problem:
+            self._leave(store, is_new)
+            raise StoreError(
+                f"{self.path}: the files cannot be imported {told(problem, self.path)}"
+            ) from None
         except BaseException:
-            store.close()
+            self._leave(store, is_new)
             raise
         return store
+
+    def _leave(self, store: Store, is_new: bool) -> None:
+        """After an import that failed: a store that holds nothing whole would only take up room."""
+        if is_new:
+            store.discard()
+        else:
+            store.close()
 
     def open_as_it_is(self) -> Store:
         """The store without looking at the files.
@@ -81,9 +106,14 @@ class EventSource:
 
     def _import(self, store: Store) -> None:
         importer = store.importer(self._progress)
-        if not importer.leftovers and not any(self._to_import(store)):
+        if not importer.cut_short() and not any(self._to_import(store)):
             return
         with importer.alone():
+            for table in importer.cut_short():
+                self.recovered.append(
+                    f"the import of {table} had been cut short: what it left was cleared away, and "
+                    "files that are not whole in the store are imported now"
+                )
             importer.sweep()
             for table, path, print_ in self._to_import(store):  # perhaps none by now
                 quarantine = self._project.state / "quarantine"

@@ -20,6 +20,7 @@ from sqlalchemy.exc import DatabaseError
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.schema import Schema
 from tastemaker.errors import StoreError
+from tastemaker.lock import Presence
 from tastemaker.progress import Progress
 from tastemaker.store import tables
 from tastemaker.store.decision import Decision
@@ -37,6 +38,7 @@ from tastemaker.store.tables import (
     items,
     next_change,
     store_id,
+    told,
     users,
 )
 from tastemaker.store.writer import CLOSED, Writer
@@ -111,6 +113,10 @@ _ITEMS_SINCE = text(
     "SELECT item, item_id, attributes, source, changed FROM items "
     "WHERE changed > :changed AND attributes IS NOT NULL ORDER BY changed"
 )
+_ANYTHING_SERVED = text(
+    "SELECT EXISTS (SELECT 1 FROM events WHERE source = 0) OR EXISTS (SELECT 1 FROM decisions) "
+    "OR EXISTS (SELECT 1 FROM items WHERE source = 0 AND attributes IS NOT NULL)"
+)
 
 
 class Store:
@@ -121,13 +127,25 @@ class Store:
         patience: seconds to wait for another process's write.
 
     Raises:
-        StoreError: it is damaged, locked, of another version, or cannot be written.
+        StoreError: it is damaged, locked, of another version, or cannot be written. On a read-only
+            disk one that is there opens, and refuses whatever is written.
+
+    Attributes:
+        unclosed: whether the process that had it open last did not close it. Whatever it had
+            committed is there.
     """
 
     def __init__(self, path: Path, patience: float = PATIENCE_SECONDS) -> None:
         self.path = path
-        self._writing, self._reading = connect(path, patience)
-        self._writer = Writer(self._writing)
+        log = path.with_name(f"{path.name}-wal")  # SQLite removes it when the last one closes
+        self._presence = Presence(path.with_name(f"{path.name}-open"))
+        self.unclosed = self._presence.first and log.is_file() and log.stat().st_size > 0
+        try:
+            self._writing, self._reading = connect(path, patience)
+        except BaseException:
+            self._presence.close()
+            raise
+        self._writer = Writer(self._writing, path)
         self._unwritten: dict[str, Decision] = {}
         self._named: set[str] = set()
         self._closed = False
@@ -138,6 +156,20 @@ class Store:
         self._closed = True
         self._writing.dispose()
         self._reading.dispose()
+        self._presence.close()
+
+    def discard(self) -> None:
+        """Closes; removes the files too, unless others have it open or anything was served."""
+        if self._presence.excludes() and not self._has_served():
+            self._writing.dispose()
+            self._reading.dispose()
+            for ending in ("", "-wal", "-shm", "-import", "-open"):
+                self.path.with_name(f"{self.path.name}{ending}").unlink(missing_ok=True)
+        self.close()
+
+    def _has_served(self) -> bool:
+        with self._read() as connection:
+            return bool(connection.execute(_ANYTHING_SERVED).scalar_one())
 
     def __enter__(self) -> "Store":
         return self
@@ -159,13 +191,22 @@ class Store:
             with self._reading.connect() as connection:
                 yield connection
         except DatabaseError as problem:
-            raise StoreError(f"{self.path}: cannot be read ({problem.orig})") from None
+            raise StoreError(f"{self.path}: cannot be read {told(problem, self.path)}") from None
 
     def _stretch(self, asked: TextClause, values: Mapping[str, Any]) -> StoredEvents:
         with self._read() as connection:
             # the driver's own tuples: SQLAlchemy's rows would take twice as long
             cursor = connection.execute(asked, values).cursor
-            return StoredEvents.of([] if cursor is None else cursor.fetchall())
+            with self._reads_damage():
+                return StoredEvents.of([] if cursor is None else cursor.fetchall())
+
+    @contextmanager
+    def _reads_damage(self) -> Iterator[None]:
+        """Cells that SQLite gives out whatever they hold, of a file in which bytes were changed."""
+        try:
+            yield
+        except (TypeError, ValueError, OverflowError) as problem:
+            raise StoreError(f"{self.path}: cannot be read (it is damaged: {problem})") from None
 
     def append(self, rows: Sequence[EventRow]) -> "Future[int]":
         """Adds events; done when they are on disk, with how many of them were new.
@@ -207,10 +248,11 @@ class Store:
         """The items put or imported after a change, those known by events alone left out."""
         with self._read() as connection:
             rows = connection.execute(_ITEMS_SINCE, {"changed": changed}).all()
-        return [
-            StoredItem(item, item_id, json.loads(told), source, at)
-            for item, item_id, told, source, at in rows
-        ]
+        with self._reads_damage():
+            return [
+                StoredItem(item, item_id, json.loads(told), source, at)
+                for item, item_id, told, source, at in rows
+            ]
 
     def item_keys(self) -> tuple[list[str], NDArray[np.int64]]:
         """Every item id, and its key."""

@@ -5,8 +5,13 @@ event's `sequence` is its place in the log; it only ever grows. Every row tells 
 the events of whole sources count.
 """
 
+import errno
+import os
+import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 from uuid import uuid4
 
 from sqlalchemy import (
@@ -31,6 +36,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DatabaseError
 
+from tastemaker.disk import cure, refusal
 from tastemaker.errors import SettingError, StoreError
 
 SCHEMA = 2
@@ -151,7 +157,7 @@ def connect(path: Path, patience: float = PATIENCE_SECONDS) -> tuple[Engine, Eng
     """Opens a database, made if it is not there: one engine to write with, one to read with.
 
     A write waits for the others' and is on disk when it is committed; a read sees whatever was
-    committed before it.
+    committed before it. On a read-only disk a database that is there can be read.
 
     Args:
         path: the database file.
@@ -160,8 +166,27 @@ def connect(path: Path, patience: float = PATIENCE_SECONDS) -> tuple[Engine, Eng
     Raises:
         StoreError: the file is damaged, of another version, locked, or cannot be written.
     """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return _opened(URL.create("sqlite", database=str(path)), patience, path, _check_version)
+    except (DatabaseError, OSError) as problem:
+        if not path.is_file() or not _on_read_only_disk(path):
+            raise StoreError(f"{path}: cannot be used {told(problem, path)}") from None
+    # SQLite would lay a log and its index beside the file; it does without them where it is told
+    # that nobody can change the file
+    log = path.with_name(f"{path.name}-wal")
+    how = {"mode": "ro"} if log.is_file() and log.stat().st_size else {"immutable": "1"}
+    url = URL.create("sqlite", database=f"file:{quote(str(path))}", query={"uri": "true", **how})
+    try:
+        return _opened(url, patience, path, _check_schema)
+    except (DatabaseError, OSError) as problem:
+        raise StoreError(f"{path}: cannot be used {told(problem, path)}") from None
+
+
+def _opened(
+    url: URL, patience: float, path: Path, check: Callable[[Connection, Path], None]
+) -> tuple[Engine, Engine]:
     arguments = {"check_same_thread": False, "timeout": patience}
-    url = URL.create("sqlite", database=str(path))  # whatever letters the path has
     writing = create_engine(url, pool_size=2, connect_args=arguments)
     reading = create_engine(
         url,
@@ -175,29 +200,40 @@ def connect(path: Path, patience: float = PATIENCE_SECONDS) -> tuple[Engine, Eng
     event.listen(writing, "begin", _begin)
     event.listen(reading, "connect", _prepare)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         with writing.begin() as connection:
-            _check_version(connection, path)
-    except (DatabaseError, OSError) as problem:
-        writing.dispose()
-        raise StoreError(f"{path}: cannot be used ({_reason(problem)}); {_cure(problem)}") from None
-    except StoreError:
+            check(connection, path)
+    except BaseException:
         writing.dispose()
         raise
     return writing, reading
 
 
-def _reason(problem: DatabaseError | OSError) -> str:
-    return str(problem.orig if isinstance(problem, DatabaseError) else problem.strerror)
+def told(problem: DatabaseError | OSError, path: Path) -> str:
+    """Why a database refused, and the cure: `(database is locked); another program holds it: …`."""
+    text = str(problem.orig if isinstance(problem, DatabaseError) else problem.strerror)
+    refused = problem if isinstance(problem, OSError) else _of_the_disk(problem, path)
+    if refused is not None and cure(refused):
+        system = "" if "full" in text or refused is problem else f": {refused.strerror}"
+        return f"({text}{system}){cure(refused)}"
+    if "locked" in text:
+        return f"({text}); another program holds it: stop that, or wait"
+    if isinstance(problem, OSError) or any(word in text for word in ("readonly", "unable")):
+        return f"({text}); make its folder writable, or set another place by [store] url"
+    return f"({text}); restore it from a copy, or move it away to start anew from the files"
 
 
-def _cure(problem: DatabaseError | OSError) -> str:
-    reason = _reason(problem)
-    if "locked" in reason:
-        return "another program holds it: stop that, or wait"
-    if isinstance(problem, OSError) or any(word in reason for word in ("readonly", "unable")):
-        return "make its folder writable, or set another place by [store] url"
-    return "restore it from a copy, or move it away to start anew from the files"
+def _of_the_disk(problem: DatabaseError, path: Path) -> OSError | None:
+    """What the system says to what SQLite tells in its own words; None where it says nothing."""
+    code = getattr(problem.orig, "sqlite_errorcode", 0) & 0xFF
+    if code == sqlite3.SQLITE_FULL:
+        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    tells_little = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
+    return refusal(path.parent) if code in tells_little else None
+
+
+def _on_read_only_disk(path: Path) -> bool:
+    refused = refusal(path.parent)
+    return refused is not None and refused.errno == errno.EROFS
 
 
 def _check_version(connection: Connection, path: Path) -> None:
@@ -213,18 +249,22 @@ def _check_version(connection: Connection, path: Path) -> None:
         text("INSERT INTO about (name, value) VALUES (:name, :value) ON CONFLICT DO NOTHING"),
         [{"name": "schema", "value": str(SCHEMA)}, {"name": "id", "value": uuid4().hex}],
     )
+    if _told(connection, "schema") == "1":
+        _upgrade(connection)
+    _check_schema(connection, path)
+    metadata.create_all(connection)
+
+
+def _check_schema(connection: Connection, path: Path) -> None:
     found = _told(connection, "schema")
-    if found == "1":
-        found = _upgrade(connection)
     if found != str(SCHEMA):
         raise StoreError(
             f"{path}: holds schema {found}, this version reads {SCHEMA}: use the version of "
             "Tastemaker that wrote it, or move the file away to start anew from the files"
         )
-    metadata.create_all(connection)
 
 
-def _upgrade(connection: Connection) -> str:
+def _upgrade(connection: Connection) -> None:
     """Schema 1 → 2: more than one source of a name, and an event id once in each source."""
     connection.exec_driver_sql("ALTER TABLE sources RENAME TO earlier")
     sources.create(connection)
@@ -234,7 +274,6 @@ def _upgrade(connection: Connection) -> str:
         index.drop(connection, checkfirst=True)
         index.create(connection)
     connection.execute(about.update().where(about.c.name == "schema").values(value="2"))
-    return "2"
 
 
 def _told(connection: Connection, name: str) -> str:

@@ -1,7 +1,8 @@
 """Group commit: whoever writes at the same time shares one transaction, and one wait for the disk.
 
 A single thread of the process commits. A write is acknowledged when its transaction is on disk;
-one that fails fails alone.
+one that fails fails alone. What the database or the disk refuses is nobody's fault: it fails all
+that were to be written together, and is logged when it begins and when it is over.
 """
 
 import logging
@@ -9,16 +10,20 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DatabaseError, OperationalError
 
 from tastemaker.errors import StoreError
+from tastemaker.store.tables import told
 
 Work = Callable[[Connection], Any]
 _LOG = logging.getLogger(__name__)
+_NOBODYS = (OperationalError, DatabaseError)
+"""Locked, full, broken; damaged. The others that derive from DatabaseError are somebody's fault."""
 
 CLOSED = "the store is closed"
 MOST_AT_ONCE = 256
@@ -31,10 +36,13 @@ class Writer:
 
     Args:
         engine: opens transactions that wait for other processes' writes.
+        path: the database file.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, path: Path) -> None:
         self._engine = engine
+        self._path = path
+        self._refused = 0  # writes, since it last went well
         self._waiting: deque[tuple[Work, Future[Any]]] = deque()
         self._due = 0.0  # when what is waiting shall be written
         self._changed = threading.Condition()
@@ -75,14 +83,28 @@ class Writer:
 
     def _run(self) -> None:
         while group := self._next_group():
-            try:
-                self._commit(group)
-            except OperationalError as problem:  # locked, full, broken: nobody's fault
-                _LOG.exception("%d writes failed", len(group))
-                for _, done in group:
-                    done.set_exception(_told(problem))
-            except Exception:
-                self._commit_apart(group)
+            self._write(group)
+
+    def _write(self, group: list[tuple[Work, "Future[Any]"]]) -> None:
+        try:
+            self._commit(group)
+        except Exception as problem:
+            if type(problem) in _NOBODYS:
+                self._refuse(group, cast(DatabaseError, problem))
+            elif len(group) == 1:
+                _LOG.exception("a write failed")
+                group[0][1].set_exception(_told(problem))
+            else:
+                for one in group:  # so that whoever is at fault fails alone
+                    self._write([one])
+
+    def _refuse(self, group: list[tuple[Work, "Future[Any]"]], problem: DatabaseError) -> None:
+        refused = StoreError(f"nothing was written {told(problem, self._path)}")
+        if not self._refused:
+            _LOG.error("%s: %s", self._path, refused)
+        self._refused += len(group)
+        for _, done in group:
+            done.set_exception(refused)
 
     def _next_group(self) -> list[tuple[Work, "Future[Any]"]]:
         """What is waiting by now and still wanted, empty when there will be no more."""
@@ -102,18 +124,12 @@ class Writer:
         """Seconds until there is something to do; None, until somebody calls."""
         return max(0.0, self._due - monotonic()) if self._waiting else None
 
-    def _commit_apart(self, group: list[tuple[Work, "Future[Any]"]]) -> None:
-        """One by one, so that whoever is at fault fails alone."""
-        for one in group:
-            try:
-                self._commit([one])
-            except Exception as problem:
-                _LOG.exception("a write failed")
-                one[1].set_exception(_told(problem))
-
     def _commit(self, group: list[tuple[Work, "Future[Any]"]]) -> None:
         with self._engine.begin() as connection:
             results = [work(connection) for work, _ in group]
+        if self._refused:
+            _LOG.warning("%s: written again, after %d refused", self._path, self._refused)
+            self._refused = 0
         for (_, done), result in zip(group, results):
             done.set_result(result)
 
