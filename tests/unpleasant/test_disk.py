@@ -1,0 +1,178 @@
+"""Disks that are full, or turn read-only."""
+
+import pytest
+
+from tests.unpleasant.conftest import Scenario
+from tests.unpleasant.stage import Ran
+
+pytestmark = pytest.mark.slow
+
+INGEST = """
+with serving(project) as server:
+    kept = [f"before {n}" for n in range(5)]
+    assert all(server.post(id_)[0] == 200 for id_ in kept)
+    BREAK
+    refused = []
+    for n in range(40):
+        status, told, later = server.post(f"during {n}")
+        if status == 200:
+            kept.append(f"during {n}")
+        else:
+            refused.append([status, told["error"]["code"], told["error"]["message"], later])
+    recommends = all(server.recommends() for _ in range(5))
+    said = server.said
+    again = None
+    MEND
+    server.end(signal.SIGKILL)
+"""
+FOUND = """
+from contextlib import closing
+import sqlite3
+with closing(sqlite3.connect(state / "store.db")) as store:
+    found = [id_ for (id_,) in store.execute("SELECT event_id FROM events WHERE source = 0")]
+tell(refused=refused, recommends=recommends, said=said, again=again,
+     lost=sorted(set(kept) - set(found)), twice=len(found) - len(set(found)))
+"""
+MEND = """ballast.unlink()
+    again = server.post("after")[0]
+    kept.append("after")
+    time.sleep(0.3)
+    said = server.said"""
+
+
+def test_a_full_disk_takes_no_events_and_goes_on_answering_until_there_is_room(
+    small_disk: Scenario,
+) -> None:
+    code = INGEST.replace("BREAK", "ballast = fill(state)").replace("MEND", MEND) + FOUND
+    seen = small_disk(code)
+    assert len(seen["refused"]) > 10
+    for status, code, message, later in seen["refused"]:
+        assert (status, code, later) == (503, "store", "1")
+        assert message.startswith("nothing was written (database or disk is full); make room on")
+    assert seen["recommends"]
+    assert seen["again"] == 200
+    assert (seen["lost"], seen["twice"]) == ([], 0)
+    assert "Traceback" not in seen["said"]
+    lines = [line for line in seen["said"].splitlines() if "store.db" in line]
+    assert len(lines) == 2, seen["said"]
+    assert "nothing was written (database or disk is full)" in lines[0]
+    assert "written again, after" in lines[1]
+
+
+def test_a_disk_that_turns_read_only_takes_no_events_and_goes_on_answering(
+    breaking_disk: Scenario,
+) -> None:
+    abort = 'assert os.system(f"mount -o remount,abort {state}") == 0'
+    seen = breaking_disk(INGEST.replace("BREAK", abort).replace("MEND", "pass") + FOUND)
+    assert len(seen["refused"]) > 10
+    for status, code, message, later in seen["refused"]:
+        assert (status, code, later) == (503, "store", "1")
+        assert "Read-only file system); mount the disk for writing" in message
+    assert seen["recommends"]
+    assert (seen["lost"], seen["twice"]) == ([], 0)
+    assert "Traceback" not in seen["said"]
+    assert len([line for line in seen["said"].splitlines() if "store.db" in line]) == 1
+
+
+def test_on_a_full_disk_every_verb_fails_in_one_line_and_what_served_serves(
+    small_disk: Scenario,
+) -> None:
+    seen = small_disk("""
+verb(project, "train")
+one, two = sorted(path.name for path in (state / "artifacts").iterdir())
+ballast = fill(state)
+before = {path.name for path in state.rglob("*")} | {"quarantine"}
+ran = {name: verb(project, *name.split()) for name in (
+    "train", "train --no-promote", f"versions promote {one}", "versions rollback")}
+with (project.parent / "events.csv").open("a") as events:
+    events.write("user-1,,1760000000\\n")
+ran |= {name: verb(project, name) for name in ("validate", "evaluate")}
+left = sorted({path.name for path in state.rglob("*")} - before)
+listed = verb(project, "versions", "--json").out
+similar = verb(project, "similar", "horror-1")
+served = verb(project, "recommend", "--history", "horror-1")
+verb(project, "versions", "promote", two)
+pruned = verb(project, "versions", "prune", "--keep", "1")
+ballast.unlink()
+tell(ran=ran, left=left, listed=listed, similar=similar, served=served, pruned=pruned,
+     names=[one, two], again=verb(project, "train"))
+""")
+    one, two = seen["names"]
+    for name, ran in seen["ran"].items():
+        told = Ran(**ran).refusal
+        assert "No space left on device" in told, name
+        assert "make room on the disk" in told, name
+    assert "so nothing has changed and what served still serves" in seen["ran"]["train"]["err"]
+    assert "quarantine" in seen["ran"]["validate"]["err"]
+    assert seen["left"] == []
+    assert f'"current": "{two}"' in seen["listed"]
+    assert one in seen["listed"]
+    assert [seen[name]["code"] for name in ("similar", "served", "pruned", "again")] == [0] * 4
+
+
+BIG = """
+def write(rows):
+    lines = (f"someone-{n % 997},horror-{n % 12},{1760000000 + n}" for n in range(rows))
+    (project.parent / "events.csv").write_text("user_id,item_id,timestamp\\n" + "\\n".join(lines))
+"""
+
+
+def test_a_first_import_that_fills_the_disk_is_told_and_taken_away(small_disk: Scenario) -> None:
+    seen = small_disk(f"""{BIG}
+write(60_000)
+before = free(state)
+served = serve_in_vain(project)
+tell(served=served, before=before, after=free(state), store=(state / "store.db").exists())
+""")
+    told = Ran(**seen["served"]).refusal
+    assert "the files cannot be imported (database or disk is full); make room on" in told
+    assert not seen["store"]
+    assert seen["after"] > seen["before"] - 100_000
+
+
+def test_another_import_that_fills_the_disk_leaves_the_store_as_it_was(
+    small_disk: Scenario,
+) -> None:
+    seen = small_disk(f"""{BIG}
+with serving(project) as server:
+    server.post("served")
+    server.end()
+write(60_000)
+train = verb(project, "train")
+os.system(f"mount -o remount,size=60m {{state}}")
+again = verb(project, "train", "--no-promote")
+tell(train=train, again=again)
+""")
+    assert "cannot be imported (database or disk is full)" in Ran(**seen["train"]).refusal
+    assert seen["again"]["code"] == 0
+    assert "the import of events had been cut short: what it left was cl" in seen["again"]["err"]
+
+
+def test_a_read_only_disk_can_be_read_and_refuses_the_rest_in_one_line(
+    breaking_disk: Scenario,
+) -> None:
+    seen = breaking_disk("""
+with serving(project) as server:
+    server.post("served")
+    server.end()
+verb(project, "train")
+one, two = sorted(path.name for path in (state / "artifacts").iterdir())
+assert os.system(f"mount -o remount,ro {state}") == 0
+ran = {name: verb(project, *name.split()) for name in (
+    "recommend --user user-0", "similar horror-1", "versions", "doctor", "validate", "evaluate",
+    "train", f"versions promote {one}", "versions rollback", "versions prune --keep 1")}
+with serving(project) as server:
+    events, recommends = server.post("after"), server.recommends()
+tell(ran=ran, events=events, recommends=recommends)
+""")
+    ran = {name.split(maxsplit=1)[0]: Ran(**told) for name, told in seen["ran"].items()}
+    codes = {name: told["code"] for name, told in seen["ran"].items()}
+    assert list(codes.values()) == [0, 0, 0, 1, 0, 0, 1, 1, 1, 1], seen["ran"]
+    assert "cannot be written" in ran["doctor"].out
+    for name, told in list(seen["ran"].items())[6:]:
+        line = Ran(**told).refusal
+        assert "(Read-only file system), so nothing has changed" in line, name
+        assert "; mount the disk for writing" in line, name
+    assert (seen["events"][0], seen["events"][1]["error"]["code"]) == (503, "store")
+    assert "mount the disk for writing" in seen["events"][1]["error"]["message"]
+    assert seen["recommends"]
