@@ -213,7 +213,11 @@ def read_manifest(folder: Path, kind: str) -> dict[str, Any]:
         raise ArtifactError(f"{folder}: not an artifact (no {_MANIFEST})") from None
     except (ValueError, RecursionError, OSError) as problem:
         raise ArtifactError(f"{folder}: {_MANIFEST} cannot be read ({problem})") from None
-    if not isinstance(manifest, dict) or not {"format", "kind", "files", "digest"} <= set(manifest):
+    if (
+        not isinstance(manifest, dict)
+        or not {"format", "kind", "files", "digest"} <= set(manifest)
+        or not isinstance(manifest["files"], dict)
+    ):
         raise ArtifactError(f"{folder}: {_MANIFEST} is not one of ours")
     if manifest["format"] != FORMAT:
         raise ArtifactError(
@@ -240,12 +244,9 @@ def _check_size(path: Path) -> None:
     """Refuses an array whose head announces more, or less, than the file holds."""
     with path.open("rb") as stream:
         version = np.lib.format.read_magic(stream)
-        if version == (1, 0):
-            shape, _, kind = np.lib.format.read_array_header_1_0(stream)
-        elif version == (2, 0):
-            shape, _, kind = np.lib.format.read_array_header_2_0(stream)
-        else:
+        if version != (1, 0):  # the others' heads may have gigabytes, which would be made room for
             raise ValueError(f"its format is {version}")
+        shape, _, kind = np.lib.format.read_array_header_1_0(stream)
         announced = prod(shape) * kind.itemsize  # of Python's numbers, which know no largest
         there = path.stat().st_size - stream.tell()
     if not kind.hasobject and announced != there:

@@ -77,7 +77,9 @@ def test_a_server_that_was_killed_is_told_with_the_events_that_are_there(
         assert server.post("one")[0] == 200
         beside = run("train", "--no-promote")
         server.end(signal.SIGKILL)
-    assert remarks(beside) == [f"it does not serve yet: tastemaker versions promote {newest(films)}"]
+    assert remarks(beside) == [
+        f"it does not serve yet: tastemaker versions promote {newest(films)}"
+    ]
     with serving(films) as server:
         assert server.said.splitlines()[0] == told.format(241)
         assert server.post("two")[0] == 200

@@ -135,9 +135,9 @@ def test_a_store_that_cannot_be_used_is_one_line_and_stays_as_it_is(
 ) -> None:
     change(db)
     before = db.read_bytes() if db.is_file() else None
-    verbs = ["recommend --user user-0", "serve --port 0"]
-    verbs += [] if change is folder else ["train", "evaluate"]  # these read the files then
-    for verb in verbs:
+    # where there is no file the others read the project's own
+    others = [] if change is folder else ["recommend --user user-0", "train", "evaluate"]
+    for verb in ("serve --port 0", *others):
         told = run(*verb.split()).refusal
         assert reason in told, verb
         assert cure in told, verb
@@ -180,6 +180,7 @@ def test_damage_that_is_met_while_serving_is_told_and_nothing_is_a_fault_of_ours
         ]
     statuses = [answer.status_code for answer in asked]
     assert set(statuses) <= {200, 201, 404, 503, 422}, [a.text for a in asked if a.is_error]
+    assert 503 in statuses
     assert statuses[40:44] == [200] * 4  # what asks nothing of the store is answered
     for answer in asked:
         if answer.status_code == 503:

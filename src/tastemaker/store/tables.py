@@ -132,6 +132,10 @@ feature_names = Table(
     Column("names", Text, nullable=False),
 )
 
+_FOREIGN = (
+    "SELECT EXISTS (SELECT 1 FROM sqlite_master) "
+    "AND NOT EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'about')"
+)
 VISIBLE = events.c.source.not_in(select(sources.c.source).where(sources.c.complete == 0))
 """Which events count: what was served, and what was imported whole."""
 
@@ -288,7 +292,8 @@ def store_id(connection: Connection) -> str:
 def _prepare(connection: Any, _: Any) -> None:
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-    cursor.execute("PRAGMA journal_mode = WAL")
+    if not cursor.execute(_FOREIGN).fetchone()[0]:  # which would keep the mode for good
+        cursor.execute("PRAGMA journal_mode = WAL")
     cursor.execute("PRAGMA synchronous = FULL")  # what is committed survives a power cut
     cursor.close()
 
