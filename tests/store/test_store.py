@@ -385,3 +385,38 @@ def test_a_decision_kept_twice_is_kept_once(store: Store) -> None:
     found = store.decision(decision.recommendation_id)
     assert found is not None
     assert found.seed == decision.seed
+
+
+# --- taken away ---
+
+
+def test_a_store_in_which_nothing_was_served_can_be_taken_away(path: Path) -> None:
+    Store(path).discard()
+    assert not path.exists()
+    with Store(path) as again:
+        assert again.count() == 0
+
+
+def test_a_store_that_others_have_open_is_never_taken_away(path: Path) -> None:
+    with Store(path) as other:
+        Store(path).discard()
+        other.append([row()]).result()
+    assert path.exists()
+    with Store(path) as store:
+        assert store.count() == 1
+
+
+def test_a_store_in_which_something_was_served_is_never_taken_away(path: Path) -> None:
+    with Store(path) as store:
+        store.append([row()]).result()
+    Store(path).discard()
+    with Store(path) as store:
+        assert store.count() == 1
+
+
+def test_a_put_item_keeps_a_store_from_being_taken_away(path: Path) -> None:
+    with Store(path) as store:
+        store.put_item("a", {"title": "put"}).result()
+    Store(path).discard()
+    with Store(path) as store:
+        assert [item.item_id for item in store.items_since(0)] == ["a"]

@@ -1,6 +1,7 @@
 """Where a project's events come from: its store, or its files where there is no store yet."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from sqlalchemy.exc import DatabaseError
@@ -82,10 +83,11 @@ class EventSource:
 
     def _leave(self, store: Store, is_new: bool) -> None:
         """After an import that failed: a store that holds nothing whole would only take up room."""
-        if is_new:
-            store.discard()
-        else:
-            store.close()
+        with suppress(StoreError):  # what went wrong first is told
+            if is_new:
+                store.discard()
+            else:
+                store.close()
 
     def open_as_it_is(self) -> Store:
         """The store without looking at the files.

@@ -159,13 +159,15 @@ class Store:
         self._presence.close()
 
     def discard(self) -> None:
-        """Closes; removes the files too, unless others have it open or anything was served."""
-        if self._presence.excludes() and not self._has_served():
-            self._writing.dispose()
-            self._reading.dispose()
-            for ending in ("", "-wal", "-shm", "-import", "-open"):
-                self.path.with_name(f"{self.path.name}{ending}").unlink(missing_ok=True)
-        self.close()
+        """Closes; removes the database too, unless others have it open or anything was served."""
+        try:
+            if self._presence.excludes() and not self._has_served():
+                self._writing.dispose()
+                self._reading.dispose()
+                for ending in ("", "-wal", "-shm"):
+                    self.path.with_name(f"{self.path.name}{ending}").unlink(missing_ok=True)
+        finally:
+            self.close()
 
     def _has_served(self) -> bool:
         with self._read() as connection:

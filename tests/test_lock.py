@@ -1,0 +1,49 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from tastemaker.errors import ArtifactError, StoreError, TastemakerError
+from tastemaker.lock import Presence, is_held, locked
+
+
+@pytest.mark.parametrize("error", [ArtifactError, StoreError])
+def test_who_waits_in_vain_is_told_for_whom_by_the_error_of_its_room(
+    tmp_path: Path, error: type[TastemakerError]
+) -> None:
+    path = tmp_path / "deep" / "lock"
+    with (
+        locked(path, StoreError),
+        pytest.raises(error, match=rf"\(number {os.getpid()}\) has held .*lock for 0 s: wait"),
+        locked(path, error, patience=0),
+    ):
+        pass
+    with locked(path, error, patience=0):
+        assert is_held(path)
+    assert not is_held(path)
+
+
+def test_a_lock_nobody_made_is_held_by_nobody(tmp_path: Path) -> None:
+    assert not is_held(tmp_path / "none")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_first_of_many_knows_and_the_last_may_exclude_the_others(tmp_path: Path) -> None:
+    path = tmp_path / "open"
+    one, two = Presence(path), Presence(path)
+    assert (one.first, two.first) == (True, False)
+    assert not one.excludes()
+    two.close()
+    assert one.excludes()
+    assert is_held(path)
+    one.close()
+    three = Presence(path)
+    assert three.first
+    three.close()
+
+
+def test_where_no_lock_can_be_made_nobody_is_alone(tmp_path: Path) -> None:
+    presence = Presence(tmp_path / "none" / "open")
+    assert not presence.first
+    assert not presence.excludes()
+    presence.close()
