@@ -18,9 +18,9 @@ from pydantic import Field, ValidationError
 
 from tastemaker.config import Settings
 from tastemaker.data.times import MICROSECONDS, format_moment, now
+from tastemaker.disk import flush
 from tastemaker.errors import SettingError, StoreError, UnknownIdError, near_miss
-from tastemaker.registry.lock import locked
-from tastemaker.registry.pointer import flush_folder
+from tastemaker.lock import locked
 
 _LOG = logging.getLogger(__name__)
 
@@ -162,7 +162,7 @@ class KeyFile:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """Of two who change the file at once, neither undoes what the other did."""
-        with locked(self.path.with_suffix(".lock"), _PATIENCE_SECONDS):
+        with locked(self.path.with_suffix(".lock"), StoreError, _PATIENCE_SECONDS):
             yield
 
     def _write(self, keys: tuple[Key, ...]) -> None:
@@ -174,7 +174,7 @@ class KeyFile:
             stream.flush()
             os.fsync(stream.fileno())
         fresh.replace(self.path)
-        flush_folder(self.path.parent)
+        flush(self.path.parent)
 
     def _unusable(self, what: str) -> StoreError:
         return StoreError(
