@@ -76,6 +76,7 @@ def test_a_damaged_version_leaves_the_old_one_serving(service: Service, folder: 
     registry = Registry(folder / ".tastemaker")
     first, second = registry.current(), changed_project(folder)
     registry.promote(second)
+    wait_until(lambda: service.status()["model_version"] == second)  # else it may come after all
     registry.rollback()
     wait_until(lambda: service.status()["model_version"] == first)
     damaged = next((folder / ".tastemaker" / "artifacts" / second).rglob("*.npy"))
