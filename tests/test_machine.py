@@ -6,7 +6,7 @@ import pytest
 
 from tastemaker import machine
 from tastemaker.errors import MemoryBudgetError
-from tastemaker.machine import held_bytes, memory_bytes, processors, require_memory
+from tastemaker.machine import held_bytes, memory_bytes, peak_bytes, processors, require_memory
 
 MEGABYTE = 1 << 20
 
@@ -84,3 +84,13 @@ def test_what_is_held_already_counts_against_the_budget() -> None:
     require_memory(10 * MEGABYTE, held + 100 * MEGABYTE, "this", "do that")
     with pytest.raises(MemoryBudgetError, match=r"this needs about .* GB beside .* do that"):
         require_memory(200 * MEGABYTE, held + 100 * MEGABYTE, "this", "do that")
+
+
+def test_the_peak_is_the_process_s_own_and_never_falls() -> None:
+    before = peak_bytes()
+    taken = bytearray(b"x" * (50 * MEGABYTE))
+    high = peak_bytes()
+    del taken
+    assert before <= high
+    assert high >= held_bytes()
+    assert peak_bytes() >= high

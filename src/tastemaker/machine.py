@@ -1,6 +1,7 @@
 """What the machine, or the container this process runs in, lets it have: processors and memory."""
 
 import os
+import resource
 from collections.abc import Iterator
 from math import ceil
 from pathlib import Path, PurePosixPath
@@ -10,6 +11,7 @@ from tastemaker.errors import MemoryBudgetError
 _GROUPS = Path("/sys/fs/cgroup")
 _OWN_GROUP = Path("/proc/self/cgroup")
 _OWN_PAGES = Path("/proc/self/statm")
+_OWN_STATUS = Path("/proc/self/status")
 _UNLIMITED = 1 << 60
 
 
@@ -34,6 +36,14 @@ def held_bytes() -> int:
     except OSError:  # not Linux
         return 0
     return (resident - shared) * os.sysconf("SC_PAGE_SIZE")
+
+
+def peak_bytes() -> int:
+    """The most memory this process has held so far, with what was mapped from files."""
+    for line in _lines(_OWN_STATUS):
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # counts its parent's as well
 
 
 def require_memory(needed: int, budget: int, work: str, cure: str) -> None:

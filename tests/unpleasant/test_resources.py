@@ -61,9 +61,12 @@ def run(*arguments: object) -> Ran:
 
 def look(process: "subprocess.Popen[str]", held: list[int]) -> None:
     """Notes the most that a process holds for itself while it runs."""
+    about = Path(f"/proc/{process.pid}")
     while process.poll() is None:
         try:
-            _, resident, shared, *_ = Path(f"/proc/{process.pid}/statm").read_text().split()
+            if b"tastemaker" not in (about / "cmdline").read_bytes():
+                continue  # still a likeness of this process
+            _, resident, shared, *_ = (about / "statm").read_text().split()
         except OSError:
             return
         held[0] = max(held[0], (int(resident) - int(shared)) * os.sysconf("SC_PAGE_SIZE"))

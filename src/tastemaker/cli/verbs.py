@@ -1,6 +1,5 @@
 """What each verb does with a project."""
 
-import resource
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
@@ -18,6 +17,7 @@ from tastemaker.disk import replacing
 from tastemaker.errors import ArtifactError, DataError, ProjectError, SettingError
 from tastemaker.evaluation import Evaluation
 from tastemaker.evaluation import evaluate as measure
+from tastemaker.machine import peak_bytes
 from tastemaker.pipeline import Recommendations, Recommender
 from tastemaker.pipeline.pipeline import REQUESTS_AT_A_TIME
 from tastemaker.project import Project, find_project, load_project
@@ -255,7 +255,7 @@ def load_current(project: Project) -> Recommender:
 
 def peak_megabytes() -> int:
     """The most memory this process has used so far."""
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    return round(peak_bytes() / (1 << 20))
 
 
 def open_project(path: Path | None) -> Project:

@@ -1,15 +1,22 @@
 """What is in a store, found without writing a byte: for whoever asks what is wrong."""
 
-import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
 
-from sqlalchemy import Connection, Engine, NullPool, create_engine, func, select, text
+from sqlalchemy import Connection, NullPool, create_engine, func, select, text
 from sqlalchemy.exc import DatabaseError
 
 from tastemaker.errors import StoreError
-from tastemaker.store.tables import SCHEMA, SERVED, VISIBLE, about, events, sources, store_id
+from tastemaker.store.tables import (
+    SCHEMA,
+    SERVED,
+    VISIBLE,
+    about,
+    events,
+    sources,
+    store_id,
+    url_to_read,
+)
 
 _READABLE = ("1", str(SCHEMA))
 """Whoever opens a store of the first schema to write upgrades it."""
@@ -47,7 +54,7 @@ def look(path: Path, store: str = "", sequence: int = 0) -> StoreLook:
     Raises:
         StoreError: it is damaged, holds something else, or cannot be read.
     """
-    engine = _engine(path)
+    engine = create_engine(url_to_read(path), poolclass=NullPool)
     try:
         with engine.connect() as connection:
             damage = connection.execute(text("PRAGMA quick_check(1)")).scalars().first()
@@ -83,16 +90,4 @@ def _look(connection: Connection, id_: str, after: int) -> StoreLook:
         latest,
         {name: print_ for name, print_ in imports.items() if print_ is not None},
         tuple(name for name, print_ in imports.items() if print_ is None),
-    )
-
-
-def _engine(path: Path) -> Engine:
-    """Reads what was committed; where nobody has the store open, not even a lock is taken."""
-    log = path.with_name(f"{path.name}-wal")
-    open_elsewhere = log.exists() and log.stat().st_size > 0
-    # otherwise SQLite would make a log of its own, which a disk mounted read-only refuses
-    mode = "mode=ro" if open_elsewhere else "mode=ro&immutable=1"
-    url = f"file:{quote(str(path))}?{mode}"
-    return create_engine(
-        "sqlite://", poolclass=NullPool, creator=lambda: sqlite3.connect(url, uri=True)
     )

@@ -9,12 +9,16 @@ from sqlalchemy.exc import DatabaseError
 from tastemaker.data.clean import clean_files
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.fingerprint import fingerprint
+from tastemaker.data.read import bytes_to_read
 from tastemaker.errors import DataError, StoreError
 from tastemaker.progress import Progress
 from tastemaker.project import Project
 from tastemaker.store.look import StoreLook, look
 from tastemaker.store.store import Store
 from tastemaker.store.tables import sqlite_path, told
+
+_EVENT_BYTES = 200
+"""Memory an event takes while it comes out of a store and is indexed."""
 
 
 class EventSource:
@@ -45,11 +49,13 @@ class EventSource:
 
         Raises:
             DataError: a file cannot be used, or more than 1 % of its rows.
+            MemoryBudgetError: reading would take more than the project's budget.
             StoreError: the store cannot be used.
         """
         if not self.stored:
             return self._project.read()
         with self.open() as store:
+            self._project.require_memory(_EVENT_BYTES * store.count(), "reading the store")
             return store.dataset(self._project.schema)
 
     def open(self) -> Store:
@@ -60,6 +66,7 @@ class EventSource:
 
         Raises:
             DataError: a file cannot be used, or more than 1 % of its rows.
+            MemoryBudgetError: a file would take more than the project's budget.
             StoreError: the store cannot be used.
         """
         is_new = not self.stored
@@ -118,6 +125,7 @@ class EventSource:
                 )
             importer.sweep()
             for table, path, print_ in self._to_import(store):  # perhaps none by now
+                self._project.require_memory(bytes_to_read(path), f"importing {path.name}")
                 quarantine = self._project.state / "quarantine"
                 cleaned = clean_files({table: path}, self._project.schema, quarantine)
                 rows = cleaned.tables[table]

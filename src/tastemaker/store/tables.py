@@ -176,15 +176,22 @@ def connect(path: Path, patience: float = PATIENCE_SECONDS) -> tuple[Engine, Eng
     except (DatabaseError, OSError) as problem:
         if not path.is_file() or not _on_read_only_disk(path):
             raise StoreError(f"{path}: cannot be used {told(problem, path)}") from None
-    # SQLite would lay a log and its index beside the file; it does without them where it is told
-    # that nobody can change the file
-    log = path.with_name(f"{path.name}-wal")
-    how = {"mode": "ro"} if log.is_file() and log.stat().st_size else {"immutable": "1"}
-    url = URL.create("sqlite", database=f"file:{quote(str(path))}", query={"uri": "true", **how})
     try:
-        return _opened(url, patience, path, _check_schema)
+        return _opened(url_to_read(path), patience, path, _check_schema)
     except (DatabaseError, OSError) as problem:
         raise StoreError(f"{path}: cannot be used {told(problem, path)}") from None
+
+
+def url_to_read(path: Path) -> URL:
+    """Where what was committed can be read without a write.
+
+    SQLite would lay a log and its index beside the file; it does without them where it is told that
+    nobody changes the file, as when no log lies there.
+    """
+    log = path.with_name(f"{path.name}-wal")
+    how = {} if log.is_file() and log.stat().st_size else {"immutable": "1"}
+    query = {"uri": "true", "mode": "ro", **how}
+    return URL.create("sqlite", database=f"file:{quote(str(path))}", query=query)
 
 
 def _opened(
