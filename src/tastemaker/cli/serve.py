@@ -108,10 +108,12 @@ def url_of(host: str, port: int) -> str:
 def _announce(url: str, browser: bool) -> None:
     """Says when the server answers, or what stands in the way."""
     told = ""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # this machine itself
     while True:
         try:
-            with urllib.request.urlopen(f"{url}/health/ready", timeout=5) as answer:  # noqa: S310
-                version = json.load(answer)["model_version"]
+            with opener.open(f"{url}/health/ready", timeout=5) as answer:
+                status = json.load(answer)
+                version = status["model_version"]
             break
         except urllib.error.HTTPError as problem:
             reason = json.load(problem)["error"]["message"]
@@ -122,6 +124,8 @@ def _announce(url: str, browser: bool) -> None:
             pass  # not listening yet, or somebody else's answer
         time.sleep(_LOOK_SECONDS)
     show.say(f"serving {version} at {url}  (the page: {url}/, the interface: {url}/openapi.json)")
+    if "problem" in status:
+        show.say(f"warning: {status['problem']}")
     show.say("Ctrl-C stops")
     if browser:
         webbrowser.open(url)
