@@ -3,6 +3,7 @@
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -105,10 +106,10 @@ def service(folder: Path) -> Iterator[Service]:
         yield opened
 
 
-@pytest.fixture
-def client(folder: Path) -> Iterator[TestClient]:
-    """The application, ready, without a network."""
-    app = create_app(Service(load_project(folder / "tastemaker.toml")))
+@contextmanager
+def without_network(folder: Path, host: str | None = None) -> Iterator[TestClient]:
+    """A project's application, ready."""
+    app = create_app(Service(load_project(folder / "tastemaker.toml")), host=host)
     with TestClient(
         app,
         base_url="http://127.0.0.1",
@@ -116,6 +117,13 @@ def client(folder: Path) -> Iterator[TestClient]:
         follow_redirects=False,
     ) as opened:
         wait_until(lambda: opened.get("/health/ready").status_code == 200)
+        yield opened
+
+
+@pytest.fixture
+def client(folder: Path) -> Iterator[TestClient]:
+    """The application, ready, without a network."""
+    with without_network(folder) as opened:
         yield opened
 
 

@@ -10,9 +10,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from tastemaker.data.times import now
-from tastemaker.project import load_project
-from tastemaker.serving import Service, create_app
-from tests.serving.conftest import train, wait_until
+from tests.serving.conftest import train, without_network
 from tests.serving.test_http import refused
 
 ASK = "/v1/recommendations"
@@ -62,14 +60,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def client(folder: Path) -> Iterator[TestClient]:
     """One server for all: what is refused leaves no trace."""
-    app = create_app(Service(load_project(folder / "tastemaker.toml")))
-    with TestClient(
-        app,
-        base_url="http://127.0.0.1",
-        raise_server_exceptions=False,
-        follow_redirects=False,
-    ) as opened:
-        wait_until(lambda: opened.get("/health/ready").status_code == 200)
+    with without_network(folder) as opened:
         yield opened
 
 

@@ -18,7 +18,7 @@ from starlette.testclient import TestClient
 from tastemaker.project import load_project
 from tastemaker.serving import Service, create_app
 from tastemaker.serving.keys import KeyFile
-from tests.serving.conftest import item, wait_until
+from tests.serving.conftest import item, wait_until, without_network
 from tests.serving.test_keys import DAMAGED
 
 
@@ -32,23 +32,10 @@ def key(file: KeyFile) -> str:
     return file.add("shop")
 
 
-@contextmanager
-def serving(folder: Path, host: str | None = None) -> Iterator[TestClient]:
-    app = create_app(Service(load_project(folder / "tastemaker.toml")), host=host)
-    with TestClient(
-        app,
-        base_url="http://127.0.0.1",
-        raise_server_exceptions=False,
-        follow_redirects=False,
-    ) as opened:
-        wait_until(lambda: opened.get("/health/ready").status_code == 200)
-        yield opened
-
-
 @pytest.fixture
 def guarded(folder: Path, key: str) -> Iterator[TestClient]:
     """A server on loopback whose project has a key."""
-    with serving(folder) as opened:
+    with without_network(folder) as opened:
         yield opened
 
 
@@ -270,7 +257,7 @@ def test_on_loopback_removing_the_last_key_goes_back_to_asking_for_none(
 def test_beyond_loopback_removing_the_last_key_shuts_the_door(
     folder: Path, file: KeyFile, key: str
 ) -> None:
-    with serving(folder, host="0.0.0.0") as open_to_others:  # noqa: S104
+    with without_network(folder, host="0.0.0.0") as open_to_others:  # noqa: S104
         assert asked(open_to_others, bearer(key)) == 200
         file.remove("shop")
         assert [asked(open_to_others), asked(open_to_others, bearer(key))] == [401, 401]
@@ -279,7 +266,7 @@ def test_beyond_loopback_removing_the_last_key_shuts_the_door(
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "shop.example"])  # noqa: S104
 def test_beyond_loopback_there_is_no_answer_without_keys(folder: Path, host: str) -> None:
-    with serving(folder, host=host) as open_to_others:
+    with without_network(folder, host=host) as open_to_others:
         refused(open_to_others.get("/v1/trending"))
         refused(open_to_others.get("/v1/trending", headers=bearer("")))
 
