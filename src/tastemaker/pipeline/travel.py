@@ -7,6 +7,7 @@ moment, by the same functions; the labels are what happened next.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -84,7 +85,7 @@ def travel(
     data.require_clock("a ranker")
     _check_objectives(data, objectives)
     edges = _edges(data, settings)
-    slices = []
+    slices: list[Slice] = []
     for start, stop in options.progress.track(
         list(pairwise(edges)), "time travel: windows", len(edges) - 1
     ):
@@ -100,27 +101,30 @@ def travel(
             seed=options.seed,
         )
         labels = _labels(data, task, stop, objectives)
-        training = describe(road(sources), task, labels, settings.negatives, options.seed)
+        room = None if slices else partial(_require_room, settings=settings, options=options)
+        training = describe(road(sources), task, labels, settings.negatives, options.seed, room)
         slices.append(Slice(start, sources, task, training))
-        if len(slices) == 1:
-            _require_room(training, settings, options)
         if len(slices) > _WITH_SOURCES:
             slices[-_WITH_SOURCES - 1] = replace(slices[-_WITH_SOURCES - 1], sources={})
     return slices
 
 
-def _require_room(first: TrainingSet, settings: Training, options: FitOptions) -> None:
-    """Refuses what the first window shows to be too much, while little is done yet."""
-    one = first.features.values.nbytes
+def _require_room(window: int, settings: Training, options: FitOptions) -> None:
+    """Refuses what the first requests of the first window show to be too much."""
     options.require_memory(
-        int((_COPIES * settings.slices - 1) * one),
+        int(_COPIES * settings.slices * window),
         f"learning to rank from {settings.requests:,} requests",
         "lower 'requests' or 'negatives' under [training], or raise its 'memory'",
     )
 
 
 def describe(
-    pipeline: Pipeline, task: Task, labels: Mapping[str, Ragged], negatives: int, seed: int
+    pipeline: Pipeline,
+    task: Task,
+    labels: Mapping[str, Ragged],
+    negatives: int,
+    seed: int,
+    room: Callable[[int], None] | None = None,
 ) -> TrainingSet:
     """The candidates of a task's requests, described by the pipeline's own functions.
 
@@ -130,6 +134,8 @@ def describe(
         labels: objective → what was wanted in its sense, per request.
         negatives: how many candidates wanted in no sense are kept of each request, by lot.
         seed: of the lot.
+        room: told, after some of the requests, how many bytes the features of all will take; may
+            refuse.
     """
     features = FeatureSet.of(task.world, pipeline.retrievers)
     parts = []
@@ -165,6 +171,8 @@ def describe(
                 },
             )
         )
+        if start == 0 and room is not None:
+            room(parts[0].features.values.nbytes * len(task) // len(rows))
     return joined(parts)
 
 
