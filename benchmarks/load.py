@@ -197,12 +197,11 @@ def _alone(server: Server, bodies: Sequence[object], times: int) -> list[float]:
 
 
 def _recovery(server: Server, bodies: Sequence[object], calm_ms: float) -> float:
-    """Seconds until ten requests in a row are answered about as fast as in calm times."""
+    """Seconds until ten requests in a row were answered about as fast as in calm times."""
     begun = time.perf_counter()
     while time.perf_counter() - begun < 60:
-        first = time.perf_counter() - begun
         if max(_alone(server, bodies, 10)) <= calm_ms:
-            return first
+            return time.perf_counter() - begun
     return float("inf")
 
 

@@ -40,7 +40,11 @@ class Server:
             start_new_session=True,
             env={k: v for k, v in os.environ.items() if not k.startswith("OPENBLAS_")},
         )
-        self._wait()
+        try:
+            self._wait()
+        except BaseException:
+            self.stop(signal.SIGKILL)
+            raise
         self.ready_seconds = time.perf_counter() - begun
 
     def _wait(self) -> None:

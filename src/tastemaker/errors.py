@@ -90,7 +90,7 @@ class NotReadyError(TastemakerError, RuntimeError):
 
 
 class BusyError(TastemakerError, RuntimeError):
-    """A server is asked for more than it can answer in time.
+    """A server is asked for more than it can answer in time; nothing was done.
 
     Attributes:
         retry_seconds: after how long asking again may help.

@@ -15,6 +15,7 @@ import pytest
 import uvicorn
 from starlette.testclient import TestClient
 
+from tastemaker.errors import UnknownIdError
 from tastemaker.project import load_project
 from tastemaker.serving import Service, create_app
 from tastemaker.serving.keys import KeyFile
@@ -334,6 +335,23 @@ def test_a_file_that_is_gone_before_the_first_question_is_missed(folder: Path, k
     (folder / ".tastemaker" / "keys.json").unlink()
     with TestClient(app, base_url="http://127.0.0.1") as opened:
         refused(opened.get("/v1/trending"))
+
+
+def test_whoever_starts_when_the_file_is_gone_lets_nobody_in(folder: Path, key: str) -> None:
+    """As a worker does that takes the place of one that died."""
+    (folder / ".tastemaker" / "keys.json").unlink()
+    with without_network(folder) as opened:
+        for headers in ({}, bearer(key)):
+            refused(opened.get("/v1/trending", headers=headers))
+        other = KeyFile(folder / ".tastemaker").add("other")
+        assert asked(opened, bearer(other)) == 200
+
+
+def test_looking_for_a_key_that_was_never_made_shuts_nobody_out(folder: Path) -> None:
+    with pytest.raises(UnknownIdError):
+        KeyFile(folder / ".tastemaker").remove("nobody")
+    with without_network(folder) as opened:
+        assert opened.get("/v1/trending").status_code == 200
 
 
 # --- what is said ---

@@ -1,5 +1,6 @@
 """What callers rely on, over HTTP: answers that follow the events, and refusals that say why."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -27,6 +28,13 @@ def refused(answer: Any, status: int) -> dict[str, Any]:
     error: dict[str, Any] = answer.json()["error"]
     assert {"code", "message"} <= set(error) <= {"code", "message", "field"}
     return error
+
+
+def test_a_storm_of_new_items_is_taken_in_whole(client: TestClient) -> None:
+    """What is on disk is never answered as refused."""
+    with ThreadPoolExecutor(16) as pool:
+        told = list(pool.map(lambda n: client.put(f"/v1/items/new-{n}", json={}), range(48)))
+    assert {answer.status_code for answer in told} == {201}
 
 
 # --- recommendations ---

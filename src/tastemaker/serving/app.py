@@ -28,7 +28,7 @@ from tastemaker.serving.pages import add_pages
 from tastemaker.serving.refusals import Refused, answer, install, refusal
 from tastemaker.serving.requested import read_strictly
 from tastemaker.serving.service import Service
-from tastemaker.serving.work import Threads
+from tastemaker.serving.work import Lines, Shared
 from tastemaker.store.incoming import LONGEST_ID
 
 T = TypeVar("T")
@@ -72,15 +72,15 @@ def create_app(service: Service, *, host: str | None = None, patient: bool = Fal
             even when there is none.
         patient: whether it takes no request before it can answer, as one of several workers.
     """
-    threads = Threads(service.project.file.server.longest_wait)
+    lines = Lines(service.project.file.server.longest_wait)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         with service:
             if patient:
-                await threads.stored(service.wait_until_ready)
+                await asyncio.to_thread(service.wait_until_ready)
             yield
-            threads.close()
+            lines.close()
 
     app = FastAPI(
         title=f"Tastemaker: {service.project.folder.resolve().name}",
@@ -92,26 +92,26 @@ def create_app(service: Service, *, host: str | None = None, patient: bool = Fal
         strict_content_type=False,  # a body that does not say what it is is taken for JSON
     )
     app.add_middleware(LimitBodies)
-    app.add_middleware(TurnAway, path="/v1/recommendations", check=threads.check_scoring)
+    app.add_middleware(TurnAway, path="/v1/recommendations", check=lines.scoring.check)
     install(app)
     read_strictly(app)
-    _add_recommendations(app, service, threads)
-    _add_lists(app, service, threads)
-    _add_intake(app, service, threads)
+    _add_recommendations(app, service, lines)
+    _add_lists(app, service, lines)
+    _add_intake(app, service, lines)
     _add_health(app, service)
-    add_pages(app, service, threads)
+    add_pages(app, service, lines)
     at = service.project.file.server.host if host is None else host
     keys = CurrentKeys(KeyFile(service.project.state), required=not is_loopback(at))
     # around everything: what the framework itself answers is guarded like the rest
     return SafeHeaders(Gate(app, keys, {*LOOPBACK, at}))
 
 
-def _add_recommendations(app: FastAPI, service: Service, threads: Threads) -> None:
+def _add_recommendations(app: FastAPI, service: Service, lines: Lines) -> None:
     @app.post("/v1/recommendations", response_model=bodies.Answer, responses=_WITH_BODY)
     async def recommend(question: Question) -> Response:
         """A list for a user, known or not, or for a told history."""
         asked = question.asked()
-        return await threads.scored(lambda: answer(service.recommend(asked)))
+        return await lines.scoring.run(lambda: answer(service.recommend(asked)))
 
     @app.get("/v1/recommendations", response_model=bodies.Answer, responses=_ERRORS)
     async def recommend_by_url(
@@ -137,7 +137,7 @@ def _add_recommendations(app: FastAPI, service: Service, threads: Threads) -> No
             explain=explain,
         )
         asked = question.asked()
-        return await threads.scored(lambda: answer(service.recommend(asked)))
+        return await lines.scoring.run(lambda: answer(service.recommend(asked)))
 
     @app.get("/v1/recommendations/{recommendation_id}", responses=_MISSING)
     async def decision(
@@ -145,26 +145,28 @@ def _add_recommendations(app: FastAPI, service: Service, threads: Threads) -> No
     ) -> Response:
         """What was answered, and how it came about: stages, sources, features, propensities."""
         try:
-            told = await threads.stored(service.decision, recommendation_id)
+            told = await lines.storing.run(service.decision, recommendation_id)
         except UnknownIdError:  # another worker may just be writing it
             await asyncio.sleep(_WRITING_SECONDS)
-            told = await threads.stored(service.decision, recommendation_id)
+            told = await lines.storing.run(service.decision, recommendation_id)
         return answer(told)
 
 
-def _add_lists(app: FastAPI, service: Service, threads: Threads) -> None:
+def _add_lists(app: FastAPI, service: Service, lines: Lines) -> None:
     @app.get("/v1/items/{item_id:path}/similar", response_model=bodies.Listed, responses=_MISSING)
     async def similar(item_id: _ItemId, n: _Count = 20, source: str | _Absent = None) -> Response:
         """The items most like one."""
-        return answer(await threads.scored(service.similar, item_id, n, source))
+        return answer(await lines.scoring.run(service.similar, item_id, n, source))
 
     @app.get("/v1/trending", response_model=bodies.Listed, responses=_ERRORS)
     async def trending(n: _Count = 20) -> Response:
         """What is liked by many of late."""
-        return answer(await threads.scored(service.trending, n))
+        return answer(await lines.scoring.run(service.trending, n))
 
 
-def _add_intake(app: FastAPI, service: Service, threads: Threads) -> None:
+def _add_intake(app: FastAPI, service: Service, lines: Lines) -> None:
+    refreshed = Shared(service.refresh)
+
     @app.post(
         "/v1/events",
         response_model=bodies.Accepted,
@@ -188,7 +190,7 @@ def _add_intake(app: FastAPI, service: Service, threads: Threads) -> None:
             raise Refused(
                 422, "invalid", f"'events' must be a list of at most {MOST_EVENTS:,}", "events"
             )
-        taken = await threads.stored(service.add_events, batch)
+        taken = await lines.storing.run(service.add_events, batch)
         if "events" not in posted and taken.rejected:
             raise Refused(422, "invalid", taken.rejected[0]["error"])
         await _written(taken.written)
@@ -207,9 +209,9 @@ def _add_intake(app: FastAPI, service: Service, threads: Threads) -> None:
         """Adds an item or describes one anew; it can be recommended when this returns."""
         if len(await request.body()) > LARGEST_ITEM:
             raise Refused(413, "too_large", f"an item may have {LARGEST_ITEM:,} bytes")
-        written = await threads.stored(service.put_item, item_id, attributes)
+        written = await lines.storing.run(service.put_item, item_id, attributes)
         created = await _written(written)
-        await threads.refreshed(service.refresh)
+        await refreshed.done()
         return answer({"item_id": item_id, "created": created}, 201 if created else 200)
 
 

@@ -61,6 +61,16 @@ class KeyFile:
     def __init__(self, state: Path) -> None:
         self.path = state / "keys.json"
 
+    @property
+    def lost(self) -> bool:
+        """Whether there is no file though keys were made."""
+        return self.stamp() is None and self._made.exists()
+
+    @property
+    def _made(self) -> Path:
+        """Tells that keys were made, for whoever starts when their file is gone."""
+        return self.path.with_suffix(".made")
+
     def listed(self) -> tuple[Key, ...]:
         """Every key; none where there is no file.
 
@@ -113,6 +123,7 @@ class KeyFile:
                     f"`tastemaker keys remove {name}`"
                 )
             self._write((*kept, Key(name=name, made=moment, sha256=digest(made.encode()).hex())))
+            self._made.touch()
         return made
 
     def remove(self, name: str) -> None:
@@ -212,10 +223,10 @@ class CurrentKeys:
         except StoreError as problem:
             self._there = True
             return self._closed(str(problem))
-        if stamp is None and self._there:
+        if stamp is None and (self._there or self._file.lost):
             return self._closed(
-                f"{self._file.path} is gone while it serves, so nobody is let in: restore it, make "
-                "a key with `tastemaker keys add NAME`, or start again"
+                f"{self._file.path} is gone, so nobody is let in: restore it, or make a key with "
+                "`tastemaker keys add NAME`"
             )
         self._told = ""
         found = self._digests if stamp is not None else ()
@@ -242,8 +253,13 @@ def check_listening(file: KeyFile, host: str) -> tuple[Key, ...]:
 
     Raises:
         SettingError: other machines could connect, and there is no key.
-        StoreError: the file of keys is damaged or cannot be read.
+        StoreError: the file of keys is gone, damaged or cannot be read.
     """
+    if file.lost:
+        raise StoreError(
+            f"{file.path} is gone, so nobody could be let in: restore it, or make a key with "
+            "`tastemaker keys add NAME`"
+        )
     keys = file.listed()
     if not keys and not is_loopback(host):
         raise SettingError(

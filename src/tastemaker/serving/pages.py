@@ -5,17 +5,18 @@ from urllib.parse import urlencode
 from uuid import uuid4
 
 from fastapi import FastAPI, Form
+from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from tastemaker.console import asset, render, render_error
 from tastemaker.errors import InputError, TastemakerError
 from tastemaker.serving.browsing import act, view_of
 from tastemaker.serving.service import Service
-from tastemaker.serving.work import Threads
+from tastemaker.serving.work import Lines
 from tastemaker.store.incoming import checked_id
 
 
-def add_pages(app: FastAPI, service: Service, threads: Threads) -> None:
+def add_pages(app: FastAPI, service: Service, lines: Lines) -> None:
     """Adds the console's routes."""
 
     @app.get("/", include_in_schema=False)
@@ -24,7 +25,7 @@ def add_pages(app: FastAPI, service: Service, threads: Threads) -> None:
             return _to(f"visitor-{uuid4().hex[:8]}", label, q)
         try:
             checked_id(user, "user")
-            return _page(await threads.scored(lambda: render(view_of(service, user, label, q))))
+            return _page(await lines.scoring.run(lambda: render(view_of(service, user, label, q))))
         except InputError as problem:
             return _page(render_error("That did not work", str(problem)), 422)
         except TastemakerError as problem:
@@ -49,7 +50,7 @@ def add_pages(app: FastAPI, service: Service, threads: Threads) -> None:
             "recommendation_id": recommendation_id,
             "position": position,
         }
-        rejected = await threads.stored(act, service, fields)
+        rejected = await lines.storing.run(act, service, fields)
         if rejected:
             return _page(render_error("That did not work", rejected[0]["error"]), 422)
         return _to(user, label, q)
@@ -58,7 +59,7 @@ def add_pages(app: FastAPI, service: Service, threads: Threads) -> None:
     async def file(name: str) -> Response:
         found = asset(name)
         if found is None:
-            return Response(status_code=404)
+            raise HTTPException(404)
         content, media_type = found
         return Response(content, media_type=media_type, headers={"Cache-Control": "no-cache"})
 

@@ -90,51 +90,49 @@ class Line:
         )
 
 
-class Threads:
+class Shared:
+    """Work whose result is the same for all who wait: whoever comes while it is being done shares
+    the next time, so that any number of them costs two.
+
+    Used from one event loop.
+
+    Args:
+        work: what to do.
+    """
+
+    def __init__(self, work: Callable[[], None]) -> None:
+        self._work = work
+        self._turn = asyncio.Lock()
+        self._next: asyncio.Task[None] | None = None
+
+    async def done(self) -> None:
+        """Returns when the work has been done once from its beginning to its end."""
+        if self._next is None:
+            self._next = asyncio.create_task(self._once())
+        await asyncio.shield(self._next)
+
+    async def _once(self) -> None:
+        async with self._turn:
+            self._next = None  # whoever comes from now on may be too late for this one
+            await asyncio.to_thread(self._work)
+
+
+class Lines:
     """The lines of a server.
 
     Args:
         longest_wait: milliseconds that a question may wait for its turn.
+
+    Attributes:
+        scoring: for what computes.
+        storing: for what reads, checks or waits for the disk.
     """
 
     def __init__(self, longest_wait: float) -> None:
-        self._scoring = Line("scoring", SCORING_THREADS, longest_wait / 1e3)
-        self._storing = Line("storing", STORING_THREADS, LONGEST_STORING_SECONDS)
-        self._refreshing = Line("refreshing", 1, LONGEST_STORING_SECONDS)
-
-    async def scored(self, work: Callable[..., T], *arguments: Any) -> T:
-        """Runs what computes.
-
-        Raises:
-            BusyError: it would not begin in time.
-        """
-        return await self._scoring.run(work, *arguments)
-
-    async def stored(self, work: Callable[..., T], *arguments: Any) -> T:
-        """Runs what reads, checks or waits for the disk.
-
-        Raises:
-            BusyError: it would not begin in time.
-        """
-        return await self._storing.run(work, *arguments)
-
-    async def refreshed(self, work: Callable[..., T], *arguments: Any) -> T:
-        """Runs what makes a new state; the others go on meanwhile.
-
-        Raises:
-            BusyError: it would not begin in time.
-        """
-        return await self._refreshing.run(work, *arguments)
-
-    def check_scoring(self) -> None:
-        """Refuses a question before it is read.
-
-        Raises:
-            BusyError: it would not begin in time.
-        """
-        self._scoring.check()
+        self.scoring = Line("scoring", SCORING_THREADS, longest_wait / 1e3)
+        self.storing = Line("storing", STORING_THREADS, LONGEST_STORING_SECONDS)
 
     def close(self) -> None:
         """Ends when what has begun is done."""
-        for line in (self._scoring, self._storing, self._refreshing):
-            line.close()
+        self.scoring.close()
+        self.storing.close()
