@@ -80,7 +80,7 @@ def written(folder: Path, user: str) -> int:
 # --- n ---
 
 
-@pytest.mark.parametrize("n", [10**9, 10**4000, True, None, [], {}, 1.0])
+@pytest.mark.parametrize("n", [10**9, 10**900, True, None, [], {}, 1.0])
 def test_n_is_an_integer_from_1_to_1000_in_a_body(client: TestClient, n: Any) -> None:
     assert refused(client.post(ASK, json={"n": n}), 422)["field"] == "n"
 

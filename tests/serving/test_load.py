@@ -1,11 +1,16 @@
 """A real server asked for more than it can answer; the benchmark LOAD does the same for longer."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from starlette.testclient import TestClient
 
 from benchmarks.load import storm
 from benchmarks.server import Caller, serving
+from tastemaker.project import load_project
+from tastemaker.serving import Service, create_app, work
 
 pytestmark = pytest.mark.slow
 ASKED = {"user_id": "user-0", "n": 10}
@@ -23,3 +28,24 @@ def test_an_overloaded_server_sheds_with_a_503_and_then_recovers(
         caller = Caller(server)
         assert caller.call("POST", "/v1/recommendations", ASKED)[0] == 200
         caller.close()
+
+
+def test_a_worker_that_took_long_to_load_takes_in_events_at_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work, "LONGEST_STORING_SECONDS", 0.3)
+    ready = Service.wait_until_ready
+
+    def slowly(service: Service) -> None:
+        time.sleep(2.0)
+        ready(service)
+
+    monkeypatch.setattr(Service, "wait_until_ready", slowly)
+    app = create_app(Service(load_project(folder / "tastemaker.toml")), patient=True)
+    event = {"user_id": "one", "item_id": "horror-1"}
+    with (
+        TestClient(app, base_url="http://127.0.0.1") as client,
+        ThreadPoolExecutor(12) as pool,
+    ):
+        told = list(pool.map(lambda _: client.post("/v1/events", json=event), range(12)))
+    assert {answer.status_code for answer in told} == {200}

@@ -16,6 +16,9 @@ from tastemaker.serving.refusals import Refused
 
 MOST_NESTED = 200_000
 """Lists and objects in a body; reading more of them would hold up everybody else for seconds."""
+LONGEST_NUMBER = 1_000
+"""Digits in a row; thousands of longer numbers would do the same."""
+_ZEROES = bytes(48 if 48 <= byte <= 57 else 32 for byte in range(256))
 
 
 def read_strictly(app: FastAPI) -> None:
@@ -29,6 +32,9 @@ def _read_json(body: bytes) -> Any:
     if body.count(b"[") + body.count(b"{") > MOST_NESTED:
         told = f"a body may have {MOST_NESTED:,} lists and objects; send it in parts"
         raise Refused(413, "too_large", told)
+    if b"0" * (LONGEST_NUMBER + 1) in body.translate(_ZEROES):
+        told = f"a number may have {LONGEST_NUMBER:,} digits"
+        raise Refused(422, "malformed_json", told)
     try:
         return from_json(body, allow_inf_nan=False)
     except ValueError as problem:
@@ -49,6 +55,8 @@ class ApiRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """What answers a request."""
         answered = super().get_route_handler()
+        if not self.include_in_schema:  # a page, which is asked by forms
+            return answered
 
         async def handle(request: Request) -> Response:
             _check_url(request)
@@ -61,7 +69,7 @@ class ApiRoute(APIRoute):
                     raise Refused(400, "cut_off", "the body ended before its length") from None
             return await answered(strict)
 
-        return handle if self.include_in_schema else answered  # the page posts a form
+        return handle
 
 
 def _check_headers(request: Request) -> None:
