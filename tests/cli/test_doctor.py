@@ -22,6 +22,7 @@ from tastemaker.pipeline import Recommender
 from tastemaker.project import load_project
 from tastemaker.registry import Registry
 from tastemaker.store import EventRow, EventSource
+from tests.unpleasant.conftest import missing
 
 SOURCE = str(Path(tastemaker.__file__).parent.parent)
 RANKER = """[rankers.main]
@@ -380,13 +381,13 @@ def mounted(elsewhere: Any, project: Any) -> Callable[..., subprocess.CompletedP
     """Runs the command line where a shell script has mounted something, seen by nobody else."""
     unshare = shutil.which("unshare")
     if sys.platform != "linux" or unshare is None:
-        pytest.skip("NOT TESTED: there is no unshare here to mount anything privately")
+        missing("there is no unshare here to mount anything privately")
     private = [unshare, "--mount", "--propagation", "private"]
     if os.geteuid() != 0:
         private += ["--user", "--map-root-user"]
     tried = subprocess.run([*private, "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True)
     if tried.returncode:
-        pytest.skip(f"NOT TESTED: nothing can be mounted privately here ({tried.stderr!r})")
+        missing(f"nothing can be mounted privately here ({tried.stderr!r})")
 
     def ran(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         inside = (*private, "sh", "-ec", f'{script}\ncd "$PWD"; exec "$@"', "sh")
@@ -405,7 +406,7 @@ def test_a_system_without_libgomp_is_told_and_serving_goes_on(
     found = subprocess.run(["ldconfig", "-p"], capture_output=True, text=True).stdout
     library = next((line.split()[-1] for line in found.splitlines() if "libgomp.so.1" in line), "")
     if not library:
-        pytest.skip("NOT TESTED: this system has no libgomp.so.1 to hide")
+        missing("this system has no libgomp.so.1 to hide")
     (tmp_path / "empty").touch()
     hide = f"mount --bind '{tmp_path / 'empty'}' {Path(library).resolve()}"
     done = mounted(hide, "doctor", "--json")
@@ -467,7 +468,7 @@ def test_a_folder_that_cannot_be_written_is_told(project: Any, run: Any, elsewhe
     if os.geteuid() == 0:  # who may do everything has to give that up first
         setpriv = shutil.which("setpriv")
         if setpriv is None:
-            pytest.skip("NOT TESTED: there is no setpriv here to give up root's rights")
+            missing("there is no setpriv here to give up root's rights")
         inside = (setpriv, "--inh-caps=-all", "--bounding-set=-all")
     artifacts = state(project) / "artifacts"
     artifacts.chmod(0o555)
@@ -544,16 +545,18 @@ def test_our_own_server_at_the_port_is_fine(
     assert found.of("port")["told"].endswith(f"serving {current(project)}")
 
 
-def test_a_server_with_a_problem_or_an_earlier_version_is_noted(
-    project: Any, run: Any, doctor: Any, answering: Any
+@pytest.mark.parametrize("problem", ["", "the file 'x' is damaged"])
+def test_a_server_with_an_earlier_version_is_noted_and_what_it_says_of_that(
+    project: Any, run: Any, doctor: Any, answering: Any, problem: str
 ) -> None:
     run("train")
     before = current(project)
     run("train")
-    answering(200, {"model_version": before, "problem": "the file 'x' is damaged"})
+    answering(200, {"model_version": before, **({"problem": problem} if problem else {})})
     told = doctor().of("port")
     assert told["verdict"] == "note"
-    assert "the file 'x' is damaged" in told["told"]
+    expected = problem or f"still serving {before}, not {current(project)}"
+    assert expected in told["told"]
 
 
 def test_a_server_that_is_still_loading_is_noted(

@@ -108,11 +108,9 @@ class _Looks:
         return list(dict.fromkeys([*self._folders(), *(path for path in inside if path.exists())]))
 
     def _next_training_bytes(self) -> int:
-        """About as much as the latest version, and the store or what will go into it."""
+        """About as much as the latest version takes."""
         newest = next(iter(self.registry.versions()), None)
-        kept = [self.source.path] if self.source.stored else self.project.data_files().values()
-        sizes = (path.stat().st_size for path in kept if path.is_file())
-        return sum(sizes) + (newest.bytes if newest else 0)
+        return newest.bytes if newest else 0
 
     def files(self) -> Iterator[Finding]:
         """Whether the tables are there, and what of them could not be used."""
