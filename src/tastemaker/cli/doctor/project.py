@@ -36,7 +36,7 @@ _TRAIN = "tastemaker train"
 
 
 def look_at_project(project: Project) -> list[Finding]:
-    """Everything about a project."""
+    """Everything about a project, in an order in which later looks find what they need."""
     looks = _Looks(project)
     return [
         *looked("disk", looks.disk),
