@@ -116,7 +116,7 @@ def test_work_beyond_the_memory_budget_is_refused_with_both_figures_and_the_cure
     options.require_memory(10**9, "Mine on 10 items", "buy more")
     with pytest.raises(
         MemoryBudgetError,
-        match=r"Mine on 10 items needs about 95\.0 GB beside the \d\.\d GB held already, "
+        match=r"Mine on 10 items needs about 95\.0 GB beside the \d+\.\d [MG]B held already, "
         r"the memory budget is 90\.0 GB; buy more",
     ):
         options.require_memory(95 * 10**9, "Mine on 10 items", "buy more")

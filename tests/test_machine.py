@@ -82,7 +82,7 @@ def test_what_is_taken_is_held() -> None:
 def test_what_is_held_already_counts_against_the_budget() -> None:
     held = held_bytes()
     require_memory(10 * MEGABYTE, held + 100 * MEGABYTE, "this", "do that")
-    with pytest.raises(MemoryBudgetError, match=r"this needs about .* GB beside .* do that"):
+    with pytest.raises(MemoryBudgetError, match=r"this needs about .* MB beside .* do that"):
         require_memory(200 * MEGABYTE, held + 100 * MEGABYTE, "this", "do that")
 
 

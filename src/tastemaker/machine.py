@@ -61,9 +61,13 @@ def require_memory(needed: int, budget: int, work: str, cure: str) -> None:
     held = held_bytes()
     if held + needed > budget:
         raise MemoryBudgetError(
-            f"{work} needs about {needed / 1e9:.1f} GB beside the {held / 1e9:.1f} GB held "
-            f"already, the memory budget is {budget / 1e9:.1f} GB; {cure}"
+            f"{work} needs about {_told(needed)} beside the {_told(held)} held already, the memory "
+            f"budget is {_told(budget)}; {cure}"
         )
+
+
+def _told(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
 def _quotas() -> Iterator[int]:

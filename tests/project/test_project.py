@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 from typing import Any
 
@@ -300,6 +301,24 @@ def test_each_part_needs_at_least_one_entry(tmp_path: Path, part: str) -> None:
     assert f"declare at least one [{part}.NAME]" in refusal(tmp_path, text)
 
 
+@pytest.mark.parametrize("text", [f"x = {'[' * 5_000}", f"x = {'9' * 5_000}"], ids=["deep", "long"])
+def test_toml_that_python_does_not_read_is_refused(tmp_path: Path, text: str) -> None:
+    assert refusal(tmp_path, text).startswith("tastemaker.toml: malformed TOML: ")
+
+
+def test_a_project_file_that_is_no_file_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "tastemaker.toml")
+    with pytest.raises(ProjectError, match="is no file"):
+        load_project(tmp_path / "tastemaker.toml")
+
+
+def test_an_override_of_what_is_no_section_is_told_as_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TASTEMAKER_STORE__URL", "sqlite")
+    assert "'store'" in refusal(tmp_path, f"store = 5\n{GOOD}")
+
+
 @pytest.mark.parametrize("text", ["[data", "events == 1", 'a = "', "[data]\n[data]\n"])
 def test_malformed_toml_is_refused_with_its_place(tmp_path: Path, text: str) -> None:
     message = refusal(tmp_path, text)
@@ -317,7 +336,7 @@ def test_a_missing_file_is_refused_with_the_cure(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_no_project_file(tmp_path: Path) -> None:
-    with pytest.raises(ProjectError, match="cannot be read"):
+    with pytest.raises(ProjectError, match="is no file"):
         load_project(tmp_path)
 
 

@@ -467,7 +467,8 @@ def test_a_moment_that_cannot_have_been_is_refused(
     assert said in refused(client.post(ASK, json={"history": [told]}), 422)["message"]
 
 
-@pytest.mark.parametrize("name", ["history", "exclude"])
-def test_ten_thousand_items_can_be_told_and_no_more(client: TestClient, name: str) -> None:
-    assert client.post(ASK, json={name: ["i1"] * 10_000, "n": 1}).status_code == 200
-    assert refused(client.post(ASK, json={name: ["i1"] * 10_001}), 422)["field"] == name
+@pytest.mark.parametrize(("name", "most"), [("history", 1_000), ("exclude", 10_000)])
+def test_so_many_items_can_be_told_and_no_more(client: TestClient, name: str, most: int) -> None:
+    assert client.post(ASK, json={name: ["i1"] * most, "n": 1}).status_code == 200
+    assert refused(client.post(ASK, json={name: ["i1"] * (most + 1)}), 422)["field"] == name
+    assert refused(client.post(ASK, json={name: ["i1"] * 50_000}), 422)["field"] == name

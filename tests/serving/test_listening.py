@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.server import free_port
+from benchmarks.server import free_port, serving
 from tastemaker.serving.keys import KeyFile
 from tests.serving.conftest import wait_until
 
@@ -51,6 +51,23 @@ def status(url: str, key: str = "") -> int:
     except urllib.error.HTTPError as problem:
         with problem:
             return int(problem.code)
+
+
+def test_workers_end_when_the_process_is_killed_that_watches_over_them(folder: Path) -> None:
+    with serving(folder / "tastemaker.toml", workers=2) as server:
+        workers = [pid for pid in server.pids() if pid != server.pid]
+        assert len(workers) >= 2
+        os.kill(server.pid, signal.SIGKILL)
+        wait_until(lambda: not any(is_alive(pid) for pid in workers), seconds=30)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process is there and has not ended."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except OSError:
+        return False
+    return state not in "ZX"
 
 
 def test_other_machines_are_answered_with_a_key_by_every_worker(folder: Path) -> None:

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, event, text
 
-from tastemaker.errors import StoreError
+from tastemaker.errors import BusyError, StoreError
 from tastemaker.store import writer as writer_module
 from tastemaker.store.tables import connect
 from tastemaker.store.writer import Work, Writer
@@ -164,10 +164,23 @@ def test_too_much_that_waits_is_refused_and_the_rest_is_written(
     with Held(writer):
         for told in ("a", "b", "c"):
             writer.submit(note(told))
-        with pytest.raises(StoreError, match="3 writes are waiting for the disk already: try aga"):
+        with pytest.raises(BusyError, match="3 rows are waiting for the disk already: try again"):
             writer.submit(note("d"))
     assert writer.submit(note("e")).result(SECONDS) == "e"
     assert notes(engine) == ["a", "b", "c", "e"]
+
+
+def test_large_writes_do_not_share_a_transaction_without_end(
+    writer: Writer, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer_module, "ROWS_AT_ONCE", 20)
+    commits: list[int] = []
+    event.listen(engine, "commit", lambda _: commits.append(1))
+    with Held(writer):
+        futures = [writer.submit(note(str(n)), rows=10) for n in range(8)]
+    assert not wait(futures, timeout=SECONDS).not_done
+    assert len(commits) - 1 == 4  # what held the writer, then two and two
+    assert len(notes(engine)) == 8
 
 
 def test_a_lock_that_does_not_go_fails_the_whole_group_at_once(

@@ -224,6 +224,9 @@ def remove_key(
 
 def main() -> None:
     """Runs the command line; a user's mistake is one line and exit code 2, never a traceback."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started this
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
     try:
         app(standalone_mode=True)
     except InputError as problem:

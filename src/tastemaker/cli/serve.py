@@ -8,6 +8,7 @@ import time
 import urllib.error
 import urllib.request
 import webbrowser
+from contextlib import suppress
 from http.client import HTTPException
 
 from tastemaker.cli import show
@@ -116,10 +117,11 @@ def _announce(url: str, browser: bool) -> None:
                 version = status["model_version"]
             break
         except urllib.error.HTTPError as problem:
-            reason = json.load(problem)["error"]["message"]
-            if reason != told and "being loaded" not in reason:
-                show.say(f"not ready: {reason}")
-            told = reason
+            with suppress(OSError, ValueError, KeyError, TypeError):  # somebody else's answer
+                reason = json.load(problem)["error"]["message"]
+                if reason != told and "being loaded" not in reason:
+                    show.say(f"not ready: {reason}")
+                told = reason
         except (OSError, ValueError, KeyError, HTTPException):
             pass  # not listening yet, or somebody else's answer
         time.sleep(_LOOK_SECONDS)

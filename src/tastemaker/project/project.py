@@ -25,6 +25,7 @@ STATE_FOLDER = ".tastemaker"
 RESERVED = ("merged", "ranked", "pipeline")
 """What an evaluation calls all sources together: before the ranker, after it, and in the end."""
 _PREFIX = "TASTEMAKER_"
+_LONGEST_NUMBER = 20
 _PLAIN = re.compile(r"[A-Za-z0-9_-]+")
 
 ComponentT = TypeVar("ComponentT", bound=Component)
@@ -345,6 +346,8 @@ def load_project(path: Path) -> Project:
     Raises:
         ProjectError: missing, malformed (with line and column), or wrong; names the near miss.
     """
+    if path.exists() and not path.is_file():
+        raise ProjectError(f"{path}: is no file")
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
@@ -353,7 +356,7 @@ def load_project(path: Path) -> Project:
         raise ProjectError(f"{path}: not UTF-8 text") from None
     except OSError as problem:
         raise ProjectError(f"{path}: cannot be read ({problem.strerror})") from None
-    except tomllib.TOMLDecodeError as problem:
+    except (ValueError, RecursionError) as problem:  # also numbers without end, and depths
         raise ProjectError(f"{path.name}: malformed TOML: {problem}") from None
     file = ProjectFile.checked(_overridden(values), owner=path.name, error=ProjectError)
     _check_names(file, path.name)
@@ -366,8 +369,10 @@ def _overridden(values: dict[str, Any]) -> dict[str, Any]:
     for name, value in os.environ.items():
         section, _, key = name.removeprefix(_PREFIX).lower().partition("__")
         if name.startswith(_PREFIX) and section in ("store", "server") and key:
-            number = value.isascii() and value.isdigit()
-            merged[section] = {**merged.get(section, {}), key: int(value) if number else value}
+            number = value.isascii() and value.isdigit() and len(value) < _LONGEST_NUMBER
+            before = merged.get(section, {})
+            if isinstance(before, dict):  # else the file is wrong, which is told as such
+                merged[section] = {**before, key: int(value) if number else value}
     return merged
 
 

@@ -17,6 +17,7 @@ from tastemaker.serving import bodies
 from tastemaker.serving.bodies import (
     LARGEST_ITEM,
     MOST_EVENTS,
+    MOST_EXCLUDED,
     MOST_ITEMS,
     MOST_TOLD,
     Question,
@@ -123,7 +124,7 @@ def _add_recommendations(app: FastAPI, service: Service, lines: Lines) -> None:
         n: _Count = 20,
         placement: str | _Absent = None,
         exclude: Annotated[
-            list[bodies.Id] | _Absent, Query(max_length=MOST_TOLD, description="Repeat it.")
+            list[bodies.Id] | _Absent, Query(max_length=MOST_EXCLUDED, description="Repeat it.")
         ] = None,
         explain: bool = False,
     ) -> Response:

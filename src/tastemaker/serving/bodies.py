@@ -15,13 +15,16 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from tastemaker.data.requests import HISTORY_CAP
 from tastemaker.errors import near_miss
 from tastemaker.pipeline.pipeline import DEFAULT_N
 from tastemaker.serving.asked import Asked
 from tastemaker.store.incoming import LARGEST_CONTEXT, LAST_POSITION, LONGEST_ID, checked_id
 
 MOST_ITEMS = 1_000
-MOST_TOLD = 10_000
+MOST_TOLD = HISTORY_CAP
+"""Events of a told history: as many as count."""
+MOST_EXCLUDED = 10_000
 MOST_EVENTS = 10_000
 LARGEST_ITEM = 1_000_000
 UNKNOWN_FIELD = "unknown_field"
@@ -93,7 +96,7 @@ class Question(Body):
     """How many items."""
     placement: str | None = None
     """Which list; by default the project's first."""
-    exclude: list[Id] = Field(default_factory=list, max_length=MOST_TOLD)
+    exclude: list[Id] = Field(default_factory=list, max_length=MOST_EXCLUDED)
     """Items that must not be shown."""
     explain: bool = Field(False, strict=True)
     """Whether the answer says what each stage did, and what spoke for each item."""

@@ -1,8 +1,14 @@
 """Starting a server: in this process, or several workers that share one port and one store."""
 
+import faulthandler
 import logging
 import os
+import resource
+import signal
+import threading
+from contextlib import suppress
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import uvicorn
@@ -19,13 +25,32 @@ _LOG = logging.getLogger(__name__)
 
 _PROJECT = "TASTEMAKER_PROJECT"
 _HOST = "TASTEMAKER_SERVER__HOST"
+_PARENT = "TASTEMAKER_PARENT"
 _GRACE_SECONDS = 10
+_LOOK_SECONDS = 1.0
 _IDLE_SECONDS = 60
 
 
 def application() -> ASGIApp:
     """The application of the project named in the environment, for worker processes."""
+    parent = int(os.environ[_PARENT])
+    threading.Thread(target=_end_with, args=(parent,), name="parent", daemon=True).start()
     return create_app(Service(load_project(Path(os.environ[_PROJECT]))), patient=True)
+
+
+def _end_with(parent: int) -> None:
+    """Ends this worker when the process is dead that would replace and stop it."""
+    while os.getppid() == parent:
+        sleep(_LOOK_SECONDS)
+    _LOG.error("the process that started this worker is dead: it ends as well")
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _allow_connections() -> None:
+    """Raises the number of open files to what the system allows; each connection takes one."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def run(project: Path, host: str, port: int, workers: int, progress: Progress = Progress()) -> None:
@@ -50,6 +75,8 @@ def run(project: Path, host: str, port: int, workers: int, progress: Progress = 
         "server_header": False,
         "timeout_keep_alive": _IDLE_SECONDS,
     }
+    faulthandler.enable()  # files of a version that are changed in place end the process
+    _allow_connections()
     source = EventSource(opened, progress)
     source.open().close()  # a bad file is told here, before anything starts
     for recovered in source.recovered:
@@ -59,5 +86,6 @@ def run(project: Path, host: str, port: int, workers: int, progress: Progress = 
         return
     os.environ[_PROJECT] = str(project.resolve())
     os.environ[_HOST] = host
+    os.environ[_PARENT] = str(os.getpid())
     target = f"{__name__}:application"
     uvicorn.run(target, factory=True, workers=workers, **settings)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tastemaker.data import times
 from tastemaker.data.additions import put_attributes
 from tastemaker.data.candidates import Candidates
-from tastemaker.errors import DataError, NotReadyError, StoreError, UnknownIdError
+from tastemaker.errors import BusyError, DataError, NotReadyError, StoreError, UnknownIdError
 from tastemaker.progress import Progress
 from tastemaker.project import Project
 from tastemaker.registry import Registry
@@ -119,7 +119,7 @@ class Service:
         told = answered.to_dict(trace=asked.explain, recommendation_id=id_)
         try:
             self.store.log(decision_of(asked, answered, told))
-        except StoreError as problem:  # an answer that is not remembered is better than none
+        except (StoreError, BusyError) as problem:  # better not remembered than not given
             _LOG.error("the answer %s is not logged: %s", id_, problem)
         return told
 
@@ -147,7 +147,7 @@ class Service:
             events: objects as they came; see `check_event`.
 
         Raises:
-            StoreError: too much is waiting for the disk.
+            BusyError: too much is waiting for the disk.
         """
         now, rows, rejected = times.now(), [], []
         for index, fields in enumerate(events):

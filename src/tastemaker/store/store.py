@@ -19,7 +19,7 @@ from sqlalchemy.exc import DatabaseError
 
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.schema import Schema
-from tastemaker.errors import StoreError
+from tastemaker.errors import BusyError, StoreError
 from tastemaker.lock import Presence
 from tastemaker.progress import Progress
 from tastemaker.store import tables
@@ -215,7 +215,7 @@ class Store:
 
         An event whose `event_id` is there already is left out.
         """
-        return self._writer.submit(lambda connection: add_events(connection, rows))
+        return self._writer.submit(lambda connection: add_events(connection, rows), rows=len(rows))
 
     def put_item(self, item_id: str, attributes: Mapping[str, Any]) -> "Future[bool]":
         """Adds or replaces what is known of an item; tells, when on disk, whether it was new."""
@@ -335,7 +335,7 @@ class Store:
 
         try:
             done = self._writer.submit(work, patient=True)
-        except StoreError:
+        except (StoreError, BusyError):
             del self._unwritten[decision.recommendation_id]
             raise
         done.add_done_callback(written)

@@ -17,7 +17,7 @@ from typing import Any, cast
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DatabaseError, OperationalError
 
-from tastemaker.errors import StoreError
+from tastemaker.errors import BusyError, StoreError
 from tastemaker.store.tables import told
 
 Work = Callable[[Connection], Any]
@@ -27,8 +27,11 @@ _NOBODYS = (OperationalError, DatabaseError)
 
 CLOSED = "the store is closed"
 MOST_AT_ONCE = 256
+ROWS_AT_ONCE = 20_000
+"""Nothing more joins a transaction of so many rows: it takes about a second, and others wait."""
 COMPANY_SECONDS = 0.1
-MOST_WAITING = 4_096
+MOST_WAITING = 50_000
+"""Rows that wait; about two seconds' worth."""
 
 
 class Writer:
@@ -43,34 +46,38 @@ class Writer:
         self._engine = engine
         self._path = path
         self._refused = 0  # writes, since it last went well
-        self._waiting: deque[tuple[Work, Future[Any]]] = deque()
+        self._waiting: deque[tuple[Work, Future[Any], int]] = deque()
+        self._rows = 0  # of what is waiting
         self._due = 0.0  # when what is waiting shall be written
         self._changed = threading.Condition()
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._thread.start()
 
-    def submit(self, work: Work, *, patient: bool = False) -> "Future[Any]":
+    def submit(self, work: Work, *, rows: int = 1, patient: bool = False) -> "Future[Any]":
         """Queues a piece of work; the future is done when what it wrote is on disk.
 
         Args:
             work: writes by the connection it is given; may run twice, the first time in vain.
+            rows: about how many it writes.
             patient: whether it may wait a tenth of a second for company, as nobody waits for it.
 
         Raises:
-            StoreError: the store is closed, or too much is waiting already.
+            BusyError: too much is waiting already.
+            StoreError: the store is closed.
         """
         done: Future[Any] = Future()
         with self._changed:
             if self._closing:
                 raise StoreError(CLOSED)
-            if len(self._waiting) >= MOST_WAITING:
-                raise StoreError(
-                    f"{MOST_WAITING:,} writes are waiting for the disk already: try again shortly"
+            if self._rows >= MOST_WAITING:
+                raise BusyError(
+                    f"{self._rows:,} rows are waiting for the disk already: try again shortly"
                 )
             due = monotonic() + (COMPANY_SECONDS if patient else 0.0)
             self._due = min(self._due, due) if self._waiting else due
-            self._waiting.append((work, done))
+            self._waiting.append((work, done, rows))
+            self._rows += rows
             self._changed.notify()
         return done
 
@@ -112,13 +119,23 @@ class Writer:
             with self._changed:
                 while not self._closing and (left := self._left()) != 0:
                     self._changed.wait(left)
-                size = min(len(self._waiting), MOST_AT_ONCE)
-                if not size:
+                if not self._waiting:
                     return []
-                group = [self._waiting.popleft() for _ in range(size)]
+                group = self._taken()
             wanted = [one for one in group if one[1].set_running_or_notify_cancel()]
             if wanted:
                 return wanted
+
+    def _taken(self) -> list[tuple[Work, "Future[Any]"]]:
+        """As much of what is waiting as one transaction shall write."""
+        group: list[tuple[Work, Future[Any]]] = []
+        size = 0
+        while self._waiting and len(group) < MOST_AT_ONCE and size < ROWS_AT_ONCE:
+            work, done, rows = self._waiting.popleft()
+            group.append((work, done))
+            size += rows
+        self._rows -= size
+        return group
 
     def _left(self) -> float | None:
         """Seconds until there is something to do; None, until somebody calls."""

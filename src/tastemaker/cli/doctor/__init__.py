@@ -36,7 +36,10 @@ def doctor(path: Path | None, as_json: bool) -> None:
     else:
         findings = look_at_machine(trees=bool(project.file.rankers))
         findings.append(Finding("project", "ok", str(project.path)))
-        findings += look_at_project(project)
+        try:
+            findings += look_at_project(project)
+        except TastemakerError as problem:  # a setting that only whoever opens it can judge
+            findings.append(refused("project", str(problem)))
     if as_json:
         show.result_json({"findings": [asdict(finding) for finding in findings]})
     else:
