@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import Connection, NullPool, create_engine, func, select, text
+from sqlalchemy import URL, Connection, NullPool, create_engine, func, select, text
 from sqlalchemy.exc import DatabaseError
 
 from tastemaker.errors import StoreError
@@ -54,7 +54,17 @@ def look(path: Path, store: str = "", sequence: int = 0) -> StoreLook:
     Raises:
         StoreError: it is damaged, holds something else, or cannot be read.
     """
-    engine = create_engine(url_to_read(path), poolclass=NullPool)
+    url = url_to_read(path)
+    try:
+        return _looked(path, url, store, sequence)
+    except StoreError:
+        if (now := url_to_read(path)) == url:
+            raise
+        return _looked(path, now, store, sequence)  # somebody has opened it meanwhile, and writes
+
+
+def _looked(path: Path, url: URL, store: str, sequence: int) -> StoreLook:
+    engine = create_engine(url, poolclass=NullPool)
     try:
         with engine.connect() as connection:
             damage = connection.execute(text("PRAGMA quick_check(1)")).scalars().first()

@@ -38,6 +38,7 @@ from sqlalchemy.exc import DatabaseError
 
 from tastemaker.disk import cure, refusal
 from tastemaker.errors import SettingError, StoreError
+from tastemaker.lock import is_held
 
 SCHEMA = 2
 PATIENCE_SECONDS = 10.0
@@ -186,10 +187,13 @@ def url_to_read(path: Path) -> URL:
     """Where what was committed can be read without a write.
 
     SQLite would lay a log and its index beside the file; it does without them where it is told that
-    nobody changes the file, as when no log lies there.
+    nobody changes the file. That is so where no log lies there, not even one that is empty yet, and
+    nobody has the store open or nobody could write.
     """
     log = path.with_name(f"{path.name}-wal")
-    how = {} if log.is_file() and log.stat().st_size else {"immutable": "1"}
+    presence = path.with_name(f"{path.name}-open")
+    alone = not log.exists() and (not is_held(presence) or _on_read_only_disk(path))
+    how = {"immutable": "1"} if alone else {}
     query = {"uri": "true", "mode": "ro", **how}
     return URL.create("sqlite", database=f"file:{quote(str(path))}", query=query)
 
