@@ -219,5 +219,5 @@ def test_a_folder_without_a_manifest_is_no_artifact(tmp_path: Path) -> None:
 
 def test_a_file_is_no_artifact(tmp_path: Path) -> None:
     (tmp_path / "v").write_text("")
-    with pytest.raises(ArtifactError, match="cannot be read"):
+    with pytest.raises(ArtifactError, match="not an artifact"):
         opened(tmp_path / "v")

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from tastemaker.disk import flush, naming
+from tastemaker.disk import cure, flush, naming
 from tastemaker.errors import ArtifactError
 
 FORMAT = 1
@@ -97,8 +97,9 @@ class ArtifactReader:
         """
         path = self._path(f"{name}.npy")
         try:
-            _check_size(path)
-            return np.asarray(np.load(path, mmap_mode="c", allow_pickle=False))
+            with _reading(path):
+                _check_size(path)
+                return np.asarray(np.load(path, mmap_mode="c", allow_pickle=False))
         except (ValueError, EOFError) as problem:
             raise ArtifactError(f"{path}: not a NumPy array ({problem})") from None
 
@@ -106,7 +107,8 @@ class ArtifactReader:
         """The value saved as `name`."""
         path = self._path(f"{name}.json")
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
+            with _reading(path):
+                return json.loads(path.read_text(encoding="utf-8"))
         except (ValueError, RecursionError) as problem:
             raise ArtifactError(f"{path}: not JSON ({problem})") from None
 
@@ -114,7 +116,8 @@ class ArtifactReader:
         """The text saved as `name`."""
         path = self._path(f"{name}.txt")
         try:
-            return path.read_bytes().decode()
+            with _reading(path):
+                return path.read_bytes().decode()
         except UnicodeDecodeError as problem:
             raise ArtifactError(f"{path}: not UTF-8 ({problem})") from None
 
@@ -183,18 +186,14 @@ def open_artifact(folder: Path, kind: str) -> tuple[ArtifactReader, dict[str, An
         A reader, and the manifest (`format`, `kind`, `about`, `files`, `digest`).
 
     Raises:
-        ArtifactError: the folder is missing, foreign, of another format, or any byte differs.
+        ArtifactError: the folder is missing, foreign, of another format, any byte differs, or the
+            disk cannot be read.
     """
     manifest = read_manifest(folder, kind)
     root = folder.resolve()
     for name, told in manifest["files"].items():
-        path = folder / name
-        if path.is_symlink() or not path.resolve().is_relative_to(root):
-            raise ArtifactError(f"{folder}: the manifest names '{name}', outside its folder")
-        if not path.is_file():
-            raise ArtifactError(f"{folder}: the file '{name}' is missing")
-        if _described(path) != told:
-            raise ArtifactError(f"{folder}: the file '{name}' is damaged (its checksum differs)")
+        with _reading(folder / name):
+            _verify(folder, root, name, told)
     return ArtifactReader(folder, set(manifest["files"])), manifest
 
 
@@ -206,12 +205,14 @@ def read_manifest(folder: Path, kind: str) -> dict[str, Any]:
     """
     path = folder / _MANIFEST
     try:
-        if path.stat().st_size > _LARGEST_MANIFEST:
-            raise ValueError(f"it is larger than {_LARGEST_MANIFEST:,} bytes")
-        manifest = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_without_repeats)
-    except FileNotFoundError:
-        raise ArtifactError(f"{folder}: not an artifact (no {_MANIFEST})") from None
-    except (ValueError, RecursionError, OSError) as problem:
+        with _reading(path):
+            if not path.exists():
+                raise ArtifactError(f"{folder}: not an artifact (no {_MANIFEST})")
+            if path.stat().st_size > _LARGEST_MANIFEST:
+                raise ValueError(f"it is larger than {_LARGEST_MANIFEST:,} bytes")
+            text = path.read_text(encoding="utf-8")
+        manifest = json.loads(text, object_pairs_hook=_without_repeats)
+    except (ValueError, RecursionError) as problem:
         raise ArtifactError(f"{folder}: {_MANIFEST} cannot be read ({problem})") from None
     if (
         not isinstance(manifest, dict)
@@ -228,6 +229,27 @@ def read_manifest(folder: Path, kind: str) -> dict[str, Any]:
     if manifest["digest"] != _digest(manifest):
         raise ArtifactError(f"{folder}: {_MANIFEST} is damaged (its digest differs)")
     return cast(dict[str, Any], manifest)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Tells of a disk that cannot be read as of any other damage."""
+    try:
+        yield
+    except OSError as problem:
+        reason = problem.strerror or problem
+        raise ArtifactError(f"{path}: cannot be read ({reason}){cure(problem)}") from None
+
+
+def _verify(folder: Path, root: Path, name: str, told: Any) -> None:
+    """Refuses a file that is not as the manifest tells."""
+    path = folder / name
+    if path.is_symlink() or not path.resolve().is_relative_to(root):
+        raise ArtifactError(f"{folder}: the manifest names '{name}', outside its folder")
+    if not path.is_file():
+        raise ArtifactError(f"{folder}: the file '{name}' is missing")
+    if _described(path) != told:
+        raise ArtifactError(f"{folder}: the file '{name}' is damaged (its checksum differs)")
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

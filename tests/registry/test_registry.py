@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import random
@@ -248,6 +249,57 @@ def test_asking_makes_no_folder(registry: Registry) -> None:
 
 
 # --- what serves ---
+
+
+# --- a disk that cannot be read ---
+
+
+@pytest.fixture
+def unreadable(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+    """Makes whatever lies in a folder, or a file, unreadable, as on a failing disk."""
+
+    def spoil(place: Path) -> None:
+        real = Path.open
+
+        def refuse(path: Path, *arguments: Any, **named: Any) -> Any:
+            if path.is_relative_to(place):
+                raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+            return real(path, *arguments, **named)
+
+        monkeypatch.setattr(Path, "open", refuse)
+
+    return spoil
+
+
+def test_a_rollback_passes_over_a_version_the_disk_does_not_give_out(
+    registry: Registry, three: list[str], unreadable: Callable[[Path], None]
+) -> None:
+    one, two, third = three
+    unreadable(registry.artifacts / two)
+    switch = registry.rollback()
+    assert (switch.version, switch.before) == (one, third)
+    assert "cannot be read (Input/output error); the disk may be failing" in switch.skipped[two]
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "components"])
+def test_a_version_that_cannot_be_read_is_told_as_such(
+    registry: Registry, three: list[str], unreadable: Callable[[Path], None], name: str
+) -> None:
+    place = registry.artifacts / three[0]
+    unreadable(place / name)
+    with pytest.raises(ArtifactError, match=r"cannot be read \(Input/output error\)") as told:
+        registry.promote(three[0])
+    assert "written" not in str(told.value)
+    assert registry.current() == three[2]
+
+
+def test_a_pointer_that_cannot_be_read_is_told_as_such(
+    registry: Registry, three: list[str], unreadable: Callable[[Path], None]
+) -> None:
+    unreadable(registry.folder / "current")
+    for ask in (registry.current, registry.rollback, lambda: registry.promote(three[0])):
+        with pytest.raises(ArtifactError, match=r"current: cannot be read \(Input/output error\)"):
+            ask()
 
 
 def test_before_the_first_training_the_cure_is_told(registry: Registry) -> None:

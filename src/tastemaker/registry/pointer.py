@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tastemaker.disk import replacing
+from tastemaker.disk import cure, replacing
+from tastemaker.errors import ArtifactError
 from tastemaker.registry.version import is_version
 
 REMEMBERED = 50
@@ -41,11 +42,19 @@ class Pointer:
         self.path = path
 
     def read(self) -> Serving | None:
-        """What it says; None where there is no file."""
+        """What it says; None where there is no file.
+
+        Raises:
+            ArtifactError: it cannot be read.
+        """
         try:
             text = self.path.read_bytes().decode(errors="replace")
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError as problem:
+            raise ArtifactError(
+                f"{self.path}: cannot be read ({problem.strerror}){cure(problem)}"
+            ) from None
         first, *rest = [line.strip() for line in text.splitlines()] or [""]
         earlier = dict.fromkeys(line for line in rest if line != first and is_version(line))
         return Serving(first, list(earlier))

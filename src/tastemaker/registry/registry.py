@@ -3,7 +3,7 @@
 import errno
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -163,7 +163,8 @@ class Registry:
             if serving.line != version:
                 before = [serving.version] if serving.version else []
                 earlier = [name for name in before + serving.earlier if name != version]
-                self._pointer.write([version, *earlier])
+                with self._writing():
+                    self._pointer.write([version, *earlier])
         return Switch(version, serving.version, {})
 
     def rollback(self) -> Switch:
@@ -187,7 +188,8 @@ class Registry:
                 except ArtifactError as problem:
                     skipped[version] = str(problem)
                     continue
-                self._pointer.write(earlier[place:])
+                with self._writing():
+                    self._pointer.write(earlier[place:])
                 return Switch(version, serving.version, skipped)
         reasons = "".join(f"; {problem}" for problem in skipped.values())
         raise ArtifactError(
@@ -219,8 +221,9 @@ class Registry:
             known = self.versions()
             stay = {version.name for version in known[:keep]} | self._in_use()
             removed = [version for version in known if version.name not in stay]
-            for version in removed:
-                remove(self._place(version.name))
+            with self._writing():
+                for version in removed:
+                    remove(self._place(version.name))
         return removed
 
     def leftovers(self) -> list[Path]:
@@ -240,14 +243,18 @@ class Registry:
             return []
         with self._locked():
             removed = self.leftovers()
-            for path in removed:
-                shutil.rmtree(path)
+            with self._writing():
+                for path in removed:
+                    shutil.rmtree(path)
         return removed
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
+        """Holds the lock of whoever changes something; what a disk refuses inside is not its own."""
         path = self.folder / "registry.lock"
-        with self._writing(), locked(path, ArtifactError, self._patience):
+        with ExitStack() as held:
+            with self._writing():
+                held.enter_context(locked(path, ArtifactError, self._patience))
             yield
 
     @contextmanager
