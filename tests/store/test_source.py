@@ -1,5 +1,8 @@
+import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -135,6 +138,65 @@ def test_a_file_that_became_unusable_leaves_its_earlier_rows(shop: Shop) -> None
     with shop.source.open_as_it_is() as store:
         assert len(store.dataset(shop.project.schema).events) == 400
     assert (shop.project.state / "quarantine" / "events.csv.csv").is_file()
+
+
+# --- a disk that takes nothing ---
+
+
+@pytest.fixture
+def refusing(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Makes the disk refuse the lock of imports."""
+
+    def refuse(number: int) -> None:
+        def locked(path: Path, *_: Any) -> None:
+            raise OSError(number, os.strerror(number), str(path))
+
+        monkeypatch.setattr("tastemaker.store.importing.locked", locked)
+
+    return refuse
+
+
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [
+        (errno.EROFS, "(Read-only file system); mount the disk for writing"),
+        (errno.ENOSPC, "(No space left on device); make room on the disk"),
+    ],
+)
+def test_files_a_disk_keeps_from_being_imported_leave_the_store_in_use_and_are_told(
+    shop: Shop, refusing: Callable[[int], None], number: int, told: str
+) -> None:
+    shop.source.open().close()
+    shop.write(lines(450))
+    refusing(number)
+    source = shop.source
+    assert len(source.read().events) == 400
+    (line,) = source.recovered
+    assert line.startswith("store.db is as it was before, the files are not imported ")
+    assert told in line
+
+
+def test_a_store_without_a_table_is_not_gone_on_with(
+    shop: Shop, refusing: Callable[[int], None]
+) -> None:
+    shop.change('users = "users.csv"', "")
+    shop.change('[users.roles]\ncity = { role = "category" }\nborn = { role = "time" }\n', "")
+    shop.source.open().close()
+    shop.change('items = "items.csv"', 'items = "items.csv"\nusers = "users.csv"')
+    refusing(errno.EROFS)
+    with pytest.raises(OSError, match=r"store\.db-import"):
+        shop.source.open()
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EMFILE])
+def test_what_is_no_matter_of_the_disk_is_not_gone_on_with(
+    shop: Shop, refusing: Callable[[int], None], number: int
+) -> None:
+    shop.source.open().close()
+    shop.write(lines(450))
+    refusing(number)
+    with pytest.raises(OSError, match=r"store\.db-import"):
+        shop.source.open()
 
 
 def test_the_project_may_be_opened_from_anywhere(

@@ -132,6 +132,7 @@ def _answer(project: Project, recommender: Recommender, asked: Asked) -> Recomme
         from tastemaker.serving import Live
 
         with source.open() as store:
+            _tell_recovered(source)
             live, stored = Live.of(recommender, store), store.history(asked.user or "")
             question = Question(asked.user, asked.history, asked.n, asked.placement)
             request, known = question.request(live, stored, now()), len(stored) > 0
@@ -279,10 +280,15 @@ def read_events(project: Project) -> Dataset:
     source = EventSource(project, show.ProgressBars())
     with show.step(f"reading {'the store' if source.stored else project.file.data.events}"):
         data = source.read()
-    for recovered in source.recovered:
-        show.say(recovered)
+    _tell_recovered(source)
     _tell_reports(data, project)
     return data
+
+
+def _tell_recovered(source: EventSource) -> None:
+    """Says what was found when the store was opened."""
+    for recovered in source.recovered:
+        show.say(recovered)
 
 
 def tell_leftovers(registry: Registry) -> None:

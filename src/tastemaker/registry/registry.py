@@ -250,7 +250,7 @@ class Registry:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """Holds the lock of whoever changes something; what a disk refuses inside is not its own."""
+        """Keeps others from changing anything; a refusal inside is told where it happens."""
         path = self.folder / "registry.lock"
         with ExitStack() as held:
             with self._writing():

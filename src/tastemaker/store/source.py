@@ -15,7 +15,7 @@ from tastemaker.progress import Progress
 from tastemaker.project import Project
 from tastemaker.store.look import StoreLook, look
 from tastemaker.store.store import Store
-from tastemaker.store.tables import sqlite_path, told
+from tastemaker.store.tables import refused_by_disk, sqlite_path, told
 
 _EVENT_BYTES = 200
 """Memory an event takes while it comes out of a store and is indexed."""
@@ -29,8 +29,9 @@ class EventSource:
         progress: reports long imports.
 
     Attributes:
-        recovered: what a process that was killed had left undone, found when the store was opened,
-            and what became of it; a sentence each.
+        recovered: what was found when the store was opened and whoever started this process should
+            know: what a killed one had left undone and what became of it, and files that a disk
+            kept from being imported; a sentence each.
     """
 
     def __init__(self, project: Project, progress: Progress = Progress()) -> None:
@@ -62,7 +63,8 @@ class EventSource:
         """The store, made if there is none, with every file's rows in it.
 
         A file is imported once; where it has changed since, its rows take the place of the
-        earlier ones, and what was served stays.
+        earlier ones, and what was served stays. Where the store has every table and the disk takes
+        nothing more, it is opened as it is, and `recovered` says so.
 
         Raises:
             DataError: a file cannot be used, or more than 1 % of its rows.
@@ -78,8 +80,16 @@ class EventSource:
                     f"that was committed is there: {store.count():,} events"
                 )
             self._import(store)
-        except DatabaseError as problem:
+        except (DatabaseError, OSError) as problem:
+            if refused_by_disk(problem, self.path) and self._is_whole(store):
+                self.recovered.append(
+                    f"{self.path.name} is as it was before, the files are not imported "
+                    f"{told(problem, self.path)}"
+                )
+                return store
             self._leave(store, is_new)
+            if isinstance(problem, OSError):
+                raise  # it names its file
             raise StoreError(
                 f"{self.path}: the files cannot be imported {told(problem, self.path)}"
             ) from None
@@ -87,6 +97,14 @@ class EventSource:
             self._leave(store, is_new)
             raise
         return store
+
+    def _is_whole(self, store: Store) -> bool:
+        """Whether it has every table in some state of its file."""
+        importer = store.importer()
+        try:
+            return all(importer.imported(table) for table in self._project.data_files())
+        except DatabaseError:
+            return False
 
     def _leave(self, store: Store, is_new: bool) -> None:
         """After an import that failed: a store that holds nothing whole would only take up room."""

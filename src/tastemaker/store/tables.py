@@ -226,8 +226,8 @@ def _opened(
 def told(problem: DatabaseError | OSError, path: Path) -> str:
     """Why a database refused, and the cure: `(database is locked); another program holds it: …`."""
     text = str(problem.orig if isinstance(problem, DatabaseError) else problem.strerror)
-    refused = problem if isinstance(problem, OSError) else _of_the_disk(problem, path)
-    if refused is not None and cure(refused):
+    refused = refused_by_disk(problem, path)
+    if refused is not None:
         system = "" if "full" in text or refused is problem else f": {refused.strerror}"
         return f"({text}{system}){cure(refused)}"
     if "locked" in text:
@@ -235,6 +235,12 @@ def told(problem: DatabaseError | OSError, path: Path) -> str:
     if isinstance(problem, OSError) or any(word in text for word in ("readonly", "unable")):
         return f"({text}); make its folder writable, or set another place by [store] url"
     return f"({text}); restore it from a copy, or move it away to start anew from the files"
+
+
+def refused_by_disk(problem: DatabaseError | OSError, path: Path) -> OSError | None:
+    """What the system says where the disk is full, read-only or failing; else None."""
+    refused = problem if isinstance(problem, OSError) else _of_the_disk(problem, path)
+    return refused if refused is not None and cure(refused) else None
 
 
 def _of_the_disk(problem: DatabaseError, path: Path) -> OSError | None:
