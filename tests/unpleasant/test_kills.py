@@ -4,6 +4,7 @@ That an import, a promotion and acknowledged events survive a kill at any moment
 tests/store/test_importing.py, tests/registry/test_registry.py and tests/serving/test_kill.py.
 """
 
+import logging
 import signal
 import subprocess
 import sys
@@ -157,18 +158,18 @@ def test_who_waits_for_an_import_says_for_whom(
 ) -> None:
     lock = films.parent / ".tastemaker" / "store.db-import"
     code = """
-import sys, time
+import select, sys
 from pathlib import Path
 from tastemaker.errors import StoreError
 from tastemaker.lock import locked
 with locked(Path(sys.argv[1]), StoreError):
     print("held", flush=True)
-    sys.stdin.readline()
-    time.sleep(1.5)
+    select.select([sys.stdin], [], [], 60)
 """
     EventSource(load_project(films)).open().close()
     with (films.parent / "events.csv").open("a") as events:
         events.write("user-1,horror-1,1760000000\n")
+    holding = logging.getLogger("tastemaker.lock")
     with subprocess.Popen(
         [sys.executable, "-c", code, str(lock)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
@@ -176,8 +177,12 @@ with locked(Path(sys.argv[1]), StoreError):
         assert holder.stdin is not None
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        holder.stdin.write("\n")
-        holder.stdin.flush()
-        ran = run("train", "--no-promote")
+        release = logging.Handler()
+        release.emit = lambda _: holder.stdin.close()  # type: ignore[method-assign, union-attr]
+        holding.addHandler(release)
+        try:
+            ran = run("train", "--no-promote")
+        finally:
+            holding.removeHandler(release)
     assert caplog.messages == [f"waiting for process number {holder.pid}, which holds {lock}"]
     assert ran.code == 0
