@@ -235,8 +235,9 @@ EventSource(project, Deadly()).open()
         with shop.source.open_as_it_is() as store:
             assert (users_in(store), store.count()) == ("abcd", 4)
         assert sorted(rows_by_source(shop).values()) == [2, 4]
-    with shop.source.open() as store:
+    with (source := shop.source).open() as store:
         assert users_in(store) == "cdefgh"
+    assert "the import of events had been cut short" in source.recovered[-1]
     assert list(rows_by_source(shop).values()) == [6]
 
 
@@ -284,8 +285,10 @@ EventSource(project).open()
     with shop.source.open_as_it_is() as store:
         assert (users_in(store), store.count()) == ("fgh", 3)
         assert len(store.dataset(shop.project.schema).events) == 3
-    shop.source.open().close()
+    source = shop.source
+    source.open().close()
     assert list(rows_by_source(shop).values()) == [3]
+    assert [line for line in source.recovered if "cut short" in line] == []
 
 
 def between(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) -> None:

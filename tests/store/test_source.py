@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import NullPool, create_engine, text
 
 from tastemaker.data.report import QUARANTINE_LIMIT
 from tastemaker.errors import DataError
 from tastemaker.project import load_project
 from tastemaker.store import EventSource
 from tastemaker.store.importing import Importer
+from tastemaker.store.tables import url_to_read
 from tests.store.conftest import Shop, contents, lines, row
 
 
@@ -138,6 +140,28 @@ def test_a_file_that_became_unusable_leaves_its_earlier_rows(shop: Shop) -> None
     with shop.source.open_as_it_is() as store:
         assert len(store.dataset(shop.project.schema).events) == 400
     assert (shop.project.state / "quarantine" / "events.csv.csv").is_file()
+
+
+# --- what was left ---
+
+
+def test_a_log_left_because_another_was_reading_is_told_as_what_it_may_be(shop: Shop) -> None:
+    shop.source.open().close()
+    store = shop.source.open()
+    store.append([row()]).result()
+    reading = create_engine(url_to_read(store.path), poolclass=NullPool)
+    with reading.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM events")).scalar() == 401
+        store.close()
+    source = shop.source
+    source.open().close()
+    assert source.recovered == [
+        "a write-ahead log was left beside store.db, by a process that was killed or while another "
+        "was reading; all that was committed is there: 401 events"
+    ]
+    source = shop.source
+    source.open().close()
+    assert source.recovered == []
 
 
 # --- a disk that takes nothing ---

@@ -71,8 +71,8 @@ def test_a_server_that_was_killed_is_told_with_the_events_that_are_there(
     films: Path, run: Run
 ) -> None:
     told = (
-        "store.db was not closed by the process that had it open last; all that was committed is "
-        "there: {} events"
+        "a write-ahead log was left beside store.db, by a process that was killed or while another "
+        "was reading; all that was committed is there: {} events"
     )
     with serving(films) as server:
         assert server.post("one")[0] == 200
@@ -106,7 +106,7 @@ def newest(films: Path) -> str:
 def test_an_import_that_was_killed_is_done_again_and_told(films: Path, run: Run, at: str) -> None:
     killed(films, at, "serve")
     said = remarks(run("train", "--no-promote"))[:-1]
-    assert "store.db was not closed by the process that had it open last" in said[0]
+    assert "a write-ahead log was left beside store.db" in said[0]
     tables = [line.removeprefix("the import of ").split(" ")[0] for line in said[1:]]
     # killed between two tables, neither is there in part
     assert tables == ([] if "_put" in at else ["items"] if "4" in at else ["events"])

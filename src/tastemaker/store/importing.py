@@ -78,9 +78,19 @@ class Importer:
             return list(connection.execute(select(sources.c.source).where(*hidden)).scalars())
 
     def cut_short(self) -> list[str]:
-        """The tables of which an import has begun that is not whole, unless it still goes on."""
+        """The tables of which an import has begun that is not whole, unless it still goes on.
+
+        What a later, whole import has replaced and is yet to go is none.
+        """
+        later = sources.alias()
+        replaced = (
+            select(later.c.source)
+            .where(later.c.name == sources.c.name, later.c.source > sources.c.source)
+            .where(later.c.complete == 1)
+            .exists()
+        )
         with self._reading.connect() as connection:
-            begun = select(sources.c.name).distinct().where(sources.c.complete == 0)
+            begun = select(sources.c.name).distinct().where(sources.c.complete == 0, ~replaced)
             return list(connection.execute(begun.order_by(sources.c.name)).scalars())
 
     def sweep(self) -> None:

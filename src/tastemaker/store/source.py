@@ -74,10 +74,11 @@ class EventSource:
         is_new = not self.stored
         store = Store(self.path)
         try:
-            if store.unclosed:
+            if store.log_left:
                 self.recovered.append(
-                    f"{self.path.name} was not closed by the process that had it open last; all "
-                    f"that was committed is there: {store.count():,} events"
+                    f"a write-ahead log was left beside {self.path.name}, by a process that was "
+                    "killed or while another was reading; all that was committed is there: "
+                    f"{store.count():,} events"
                 )
             self._import(store)
         except (DatabaseError, OSError) as problem:
@@ -133,15 +134,16 @@ class EventSource:
 
     def _import(self, store: Store) -> None:
         importer = store.importer(self._progress)
-        if not importer.cut_short() and not any(self._to_import(store)):
+        if not (importer.leftovers or importer.cut_short() or any(self._to_import(store))):
             return
         with importer.alone():
-            for table in importer.cut_short():
+            cut_short = importer.cut_short()
+            importer.sweep()
+            for table in cut_short:
                 self.recovered.append(
                     f"the import of {table} had been cut short: what it left was cleared away, and "
                     "files that are not whole in the store are imported now"
                 )
-            importer.sweep()
             for table, path, print_ in self._to_import(store):  # perhaps none by now
                 self._project.require_memory(bytes_to_read(path), f"importing {path.name}")
                 quarantine = self._project.state / "quarantine"

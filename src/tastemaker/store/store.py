@@ -131,15 +131,15 @@ class Store:
             disk one that is there opens, and refuses whatever is written.
 
     Attributes:
-        unclosed: whether the process that had it open last did not close it. Whatever it had
-            committed is there.
+        log_left: whether a log was left beside it, by a process that was killed, or that closed it
+            while another was reading. Whatever had been committed is there.
     """
 
     def __init__(self, path: Path, patience: float = PATIENCE_SECONDS) -> None:
         self.path = path
         log = path.with_name(f"{path.name}-wal")  # SQLite removes it when the last one closes
         self._presence = Presence(path.with_name(f"{path.name}-open"))
-        self.unclosed = self._presence.first and log.is_file() and log.stat().st_size > 0
+        self.log_left = self._presence.first and log.is_file() and log.stat().st_size > 0
         try:
             self._writing, self._reading = connect(path, patience)
         except BaseException:
