@@ -1,4 +1,6 @@
 import errno
+import os
+import stat
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +34,50 @@ def test_what_fails_leaves_the_other_as_it_was(tmp_path: Path, problem: Exceptio
         write()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_two_may_write_the_same_file_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "told.txt"
+    with replacing(path) as one:
+        one.write_text("one")
+        with replacing(path) as other:
+            other.write_text("other")
+        assert path.read_text() == "other"
+    assert path.read_text() == "one"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_killed_runs_left_goes_with_the_next_and_what_the_living_write_stays(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "told.txt"
+    with replacing(path) as dead, replacing(tmp_path / "other.txt") as others:
+        dead.write_text("half")
+        for part in (dead, others):
+            os.utime(part, (1, 1))
+        with replacing(path) as living:
+            living.write_text("new")
+            assert not dead.exists()
+            with replacing(path) as more:
+                more.write_text("more")
+            assert living.exists()
+        assert others.exists()
+        dead.write_text("late")  # or it could not take its place
+
+
+@pytest.mark.parametrize(("mode", "mask", "seen"), [(0o666, 0o022, 0o644), (0o600, 0, 0o600)])
+def test_a_file_has_its_mode_from_the_first_byte(
+    tmp_path: Path, mode: int, mask: int, seen: int
+) -> None:
+    path = tmp_path / "told.txt"
+    before = os.umask(mask)
+    try:
+        with replacing(path, mode) as part:
+            assert stat.S_IMODE(part.stat().st_mode) == seen
+            part.write_text("new")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == seen
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,13 @@ import errno
 import os
 import re
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from uuid import uuid4
 
+_DEAD_SECONDS = 3600.0
 _ROOM = "make room on the disk (`tastemaker versions prune --keep 3` removes old versions)"
 _POLARS = re.compile(r"\(os error ([0-9]+)\)")
 _CURES = {
@@ -35,15 +38,23 @@ def naming(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, mode: int = 0o666) -> Iterator[Path]:
     """A file to write beside another: it takes the other's place when all is written, or goes.
+
+    Of several who write the same one at a time, the last to be done counts.
+
+    Args:
+        path: whose place it takes.
+        mode: who may read and write it from the first byte on, less what the process's mask takes.
 
     Raises:
         OSError: it cannot be written; it names `path`, where all is as before.
     """
-    part = path.with_name(f".{path.name}.part")
+    part = path.with_name(f".{path.name}.{uuid4().hex}.part")
     try:
         with naming(path):
+            _remove_parts_of_the_dead(path)
+            os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
             yield part
             flush(part)
             part.replace(path)
@@ -52,6 +63,15 @@ def replacing(path: Path) -> Iterator[Path]:
         with suppress(OSError):
             part.unlink(missing_ok=True)
         raise
+
+
+def _remove_parts_of_the_dead(path: Path) -> None:
+    """Removes what killed runs left of a file in the making: whatever rests for an hour."""
+    ours = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{32}}\.part")
+    with suppress(OSError):
+        for part in path.parent.iterdir():
+            if ours.fullmatch(part.name) and time.time() - part.stat().st_mtime > _DEAD_SECONDS:
+                part.unlink()
 
 
 def flush(path: Path) -> None:
