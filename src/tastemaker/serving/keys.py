@@ -5,7 +5,6 @@
 
 import hashlib
 import logging
-import os
 import re
 import secrets
 import stat
@@ -18,7 +17,7 @@ from pydantic import Field, ValidationError
 
 from tastemaker.config import Settings
 from tastemaker.data.times import MICROSECONDS, format_moment, now
-from tastemaker.disk import flush
+from tastemaker.disk import replacing
 from tastemaker.errors import SettingError, StoreError, UnknownIdError, near_miss
 from tastemaker.lock import locked
 
@@ -177,15 +176,8 @@ class KeyFile:
             yield
 
     def _write(self, keys: tuple[Key, ...]) -> None:
-        fresh = self.path.with_name(f".{self.path.name}.new")
-        fresh.unlink(missing_ok=True)  # left by a run that was killed; its mode may be any
-        handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(_Kept(keys=keys).model_dump_json(indent=2) + "\n")
-            stream.flush()
-            os.fsync(stream.fileno())
-        fresh.replace(self.path)
-        flush(self.path.parent)
+        with replacing(self.path, 0o600) as part:
+            part.write_text(_Kept(keys=keys).model_dump_json(indent=2) + "\n", encoding="utf-8")
 
     def _unusable(self, what: str) -> StoreError:
         return StoreError(
