@@ -1,6 +1,8 @@
 """Looking at a store without a write, while others come, write and go."""
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,9 @@ from tastemaker.errors import StoreError
 from tastemaker.store import Store
 from tastemaker.store import look as looking
 from tastemaker.store.look import look
-from tastemaker.store.tables import url_to_read
+from tastemaker.store.opening import url_to_read
 from tests.store.conftest import row
+from tests.store.test_tables import _FIRST_SCHEMA
 
 
 def names(path: Path) -> set[str]:
@@ -73,3 +76,25 @@ def test_a_store_that_is_opened_and_written_during_the_look_is_looked_at_again(
     monkeypatch.setattr(looking, "_looked", torn)
     assert look(kept).events == 2
     opened[0].close()
+
+
+def test_a_store_of_the_first_schema_is_looked_at_as_it_is(kept: Path) -> None:
+    with closing(sqlite3.connect(kept)) as connection:
+        connection.executescript(_FIRST_SCHEMA)
+    before = kept.read_bytes()
+    assert look(kept).events == 1
+    assert kept.read_bytes() == before
+
+
+@pytest.mark.parametrize("change", ["UPDATE about SET value = '99'", "DELETE FROM about"])
+def test_a_store_of_another_schema_is_refused_with_the_same_words_as_by_opening(
+    kept: Path, change: str
+) -> None:
+    with closing(sqlite3.connect(kept)) as connection, connection:
+        connection.execute(f"{change} WHERE name = 'schema'")
+    with pytest.raises(StoreError, match=r"holds schema .*: use the version of") as told:
+        look(kept)
+    if "99" in change:
+        with pytest.raises(StoreError) as opened:
+            Store(kept)
+        assert str(opened.value) == str(told.value)

@@ -12,7 +12,7 @@ from tastemaker.errors import DataError
 from tastemaker.project import load_project
 from tastemaker.store import EventSource
 from tastemaker.store.importing import Importer
-from tastemaker.store.tables import url_to_read
+from tastemaker.store.opening import url_to_read
 from tests.store.conftest import Shop, contents, lines, row
 
 

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, event, text
 
 from tastemaker.errors import BusyError, StoreError
 from tastemaker.store import writer as writer_module
-from tastemaker.store.tables import connect
+from tastemaker.store.opening import connect
 from tastemaker.store.writer import Work, Writer
 
 SECONDS = 30

@@ -7,15 +7,14 @@ from sqlalchemy import URL, Connection, NullPool, create_engine, func, select, t
 from sqlalchemy.exc import DatabaseError
 
 from tastemaker.errors import StoreError
+from tastemaker.store.opening import check_schema, url_to_read
 from tastemaker.store.tables import (
     SCHEMA,
     SERVED,
     VISIBLE,
-    about,
     events,
     sources,
     store_id,
-    url_to_read,
 )
 
 _READABLE = ("1", str(SCHEMA))
@@ -70,11 +69,7 @@ def _looked(path: Path, url: URL, store: str, sequence: int) -> StoreLook:
             damage = connection.execute(text("PRAGMA quick_check(1)")).scalars().first()
             if damage != "ok":
                 raise StoreError(f"{path}: is damaged ({' '.join(str(damage).split())})")
-            found = connection.execute(
-                select(about.c.value).where(about.c.name == "schema")
-            ).scalar()
-            if found not in _READABLE:
-                raise StoreError(f"{path}: holds schema {found}, this version reads {SCHEMA}")
+            check_schema(connection, path, _READABLE)
             id_ = store_id(connection)
             return _look(connection, id_, sequence if store == id_ else 0)
     except DatabaseError as problem:

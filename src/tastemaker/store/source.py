@@ -14,8 +14,9 @@ from tastemaker.errors import DataError, StoreError
 from tastemaker.progress import Progress
 from tastemaker.project import Project
 from tastemaker.store.look import StoreLook, look
+from tastemaker.store.opening import refused_by_disk, told
 from tastemaker.store.store import Store
-from tastemaker.store.tables import refused_by_disk, sqlite_path, told
+from tastemaker.store.tables import sqlite_path
 
 _EVENT_BYTES = 200
 """Memory an event takes while it comes out of a store and is indexed."""

@@ -26,19 +26,17 @@ from tastemaker.store import tables
 from tastemaker.store.decision import Decision
 from tastemaker.store.importing import Importer
 from tastemaker.store.incoming import EventRow
+from tastemaker.store.opening import PATIENCE_SECONDS, connect, told
 from tastemaker.store.reading import read_dataset
 from tastemaker.store.tables import (
-    PATIENCE_SECONDS,
     SERVED,
     VISIBLE,
-    connect,
     decisions,
     events,
     feature_names,
     items,
     next_change,
     store_id,
-    told,
     users,
 )
 from tastemaker.store.writer import CLOSED, Writer

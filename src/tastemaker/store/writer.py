@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DatabaseError, OperationalError
 
 from tastemaker.errors import BusyError, StoreError
-from tastemaker.store.tables import told
+from tastemaker.store.opening import told
 
 Work = Callable[[Connection], Any]
 _LOG = logging.getLogger(__name__)
