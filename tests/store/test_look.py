@@ -45,6 +45,13 @@ def test_a_store_that_was_opened_and_not_yet_written_is_not_taken_for_one_at_res
         assert look(kept).events == 1
 
 
+def test_a_store_that_another_program_has_open_is_not_taken_for_one_at_rest(kept: Path) -> None:
+    with closing(sqlite3.connect(kept)) as other:
+        other.execute("SELECT * FROM about").fetchall()
+        assert kept.with_name("store.db-wal").stat().st_size == 0
+        assert "immutable" not in url_to_read(kept).query
+
+
 def test_a_store_that_is_just_being_opened_is_not_taken_for_one_at_rest(
     kept: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
