@@ -74,6 +74,7 @@ class Current:
     def refresh(self) -> None:
         """Takes up what has come into the store; when it returns, answers know of it."""
         with self._changing:
+            self._store.require_in_place()
             if self._live is not None:
                 self._live = self._live.refreshed(self._store)
 

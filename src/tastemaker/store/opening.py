@@ -67,13 +67,46 @@ def url_to_read(path: Path) -> URL:
     return URL.create("sqlite", database=f"file:{quote(str(path))}", query=query)
 
 
+class Place:
+    """The file of a database that is open: whoever moves it away while it is, or puts another in
+    its place, would otherwise lose what is acknowledged from then on.
+
+    Args:
+        path: the database file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = _identity(path)
+
+    def require(self) -> None:
+        """Refuses to go on with a file that is no longer there.
+
+        Raises:
+            StoreError: there is none, or another.
+        """
+        if _identity(self._path) != self._file:
+            raise StoreError(
+                f"{self._path}: was moved away or replaced while it was open, so nothing more is "
+                "taken in: put it back, or start again"
+            )
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def _opened(
     url: URL, patience: float, path: Path, check: Callable[[Connection, Path], None]
 ) -> tuple[Engine, Engine]:
     arguments = {"check_same_thread": False, "timeout": patience}
     writing = create_engine(url, pool_size=2, connect_args=arguments)
     reading = create_engine(
-        url,
+        _without_making(url),
         pool_size=8,
         max_overflow=64,
         pool_reset_on_return=None,  # nothing is ever left open
@@ -90,6 +123,14 @@ def _opened(
         writing.dispose()
         raise
     return writing, reading
+
+
+def _without_making(url: URL) -> URL:
+    """The same, but where no file is there, none is made."""
+    if "uri" in url.query:
+        return url
+    query = {"uri": "true", "mode": "rw"}
+    return URL.create("sqlite", database=f"file:{quote(str(url.database))}", query=query)
 
 
 def told(problem: DatabaseError | OSError, path: Path) -> str:

@@ -183,6 +183,14 @@ class Store:
         with self._read() as connection:
             return store_id(connection)
 
+    def require_in_place(self) -> None:
+        """Refuses to go on where the file was moved away or replaced.
+
+        Raises:
+            StoreError: it was.
+        """
+        self._writer.place.require()
+
     @contextmanager
     def _read(self) -> Iterator[Connection]:
         if self._closed:

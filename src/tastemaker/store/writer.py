@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DatabaseError, OperationalError
 
 from tastemaker.errors import BusyError, StoreError
-from tastemaker.store.opening import told
+from tastemaker.store.opening import Place, told
 
 Work = Callable[[Connection], Any]
 _LOG = logging.getLogger(__name__)
@@ -40,11 +40,15 @@ class Writer:
     Args:
         engine: opens transactions that wait for other processes' writes.
         path: the database file.
+
+    Attributes:
+        place: whether it is still that file.
     """
 
     def __init__(self, engine: Engine, path: Path) -> None:
         self._engine = engine
         self._path = path
+        self.place = Place(path)
         self._refused = 0  # writes, since it last went well
         self._waiting: deque[tuple[Work, Future[Any], int]] = deque()
         self._rows = 0  # of what is waiting
@@ -95,9 +99,12 @@ class Writer:
     def _write(self, group: list[tuple[Work, "Future[Any]"]]) -> None:
         try:
             self._commit(group)
+        except StoreError as problem:
+            self._refuse(group, problem)
         except Exception as problem:
             if type(problem) in _NOBODYS:
-                self._refuse(group, cast(DatabaseError, problem))
+                reason = told(cast(DatabaseError, problem), self._path)
+                self._refuse(group, StoreError(f"nothing was written {reason}"))
             elif len(group) == 1:
                 _LOG.exception("a write failed")
                 group[0][1].set_exception(_told(problem))
@@ -105,8 +112,7 @@ class Writer:
                 for one in group:  # so that whoever is at fault fails alone
                     self._write([one])
 
-    def _refuse(self, group: list[tuple[Work, "Future[Any]"]], problem: DatabaseError) -> None:
-        refused = StoreError(f"nothing was written {told(problem, self._path)}")
+    def _refuse(self, group: list[tuple[Work, "Future[Any]"]], refused: StoreError) -> None:
         if not self._refused:
             _LOG.error("%s: %s", self._path, refused)
         self._refused += len(group)
@@ -142,8 +148,10 @@ class Writer:
         return max(0.0, self._due - monotonic()) if self._waiting else None
 
     def _commit(self, group: list[tuple[Work, "Future[Any]"]]) -> None:
+        self.place.require()
         with self._engine.begin() as connection:
             results = [work(connection) for work, _ in group]
+        self.place.require()  # what was written elsewhere is not acknowledged
         if self._refused:
             _LOG.warning("%s: written again, after %d refused", self._path, self._refused)
             self._refused = 0
