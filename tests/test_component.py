@@ -126,5 +126,5 @@ def test_options_have_sensible_defaults() -> None:
     options = FitOptions()
     assert options.seed == 0
     assert options.threads >= 1
-    assert options.memory_budget > 1 << 20
+    assert options.memory_budget is None
     assert list(options.progress.track([1, 2], "work")) == [1, 2]

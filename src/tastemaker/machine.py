@@ -46,18 +46,19 @@ def peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # counts its parent's as well
 
 
-def require_memory(needed: int, budget: int, work: str, cure: str) -> None:
+def require_memory(needed: int, budget: int | None, work: str, cure: str) -> None:
     """Refuses work whose estimate does not fit into a budget, before it starts.
 
     Args:
         needed: the estimate, bytes.
-        budget: what the process may hold, bytes.
+        budget: what the process may hold, bytes; by default three quarters of what there is.
         work: what would need it, such as `EASE on 200,000 items`.
         cure: what to do instead.
 
     Raises:
         MemoryBudgetError: the estimate and what is held already exceed the budget.
     """
+    budget = memory_bytes() * 3 // 4 if budget is None else budget
     held = held_bytes()
     if held + needed > budget:
         raise MemoryBudgetError(

@@ -13,17 +13,19 @@ from numpy.typing import NDArray
 
 import tastemaker
 from tastemaker.artifact import _digest
-from tastemaker.component import FitOptions
+from tastemaker.component import FitOptions, Retriever
 from tastemaker.data.catalogue import NumberColumn, TagsColumn
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.schema import ColumnRole, EventKind, Schema
 from tastemaker.errors import (
     ArtifactError,
+    MemoryBudgetError,
     NotFittedError,
     ProjectError,
     SettingError,
     UnknownIdError,
 )
+from tastemaker.evaluation import evaluate
 from tastemaker.metrics import Estimate, UserBootstrap
 from tastemaker.pipeline import Recommender
 from tastemaker.pipeline.learning import Learned, learn
@@ -31,6 +33,7 @@ from tastemaker.project import Placement, Training
 from tastemaker.ranking import GBM
 from tastemaker.reranking import MMR, Rules
 from tastemaker.retrieval import ALS, Content, ItemKNN, Popular, Trending
+from tastemaker.split.by_time import by_time
 from tastemaker.testing.retriever import small_dataset
 
 SCHEMA = Schema(
@@ -445,6 +448,33 @@ def test_a_manifest_that_names_a_file_outside_is_refused(saved: Path, tmp_path: 
 
 
 # --- with a ranker and rerankers ---
+
+
+def budgeted(source: Retriever, memory: int | None) -> Recommender:
+    placement = Placement(retrievers={source.name: 5})
+    return Recommender({source.name: source}, {"home": placement}, training=Training(memory=memory))
+
+
+def test_a_project_s_budget_stands_in_place_of_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tastemaker.machine.memory_bytes", lambda: 1 << 20)
+    with pytest.raises(MemoryBudgetError, match="ItemKNN"):
+        budgeted(ItemKNN(), None).fit(dataset())
+    assert budgeted(ItemKNN(), 1 << 40).fit(dataset()).data is not None
+    monkeypatch.undo()
+    with pytest.raises(MemoryBudgetError, match="ItemKNN"):
+        budgeted(ItemKNN(), 1 << 20).fit(dataset())
+
+
+def test_a_budget_in_the_options_outweighs_the_project_s() -> None:
+    options = FitOptions(memory_budget=1 << 40)
+    assert budgeted(ItemKNN(), 1 << 20).fit(dataset(), options).data is not None
+
+
+def test_the_models_an_evaluation_compares_with_keep_to_the_project_s_budget() -> None:
+    split = by_time(dataset(), test=0.2)
+    with pytest.raises(MemoryBudgetError, match="ItemKNN"):
+        evaluate(budgeted(Popular(), 1 << 20), split)
+
 
 PAST = Training(slices=2, window=0.15, requests=400, must_earn=False)
 

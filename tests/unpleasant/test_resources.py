@@ -20,6 +20,7 @@ from benchmarks.load import storm
 from benchmarks.server import Server, serving
 from tastemaker.component import FitOptions
 from tastemaker.data.synthetic import SyntheticWorld
+from tastemaker.errors import MemoryBudgetError
 from tastemaker.project.propose import find_tables, propose_project
 
 pytestmark = pytest.mark.slow
@@ -163,8 +164,10 @@ def test_learning_from_too_many_requests_is_refused_when_the_first_have_shown_it
 def test_the_default_budget_is_three_quarters_of_what_there_is(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("tastemaker.component.component.memory_bytes", lambda: 4 * GIBIBYTE)
-    assert FitOptions().memory_budget == 3 * GIBIBYTE
+    monkeypatch.setattr("tastemaker.machine.memory_bytes", lambda: 4 * GIBIBYTE)
+    FitOptions().require_memory(2 * GIBIBYTE, "this", "do that")
+    with pytest.raises(MemoryBudgetError, match=r"the memory budget is 3\.2 GB"):
+        FitOptions().require_memory(3 * GIBIBYTE, "this", "do that")
 
 
 def busy_threads(pids: list[int], seconds: float) -> Counter[int]:

@@ -223,7 +223,7 @@ def train_project(
     begun = now()
     recommender = Recommender.from_project(project.path)
     with show.step("training " + ", ".join(recommender.retrievers)):
-        recommender.fit(data, _fit_options(project))
+        recommender.fit(data, FitOptions(progress=show.ProgressBars()))
     registry = Registry(project.state)
     with show.step("saving"):
         version = registry.add(recommender, begun)
@@ -238,11 +238,8 @@ def evaluate_project(project: Project, data: Dataset, k: int, on: str = "test") 
     placement = next(iter(project.file.placements.values()))
     split = project.split(data, placement)
     with show.step("evaluating"):
-        return measure(recommender, split, k=k, on=on, options=_fit_options(project))
-
-
-def _fit_options(project: Project) -> FitOptions:
-    return FitOptions(memory_budget=project.memory_budget, progress=show.ProgressBars())
+        options = FitOptions(progress=show.ProgressBars())
+        return measure(recommender, split, k=k, on=on, options=options)
 
 
 def load_current(project: Project) -> Recommender:

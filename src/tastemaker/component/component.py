@@ -5,13 +5,9 @@ from typing import Any, ClassVar, Self, get_type_hints
 
 from tastemaker.config import Settings
 from tastemaker.errors import NotFittedError
-from tastemaker.machine import memory_bytes, require_memory
+from tastemaker.machine import require_memory
 from tastemaker.progress import Progress
 from tastemaker.threads import available_threads
-
-
-def _three_quarters_of_memory() -> int:
-    return memory_bytes() * 3 // 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,14 +17,14 @@ class FitOptions:
     Attributes:
         seed: of everything random.
         threads: processors to use.
-        memory_budget: bytes the process may hold; by default three quarters of what the machine,
-            or its container, has.
+        memory_budget: bytes the process may hold; by default what the project says, or else three
+            quarters of what the machine, or its container, has.
         progress: who hears about long work.
     """
 
     seed: int = 0
     threads: int = field(default_factory=available_threads)
-    memory_budget: int = field(default_factory=_three_quarters_of_memory)
+    memory_budget: int | None = None
     progress: Progress = field(default_factory=Progress)
 
     def require_memory(self, needed: int, work: str, cure: str) -> None:

@@ -63,6 +63,8 @@ def evaluate(
     )
     started = perf_counter()
     retrievers = _named(models)
+    if isinstance(models, Recommender):
+        options = models.within_budget(options)  # the baselines keep to it as well
     lists = _Lists(task, k, options)
     for name, baseline in _baselines(retrievers, known).items():
         lists.ask(name, baseline.fit(known, options))

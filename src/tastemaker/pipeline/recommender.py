@@ -143,9 +143,7 @@ class Recommender:
             DataError: there is not enough past for a ranker to learn from.
             SettingError: a reranker names something that is not there.
         """
-        if self.training.memory is not None:
-            budget = min(options.memory_budget, int(self.training.memory))
-            options = replace(options, memory_budget=budget)
+        options = self.within_budget(options)
         kept: dict[str, Retriever] = {}
         for name, placement in self.placements.items():
             if placement.ranker is not None:
@@ -163,6 +161,12 @@ class Recommender:
         self.made_by = tastemaker.__version__
         self._try_rerankers()
         return self.attach(data)
+
+    def within_budget(self, options: FitOptions) -> FitOptions:
+        """The options with the project's memory budget, where they say none."""
+        if options.memory_budget is not None:
+            return options
+        return replace(options, memory_budget=self.training.memory)
 
     def _try_rerankers(self) -> None:
         """Asks every placement's rerankers for nothing, so that a wrong setting is told now.

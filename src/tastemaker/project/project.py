@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import ByteSize, ConfigDict, Field, field_validator
 
-from tastemaker.component import WANTED, Component, FitOptions, Ranker, Reranker, Retriever
+from tastemaker.component import WANTED, Component, Ranker, Reranker, Retriever
 from tastemaker.config import Settings
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.read import bytes_to_read
@@ -278,12 +278,6 @@ class Project:
         named = {"events": data.events, "items": data.items, "users": data.users}
         return {table: self.folder / name for table, name in named.items() if name is not None}
 
-    @property
-    def memory_budget(self) -> int:
-        """Bytes a process that works on this project may hold."""
-        chosen = self.file.training.memory
-        return FitOptions().memory_budget if chosen is None else int(chosen)
-
     def require_memory(self, needed: int, work: str) -> None:
         """Refuses to take up more data than fits into the budget.
 
@@ -291,7 +285,7 @@ class Project:
             MemoryBudgetError: `needed` bytes do not.
         """
         cure = "raise [training] memory, or give a shorter stretch of the log"
-        require_memory(needed, self.memory_budget, work, cure)
+        require_memory(needed, self.file.training.memory, work, cure)
 
     def read(self) -> Dataset:
         """Reads and indexes the data; rows that cannot be used go to the quarantine folder.
