@@ -147,6 +147,26 @@ def test_a_log_too_long_for_the_budget_is_refused_before_it_is_read(
     assert refused.peak < GIBIBYTE // 2
 
 
+def test_lists_for_everybody_are_written_without_being_held(tmp_path: Path) -> None:
+    users, n = 6_000, 1_000
+    pl.select(
+        user_id=pl.int_range(users), item_id=pl.int_range(users) % 1_500, timestamp=1_700_000_000
+    ).write_parquet(tmp_path / "events.parquet")
+    path = tmp_path / "tastemaker.toml"
+    path.write_text(
+        '[data]\nevents = "events.parquet"\n[data.defaults]\nevent_type = "view"\n[events.view]\n'
+        '[retrievers.popular]\nuse = "popular"\n'
+        "[placements.home]\nretrievers = { popular = 1000 }\n"
+    )
+    assert run("train", "--project", path, "--json").code == 0
+    everybody = tmp_path / "all.parquet"
+    scored = run("recommend", "--all", "--n", n, "--output", everybody, "--project", path, "--json")
+    assert scored.code == 0, scored.told
+    assert scored.result["rows"] == users * n
+    assert pl.scan_parquet(everybody).select(pl.len()).collect().item() == users * n
+    assert scored.peak < 300 << 20
+
+
 def test_learning_from_too_many_requests_is_refused_when_the_first_have_shown_it(
     project: Path, tmp_path: Path
 ) -> None:

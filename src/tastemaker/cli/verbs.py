@@ -1,5 +1,6 @@
 """What each verb does with a project."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from polars.io.plugins import register_io_source
 
 from tastemaker.cli import show
 from tastemaker.component import FitOptions
@@ -25,6 +27,10 @@ from tastemaker.project.project import FILE_NAME
 from tastemaker.project.propose import find_tables, propose_project
 from tastemaker.registry import Registry
 from tastemaker.store import EventSource
+
+_ANSWERS = pl.Schema(
+    {"user_id": pl.String, "rank": pl.Int32, "item_id": pl.String, "score": pl.Float32}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,14 +169,23 @@ def recommend_all(project: Path | None, asked: Asked, output: Path | None, as_js
     batches = recommender.recommend_all(n=asked.n, placement=asked.placement)
     total = ceil(len(data.users) / REQUESTS_AT_A_TIME)
     progress = show.ProgressBars().track(batches, "recommend --all", total)
-    frame = pl.concat([_frame(answer) for answer in progress])
-    with replacing(output) as part:
-        frame.write_parquet(part) if output.suffix == ".parquet" else frame.write_csv(part)
-    told = {"users": len(data.users), "rows": frame.height, "output": str(output)}
+    rows = 0
+
+    def frames(*_: object) -> Iterator[pl.DataFrame]:
+        nonlocal rows
+        for answer in progress:
+            frame = _frame(answer)
+            rows += frame.height
+            yield frame
+
+    with replacing(output) as part:  # batch by batch, whatever the number of users
+        written = register_io_source(frames, schema=_ANSWERS)
+        written.sink_parquet(part) if output.suffix == ".parquet" else written.sink_csv(part)
+    told = {"users": len(data.users), "rows": rows, "output": str(output)}
     if as_json:
         show.result_json(told)
     else:
-        show.result(f"{frame.height:,} rows for {len(data.users):,} users in {output}")
+        show.result(f"{rows:,} rows for {len(data.users):,} users in {output}")
 
 
 def similar(project: Path | None, item: str, n: int, retriever: str | None, as_json: bool) -> None:
@@ -331,16 +346,17 @@ def _missing_for_training(data: Dataset) -> list[str]:
 
 
 def _frame(answer: Recommendations) -> pl.DataFrame:
-    """user_id, rank, item_id, score: one row per recommended item."""
+    """The columns of `_ANSWERS`: one row per recommended item."""
     shown = answer.candidates
     users = [answer.requests.user_id[row] for row in shown.rows]
     return pl.DataFrame(
         {
-            "user_id": pl.Series(users, dtype=pl.String),
-            "rank": pl.Series(shown.ranks + 1, dtype=pl.Int32),
-            "item_id": pl.Series(answer.world.catalogue.items.ids(shown.item), dtype=pl.String),
-            "score": pl.Series(shown.score, dtype=pl.Float32),
-        }
+            "user_id": users,
+            "rank": shown.ranks + 1,
+            "item_id": answer.world.catalogue.items.ids(shown.item),
+            "score": shown.score,
+        },
+        schema=_ANSWERS,
     )
 
 
