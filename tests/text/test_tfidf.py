@@ -1,3 +1,4 @@
+import tracemalloc
 from pathlib import Path
 from time import perf_counter
 
@@ -114,3 +115,12 @@ def test_a_hundred_thousand_titles_take_seconds() -> None:
     begun = perf_counter()
     TfidfEncoder.of(texts).transform(texts)
     assert perf_counter() - begun < 10
+
+
+def test_texts_that_repeat_themselves_take_no_memory_for_every_word() -> None:
+    texts = ["x y " * 20_000] * 25
+    tracemalloc.start()
+    TfidfEncoder.of(texts, TfidfSettings(max_share=1.0))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 10 << 20, "a million words, forty thousand at a time"

@@ -1,6 +1,8 @@
 """TF-IDF: texts as sparse vectors in which rare words weigh more than common ones."""
 
 import re
+from array import array
+from collections import Counter
 from collections.abc import Iterable
 from typing import Self
 from unicodedata import normalize
@@ -111,13 +113,13 @@ def _words(text: str) -> list[str]:
 def _counted(texts: Iterable[str]) -> tuple[list[str], csr_array]:
     """The distinct words in order of appearance, and how often each stands in each text."""
     places: dict[str, int] = {}
-    lengths, found = [], []
+    lengths, found, times = [], array("q"), array("d")  # a long text's words as numbers, not lists
     for text in texts:
-        words = _words(text)
+        words = Counter(_words(text))
         lengths.append(len(words))
-        found.extend([places.setdefault(word, len(places)) for word in words])
+        found.extend(places.setdefault(word, len(places)) for word in words)
+        times.extend(words.values())
     shape = (len(lengths), max(len(places), 1))
-    ones = np.ones(len(found), np.float64)
-    counts = csr_array((ones, np.array(found, np.int64), offsets_of(lengths)), shape=shape)
-    counts.sum_duplicates()
+    counts = csr_array((np.array(times), np.array(found), offsets_of(lengths)), shape=shape)
+    counts.sort_indices()
     return list(places), counts
