@@ -1,5 +1,6 @@
 """Budgets that are kept: memory for training and scoring, processors for two workers."""
 
+import gzip
 import json
 import os
 import shutil
@@ -21,7 +22,9 @@ from benchmarks.server import Server, serving
 from tastemaker.component import FitOptions
 from tastemaker.data.synthetic import SyntheticWorld
 from tastemaker.errors import MemoryBudgetError
+from tastemaker.project import load_project
 from tastemaker.project.propose import find_tables, propose_project
+from tastemaker.store import EventSource
 
 pytestmark = pytest.mark.slow
 GIBIBYTE = 1 << 30
@@ -47,9 +50,12 @@ class Ran:
 
 
 def run(*arguments: object) -> Ran:
-    command = (sys.executable, "-c", "from tastemaker.cli import main; main()", *arguments)
+    return program("-c", "from tastemaker.cli import main; main()", *arguments)
+
+
+def program(*arguments: object) -> Ran:
     process = subprocess.Popen(
-        [str(word) for word in command],
+        [sys.executable, *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -142,9 +148,87 @@ def test_a_log_too_long_for_the_budget_is_refused_before_it_is_read(
         shutil.copy(project.with_name(name), tmp_path)
     refused = run("train", "--project", tmp_path / "tastemaker.toml")
     assert refused.code == 1
-    assert "reading events.parquet needs about 3.2 GB" in refused.told
+    assert "reading events.parquet, items.csv needs about 3.2 GB" in refused.told
     assert "shorter stretch of the log" in refused.told
     assert refused.peak < GIBIBYTE // 2
+
+
+READ = """
+import json
+import sys
+from pathlib import Path
+from tastemaker.machine import held_bytes
+from tastemaker.project import load_project, project
+from tastemaker.store import EventSource, source
+estimates = []
+project.require_memory = lambda needed, *_: estimates.append(needed)
+source = EventSource(load_project(Path(sys.argv[1])))
+held = held_bytes()
+source.read()
+print(json.dumps({"estimate": estimates[-1], "held": held}))
+"""
+
+
+def write_shop(folder: Path, case: str) -> Path:
+    """A project whose data takes some hundreds of megabytes: long texts, or many events."""
+    titles, rows = 4_000, 1_500_000
+    if case in ("texts", "texts in csv", "labels", "store"):
+        rows = 10_000
+        title = "word|" * 1_000 if case == "labels" else "what it is about " * 1_000
+        texts = pl.DataFrame({"item_id": range(titles), "title": [title] * titles})
+    else:
+        texts = pl.DataFrame({"item_id": [0], "title": ["short"]})
+    events = pl.select(
+        user_id=pl.int_range(rows) // 50, item_id=pl.int_range(rows) % 1_000,
+        timestamp=1_700_000_000,
+    )  # fmt: skip
+    names = ["events.parquet", "items.csv" if case == "texts in csv" else "items.parquet"]
+    if case == "csv":
+        names[0] = "events.csv"
+    if case == "gzip":
+        names[0] = "events.csv.gz"
+        (folder / names[0]).write_bytes(gzip.compress(events.write_csv().encode(), 1))
+    for name, table in zip(names, (events, texts)):
+        if name.endswith(".csv"):
+            table.write_csv(folder / name)
+        elif name.endswith(".parquet"):
+            table.write_parquet(folder / name)
+    role = 'role = "tags", separator = "|"' if case == "labels" else 'role = "text"'
+    path = folder / "tastemaker.toml"
+    path.write_text(
+        f'[data]\nevents = "{names[0]}"\nitems = "{names[1]}"\n'
+        '[data.defaults]\nevent_type = "view"\n[events.view]\n'
+        f"[items.roles]\ntitle = {{ {role} }}\n"
+        '[retrievers.popular]\nuse = "popular"\n'
+        "[placements.home]\nretrievers = { popular = 1000 }\n"
+    )
+    return path
+
+
+@pytest.mark.parametrize(
+    "case", ["parquet", "csv", "gzip", "texts", "texts in csv", "labels", "store"]
+)
+def test_reading_takes_about_what_was_foretold(tmp_path: Path, case: str) -> None:
+    path = write_shop(tmp_path, case)
+    if case == "store":
+        EventSource(load_project(path)).open().close()
+    ran = program("-c", READ, path)
+    assert ran.code == 0, ran.told
+    taken = ran.peak - ran.result["held"]
+    assert taken > 100 << 20
+    assert 0.7 < ran.result["estimate"] / taken < 2.5
+
+
+def test_long_texts_in_a_small_file_are_refused_before_they_are_read(tmp_path: Path) -> None:
+    path = write_shop(tmp_path, "texts")
+    assert path.with_name("items.parquet").stat().st_size < 1 << 20
+    with path.open("a") as project:
+        project.write('[training]\nmemory = "256MiB"\n')
+    refused = run("train", "--project", path)
+    assert refused.code == 1
+    assert len(refused.told.splitlines()) <= 2
+    assert "reading events.parquet, items.parquet needs about 0.4 GB" in refused.told
+    assert refused.peak < 256 << 20
 
 
 def test_lists_for_everybody_are_written_without_being_held(tmp_path: Path) -> None:

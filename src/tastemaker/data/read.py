@@ -11,13 +11,14 @@ import io
 import shutil
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
 
+from tastemaker.data.schema import ColumnRole
 from tastemaker.errors import DataError
 
 LINE = "__line__"
@@ -32,6 +33,10 @@ _REJECTS = pl.Schema({LINE: pl.UInt32, "reason": pl.String, "row": pl.String})
 _BATCH = 200_000
 _ROW_BYTES = 160
 """Memory a row of an event log takes while it is cleaned, sorted and indexed."""
+_TEXT_COPIES = 6
+"""Memory a byte of an item's text takes while it is read and packed."""
+_LABEL_BYTES = 130
+"""Memory a label takes while its column is read and indexed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,21 +109,56 @@ def open_table(path: Path | str, separator: str | None = None) -> Iterator[Table
         yield _open_csv(path, name, separator or _usual_separator(path.suffix))
 
 
-def bytes_to_read(path: Path) -> int:
-    """About how much memory it takes to read a file and index it; 0 for what cannot be read."""
+def bytes_to_read(path: Path, roles: Mapping[str, ColumnRole] | None = None) -> int:
+    """About how much memory it takes to read a file and index it; 0 for what cannot be read.
+
+    Args:
+        path: the file.
+        roles: the columns that are kept of an item or user table; None for an event log.
+
+    Cost: one pass over a CSV; of a Parquet file over the columns of text.
+    """
     try:
-        size = path.stat().st_size
         with path.open("rb") as stream:
-            head = stream.read(1 << 16)
-        if head.startswith(_PARQUET):
-            rows = pl.scan_parquet(path, glob=False).select(pl.len()).collect().item()
-            return _ROW_BYTES * int(rows)
-    except (OSError, pl.exceptions.PolarsError):
-        return 0
-    if head.startswith(_GZIP):
-        return _ROW_BYTES // 8 * size  # as though 40 bytes of text were 8 in the file
-    lines = max(1, head.count(b"\n"))
-    return size + _ROW_BYTES * (size * lines // max(1, len(head)))
+            head = stream.read(4)
+        measured = _parquet_size if head.startswith(_PARQUET) else _csv_size
+        rows, text, labels = measured(path, roles or {})
+    except (OSError, EOFError, zlib.error, pl.exceptions.PolarsError):
+        return 0  # reading says what is wrong
+    return _ROW_BYTES * rows + (1 if roles is None else _TEXT_COPIES) * text + _LABEL_BYTES * labels
+
+
+def _parquet_size(path: Path, roles: Mapping[str, ColumnRole]) -> tuple[int, int, int]:
+    """Rows, and bytes and labels of the columns of text; small packed text may be long."""
+    frame = pl.scan_parquet(path, glob=False)
+    types = frame.collect_schema()
+    text, labels = pl.lit(0), pl.lit(0)
+    for name, role in roles.items():
+        cell, kind = pl.col(name), types.get(name)
+        if kind in (pl.String, pl.Categorical, pl.Enum):
+            cell = cell.cast(pl.String)
+            text += cell.str.len_bytes().cast(pl.Int64).sum()
+            if role.role == "tags":
+                mark = role.separator or "|"
+                labels += cell.str.count_matches(mark, literal=True).cast(pl.Int64).sum()
+        elif isinstance(kind, pl.List):
+            labels += cell.list.len().cast(pl.Int64).sum()
+    sizes = frame.select(pl.len().cast(pl.Int64), text=text, labels=labels)
+    return sizes.collect(engine="streaming").row(0)
+
+
+def _csv_size(path: Path, roles: Mapping[str, ColumnRole]) -> tuple[int, int, int]:
+    """Lines, bytes, and marks between labels, of all columns together."""
+    with path.open("rb") as stream:
+        packed = stream.read(2) == _GZIP
+    marks = {(role.separator or "|").encode() for role in roles.values() if role.role == "tags"}
+    lines = text = labels = 0
+    with gzip.open(path, "rb") if packed else path.open("rb") as stream:
+        while chunk := stream.read(1 << 22):
+            lines += chunk.count(b"\n")
+            text += len(chunk)
+            labels += sum(chunk.count(mark) for mark in marks)
+    return lines, text, labels
 
 
 def frame_table(frame: pl.LazyFrame, source: str) -> Table:

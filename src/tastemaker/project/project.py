@@ -3,6 +3,7 @@
 import os
 import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -287,6 +288,21 @@ class Project:
         cure = "raise [training] memory, or give a shorter stretch of the log"
         require_memory(needed, self.file.training.memory, work, cure)
 
+    def require_memory_to_read(self, files: Mapping[str, Path], work: str = "reading") -> None:
+        """Refuses to read files that together do not fit into the budget.
+
+        Args:
+            files: table → file.
+            work: what the message calls it.
+
+        Raises:
+            MemoryBudgetError: they do not.
+        """
+        roles = {"items": self.file.items.roles, "users": self.file.users.roles}
+        needed = sum(bytes_to_read(path, roles.get(table)) for table, path in files.items())
+        names = ", ".join(path.name for path in files.values())
+        self.require_memory(needed, f"{work} {names}")
+
     def read(self) -> Dataset:
         """Reads and indexes the data; rows that cannot be used go to the quarantine folder.
 
@@ -295,8 +311,7 @@ class Project:
             MemoryBudgetError: reading would take more than the budget.
         """
         files = self.data_files()
-        for path in files.values():
-            self.require_memory(bytes_to_read(path), f"reading {path.name}")
+        self.require_memory_to_read(files)
         return Dataset.from_files(
             files["events"],
             items=files.get("items"),

@@ -9,7 +9,6 @@ from sqlalchemy.exc import DatabaseError
 from tastemaker.data.clean import clean_files
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.fingerprint import fingerprint
-from tastemaker.data.read import bytes_to_read
 from tastemaker.errors import DataError, StoreError
 from tastemaker.progress import Progress
 from tastemaker.project import Project
@@ -20,6 +19,10 @@ from tastemaker.store.tables import sqlite_path
 
 _EVENT_BYTES = 200
 """Memory an event takes while it comes out of a store and is indexed."""
+_TEXT_COPIES = 5
+"""Memory a character of an item's attributes takes meanwhile."""
+_LABEL_BYTES = 110
+"""Memory a label of an item takes meanwhile."""
 
 
 class EventSource:
@@ -57,7 +60,9 @@ class EventSource:
         if not self.stored:
             return self._project.read()
         with self.open() as store:
-            self._project.require_memory(_EVENT_BYTES * store.count(), "reading the store")
+            characters, labels = store.attribute_sizes()
+            needed = _EVENT_BYTES * store.count() + _TEXT_COPIES * characters
+            self._project.require_memory(needed + _LABEL_BYTES * labels, "reading the store")
             return store.dataset(self._project.schema)
 
     def open(self) -> Store:
@@ -146,7 +151,7 @@ class EventSource:
                     "files that are not whole in the store are imported now"
                 )
             for table, path, print_ in self._to_import(store):  # perhaps none by now
-                self._project.require_memory(bytes_to_read(path), f"importing {path.name}")
+                self._project.require_memory_to_read({table: path}, "importing")
                 quarantine = self._project.state / "quarantine"
                 cleaned = clean_files({table: path}, self._project.schema, quarantine)
                 rows = cleaned.tables[table]
