@@ -227,7 +227,7 @@ def test_long_texts_in_a_small_file_are_refused_before_they_are_read(tmp_path: P
     refused = run("train", "--project", path)
     assert refused.code == 1
     assert len(refused.told.splitlines()) <= 2
-    assert "reading events.parquet, items.parquet needs about 0.4 GB" in refused.told
+    assert "reading events.parquet, items.parquet needs about 410" in refused.told
     assert refused.peak < 256 << 20
 
 

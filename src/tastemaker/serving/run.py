@@ -75,7 +75,8 @@ def run(project: Path, host: str, port: int, workers: int, progress: Progress = 
         "server_header": False,
         "timeout_keep_alive": _IDLE_SECONDS,
     }
-    faulthandler.enable()  # files of a version that are changed in place end the process
+    with suppress(ValueError, OSError):  # where nobody reads what is said
+        faulthandler.enable()  # files of a version that are changed in place end the process
     _allow_connections()
     source = EventSource(opened, progress)
     source.open().close()  # a bad file is told here, before anything starts
