@@ -11,6 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -121,7 +122,8 @@ def storm(
     rng = np.random.default_rng(seed)
     due = np.sort(rng.uniform(0, seconds, int(rate * seconds)))
     asked = [_request(bodies[which]) for which in rng.integers(0, len(bodies), len(due))]
-    return asyncio.run(_storm(port, due.tolist(), asked))
+    with ThreadPoolExecutor(1) as pool:  # a thread whose event loop is nobody else's
+        return pool.submit(asyncio.run, _storm(port, due.tolist(), asked)).result()
 
 
 async def _storm(port: int, due: list[float], asked: list[bytes]) -> list[Answered]:

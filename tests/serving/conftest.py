@@ -1,11 +1,13 @@
 """A small trained project that tests may serve, change and break; each gets its own copy."""
 
+import asyncio
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from starlette.testclient import TestClient
@@ -16,6 +18,8 @@ from tastemaker.project import load_project
 from tastemaker.registry import Registry
 from tastemaker.serving import Service, create_app
 from tastemaker.store import EventSource
+
+T = TypeVar("T")
 
 PROJECT = """
 [data]
@@ -125,6 +129,12 @@ def client(folder: Path) -> Iterator[TestClient]:
     """The application, ready, without a network."""
     with without_network(folder) as opened:
         yield opened
+
+
+def finished(work: Coroutine[Any, Any, T]) -> T:
+    """What comes of it, in a thread of its own: a browser leaves an event loop in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()
 
 
 def wait_until(holds: Any, seconds: float = 60.0) -> None:

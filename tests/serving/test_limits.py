@@ -12,6 +12,7 @@ from starlette.types import Message
 from tastemaker.serving import limits
 from tastemaker.serving.limits import LimitBodies
 from tastemaker.serving.refusals import install
+from tests.serving.conftest import finished
 
 
 def application() -> Any:
@@ -48,19 +49,19 @@ async def post(app: Any, parts: Iterable[bytes], announced: int | None = None) -
 
 
 def test_a_body_announced_too_large_is_refused_before_a_byte_is_read() -> None:
-    status, told = asyncio.run(post(application(), [], announced=10_000_001))
+    status, told = finished(post(application(), [], announced=10_000_001))
     assert (status, told["error"]["code"]) == (413, "too_large")
 
 
 def test_a_body_that_grows_too_large_is_refused() -> None:
     parts = [b"x" * 4_000_000] * 3
-    status, told = asyncio.run(post(application(), parts))
+    status, told = finished(post(application(), parts))
     assert (status, told["error"]["code"]) == (413, "too_large")
 
 
 def test_a_body_that_comes_too_slowly_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "SLOWEST_SECONDS", 0.1)
-    status, told = asyncio.run(post(application(), [b"a", b"b"]))
+    status, told = finished(post(application(), [b"a", b"b"]))
     assert (status, told["error"]["code"]) == (408, "too_slow")
 
 
@@ -80,6 +81,6 @@ def test_too_many_large_bodies_at_once_are_refused_and_room_comes_back(
         after, _ = await post(app, [b"x" * 9_000_000])
         return [announced, grown], after
 
-    refused, after = asyncio.run(scenario())
+    refused, after = finished(scenario())
     assert refused == [503, 503]
     assert after == 408  # let in again, and merely never finished

@@ -8,6 +8,7 @@ import pytest
 
 from tastemaker.errors import BusyError
 from tastemaker.serving.work import Line, Shared
+from tests.serving.conftest import finished
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ async def crowd(line: Line, size: int, work: object) -> list[object]:
 
 
 def test_whoever_comes_gets_what_the_work_gives(line: Line) -> None:
-    assert asyncio.run(line.run(lambda a, b: a + b, 1, 2)) == 3
+    assert finished(line.run(lambda a, b: a + b, 1, 2)) == 3
 
 
 def test_what_the_work_raises_is_raised(line: Line) -> None:
@@ -32,7 +33,7 @@ def test_what_the_work_raises_is_raised(line: Line) -> None:
         raise KeyError("lost")
 
     with pytest.raises(KeyError, match="lost"):
-        asyncio.run(line.run(fail))
+        finished(line.run(fail))
 
 
 def test_a_crowd_is_refused_once_the_cost_is_known(line: Line) -> None:
@@ -40,7 +41,7 @@ def test_a_crowd_is_refused_once_the_cost_is_known(line: Line) -> None:
         await line.run(time.sleep, 0.1)
         return await crowd(line, 100, lambda: time.sleep(0.1) or "done")
 
-    told = asyncio.run(scenario())
+    told = finished(scenario())
     served = [each for each in told if each == "done"]
     refused = [each for each in told if isinstance(each, BusyError)]
     assert len(served) + len(refused) == 100
@@ -52,7 +53,7 @@ def test_a_refusal_says_how_long_the_wait_would_be_and_when_to_come_again(line: 
         await line.run(time.sleep, 0.15)
         return await crowd(line, 10, lambda: time.sleep(0.15))
 
-    refused = [each for each in asyncio.run(scenario()) if isinstance(each, BusyError)]
+    refused = [each for each in finished(scenario()) if isinstance(each, BusyError)]
     assert "250 ms are allowed" in str(refused[0])
     assert refused[0].retry_seconds == 1
 
@@ -60,7 +61,7 @@ def test_a_refusal_says_how_long_the_wait_would_be_and_when_to_come_again(line: 
 def test_a_crowd_before_any_cost_is_known_is_refused_when_its_turn_comes_too_late(
     line: Line,
 ) -> None:
-    told = asyncio.run(crowd(line, 50, lambda: time.sleep(0.1) or "done"))
+    told = finished(crowd(line, 50, lambda: time.sleep(0.1) or "done"))
     served = [each for each in told if each == "done"]
     assert 1 <= len(served) <= 7  # twice the 250 ms allowed, at 100 ms each
     assert sum(isinstance(each, BusyError) for each in told) == 50 - len(served)
@@ -72,7 +73,7 @@ def test_the_line_is_open_again_when_the_crowd_is_gone(line: Line) -> None:
         await crowd(line, 50, lambda: time.sleep(0.02))
         return await line.run(lambda: "done")
 
-    assert asyncio.run(scenario()) == "done"
+    assert finished(scenario()) == "done"
 
 
 def test_a_slow_piece_alone_is_never_refused(line: Line) -> None:
@@ -80,7 +81,7 @@ def test_a_slow_piece_alone_is_never_refused(line: Line) -> None:
         await line.run(time.sleep, 1.0)  # four times the wait that is allowed
         return [await line.run(lambda: "done") for _ in range(3)]
 
-    assert asyncio.run(scenario()) == ["done"] * 3
+    assert finished(scenario()) == ["done"] * 3
 
 
 def test_many_who_wait_for_the_same_share_it_and_none_gets_what_began_before_they_came() -> None:
@@ -104,7 +105,7 @@ def test_many_who_wait_for_the_same_share_it_and_none_gets_what_began_before_the
             first_after.append(min(seen for seen in began if seen >= place))
         return first_after
 
-    seen = asyncio.run(scenario())
+    seen = finished(scenario())
     assert len(seen) == 40  # each was served by a round that began after it came
     assert len(began) < 40
 
@@ -121,7 +122,7 @@ def test_what_goes_wrong_in_shared_work_is_told_to_all_and_forgotten() -> None:
         told = await asyncio.gather(shared.done(), shared.done(), return_exceptions=True)
         return [*told, await shared.done()]
 
-    first, second, after = asyncio.run(scenario())
+    first, second, after = finished(scenario())
     assert isinstance(first, KeyError)
     assert isinstance(second, KeyError)
     assert after is None
@@ -137,4 +138,4 @@ def test_work_of_a_crowd_that_went_away_is_not_counted_for_ever(line: Line) -> N
         await asyncio.gather(*gone, return_exceptions=True)
         return await line.run(lambda: "done")
 
-    assert asyncio.run(scenario()) == "done"
+    assert finished(scenario()) == "done"
