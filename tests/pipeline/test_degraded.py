@@ -43,7 +43,7 @@ from tastemaker.project import Budget, Placement
 from tastemaker.ranking import GBM
 from tastemaker.retrieval import ItemKNN, Popular
 from tastemaker.split import by_time
-from tastemaker.testing.retriever import small_dataset, small_requests, small_world, stranger
+from tastemaker.testing.small import small_dataset, small_requests, small_world, stranger
 from tastemaker.world import World
 
 ITEMS = tuple(range(40))
@@ -301,7 +301,7 @@ HANGS = """
     sys.path.insert(0, {tests!r})
     from test_degraded import Remote, left_out, road
     from tastemaker.pipeline.watch import Deadline
-    from tastemaker.testing.retriever import small_requests, small_world
+    from tastemaker.testing.small import small_requests, small_world
 
     pipeline = road({{"far": Remote(threading.Event().wait)}})
     answer = pipeline.recommend(small_requests(), 3, world=small_world(), deadline=Deadline(50))

@@ -34,7 +34,7 @@ from tastemaker.ranking import GBM
 from tastemaker.reranking import MMR, Rules
 from tastemaker.retrieval import ALS, Content, ItemKNN, Popular, Trending
 from tastemaker.split.by_time import by_time
-from tastemaker.testing.retriever import small_dataset
+from tastemaker.testing.small import small_dataset
 
 SCHEMA = Schema(
     kinds={

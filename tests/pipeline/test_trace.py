@@ -18,7 +18,7 @@ from tastemaker.project import Placement, Training
 from tastemaker.ranking import GBM
 from tastemaker.reranking import MMR, Rules
 from tastemaker.retrieval import Content, ItemKNN, Popular
-from tastemaker.testing.retriever import small_dataset, stranger
+from tastemaker.testing.small import small_dataset, stranger
 
 N = 6
 STAGES = [

@@ -9,7 +9,7 @@ from tastemaker.component import Reranker, Retriever
 from tastemaker.reranking import MMR, Rules
 from tastemaker.retrieval import ALS, Popular
 from tastemaker.testing import RerankerConformance
-from tastemaker.testing.retriever import small_dataset
+from tastemaker.testing.small import small_dataset
 
 
 class Line(Popular):

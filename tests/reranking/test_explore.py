@@ -17,7 +17,7 @@ from tastemaker.errors import SettingError
 from tastemaker.reranking import MMR, Explore, Rules
 from tastemaker.retrieval import Newcomers, Popular
 from tastemaker.testing import RerankerConformance
-from tastemaker.testing.retriever import small_world
+from tastemaker.testing.small import small_world
 from tastemaker.world import World
 
 IDS = "abcdefghijklmnopqrstuvwxyz"

@@ -17,7 +17,7 @@ from tastemaker.errors import SettingError
 from tastemaker.metrics import intra_list_diversity
 from tastemaker.reranking import MMR, mmr
 from tastemaker.retrieval import Popular
-from tastemaker.testing.retriever import small_world
+from tastemaker.testing.small import small_world
 from tastemaker.world import World
 
 ITEMS = 8

@@ -16,7 +16,7 @@ from tastemaker.data.vocabulary import Vocabulary
 from tastemaker.errors import SettingError
 from tastemaker.reranking import Rules
 from tastemaker.reranking.pins import Pin
-from tastemaker.testing.retriever import small_world
+from tastemaker.testing.small import small_world
 from tastemaker.world import World
 
 IDS = "abcdefghij"

@@ -22,8 +22,8 @@ from tastemaker.index.products import _search
 from tastemaker.retrieval import ALS, EASE, Content, ItemKNN, Popular, Trending
 from tastemaker.retrieval.als import _conjugate_gradient
 from tastemaker.retrieval.content import _add_likeness, _profiles
-from tastemaker.retrieval.ease import _gram
-from tastemaker.retrieval.item_knn import _add_neighbors, _kept_similarity
+from tastemaker.retrieval.item_item import _add_rows, _stronger_way
+from tastemaker.retrieval.linear.ease import _gram
 from tastemaker.world import World
 
 ONE_THREAD, THREE_THREADS = FitOptions(threads=1), FitOptions(threads=3)
@@ -244,16 +244,16 @@ def test_the_neighbours_are_the_nearest_by_cosine(
     near = np.argsort(-cosine, axis=1, kind="stable")[:, :neighbors]
     expected = np.zeros_like(cosine)
     np.put_along_axis(expected, near, np.take_along_axis(cosine, near, axis=1), axis=1)
-    np.testing.assert_allclose(np.sort(knn.similarity.toarray()), np.sort(expected), rtol=1e-4)
-    np.testing.assert_allclose(knn.similarity.toarray()[expected == 0].max(), 0, atol=1e-6)
+    np.testing.assert_allclose(np.sort(knn.weights.toarray()), np.sort(expected), rtol=1e-4)
+    np.testing.assert_allclose(knn.weights.toarray()[expected == 0].max(), 0, atol=1e-6)
 
 
 def test_a_request_adds_up_its_neighbours(data: Dataset, requests: Requests) -> None:
     knn = ItemKNN(neighbors=10).fit(data)
     liked = requests.history.interactions(knn.n_fitted, reduce="log")
     scores = np.zeros((len(requests), knn.n_fitted), np.float32)
-    _add_neighbors(liked.indptr, liked.indices, liked.data, *knn._neighbors(), scores)
-    np.testing.assert_allclose(scores, (liked @ knn.similarity).toarray(), rtol=1e-5)
+    _add_rows(liked.indptr, liked.indices, liked.data, *knn._rows(), scores)
+    np.testing.assert_allclose(scores, (liked @ knn.weights).toarray(), rtol=1e-5)
 
 
 # -- items compared -------------------------------------------------------------------------------
@@ -266,7 +266,7 @@ def pairs(n_items: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
 
 def test_neighbours_are_alike_whoever_keeps_whom(data: Dataset) -> None:
     knn = ItemKNN(neighbors=5).fit(data)
-    dense = knn.similarity.toarray()
+    dense = knn.weights.toarray()
     found = knn.compare(*pairs(60)).reshape(60, 60)
     assert np.array_equal(found, np.maximum(dense, dense.T))
     assert (dense != dense.T).any()
@@ -332,7 +332,7 @@ def test_a_loaded_model_compiles_nothing_again(
     world = World.of(data)
     kernels = [
         *(_conjugate_gradient, _search, _top_n, _take_ranked, _blank_excluded),
-        *(_add_neighbors, _kept_similarity, _profiles, _add_likeness),
+        *(_add_rows, _stronger_way, _profiles, _add_likeness),
     ]
     fitted = [model.fit(data) for model in MODELS]
     answers = [lists(model.retrieve(requests, 10, world)) for model in fitted]

@@ -25,8 +25,10 @@ from tastemaker.component.retriever import (
     Explains,
     Extends,
     Retriever,
+    ScoresItems,
     Serves,
     SimilarItems,
+    Updates,
 )
 from tastemaker.component.task import Task
 from tastemaker.component.training_set import Features, TrainingSet
@@ -47,8 +49,10 @@ __all__ = [
     "Retriever",
     "ScoreKind",
     "Scores",
+    "ScoresItems",
     "Serves",
     "SimilarItems",
     "Task",
     "TrainingSet",
+    "Updates",
 ]

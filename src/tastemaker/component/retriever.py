@@ -13,6 +13,7 @@ from tastemaker.component.task import Task
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.catalogue import Catalogue
 from tastemaker.data.dataset import Dataset
+from tastemaker.data.ragged import Ragged
 from tastemaker.data.requests import Requests
 from tastemaker.world import World
 
@@ -150,5 +151,39 @@ class Extends(Protocol):
 
         Args:
             catalogue: the one it was fitted on, or one made from that by `extended`.
+        """
+        ...
+
+
+@runtime_checkable
+class ScoresItems(Protocol):
+    """Can say what it thinks of given items, whether or not it would find them."""
+
+    def score(self, requests: Requests, items: Ragged) -> NDArray[np.float32]:
+        """The score of each item for its request, as `retrieve` ranks them.
+
+        Args:
+            requests: n requests; `exclude` and `eligible` do not matter.
+            items: the items asked about, a row for each request.
+
+        Returns:
+            float32[total], aligned with `items.values`; NaN for an item it knows nothing of.
+        """
+        ...
+
+
+@runtime_checkable
+class Updates(Protocol):
+    """Can take up later events for less than the cost of fitting anew."""
+
+    def updated(self, dataset: Dataset, options: FitOptions = FitOptions()) -> Self:
+        """This retriever as fitted on `dataset`, to the last bit; the present one stays.
+
+        Args:
+            dataset: all that it was fitted on, and what happened since; the same items.
+            options: threads, memory budget, progress.
+
+        Raises:
+            DataError: the items are not those it was fitted on.
         """
         ...

@@ -17,8 +17,8 @@ _OURS: dict[type[Component], dict[str, str]] = {
     Retriever: {
         "als": "tastemaker.retrieval.als:ALS",
         "content": "tastemaker.retrieval.content:Content",
-        "ease": "tastemaker.retrieval.ease:EASE",
-        "item_knn": "tastemaker.retrieval.item_knn:ItemKNN",
+        "ease": "tastemaker.retrieval.linear:EASE",
+        "item_knn": "tastemaker.retrieval.neighbors:ItemKNN",
         "newcomers": "tastemaker.retrieval.newcomers:Newcomers",
         "popular": "tastemaker.retrieval.popular:Popular",
         "trending": "tastemaker.retrieval.trending:Trending",

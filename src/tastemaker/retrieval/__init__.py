@@ -2,8 +2,8 @@
 
 from tastemaker.retrieval.als import ALS
 from tastemaker.retrieval.content import Content
-from tastemaker.retrieval.ease import EASE
-from tastemaker.retrieval.item_knn import ItemKNN
+from tastemaker.retrieval.linear import EASE
+from tastemaker.retrieval.neighbors import ItemKNN
 from tastemaker.retrieval.newcomers import Newcomers
 from tastemaker.retrieval.popular import Popular
 from tastemaker.retrieval.trending import Trending

@@ -10,10 +10,12 @@ class TestMyRetriever(RetrieverConformance):
 import pytest
 
 pytest.register_assert_rewrite(
+    "tastemaker.testing.abilities",
     "tastemaker.testing.pipeline",
     "tastemaker.testing.ranker",
     "tastemaker.testing.reranker",
     "tastemaker.testing.retriever",
+    "tastemaker.testing.small",
 )
 
 from tastemaker.testing.known import KnownAnswer, blockbuster, checkerboard, planted_tastes

@@ -15,7 +15,7 @@ from tastemaker.data.ragged import Ragged
 from tastemaker.data.requests import Masks
 from tastemaker.pipeline import Recommender
 from tastemaker.pipeline.ranking import PREDICTED
-from tastemaker.testing.retriever import (
+from tastemaker.testing.small import (
     assert_identical,
     small_dataset,
     small_requests,

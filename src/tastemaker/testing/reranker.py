@@ -13,7 +13,7 @@ from tastemaker.data.candidates import Candidates
 from tastemaker.data.ragged import Ragged
 from tastemaker.data.requests import Masks, Requests
 from tastemaker.errors import SettingError
-from tastemaker.testing.retriever import small_requests, small_world
+from tastemaker.testing.small import small_requests, small_world
 from tastemaker.world import World
 
 _N = 8

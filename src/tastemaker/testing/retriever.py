@@ -1,53 +1,37 @@
 """What every retriever promises, as tests to inherit: a new model gets them in three lines."""
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import fields, replace
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
-from numpy.typing import NDArray
 
-from tastemaker.artifact import create_artifact, open_artifact
-from tastemaker.component import (
-    ComparesItems,
-    Explains,
-    Extends,
-    FitOptions,
-    Retriever,
-    SimilarItems,
-)
-from tastemaker.data.candidates import Candidates
-from tastemaker.data.catalogue import TagsColumn, TextColumn
+from tastemaker.component import Extends, Retriever
 from tastemaker.data.dataset import Dataset
-from tastemaker.data.events import Histories
 from tastemaker.data.ragged import Ragged
 from tastemaker.data.requests import Masks, Requests
 from tastemaker.data.schema import EventKind, Schema
-from tastemaker.data.synthetic import SCHEMA, SyntheticWorld
 from tastemaker.errors import ClockError, NotFittedError, SettingError
-from tastemaker.testing.known import KnownAnswer, blockbuster, checkerboard, planted_tastes
+from tastemaker.testing.abilities import RetrieverAbilities
+from tastemaker.testing.small import (
+    OPTIONS,
+    assert_identical,
+    assert_same,
+    degenerate_dataset,
+    known_answer,
+    small_dataset,
+    small_requests,
+    small_world,
+    stranger,
+    world_with_twin,
+)
 from tastemaker.world import World
 
-RELATIVE = 1e-5
-_OPTIONS = FitOptions(seed=7, threads=2)
 
-
-class RetrieverConformance:
+class RetrieverConformance(RetrieverAbilities):
     """Inherit and implement `make`; fixtures and data come with the suite."""
-
-    def make(self) -> Retriever:
-        """The retriever under test, not fitted."""
-        raise NotImplementedError
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    def fitted(cls) -> Retriever:
-        """The retriever fitted once for the whole class."""
-        return cls().make().fit(small_dataset(), _OPTIONS)
 
     def test_the_constructor_only_stores_settings(self) -> None:
         made = self.make()
@@ -64,21 +48,21 @@ class RetrieverConformance:
     def test_fit_returns_self_and_keeps_the_settings(self) -> None:
         made = self.make()
         before = made.config
-        assert made.fit(small_dataset(), _OPTIONS) is made
+        assert made.fit(small_dataset(), OPTIONS) is made
         assert made.config is before
         assert made.n_fitted == len(small_dataset().catalogue)
 
     def test_fitting_and_asking_change_no_input(self, fitted: Retriever) -> None:
         dataset, requests = small_dataset(), small_requests()
         before = _digest(dataset.events, requests.history, requests.exclude)
-        self.make().fit(dataset, _OPTIONS)
+        self.make().fit(dataset, OPTIONS)
         fitted.retrieve(requests, 5, small_world())
         assert _digest(dataset.events, requests.history, requests.exclude) == before
 
     def test_fitting_twice_gives_the_same(self, fitted: Retriever) -> None:
         if not fitted.serves.deterministic:
             pytest.skip("declared not deterministic")
-        again = self.make().fit(small_dataset(), _OPTIONS)
+        again = self.make().fit(small_dataset(), OPTIONS)
         one = fitted.retrieve(small_requests(), 10, small_world())
         two = again.retrieve(small_requests(), 10, small_world())
         assert np.array_equal(one.item, two.item)
@@ -201,7 +185,7 @@ class RetrieverConformance:
         if not fitted.serves.personal:
             pytest.skip("does not use the history")
         answer = known_answer("planted tastes")
-        again = self.make().fit(answer.dataset, _OPTIONS)
+        again = self.make().fit(answer.dataset, OPTIONS)
         liked, disliked = answer.requests.history.item[:5], answer.requests.history.item[5:10]
         both = Requests.of(
             [[*liked.tolist(), *disliked.tolist()]],
@@ -236,7 +220,7 @@ class RetrieverConformance:
     def test_fitting_again_forgets_the_first_fit(self, fitted: Retriever) -> None:
         if not fitted.serves.deterministic:
             pytest.skip("declared not deterministic")
-        twice = self.make().fit(small_dataset(), _OPTIONS).fit(small_dataset(), _OPTIONS)
+        twice = self.make().fit(small_dataset(), OPTIONS).fit(small_dataset(), OPTIONS)
         one = fitted.retrieve(small_requests(), 10, small_world())
         two = twice.retrieve(small_requests(), 10, small_world())
         assert np.array_equal(one.item, two.item)
@@ -262,92 +246,14 @@ class RetrieverConformance:
     @pytest.mark.parametrize("log", ["one user", "one item", "nothing liked"])
     def test_a_degenerate_log_is_handled(self, log: str) -> None:
         dataset = degenerate_dataset(log)
-        fitted = self.make().fit(dataset, _OPTIONS)
+        fitted = self.make().fit(dataset, OPTIONS)
         found = fitted.retrieve(Requests.of([[0], []], time=dataset.end), 3, World.of(dataset))
         assert len(found) == 2
-
-    def test_similar_items_are_named_as_declared(self, fitted: Retriever) -> None:
-        assert isinstance(fitted, SimilarItems) == fitted.serves.similar_items
-        if not isinstance(fitted, SimilarItems):
-            return
-        items = np.array([3, 20, 7], np.int32)
-        found = fitted.similar(items, 5, small_world())
-        assert (found.counts > 0).all()
-        for row, item in enumerate(items):
-            assert item not in found[row]
-            assert len(found[row]) <= 5
-        added = np.array([fitted.n_fitted], np.int32)
-        assert len(fitted.similar(added, 5, small_world().with_items(["added"])).item) == 0
-
-    def test_explanations_come_from_the_history(self, fitted: Retriever) -> None:
-        if not isinstance(fitted, Explains):
-            pytest.skip("explains nothing")
-        requests = stranger([3, 5, 8])
-        found = fitted.retrieve(requests, 5, small_world())
-        reason, share = fitted.explain(requests, found)
-        assert len(reason) == len(share) == len(found.item)
-        assert set(reason.tolist()) <= {3, 5, 8, -1}
-        assert (reason >= 0).any()
-        assert ((share > 0) & (share <= 1) == (reason >= 0)).all()
-
-    def test_a_comparison_is_the_same_alone_and_in_company(self, fitted: Retriever) -> None:
-        able, left, right = item_pairs(fitted)
-        together = able.compare(left, right)
-        assert together.dtype == np.float32
-        assert together.any(), "no two items are alike"
-        for pair in range(0, len(left), 7):
-            alone = able.compare(left[pair : pair + 1], right[pair : pair + 1])
-            assert np.array_equal(alone, together[pair : pair + 1])
-        shuffled = np.random.default_rng(5).permutation(len(left))
-        assert np.array_equal(able.compare(left[shuffled], right[shuffled]), together[shuffled])
-        assert len(able.compare(left[:0], right[:0])) == 0
-
-    def test_items_are_alike_by_at_most_one(self, fitted: Retriever) -> None:
-        able, left, right = item_pairs(fitted)
-        likeness = able.compare(left, right)
-        assert np.isfinite(likeness).all()
-        assert (likeness <= 1).all()
-
-    def test_an_unknown_item_is_like_no_other(self, fitted: Retriever) -> None:
-        able, _, _ = item_pairs(fitted)
-        unknown = np.array([-1, fitted.n_fitted, 3, 3, -1], np.int32)
-        other = np.array([3, 3, -1, fitted.n_fitted, fitted.n_fitted], np.int32)
-        assert not able.compare(unknown, other).any()
-
-    def test_extending_leaves_the_original_as_it_is(self, fitted: Retriever) -> None:
-        world = world_with_twin(3)
-        before = fitted.retrieve(small_requests(), 10, small_world())
-        extended = extended_by(fitted, world)
-        assert extended is not fitted
-        assert_identical(fitted.retrieve(small_requests(), 10, small_world()), before)
-        found = fitted.retrieve(stranger([3, 5, 8]), 10_000, world)
-        assert len(world.catalogue) - 1 not in found[0]
-
-    def test_an_extended_retriever_knows_what_was_added(self, fitted: Retriever) -> None:
-        world = world_with_twin(3)
-        added = len(world.catalogue) - 1
-        extended = extended_by(fitted, world)
-        assert extended.n_fitted == fitted.n_fitted
-        asked = replace(stranger([3, 3, 3]), exclude=Ragged.of([[3]]))
-        first = extended.retrieve(asked, 5, world)[0]
-        assert added in first, "an item with the attributes of a liked one was not found"
-        if isinstance(extended, ComparesItems):
-            twins = extended.compare(np.array([3], np.int32), np.array([added], np.int32))
-            assert twins[0] > 0
-        liked = extended.retrieve(stranger([added]), 5, world)
-        assert liked.counts[0] > 0, "an added item in a history says nothing"
-
-    def test_an_artifact_holds_fitted_items_only(self, fitted: Retriever, tmp_path: Path) -> None:
-        extended = extended_by(fitted, world_with_twin(3))
-        loaded = self._saved_and_loaded(extended, tmp_path / "artifact")
-        assert loaded.n_fitted == fitted.n_fitted
-        before = fitted.retrieve(small_requests(), 10, small_world())
-        assert_identical(loaded.retrieve(small_requests(), 10, small_world()), before)
 
     @pytest.mark.parametrize("known", ["checkerboard", "planted tastes", "blockbuster"])
     def test_a_stranger_with_five_events_gets_the_right_item_first(self, known: str) -> None:
         answer = known_answer(known)
-        fitted = self.make().fit(answer.dataset, _OPTIONS)
+        fitted = self.make().fit(answer.dataset, OPTIONS)
         if not fitted.serves.personal:
             pytest.skip("does not use the history")
         found = fitted.retrieve(answer.requests, 1, answer.world)
@@ -355,125 +261,6 @@ class RetrieverConformance:
         for row, right in enumerate(answer.right):
             first = int(found[row][0])
             assert first in right, f"{known}: request {row} got item {first}, right: {right}"
-
-    def _saved_and_loaded(self, fitted: Retriever, folder: Path) -> Retriever:
-        with create_artifact(folder, "retriever", {}) as writer:
-            fitted.save(writer)
-        return self.make().load(open_artifact(folder, "retriever")[0])
-
-
-def assert_identical(one: Candidates, other: Candidates) -> None:
-    """Equal lists, bit for bit: features made from batches must be those of single requests."""
-    assert np.array_equal(one.offsets, other.offsets)
-    assert np.array_equal(one.item, other.item)
-    assert np.array_equal(one.score, other.score)
-
-
-def assert_same(one: Candidates, other: Candidates) -> None:
-    """Equal lists: scores within 1e-5 relative; items may swap only where scores are that near."""
-    assert np.array_equal(one.counts, other.counts)
-    np.testing.assert_allclose(one.score, other.score, rtol=RELATIVE, atol=1e-7)
-    for place in np.flatnonzero(one.item != other.item):
-        row = other.rows[place]
-        twin = np.flatnonzero((one.rows == row) & (one.item == other.item[place]))
-        near = one.score[twin] if len(twin) else one.score[one.offsets[row + 1] - 1]
-        np.testing.assert_allclose(near, other.score[place], rtol=RELATIVE, atol=1e-7)
-
-
-@cache
-def small_dataset() -> Dataset:
-    """A small synthetic log with three kinds of event, tastes and new items."""
-    world = SyntheticWorld(users=90, items=60, events=2_000, tastes=4, seed=11)
-    named = world.events.with_columns(pl.format("somebody-{}", "user_id").alias("user_id"))
-    return Dataset.from_frames(named, items=world.items, schema=SCHEMA)
-
-
-@cache
-def small_world() -> World:
-    """What `small_dataset` says of its items."""
-    return World.of(small_dataset())
-
-
-@cache
-def small_requests() -> Requests:
-    """Known users with full histories, and two strangers, one without any."""
-    dataset = small_dataset()
-    users = np.arange(12)
-    known = dataset.requests(users, np.full(len(users), dataset.end))
-    histories = [known.history.item[a:b].tolist() for a, b in _bounds(known.history)]
-    weights = [known.history.weight[a:b].tolist() for a, b in _bounds(known.history)]
-    exclude = [known.exclude[row].tolist() for row in range(len(users))]
-    return Requests.of(
-        [*histories, [2, 7, 30], []],
-        time=dataset.end,
-        weights=[*weights, [1.0, 1.0, 1.0], []],
-        exclude=[*exclude, [2, 7, 30], []],
-    )
-
-
-@cache
-def world_with_twin(item: int) -> World:
-    """The small world with one more item, of which the same is known as of `item`."""
-    world = small_world()
-    known: dict[str, list[object]] = {}
-    for name, column in world.catalogue.columns.items():
-        if isinstance(column, TextColumn):
-            known[name] = [column.texts[item]]
-        elif isinstance(column, TagsColumn):
-            known[name] = [column.labels.ids(column.codes[item])]
-        else:
-            known[name] = [column.values[item]]
-    return world.with_items(["added"], known)
-
-
-def item_pairs(
-    fitted: Retriever,
-) -> tuple[ComparesItems, NDArray[np.int32], NDArray[np.int32]]:
-    """The retriever and every pair of the small world's items, for those that compare items."""
-    if not isinstance(fitted, ComparesItems):
-        pytest.skip("compares no items")
-    n_items = len(small_world().catalogue)
-    left, right = np.divmod(np.arange(n_items**2), n_items)
-    return fitted, left.astype(np.int32), right.astype(np.int32)
-
-
-def extended_by(fitted: Retriever, world: World) -> Retriever:
-    """The retriever that also knows the world's added items, for those that extend."""
-    if not isinstance(fitted, Extends):
-        pytest.skip("takes up no new items")
-    extended: Retriever = fitted.extended(world.catalogue)
-    return extended
-
-
-def stranger(history: list[int]) -> Requests:
-    """A request of someone who was never in the data and liked these items."""
-    return Requests.of([history], time=small_dataset().end)
-
-
-@cache
-def degenerate_dataset(log: str) -> Dataset:
-    """Logs from which hardly anything can be learnt."""
-    users = ["a"] * 4 if log == "one user" else list("abcd")
-    items = ["x"] * 4 if log == "one item" else list("wxyz")
-    role = "negative" if log == "nothing liked" else "positive"
-    frame = pl.DataFrame({"user_id": users, "item_id": items, "timestamp": [10, 20, 30, 40]})
-    schema = Schema(kinds={"event": EventKind.checked({"role": role}, owner="event")})
-    return Dataset.from_frames(frame, schema=schema)
-
-
-@cache
-def known_answer(name: str) -> KnownAnswer:
-    """The known-answer data by name, made once."""
-    made: dict[str, Callable[[], KnownAnswer]] = {
-        "checkerboard": checkerboard,
-        "planted tastes": planted_tastes,
-        "blockbuster": blockbuster,
-    }
-    return made[name]()
-
-
-def _bounds(histories: Histories) -> list[tuple[int, int]]:
-    return list(zip(histories.offsets[:-1].tolist(), histories.offsets[1:].tolist()))
 
 
 def _digest(*columns: object) -> str:

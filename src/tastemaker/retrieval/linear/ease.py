@@ -10,7 +10,7 @@ from scipy.linalg import lapack
 from scipy.sparse import csr_array
 
 from tastemaker.artifact import ArtifactReader, ArtifactWriter
-from tastemaker.component import FitOptions, Retriever, Serves, Task
+from tastemaker.component import FitOptions, Serves, Task
 from tastemaker.config import Settings
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.dataset import Dataset
@@ -18,7 +18,9 @@ from tastemaker.data.events import Reduce
 from tastemaker.data.requests import Requests
 from tastemaker.errors import TastemakerError
 from tastemaker.index import exact_top_n
+from tastemaker.index.exact import ScoreChunk
 from tastemaker.retrieval.cooccurrence import BothWays, strongest_reasons
+from tastemaker.retrieval.scoring import ScoringRetriever
 from tastemaker.threads import blas_threads, run_chunks
 from tastemaker.world import World
 
@@ -32,7 +34,7 @@ class EASEConfig(Settings):
     """How repeated events of a pair become one weight."""
 
 
-class EASE(Retriever):
+class EASE(ScoringRetriever):
     """Embarrassingly shallow autoencoder (Steck 2019, equation 8).
 
     P = (XᵀX + λI)⁻¹, B = I − P·diag(P)⁻¹: the linear model with zero diagonal that best
@@ -102,13 +104,10 @@ class EASE(Retriever):
             pass
         return _to_weights(inverse.T)
 
-    def retrieve(self, requests: Requests, n: int, world: World) -> Candidates:
-        """The items the history reconstructs most strongly."""
-        self.require_fitted()
+    def scores(self, requests: Requests) -> ScoreChunk:
+        """How strongly each history reconstructs every item."""
         liked = requests.history.interactions(self.n_fitted, reduce=self.config.reduce)
-        return exact_top_n(
-            lambda chunk: liked[chunk] @ self.weights, requests, n, self.n_fitted, above=0.0
-        )
+        return lambda chunk: liked[chunk] @ self.weights
 
     def similar(self, items: NDArray[np.int32], n: int, world: World) -> Candidates:
         """The items that each item speaks for most."""

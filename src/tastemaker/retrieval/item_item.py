@@ -1,0 +1,148 @@
+"""Models that are one sparse matrix of items × items: how it answers, once for all of them."""
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from tastemaker.artifact import ArtifactReader, ArtifactWriter
+from tastemaker.data.candidates import Candidates
+from tastemaker.data.events import Reduce
+from tastemaker.data.requests import Requests
+from tastemaker.index import exact_top_n
+from tastemaker.index.exact import ScoreChunk
+from tastemaker.retrieval.cooccurrence import strongest_reasons
+from tastemaker.retrieval.scoring import ScoringRetriever
+from tastemaker.world import World
+
+
+class ItemItem(ScoringRetriever):
+    """A candidate scores Σ over the history of weight × how strongly that item speaks for it.
+
+    A model learns `weights` in `fit`, and everything else follows.
+
+    Attributes:
+        weights: float32[items × items]; row: an item of a history, column: a candidate. Nothing
+            stands on the diagonal.
+
+    Cost: a request, history × entries of a row.
+    """
+
+    weights: csr_array
+
+    def liked(self, requests: Requests) -> csr_array:
+        """What each history says, float32[n × n_fitted]; by the setting `reduce` if there is one.
+
+        A model that weighs the events of a history in another way says so here.
+        """
+        reduce: Reduce = getattr(self.config, "reduce", "binary")
+        return requests.history.interactions(self.n_fitted, reduce=reduce)
+
+    def scores(self, requests: Requests) -> ScoreChunk:
+        """What the items of each history say of all items."""
+        liked = self.liked(requests)
+
+        def score(chunk: slice) -> NDArray[np.float32]:
+            dense = np.zeros((chunk.stop - chunk.start, self.n_fitted), np.float32)
+            offsets = liked.indptr[chunk.start : chunk.stop + 1]
+            _add_rows(offsets, liked.indices, liked.data, *self._rows(), dense)
+            return dense
+
+        return score
+
+    def similar(self, items: NDArray[np.int32], n: int, world: World) -> Candidates:
+        """The items that each item speaks for most."""
+        self.require_fitted()
+        asked = Requests.of([[int(item)] for item in items])
+
+        def score(chunk: slice) -> NDArray[np.float32]:
+            known = np.where(items[chunk] < self.n_fitted, items[chunk], -1)
+            dense: NDArray[np.float32] = self.weights[np.maximum(known, 0)].toarray()
+            dense[known < 0] = 0
+            return dense
+
+        return exact_top_n(score, asked, n, self.n_fitted, above=self.above)
+
+    def explain(
+        self, requests: Requests, candidates: Candidates
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """The item of the history that speaks most for each candidate."""
+        self.require_fitted()
+
+        def between(history: NDArray[np.int32], found: NDArray[np.int32]) -> NDArray[Any]:
+            block = np.zeros((len(history), len(found)), np.float32)
+            _between(history, found, *self._rows(), block)
+            return block
+
+        return strongest_reasons(self.liked(requests), candidates, between)
+
+    def compare(self, left: NDArray[np.int32], right: NDArray[np.int32]) -> NDArray[np.float32]:
+        """How strongly one item of each pair speaks for the other, the stronger way, at most 1."""
+        self.require_fitted()
+        weights = np.zeros(len(left), np.float32)
+        _stronger_way(left, right, *self._rows(), weights)
+        return weights
+
+    def _rows(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float32]]:
+        """Offsets, items and weights of every row, as the kernels read them."""
+        return self.weights.indptr, self.weights.indices, self.weights.data
+
+    def save(self, writer: ArtifactWriter) -> None:
+        """Writes the weights."""
+        writer.sparse("weights", self.weights)
+
+    def load(self, reader: ArtifactReader) -> "ItemItem":
+        """Maps the weights."""
+        self.weights = reader.sparse("weights")
+        self.n_fitted = self.weights.shape[0]
+        return self
+
+
+@njit(nogil=True, cache=True)
+def _add_rows(offsets, items, weights, row_offsets, columns, strength, scores):  # type: ignore[no-untyped-def]
+    """Adds to scores[request] the row of every liked item, times its weight in the history."""
+    for request in range(len(scores)):
+        for liked in range(offsets[request], offsets[request + 1]):
+            item, weight = items[liked], weights[liked]
+            for entry in range(row_offsets[item], row_offsets[item + 1]):
+                scores[request, columns[entry]] += weight * strength[entry]
+
+
+@njit(nogil=True, cache=True)
+def _between(history, found, row_offsets, columns, strength, block):  # type: ignore[no-untyped-def]
+    """Writes how strongly each history item speaks for each found item (distinct)."""
+    place_of = np.full(len(row_offsets) - 1, -1, np.int32)
+    for place in range(len(found)):
+        place_of[found[place]] = place
+    for row in range(len(history)):
+        for entry in range(row_offsets[history[row]], row_offsets[history[row] + 1]):
+            if place_of[columns[entry]] >= 0:
+                block[row, place_of[columns[entry]]] = strength[entry]
+
+
+@njit(nogil=True, cache=True)
+def _stronger_way(left, right, row_offsets, columns, strength, out):  # type: ignore[no-untyped-def]
+    """Writes the larger of w(left, right) and w(right, left); 0 where an item is unknown."""
+    n_items = len(row_offsets) - 1
+    for pair in range(len(left)):
+        i, j = left[pair], right[pair]
+        out[pair] = 0
+        if 0 <= i < n_items and 0 <= j < n_items:
+            there = _weight_in(columns, strength, row_offsets[i], row_offsets[i + 1], j)
+            back = _weight_in(columns, strength, row_offsets[j], row_offsets[j + 1], i)
+            out[pair] = min(max(there, back), np.float32(1))
+
+
+@njit(nogil=True, cache=True)
+def _weight_in(columns, strength, start, stop, item):  # type: ignore[no-untyped-def]
+    """The weight of `item` in the row start … stop − 1, 0 if it stands nowhere there.
+
+    Without leaving early: a row is compared in a few instructions.
+    """
+    row = columns[start:stop]
+    place = np.int32(0)
+    for entry in range(len(row)):
+        place |= np.int32(row[entry] == item) * np.int32(entry + 1)
+    return strength[start + place - 1] if place > 0 else np.float32(0)

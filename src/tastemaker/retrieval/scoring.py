@@ -1,0 +1,54 @@
+"""Models that score every item they were fitted on: what follows from that, once for all."""
+
+from abc import abstractmethod
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tastemaker.component import Retriever
+from tastemaker.data.candidates import Candidates
+from tastemaker.data.ragged import Ragged, rows_of
+from tastemaker.data.requests import Requests
+from tastemaker.index import exact_top_n
+from tastemaker.index.exact import CHUNK_BYTES, ScoreChunk
+from tastemaker.world import World
+
+
+class ScoringRetriever(Retriever):
+    """A retriever whose answer is the best of the scores of all its items.
+
+    A model gives `scores`; finding the best, and scoring given items, follow.
+
+    Attributes:
+        above: only items that score higher are found.
+    """
+
+    above: ClassVar[float] = 0.0
+
+    @abstractmethod
+    def scores(self, requests: Requests) -> ScoreChunk:
+        """What gives float32[chunk, n_fitted] for a slice of the requests; fitted.
+
+        Each row must have the same bits whatever else stands in the chunk.
+        """
+
+    def retrieve(self, requests: Requests, n: int, world: World) -> Candidates:
+        """The items of highest score."""
+        self.require_fitted()
+        return exact_top_n(self.scores(requests), requests, n, self.n_fitted, above=self.above)
+
+    def score(self, requests: Requests, items: Ragged) -> NDArray[np.float32]:
+        """The score of each item for its request, whether or not it would be found."""
+        self.require_fitted()
+        scores = self.scores(requests)
+        known = (items.values >= 0) & (items.values < self.n_fitted)
+        given = np.full(len(items.values), np.nan, np.float32)
+        rows = max(1, CHUNK_BYTES // (4 * max(1, self.n_fitted)))
+        for start in range(0, len(requests), rows):
+            chunk = slice(start, min(start + rows, len(requests)))
+            entries = np.arange(items.offsets[chunk.start], items.offsets[chunk.stop])
+            entries = entries[known[entries]]
+            row = rows_of(items.offsets)[entries] - start
+            given[entries] = scores(chunk)[row, items.values[entries]]
+        return given

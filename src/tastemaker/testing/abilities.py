@@ -1,0 +1,190 @@
+"""What a retriever's abilities promise: similar items, reasons, scores, new items, updates.
+
+Whoever has an ability is held to it; for the others the tests are skipped.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tastemaker.artifact import create_artifact, open_artifact
+from tastemaker.component import (
+    ComparesItems,
+    Explains,
+    Extends,
+    Retriever,
+    ScoresItems,
+    SimilarItems,
+    Updates,
+)
+from tastemaker.data.ragged import Ragged
+from tastemaker.errors import DataError
+from tastemaker.testing.small import (
+    OPTIONS,
+    assert_identical,
+    degenerate_dataset,
+    small_dataset,
+    small_requests,
+    small_world,
+    stranger,
+    world_with_twin,
+)
+from tastemaker.world import World
+
+
+class RetrieverAbilities:
+    """The part of `RetrieverConformance` about abilities."""
+
+    def make(self) -> Retriever:
+        """The retriever under test, not fitted."""
+        raise NotImplementedError
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def fitted(cls) -> Retriever:
+        """The retriever fitted once for the whole class."""
+        return cls().make().fit(small_dataset(), OPTIONS)
+
+    def test_similar_items_are_named_as_declared(self, fitted: Retriever) -> None:
+        assert isinstance(fitted, SimilarItems) == fitted.serves.similar_items
+        if not isinstance(fitted, SimilarItems):
+            return
+        items = np.array([3, 20, 7], np.int32)
+        found = fitted.similar(items, 5, small_world())
+        assert (found.counts > 0).all()
+        for row, item in enumerate(items):
+            assert item not in found[row]
+            assert len(found[row]) <= 5
+        added = np.array([fitted.n_fitted], np.int32)
+        assert len(fitted.similar(added, 5, small_world().with_items(["added"])).item) == 0
+
+    def test_explanations_come_from_the_history(self, fitted: Retriever) -> None:
+        if not isinstance(fitted, Explains):
+            pytest.skip("explains nothing")
+        requests = stranger([3, 5, 8])
+        found = fitted.retrieve(requests, 5, small_world())
+        reason, share = fitted.explain(requests, found)
+        assert len(reason) == len(share) == len(found.item)
+        assert set(reason.tolist()) <= {3, 5, 8, -1}
+        assert (reason >= 0).any()
+        assert ((share > 0) & (share <= 1) == (reason >= 0)).all()
+
+    def test_a_comparison_is_the_same_alone_and_in_company(self, fitted: Retriever) -> None:
+        able, left, right = item_pairs(fitted)
+        together = able.compare(left, right)
+        assert together.dtype == np.float32
+        assert together.any(), "no two items are alike"
+        for pair in range(0, len(left), 7):
+            alone = able.compare(left[pair : pair + 1], right[pair : pair + 1])
+            assert np.array_equal(alone, together[pair : pair + 1])
+        shuffled = np.random.default_rng(5).permutation(len(left))
+        assert np.array_equal(able.compare(left[shuffled], right[shuffled]), together[shuffled])
+        assert len(able.compare(left[:0], right[:0])) == 0
+
+    def test_items_are_alike_by_at_most_one(self, fitted: Retriever) -> None:
+        able, left, right = item_pairs(fitted)
+        likeness = able.compare(left, right)
+        assert np.isfinite(likeness).all()
+        assert (likeness <= 1).all()
+
+    def test_an_unknown_item_is_like_no_other(self, fitted: Retriever) -> None:
+        able, _, _ = item_pairs(fitted)
+        unknown = np.array([-1, fitted.n_fitted, 3, 3, -1], np.int32)
+        other = np.array([3, 3, -1, fitted.n_fitted, fitted.n_fitted], np.int32)
+        assert not able.compare(unknown, other).any()
+
+    def test_extending_leaves_the_original_as_it_is(self, fitted: Retriever) -> None:
+        world = world_with_twin(3)
+        before = fitted.retrieve(small_requests(), 10, small_world())
+        extended = extended_by(fitted, world)
+        assert extended is not fitted
+        assert_identical(fitted.retrieve(small_requests(), 10, small_world()), before)
+        found = fitted.retrieve(stranger([3, 5, 8]), 10_000, world)
+        assert len(world.catalogue) - 1 not in found[0]
+
+    def test_an_extended_retriever_knows_what_was_added(self, fitted: Retriever) -> None:
+        world = world_with_twin(3)
+        added = len(world.catalogue) - 1
+        extended = extended_by(fitted, world)
+        assert extended.n_fitted == fitted.n_fitted
+        asked = replace(stranger([3, 3, 3]), exclude=Ragged.of([[3]]))
+        first = extended.retrieve(asked, 5, world)[0]
+        assert added in first, "an item with the attributes of a liked one was not found"
+        if isinstance(extended, ComparesItems):
+            twins = extended.compare(np.array([3], np.int32), np.array([added], np.int32))
+            assert twins[0] > 0
+        liked = extended.retrieve(stranger([added]), 5, world)
+        assert liked.counts[0] > 0, "an added item in a history says nothing"
+
+    def test_an_artifact_holds_fitted_items_only(self, fitted: Retriever, tmp_path: Path) -> None:
+        extended = extended_by(fitted, world_with_twin(3))
+        loaded = self._saved_and_loaded(extended, tmp_path / "artifact")
+        assert loaded.n_fitted == fitted.n_fitted
+        before = fitted.retrieve(small_requests(), 10, small_world())
+        assert_identical(loaded.retrieve(small_requests(), 10, small_world()), before)
+
+    def test_scores_are_those_it_ranks_by(self, fitted: Retriever) -> None:
+        if not isinstance(fitted, ScoresItems):
+            pytest.skip("scores no given items")
+        requests = small_requests()
+        found = fitted.retrieve(requests, 10, small_world())
+        again = fitted.score(requests, Ragged(found.offsets, found.item))
+        assert np.array_equal(again, found.score)
+        backwards = Ragged.of([found[row][::-1] for row in range(len(found))])
+        assert np.array_equal(np.sort(fitted.score(requests, backwards)), np.sort(found.score))
+
+    def test_an_unknown_item_has_no_score(self, fitted: Retriever) -> None:
+        if not isinstance(fitted, ScoresItems):
+            pytest.skip("scores no given items")
+        scores = fitted.score(stranger([3, 5, 8]), Ragged.of([[-1, 4, fitted.n_fitted]]))
+        assert np.isnan(scores).tolist() == [True, False, True]
+
+    @pytest.mark.parametrize("saved", [False, True])
+    def test_an_update_equals_a_new_fit(
+        self, fitted: Retriever, saved: bool, tmp_path: Path
+    ) -> None:
+        if not isinstance(fitted, Updates):
+            pytest.skip("takes up no later events")
+        whole = small_dataset()
+        early = whole.before(int(np.quantile(whole.events.time, 0.97)))
+        first = self.make().fit(early, OPTIONS)
+        able = self._saved_and_loaded(first, tmp_path / "artifact") if saved else first
+        assert isinstance(able, Updates)
+        before = first.retrieve(small_requests(), 10_000, small_world())
+        updated = able.updated(whole, OPTIONS).retrieve(small_requests(), 10_000, small_world())
+        assert_identical(updated, fitted.retrieve(small_requests(), 10_000, small_world()))
+        assert_identical(first.retrieve(small_requests(), 10_000, small_world()), before)
+        assert not np.array_equal(updated.score, before.score), "nothing was there to be learnt"
+
+    def test_an_update_refuses_other_items(self, fitted: Retriever) -> None:
+        if not isinstance(fitted, Updates):
+            pytest.skip("takes up no later events")
+        with pytest.raises(DataError, match="call fit"):
+            fitted.updated(degenerate_dataset("one user"), OPTIONS)
+
+    def _saved_and_loaded(self, fitted: Retriever, folder: Path) -> Retriever:
+        with create_artifact(folder, "retriever", {}) as writer:
+            fitted.save(writer)
+        return self.make().load(open_artifact(folder, "retriever")[0])
+
+
+def item_pairs(
+    fitted: Retriever,
+) -> tuple[ComparesItems, NDArray[np.int32], NDArray[np.int32]]:
+    """The retriever and every pair of the small world's items, for those that compare items."""
+    if not isinstance(fitted, ComparesItems):
+        pytest.skip("compares no items")
+    n_items = len(small_world().catalogue)
+    left, right = np.divmod(np.arange(n_items**2), n_items)
+    return fitted, left.astype(np.int32), right.astype(np.int32)
+
+
+def extended_by(fitted: Retriever, world: World) -> Retriever:
+    """The retriever that also knows the world's added items, for those that extend."""
+    if not isinstance(fitted, Extends):
+        pytest.skip("takes up no new items")
+    extended: Retriever = fitted.extended(world.catalogue)
+    return extended

@@ -1,0 +1,116 @@
+"""Small data that the suites share, and what makes two answers the same."""
+
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+import polars as pl
+
+from tastemaker.component import FitOptions
+from tastemaker.data.candidates import Candidates
+from tastemaker.data.catalogue import TagsColumn, TextColumn
+from tastemaker.data.dataset import Dataset
+from tastemaker.data.events import Histories
+from tastemaker.data.requests import Requests
+from tastemaker.data.schema import EventKind, Schema
+from tastemaker.data.synthetic import SCHEMA, SyntheticWorld
+from tastemaker.testing.known import KnownAnswer, blockbuster, checkerboard, planted_tastes
+from tastemaker.world import World
+
+RELATIVE = 1e-5
+OPTIONS = FitOptions(seed=7, threads=2)
+
+
+def assert_identical(one: Candidates, other: Candidates) -> None:
+    """Equal lists, bit for bit: features made from batches must be those of single requests."""
+    assert np.array_equal(one.offsets, other.offsets)
+    assert np.array_equal(one.item, other.item)
+    assert np.array_equal(one.score, other.score)
+
+
+def assert_same(one: Candidates, other: Candidates) -> None:
+    """Equal lists: scores within 1e-5 relative; items may swap only where scores are that near."""
+    assert np.array_equal(one.counts, other.counts)
+    np.testing.assert_allclose(one.score, other.score, rtol=RELATIVE, atol=1e-7)
+    for place in np.flatnonzero(one.item != other.item):
+        row = other.rows[place]
+        twin = np.flatnonzero((one.rows == row) & (one.item == other.item[place]))
+        near = one.score[twin] if len(twin) else one.score[one.offsets[row + 1] - 1]
+        np.testing.assert_allclose(near, other.score[place], rtol=RELATIVE, atol=1e-7)
+
+
+@cache
+def small_dataset() -> Dataset:
+    """A small synthetic log with three kinds of event, tastes and new items."""
+    world = SyntheticWorld(users=90, items=60, events=2_000, tastes=4, seed=11)
+    named = world.events.with_columns(pl.format("somebody-{}", "user_id").alias("user_id"))
+    return Dataset.from_frames(named, items=world.items, schema=SCHEMA)
+
+
+@cache
+def small_world() -> World:
+    """What `small_dataset` says of its items."""
+    return World.of(small_dataset())
+
+
+@cache
+def small_requests() -> Requests:
+    """Known users with full histories, and two strangers, one without any."""
+    dataset = small_dataset()
+    users = np.arange(12)
+    known = dataset.requests(users, np.full(len(users), dataset.end))
+    histories = [known.history.item[a:b].tolist() for a, b in _bounds(known.history)]
+    weights = [known.history.weight[a:b].tolist() for a, b in _bounds(known.history)]
+    exclude = [known.exclude[row].tolist() for row in range(len(users))]
+    return Requests.of(
+        [*histories, [2, 7, 30], []],
+        time=dataset.end,
+        weights=[*weights, [1.0, 1.0, 1.0], []],
+        exclude=[*exclude, [2, 7, 30], []],
+    )
+
+
+@cache
+def world_with_twin(item: int) -> World:
+    """The small world with one more item, of which the same is known as of `item`."""
+    world = small_world()
+    known: dict[str, list[object]] = {}
+    for name, column in world.catalogue.columns.items():
+        if isinstance(column, TextColumn):
+            known[name] = [column.texts[item]]
+        elif isinstance(column, TagsColumn):
+            known[name] = [column.labels.ids(column.codes[item])]
+        else:
+            known[name] = [column.values[item]]
+    return world.with_items(["added"], known)
+
+
+def stranger(history: list[int]) -> Requests:
+    """A request of someone who was never in the data and liked these items."""
+    return Requests.of([history], time=small_dataset().end)
+
+
+@cache
+def degenerate_dataset(log: str) -> Dataset:
+    """Logs from which hardly anything can be learnt."""
+    users = ["a"] * 4 if log == "one user" else list("abcd")
+    items = ["x"] * 4 if log == "one item" else list("wxyz")
+    role = "negative" if log == "nothing liked" else "positive"
+    frame = pl.DataFrame({"user_id": users, "item_id": items, "timestamp": [10, 20, 30, 40]})
+    schema = Schema(kinds={"event": EventKind.checked({"role": role}, owner="event")})
+    return Dataset.from_frames(frame, schema=schema)
+
+
+@cache
+def known_answer(name: str) -> KnownAnswer:
+    """The known-answer data by name, made once."""
+    made: dict[str, Callable[[], KnownAnswer]] = {
+        "checkerboard": checkerboard,
+        "planted tastes": planted_tastes,
+        "blockbuster": blockbuster,
+    }
+    return made[name]()
+
+
+def _bounds(histories: Histories) -> list[tuple[int, int]]:
+    return list(zip(histories.offsets[:-1].tolist(), histories.offsets[1:].tolist()))
