@@ -1,5 +1,6 @@
 """The demo as its users meet it: trained once, served by a real process, seen by a real browser."""
 
+import json
 import os
 import shutil
 import signal
@@ -17,13 +18,6 @@ from typing import Any
 
 import pytest
 
-from tastemaker.cli.demo import prepare
-from tastemaker.component import FitOptions
-from tastemaker.data import times
-from tastemaker.pipeline import Recommender
-from tastemaker.registry import Registry
-from tastemaker.store import EventSource
-
 
 @dataclass(frozen=True)
 class Demo:
@@ -33,22 +27,35 @@ class Demo:
     project: Path
 
 
-@pytest.fixture(scope="session")
-def trained_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo's project with a version that serves."""
-    folder = tmp_path_factory.mktemp("live") / "demo"
-    project = prepare(folder, ends=times.now())
-    recommender = Recommender.from_project(project.path)
-    recommender.fit(EventSource(project).read(), FitOptions())
-    registry = Registry(project.state)
-    registry.promote(registry.add(recommender))
-    return project.path
+@dataclass(frozen=True)
+class Made:
+    """What `tastemaker demo --no-serve --json` left behind, and what it said."""
+
+    project: Path
+    told: Any
 
 
 @pytest.fixture(scope="session")
-def demo(trained_demo: Path) -> Iterator[Demo]:
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """The demo from scratch: prepared, evaluated, trained."""
+    folder = tmp_path_factory.mktemp("live")
+    start = "from tastemaker.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", start, "demo", "--fresh", "--no-serve", "--json"],
+        env={**os.environ, "XDG_CACHE_HOME": str(folder)},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    (project,) = folder.rglob("tastemaker.toml")
+    return Made(project, json.loads(done.stdout))
+
+
+@pytest.fixture(scope="session")
+def demo(made: Made) -> Iterator[Demo]:
     """The demo, served."""
-    with served(trained_demo) as running:
+    with served(made.project) as running:
         yield running
 
 

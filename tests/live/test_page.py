@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tastemaker.serving.keys import KeyFile
-from tests.live.conftest import Demo, served
+from tests.live.conftest import Demo, Made, served
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("live")]
 
@@ -111,11 +111,11 @@ def test_nothing_runs_over_the_edge(page: Any) -> None:
 
 
 def test_with_a_key_as_password_the_page_works_and_without_it_there_is_none(
-    trained_demo: Path, browser: Any, tmp_path: Path
+    made: Made, browser: Any, tmp_path: Path
 ) -> None:
-    folder = shutil.copytree(trained_demo.parent, tmp_path / "demo")
+    folder = shutil.copytree(made.project.parent, tmp_path / "demo")
     key = KeyFile(folder / ".tastemaker").add("me")
-    with served(folder / trained_demo.name) as guarded:
+    with served(folder / made.project.name) as guarded:
         url = f"{guarded.url}/?user=visitor&label=Horror"
         stranger = browser.new_context()
         with pytest.raises(Exception, match="ERR_INVALID_AUTH_CREDENTIALS"):

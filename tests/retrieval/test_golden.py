@@ -24,7 +24,7 @@ BANDS = {
     "pipeline": (0.142, 0.158),
 }
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("golden")]
 
 
 @pytest.fixture(scope="module")

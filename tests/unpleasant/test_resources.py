@@ -26,7 +26,7 @@ from tastemaker.project import load_project
 from tastemaker.project.propose import find_tables, propose_project
 from tastemaker.store import EventSource
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("resources")]
 GIBIBYTE = 1 << 30
 SMALL = {"users": 3_000, "items": 3_000, "events": 100_000, "tastes": 20, "seed": 3}
 BUDGET = 'memory = "1GiB"\nrequests = 4000\n'
