@@ -28,6 +28,7 @@ audit:  ## look for known weaknesses in the pinned versions
 	$(PYTHON) .ci/audit.py $(VENV)/audit
 
 bench: $(VENV)/.installed-dev  ## what can be measured; then: .venv/bin/python -m benchmarks ID
+	$(PIP) --editable '.[bench]'
 	$(BIN)/python -m benchmarks --list
 
 clean:

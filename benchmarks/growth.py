@@ -1,18 +1,24 @@
 """GROWTH: time and memory of `fit` at 10⁵, 10⁶, 10⁷ interactions, and what is refused."""
 
 import multiprocessing
+import statistics
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from multiprocessing.connection import Connection
 from pathlib import Path
 from time import perf_counter
 
-from benchmarks.data import fingerprint, synthetic
+import numpy as np
+
+from benchmarks.data import DataAbsent, fingerprint, synthetic
 from benchmarks.harness import RESULTS, Options, Result, isolated, peak_mb
 from tastemaker import retrieval
 from tastemaker.component import FitOptions, Retriever
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.requests import Requests
-from tastemaker.data.synthetic import SCHEMA
+from tastemaker.data.synthetic import SCHEMA, SyntheticWorld
 from tastemaker.errors import MemoryBudgetError, TastemakerError
 from tastemaker.world import World
 
@@ -75,6 +81,8 @@ class Fitted:
 
 def run(options: Options) -> Result:
     """Every retriever at every size, each fit in a process of its own."""
+    if not find_spec("matplotlib"):
+        raise DataAbsent("there is no matplotlib to draw with; pip install 'tastemaker[bench]'")
     sizes = SIZES[: 2 if options.quick else 3]
     folders = {size: isolated(_folder, size, options.seed) for size in (*sizes, WIDE)}
     classes: list[type[Retriever]] = [getattr(retrieval, name) for name in retrieval.__all__]
@@ -139,12 +147,10 @@ def _fit(told: Connection, name: str, folder: Path, seed: int) -> None:
     """Reads, fits, asks, and tells."""
     classes: list[type[Retriever]] = [getattr(retrieval, one) for one in retrieval.__all__]
     model = next(one for one in classes if one.name == name)()
-    # Kernels are compiled before, on next to nothing.
-    small = isolated_world(50)
-    model.clone().fit(small, FitOptions(seed=seed))
-    data = Dataset.from_files(
-        folder / "events.parquet", items=folder / "items.csv", schema=SCHEMA
-    )
+    small = SyntheticWorld(users=50, items=50, events=500, tastes=3).dataset()
+    with suppress(TastemakerError):  # compiles the kernels
+        model.clone().fit(small, FitOptions(seed=seed))
+    data = Dataset.from_files(folder / "events.parquet", items=folder / "items.csv", schema=SCHEMA)
     before = peak_mb()
     begun = perf_counter()
     try:
@@ -157,3 +163,54 @@ def _fit(told: Connection, name: str, folder: Path, seed: int) -> None:
         return
     seconds, held = perf_counter() - begun, peak_mb() - before
     told.send(Fitted(seconds, held, _request_ms(model, data)))
+
+
+def _request_ms(model: Retriever, data: Dataset) -> float:
+    """A request of a stranger who did the same as some user's first 20 events; median of ten."""
+    log, world = data.events, World.of(data)
+    users = np.flatnonzero(np.diff(log.offsets) >= 20)[:11]
+    taken = []
+    for start in log.offsets[users]:
+        asked = Requests.of([log.item[start : start + 20].tolist()], time=data.end)
+        begun = perf_counter()
+        model.retrieve(asked, 500, world)
+        taken.append(1e3 * (perf_counter() - begun))
+    return statistics.median(taken[1:])
+
+
+def _folder(size: Size, seed: int) -> Path:
+    """The files of a data set, made once."""
+    return synthetic(users=size.users, items=size.items, events=size.events, tastes=40, seed=seed)
+
+
+def draw(found: Mapping[str, Mapping[Size, Fitted]], sizes: Sequence[Size], path: Path) -> None:
+    """Seconds and memory over interactions, a line for every retriever."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 5.5), layout="constrained")
+    for place, (what, unit) in enumerate((("seconds", "s"), ("peak_mb", "MB"))):
+        axes = figure.add_subplot(1, 2, place + 1)
+        for line, (name, of) in enumerate(found.items()):
+            done = [size for size in sizes if size in of and of[size].seconds >= 0]
+            heights = [max(getattr(of[size], what), 1e-3) for size in done]
+            style = ("-", "--", ":")[line // 10]
+            axes.plot([size.events for size in done], heights, style, marker="o", label=name)
+        axes.set(xscale="log", yscale="log", xlabel="interactions", ylabel=f"{what} of fit, {unit}")
+        axes.grid(alpha=0.3)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper", fontsize="small")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+
+
+def _lines(found: Mapping[str, Mapping[Size, Fitted]], sizes: Sequence[Size]) -> list[str]:
+    lines = []
+    for name, of in found.items():
+        cells = [
+            f"{f.seconds:.1f} s {f.peak_mb:,.0f} MB {f.request_ms:.1f} ms"
+            if (f := of[size]).seconds >= 0
+            else f.told
+            for size in sizes
+            if size in of
+        ]
+        lines.append(f"  {name:16} " + " | ".join(cells))
+    return lines
