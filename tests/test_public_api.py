@@ -74,7 +74,16 @@ PUBLIC = {
         "Popular",
         "Trending",
     },
-    "tastemaker.split": {"Split", "by_time", "wanted_after", "window_task"},
+    "tastemaker.split": {
+        "Split",
+        "by_time",
+        "given",
+        "holdout",
+        "new_items",
+        "new_users",
+        "wanted_after",
+        "window_task",
+    },
     "tastemaker.testing": {
         "KnownAnswer",
         "PipelineConformance",

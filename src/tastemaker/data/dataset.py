@@ -185,7 +185,11 @@ class Dataset:
             ClockError: the clock is not absolute.
         """
         self.require_clock("before")
-        return self._with(self.catalogue, self.events.where(self.events.time < time))
+        return self.where(self.events.time < time)
+
+    def where(self, keep: NDArray[np.bool_]) -> "Dataset":
+        """The events for which `keep` bool[events] holds; items and users keep their indices."""
+        return self._with(self.catalogue, self.events.where(keep))
 
     def onto(self, catalogue: Catalogue, known: NDArray[np.int32]) -> "Dataset":
         """These events with the indices of another catalogue, that has some of the items.

@@ -143,6 +143,8 @@ class Evaluation:
             "before the window: only sources that read the world (Trending) or the catalogue "
             "(Content) can find them.",
         ]
+        if "caution" in told:
+            lines.append(f"Take care: {told['caution']}.")
         rankers = {name: said for name, said in told.items() if name.startswith("ranker_")}
         lines += [f"{name.replace('_', ' ', 1)}: {said}." for name, said in rankers.items()]
         rate = self.systems[self.best()][f"hit_rate@{self.k}"].value

@@ -1,0 +1,161 @@
+"""The split somebody else has made: the train and test files of a paper."""
+
+from dataclasses import fields, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tastemaker.data.catalogue import Catalogue
+from tastemaker.data.dataset import Dataset
+from tastemaker.data.events import Events
+from tastemaker.data.frames import as_polars
+from tastemaker.data.propose import propose_schema
+from tastemaker.data.ragged import offsets_of, sorted_distinct
+from tastemaker.data.schema import Schema
+from tastemaker.data.seen import SeenPolicy
+from tastemaker.data.vocabulary import Vocabulary
+from tastemaker.errors import DataError
+from tastemaker.split.by_time import Split
+from tastemaker.split.pairs import (
+    among,
+    codes_of,
+    drawn_per_user,
+    liked_pairs,
+    pairs_task,
+    protocol_of,
+    without,
+)
+
+
+def given(
+    train: Any,
+    test: Any,
+    *,
+    validation: Any = 0.1,
+    schema: Schema | None = None,
+    seed: int = 0,
+) -> Split:
+    """Takes a published split as it is: histories are the train pairs, truth the test pairs.
+
+    Each user with pairs on both sides makes one request. No clock is needed. Tune on the
+    validation figure, for which models are fitted on `train` without the validation pairs; the
+    test figure is fitted on `train` with them, whether the file of train holds them or not.
+
+    Args:
+        train: a Dataset, or a frame (Polars, pandas, Arrow) of user–item pairs.
+        test: the same; test pairs that are also in train are left out and counted.
+        validation: the pairs to tune on in the same form, or the share of each user's train pairs
+            to draw for it.
+        schema: what the columns of frames mean; by default proposed from train.
+        seed: draws the validation pairs, where a share was given.
+
+    Returns:
+        A split in which users and items are indexed together.
+
+    Raises:
+        DataError: the tables have different kinds of event, or nobody in test has a history.
+        SettingError: the share is not between 0 and 1.
+
+    Example:
+        >>> import polars as pl
+        >>> train = pl.DataFrame({"user_id": ["a", "a", "b", "b"], "item_id": ["x", "y", "x", "z"]})
+        >>> test = pl.DataFrame({"user_id": ["a", "b"], "item_id": ["z", "y"]})
+        >>> split = given(train, test, validation=0.5)
+        >>> split.test.requests.user_id, split.test.notes["wanted"]
+        (('a', 'b'), 2)
+    """
+    if schema is None and not isinstance(train, Dataset):
+        schema = propose_schema(as_polars(train, "train"))
+    tables = {"train": train, "test": test}
+    if not isinstance(validation, float):
+        tables["validation"] = validation
+    named = {name: _dataset(table, name, schema) for name, table in tables.items()}
+    parts = dict(zip(named, _indexed_together(named)))
+    learned, n_items = parts["train"], len(parts["train"].catalogue)
+    if isinstance(validation, float):
+        shares = {"validation": validation}
+        (tuned,) = drawn_per_user(liked_pairs(learned), n_items, shares, seed)
+        apart, how = tuned, f"{validation:g} of each user's train pairs, at random (seed {seed})"
+        before_test = learned
+    else:
+        tuned, how = liked_pairs(parts["validation"]), "given"
+        apart = sorted_distinct(codes_of(parts["validation"]))
+        before_test = _joined(learned, parts["validation"])
+    train_alone = without(before_test, apart)
+    seen = SeenPolicy.of(learned.kinds)
+    return Split(
+        train_alone,
+        pairs_task(train_alone, tuned, name="validation", seen=seen),
+        before_test,
+        pairs_task(before_test, liked_pairs(parts["test"]), name="test", seen=seen),
+        seen,
+        protocol_of("given", held_out=f"test: given; validation: {how}"),
+    )
+
+
+def _dataset(table: Any, name: str, schema: Schema | None) -> Dataset:
+    """A table as a data set of its own."""
+    if isinstance(table, Dataset):
+        return table
+    frame = as_polars(table, name)
+    return Dataset.from_frames(frame, schema=schema or propose_schema(frame))
+
+
+def _indexed_together(named: dict[str, Dataset]) -> list[Dataset]:
+    """The same events with one set of indices; new users and items come after those of train."""
+    first = named["train"]
+    users, catalogue = first.users, first.catalogue
+    for name, data in named.items():
+        if data.kinds != first.kinds or data.clock != first.clock:
+            raise DataError(
+                f"{name} has the kinds of event {', '.join(data.kinds)} and clock '{data.clock}', "
+                f"train {', '.join(first.kinds)} and '{first.clock}'; pass one 'schema' for all"
+            )
+        users = users.extended(_unknown(users, data.users))
+        catalogue = catalogue.extended(_unknown(catalogue.items, data.catalogue.items))
+    whole = Catalogue(catalogue.items, catalogue.columns)
+    return [
+        Dataset(whole, users, _reindexed(data, users, whole.items), first.kinds, first.clock)
+        for data in named.values()
+    ]
+
+
+def _unknown(known: Vocabulary, more: Vocabulary) -> list[str]:
+    """The ids of `more` that `known` lacks."""
+    ids = more.ids(range(len(more)))
+    return [id_ for id_, index in zip(ids, known.indices(ids)) if index < 0]
+
+
+def _reindexed(data: Dataset, users: Vocabulary, items: Vocabulary) -> Events:
+    """The events of a data set under other indices."""
+    user = users.indices(data.users.ids(range(len(data.users))))
+    item = items.indices(data.catalogue.items.ids(range(len(data.catalogue))))
+    log = data.events
+    renamed = replace(log, user=user[log.user], item=item[log.item])
+    return _sorted(renamed, np.argsort(renamed.user, kind="stable"), len(users))
+
+
+def _joined(train: Dataset, validation: Dataset) -> Dataset:
+    """Train with the validation events of pairs it lacks."""
+    pairs = sorted_distinct(codes_of(train))
+    more = validation.where(~among(codes_of(validation), pairs)).events
+    if train.clock == "order":  # positions in two files: the second comes after the first
+        more = replace(more, time=more.time + train.end)
+    both = Events(
+        *(
+            np.concatenate([getattr(train.events, column.name), getattr(more, column.name)])
+            for column in fields(Events)
+        )
+    )
+    order = np.lexsort((both.time, both.user))
+    events = _sorted(both, order, len(train.users))
+    return Dataset(train.catalogue, train.users, events, train.kinds, train.clock, train.profiles)
+
+
+def _sorted(events: Events, order: NDArray[np.intp], n_users: int) -> Events:
+    """The events in another order, which is by user."""
+    columns = {
+        c.name: getattr(events, c.name)[order] for c in fields(Events) if c.name != "offsets"
+    }
+    return Events(offsets_of(np.bincount(events.user, minlength=n_users)), **columns)
