@@ -1,0 +1,70 @@
+"""What the pages say of models is what the models are."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tastemaker import retrieval
+from tastemaker.component import (
+    ComparesItems,
+    Explains,
+    Retriever,
+    ScoresItems,
+    SimilarItems,
+    Updates,
+)
+
+PAGE = (Path(__file__).parents[1] / "docs" / "models.md").read_text(encoding="utf-8")
+CLASSES: list[type[Retriever]] = [getattr(retrieval, name) for name in retrieval.__all__]
+
+
+def table(first_cells: str) -> dict[str, list[str]]:
+    """Rows by their first cell, of the table whose head begins with `first_cells`."""
+    lines = iter(PAGE.splitlines())
+    for line in lines:
+        if line.startswith(first_cells):
+            break
+    next(lines)
+    rows = {}
+    for line in lines:
+        if not line.startswith("|"):
+            break
+        first, *others = (cell.strip() for cell in line.strip("|").split("|"))
+        rows[first.strip("`")] = others
+    return rows
+
+
+def told(model: type[Retriever]) -> list[str]:
+    """The row that a class's own declarations make."""
+    serves, made = model.serves, model()
+    marks = [
+        serves.empty_history,
+        serves.new_items,
+        isinstance(made, SimilarItems),
+        isinstance(made, Explains),
+        isinstance(made, ComparesItems),
+        isinstance(made, ScoresItems),
+        isinstance(made, Updates),
+        serves.holds_users,
+    ]
+    return [serves.history, *("yes" if mark else "" for mark in marks)]
+
+
+@pytest.mark.parametrize("model", CLASSES, ids=lambda model: model.name)
+def test_what_a_model_can_do_is_told_as_it_is(model: type[Retriever]) -> None:
+    assert table("| use | history |")[model.name] == told(model)
+
+
+@pytest.mark.parametrize("model", CLASSES, ids=lambda model: model.name)
+def test_what_a_model_is_good_for_and_costs_is_told(model: type[Retriever]) -> None:
+    row = table("| use | class |")[model.name]
+    assert row[0] == f"`{model.__name__}`"
+    assert all(row)
+
+
+def test_nothing_is_told_of_models_that_are_not_there() -> None:
+    names = {model.name for model in CLASSES}
+    assert set(table("| use | history |")) == set(table("| use | class |")) == names
+    advised = re.findall(r"`(\w+)`", PAGE.split("## In short")[1].split("## What each is good")[0])
+    assert names >= {name for name in advised if "_" in name or name in names}
