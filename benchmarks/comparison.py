@@ -1,0 +1,333 @@
+"""Models side by side on one split of pairs: ours, and other libraries' on the very same files.
+
+A `Candidate` is one implementation with the settings to try. `tune` tries them on the validation
+pairs and keeps what it found in `tuned/`; a target reads the best settings from there, and looks
+at the test pairs with these alone. The metric is one piece of code for all.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from scipy.sparse import save_npz
+
+import tastemaker.retrieval
+from benchmarks.data import PROJECT, prepare
+from benchmarks.harness import isolated, peak_mb
+from tastemaker.component import FitOptions, Retriever, Task
+from tastemaker.data.candidates import Candidates
+from tastemaker.data.dataset import Dataset
+from tastemaker.evaluation.measure import PER_REQUEST, per_request
+from tastemaker.metrics import UserBootstrap
+from tastemaker.split import Split, given, holdout
+from tastemaker.threads import available_threads
+
+TUNED = PROJECT / "benchmarks" / "tuned"
+OURS = "tastemaker"
+_REQUESTS_AT_A_TIME = 256
+
+Settings = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One implementation of a model.
+
+    Attributes:
+        library: `tastemaker`, or whose it is.
+        model: the name of its class there.
+        grids: setting → the values to try, every combination of each grid; one value each is no
+            choice.
+    """
+
+    library: str
+    model: str
+    grids: tuple[Mapping[str, Sequence[Any]], ...] = ({},)
+
+    @property
+    def name(self) -> str:
+        return f"{self.library} {self.model}"
+
+    @classmethod
+    def of(cls, library: str, model: str, *grids: Mapping[str, Sequence[Any]]) -> "Candidate":
+        """An implementation with the settings to try."""
+        return cls(library, model, grids or ({},))
+
+    def combinations(self) -> list[Settings]:
+        """Every combination of the grids."""
+        return [dict(zip(grid, row)) for grid in self.grids for row in product(*grid.values())]
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What one candidate gave with one choice of settings.
+
+    Attributes:
+        settings: with which.
+        figures: metric → mean over users.
+        interval: metric → its 95 % interval over users.
+        seconds: of fitting alone, kernels compiled before.
+        peak_mb: of the process.
+    """
+
+    settings: Settings
+    figures: dict[str, float]
+    interval: dict[str, tuple[float, float]]
+    seconds: float
+    peak_mb: float
+
+
+def gowalla() -> Split:
+    """The LightGCN split of Gowalla with a tenth of its train pairs to tune on."""
+    folder = prepare("gowalla-lightgcn")
+    train, valid, test = (
+        pl.read_csv(folder / f"{name}.csv", infer_schema=False)
+        for name in ("train", "valid", "test")
+    )
+    return given(train, test, validation=valid)
+
+
+def ml_1m() -> Split:
+    """ml-1m as pairs, its 5-core, 80/20 at random per user; a tenth of all pairs to tune on."""
+    pairs = pl.read_csv(prepare("ml-1m") / "events.csv", infer_schema=False)
+    data = Dataset.from_frames(pairs)
+    return holdout(data, test=0.2, validation=0.1, min_user=5, min_item=5, seed=0)
+
+
+def trial(
+    candidate: Candidate,
+    settings: Settings,
+    load: Callable[[], Split],
+    on: str,
+    k: int,
+    *,
+    python: Path | None = None,
+    memory_budget: int | None = None,
+) -> Trial:
+    """Fits a candidate and measures its lists, in a process of its own.
+
+    Args:
+        candidate: what to fit.
+        settings: with which.
+        load: a module's function that makes the split.
+        on: `validation` or `test`.
+        k: the length of the lists.
+        python: the peers' interpreter, where the candidate is a peer's.
+        memory_budget: bytes our models may hold; by default as the machine allows.
+    """
+    if candidate.library == OURS:
+        return isolated(_own_trial, candidate, settings, load, on, k, memory_budget)
+    if python is None:
+        raise ValueError(f"{candidate.name} needs the peers' environment: --with-peers")
+    return isolated(_peer_trial, candidate, settings, load, on, k, python)
+
+
+def _own_trial(
+    candidate: Candidate,
+    settings: Settings,
+    load: Callable[[], Split],
+    on: str,
+    k: int,
+    memory_budget: int | None,
+) -> Trial:
+    split = load()
+    task, known = _window(split, on)
+    options = FitOptions(memory_budget=memory_budget)
+    kind: type[Retriever] = getattr(tastemaker.retrieval, candidate.model)
+    kind(**settings).fit(_small(known), options)  # compiles
+    begin = time.perf_counter()
+    fitted = kind(**settings).fit(known, options)
+    seconds = time.perf_counter() - begin
+    rows = []
+    for start in range(0, len(task), _REQUESTS_AT_A_TIME):
+        asked = task.requests.take(slice(start, start + _REQUESTS_AT_A_TIME))
+        found = fitted.retrieve(asked, k, task.world)
+        rows += [(found.item[a:b], found.score[a:b]) for a, b in _stretches(found.offsets)]
+    return _judged(Candidates.of(rows), task, k, settings, seconds, peak_mb())
+
+
+def _peer_trial(
+    candidate: Candidate,
+    settings: Settings,
+    load: Callable[[], Split],
+    on: str,
+    k: int,
+    python: Path,
+) -> Trial:
+    task, known = _window(load(), on)
+    with tempfile.TemporaryDirectory() as home:
+        folder = Path(home)
+        save_npz(folder / "train.npz", known.interactions(reduce="binary"))
+        np.save(folder / "users.npy", task.user)
+        told = run_peer(python, candidate, settings, folder, k)
+        lists = np.load(folder / "lists.npy")
+    return judged_lists(lists, task, k, settings, told)
+
+
+def run_peer(
+    python: Path, candidate: Candidate, settings: Settings, folder: Path, k: int | None = None
+) -> dict[str, Any]:
+    """Runs a peer on `train.npz` of a folder; with `k`, writes `lists.npy` for `users.npy`.
+
+    Returns:
+        What it told: seconds of fitting, seconds of the lists, peak in MB, version.
+    """
+    job: dict[str, Any] = {
+        "library": candidate.library,
+        "model": candidate.model,
+        "settings": settings,
+        "train": str(folder / "train.npz"),
+        "threads": available_threads(),
+        "seed": 0,
+    }
+    if k is not None:
+        lists, users = str(folder / "lists.npy"), str(folder / "users.npy")
+        job |= {"k": k, "lists": lists, "users": users}
+    path = folder / "job.json"
+    path.write_text(json.dumps(job), encoding="utf-8")
+    environment = {n: v for n, v in os.environ.items() if n not in ("PYTHONPATH", "PYTHONHOME")}
+    if candidate.library == "implicit" or candidate.model.startswith("Implicit"):
+        environment["OPENBLAS_NUM_THREADS"] = "1"
+    script = Path(__file__).with_name("_peers.py")
+    run = subprocess.run(
+        [python, script, path], env=environment, capture_output=True, text=True, check=False
+    )
+    if run.returncode:
+        raise RuntimeError(f"{candidate.name} {settings}: {run.stderr[-2_000:]}")
+    told: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
+    return told
+
+
+def judged_lists(
+    lists: Any, task: Task, k: int, settings: Settings, told: Mapping[str, Any]
+) -> Trial:
+    """Lists of a peer, int32[users × k] with −1 after the end, by the metrics of ours."""
+    rows = [(row[row >= 0], np.arange(len(row), 0, -1)[row >= 0]) for row in lists]
+    found = Candidates.of(rows)
+    return _judged(found, task, k, settings, told["seconds"], told["peak_mb"])
+
+
+def tune(
+    id_: str,
+    candidates: Iterable[Candidate],
+    load: Callable[[], Split],
+    k: int,
+    metric: str,
+    *,
+    python: Path | None = None,
+    memory_budget: int | None = None,
+) -> None:
+    """Tries every combination on the validation pairs and keeps what was found for the target.
+
+    Args:
+        id_: the target.
+        candidates: which to tune; others keep what they have.
+        load: makes the split.
+        k: the length of the lists.
+        metric: by which to choose, such as `ndcg`.
+        python: the peers' interpreter.
+        memory_budget: bytes our models may hold.
+    """
+    for candidate in candidates:
+        tried = []
+        for settings in candidate.combinations():
+            result = trial(
+                candidate,
+                settings,
+                load,
+                "validation",
+                k,
+                python=python,
+                memory_budget=memory_budget,
+            )
+            figure = round(result.figures[f"{metric}@{k}"], 5)
+            tried.append({"settings": settings, "validation": figure})
+            sys.stderr.write(
+                f"{candidate.name} {settings}: {metric}@{k} {figure:.5f} ({result.seconds:.1f} s)\n"
+            )
+        _keep(id_, candidate, sorted(tried, key=lambda entry: -entry["validation"]))
+
+
+def best_settings(id_: str, candidate: Candidate) -> Settings:
+    """The settings that were best on the validation pairs; a candidate without choice has its own.
+
+    Raises:
+        LookupError: it was never tuned.
+    """
+    tuned = _kept(id_).get(candidate.name)
+    if tuned is not None:
+        settings: Settings = tuned[0]["settings"]
+        return settings
+    only = candidate.combinations()
+    if len(only) == 1:
+        return only[0]
+    raise LookupError(
+        f"{candidate.name} was never tuned: python -m benchmarks.{id_.lower()} --tune "
+        f"'{candidate.name}'"
+    )
+
+
+def _kept(id_: str) -> dict[str, list[dict[str, Any]]]:
+    path = TUNED / f"{id_}.json"
+    found: dict[str, list[dict[str, Any]]] = {}
+    if path.exists():
+        found = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def _keep(id_: str, candidate: Candidate, tried: list[dict[str, Any]]) -> None:
+    """Writes what was tried, best first, one line a trial."""
+    TUNED.mkdir(exist_ok=True)
+    kept = dict(sorted((_kept(id_) | {candidate.name: tried}).items()))
+    parts = [
+        f" {json.dumps(name)}: [\n  " + ",\n  ".join(map(json.dumps, entries)) + "\n ]"
+        for name, entries in kept.items()
+    ]
+    text = "{\n" + ",\n".join(parts) + "\n}\n"
+    (TUNED / f"{id_}.json").write_text(text, encoding="utf-8")
+
+
+def _window(split: Split, on: str) -> tuple[Task, Dataset]:
+    return (split.test, split.before_test) if on == "test" else (split.validation, split.train)
+
+
+def _small(data: Dataset) -> Dataset:
+    """A few users' and items' events over a catalogue as small, for kernels to be compiled on."""
+    items = np.arange(min(64, len(data.catalogue)), dtype=np.int32)
+    ids = data.catalogue.items.ids(items)
+    frame = pl.DataFrame({"user_id": [f"u{n % 7}" for n in items], "item_id": ids})
+    return Dataset.from_frames(frame)
+
+
+def _judged(
+    found: Candidates,
+    task: Task,
+    k: int,
+    settings: Settings,
+    seconds: float,
+    peak: float,
+) -> Trial:
+    values = per_request(found, task, k)
+    estimates = UserBootstrap(task.user, 0).means(values)
+    named = dict(zip((f"{metric}@{k}" for metric in PER_REQUEST), estimates))
+    return Trial(
+        settings,
+        {name: estimate.value for name, estimate in named.items()},
+        {name: (estimate.low, estimate.high) for name, estimate in named.items()},
+        seconds,
+        peak,
+    )
+
+
+def _stretches(offsets: Any) -> Iterable[tuple[int, int]]:
+    return zip(offsets[:-1].tolist(), offsets[1:].tolist())

@@ -1,0 +1,184 @@
+"""Q7: the linear, neighbour and factor models beside the peers' own, on one random split.
+
+`python -m benchmarks.q7 --tune [NAME …]` chooses settings on the validation pairs anew.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from benchmarks.comparison import OURS, Candidate, Trial, best_settings, ml_1m, trial, tune
+from benchmarks.data import fingerprint, prepare
+from benchmarks.harness import Options, Result, peer_python
+
+ID = "Q7"
+WHAT = "EASE, iALS, item kNN side by side with implicit, LensKit, RecTools on ml-1m"
+DATA = ("ml-1m",)
+PEERS = ("torch==2.13.0", "lenskit==2025.8.0", "rectools==0.19.0", "pyarrow==20.0.0")
+MINUTES = 15.0
+K, METRIC = 10, "ndcg"
+_BAR = 0.99
+_REGULARIZATION = (50.0, 100.0, 200.0, 350.0, 500.0, 1000.0)
+_NEIGHBORS = (20, 50, 100, 200, 400)
+
+CASES: dict[str, tuple[Candidate, ...]] = {
+    "EASE": (
+        Candidate.of(OURS, "EASE", {"regularization": _REGULARIZATION}),
+        Candidate.of("lenskit", "knn.EASEScorer", {"regularization": _REGULARIZATION}),
+        Candidate.of("rectools", "EASEModel", {"regularization": _REGULARIZATION}),
+    ),
+    "iALS, 128 factors": (
+        Candidate.of(
+            OURS,
+            "ALS",
+            {
+                "factors": (128,),
+                "iterations": (15,),
+                "alpha": (1.0, 4.0, 10.0),
+                "frequency_scaling": (0.25,),
+                "regularization": (3.0, 10.0, 30.0),
+            },
+            {
+                "factors": (128,),
+                "iterations": (15,),
+                "alpha": (1.0, 4.0, 10.0),
+                "frequency_scaling": (1.0,),
+                "regularization": (0.003, 0.01, 0.03),
+            },
+        ),
+        Candidate.of(
+            "implicit",
+            "AlternatingLeastSquares",
+            {
+                "factors": (128,),
+                "iterations": (15,),
+                "alpha": (1.0, 4.0, 10.0),
+                "regularization": (1.0, 10.0, 30.0, 100.0),
+            },
+        ),
+        Candidate.of(
+            "lenskit",
+            "als.ImplicitMFScorer",
+            {
+                "embedding_size": (128,),
+                "epochs": (15,),
+                "weight": (1.0, 4.0, 10.0),
+                "regularization": (10.0, 30.0, 100.0),
+            },
+        ),
+    ),
+    "item kNN": (
+        Candidate.of(
+            OURS, "ItemKNN", {"neighbors": _NEIGHBORS, "shrinkage": (0.0, 10.0, 50.0, 200.0)}
+        ),
+        Candidate.of("implicit", "CosineRecommender", {"K": _NEIGHBORS}),
+        Candidate.of("implicit", "TFIDFRecommender", {"K": _NEIGHBORS}),
+        Candidate.of(
+            "implicit",
+            "BM25Recommender",
+            {"K": _NEIGHBORS, "K1": (0.5, 1.2, 100.0), "B": (0.2, 0.75)},
+        ),
+        Candidate.of(
+            "rectools",
+            "ImplicitItemKNNWrapperModel",
+            {"model": ("TFIDFRecommender",), "K": _NEIGHBORS},
+        ),
+        Candidate.of(
+            "lenskit",
+            "knn.ItemKNNScorer",
+            {"feedback": ("implicit",), "max_nbrs": (20, 50, 100)},
+        ),
+    ),
+}
+
+
+def run(options: Options) -> Result:
+    """Every candidate with the settings that were best on validation, on the test pairs once."""
+    found: dict[str, dict[str, Trial]] = {}
+    for case, candidates in CASES.items():
+        asked = [c for c in candidates if c.library == OURS or options.peer_python is not None]
+        found[case] = {
+            candidate.name: trial(
+                candidate,
+                best_settings(ID, candidate),
+                ml_1m,
+                "test",
+                K,
+                python=options.peer_python,
+            )
+            for candidate in asked
+        }
+    figure = f"{METRIC}@{K}"
+    best = {
+        (case, ours): max(
+            (
+                result.figures[figure]
+                for name, result in results.items()
+                if name.startswith(OURS) == ours
+            ),
+            default=float("nan"),
+        )
+        for case, results in found.items()
+        for ours in (True, False)
+    }
+    peers = [case for case in found if options.peer_python is not None]
+    ratio = {case: best[case, True] / best[case, False] for case in peers}
+    must = dict.fromkeys(ratio, _BAR)
+    own = [r for results in found.values() for n, r in results.items() if n.startswith(OURS)]
+    return Result(
+        ID,
+        ours={case: best[case, True] for case in found},
+        peer={case: best[case, False] for case in peers},
+        ratio=ratio,
+        must=must,
+        met=bool(ratio) and all(value >= _BAR for value in ratio.values()),
+        seconds=sum(result.seconds for result in own),
+        peak_mb=max(result.peak_mb for result in own),
+        notes=f"NDCG@{K}, all items ranked, train pairs left out; peer = the best of the peers' "
+        "implementations, all tuned on the same validation pairs; the bar is at least, on the "
+        "ratio; each line: value [95 % interval over users], seconds to fit, settings\n"
+        + "\n".join(_lines(found, figure)),
+        data={"ml-1m": fingerprint(prepare("ml-1m"))},
+        runs={
+            f"{case}: {name}": {
+                "settings": result.settings,
+                "figures": result.figures,
+                "interval": result.interval[figure],
+                "seconds": result.seconds,
+                "peak_mb": result.peak_mb,
+            }
+            for case, results in found.items()
+            for name, result in results.items()
+        },
+    )
+
+
+def _lines(found: dict[str, dict[str, Trial]], figure: str) -> list[str]:
+    lines = []
+    for case, results in found.items():
+        lines.append(f"{case}:")
+        for name, result in sorted(results.items(), key=lambda r: -r[1].figures[figure]):
+            low, high = result.interval[figure]
+            lines.append(
+                f"  {name:40} {result.figures[figure]:.4f} [{low:.4f}, {high:.4f}] "
+                f"{result.seconds:7.1f} s  {result.settings}"
+            )
+    return lines
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Tunes."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.q7", description=__doc__)
+    parser.add_argument("--tune", nargs="*", metavar="NAME", required=True)
+    wanted = parser.parse_args(arguments).tune
+    everyone = {c.name: c for candidates in CASES.values() for c in candidates}
+    for name in wanted:
+        if name not in everyone:
+            parser.error(f"no candidate '{name}' among {', '.join(everyone)}")
+    chosen = [everyone[name] for name in wanted or everyone]
+    tune(ID, chosen, ml_1m, K, METRIC, python=peer_python(ID, PEERS, make=True))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
