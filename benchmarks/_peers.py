@@ -104,7 +104,7 @@ def _best(train: Any, ids: Any, users: Any, left: Any, right: Any, k: int) -> An
         rows = users[start : start + 500]
         by = known[rows] if left is None else left[start : start + 500]
         scores = by @ right
-        scores = scores.toarray() if sp.issparse(scores) else np.asarray(scores)
+        scores = np.asarray(scores.toarray() if hasattr(scores, "toarray") else scores)
         scores[known[rows].nonzero()] = -np.inf
         order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
         found[start : start + 500] = np.asarray(ids)[order]
