@@ -12,17 +12,19 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
+from rich.console import Console
+from rich.progress import track
 from scipy.sparse import save_npz
 
 import tastemaker.retrieval
-from benchmarks.data import PROJECT, prepare
+from benchmarks.data import PROJECT, prepare, synthetic
 from benchmarks.harness import isolated, peak_mb
 from tastemaker.component import FitOptions, Retriever, Task
 from tastemaker.data.candidates import Candidates
@@ -78,6 +80,7 @@ class Trial:
         interval: metric → its 95 % interval over users.
         seconds: of fitting alone, kernels compiled before.
         peak_mb: of the process.
+        compiling: seconds of a first fit on next to nothing; 0 for a peer.
     """
 
     settings: Settings
@@ -85,6 +88,7 @@ class Trial:
     interval: dict[str, tuple[float, float]]
     seconds: float
     peak_mb: float
+    compiling: float = 0.0
 
 
 def gowalla() -> Split:
@@ -102,6 +106,57 @@ def ml_1m() -> Split:
     pairs = pl.read_csv(prepare("ml-1m") / "events.csv", infer_schema=False)
     data = Dataset.from_frames(pairs)
     return holdout(data, test=0.2, validation=0.1, min_user=5, min_item=5, seed=0)
+
+
+def speed_set(quick: bool, seed: int) -> Split:
+    """The set of the speed targets as pairs, Zipf items in 40 tastes; 2,000 users are asked."""
+    size = {"users": 50_000, "items": 20_000, "events": 5_000_000}
+    if quick:
+        size = {"users": 5_000, "items": 2_000, "events": 300_000}
+    world = synthetic(**size, tastes=40, days=180, new_items=0.0, drift=0.0, seed=seed)
+    liked = pl.col("event_type") != "dislike"
+    pairs = pl.scan_parquet(world / "events.parquet").filter(liked).select("user_id", "item_id")
+    split = holdout(Dataset.from_frames(pairs.collect()), test=0.1, validation=0.05, seed=seed)
+    return replace(split, test=_of_users(split.test, 2_000, seed))
+
+
+def _of_users(task: Task, count: int, seed: int) -> Task:
+    """The same task for some of its users."""
+    drawn = np.random.default_rng(seed).permutation(len(task))[:count]
+    rows = np.sort(drawn)
+    truth = task.truth.take(rows)
+    return replace(
+        task,
+        requests=task.requests.take(rows),
+        truth=truth,
+        gain=np.ones(len(truth.values), np.float32),
+        user=task.user[rows],
+        known_user=task.known_user[rows],
+    )
+
+
+def in_turn(
+    pieces: Mapping[str, tuple[Candidate, Settings]],
+    load: Callable[[], Split],
+    k: int,
+    runs: int,
+    python: Path | None,
+) -> dict[str, list[Trial]]:
+    """Fits candidates in turn, so that a noisy stretch of the machine meets all of them.
+
+    Args:
+        pieces: name → what to fit and with which settings; a peer's only where `python` is given.
+        load: makes the split.
+        k: the length of the lists.
+        runs: how often each.
+        python: the peers' interpreter.
+    """
+    asked = {n: p for n, p in pieces.items() if p[0].library == OURS or python is not None}
+    found: dict[str, list[Trial]] = {name: [] for name in asked}
+    for _ in track(range(runs), "fitting", console=Console(stderr=True), transient=True):
+        for name, (candidate, settings) in asked.items():
+            found[name].append(trial(candidate, settings, load, "test", k, python=python))
+    return found
 
 
 def trial(
@@ -144,7 +199,9 @@ def _own_trial(
     task, known = _window(split, on)
     options = FitOptions(memory_budget=memory_budget)
     kind: type[Retriever] = getattr(tastemaker.retrieval, candidate.model)
-    kind(**settings).fit(_small(known), options)  # compiles
+    begin = time.perf_counter()
+    kind(**settings).fit(_small(known), options)
+    compiling = time.perf_counter() - begin
     begin = time.perf_counter()
     fitted = kind(**settings).fit(known, options)
     seconds = time.perf_counter() - begin
@@ -153,7 +210,8 @@ def _own_trial(
         asked = task.requests.take(slice(start, start + _REQUESTS_AT_A_TIME))
         found = fitted.retrieve(asked, k, task.world)
         rows += [(found.item[a:b], found.score[a:b]) for a, b in _stretches(found.offsets)]
-    return _judged(Candidates.of(rows), task, k, settings, seconds, peak_mb())
+    judged = _judged(Candidates.of(rows), task, k, settings, seconds, peak_mb())
+    return replace(judged, compiling=compiling)
 
 
 def _peer_trial(

@@ -86,8 +86,8 @@ def run(options: Options) -> Result:
         seconds=sum(result.seconds for result in found.values()),
         peak_mb=peak,
         notes=f"Recall@{K} divides by |T|, all items ranked, train pairs left out; peer: what is "
-        f"published (BARS); the bar is within ±{_TOLERANCE}, and {_MEMORY / 1e9:.0f} GB; each line: "
-        "recall, NDCG, [95 % interval of recall over users], seconds to fit, MB, settings\n"
+        f"published (BARS); the bar is within ±{_TOLERANCE}, and {_MEMORY / 1e9:.0f} GB; each "
+        "line: recall, NDCG, [95 % interval of recall over users], seconds to fit, MB, settings\n"
         + "\n".join(_line(name, result) for name, result in found.items()),
         data={"gowalla-lightgcn": fingerprint(prepare("gowalla-lightgcn"))},
         runs={
