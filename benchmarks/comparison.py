@@ -313,7 +313,7 @@ def tune(
             sys.stderr.write(
                 f"{candidate.name} {settings}: {metric}@{k} {figure:.5f} ({result.seconds:.1f} s)\n"
             )
-        _keep(id_, candidate, sorted(tried, key=lambda entry: -entry["validation"]))
+            _keep(id_, candidate, sorted(tried, key=lambda entry: -entry["validation"]))
 
 
 def best_settings(id_: str, candidate: Candidate) -> Settings:
