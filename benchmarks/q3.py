@@ -59,7 +59,11 @@ CONTROLS = {
         Candidate.of(
             OURS,
             "ItemKNN",
-            {"neighbors": (20, 50, 100), "shrinkage": (0.0, 20.0, 50.0, 100.0)},
+            {
+                "neighbors": (20, 50, 100),
+                "shrinkage": (0.0, 20.0, 50.0, 100.0),
+                "normalization": ("none", "sum"),
+            },
         ),
         0.157,
     ),
