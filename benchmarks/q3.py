@@ -53,7 +53,7 @@ class Control:
 
 CONTROLS = {
     "EASE": Control(
-        Candidate.of(OURS, "EASE", {"regularization": (100.0, 200.0, 400.0)}), 0.1765, head
+        Candidate.of(OURS, "EASE", {"regularization": (25.0, 50.0, 100.0, 200.0)}), 0.1765, head
     ),
     "item kNN": Control(
         Candidate.of(

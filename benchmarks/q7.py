@@ -18,7 +18,7 @@ PEERS = ("torch==2.13.0", "lenskit==2025.8.0", "rectools==0.19.0", "pyarrow==20.
 MINUTES = 15.0
 K, METRIC = 10, "ndcg"
 _BAR = 0.99
-_REGULARIZATION = (500.0, 700.0, 1000.0, 1500.0)
+_REGULARIZATION = (500.0, 700.0, 1000.0, 1500.0, 2500.0, 4000.0)
 _NEIGHBORS = (20, 50, 100, 200)
 
 CASES: dict[str, tuple[Candidate, ...]] = {
