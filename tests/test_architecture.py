@@ -48,6 +48,7 @@ HEAVY = {
     "sqlalchemy",
     "uvicorn",
     "jinja2",
+    "faiss",
 }
 PIPELINE_LINES = 250
 CONTRACT_LINES = 200

@@ -66,9 +66,9 @@ class LibraryError(TastemakerError, ImportError):
         cure: what to install.
     """
 
-    def __init__(self, package: str, problem: Exception) -> None:
+    def __init__(self, package: str, problem: Exception, cure: str | None = None) -> None:
         self.told = f"{package} cannot be loaded ({' '.join(str(problem).split())})"
-        self.cure = f"install it again: pip install --force-reinstall {package}"
+        self.cure = cure or f"install it again: pip install --force-reinstall {package}"
         if "libgomp" in str(problem) or "libomp" in str(problem):
             self.cure = (
                 "install its OpenMP library: apt install libgomp1 (Debian, Ubuntu), dnf install "

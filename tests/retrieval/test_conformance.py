@@ -1,4 +1,10 @@
+from collections.abc import Iterator
+from functools import partial
+
+import pytest
+
 from tastemaker.component import Retriever
+from tastemaker.index import ApproximateIndex, IndexSettings, QuantizedIndex
 from tastemaker.retrieval import ALS, EASE, Content, ItemKNN, Newcomers, Popular, Trending
 from tastemaker.testing import RetrieverConformance
 
@@ -31,6 +37,39 @@ class TestALS(RetrieverConformance):
 class TestALSWithLogConfidence(RetrieverConformance):
     def make(self) -> Retriever:
         return ALS(factors=16, confidence="log", frequency_scaling=0.0, regularization=1.0)
+
+
+class TestALSThroughBytes(RetrieverConformance):
+    def make(self) -> Retriever:
+        return ALS(factors=16, index="int8")
+
+    def test_bytes_are_what_is_searched(self, fitted: ALS) -> None:
+        assert isinstance(fitted.index, QuantizedIndex)
+
+
+class TestALSThroughCells(RetrieverConformance):
+    @pytest.fixture(scope="class", autouse=True)
+    @classmethod
+    def cells_for_few_items(cls) -> Iterator[None]:
+        few = partial(IndexSettings, smallest=0)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("tastemaker.retrieval.als.IndexSettings", few)
+            yield
+
+    def make(self) -> Retriever:
+        return ALS(factors=16, index="approximate")
+
+    def test_cells_are_what_is_searched(self, fitted: ALS) -> None:
+        assert isinstance(fitted.index, ApproximateIndex)
+
+
+class TestALSWithTooFewItemsForCells(RetrieverConformance):
+    def make(self) -> Retriever:
+        return ALS(factors=16, index="approximate")
+
+    def test_the_index_is_exact(self, fitted: ALS) -> None:
+        assert fitted.index.recall == 1
+        assert fitted.index.kind == "exact"
 
 
 class TestContent(RetrieverConformance):

@@ -62,8 +62,7 @@ def exact_top_n(
             dense, requests.exclude.offsets, requests.exclude.values, bitmaps, bitmap_row, start
         )
         _top_n(dense, np.float32(above), items[chunk], scores[chunk], found[chunk])
-    flat = ranges(np.arange(total) * n, found)
-    return Candidates(offsets_of(found), items.ravel()[flat], scores.ravel()[flat])
+    return packed(items, scores, found)
 
 
 def ranked_top_n(
@@ -103,7 +102,14 @@ def ranked_top_n(
             scores,
             found,
         )
-    flat = ranges(np.arange(total) * n, found)
+    return packed(items, scores, found)
+
+
+def packed(
+    items: NDArray[np.int32], scores: NDArray[np.float32], found: NDArray[np.int64]
+) -> Candidates:
+    """The first `found` int64[requests] entries of each row of [requests × n], without the rest."""
+    flat = ranges(np.arange(len(items)) * items.shape[1], found)
     return Candidates(offsets_of(found), items.ravel()[flat], scores.ravel()[flat])
 
 

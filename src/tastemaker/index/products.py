@@ -5,7 +5,7 @@ every score is x₀y₀ + x₁y₁ + … in float32, each product rounded and ad
 request gets the same answer alone, in a batch, and in training data made from batches.
 """
 
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 from numba import njit
@@ -13,17 +13,21 @@ from numpy.typing import NDArray
 
 from tastemaker.artifact import ArtifactReader, ArtifactWriter
 from tastemaker.data.candidates import Candidates
-from tastemaker.data.ragged import offsets_of, ranges
 from tastemaker.data.requests import Requests
+from tastemaker.index.exact import packed
 from tastemaker.index.heap import any_reaches, best_first, keep
+from tastemaker.index.vector_index import VectorIndex
+from tastemaker.threads import run_chunks
 
 _WIDTH = 1_024
 """Items in a block: with 64 factors a quarter of a megabyte, which stays in a core's own cache."""
 _STEP = 8
 """Factors added at a time; vectors are filled up to a multiple of it with zeros."""
+_SHARE = 8
+"""Requests that share the blocks read."""
 
 
-class ProductIndex:
+class ProductIndex(VectorIndex):
     """Vectors laid out for the exact top-n by inner product.
 
     Items stand in blocks, the longest vectors first. No score exceeds ‖x‖·‖y‖ (Cauchy–Schwarz),
@@ -35,8 +39,17 @@ class ProductIndex:
         longest: float32[blocks], the length of each block's first vector.
 
     Cost: 4 × items × factors bytes; a search, at most items × factors steps, a tenth of that
-    where lengths differ as those of ALS do.
+    where lengths differ as those of ALS do; adding items lays out all of them anew.
+
+    Example:
+        >>> index = ProductIndex.of(np.eye(3, dtype=np.float32))
+        >>> asked = np.array([[0.1, 0.9, 0.5]], np.float32)
+        >>> index.top_n(asked, Requests.of([[]]), 2)[0].tolist()
+        [1, 2]
     """
+
+    kind: ClassVar = "exact"
+    recall = 1.0
 
     def __init__(
         self,
@@ -61,17 +74,21 @@ class ProductIndex:
             blocks[block, :factors, : len(items)] = vectors[items].T
         return cls(blocks, order, lengths[order[::_WIDTH]].astype(np.float32))
 
-    def top_n(
-        self, x: NDArray[np.float32], requests: Requests, n: int, *, above: float = -np.inf
-    ) -> Candidates:
-        """The n eligible items of largest inner product, best first; among equals the lower index.
+    @property
+    def size(self) -> int:
+        """How many items it holds."""
+        return len(self.order)
 
-        Args:
-            x: float32[requests × factors], the vector of each request.
-            requests: whose `exclude` and `eligible` are respected before cutting to n.
-            n: how many at most.
-            above: only items that score higher than this are returned.
-        """
+    def top_n(
+        self,
+        x: NDArray[np.float32],
+        requests: Requests,
+        n: int,
+        *,
+        above: float = -np.inf,
+        threads: int = 1,
+    ) -> Candidates:
+        """The n eligible items of largest inner product, exactly."""
         total, n = len(requests), max(0, min(n, len(self.order)))
         if n == 0 or total == 0:
             return Candidates.none(total)
@@ -82,14 +99,28 @@ class ProductIndex:
         items = np.empty((total, n), np.int32)
         scores = np.empty((total, n), np.float32)
         found = np.zeros(total, np.int64)
-        _search(
-            *(asked, reach, self.blocks, self.order, self.longest),
-            *(requests.exclude.offsets, requests.exclude.values),
-            *(requests.eligible.bitmaps, requests.eligible.row),
-            *(np.float32(above), items, scores, found),
-        )
-        flat = ranges(np.arange(total) * n, found)
-        return Candidates(offsets_of(found), items.ravel()[flat], scores.ravel()[flat])
+        exclude, eligible = requests.exclude, requests.eligible
+
+        def search(first: int, last: int) -> None:
+            rows = slice(first * _SHARE, min(last * _SHARE, total))
+            _search(
+                *(asked[rows], reach[rows], self.blocks, self.order, self.longest),
+                *(exclude.offsets[rows.start : rows.stop + 1], exclude.values),
+                *(eligible.bitmaps, eligible.row[rows]),
+                *(np.float32(above), items[rows], scores[rows], found[rows]),
+            )
+
+        run_chunks(search, np.arange(-(-total // _SHARE) + 1), threads)
+        return packed(items, scores, found)
+
+    def added(self, vectors: NDArray[np.float32]) -> Self:
+        """An index of the vectors it holds and these."""
+        filled = np.zeros((self.size + len(vectors), self.blocks.shape[1]), np.float32)
+        for block, laid_out in enumerate(self.blocks):
+            items = self.order[block * _WIDTH : (block + 1) * _WIDTH]
+            filled[items] = laid_out[:, : len(items)].T
+        filled[self.size :, : vectors.shape[1]] = vectors
+        return self.of(filled)
 
     def save(self, writer: ArtifactWriter) -> None:
         """Writes its arrays."""
@@ -113,9 +144,9 @@ def _search(  # type: ignore[no-untyped-def]
     Bit r of marks[item] says that the r-th of the eight must not be shown the item.
     """
     marks = np.zeros(len(order), np.uint8)
-    scores = np.empty((8, blocks.shape[2]), np.float32)
-    for first in range(0, len(x), 8):
-        rows = min(8, len(x) - first)
+    scores = np.empty((_SHARE, blocks.shape[2]), np.float32)
+    for first in range(0, len(x), _SHARE):
+        rows = min(_SHARE, len(x) - first)
         for r in range(rows):
             _mark(marks, np.uint8(1 << r), excluded, offsets[first + r], offsets[first + r + 1])
         for block in range(len(blocks)):

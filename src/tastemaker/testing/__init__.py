@@ -11,6 +11,7 @@ import pytest
 
 pytest.register_assert_rewrite(
     "tastemaker.testing.abilities",
+    "tastemaker.testing.index",
     "tastemaker.testing.pipeline",
     "tastemaker.testing.ranker",
     "tastemaker.testing.reranker",
@@ -18,6 +19,7 @@ pytest.register_assert_rewrite(
     "tastemaker.testing.small",
 )
 
+from tastemaker.testing.index import IndexConformance
 from tastemaker.testing.known import KnownAnswer, blockbuster, checkerboard, planted_tastes
 from tastemaker.testing.parity import feature_differences
 from tastemaker.testing.pipeline import PipelineConformance
@@ -26,6 +28,7 @@ from tastemaker.testing.reranker import RerankerConformance
 from tastemaker.testing.retriever import RetrieverConformance
 
 __all__ = [
+    "IndexConformance",
     "KnownAnswer",
     "PipelineConformance",
     "RankerConformance",

@@ -1,0 +1,330 @@
+"""Approximate search: only the cells near a request's vector are read, by faiss; scores are ours.
+
+How many cells is found out when the index is built, against exact search. Needs the extra `ann`.
+"""
+
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tastemaker.artifact import ArtifactReader, ArtifactWriter
+from tastemaker.data.candidates import Candidates
+from tastemaker.data.requests import Requests
+from tastemaker.errors import LibraryError
+from tastemaker.index.chosen import best_of_chosen
+from tastemaker.index.exact import packed
+from tastemaker.index.products import ProductIndex
+from tastemaker.index.vector_index import VectorIndex
+from tastemaker.threads import blas_threads, run_chunks
+
+RECALL_AT = 100
+"""Length of the lists that recall is measured on."""
+LENGTHS = (RECALL_AT, 300, 1_000, 3_000)
+"""Longer ones that are tuned too: 100 of what a filter leaves of ten times as much are as deep."""
+_SAMPLE = 128
+"""Queries to tune on, and as many to measure on."""
+_FEWER = 32
+"""The same for lists longer than 100, whose recall varies less."""
+_TAIL = 4_096
+"""So many added items are scored one by one before they are put into cells."""
+_READING = 8
+"""Exact search reads an item at about the price of this many that a filter turns away in a cell."""
+_EVERYTHING = np.empty(0, np.bool_)
+
+
+class ApproximateIndex(VectorIndex):
+    """An inverted file (Jégou, Douze & Schmid 2011, §III.C, without its codes) over whole vectors.
+
+    k-means lays the vectors into about 2·√items cells; a search reads the `breadth` cells whose
+    centres have the largest inner product with the request, and scores what faiss found there anew.
+    `breadth` is the least for which the exact best 100 are found to the share asked for, on queries
+    of which one half tunes and the other measures. Of ties at the end of a list any may be found;
+    those that are stand in the order of their indices.
+
+    The best 100 of the tenth that a filter lets pass lie as deep as the best 1,000 of all, so for
+    lists of `LENGTHS` the breadth is tuned too, and excluded items make a list longer. If fewer
+    than n are found the search is widened. Where more would be read than by exact search among the
+    eligible items, that is what is done: answers to a selective filter are whole and exact. The
+    recall holds for filters that have nothing to do with the vectors; for others it may be less.
+
+    Of the graphs of faiss (HNSW) none is offered: they are the same from run to run only if built
+    on one thread, minutes for a million items. ScaNN is not either: its package needs TensorFlow
+    or one processor family, and has no filters.
+
+    Attributes:
+        vectors: float32[items × factors].
+        cells: uint8[bytes], the inverted file as faiss writes it: no pickle. It is searched where
+            it lies; loaded from an artifact both arrays are mapped, and processes share them.
+        breadth: int[lengths], how many cells are read for lists of each of `LENGTHS`.
+        in_cells: how many items are in the cells; those added later are all scored.
+
+    Cost: 8 × items × factors bytes; building, about items × √items × factors × 5 steps; a request,
+    items × factors × breadth / cells. Adding copies the vectors, and every 4,096 items the cells.
+
+    Raises:
+        LibraryError: from `of` and `load`, where faiss cannot be loaded.
+    """
+
+    kind: ClassVar = "approximate"
+
+    def __init__(
+        self,
+        vectors: NDArray[np.float32],
+        cells: NDArray[np.uint8],
+        breadth: Sequence[int],
+        recall: float,
+    ) -> None:
+        self.vectors = vectors
+        self.cells = cells
+        self.breadth = tuple(breadth)
+        self.recall = recall
+        self._faiss = _faiss()
+        # A view: the bytes must stay, and nothing may be added to it.
+        self._reader = self._faiss.ZeroCopyIOReader(self._faiss.swig_ptr(cells), len(cells))
+        self._index = self._faiss.read_index(self._reader)
+        self.in_cells: int = self._index.ntotal
+        self.n_cells: int = self._index.nlist
+
+    @classmethod
+    def of(
+        cls,
+        vectors: NDArray[np.float32],
+        *,
+        queries: NDArray[np.float32] | None = None,
+        recall: float = 0.95,
+        cells: int | None = None,
+        seed: int = 0,
+        threads: int = 1,
+    ) -> Self:
+        """Lays float32[items × factors] into cells, and finds out how many have to be read.
+
+        Args:
+            vectors: of the items.
+            queries: float32[any × factors], vectors such as will be asked; by default the items'.
+            recall: the share of the exact best 100 to be found.
+            cells: how many; by default about 2·√items, and never fewer than 39 items in each.
+            seed: of the centres to begin with, and of the queries drawn.
+            threads: processors to use.
+        """
+        vectors = np.ascontiguousarray(vectors, np.float32)
+        n_items, factors = vectors.shape
+        wanted = cells or round(2 * n_items**0.5)
+        faiss = _faiss()
+        centres = faiss.IndexFlatIP(factors)
+        n_cells = max(1, min(wanted, n_items // 39))
+        index = faiss.IndexIVFFlat(centres, factors, n_cells, faiss.METRIC_INNER_PRODUCT)
+        index.cp.seed = seed % 2**31
+        index.cp.min_points_per_centroid = 1
+        index.cp.max_points_per_centroid = 128
+        with blas_threads(threads):
+            faiss.omp_set_num_threads(threads)
+            index.train(vectors)
+            index.add(vectors)
+            faiss.omp_set_num_threads(1)
+        built = cls(vectors, faiss.serialize_index(index), [1], 0.0)
+        del index
+        built._tune(_sample(vectors if queries is None else queries, seed), recall, threads)
+        return built
+
+    @property
+    def size(self) -> int:
+        """How many items it holds."""
+        return len(self.vectors)
+
+    def top_n(
+        self,
+        x: NDArray[np.float32],
+        requests: Requests,
+        n: int,
+        *,
+        above: float = -np.inf,
+        threads: int = 1,
+    ) -> Candidates:
+        """The n eligible items of largest inner product, as far as they are found."""
+        total, n = len(requests), max(0, min(n, self.size))
+        if n == 0 or total == 0:
+            return Candidates.none(total)
+        x = np.ascontiguousarray(x, np.float32)
+        items = np.empty((total, n), np.int32)
+        scores = np.empty((total, n), np.float32)
+        found = np.zeros(total, np.int64)
+
+        def search(start: int, stop: int) -> None:
+            self._faiss.omp_set_num_threads(1)
+            filters: dict[int, _Filter] = {}
+            for row in range(start, stop):
+                which = int(requests.eligible.row[row])
+                if which not in filters:
+                    bitmap = requests.eligible.bitmaps[which] if which >= 0 else None
+                    filters[which] = _Filter(self._faiss, self.size, self.in_cells, bitmap)
+                if not np.isfinite(x[row]).all():
+                    continue  # nothing compares with what is no number
+                excluded = np.sort(requests.exclude[row])
+                found[row] = self._search(
+                    x[row], excluded, filters[which], above, items[row], scores[row]
+                )
+
+        run_chunks(search, np.arange(total + 1), threads)
+        return packed(items, scores, found)
+
+    def added(self, vectors: NDArray[np.float32]) -> Self:
+        """An index that scores the new items one by one; when there are many, they get cells."""
+        together = np.concatenate([self.vectors, vectors])
+        cells = self.cells
+        if len(together) - self.in_cells > _TAIL:
+            index = self._faiss.deserialize_index(self.cells)
+            index.add(together[self.in_cells :])
+            cells = self._faiss.serialize_index(index)
+        return type(self)(together, cells, self.breadth, self.recall)
+
+    def save(self, writer: ArtifactWriter) -> None:
+        """Writes the vectors, the cells, and what was measured."""
+        about = {"kind": self.kind, "breadth": list(self.breadth), "recall": self.recall}
+        writer.json("about", about)
+        writer.array("vectors", self.vectors)
+        writer.array("cells", self.cells)
+
+    @classmethod
+    def load(cls, reader: ArtifactReader) -> Self:
+        """Maps the vectors and the cells."""
+        about = reader.json("about")
+        vectors, cells = reader.array("vectors"), reader.array("cells")
+        return cls(vectors, cells, about["breadth"], about["recall"])
+
+    def _search(
+        self,
+        x: NDArray[np.float32],
+        excluded: NDArray[np.int32],
+        filter_: "_Filter",
+        above: float,
+        items: NDArray[np.int32],
+        scores: NDArray[np.float32],
+    ) -> int:
+        """Fills one request's list; returns its length."""
+        wanted = len(items) + len(excluded)
+        some = min(wanted, filter_.count)
+        breadth = self._breadth(wanted * self.size / max(1, filter_.count))
+        while not self._exact_is_cheaper(breadth, filter_.count):
+            chosen = self._in_cells(x, some, breadth, filter_)
+            allowed, found = best_of_chosen(
+                *(x, self.vectors, chosen, self.in_cells, excluded, filter_.bitmap),
+                *(np.float32(above), items, scores),
+            )
+            if allowed >= len(items):
+                return int(found)
+            breadth *= 2
+        chosen = filter_.items()
+        _, found = best_of_chosen(
+            *(x, self.vectors, chosen, self.size, excluded, filter_.bitmap),
+            *(np.float32(above), items, scores),
+        )
+        return int(found)
+
+    def _breadth(self, depth: float) -> int:
+        """How many cells hold the best `depth` of all items, as far as asked for."""
+        if depth <= RECALL_AT:
+            return self.breadth[0]
+        deepest = LENGTHS[len(self.breadth) - 1]
+        beyond = max(1.0, depth / deepest)
+        return int(np.ceil(np.interp(depth, LENGTHS[: len(self.breadth)], self.breadth) * beyond))
+
+    def _exact_is_cheaper(self, breadth: int, eligible: int) -> bool:
+        """Whether to score all eligible items rather than to read so many cells."""
+        if breadth >= self.n_cells:
+            return breadth > 1
+        return _READING * eligible * self.n_cells <= breadth * self.size
+
+    def _in_cells(
+        self, x: NDArray[np.float32], n: int, breadth: int, filter_: "_Filter"
+    ) -> NDArray[np.int64]:
+        """The n best of the nearest cells by faiss; −1 where there are fewer."""
+        settings = self._faiss.SearchParametersIVF(nprobe=breadth)
+        if filter_.selector is not None:
+            settings.sel = filter_.selector
+        _, chosen = self._index.search(x[None], n, params=settings)
+        first: NDArray[np.int64] = chosen[0]
+        return first
+
+    def _tune(self, queries: NDArray[np.float32], recall: float, threads: int) -> None:
+        """The least breadths at which both halves of the queries reach `recall`."""
+        lengths = [n for n in LENGTHS if n <= self.size // 4] or [min(RECALL_AT, self.size)]
+        nothing = Requests.of([[]] * len(queries))
+        index = ProductIndex.of(self.vectors)
+        exact = index.top_n(queries, nothing, lengths[-1], threads=threads)
+        everything = _Filter(self._faiss, self.size, self.in_cells, None)
+        half = (len(queries) + 1) // 2
+
+        def measured(breadth: int, n: int, rows: range) -> float:
+            shares = [
+                np.isin(self._in_cells(queries[row], n, breadth, everything), exact[row][:n]).sum()
+                / max(1, min(n, len(exact[row])))
+                for row in rows
+            ]
+            return float(np.mean(shares)) if shares else 1.0
+
+        found: list[int] = []
+        for n in lengths:
+            few = half if n == lengths[0] else min(half, _FEWER)
+            tuning, holding = range(few), range(half, min(half + few, len(queries)))
+            low = found[-1] - 1 if found else 0
+            high = low + 1
+            while high < self.n_cells and measured(high, n, tuning) < recall:
+                low, high = high, min(2 * high, self.n_cells)
+            while high - low > 1:
+                middle = (low + high) // 2
+                if measured(middle, n, tuning) < recall:
+                    low = middle
+                else:
+                    high = middle
+            while high < self.n_cells and measured(high, n, holding) < recall:
+                high = min(high + max(1, high // 8), self.n_cells)
+            found.append(high)
+        self.breadth = tuple(found)
+        self.recall = measured(found[0], lengths[0], range(half, len(queries)))
+
+
+class _Filter:
+    """What of the items is eligible, as faiss and as our own kernel read it.
+
+    Attributes:
+        bitmap: bool[any], empty where everything is.
+        count: how many are.
+        selector: faiss's; None where everything is.
+    """
+
+    def __init__(
+        self, faiss: Any, size: int, in_cells: int, bitmap: NDArray[np.bool_] | None
+    ) -> None:
+        self.size = size
+        self.bitmap, self.count, self.selector = _EVERYTHING, size, None
+        if bitmap is not None:
+            self.bitmap = np.zeros(1, np.bool_) if len(bitmap) == 0 else bitmap[:size]
+            self.count = int(np.count_nonzero(self.bitmap))
+            # One bit more than there are items, so that none lies beyond the end.
+            bits = np.zeros(in_cells // 8 + 1, np.uint8)
+            told = np.packbits(self.bitmap[:in_cells], bitorder="little")
+            bits[: len(told)] = told
+            self.selector = faiss.IDSelectorBitmap(bits)
+
+    def items(self) -> NDArray[np.int64]:
+        """The eligible items, int64[count]."""
+        return np.arange(self.size) if self.selector is None else np.flatnonzero(self.bitmap)
+
+
+def _sample(queries: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
+    """Some of them that are not zero, for which every item would be as good."""
+    random = np.random.default_rng(seed)
+    drawn = queries[random.permutation(len(queries))[: 8 * _SAMPLE]]
+    able = np.isfinite(drawn).all(axis=1) & drawn.any(axis=1)
+    return np.ascontiguousarray(drawn[able][: 2 * _SAMPLE], np.float32)
+
+
+def _faiss() -> Any:
+    """The library, loaded when it is first needed."""
+    try:
+        return import_module("faiss")
+    except ImportError as problem:
+        raise LibraryError("faiss", problem, "pip install 'tastemaker[ann]'") from None

@@ -1,0 +1,83 @@
+"""Search by direction: any index, asked about vectors of length one."""
+
+from typing import ClassVar, Self
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from tastemaker.artifact import ArtifactReader, ArtifactWriter
+from tastemaker.data.candidates import Candidates
+from tastemaker.data.requests import Requests
+from tastemaker.index.vector_index import VectorIndex, load_index
+
+
+class CosineIndex(VectorIndex):
+    """An index of unit vectors, which makes every request's vector one: scores are cosines.
+
+    Attributes:
+        inner: the index that searches.
+
+    Cost: that of the inner index. A zero vector has cosine 0 with everything.
+    """
+
+    kind: ClassVar = "cosine"
+
+    def __init__(self, inner: VectorIndex) -> None:
+        self.inner = inner
+        self.recall = inner.recall
+
+    @property
+    def size(self) -> int:
+        """How many items it holds."""
+        return self.inner.size
+
+    def top_n(
+        self,
+        x: NDArray[np.float32],
+        requests: Requests,
+        n: int,
+        *,
+        above: float = -np.inf,
+        threads: int = 1,
+    ) -> Candidates:
+        """The n eligible items that point most nearly the same way."""
+        return self.inner.top_n(unit_vectors(x), requests, n, above=above, threads=threads)
+
+    def added(self, vectors: NDArray[np.float32]) -> Self:
+        """An index that holds these too."""
+        return type(self)(self.inner.added(unit_vectors(vectors)))
+
+    def save(self, writer: ArtifactWriter) -> None:
+        """Writes the inner index."""
+        writer.json("about", {"kind": self.kind})
+        self.inner.save(writer.child("inner"))
+
+    @classmethod
+    def load(cls, reader: ArtifactReader) -> Self:
+        """Maps the inner index."""
+        return cls(load_index(reader.child("inner")))
+
+
+def unit_vectors(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """float32[any × factors] made one long; a zero vector stays as it is.
+
+    >>> unit_vectors(np.array([[3.0, 4.0], [0.0, 0.0]], np.float32)).tolist()
+    [[0.6000000238418579, 0.800000011920929], [0.0, 0.0]]
+    """
+    made = np.array(vectors, np.float32, order="C")
+    _make_unit(made)
+    return made
+
+
+@njit(nogil=True, cache=True)
+def _make_unit(vectors):  # type: ignore[no-untyped-def]
+    """Divides each row by its length, summed in the order of the factors whatever the batch."""
+    for row in range(len(vectors)):
+        squared = 0.0
+        for f in range(vectors.shape[1]):
+            squared += np.float64(vectors[row, f]) * np.float64(vectors[row, f])
+        if squared > 0:
+            length = np.sqrt(squared)
+            for f in range(vectors.shape[1]):
+                vectors[row, f] = vectors[row, f] / length
