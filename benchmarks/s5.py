@@ -107,7 +107,8 @@ def search_equal(watch: Stopwatch, folder: Path) -> float:
 
 
 def _search(watch: Stopwatch, folder: Path, items: Any, *, keep: bool) -> float:
-    users, seen = np.load(folder / "users.npy"), sparse.load_npz(folder / "seen.npz")
+    users = np.load(folder / "users.npy")
+    seen = sparse.csr_array(sparse.load_npz(folder / "seen.npz"))
     exclude = Ragged(seen.indptr.astype(np.int64), seen.indices.astype(np.int32))
     asked = Requests.of([[]] * len(users))
     requests = Requests(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tastemaker.artifact import ArtifactReader, ArtifactWriter
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.requests import Requests
-from tastemaker.errors import LibraryError
+from tastemaker.errors import ArtifactError, LibraryError
 from tastemaker.index.chosen import best_of_chosen
 from tastemaker.index.exact import packed
 from tastemaker.index.products import ProductIndex
@@ -50,9 +50,8 @@ class ApproximateIndex(VectorIndex):
     eligible items, that is what is done: answers to a selective filter are whole and exact. The
     recall holds for filters that have nothing to do with the vectors; for others it may be less.
 
-    Of the graphs of faiss (HNSW) none is offered: they are the same from run to run only if built
-    on one thread, minutes for a million items. ScaNN is not either: its package needs TensorFlow
-    or one processor family, and has no filters.
+    faiss's graphs (HNSW) are not offered: built on several threads they differ from run to run, and
+    on one a million items take minutes. ScaNN is not either: its search takes no filter.
 
     Attributes:
         vectors: float32[items × factors].
@@ -66,6 +65,13 @@ class ApproximateIndex(VectorIndex):
 
     Raises:
         LibraryError: from `of` and `load`, where faiss cannot be loaded.
+        ArtifactError: from `load`, where vectors and cells do not belong together.
+
+    Example:
+        >>> vectors = np.random.default_rng(0).normal(size=(500, 8)).astype(np.float32)
+        >>> index = ApproximateIndex.of(vectors, recall=0.8)
+        >>> index.recall >= 0.8
+        True
     """
 
     kind: ClassVar = "approximate"
@@ -192,7 +198,10 @@ class ApproximateIndex(VectorIndex):
         """Maps the vectors and the cells."""
         about = reader.json("about")
         vectors, cells = reader.array("vectors"), reader.array("cells")
-        return cls(vectors, cells, about["breadth"], about["recall"])
+        index = cls(vectors, cells, about["breadth"], about["recall"])
+        if index.in_cells > len(vectors) or index._index.d != vectors.shape[1]:
+            raise ArtifactError("the cells of an index are not those of its vectors: train again")
+        return index
 
     def _search(
         self,
