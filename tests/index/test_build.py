@@ -44,9 +44,9 @@ def test_vectors_without_clusters_are_searched_exactly() -> None:
 def test_more_recall_reads_more_cells() -> None:
     breadths = [
         ApproximateIndex.of(clustered(3_000, 1), queries=clustered(300, 2), recall=recall).breadth
-        for recall in (0.5, 0.95, 1.0)
+        for recall in (0.5, 1.0)
     ]
-    assert breadths[0][0] < breadths[1][0] < breadths[2][0]
+    assert breadths[0][0] < breadths[1][0]
 
 
 def test_an_unknown_kind_names_those_there_are() -> None:

@@ -7,6 +7,7 @@ from tastemaker.component import Retriever
 from tastemaker.index import ApproximateIndex, IndexSettings, QuantizedIndex
 from tastemaker.retrieval import ALS, EASE, Content, ItemKNN, Newcomers, Popular, Trending
 from tastemaker.testing import RetrieverConformance
+from tastemaker.testing.small import small_dataset
 
 
 class TestPopular(RetrieverConformance):
@@ -63,13 +64,9 @@ class TestALSThroughCells(RetrieverConformance):
         assert isinstance(fitted.index, ApproximateIndex)
 
 
-class TestALSWithTooFewItemsForCells(RetrieverConformance):
-    def make(self) -> Retriever:
-        return ALS(factors=16, index="approximate")
-
-    def test_the_index_is_exact(self, fitted: ALS) -> None:
-        assert fitted.index.recall == 1
-        assert fitted.index.kind == "exact"
+def test_als_searches_few_items_exactly() -> None:
+    fitted = ALS(factors=4, iterations=1, index="approximate").fit(small_dataset())
+    assert (fitted.index.kind, fitted.index.recall) == ("exact", 1)
 
 
 class TestContent(RetrieverConformance):
