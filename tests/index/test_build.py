@@ -102,8 +102,6 @@ def test_loaded_cells_are_searched_where_they_lie(tmp_path: Path) -> None:
     assert isinstance(loaded, ApproximateIndex)
     before = loaded.top_n(clustered(3, 4), nobody(3), 10)
     assert len(before.item) == 30
-    held = loaded.cells.view(np.float32) if len(loaded.cells) % 4 == 0 else None
-    assert held is None or held.base is not None
-    loaded.cells[-16 * len(loaded.cells) // 20 :] = 0  # copy-on-write: the file stays
+    loaded.cells[len(loaded.cells) // 5 :] = 0  # copy-on-write: the file stays
     after = loaded.top_n(clustered(3, 4), nobody(3), 10)
     assert not np.array_equal(after.item, before.item)
