@@ -45,10 +45,11 @@ class ApproximateIndex(VectorIndex):
     those that are stand in the order of their indices.
 
     The best 100 of the tenth that a filter lets pass lie as deep as the best 1,000 of all, so for
-    lists of `LENGTHS` the breadth is tuned too, and excluded items make a list longer. If fewer
-    than n are found the search is widened. Where more would be read than by exact search among the
-    eligible items, that is what is done: answers to a selective filter are whole and exact. The
-    recall holds for filters that have nothing to do with the vectors; for others it may be less.
+    lists of `LENGTHS` the breadth is tuned too; a list is longer by the excluded items that stand
+    in it. If fewer than n are found the search is widened. Where more would be read than by exact
+    search among the eligible items, that is what is done: answers to a selective filter are whole
+    and exact. The recall holds for filters that have nothing to do with the vectors; for others it
+    may be less.
 
     faiss's graphs (HNSW) are not offered: built on several threads they differ from run to run, and
     on one a million items take minutes. ScaNN is not either: its search takes no filter.
@@ -213,11 +214,16 @@ class ApproximateIndex(VectorIndex):
         scores: NDArray[np.float32],
     ) -> int:
         """Fills one request's list; returns its length."""
-        wanted = len(items) + len(excluded)
-        some = min(wanted, filter_.count)
-        breadth = self._breadth(wanted * self.size / max(1, filter_.count))
+        some = min(len(items) + len(excluded), filter_.count)
+        depth = self.size / max(1, filter_.count)
+        breadth = self._breadth(len(items) * depth)
         while not self._exact_is_cheaper(breadth, filter_.count):
             chosen = self._in_cells(x, some, breadth, filter_)
+            away = np.count_nonzero(np.isin(chosen, excluded)) if len(excluded) else 0
+            wider = self._breadth((len(items) + away) * depth)
+            if wider > breadth:
+                breadth = wider
+                continue
             allowed, found = best_of_chosen(
                 *(x, self.vectors, chosen, self.in_cells, excluded, filter_.bitmap),
                 *(np.float32(above), items, scores),

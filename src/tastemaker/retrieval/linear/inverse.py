@@ -17,7 +17,7 @@ BLOCK = 2_048
 def invert_in_place(
     matrix: NDArray[np.float32], progress: Progress, told: str, block: int = BLOCK
 ) -> None:
-    """Replaces the lower triangle of A by that of A⁻¹; what stands above it is neither read nor kept.
+    """Replaces the lower triangle of A by that of A⁻¹; nothing above it is read or kept.
 
     The sweep operator (Beaton 1964; Goodnight 1979) over blocks of rows. For each block k in turn
 
