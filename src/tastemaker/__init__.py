@@ -30,9 +30,13 @@ if TYPE_CHECKING:
     from tastemaker.retrieval import ALS as ALS
     from tastemaker.retrieval import EASE as EASE
     from tastemaker.retrieval import Content as Content
+    from tastemaker.retrieval import CooccurrenceGraph as CooccurrenceGraph
+    from tastemaker.retrieval import Item2Vec as Item2Vec
     from tastemaker.retrieval import ItemKNN as ItemKNN
     from tastemaker.retrieval import Newcomers as Newcomers
+    from tastemaker.retrieval import Node2Vec as Node2Vec
     from tastemaker.retrieval import Popular as Popular
+    from tastemaker.retrieval import Propagation as Propagation
     from tastemaker.retrieval import Trending as Trending
 
 __version__ = "0.1.0"
@@ -40,6 +44,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "ALS": "retrieval",
     "Content": "retrieval",
+    "CooccurrenceGraph": "retrieval",
     "EASE": "retrieval",
     "Explore": "reranking",
     "GBM": "ranking",
@@ -48,10 +53,13 @@ _HOMES = {
     "Dataset": "data.dataset",
     "Evaluation": "evaluation",
     "FitOptions": "component",
+    "Item2Vec": "retrieval",
     "ItemKNN": "retrieval",
     "Newcomers": "retrieval",
+    "Node2Vec": "retrieval",
     "Pipeline": "pipeline",
     "Popular": "retrieval",
+    "Propagation": "retrieval",
     "Recommender": "pipeline",
     "Schema": "data.schema",
     "TastemakerError": "errors",

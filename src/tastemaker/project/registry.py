@@ -17,10 +17,14 @@ _OURS: dict[type[Component], dict[str, str]] = {
     Retriever: {
         "als": "tastemaker.retrieval.als:ALS",
         "content": "tastemaker.retrieval.content:Content",
+        "cooccurrence_graph": "tastemaker.retrieval.graph:CooccurrenceGraph",
         "ease": "tastemaker.retrieval.linear:EASE",
+        "item2vec": "tastemaker.retrieval.graph:Item2Vec",
         "item_knn": "tastemaker.retrieval.neighbors:ItemKNN",
         "newcomers": "tastemaker.retrieval.newcomers:Newcomers",
+        "node2vec": "tastemaker.retrieval.graph:Node2Vec",
         "popular": "tastemaker.retrieval.popular:Popular",
+        "propagation": "tastemaker.retrieval.graph:Propagation",
         "trending": "tastemaker.retrieval.trending:Trending",
     },
     Ranker: {

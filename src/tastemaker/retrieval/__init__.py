@@ -2,10 +2,23 @@
 
 from tastemaker.retrieval.als import ALS
 from tastemaker.retrieval.content import Content
+from tastemaker.retrieval.graph import CooccurrenceGraph, Item2Vec, Node2Vec, Propagation
 from tastemaker.retrieval.linear import EASE
 from tastemaker.retrieval.neighbors import ItemKNN
 from tastemaker.retrieval.newcomers import Newcomers
 from tastemaker.retrieval.popular import Popular
 from tastemaker.retrieval.trending import Trending
 
-__all__ = ["ALS", "EASE", "Content", "ItemKNN", "Newcomers", "Popular", "Trending"]
+__all__ = [
+    "ALS",
+    "EASE",
+    "Content",
+    "CooccurrenceGraph",
+    "Item2Vec",
+    "ItemKNN",
+    "Newcomers",
+    "Node2Vec",
+    "Popular",
+    "Propagation",
+    "Trending",
+]

@@ -18,16 +18,15 @@ from tastemaker.index import (
     IndexSettings,
     VectorIndex,
     build_index,
-    exact_top_n,
     index_bytes,
     load_index,
 )
+from tastemaker.retrieval.cosine import cosines, most_alike
 from tastemaker.threads import blas_threads, run_chunks
 from tastemaker.world import World
 
 _FOLD_IN_STEPS = 64
 _FOLD_IN_TOLERANCE = 1e-6
-_SIMILAR_BYTES = 4 << 20
 _ARRAYS = ("item_factors", "gram", "norms")
 
 
@@ -143,22 +142,12 @@ class ALS(Retriever):
     def similar(self, items: NDArray[np.int32], n: int, world: World) -> Candidates:
         """The items whose vectors point most nearly the same way (cosine)."""
         self.require_fitted()
-        asked = Requests.of([[int(item)] for item in items])
-        everything = np.arange(self.n_fitted, dtype=np.int32)
-
-        def score(chunk: slice) -> NDArray[np.float32]:
-            left = np.repeat(items[chunk], len(everything))
-            right = np.tile(everything, len(items[chunk]))
-            return self.compare(left, right).reshape(-1, len(everything))
-
-        return exact_top_n(score, asked, n, self.n_fitted, above=0.0, chunk_bytes=_SIMILAR_BYTES)
+        return most_alike(self.item_factors, self.norms, items, n)
 
     def compare(self, left: NDArray[np.int32], right: NDArray[np.int32]) -> NDArray[np.float32]:
         """The cosine of the two vectors of each pair."""
         self.require_fitted()
-        cosines = np.zeros(len(left), np.float32)
-        _cosines(self.item_factors, self.norms, left, right, cosines)
-        return cosines
+        return cosines(self.item_factors, self.norms, left, right)
 
     def save(self, writer: ArtifactWriter) -> None:
         """Writes the item vectors, also as laid out for search: processes share what is mapped."""
@@ -285,30 +274,3 @@ def _times(gram, regularization, vector, out):  # type: ignore[no-untyped-def]
         weight = vector[g]
         for f in range(factors):
             out[f] += gram[g, f] * weight
-
-
-@njit(nogil=True, cache=True)
-def _cosines(vectors, norms, left, right, cosines):  # type: ignore[no-untyped-def]
-    """Writes the cosine of each pair of rows; 0 where a row is unknown or zero.
-
-    Four sums in turn, so that a step need not wait for the one before; their order never varies.
-    """
-    factors = vectors.shape[1]
-    whole = factors - factors % 4
-    for pair in range(len(left)):
-        i, j = left[pair], right[pair]
-        known = 0 <= i < len(vectors) and 0 <= j < len(vectors)
-        if not known or norms[i] == 0 or norms[j] == 0:
-            cosines[pair] = 0
-            continue
-        one, other = vectors[i], vectors[j]
-        a = b = c = d = np.float32(0)
-        for f in range(0, whole, 4):
-            a += one[f] * other[f]
-            b += one[f + 1] * other[f + 1]
-            c += one[f + 2] * other[f + 2]
-            d += one[f + 3] * other[f + 3]
-        for f in range(whole, factors):
-            a += one[f] * other[f]
-        cosine = ((a + b) + (c + d)) / (np.float64(norms[i]) * norms[j])
-        cosines[pair] = min(max(cosine, -1.0), 1.0)

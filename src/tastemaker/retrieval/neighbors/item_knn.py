@@ -83,13 +83,13 @@ class ItemKNN(ItemRows):
             found: NDArray[np.int64],
         ) -> None:
             least = config.min_common if config.min_common > 1 else None
-            _nearest(items, pairs, of_items, shrinkage, least, relative, near, strength, found)
+            nearest(items, pairs, of_items, shrinkage, least, relative, near, strength, found)
 
         return RowLearner(learn, measure.of_items())
 
 
 @njit(nogil=True, cache=True)
-def _nearest(  # type: ignore[no-untyped-def]
+def nearest(  # type: ignore[no-untyped-def]
     items, pairs, of_items, shrinkage, min_common, relative, near, strength, found
 ):
     """Writes the nearest neighbours of each of `items`, nearest first.

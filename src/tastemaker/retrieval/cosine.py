@@ -1,0 +1,72 @@
+"""Items as vectors: how alike two are by cosine, and which are most alike."""
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from tastemaker.data.candidates import Candidates
+from tastemaker.data.requests import Requests
+from tastemaker.index import exact_top_n
+
+_SIMILAR_BYTES = 4 << 20
+
+
+def cosines(
+    vectors: NDArray[np.float32],
+    norms: NDArray[np.float32],
+    left: NDArray[np.int32],
+    right: NDArray[np.int32],
+) -> NDArray[np.float32]:
+    """The cosine of each pair's vectors, float32[pairs]; 0 where one is unknown or zero.
+
+    Args:
+        vectors: float32[items × factors].
+        norms: float32[items], their lengths.
+        left: int32[pairs], an item of each pair.
+        right: int32[pairs], the other.
+    """
+    out = np.zeros(len(left), np.float32)
+    _cosines(vectors, norms, left, right, out)
+    return out
+
+
+def most_alike(
+    vectors: NDArray[np.float32], norms: NDArray[np.float32], items: NDArray[np.int32], n: int
+) -> Candidates:
+    """For each of `items` the n whose vectors point most nearly the same way, never itself."""
+    asked = Requests.of([[int(item)] for item in items])
+    everything = np.arange(len(vectors), dtype=np.int32)
+
+    def score(chunk: slice) -> NDArray[np.float32]:
+        left = np.repeat(items[chunk], len(everything))
+        right = np.tile(everything, len(items[chunk]))
+        return cosines(vectors, norms, left, right).reshape(-1, len(everything))
+
+    return exact_top_n(score, asked, n, len(vectors), above=0.0, chunk_bytes=_SIMILAR_BYTES)
+
+
+@njit(nogil=True, cache=True)
+def _cosines(vectors, norms, left, right, cosines):  # type: ignore[no-untyped-def]
+    """Writes the cosine of each pair of rows; 0 where a row is unknown or zero.
+
+    Four sums in turn, so that a step need not wait for the one before; their order never varies.
+    """
+    factors = vectors.shape[1]
+    whole = factors - factors % 4
+    for pair in range(len(left)):
+        i, j = left[pair], right[pair]
+        known = 0 <= i < len(vectors) and 0 <= j < len(vectors)
+        if not known or norms[i] == 0 or norms[j] == 0:
+            cosines[pair] = 0
+            continue
+        one, other = vectors[i], vectors[j]
+        a = b = c = d = np.float32(0)
+        for f in range(0, whole, 4):
+            a += one[f] * other[f]
+            b += one[f + 1] * other[f + 1]
+            c += one[f + 2] * other[f + 2]
+            d += one[f + 3] * other[f + 3]
+        for f in range(whole, factors):
+            a += one[f] * other[f]
+        cosine = ((a + b) + (c + d)) / (np.float64(norms[i]) * norms[j])
+        cosines[pair] = min(max(cosine, -1.0), 1.0)

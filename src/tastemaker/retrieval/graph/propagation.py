@@ -1,0 +1,117 @@
+"""Propagation: item vectors without training, from random ones passed to and fro over likes."""
+
+from typing import ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+from scipy.linalg import eigh, qr
+from scipy.sparse import csr_array
+
+from tastemaker.component import FitOptions, Serves, Task
+from tastemaker.data.dataset import Dataset
+from tastemaker.retrieval.item_vectors import ItemVectors, VectorSettings
+from tastemaker.threads import blas_threads, run_chunks
+
+_SPARE = 16
+"""Directions followed beside those that are kept: they settle the last of these."""
+
+
+class PropagationConfig(VectorSettings):
+    """Settings of `Propagation`."""
+
+    factors: int = Field(128, ge=1, le=2_048)
+    """Length of the vectors: how many of the smoothest directions are kept."""
+    rounds: int = Field(3, ge=1)
+    """How often vectors are passed from items to users and back."""
+    user_exponent: float = Field(0.5, ge=0, le=1)
+    """a: a user's likes are divided by their number to this power; smaller, and whoever likes a
+    lot says more."""
+    item_exponent: float = Field(0.5, ge=0, le=1)
+    """b: an item's likes are divided by their number to this power."""
+
+
+class Propagation(ItemVectors):
+    """The low-frequency directions of the graph of likes, by propagation alone.
+
+    R̃ = D_u^−a R D_i^−b is passed to and fro: Q ← orthonormal(R̃ᵀ(R̃ Q)) from a random Q, `rounds`
+    times (Halko, Martinsson & Tropp 2011, algorithm 4.4). What is left after many rounds are the
+    leading eigenvectors of R̃ᵀR̃, the smoothest signals on the graph: the low-pass filter of which
+    light graph convolution is the trained form (Shen et al. 2021, equation 10).
+
+    Attributes:
+        vectors: float32[items × factors], each made one long.
+
+    Cost: `fit`, rounds × (likes × factors + items × factors²) steps, seconds; 4 × (users + 4 ×
+    items) × factors bytes; a request, at most items × factors.
+
+    Example:
+        >>> Propagation(factors=64)
+        Propagation(factors=64)
+    """
+
+    name = "propagation"
+    serves: ClassVar = Serves(history="native", similar_items=True)
+    config: PropagationConfig
+
+    def fit(
+        self,
+        dataset: Dataset,
+        options: FitOptions = FitOptions(),
+        *,
+        validation: Task | None = None,
+    ) -> Self:
+        """Passes random vectors over the likes."""
+        config, liked = self.config, dataset.interactions(reduce="binary")
+        n_users, n_items = liked.shape
+        wanted = min(config.factors + _SPARE, n_users, n_items)
+        options.require_memory(
+            4 * (n_users + 4 * n_items) * wanted + 16 * n_items * config.factors + 24 * liked.nnz,
+            f"Propagation with {config.factors} factors for {n_items:,} items",
+            "lower 'factors'",
+        )
+        users = np.bincount(liked.indices, minlength=n_items)
+        there = scaled(liked, users, config.user_exponent, config.item_exponent)
+        back: csr_array = there.T.tocsr()
+        random = np.random.default_rng(options.seed)
+        vectors = random.normal(size=(n_items, wanted)).astype(np.float32)
+        rounds = range(config.rounds)
+        with blas_threads(1):  # a library's sums depend on how many threads share them
+            for _ in options.progress.track(rounds, "Propagation: rounds", config.rounds):
+                passed = _product(there, vectors, options.threads)
+                passed = _product(back, passed, options.threads)
+                vectors = qr(passed, mode="economic", overwrite_a=True, check_finite=False)[0]
+            passed = _product(there, vectors, options.threads)
+            _, directions = eigh(passed.T @ passed)
+            vectors = vectors @ directions[:, ::-1][:, : config.factors]
+        vectors[users == 0] = 0
+        return self._take(vectors, users)
+
+
+def scaled(
+    liked: csr_array, users: NDArray[np.int64], user_exponent: float, item_exponent: float
+) -> csr_array:
+    """R̃ = D_u^−a R D_i^−b, float32[users × items].
+
+    Args:
+        liked: R, ones.
+        users: int64[items], how many users each item has.
+        user_exponent: a.
+        item_exponent: b.
+    """
+    items = np.diff(liked.indptr)
+    by_user = np.power(np.maximum(items, 1), -user_exponent)
+    by_item = np.power(np.maximum(users, 1), -item_exponent)
+    data = np.repeat(by_user, items) * by_item[liked.indices]
+    return csr_array((data.astype(np.float32), liked.indices, liked.indptr), shape=liked.shape)
+
+
+def _product(matrix: csr_array, dense: NDArray[np.float32], threads: int) -> NDArray[np.float32]:
+    """The matrix times a dense one, rows shared out among threads."""
+    out = np.empty((matrix.shape[0], dense.shape[1]), np.float32)
+
+    def work(start: int, stop: int) -> None:
+        out[start:stop] = matrix[start:stop] @ dense
+
+    run_chunks(work, matrix.indptr.astype(np.int64), threads)
+    return out

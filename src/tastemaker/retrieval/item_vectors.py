@@ -1,0 +1,186 @@
+"""Models that are one vector per item: how they answer, once for all of them."""
+
+from typing import Any, Self
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+from pydantic import Field
+from scipy.sparse import csr_array
+
+from tastemaker.artifact import ArtifactReader, ArtifactWriter
+from tastemaker.component import Retriever
+from tastemaker.config import Settings
+from tastemaker.data.candidates import Candidates
+from tastemaker.data.ragged import Ragged, rows_of
+from tastemaker.data.requests import Requests
+from tastemaker.index import ProductIndex
+from tastemaker.retrieval.cooccurrence import strongest_reasons
+from tastemaker.retrieval.cosine import cosines, most_alike
+from tastemaker.world import World
+
+_ARRAYS = ("vectors", "norms", "pull")
+
+
+class VectorSettings(Settings):
+    """How a model of one vector per item answers a history."""
+
+    popularity: float = Field(0.25, ge=0, le=1)
+    """β: a candidate's score is multiplied by its number of users, relative to the most, to this
+    power; 0 leaves cosines as they are."""
+    half_life: float | None = Field(None, gt=0)
+    """After so many later likes a like of the history counts half; None, all count alike."""
+
+
+class ItemVectors(Retriever):
+    """A history is the mean of its items' vectors; candidates are those that point that way.
+
+    With v̂ an item's vector made one long, a request's vector is
+
+        x = Σ ½^(age / half_life) · log₂(1 + weight) · v̂ / Σ ½^(age / half_life) · log₂(1 + weight)
+
+    over the liked events of its history, age counted in later ones, and a candidate scores
+    x · v̂ × pull, where pull = (users / most users)^β. A model learns vectors in `fit` and hands
+    them to `_take`; everything else follows.
+
+    Attributes:
+        vectors: float32[items × factors], each of length 1, or 0 for an item nothing is known of.
+        norms: float32[items], these lengths as rounded.
+        pull: float32[items], what a candidate's score is multiplied by.
+        index: vectors × pull, laid out for search.
+
+    Cost: a request, its history × factors for its vector and at most items × factors to find the
+    best.
+    """
+
+    config: VectorSettings
+    vectors: NDArray[np.float32]
+    norms: NDArray[np.float32]
+    pull: NDArray[np.float32]
+    index: ProductIndex
+
+    def _take(self, vectors: NDArray[np.float32], users: NDArray[np.integer]) -> Self:
+        """Becomes fitted.
+
+        Args:
+            vectors: float32[items × factors], of any length; 0 for an item that is never found.
+            users: int[items], how many users each item has.
+        """
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+        unit = vectors / np.where(lengths > 0, lengths, 1)
+        self.vectors = np.ascontiguousarray(unit, np.float32)
+        self.norms = np.linalg.norm(self.vectors, axis=1).astype(np.float32)
+        share = users / max(1, int(users.max(initial=0)))
+        self.pull = np.power(share, self.config.popularity).astype(np.float32)
+        self.index = ProductIndex.of(self.vectors * self.pull[:, None])
+        self.n_fitted = len(vectors)
+        return self
+
+    def request_vectors(self, requests: Requests) -> NDArray[np.float32]:
+        """The vector of each request, float32[n × factors]; 0 where it likes nothing known."""
+        self.require_fitted()
+        history = requests.history
+        x = np.zeros((len(requests), self.vectors.shape[1]), np.float32)
+        _means(history.offsets, history.item, self._worth(requests), self.vectors, x)
+        return x
+
+    def retrieve(self, requests: Requests, n: int, world: World) -> Candidates:
+        """The items whose vectors point most the way of the history's."""
+        x = self.request_vectors(requests)
+        return self.index.top_n(x, requests, n, above=0.0)
+
+    def score(self, requests: Requests, items: Ragged) -> NDArray[np.float32]:
+        """The score of each item for its request, whether or not it would be found."""
+        x = self.request_vectors(requests)
+        scores = np.empty(len(items.values), np.float32)
+        _products(x, rows_of(items.offsets), items.values, self.vectors, self.pull, scores)
+        return scores
+
+    def similar(self, items: NDArray[np.int32], n: int, world: World) -> Candidates:
+        """The items whose vectors point most nearly the same way (cosine)."""
+        self.require_fitted()
+        return most_alike(self.vectors, self.norms, items, n)
+
+    def compare(self, left: NDArray[np.int32], right: NDArray[np.int32]) -> NDArray[np.float32]:
+        """The cosine of the two vectors of each pair."""
+        self.require_fitted()
+        return cosines(self.vectors, self.norms, left, right)
+
+    def explain(
+        self, requests: Requests, candidates: Candidates
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """The item of the history nearest to each candidate, as it counts in the mean."""
+        self.require_fitted()
+
+        def between(history: NDArray[np.int32], found: NDArray[np.int32]) -> NDArray[Any]:
+            left, right = np.repeat(history, len(found)), np.tile(found, len(history))
+            return self.compare(left, right).reshape(len(history), len(found))
+
+        history, worth = requests.history, self._worth(requests)
+        known = worth > 0
+        offsets = np.concatenate([[0], np.cumsum(known)])[history.offsets]
+        shape = (len(requests), self.n_fitted)
+        liked = csr_array((worth[known], history.item[known], offsets), shape=shape)
+        liked.sum_duplicates()
+        return strongest_reasons(liked, candidates, between)
+
+    def save(self, writer: ArtifactWriter) -> None:
+        """Writes the vectors, also as laid out for search: processes share what is mapped."""
+        for name in _ARRAYS:
+            writer.array(name, getattr(self, name))
+        self.index.save(writer.child("index"))
+
+    def load(self, reader: ArtifactReader) -> Self:
+        """Maps the vectors."""
+        for name in _ARRAYS:
+            setattr(self, name, reader.array(name))
+        self.index = ProductIndex.load(reader.child("index"))
+        self.n_fitted = len(self.vectors)
+        return self
+
+    def _worth(self, requests: Requests) -> NDArray[np.float32]:
+        """How much each event of the histories counts, float32[total]; 0 if disliked or unknown."""
+        history = requests.history
+        worth = np.zeros(len(history.item), np.float32)
+        half_life = np.inf if self.config.half_life is None else self.config.half_life
+        _worths(history.offsets, history.item, history.weight, self.n_fitted, half_life, worth)
+        return worth
+
+
+@njit(nogil=True, cache=True)
+def _worths(offsets, item, weight, n_items, half_life, worth):  # type: ignore[no-untyped-def]
+    """Writes ½^(age / half_life) · log₂(1 + weight) of each liked event of a known item, else 0."""
+    for row in range(len(offsets) - 1):
+        age = 0
+        for event in range(offsets[row + 1] - 1, offsets[row] - 1, -1):
+            worth[event] = 0
+            if 0 <= item[event] < n_items and weight[event] > 0:
+                worth[event] = 0.5 ** (age / half_life) * np.log2(1.0 + weight[event])
+                age += 1
+
+
+@njit(nogil=True, cache=True)
+def _means(offsets, item, worth, vectors, x):  # type: ignore[no-untyped-def]
+    """Writes the mean of each history's vectors, weighted by worth, added in its order."""
+    for row in range(len(x)):
+        total = np.float32(0)
+        for event in range(offsets[row], offsets[row + 1]):
+            if worth[event] > 0:
+                total += worth[event]
+                for f in range(vectors.shape[1]):
+                    x[row, f] += worth[event] * vectors[item[event], f]
+        if total > 0:
+            for f in range(vectors.shape[1]):
+                x[row, f] /= total
+
+
+@njit(nogil=True, cache=True)
+def _products(x, row, item, vectors, pull, scores):  # type: ignore[no-untyped-def]
+    """Writes x[row] · (vectors[item] × pull[item]), added as the index adds; NaN if unknown."""
+    for entry in range(len(item)):
+        scores[entry] = np.nan
+        if 0 <= item[entry] < len(vectors):
+            total = np.float32(0)
+            for f in range(vectors.shape[1]):
+                total += x[row[entry], f] * (vectors[item[entry], f] * pull[item[entry]])
+            scores[entry] = total
