@@ -1,0 +1,86 @@
+"""How a model of one vector per item answers, by hand-computed vectors."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tastemaker.artifact import create_artifact, open_artifact
+from tastemaker.data.ragged import Ragged
+from tastemaker.data.requests import Requests
+from tastemaker.retrieval import Propagation
+from tastemaker.retrieval.cosine import _cosines
+from tastemaker.retrieval.item_vectors import _means, _products, _worths
+from tastemaker.testing.small import small_world
+
+VECTORS = np.array([[3, 4], [2, 0], [0, 1], [0, 0], [-1, 0]], np.float32)
+USERS = np.array([4, 16, 1, 0, 9])
+
+
+def model(popularity: float = 0.0, half_life: float | None = None) -> Propagation:
+    return Propagation(popularity=popularity, half_life=half_life)._take(VECTORS, USERS)
+
+
+def test_vectors_are_made_one_long_and_an_unknown_item_has_none() -> None:
+    fitted = model()
+    np.testing.assert_allclose(fitted.vectors, [[0.6, 0.8], [1, 0], [0, 1], [0, 0], [-1, 0]])
+    np.testing.assert_allclose(fitted.norms, [1, 1, 1, 0, 1])
+
+
+def test_a_request_is_the_mean_of_what_it_liked() -> None:
+    asked = Requests.of([[1, 2], [1, 1, 2], [], [3], [-1, 9, 2]])
+    expected = [[0.5, 0.5], [2 / 3, 1 / 3], [0, 0], [0, 0], [0, 1]]
+    np.testing.assert_allclose(model().request_vectors(asked), expected, rtol=1e-6)
+
+
+def test_weights_count_by_their_logarithm_and_dislikes_not_at_all() -> None:
+    asked = Requests.of([[1, 2, 4]], weights=[[1.0, 3.0, -1.0]])
+    np.testing.assert_allclose(model().request_vectors(asked), [[1 / 3, 2 / 3]], rtol=1e-6)
+
+
+def test_older_likes_count_less() -> None:
+    asked = Requests.of([[1, 4, 2]], weights=[[1.0, -1.0, 1.0]])
+    x = model(half_life=1).request_vectors(asked)
+    np.testing.assert_allclose(x, [[1 / 3, 2 / 3]], rtol=1e-6)
+
+
+def test_candidates_are_ranked_by_cosine_and_popularity() -> None:
+    asked = replace(Requests.of([[1, 2]]), exclude=Ragged.of([[]]))
+    plain = model().retrieve(asked, 5, small_world())
+    assert plain[0].tolist() == [0, 1, 2]
+    np.testing.assert_allclose(plain.score, [0.7, 0.5, 0.5], rtol=1e-6)
+    popular = model(popularity=0.5).retrieve(asked, 5, small_world())
+    assert popular[0].tolist() == [1, 0, 2]
+    np.testing.assert_allclose(popular.score, [0.5, 0.35, 0.125], rtol=1e-6)
+
+
+def test_the_nearest_item_of_the_history_is_the_reason() -> None:
+    fitted = model()
+    asked = Requests.of([[4, 1, 2]])
+    found = fitted.retrieve(asked, 1, small_world())
+    reason, share = fitted.explain(asked, found)
+    assert (found[0].tolist(), reason.tolist()) == ([0], [2])
+    assert share[0] == pytest.approx(0.8 / 1.4)
+
+
+def test_items_are_compared_by_cosine() -> None:
+    left, right = np.array([0, 0, 1, 3], np.int32), np.array([1, 2, 4, 3], np.int32)
+    np.testing.assert_allclose(model().compare(left, right), [0.6, 0.8, -1, 0], rtol=1e-6)
+
+
+def test_what_is_mapped_from_disk_compiles_nothing_again(tmp_path: Path) -> None:
+    made, asked = model(popularity=0.25, half_life=5), Requests.of([[1, 2]])
+
+    def answers(some: Propagation) -> list[list[float]]:
+        found = some.retrieve(asked, 3, small_world())
+        scores = some.score(asked, Ragged(found.offsets, found.item))
+        return [scores.tolist(), some.compare(found.item, found.item[::-1]).tolist()]
+
+    before, kernels = answers(made), (_worths, _means, _products, _cosines)
+    compiled = [len(kernel.signatures) for kernel in kernels]
+    with create_artifact(tmp_path / "v1", "test", {}) as writer:
+        made.save(writer)
+    loaded = made.clone().load(open_artifact(tmp_path / "v1", "test")[0])
+    assert answers(loaded) == before
+    assert [len(kernel.signatures) for kernel in kernels] == compiled
