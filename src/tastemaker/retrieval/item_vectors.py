@@ -25,7 +25,7 @@ _ARRAYS = ("vectors", "norms", "pull")
 class VectorSettings(Settings):
     """How a model of one vector per item answers a history."""
 
-    popularity: float = Field(0.25, ge=0, le=1)
+    popularity: float = Field(0.2, ge=0, le=1)
     """β: a candidate's score is multiplied by its number of users, relative to the most, to this
     power; 0 leaves cosines as they are."""
     half_life: float | None = Field(None, gt=0)

@@ -32,8 +32,9 @@ class GraphSettings(Settings):
     """Only items that so many users liked together are joined."""
     degree_exponent: float = Field(0.5, ge=0, le=1)
     """An edge is divided by the users of both its items to this power: 0 leaves it the number of
-    users who like both, ruled by what is popular; 0.5 makes it the cosine."""
-    activity_exponent: float = Field(0.0, ge=0, le=1)
+    users who like both, ruled by what is popular; 0.5 makes it the cosine. Best about 0.4 where
+    likes are few (Gowalla), 0.65 where they are many (MovieLens)."""
+    activity_exponent: float = Field(0.5, ge=0, le=1)
     """A user counts 1 / items to this power: whoever likes everything says little of each pair."""
 
 

@@ -19,7 +19,11 @@ from tastemaker.threads import run_chunks
 class Item2VecConfig(SkipGramSettings):
     """Settings of `Item2Vec`."""
 
-    epochs: int = Field(10, ge=1)
+    factors: int = Field(64, ge=1, le=2_048)
+    """Length of the vectors."""
+    window: int = Field(5, ge=1)
+    """Items at most so many places apart are pairs; how many is drawn for each item, 1 to this."""
+    epochs: int = Field(15, ge=1)
     """How often every history is read."""
     order: Literal["set", "time"] = "set"
     """`set`: a history is shuffled each time it is read, so that any two of its items may be a
@@ -42,8 +46,8 @@ class Item2Vec(ItemVectors):
     bytes and some 130 MB; a request, at most items × factors.
 
     Example:
-        >>> Item2Vec(factors=64, window=5)
-        Item2Vec(factors=64, window=5)
+        >>> Item2Vec(factors=32, order="time")
+        Item2Vec(factors=32, order='time')
     """
 
     name = "item2vec"

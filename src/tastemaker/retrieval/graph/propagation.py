@@ -20,7 +20,7 @@ _SPARE = 16
 class PropagationConfig(VectorSettings):
     """Settings of `Propagation`."""
 
-    factors: int = Field(128, ge=1, le=2_048)
+    factors: int = Field(256, ge=1, le=2_048)
     """Length of the vectors: how many of the smoothest directions are kept."""
     rounds: int = Field(3, ge=1)
     """How often vectors are passed from items to users and back."""
