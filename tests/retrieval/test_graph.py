@@ -100,7 +100,8 @@ def test_edges_are_their_formula(data: Dataset) -> None:
 
 def test_a_user_of_ten_thousand_items_adds_no_more_than_the_cap() -> None:
     busy = log_of([list(range(10_000)), [1, 2], [2, 1]])
-    graph = CooccurrenceGraph(max_items=50, neighbors=49, degree_exponent=0).fit(busy)
+    counts = {"degree_exponent": 0, "activity_exponent": 0}
+    graph = CooccurrenceGraph(max_items=50, neighbors=49, **counts).fit(busy)
     assert graph.weights.nnz <= 50 * 49 + 2
     assert graph.weights[[1], [2]][0] >= 2
     rows = capped(busy, 50)

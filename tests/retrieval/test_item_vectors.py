@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tastemaker.artifact import create_artifact, open_artifact
+from tastemaker.component import FitOptions
 from tastemaker.data.ragged import Ragged
 from tastemaker.data.requests import Requests
 from tastemaker.retrieval import Propagation
@@ -19,7 +20,9 @@ USERS = np.array([4, 16, 1, 0, 9])
 
 
 def model(popularity: float = 0.0, half_life: float | None = None) -> Propagation:
-    return Propagation(popularity=popularity, half_life=half_life)._take(VECTORS, USERS)
+    return Propagation(popularity=popularity, half_life=half_life)._take(
+        VECTORS, USERS, FitOptions(threads=1)
+    )
 
 
 def test_vectors_are_made_one_long_and_an_unknown_item_has_none() -> None:
@@ -67,6 +70,16 @@ def test_the_nearest_item_of_the_history_is_the_reason() -> None:
 def test_items_are_compared_by_cosine() -> None:
     left, right = np.array([0, 0, 1, 3], np.int32), np.array([1, 2, 4, 3], np.int32)
     np.testing.assert_allclose(model().compare(left, right), [0.6, 0.8, -1, 0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["int8", "approximate"])
+def test_every_index_gives_the_scores_it_ranks_by(kind: str) -> None:
+    asked = replace(Requests.of([[1, 2]]), exclude=Ragged.of([[]]))
+    settings = {"popularity": 0.5, "index": kind}
+    fitted = Propagation(**settings)._take(VECTORS, USERS, FitOptions(threads=1))
+    found, exact = fitted.retrieve(asked, 5, small_world()), model(popularity=0.5)
+    assert np.array_equal(found.item, exact.retrieve(asked, 5, small_world()).item)
+    assert np.array_equal(fitted.score(asked, Ragged(found.offsets, found.item)), found.score)
 
 
 def test_what_is_mapped_from_disk_compiles_nothing_again(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pydantic import Field
 from tastemaker.component import FitOptions, Serves, Task
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.ragged import Ragged, offsets_of, ranges
+from tastemaker.index import index_bytes
 from tastemaker.retrieval.graph.skip_gram import WORTH_THREADS, SkipGram, SkipGramSettings
 from tastemaker.retrieval.graph.streams import below, mixed, next_state, uniform
 from tastemaker.retrieval.item_vectors import ItemVectors
@@ -67,7 +68,10 @@ class Item2Vec(ItemVectors):
         n_items, factors = len(dataset.catalogue), config.factors
         counts = np.bincount(liked.values, minlength=n_items)
         options.require_memory(
-            SkipGram.memory(n_items, factors) + 16 * n_items * factors + 24 * len(liked.values),
+            SkipGram.memory(n_items, factors)
+            + 8 * n_items * factors
+            + index_bytes(n_items, factors, config.index)
+            + 24 * len(liked.values),
             f"Item2Vec with {factors} factors for {n_items:,} items",
             "lower 'factors'",
         )
@@ -79,7 +83,7 @@ class Item2Vec(ItemVectors):
             seed = np.uint64(options.seed * config.epochs + epoch)
             read = thinned(liked, keep, config.order == "set", seed, options.threads)
             model.learn(read, epoch / config.epochs, (epoch + 1) / config.epochs)
-        return self._take(model.items(), counts)
+        return self._take(model.items(), counts, options)
 
 
 def likes_in_order(dataset: Dataset) -> Ragged:

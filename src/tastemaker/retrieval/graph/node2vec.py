@@ -11,6 +11,7 @@ from scipy.sparse import csr_array
 from tastemaker.component import FitOptions, Serves, Task
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.ragged import Ragged, offsets_of
+from tastemaker.index import index_bytes
 from tastemaker.retrieval.graph.cooccurrence_graph import CooccurrenceGraph, GraphSettings
 from tastemaker.retrieval.graph.skip_gram import WORTH_THREADS, SkipGram, SkipGramSettings
 from tastemaker.retrieval.graph.streams import mixed, next_state, uniform
@@ -72,7 +73,8 @@ class Node2Vec(ItemVectors):
         n_items, factors = len(dataset.catalogue), config.factors
         options.require_memory(
             SkipGram.memory(n_items, factors)
-            + 16 * n_items * factors
+            + 8 * n_items * factors
+            + index_bytes(n_items, factors, config.index)
             + 40 * n_items * config.neighbors
             + 8 * min(n_items, _WALKS_AT_A_TIME) * config.walk_length,
             f"Node2Vec with {factors} factors for {n_items:,} items",
@@ -95,7 +97,7 @@ class Node2Vec(ItemVectors):
                 done, step = walk + first / len(order), len(starts) / len(order)
                 model.learn(walked, done / config.walks, (done + step) / config.walks)
         users = np.diff(dataset.interactions(reduce="binary").T.tocsr().indptr)
-        return self._take(model.items(), users)
+        return self._take(model.items(), users, options)
 
     def _graph(self, dataset: Dataset, options: FitOptions) -> csr_array:
         """The edges both ways, float32[items × items]."""

@@ -10,6 +10,7 @@ from scipy.sparse import csr_array
 
 from tastemaker.component import FitOptions, Serves, Task
 from tastemaker.data.dataset import Dataset
+from tastemaker.index import index_bytes
 from tastemaker.retrieval.item_vectors import ItemVectors, VectorSettings
 from tastemaker.threads import blas_threads, run_chunks
 
@@ -24,7 +25,7 @@ class PropagationConfig(VectorSettings):
     """Length of the vectors: how many of the smoothest directions are kept."""
     rounds: int = Field(3, ge=1)
     """How often vectors are passed from items to users and back."""
-    user_exponent: float = Field(0.5, ge=0, le=1)
+    user_exponent: float = Field(0.25, ge=0, le=1)
     """a: a user's likes are divided by their number to this power; smaller, and whoever likes a
     lot says more."""
     item_exponent: float = Field(0.5, ge=0, le=1)
@@ -66,7 +67,10 @@ class Propagation(ItemVectors):
         n_users, n_items = liked.shape
         wanted = min(config.factors + _SPARE, n_users, n_items)
         options.require_memory(
-            4 * (n_users + 4 * n_items) * wanted + 16 * n_items * config.factors + 24 * liked.nnz,
+            4 * (n_users + 4 * n_items) * wanted
+            + 8 * n_items * config.factors
+            + index_bytes(n_items, config.factors, config.index)
+            + 24 * liked.nnz,
             f"Propagation with {config.factors} factors for {n_items:,} items",
             "lower 'factors'",
         )
@@ -85,7 +89,7 @@ class Propagation(ItemVectors):
             _, directions = eigh(passed.T @ passed)
             vectors = vectors @ directions[:, ::-1][:, : config.factors]
         vectors[users == 0] = 0
-        return self._take(vectors, users)
+        return self._take(vectors, users, options)
 
 
 def scaled(
