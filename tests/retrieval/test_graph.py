@@ -1,6 +1,7 @@
 """The graph family: kernels against slow twins, answers known by hand, and worlds with tastes."""
 
 from itertools import combinations
+from zlib import crc32
 
 import numpy as np
 import polars as pl
@@ -108,6 +109,29 @@ def test_a_user_of_ten_thousand_items_adds_no_more_than_the_cap() -> None:
     assert np.diff(rows.indptr).tolist() == [50, 2, 2]
     places = rows.indices[:50]
     assert 2_000 < places.mean() < 8_000, "what is drawn of a user does not lie all over"
+
+
+def test_the_items_drawn_of_a_user_are_those_of_smallest_hash() -> None:
+    rows = capped(log_of([list(range(0, 300, 3)), list(range(300))]), 7)
+    for user, liked in enumerate((range(0, 300, 3), range(300))):
+        stream = np.uint64(mixed(np.uint64(crc32(f"user-{user:03}".encode())), 0))
+        first = sorted(liked, key=lambda item, s=stream: mixed(s, item))[:7]
+        drawn = rows.indices[rows.indptr[user] : rows.indptr[user + 1]]
+        assert sorted(drawn.tolist()) == sorted(first)
+
+
+def test_an_item_that_loses_one_user_and_wins_another_is_learnt_anew() -> None:
+    """Its number of drawn users stays the same; only who they are tells that edges changed."""
+    random = np.random.default_rng(1)
+    likes = [random.choice(200, 40, replace=False).tolist() for _ in range(30)]
+    more = [
+        [*some, *(item for item in random.choice(200, 6) if item not in some)] for some in likes
+    ]
+    everything = log_of([list(range(200))])  # every item has an index, in both logs
+    before, after = (log_of([*rows, everything.events.item.tolist()]) for rows in (likes, more))
+    graph = CooccurrenceGraph(max_items=10, neighbors=20)
+    updated = graph.fit(before).updated(after)
+    assert np.array_equal(updated.weights.toarray(), graph.fit(after).weights.toarray())
 
 
 def test_one_like_more_changes_one_drawn_item_at_most() -> None:

@@ -30,7 +30,7 @@ WORTH_THREADS = 50_000
 class SkipGramSettings(VectorSettings):
     """Settings of the models that learn by skip-gram."""
 
-    popularity: float = Field(0.4, ge=0, le=1)
+    popularity: float = Field(0.3, ge=0, le=1)
     """β: a candidate's score is multiplied by its number of users, relative to the most, to this
     power; 0 leaves cosines as they are."""
     factors: int = Field(128, ge=1, le=2_048)
@@ -125,9 +125,8 @@ class SkipGram:
         What all have in common tells none apart (Mu & Viswanath 2018); more so the more alike
         people's tastes are.
         """
-        share = self.counts / max(1, int(self.counts.sum()))
-        mean = (self.vectors * share[:, None]).sum(axis=0)
-        apart: NDArray[np.float32] = (self.vectors - mean).astype(np.float32)
+        share = (self.counts / max(1, int(self.counts.sum()))).astype(np.float32)
+        apart: NDArray[np.float32] = self.vectors - np.einsum("i,if->f", share, self.vectors)
         apart[self.counts == 0] = 0
         return apart
 
@@ -139,7 +138,7 @@ class SkipGram:
             begin: how much of the training lies behind, 0 to 1: the learning rate falls with it.
             end: how much of it will then.
         """
-        seed = np.uint64(self._random.integers(2**63))
+        seed = np.uint64(self._random.integers(1, 2**63))
         whole = max(1, int(sequences.offsets[-1]))
         for first, last in self._stretches(sequences):
             some = slice(int(sequences.offsets[first]), int(sequences.offsets[last]))
@@ -196,7 +195,7 @@ class SkipGram:
         threads: int,
     ) -> None:
         """One step for each pair; no two parts that are worked on at a time share an item."""
-        seeds = self._random.integers(2**63, size=_PARTS * _PARTS).astype(np.uint64)
+        seeds = self._random.integers(1, 2**63, size=_PARTS * _PARTS).astype(np.uint64)
         for turn in self._random.permutation(_PARTS):
             pairs = np.array([a * _PARTS + (a + turn) % _PARTS for a in range(_PARTS)])
 
