@@ -122,16 +122,23 @@ def test_the_items_drawn_of_a_user_are_those_of_smallest_hash() -> None:
 
 def test_an_item_that_loses_one_user_and_wins_another_is_learnt_anew() -> None:
     """Its number of drawn users stays the same; only who they are tells that edges changed."""
-    random = np.random.default_rng(1)
-    likes = [random.choice(200, 40, replace=False).tolist() for _ in range(30)]
-    more = [
-        [*some, *(item for item in random.choice(200, 6) if item not in some)] for some in likes
-    ]
-    everything = log_of([list(range(200))])  # every item has an index, in both logs
-    before, after = (log_of([*rows, everything.events.item.tolist()]) for rows in (likes, more))
-    graph = CooccurrenceGraph(max_items=10, neighbors=20)
-    updated = graph.fit(before).updated(after)
-    assert np.array_equal(updated.weights.toarray(), graph.fit(after).weights.toarray())
+    everything = list(range(50))  # liked by one user, so that both logs have the same items
+
+    def log(of_busy: list[int], of_other: list[int]) -> Dataset:
+        return log_of([of_busy, of_other, everything])
+
+    def drawn(of_busy: list[int]) -> set[int]:
+        return set(capped(log(of_busy, [40]), 3).indices[:3].tolist())
+
+    busy = list(range(5))
+    more = next([*busy, new] for new in range(5, 30) if new in drawn([*busy, new]))
+    (lost,) = drawn(busy) - drawn(more)
+    before, after = log(busy, [40]), log(more, [lost, 40])
+    graph = CooccurrenceGraph(max_items=3, activity_exponent=0).fit(before)
+    updated = graph.updated(after)
+    assert updated.weights[[40], [lost]][0] > 0
+    fitted = CooccurrenceGraph(max_items=3, activity_exponent=0).fit(after)
+    assert np.array_equal(updated.weights.toarray(), fitted.weights.toarray())
 
 
 def test_one_like_more_changes_one_drawn_item_at_most() -> None:
