@@ -143,23 +143,45 @@ class ItemRows(ItemItem):
         self, learner: RowLearner, items: NDArray[np.int32], pairs: BothWays, options: FitOptions
     ) -> csr_array:
         """The rows of some items, float32[len(items) × items]."""
-        n_items = len(pairs.item_offsets) - 1
-        k = min(self._neighbors, max(1, n_items - 1))
-        near = np.empty((len(items), k), np.int32)
-        strength = np.empty((len(items), k), np.float32)
-        found = np.zeros(len(items), np.int64)
-        cost = offsets_of(np.diff(pairs.item_offsets)[items])
-        blocks = range(0, len(items), _AT_A_TIME)
         told = f"{type(self).__name__}: neighbours"
-        for first in options.progress.track(blocks, told, len(blocks)):
-            last = min(first + _AT_A_TIME, len(items))
+        cost = np.diff(pairs.item_offsets)
+        return learnt_rows(learner.learn, items, cost, self._neighbors, options, told)
 
-            def learn(start: int, stop: int, first: int = first) -> None:
-                some = slice(first + start, first + stop)
-                learner.learn(items[some], near[some], strength[some], found[some])
 
-            run_chunks(learn, cost[first : last + 1] - cost[first], options.threads)
-        return packed_rows(near, strength, found, n_items)
+def learnt_rows(
+    learn: LearnRows,
+    items: NDArray[np.int32],
+    cost: NDArray[np.int64],
+    neighbors: int,
+    options: FitOptions,
+    told: str,
+) -> csr_array:
+    """The rows of some items, float32[len(items) × items].
+
+    Args:
+        learn: writes them.
+        items: which.
+        cost: int64[items], how much work each of all items is about.
+        neighbors: how many entries a row has at most.
+        options: threads and progress.
+        told: what the progress is called.
+    """
+    n_items = len(cost)
+    k = min(neighbors, max(1, n_items - 1))
+    near = np.empty((len(items), k), np.int32)
+    strength = np.empty((len(items), k), np.float32)
+    found = np.zeros(len(items), np.int64)
+    work = offsets_of(cost[items])
+    blocks = range(0, len(items), _AT_A_TIME)
+    for first in options.progress.track(blocks, told, len(blocks)):
+        last = min(first + _AT_A_TIME, len(items))
+
+        def some(start: int, stop: int, first: int = first) -> None:
+            rows = slice(first + start, first + stop)
+            learn(items[rows], near[rows], strength[rows], found[rows])
+
+        run_chunks(some, work[first : last + 1] - work[first], options.threads)
+    return packed_rows(near, strength, found, n_items)
 
 
 def packed_rows(

@@ -1,0 +1,166 @@
+"""What is bought together: association rules over baskets."""
+
+from typing import ClassVar, Literal, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, field_validator
+from scipy.sparse import csr_array
+
+from tastemaker.artifact import ArtifactReader, ArtifactWriter
+from tastemaker.component import FitOptions, Serves, Task
+from tastemaker.config import Settings
+from tastemaker.data.dataset import Dataset
+from tastemaker.data.ragged import ranges
+from tastemaker.data.times import parse_duration
+from tastemaker.retrieval.cooccurrence import BothWays
+from tastemaker.retrieval.item_rows import ItemRows, RowLearner
+from tastemaker.retrieval.neighbors.nearest import nearest_items
+from tastemaker.retrieval.neighbors.similarity import Measure
+from tastemaker.retrieval.neighbors.visits import visits_of
+
+
+class BoughtTogetherConfig(Settings):
+    """Settings of `BoughtTogether`."""
+
+    neighbors: int = Field(100, ge=1)
+    """How many rules of each item are kept."""
+    measure: Literal["confidence", "lift", "support"] = "confidence"
+    """What makes a rule strong."""
+    min_support: int = Field(2, ge=1)
+    """Only items that stand together in so many baskets make a rule."""
+    pause: str | None = "30m"
+    """A basket ends where nothing happens for so long: a number and s, m, h, d or w; None: one
+    timestamp is a basket. Where times are no moments, all that a user bought is one."""
+    kinds: tuple[str, ...] = ()
+    """The kinds of event that put an item into a basket; by default every positive one."""
+
+    @field_validator("pause")
+    @classmethod
+    def _is_duration(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_duration(value, "pause")
+        return value
+
+
+class AssociationRules(NamedTuple):
+    """Rules `item` → `leads_to`, strongest first within each item.
+
+    Attributes:
+        item: int32[rules].
+        leads_to: int32[rules].
+        together: int64[rules], baskets that hold both.
+        support: float64[rules], their share of all baskets.
+        confidence: float64[rules], their share of the baskets that hold `item`.
+        lift: float64[rules], confidence over the share of all baskets that hold `leads_to`.
+    """
+
+    item: NDArray[np.int32]
+    leads_to: NDArray[np.int32]
+    together: NDArray[np.int64]
+    support: NDArray[np.float64]
+    confidence: NDArray[np.float64]
+    lift: NDArray[np.float64]
+
+
+class BoughtTogether(ItemRows):
+    """Association rules of one item each (Agrawal, Imieliński & Swami 1993).
+
+    With n(i) the baskets that hold i, of n in all: support n(i, j)/n, confidence n(i, j)/n(i),
+    lift n·n(i, j)/(n(i)·n(j)) (Brin, Motwani, Ullman & Tsur 1997). A candidate scores Σ over the
+    history of the chosen measure.
+
+    Attributes:
+        weights: float32[items × items], row i the rules i → j, never i itself.
+        sizes: int64[items], baskets that hold each item.
+        baskets: how many there are.
+
+    Cost: `fit` takes Σ over baskets of (items)² steps; a request, history × neighbors.
+
+    Example:
+        >>> BoughtTogether(measure="lift", min_support=5)
+        BoughtTogether(measure='lift', min_support=5)
+    """
+
+    name = "bought_together"
+    serves: ClassVar = Serves(history="native", similar_items=True)
+    because: ClassVar[str] = "bought together with what you have"
+    config: BoughtTogetherConfig
+    sizes: NDArray[np.int64]
+    baskets: int
+
+    def evidence(self, dataset: Dataset) -> csr_array:
+        """Which items stand in each basket."""
+        pause = self.config.pause
+        longest = 0 if pause is None else parse_duration(pause, "pause")
+        baskets = visits_of(dataset, longest, self.config.kinds)
+        return baskets.binary(len(dataset.catalogue))
+
+    def learner(self, pairs: BothWays) -> RowLearner:
+        """The strongest rules."""
+        n_baskets, n_items = len(pairs.user_offsets) - 1, len(pairs.item_offsets) - 1
+        none, one = np.zeros(n_items, np.float32), np.ones(n_items, np.float32)
+        size = np.maximum(np.diff(pairs.item_offsets), 1).astype(np.float32)
+        left, right = {
+            "confidence": (size, one),
+            "lift": (size, size / np.float32(max(n_baskets, 1))),
+            "support": (one, one * np.float32(max(n_baskets, 1))),
+        }[self.config.measure]
+        measure = Measure(none, none, left, right, none[:0])
+        least = self.config.min_support
+        return nearest_items(pairs, measure, shrinkage=0.0, min_common=least, relative=False)
+
+    def fit(
+        self,
+        dataset: Dataset,
+        options: FitOptions = FitOptions(),
+        *,
+        validation: Task | None = None,
+    ) -> Self:
+        """Finds the rules of every item."""
+        super().fit(dataset, options)
+        return self._counted(dataset)
+
+    def updated(self, dataset: Dataset, options: FitOptions = FitOptions()) -> Self:
+        """The same with later events: the rules beside changed items, or all if `n` matters."""
+        return super().updated(dataset, options)._counted(dataset)
+
+    def rules(self, items: NDArray[np.int32]) -> AssociationRules:
+        """The rules of given items, with all their measures.
+
+        Args:
+            items: int32[n], indices below `n_fitted`.
+        """
+        self.require_fitted()
+        counts = np.diff(self.weights.indptr)[items].astype(np.int64)
+        entries = ranges(self.weights.indptr[items].astype(np.int64), counts)
+        item, other = np.repeat(items, counts), self.weights.indices[entries]
+        size, share = self.sizes[item], self.sizes[other] / max(self.baskets, 1)
+        under = {
+            "confidence": size,
+            "lift": size * share,
+            "support": np.full(len(item), self.baskets),
+        }[self.config.measure]
+        together = np.rint(self.weights.data[entries] * under.astype(np.float64)).astype(np.int64)
+        confidence = together / size
+        support = together / max(self.baskets, 1)
+        return AssociationRules(item, other, together, support, confidence, confidence / share)
+
+    def _counted(self, dataset: Dataset) -> Self:
+        baskets = self.evidence(dataset)
+        self.sizes = np.bincount(baskets.indices, minlength=baskets.shape[1]).astype(np.int64)
+        self.baskets = int(baskets.shape[0])
+        return self
+
+    def save(self, writer: ArtifactWriter) -> None:
+        """Writes the rules and what they were counted from."""
+        super().save(writer)
+        writer.array("sizes", self.sizes)
+        writer.json("counted", {"baskets": self.baskets})
+
+    def load(self, reader: ArtifactReader) -> Self:
+        """Maps the rules and what they were counted from."""
+        super().load(reader)
+        self.sizes = reader.array("sizes")
+        self.baskets = reader.json("counted")["baskets"]
+        return self

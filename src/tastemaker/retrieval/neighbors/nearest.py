@@ -1,0 +1,156 @@
+"""The nearest items of each item, of all that stand beside it: the kernels under row learners."""
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from tastemaker.index.heap import best_first, best_of_row, keep
+from tastemaker.retrieval.cooccurrence import BothWays
+from tastemaker.retrieval.item_rows import RowLearner
+from tastemaker.retrieval.neighbors.similarity import Measure
+
+_FEW = 6
+"""A row is gone through whole where it took more steps than a sixth of the items."""
+
+
+def nearest_items(
+    pairs: BothWays, measure: Measure, *, shrinkage: float, min_common: int, relative: bool
+) -> RowLearner:
+    """Rows that hold the items of highest likeness, by the formula of `similarity.py`.
+
+    Args:
+        pairs: what is added up; an item's weights may differ from those of its users.
+        measure: the figures of the items.
+        shrinkage: added to the denominator.
+        min_common: only items that so many users have beside this one count.
+        relative: whether each row is divided by its sum.
+    """
+    of_items = (measure.centre, measure.added, measure.left, measure.right, measure.size)
+    added = np.float32(shrinkage)
+
+    def learn(
+        items: NDArray[np.int32],
+        near: NDArray[np.int32],
+        strength: NDArray[np.float32],
+        found: NDArray[np.int64],
+    ) -> None:
+        _nearest(items, pairs, of_items, added, min_common, relative, near, strength, found)
+
+    return RowLearner(learn, measure.of_items())
+
+
+@njit(nogil=True, cache=True)
+def _nearest(  # type: ignore[no-untyped-def]
+    items, pairs, of_items, shrinkage, min_common, relative, near, strength, found
+):
+    """Writes the nearest neighbours of each of `items`, nearest first.
+
+    `min_common` counts users. Where many items stand beside one, adding up without a thought of
+    which they are, and going through all of them afterwards, takes a quarter of the time.
+    """
+    n_items = len(pairs.item_offsets) - 1
+    row = np.zeros(n_items, np.float32)
+    common = np.zeros(n_items if min_common > 1 else 0, np.int32)
+    scores = np.empty(n_items, np.float32)
+    touched = np.empty(n_items, np.int32)
+    for place in range(len(items)):
+        item = items[place]
+        users = pairs.item_users[pairs.item_offsets[item] : pairs.item_offsets[item + 1]]
+        weights = pairs.item_weights[pairs.item_offsets[item] : pairs.item_offsets[item + 1]]
+        steps = 0
+        for user in users:
+            steps += pairs.user_offsets[user + 1] - pairs.user_offsets[user]
+        if min_common > 1:
+            _count(users, pairs, common)
+        if steps * _FEW > n_items:
+            _add_up(users, weights, pairs, row)
+            _drop_rare(row, common, min_common)
+            row[item] = 0
+            _all_likenesses(item, row, of_items, shrinkage, scores)
+            kept = best_of_row(scores, np.float32(0), near[place], strength[place])
+            row[:], common[:] = 0, 0
+        else:
+            together = _add_up_noting(users, weights, pairs, row, touched)
+            kept = 0
+            for other in touched[:together]:
+                enough = min_common <= 1 or common[other] >= min_common
+                likeness = _likeness(item, other, row[other], of_items, shrinkage)
+                if other != item and enough and likeness > 0:
+                    kept = keep(likeness, other, near[place], strength[place], kept)
+                row[other] = 0
+                if min_common > 1:
+                    common[other] = 0
+            best_first(near[place], strength[place], kept)
+        if relative:
+            divide_by_sum(strength[place, :kept])
+        found[place] = kept
+
+
+@njit(nogil=True, cache=True)
+def _add_up(users, weights, pairs, row):  # type: ignore[no-untyped-def]
+    """Adds weight × the row of every user to `row`."""
+    columns = pairs.user_items.view(np.uint32)  # as they are never negative, read without a check
+    for entry in range(len(users)):
+        user, weight = users[entry], weights[entry]
+        beside = columns[pairs.user_offsets[user] : pairs.user_offsets[user + 1]]
+        theirs = pairs.user_weights[pairs.user_offsets[user] : pairs.user_offsets[user + 1]]
+        for place in range(len(beside)):
+            row[beside[place]] += weight * theirs[place]
+
+
+@njit(nogil=True, cache=True)
+def _add_up_noting(users, weights, pairs, row, touched):  # type: ignore[no-untyped-def]
+    """The same, and writes which items it touched; returns how many."""
+    together = 0
+    for entry in range(len(users)):
+        user, weight = users[entry], weights[entry]
+        for beside in range(pairs.user_offsets[user], pairs.user_offsets[user + 1]):
+            other = pairs.user_items[beside]
+            if row[other] == 0:
+                touched[together] = other
+                together += 1
+            row[other] += weight * pairs.user_weights[beside]
+    return together
+
+
+@njit(nogil=True, cache=True)
+def _count(users, pairs, common):  # type: ignore[no-untyped-def]
+    """Adds 1 to `common` of each item of each user."""
+    for user in users:
+        for place in range(pairs.user_offsets[user], pairs.user_offsets[user + 1]):
+            common[pairs.user_items[place]] += 1
+
+
+@njit(nogil=True, cache=True)
+def _drop_rare(row, common, min_common):  # type: ignore[no-untyped-def]
+    """Sets what fewer than `min_common` users share to 0."""
+    for other in range(len(common)):
+        row[other] = row[other] if common[other] >= min_common else np.float32(0)
+
+
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+def _likeness(item, other, together, of_items, shrinkage):  # type: ignore[no-untyped-def]
+    """The formula of `similarity.py`; 0 where nothing is shared."""
+    centre, added, left, right, size = of_items
+    over = together - centre[item] * centre[other] - added[item] - added[other]
+    under = left[item] * right[other] + shrinkage
+    if len(size) > 0:
+        under += size[item] + size[other] - together
+    return over / under if together > 0 and over > 0 and under > 0 else np.float32(0)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _all_likenesses(item, row, of_items, shrinkage, scores):  # type: ignore[no-untyped-def]
+    """`_likeness` to every item."""
+    for other in range(len(row)):
+        scores[other] = _likeness(item, other, row[other], of_items, shrinkage)
+
+
+@njit(nogil=True, cache=True)
+def divide_by_sum(values):  # type: ignore[no-untyped-def]
+    """Divides by the sum, added up in the order given."""
+    total = np.float32(0)
+    for value in values:
+        total += value
+    for place in range(len(values)):
+        values[place] /= total

@@ -1,0 +1,161 @@
+"""Sequential rules: what is liked a few steps after what."""
+
+from typing import ClassVar, Self
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+from pydantic import Field, field_validator
+from scipy.sparse import csr_array
+
+from tastemaker.component import FitOptions, Serves, Task
+from tastemaker.config import Settings
+from tastemaker.data.dataset import Dataset
+from tastemaker.data.ragged import offsets_of
+from tastemaker.data.requests import Requests
+from tastemaker.data.times import parse_duration
+from tastemaker.errors import ClockError
+from tastemaker.index.heap import best_first, keep
+from tastemaker.retrieval.item_item import ItemItem
+from tastemaker.retrieval.item_rows import learnt_rows
+from tastemaker.retrieval.neighbors.visits import Visits, visits_of
+
+
+class SequentialRulesConfig(Settings):
+    """Settings of `SequentialRules`."""
+
+    neighbors: int = Field(100, ge=1)
+    """How many rules of each item are kept."""
+    steps: int = Field(10, ge=1, le=1_000)
+    """How many later items each leads to."""
+    decay: float = Field(0.8, ge=0, le=1)
+    """What an item of the history weighs beside the next later one; 0: only the last counts."""
+    pause: str | None = None
+    """No rule reaches over a pause longer than this: a number and s, m, h, d or w; None: over any.
+    Where times are only an order, there are no pauses."""
+
+    @field_validator("pause")
+    @classmethod
+    def _is_duration(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_duration(value, "pause")
+        return value
+
+
+class SequentialRules(ItemItem):
+    """Sequential rules (Ludewig & Jannach 2018, §2.2).
+
+    w(i, j) = Σ over all places where j comes at most `steps` after i of 1/steps between, divided
+    by how often i occurs. A candidate scores Σ over the history of decay^(items since) × w.
+
+    Attributes:
+        weights: float32[items × items], row i what is liked after i, never i itself.
+
+    Cost: `fit` takes events × steps; a request, history × neighbors.
+
+    Raises:
+        ClockError: from `fit`, where the data knows no order.
+
+    Example:
+        >>> SequentialRules(steps=5)
+        SequentialRules(steps=5)
+    """
+
+    name = "sequential_rules"
+    serves: ClassVar = Serves(history="native", similar_items=True)
+    needs_clock: ClassVar = True
+    because: ClassVar[str] = "often comes next"
+    config: SequentialRulesConfig
+
+    def fit(
+        self,
+        dataset: Dataset,
+        options: FitOptions = FitOptions(),
+        *,
+        validation: Task | None = None,
+    ) -> Self:
+        """Counts what comes after what."""
+        if dataset.clock == "none":
+            raise ClockError(
+                "SequentialRules needs to know what came first, and this data's clock is 'none'; "
+                "map a timestamp column under [data.columns.events]"
+            )
+        pause = self.config.pause
+        visits = visits_of(dataset, None if pause is None else parse_duration(pause, "pause"))
+        n_items, neighbors = len(dataset.catalogue), self.config.neighbors
+        options.require_memory(
+            16 * n_items * min(neighbors, n_items) + 24 * len(visits.item),
+            f"SequentialRules on {n_items:,} items",
+            "lower 'neighbors'",
+        )
+        last = np.repeat(visits.offsets[1:], np.diff(visits.offsets))
+        place, offsets = _places(visits, n_items)
+
+        def learn(
+            items: NDArray[np.int32],
+            near: NDArray[np.int32],
+            strength: NDArray[np.float32],
+            found: NDArray[np.int64],
+        ) -> None:
+            steps = self.config.steps
+            _rules(items, offsets, place, visits.item, last, steps, near, strength, found)
+
+        every = np.arange(n_items, dtype=np.int32)
+        told = "SequentialRules: rules"
+        self.weights = learnt_rows(learn, every, np.diff(offsets), neighbors, options, told)
+        self.n_fitted = n_items
+        return self
+
+    def liked(self, requests: Requests) -> csr_array:
+        """The liked items of each history by how long ago, float32[n × n_fitted].
+
+        An item that comes more than once counts as of its last time.
+        """
+        history = requests.history
+        usable = (history.weight > 0) & (history.item >= 0) & (history.item < self.n_fitted)
+        row = np.repeat(np.arange(len(history)), history.counts)[usable]
+        item = history.item[usable]
+        offsets = np.searchsorted(row, np.arange(len(history) + 1))
+        since = offsets[row + 1] - 1 - np.arange(len(row))
+        order = np.lexsort((since, item, row))
+        first = np.ones(len(order), np.bool_)
+        first[1:] = (np.diff(row[order]) != 0) | (np.diff(item[order]) != 0)
+        kept = order[first]
+        weight = np.power(np.float64(self.config.decay), since[kept]).astype(np.float32)
+        kept, weight = kept[weight > 0], weight[weight > 0]
+        return csr_array(
+            (weight, item[kept], np.searchsorted(row[kept], np.arange(len(history) + 1))),
+            shape=(len(history), self.n_fitted),
+        )
+
+
+def _places(visits: Visits, n_items: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where each item stands: the places by item, and where each item's begin."""
+    place = np.argsort(visits.item, kind="stable")
+    return place, offsets_of(np.bincount(visits.item, minlength=n_items))
+
+
+@njit(nogil=True, cache=True)
+def _rules(items, offsets, place, item, last, steps, near, strength, found):  # type: ignore[no-untyped-def]
+    """Writes the strongest rules of each of `items`, strongest first."""
+    n_items = len(offsets) - 1
+    row = np.zeros(n_items, np.float32)
+    touched = np.empty(n_items, np.int32)
+    for at in range(len(items)):
+        one, together = items[at], 0
+        for entry in range(offsets[one], offsets[one + 1]):
+            here = place[entry]
+            for later in range(here + 1, min(here + 1 + steps, last[here])):
+                other = item[later]
+                if row[other] == 0:
+                    touched[together] = other
+                    together += 1
+                row[other] += np.float32(1) / np.float32(later - here)
+        kept = 0
+        for other in touched[:together]:
+            if other != one:
+                often = np.float32(offsets[one + 1] - offsets[one])
+                kept = keep(row[other] / often, other, near[at], strength[at], kept)
+            row[other] = 0
+        best_first(near[at], strength[at], kept)
+        found[at] = kept

@@ -1,0 +1,261 @@
+"""Session-based nearest neighbours: what was liked in sessions like this one."""
+
+from typing import ClassVar, Literal, Self
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+from pydantic import Field, field_validator
+
+from tastemaker.artifact import ArtifactReader, ArtifactWriter
+from tastemaker.component import FitOptions, Serves, Task
+from tastemaker.config import Settings
+from tastemaker.data.dataset import Dataset
+from tastemaker.data.events import Histories
+from tastemaker.data.ragged import Ragged, offsets_of, ranges, rows_of
+from tastemaker.data.requests import Requests
+from tastemaker.data.times import parse_duration
+from tastemaker.index.exact import ScoreChunk
+from tastemaker.index.heap import best_first, keep
+from tastemaker.retrieval.neighbors.visits import visits_of
+from tastemaker.retrieval.scoring import ScoringRetriever
+
+
+class SessionKNNConfig(Settings):
+    """Settings of `SessionKNN`."""
+
+    method: Literal["vsknn", "stan"] = "vsknn"
+    """How sessions are compared and what they say: V-SkNN or STAN."""
+    neighbors: int = Field(200, ge=1)
+    """How many of the most similar sessions speak."""
+    sample: int = Field(2_000, ge=1)
+    """Only so many of the latest sessions that share an item are compared."""
+    pause: str = "30m"
+    """A session ends where nothing happens for so long: a number and s, m, h, d or w. Where times
+    are no moments, all that a user liked is one session."""
+    longest: int = Field(100, ge=1)
+    """How many of the latest items of the present session count."""
+    rarity: float = Field(0.0, ge=0, le=2)
+    """Exponent of the inverse session frequency by which a candidate's score is multiplied."""
+    item_decay: float = Field(5.0, gt=0)
+    """STAN's λ₁: items of the present session so many places ago count 1/e."""
+    age_decay: str = "20d"
+    """STAN's λ₂: sessions so old count 1/e; without moments in time, all count alike."""
+    distance_decay: float = Field(5.0, gt=0)
+    """STAN's λ₃: items so many places from the shared one count 1/e."""
+
+    @field_validator("pause", "age_decay")
+    @classmethod
+    def _is_duration(cls, value: str) -> str:
+        parse_duration(value, "pause")
+        return value
+
+
+class SessionKNN(ScoringRetriever):
+    """Nearest sessions: V-SkNN (Ludewig & Jannach 2018) or STAN (Garg et al. 2019).
+
+    The present session s is the last stretch of the history without a pause, of l distinct items,
+    the p-th counted from its beginning. Of the latest sessions that share an item with it, the
+    most similar are its neighbours, and a candidate scores over those that hold it
+
+    - V-SkNN: Σ sim(s, n)/(l + 1 − p*), with sim(s, n) = Σ over shared items of p/l, and p* the
+      latest place of a shared item;
+    - STAN: Σ sim(s, n)·exp(−|q − q*|/λ₃), with sim(s, n) = Σ over shared items of
+      exp(−(l − p)/λ₁)/√(l·|n|) · exp(−age of n/λ₂), q the candidate's place in n and q* that of
+      the latest shared item;
+
+    times the candidate's ln(1 + sessions/its sessions)^rarity.
+
+    Attributes:
+        session_offsets: int64[sessions + 1]; sessions stand in the order of their ends.
+        session_items: int32[total], the distinct items of each, by their last place.
+        session_end: int64[sessions], microseconds.
+        holder_offsets: int64[items + 1].
+        holders: int32[total], for each item the latest sessions that hold it, latest first.
+        frequency: float32[items], what a candidate's score is multiplied by.
+        moments: bool[1], whether times are moments.
+
+    Cost: `fit`, a sort of the events; a request, (items of its session) × sample +
+    neighbors × items of a session, and a pass over the items.
+
+    Example:
+        >>> SessionKNN(method="stan", neighbors=100)
+        SessionKNN(method='stan', neighbors=100)
+    """
+
+    name = "session_knn"
+    serves: ClassVar = Serves(history="native", holds_users=True)
+    because: ClassVar[str] = "liked in sessions like yours"
+    config: SessionKNNConfig
+    session_offsets: NDArray[np.int64]
+    session_items: NDArray[np.int32]
+    session_end: NDArray[np.int64]
+    holder_offsets: NDArray[np.int64]
+    holders: NDArray[np.int32]
+    frequency: NDArray[np.float32]
+    moments: NDArray[np.bool_]
+
+    def fit(
+        self,
+        dataset: Dataset,
+        options: FitOptions = FitOptions(),
+        *,
+        validation: Task | None = None,
+    ) -> Self:
+        """Lays out the sessions, and which of them hold each item."""
+        n_items = len(dataset.catalogue)
+        options.require_memory(
+            80 * len(dataset.events),
+            f"SessionKNN on {len(dataset.events):,} events",
+            "fit it on a later part of the log",
+        )
+        visits = visits_of(dataset, parse_duration(self.config.pause, "pause"))
+        n = len(visits)
+        end = visits.time[visits.offsets[1:] - 1]
+        kept = _last_places(rows_of(visits.offsets), visits.item)
+        sizes = np.bincount(rows_of(visits.offsets)[kept], minlength=n)
+        by_end = np.argsort(end, kind="stable")
+        starts = offsets_of(sizes)[:-1][by_end]
+        self.session_items = visits.item[kept][ranges(starts, sizes[by_end])]
+        self.session_offsets = offsets_of(sizes[by_end])
+        self.session_end = end[by_end]
+        self._invert(n_items)
+        self.moments = np.array([dataset.clock == "absolute"])
+        self.n_fitted = n_items
+        return self
+
+    def _invert(self, n_items: int) -> None:
+        """Which sessions hold each item: the latest `sample`, as no earlier one is compared."""
+        session = rows_of(self.session_offsets)
+        order = np.lexsort((-session, self.session_items))
+        held = np.bincount(self.session_items, minlength=n_items)
+        counts = np.minimum(held, self.config.sample)
+        entries = ranges(offsets_of(held)[:-1], counts)
+        self.holders = session[order][entries].astype(np.int32)
+        self.holder_offsets = offsets_of(counts)
+        inverse = np.log1p(len(self.session_end) / np.maximum(held, 1))
+        self.frequency = np.power(inverse, self.config.rarity).astype(np.float32)
+
+    def present(self, histories: Histories) -> Ragged:
+        """The distinct liked items of the last session of each history, the latest last."""
+        usable = (histories.weight > 0) & (histories.item >= 0) & (histories.item < self.n_fitted)
+        row = rows_of(histories.offsets)[usable]
+        item, time = histories.item[usable], histories.time[usable]
+        last = np.ones(len(row), np.bool_)
+        if self.moments[0]:
+            pause = parse_duration(self.config.pause, "pause")
+            begins = np.ones(len(row), np.bool_)
+            begins[1:] = (row[1:] != row[:-1]) | (time[1:] - time[:-1] > pause)
+            session = np.cumsum(begins)
+            final = np.searchsorted(row, row, side="right") - 1
+            last = session == session[final] if len(row) else last
+        row, item = row[last], item[last]
+        kept = _last_places(row, item)
+        row, item = row[kept], item[kept]
+        sizes = np.bincount(row, minlength=len(histories))
+        counts = np.minimum(sizes, self.config.longest)
+        entries = ranges(offsets_of(sizes)[1:] - counts, counts)
+        return Ragged(offsets_of(counts), item[entries])
+
+    def scores(self, requests: Requests) -> ScoreChunk:
+        """What the sessions like each present one say of all items."""
+        present, config = self.present(requests.history), self.config
+        age = float(parse_duration(config.age_decay, "age_decay")) if self.moments[0] else np.inf
+        decays = (config.item_decay, age, config.distance_decay)
+
+        def score(chunk: slice) -> NDArray[np.float32]:
+            dense = np.zeros((chunk.stop - chunk.start, self.n_fitted), np.float32)
+            _score(
+                *(present.offsets[chunk.start : chunk.stop + 1], present.values),
+                *(requests.time[chunk], self.session_offsets, self.session_items),
+                *(self.session_end, self.holder_offsets, self.holders, self.frequency),
+                *(config.method == "stan", decays, config.sample, config.neighbors, dense),
+            )
+            return dense
+
+        return score
+
+    def save(self, writer: ArtifactWriter) -> None:
+        """Writes the sessions."""
+        for name in _ARRAYS:
+            writer.array(name, getattr(self, name))
+
+    def load(self, reader: ArtifactReader) -> Self:
+        """Maps the sessions."""
+        for name in _ARRAYS:
+            setattr(self, name, reader.array(name))
+        self.n_fitted = len(self.frequency)
+        return self
+
+
+_ARRAYS = (
+    *("session_offsets", "session_items", "session_end", "holder_offsets", "holders"),
+    *("frequency", "moments"),
+)
+
+
+def _last_places(row: NDArray[np.int64], item: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Of each item in each row the last entry, in order, int64[distinct]."""
+    place = np.arange(len(row))
+    order = np.lexsort((place, item, row))
+    last = np.ones(len(row), np.bool_)
+    last[:-1] = (np.diff(row[order]) != 0) | (np.diff(item[order]) != 0)
+    return np.sort(order[last])
+
+
+@njit(nogil=True, cache=True)
+def _score(  # type: ignore[no-untyped-def]
+    offsets, present, now, session_offsets, session_items, session_end, holder_offsets, holders,
+    frequency, stan, decays, sample, neighbors, scores,
+):  # fmt: skip
+    """Adds what the nearest sessions of each present one say to its row of scores."""
+    item_decay, age_decay, distance_decay = decays
+    n_sessions = len(session_end)
+    shared = np.zeros(n_sessions, np.float64)
+    latest = np.empty(n_sessions, np.int32)
+    touched = np.empty(n_sessions, np.int32)
+    near = np.empty(neighbors, np.int32)
+    likeness = np.empty(neighbors, np.float32)
+    for request in range(len(scores)):
+        items = present[offsets[request] : offsets[request + 1]]
+        length, together = len(items), 0
+        for place in range(length):
+            weight = (place + 1) / length
+            if stan:
+                weight = np.exp(-(length - 1 - place) / item_decay)
+            for entry in range(holder_offsets[items[place]], holder_offsets[items[place] + 1]):
+                session = holders[entry]
+                if shared[session] == 0:
+                    touched[together] = session
+                    together += 1
+                shared[session] += weight
+                latest[session] = place
+        oldest = 0
+        if together > sample:
+            oldest = np.partition(touched[:together], together - sample)[together - sample]
+        kept = 0
+        for session in touched[:together]:
+            if session >= oldest:
+                like = shared[session]
+                if stan:
+                    size = session_offsets[session + 1] - session_offsets[session]
+                    age = max(now[request] - session_end[session], 0)
+                    like = like / np.sqrt(np.float64(length * size)) * np.exp(-age / age_decay)
+                if like > 0:
+                    kept = keep(np.float32(like), session, near, likeness, kept)
+            shared[session] = 0
+        best_first(near, likeness, kept)
+        for rank in range(kept):
+            session = near[rank]
+            held = session_items[session_offsets[session] : session_offsets[session + 1]]
+            if stan:
+                middle = 0
+                for place in range(len(held)):
+                    middle = place if held[place] == items[latest[session]] else middle
+                for place in range(len(held)):
+                    said = likeness[rank] * np.exp(-abs(place - middle) / distance_decay)
+                    scores[request, held[place]] += np.float32(said) * frequency[held[place]]
+            else:
+                said = likeness[rank] / np.float32(length - latest[session])
+                for item in held:
+                    scores[request, item] += said * frequency[item]

@@ -1,0 +1,302 @@
+"""User-based nearest neighbours: what people like you liked."""
+
+from typing import ClassVar, Literal, Self
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+from pydantic import Field
+from scipy.sparse import csr_array
+
+from tastemaker.artifact import ArtifactReader, ArtifactWriter
+from tastemaker.component import FitOptions, Serves, Task
+from tastemaker.config import Settings
+from tastemaker.data.candidates import Candidates
+from tastemaker.data.dataset import Dataset
+from tastemaker.data.events import Reduce
+from tastemaker.data.ragged import Ragged, offsets_of, ranges
+from tastemaker.data.requests import Requests
+from tastemaker.index.exact import ScoreChunk
+from tastemaker.index.heap import best_first, keep
+from tastemaker.retrieval.cooccurrence import BothWays, strongest_reasons
+from tastemaker.retrieval.scoring import ScoringRetriever
+
+
+class UserKNNConfig(Settings):
+    """Settings of `UserKNN`."""
+
+    neighbors: int = Field(100, ge=1)
+    """How many of the users most like a history speak."""
+    similarity: Literal["cosine", "pearson", "jaccard", "tfidf", "bm25"] = "cosine"
+    """How alike two people are by what they liked."""
+    shrinkage: float = Field(0.0, ge=0)
+    """Added to the denominator: pulls similarities that rest on few items towards zero."""
+    min_common: int = Field(1, ge=1)
+    """Only users who share so many liked items are neighbours."""
+    amplification: float = Field(1.0, gt=0, le=10)
+    """Exponent of the similarity: above 1 the nearest speak louder (Breese et al. 1998)."""
+    k1: float = Field(1.2, gt=0)
+    """Of BM25: where repeated events of a pair stop counting."""
+    b: float = Field(0.75, ge=0, le=1)
+    """Of BM25: how far those who like much are held back."""
+    reduce: Reduce = "log"
+    """How repeated events of a pair become one weight."""
+
+
+class UserKNN(ScoringRetriever):
+    """User-based collaborative filtering (Herlocker, Konstan, Borchers & Riedl 1999).
+
+    The neighbours are the users of the training with the highest
+
+        s(h, v) = (x_h·x_v − c_h c_v) / (l_h l_v + [Jaccard: d_h + d_v − x_h·x_v] + shrinkage)
+
+    where h is a history, x its weights, an absent interaction counting as zero: with l = ‖x‖ and
+    c = 0 the cosine; with c = Σx/√items and l = ‖x − mean(x)‖ Pearson; with binary x, d items and
+    l = 0 Jaccard. TF-IDF multiplies ln(1 + x) by the item's ln(users/d) + 1 and takes the cosine;
+    BM25 (Robertson & Walker 1994) takes users for documents and items for terms, l = 1. A
+    candidate scores Σ over the neighbours of s^amplification × how much they liked it.
+
+    Whoever asks and is in the training data is their own nearest neighbour, who can only speak
+    for what they know already.
+
+    Attributes:
+        users: float32[users × items], what the users of the training liked.
+        read: float32[n], the weights of `users` as the similarity reads them.
+        fans: int32[n], for each item in turn the users who liked it, ascending.
+        fan_offsets: int64[items + 1], where each item's begin.
+        of_fans: float32[n], the weights of `read` in the order of `fans`.
+        figures: float32[3 × users], c, l and d of the formula.
+        rarity: float32[items], what an item's weight is multiplied by.
+        length: float32[1], the mean of what a user liked, for BM25.
+
+    Cost: `fit`, a few passes over the events, and 28 bytes for each pair; a request, the users of
+    each item of the history, and neighbors × what they liked.
+
+    Example:
+        >>> UserKNN(neighbors=50, similarity="jaccard")
+        UserKNN(neighbors=50, similarity='jaccard')
+    """
+
+    name = "user_knn"
+    serves: ClassVar = Serves(history="native", holds_users=True)
+    because: ClassVar[str] = "liked by people with a taste like yours"
+    config: UserKNNConfig
+    users: csr_array
+    read: NDArray[np.float32]
+    fans: NDArray[np.int32]
+    fan_offsets: NDArray[np.int64]
+    of_fans: NDArray[np.float32]
+    figures: NDArray[np.float32]
+    rarity: NDArray[np.float32]
+    length: NDArray[np.float32]
+
+    def fit(
+        self,
+        dataset: Dataset,
+        options: FitOptions = FitOptions(),
+        *,
+        validation: Task | None = None,
+    ) -> Self:
+        """Lays out who liked what, both ways."""
+        users = dataset.interactions(reduce=self.config.reduce)
+        n_users, n_items = users.shape
+        options.require_memory(
+            56 * users.nnz + 24 * n_users,
+            f"UserKNN on {n_users:,} users",
+            "leave it out for a log of this size; ItemKNN keeps nothing of users",
+        )
+        per_item = np.bincount(users.indices, minlength=n_items)
+        self.rarity = _rarity(per_item, n_users, self.config.similarity)
+        liked = np.bincount(_rows(users), users.data, n_users)
+        self.length = np.array([max(liked.mean(), 1e-12) if n_users else 1], np.float32)
+        self.users = users
+        self.read = self._read(users)
+        pairs = BothWays.of(csr_array((self.read, users.indices, users.indptr), users.shape))
+        self.fans, self.fan_offsets = pairs.item_users, pairs.item_offsets
+        self.of_fans = pairs.item_weights
+        self.figures = self._figures(users)
+        self.n_fitted = n_items
+        return self
+
+    def nearest_users(self, requests: Requests) -> tuple[Ragged, NDArray[np.float32]]:
+        """The users most like each history, nearest first, and how like they are.
+
+        Returns:
+            User indices of the training data (`dataset.users.ids` names them), a row for each
+            request; and s of each, float32[total].
+        """
+        self.require_fitted()
+        near, likeness, found = self._near(self._liked(requests), slice(0, len(requests)))
+        flat = ranges(np.arange(len(requests)) * near.shape[1], found)
+        return Ragged(offsets_of(found), near.ravel()[flat]), likeness.ravel()[flat]
+
+    def scores(self, requests: Requests) -> ScoreChunk:
+        """What the neighbours of each history say of all items."""
+        liked = self._liked(requests)
+        power = np.float32(self.config.amplification)
+
+        def score(chunk: slice) -> NDArray[np.float32]:
+            near, likeness, found = self._near(liked, chunk)
+            dense = np.zeros((chunk.stop - chunk.start, self.n_fitted), np.float32)
+            said = likeness if power == 1 else np.power(likeness, power)
+            rows = (self.users.indptr, self.users.indices, self.users.data)
+            _add_neighbors(near, said, found, *rows, dense)
+            return dense
+
+        return score
+
+    def explain(
+        self, requests: Requests, candidates: Candidates
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """The item of the history most liked by those who like the candidate, by cosine."""
+        self.require_fitted()
+
+        def between(history: NDArray[np.int32], found: NDArray[np.int32]) -> NDArray[np.float32]:
+            block = np.zeros((len(history), len(found)), np.float32)
+            _shared(history, found, self.fan_offsets, self.fans, block)
+            return block
+
+        return strongest_reasons(self._liked(requests), candidates, between)
+
+    def _liked(self, requests: Requests) -> csr_array:
+        """What each history says, float32[n × n_fitted]."""
+        return requests.history.interactions(self.n_fitted, reduce=self.config.reduce)
+
+    def _near(
+        self, liked: csr_array, chunk: slice
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int64]]:
+        """The neighbours of some histories: users, similarities [chunk × neighbors], how many."""
+        some = liked[chunk]
+        n = chunk.stop - chunk.start
+        k = min(self.config.neighbors, max(1, self.users.shape[0]))
+        near = np.empty((n, k), np.int32)
+        likeness = np.empty((n, k), np.float32)
+        found = np.zeros(n, np.int64)
+        _nearest_users(
+            *(some.indptr, some.indices, self._read(some), self._figures(some)),
+            *(self.fan_offsets, self.fans, self.of_fans, self.figures),
+            *(np.float32(self.config.shrinkage), self.config.similarity == "jaccard"),
+            *(self.config.min_common, near, likeness, found),
+        )
+        return near, likeness, found
+
+    def _read(self, rows: csr_array) -> NDArray[np.float32]:
+        """The weights of interactions as the similarity reads them, float32[nnz]."""
+        config, x = self.config, rows.data
+        if config.similarity == "jaccard":
+            return np.ones(len(x), np.float32)
+        if config.similarity == "tfidf":
+            x = np.log1p(x) * self.rarity[rows.indices]
+        elif config.similarity == "bm25":
+            row = _rows(rows)
+            length = np.bincount(row, x, rows.shape[0]).astype(np.float32)
+            longest = config.k1 * (1 - config.b + config.b * length / self.length[0])
+            x = x * (config.k1 + 1) / (x + longest[row]) * self.rarity[rows.indices]
+        return x.astype(np.float32)
+
+    def _figures(self, rows: csr_array) -> NDArray[np.float32]:
+        """c, l and d of each row, float32[3 × rows]."""
+        row, x = _rows(rows), self._read(rows).astype(np.float64)
+        n, n_items = rows.shape
+        squares = np.bincount(row, x**2, n)
+        figures = np.zeros((3, n), np.float32)
+        if self.config.similarity == "jaccard":
+            figures[2] = np.bincount(row, minlength=n)
+        elif self.config.similarity == "bm25":
+            figures[1] = 1
+        elif self.config.similarity == "pearson":
+            total = np.bincount(row, x, n)
+            figures[0] = total / np.sqrt(max(n_items, 1))
+            figures[1] = np.sqrt(np.maximum(squares - total**2 / max(n_items, 1), 0))
+        else:
+            figures[1] = np.sqrt(squares)
+        return figures
+
+    def save(self, writer: ArtifactWriter) -> None:
+        """Writes who liked what."""
+        writer.sparse("users", self.users)
+        for name in ("read", "fans", "fan_offsets", "of_fans", "figures", "rarity", "length"):
+            writer.array(name, getattr(self, name))
+
+    def load(self, reader: ArtifactReader) -> Self:
+        """Maps who liked what."""
+        self.users = reader.sparse("users")
+        for name in ("read", "fans", "fan_offsets", "of_fans", "figures", "rarity", "length"):
+            setattr(self, name, reader.array(name))
+        self.n_fitted = self.users.shape[1]
+        return self
+
+
+def _rows(matrix: csr_array) -> NDArray[np.int64]:
+    """The row of every entry."""
+    return np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+
+
+def _rarity(per_item: NDArray[np.int64], n_users: int, similarity: str) -> NDArray[np.float32]:
+    """How much an item tells of a taste, float32[items]."""
+    if similarity == "tfidf":
+        return (np.log(max(n_users, 1) / np.maximum(per_item, 1)) + 1).astype(np.float32)
+    if similarity == "bm25":
+        return np.log1p((n_users - per_item + 0.5) / (per_item + 0.5)).astype(np.float32)
+    return np.ones(len(per_item), np.float32)
+
+
+@njit(nogil=True, cache=True)
+def _nearest_users(  # type: ignore[no-untyped-def]
+    offsets, items, weights, own, fan_offsets, fans, of_fans, figures, shrinkage, jaccard,
+    min_common, near, likeness, found,
+):  # fmt: skip
+    """Writes the nearest users of each history, nearest first."""
+    n_users = figures.shape[1]
+    row = np.zeros(n_users, np.float32)
+    common = np.zeros(n_users, np.int32)
+    touched = np.empty(n_users, np.int32)
+    for request in range(len(near)):
+        together = 0
+        for entry in range(offsets[request], offsets[request + 1]):
+            item, weight = items[entry], weights[entry]
+            for place in range(fan_offsets[item], fan_offsets[item + 1]):
+                user = fans[place]
+                if common[user] == 0:
+                    touched[together] = user
+                    together += 1
+                common[user] += 1
+                row[user] += weight * of_fans[place]
+        kept = 0
+        for user in touched[:together]:
+            over = row[user] - own[0, request] * figures[0, user]
+            under = own[1, request] * figures[1, user] + shrinkage
+            if jaccard:
+                under += own[2, request] + figures[2, user] - row[user]
+            if common[user] >= min_common and over > 0 and under > 0:
+                kept = keep(np.float32(over / under), user, near[request], likeness[request], kept)
+            row[user], common[user] = 0, 0
+        best_first(near[request], likeness[request], kept)
+        found[request] = kept
+
+
+@njit(nogil=True, cache=True)
+def _add_neighbors(near, said, found, offsets, items, weights, scores):  # type: ignore[no-untyped-def]
+    """Adds to each request's scores what its neighbours liked, by how like they are."""
+    for request in range(len(scores)):
+        for place in range(found[request]):
+            user, like = near[request, place], said[request, place]
+            for entry in range(offsets[user], offsets[user + 1]):
+                scores[request, items[entry]] += like * weights[entry]
+
+
+@njit(nogil=True, cache=True)
+def _shared(history, found, fan_offsets, fans, block):  # type: ignore[no-untyped-def]
+    """Writes the cosine of who liked each history item and who liked each found one."""
+    for row in range(len(history)):
+        for column in range(len(found)):
+            a, a_end = fan_offsets[history[row]], fan_offsets[history[row] + 1]
+            b, b_end = fan_offsets[found[column]], fan_offsets[found[column] + 1]
+            size = np.float32(a_end - a) * np.float32(b_end - b)
+            shared = 0
+            while a < a_end and b < b_end:
+                difference = fans[a] - fans[b]
+                shared += difference == 0
+                a += difference <= 0
+                b += difference >= 0
+            block[row, column] = np.float32(shared) / np.sqrt(size) if shared else np.float32(0)
