@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from tastemaker.reranking import Rules as Rules
     from tastemaker.retrieval import ALS as ALS
     from tastemaker.retrieval import EASE as EASE
+    from tastemaker.retrieval import BoughtTogether as BoughtTogether
+    from tastemaker.retrieval import Complements as Complements
     from tastemaker.retrieval import Content as Content
     from tastemaker.retrieval import CooccurrenceGraph as CooccurrenceGraph
     from tastemaker.retrieval import Item2Vec as Item2Vec
@@ -37,7 +39,14 @@ if TYPE_CHECKING:
     from tastemaker.retrieval import Node2Vec as Node2Vec
     from tastemaker.retrieval import Popular as Popular
     from tastemaker.retrieval import Propagation as Propagation
+    from tastemaker.retrieval import P3Alpha as P3Alpha
+    from tastemaker.retrieval import Popular as Popular
+    from tastemaker.retrieval import RP3Beta as RP3Beta
+    from tastemaker.retrieval import SequentialRules as SequentialRules
+    from tastemaker.retrieval import SessionKNN as SessionKNN
+    from tastemaker.retrieval import Swing as Swing
     from tastemaker.retrieval import Trending as Trending
+    from tastemaker.retrieval import UserKNN as UserKNN
 
 __version__ = "0.1.0"
 
@@ -55,6 +64,14 @@ _HOMES = {
     "FitOptions": "component",
     "Item2Vec": "retrieval",
     "ItemKNN": "retrieval",
+    "BoughtTogether": "retrieval",
+    "Complements": "retrieval",
+    "P3Alpha": "retrieval",
+    "RP3Beta": "retrieval",
+    "SequentialRules": "retrieval",
+    "SessionKNN": "retrieval",
+    "Swing": "retrieval",
+    "UserKNN": "retrieval",
     "Newcomers": "retrieval",
     "Node2Vec": "retrieval",
     "Pipeline": "pipeline",

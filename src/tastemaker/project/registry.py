@@ -16,6 +16,8 @@ ComponentT = TypeVar("ComponentT", bound=Component)
 _OURS: dict[type[Component], dict[str, str]] = {
     Retriever: {
         "als": "tastemaker.retrieval.als:ALS",
+        "bought_together": "tastemaker.retrieval.neighbors:BoughtTogether",
+        "complements": "tastemaker.retrieval.neighbors:Complements",
         "content": "tastemaker.retrieval.content:Content",
         "cooccurrence_graph": "tastemaker.retrieval.graph:CooccurrenceGraph",
         "ease": "tastemaker.retrieval.linear:EASE",
@@ -25,7 +27,14 @@ _OURS: dict[type[Component], dict[str, str]] = {
         "node2vec": "tastemaker.retrieval.graph:Node2Vec",
         "popular": "tastemaker.retrieval.popular:Popular",
         "propagation": "tastemaker.retrieval.graph:Propagation",
+        "p3_alpha": "tastemaker.retrieval.neighbors:P3Alpha",
+        "popular": "tastemaker.retrieval.popular:Popular",
+        "rp3_beta": "tastemaker.retrieval.neighbors:RP3Beta",
+        "sequential_rules": "tastemaker.retrieval.neighbors:SequentialRules",
+        "session_knn": "tastemaker.retrieval.neighbors:SessionKNN",
+        "swing": "tastemaker.retrieval.neighbors:Swing",
         "trending": "tastemaker.retrieval.trending:Trending",
+        "user_knn": "tastemaker.retrieval.neighbors:UserKNN",
     },
     Ranker: {
         "gbm": "tastemaker.ranking.gbm:GBM",

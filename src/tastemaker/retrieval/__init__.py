@@ -4,7 +4,17 @@ from tastemaker.retrieval.als import ALS
 from tastemaker.retrieval.content import Content
 from tastemaker.retrieval.graph import CooccurrenceGraph, Item2Vec, Node2Vec, Propagation
 from tastemaker.retrieval.linear import EASE
-from tastemaker.retrieval.neighbors import ItemKNN
+from tastemaker.retrieval.neighbors import (
+    BoughtTogether,
+    Complements,
+    ItemKNN,
+    P3Alpha,
+    RP3Beta,
+    SequentialRules,
+    SessionKNN,
+    Swing,
+    UserKNN,
+)
 from tastemaker.retrieval.newcomers import Newcomers
 from tastemaker.retrieval.popular import Popular
 from tastemaker.retrieval.trending import Trending
@@ -21,4 +31,17 @@ __all__ = [
     "Popular",
     "Propagation",
     "Trending",
+    "BoughtTogether",
+    "Complements",
+    "Content",
+    "ItemKNN",
+    "Newcomers",
+    "P3Alpha",
+    "Popular",
+    "RP3Beta",
+    "SequentialRules",
+    "SessionKNN",
+    "Swing",
+    "Trending",
+    "UserKNN",
 ]

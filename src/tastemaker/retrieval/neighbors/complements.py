@@ -153,7 +153,8 @@ def _related(
     order = np.argsort(-together, axis=1, kind="stable")[:, :most]
     related = np.zeros(together.shape, np.bool_)
     np.put_along_axis(related, order, values=True, axis=1)
-    return related & (together > 0)
+    related &= together > 0
+    return related
 
 
 @njit(nogil=True, cache=True)

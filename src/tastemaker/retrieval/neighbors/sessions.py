@@ -230,9 +230,11 @@ def _score(  # type: ignore[no-untyped-def]
                     together += 1
                 shared[session] += weight
                 latest[session] = place
-        oldest = 0
-        if together > sample:
-            oldest = np.partition(touched[:together], together - sample)[together - sample]
+        oldest = n_sessions if together > sample else 0
+        compared = 0
+        while compared < sample and oldest > 0:  # from the latest backwards
+            oldest -= 1
+            compared += int(shared[oldest] > 0)
         kept = 0
         for session in touched[:together]:
             if session >= oldest:

@@ -170,7 +170,7 @@ class UserKNN(ScoringRetriever):
         n = chunk.stop - chunk.start
         k = min(self.config.neighbors, max(1, self.users.shape[0]))
         near = np.empty((n, k), np.int32)
-        likeness = np.empty((n, k), np.float32)
+        likeness = np.zeros((n, k), np.float32)
         found = np.zeros(n, np.int64)
         _nearest_users(
             *(some.indptr, some.indices, self._read(some), self._figures(some)),
