@@ -44,6 +44,8 @@ FOUR = [[A, B], [A, B, C], [A], [C, D]]
 # Pearson of A = (1, 1, 1, 0) and B = (1, 1, 0, 0): (2 − 3·2/4) / √(3 − 9/4)√(2 − 4/4).
 # Adjusted cosine: the users' means are ½, ¾, ¼, ½; A = (½, ¼, ¾, −½), B = (½, ¼, −¼, −½).
 # BM25 with k1 = 1, b = 0: every weight is its user's rarity, ln(1 + 2.5/2.5) and ln(1 + 1.5/3.5).
+# TF-IDF: a user of n of the four items counts ln(4/n) + 1.
+A1, A2, A3 = np.log(4 / 2) + 1, np.log(4 / 3) + 1, np.log(4 / 1) + 1
 BY_HAND: list[tuple[str, dict[str, float], int, int, float]] = [
     ("cosine", {}, A, B, 2 / np.sqrt(6)),
     ("cosine", {"shrinkage": 3.0}, A, C, 1 / (np.sqrt(6) + 3)),
@@ -55,7 +57,7 @@ BY_HAND: list[tuple[str, dict[str, float], int, int, float]] = [
     ("adjusted_cosine", {}, A, B, 0.375 / np.sqrt(1.125 * 0.625)),
     ("asymmetric", {"alpha": 1.0}, A, B, 2 / 3),
     ("asymmetric", {"alpha": 1.0}, B, A, 1.0),
-    ("tfidf", {}, A, B, 2 / np.sqrt(6)),
+    ("tfidf", {}, A, B, (A1**2 + A2**2) / np.sqrt((A1**2 + A2**2 + A3**2) * (A1**2 + A2**2))),
     ("bm25", {"k1": 1.0, "b": 0.0}, A, B, np.log(2) ** 2 + np.log(10 / 7) ** 2),
 ]  # fmt: skip
 

@@ -11,7 +11,7 @@ With Σ over all users, an absent interaction counting as zero, and h the shrink
 | adjusted cosine | weights | 0 | m·x − m·m/2 | ‖x − m‖, m the mean of each user |
 | Jaccard | 0 or 1 | 0 | 0 | 0; d = users |
 | asymmetric | 0 or 1 | 0 | 0 | d^α, d^(1−α) |
-| TF-IDF | log-weighted, rarer items more | 0 | 0 | ‖x‖ |
+| TF-IDF | log-weighted, short histories more | 0 | 0 | ‖x‖ |
 | BM25 | saturating, short histories more | 0 | 0 | 1 |
 """
 
@@ -57,9 +57,10 @@ class Measure:
 def weighted(users: csr_array, similarity: Similarity, k1: float, b: float) -> csr_array:
     """The interactions as a similarity reads them, float32[users × items].
 
-    TF-IDF as ln(1 + x)·(ln(users/d) + 1); BM25 (Robertson & Walker 1994) with users as documents'
-    terms: x(k₁ + 1)/(x + k₁(1 − b + b·l/l̄))·ln(1 + (users − d + ½)/(d + ½)), where l is how much
-    an item has been liked, l̄ its mean and d how many items the user likes.
+    An item is a document whose terms are users, d how many items a user likes: TF-IDF as
+    ln(1 + x)·(ln(items/d) + 1); BM25 (Robertson & Walker 1994) as
+    x(k₁ + 1)/(x + k₁(1 − b + b·l/l̄))·ln(1 + (items − d + ½)/(d + ½)), where l is how much an item
+    has been liked and l̄ its mean.
 
     Args:
         users: float32[users × items], positive.
@@ -70,9 +71,9 @@ def weighted(users: csr_array, similarity: Similarity, k1: float, b: float) -> c
     if similarity in BINARY:
         return csr_array((np.ones_like(users.data), users.indices, users.indptr), users.shape)
     if similarity == "tfidf":
-        per_item = np.bincount(users.indices, minlength=users.shape[1])
-        rarity = np.log(users.shape[0] / np.maximum(per_item, 1)) + 1
-        data = np.log1p(users.data) * rarity[users.indices]
+        per_user = np.diff(users.indptr)
+        rarity = np.log(users.shape[1] / np.maximum(per_user, 1)) + 1
+        data = np.log1p(users.data) * np.repeat(rarity, per_user)
     elif similarity == "bm25":
         length = np.bincount(users.indices, users.data, users.shape[1])
         longest = k1 * (1 - b + b * length / max(length.mean(), 1e-12))

@@ -31,8 +31,9 @@ class Visits:
 
     def binary(self, n_items: int) -> csr_array:
         """1 where an item stands in a visit, float32[visits × n_items]."""
-        ones = np.ones(len(self.item), np.float32)
-        matrix = csr_array((ones, self.item.copy(), self.offsets), shape=(len(self), n_items))
+        # `sum_duplicates` writes into the arrays it is given.
+        entries = (np.ones(len(self.item), np.float32), self.item.copy(), self.offsets.copy())
+        matrix = csr_array(entries, shape=(len(self), n_items))
         matrix.sum_duplicates()
         matrix.data[:] = 1
         return matrix
