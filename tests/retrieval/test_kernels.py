@@ -19,11 +19,27 @@ from tastemaker.data.synthetic import SyntheticWorld
 from tastemaker.index import exact_top_n, ranked_top_n
 from tastemaker.index.exact import _blank_excluded, _take_ranked, _top_n
 from tastemaker.index.products import _search
-from tastemaker.retrieval import ALS, EASE, Content, ItemKNN, Popular, Trending
+from tastemaker.retrieval import (
+    ALS,
+    EASE,
+    BoughtTogether,
+    Complements,
+    Content,
+    ItemKNN,
+    Popular,
+    RP3Beta,
+    SequentialRules,
+    SessionKNN,
+    Swing,
+    Trending,
+    UserKNN,
+)
 from tastemaker.retrieval.als import _conjugate_gradient
 from tastemaker.retrieval.content import _add_likeness, _profiles
 from tastemaker.retrieval.item_item import _add_rows, _stronger_way
 from tastemaker.retrieval.linear.ease import _gram
+from tastemaker.retrieval.neighbors.sessions import _score
+from tastemaker.retrieval.neighbors.user_knn import _add_neighbors, _nearest_users
 from tastemaker.world import World
 
 ONE_THREAD, THREE_THREADS = FitOptions(threads=1), FitOptions(threads=3)
@@ -307,11 +323,18 @@ def test_trending_is_the_sorted_decayed_weight(data: Dataset, requests: Requests
 
 MODELS: list[Retriever] = [
     ALS(factors=8),
+    BoughtTogether(neighbors=10),
+    Complements(neighbors=10),
     Content(),
     EASE(),
     ItemKNN(neighbors=10),
     Popular(),
+    RP3Beta(neighbors=10),
+    SequentialRules(neighbors=10),
+    SessionKNN(neighbors=10),
+    Swing(neighbors=10),
     Trending(),
+    UserKNN(neighbors=10),
 ]
 
 
@@ -333,6 +356,7 @@ def test_a_loaded_model_compiles_nothing_again(
     kernels = [
         *(_conjugate_gradient, _search, _top_n, _take_ranked, _blank_excluded),
         *(_add_rows, _stronger_way, _profiles, _add_likeness),
+        *(_nearest_users, _add_neighbors, _score),
     ]
     fitted = [model.fit(data) for model in MODELS]
     answers = [lists(model.retrieve(requests, 10, world)) for model in fitted]
