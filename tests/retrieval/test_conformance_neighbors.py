@@ -44,7 +44,7 @@ class TestUserKNN(RetrieverConformance):
 
 class TestUserKNNByBM25(RetrieverConformance):
     def make(self) -> Retriever:
-        return UserKNN(neighbors=20, similarity="bm25", amplification=2.0)
+        return UserKNN(neighbors=20, similarity="bm25", min_common=2)
 
 
 class TestSwing(RetrieverConformance):
@@ -64,12 +64,12 @@ class TestBoughtTogetherByLift(RetrieverConformance):
 
 class TestVSkNN(RetrieverConformance):
     def make(self) -> Retriever:
-        return SessionKNN(neighbors=30, sample=500)
+        return SessionKNN(method="vsknn", neighbors=30, sample=500)
 
 
 class TestSTAN(RetrieverConformance):
     def make(self) -> Retriever:
-        return SessionKNN(method="stan", neighbors=30, pause="1d")
+        return SessionKNN(neighbors=30, pause="1d")
 
 
 class TestSequentialRules(RetrieverConformance):

@@ -174,7 +174,9 @@ def like_users(h: NDArray[Any], x: NDArray[Any], similarity: str) -> NDArray[np.
 def test_the_nearest_users_are_those_of_numpy(
     data: Dataset, similarity: Any, min_common: int
 ) -> None:
-    knn = UserKNN(neighbors=5, similarity=similarity, min_common=min_common, reduce="sum").fit(data)
+    knn = UserKNN(
+        neighbors=5, similarity=similarity, min_common=min_common, amplification=1.0, reduce="sum"
+    ).fit(data)
     asked = Requests.of([[1, 5, 9, 9, 20], list(range(0, 40, 4))])
     x = data.interactions().toarray().astype(np.float64)
     near, likeness = knn.nearest_users(asked)
@@ -197,7 +199,11 @@ def test_the_nearest_users_are_those_of_numpy(
 
 def test_the_neighbours_of_a_history_can_be_named() -> None:
     data = log_of(FOUR, 4)
-    near, likeness = UserKNN(neighbors=2).fit(data).nearest_users(Requests.of([[A, B], [D]]))
+    near, likeness = (
+        UserKNN(neighbors=2, similarity="cosine")
+        .fit(data)
+        .nearest_users(Requests.of([[A, B], [D]]))
+    )
     assert data.users.ids(near[0]) == ["u0000", "u0001"]
     assert data.users.ids(near[1]) == ["u0003"]
     np.testing.assert_allclose(likeness, [1, 2 / np.sqrt(6), 1 / np.sqrt(2)], rtol=1e-6)
@@ -206,8 +212,8 @@ def test_the_neighbours_of_a_history_can_be_named() -> None:
 def test_amplified_the_nearest_speak_louder() -> None:
     log = log_of([[0, 1, 2], [0, 3, 4, 5], [0, 3, 6, 7, 8]], 9)
     asked = Requests.of([[0, 1]])
-    plain = UserKNN().fit(log).scores(asked)(slice(0, 1))[0]
-    loud = UserKNN(amplification=4.0).fit(log).scores(asked)(slice(0, 1))[0]
+    plain = UserKNN(amplification=1.0, similarity="cosine").fit(log).scores(asked)(slice(0, 1))[0]
+    loud = UserKNN(amplification=4.0, similarity="cosine").fit(log).scores(asked)(slice(0, 1))[0]
     assert plain[3] > plain[2] * 0.8
     assert loud[2] > loud[3]
 

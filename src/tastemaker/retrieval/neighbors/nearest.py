@@ -9,8 +9,8 @@ from tastemaker.retrieval.cooccurrence import BothWays
 from tastemaker.retrieval.item_rows import RowLearner
 from tastemaker.retrieval.neighbors.similarity import Measure
 
-_FEW = 6
-"""A row is gone through whole where it took more steps than a sixth of the items."""
+_FEW = 16
+"""A row is gone through whole where it took more steps than a sixteenth of the items."""
 
 
 def nearest_items(
@@ -71,12 +71,17 @@ def _nearest(  # type: ignore[no-untyped-def]
             row[:], common[:] = 0, 0
         else:
             together = _add_up_noting(users, weights, pairs, row, touched)
-            kept = 0
-            for other in touched[:together]:
+            for entry in range(together):
+                other = touched[entry]
+                scores[entry] = _likeness(item, other, row[other], of_items, shrinkage)
+            kept, reached = 0, np.float32(0)
+            for entry in range(together):
+                other, likeness = touched[entry], scores[entry]
                 enough = min_common <= 1 or common[other] >= min_common
-                likeness = _likeness(item, other, row[other], of_items, shrinkage)
-                if other != item and enough and likeness > 0:
+                if likeness > 0 and likeness >= reached and other != item and enough:
                     kept = keep(likeness, other, near[place], strength[place], kept)
+                    reached = strength[place, 0] if kept == near.shape[1] else reached
+            for other in touched[:together]:
                 row[other] = 0
                 if min_common > 1:
                     common[other] = 0

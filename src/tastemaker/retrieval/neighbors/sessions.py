@@ -24,8 +24,8 @@ from tastemaker.retrieval.scoring import ScoringRetriever
 class SessionKNNConfig(Settings):
     """Settings of `SessionKNN`."""
 
-    method: Literal["vsknn", "stan"] = "vsknn"
-    """How sessions are compared and what they say: V-SkNN or STAN."""
+    method: Literal["stan", "vsknn"] = "stan"
+    """How sessions are compared and what they say: STAN or V-SkNN."""
     neighbors: int = Field(200, ge=1)
     """How many of the most similar sessions speak."""
     sample: int = Field(2_000, ge=1)
@@ -79,8 +79,8 @@ class SessionKNN(ScoringRetriever):
     neighbors × items of a session, and a pass over the items.
 
     Example:
-        >>> SessionKNN(method="stan", neighbors=100)
-        SessionKNN(method='stan', neighbors=100)
+        >>> SessionKNN(method="vsknn", neighbors=100)
+        SessionKNN(method='vsknn', neighbors=100)
     """
 
     name = "session_knn"

@@ -27,13 +27,13 @@ class UserKNNConfig(Settings):
 
     neighbors: int = Field(100, ge=1)
     """How many of the users most like a history speak."""
-    similarity: Literal["cosine", "pearson", "jaccard", "tfidf", "bm25"] = "cosine"
+    similarity: Literal["cosine", "pearson", "jaccard", "tfidf", "bm25"] = "tfidf"
     """How alike two people are by what they liked."""
     shrinkage: float = Field(0.0, ge=0)
     """Added to the denominator: pulls similarities that rest on few items towards zero."""
     min_common: int = Field(1, ge=1)
     """Only users who share so many liked items are neighbours."""
-    amplification: float = Field(1.0, gt=0, le=10)
+    amplification: float = Field(2.0, gt=0, le=10)
     """Exponent of the similarity: above 1 the nearest speak louder (Breese et al. 1998)."""
     k1: float = Field(1.2, gt=0)
     """Of BM25: where repeated events of a pair stop counting."""
@@ -70,7 +70,7 @@ class UserKNN(ScoringRetriever):
         length: float32[1], the mean of what a user liked, for BM25.
 
     Cost: `fit`, a few passes over the events, and 28 bytes for each pair; a request, the users of
-    each item of the history, and neighbors × what they liked.
+    each item of the history, neighbors × what they liked, and room for a figure of each user.
 
     Example:
         >>> UserKNN(neighbors=50, similarity="jaccard")

@@ -20,11 +20,11 @@ from tastemaker.retrieval.neighbors.similarity import Measure
 class P3AlphaConfig(Settings):
     """Settings of `P3Alpha`."""
 
-    neighbors: int = Field(200, ge=1)
+    neighbors: int = Field(100, ge=1)
     """How many items each leads to are kept."""
     alpha: float = Field(1.0, gt=0, le=4)
     """Exponent of each step's probability: below 1 evens them out."""
-    normalization: Literal["none", "sum"] = "none"
+    normalization: Literal["none", "sum"] = "sum"
     """`sum`: what is kept of each item's walks is divided by its sum."""
     reduce: Reduce = "binary"
     """How repeated events of a pair become one weight."""
