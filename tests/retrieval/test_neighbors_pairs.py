@@ -54,11 +54,13 @@ def test_walks_end_where_the_matrices_say(
 
 
 def test_a_walk_of_three_steps_is_what_pencil_and_paper_say() -> None:
-    plain = P3Alpha(normalization="none").fit(log_of(FOUR, 4)).weights.toarray()
+    plain = P3Alpha(alpha=1.0, normalization="none").fit(log_of(FOUR, 4)).weights.toarray()
     # From A to each of its three users with 1/3; the first goes on to B with 1/2, the second 1/3.
     assert plain[A, B] == pytest.approx(1 / 3 * 1 / 2 + 1 / 3 * 1 / 3)
     assert plain[D, C] == pytest.approx(1 / 2)
-    held_back = RP3Beta(beta=1.0, normalization="none").fit(log_of(FOUR, 4)).weights.toarray()
+    held_back = (
+        RP3Beta(alpha=1.0, beta=1.0, normalization="none").fit(log_of(FOUR, 4)).weights.toarray()
+    )
     assert held_back[A, B] == pytest.approx(plain[A, B] / 2)
 
 

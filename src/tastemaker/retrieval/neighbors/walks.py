@@ -22,7 +22,7 @@ class P3AlphaConfig(Settings):
 
     neighbors: int = Field(100, ge=1)
     """How many items each leads to are kept."""
-    alpha: float = Field(1.0, gt=0, le=4)
+    alpha: float = Field(0.8, gt=0, le=4)
     """Exponent of each step's probability: below 1 evens them out."""
     normalization: Literal["none", "sum"] = "sum"
     """`sum`: what is kept of each item's walks is divided by its sum."""
