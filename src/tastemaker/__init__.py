@@ -37,10 +37,9 @@ if TYPE_CHECKING:
     from tastemaker.retrieval import ItemKNN as ItemKNN
     from tastemaker.retrieval import Newcomers as Newcomers
     from tastemaker.retrieval import Node2Vec as Node2Vec
-    from tastemaker.retrieval import Popular as Popular
-    from tastemaker.retrieval import Propagation as Propagation
     from tastemaker.retrieval import P3Alpha as P3Alpha
     from tastemaker.retrieval import Popular as Popular
+    from tastemaker.retrieval import Propagation as Propagation
     from tastemaker.retrieval import RP3Beta as RP3Beta
     from tastemaker.retrieval import SequentialRules as SequentialRules
     from tastemaker.retrieval import SessionKNN as SessionKNN
@@ -52,35 +51,35 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "ALS": "retrieval",
-    "Content": "retrieval",
-    "CooccurrenceGraph": "retrieval",
-    "EASE": "retrieval",
-    "Explore": "reranking",
-    "GBM": "ranking",
-    "MMR": "reranking",
-    "Rules": "reranking",
-    "Dataset": "data.dataset",
-    "Evaluation": "evaluation",
-    "FitOptions": "component",
-    "Item2Vec": "retrieval",
-    "ItemKNN": "retrieval",
     "BoughtTogether": "retrieval",
     "Complements": "retrieval",
-    "P3Alpha": "retrieval",
-    "RP3Beta": "retrieval",
-    "SequentialRules": "retrieval",
-    "SessionKNN": "retrieval",
-    "Swing": "retrieval",
-    "UserKNN": "retrieval",
+    "Content": "retrieval",
+    "CooccurrenceGraph": "retrieval",
+    "Dataset": "data.dataset",
+    "EASE": "retrieval",
+    "Evaluation": "evaluation",
+    "Explore": "reranking",
+    "FitOptions": "component",
+    "GBM": "ranking",
+    "Item2Vec": "retrieval",
+    "ItemKNN": "retrieval",
+    "MMR": "reranking",
     "Newcomers": "retrieval",
     "Node2Vec": "retrieval",
+    "P3Alpha": "retrieval",
     "Pipeline": "pipeline",
     "Popular": "retrieval",
     "Propagation": "retrieval",
+    "RP3Beta": "retrieval",
     "Recommender": "pipeline",
+    "Rules": "reranking",
     "Schema": "data.schema",
+    "SequentialRules": "retrieval",
+    "SessionKNN": "retrieval",
+    "Swing": "retrieval",
     "TastemakerError": "errors",
     "Trending": "retrieval",
+    "UserKNN": "retrieval",
     "evaluate": "evaluation",
     "load_sample": "data.sample",
 }

@@ -5,7 +5,6 @@ from zlib import crc32
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 from pydantic import Field
 from scipy.sparse import csr_array
 
@@ -16,7 +15,7 @@ from tastemaker.data.ragged import offsets_of
 from tastemaker.retrieval.cooccurrence import BothWays
 from tastemaker.retrieval.graph.streams import mixed
 from tastemaker.retrieval.item_rows import ItemRows, RowLearner
-from tastemaker.retrieval.neighbors.item_knn import nearest
+from tastemaker.retrieval.neighbors.nearest import nearest_items
 from tastemaker.retrieval.neighbors.similarity import Measure
 
 
@@ -80,22 +79,14 @@ class CooccurrenceGraph(ItemRows):
         divisor = np.power(users, self.config.degree_exponent).astype(np.float32)
         none = np.zeros_like(divisor)
         measure = Measure(none, none, divisor, divisor, none[:0])
-        of_items = (measure.centre, measure.added, measure.left, measure.right, measure.size)
-        least = self.config.min_users if self.config.min_users > 1 else None
-
-        def learn(
-            items: NDArray[np.int32],
-            near: NDArray[np.int32],
-            strength: NDArray[np.float32],
-            found: NDArray[np.int64],
-        ) -> None:
-            nearest(items, pairs, of_items, np.float32(0), least, False, near, strength, found)
-
+        counted = nearest_items(
+            pairs, measure, shrinkage=0.0, min_common=self.config.min_users, relative=False
+        )
         # Who is drawn less for one item and more for another leaves counts as they were.
         crowds = np.zeros(len(users), np.uint64)
         _crowds(pairs.user_offsets, pairs.user_items, self.config.max_items, crowds)
         figures = np.stack([divisor.astype(np.float64), crowds.astype(np.float64)])
-        return RowLearner(learn, figures)
+        return RowLearner(counted.learn, figures)
 
 
 def capped(dataset: Dataset, most: int) -> csr_array:
