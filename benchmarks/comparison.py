@@ -335,6 +335,29 @@ def best_settings(id_: str, candidate: Candidate) -> Settings:
     )
 
 
+def keep_blend(
+    id_: str, shares: Mapping[str, int], validation: float, alone: Mapping[str, float]
+) -> None:
+    """Keeps the shares of a blend, what they gave on validation, and what each part gave alone."""
+    TUNED.mkdir(exist_ok=True)
+    told = {"shares": dict(shares), "validation": round(validation, 5)}
+    told["alone"] = {name: round(value, 5) for name, value in alone.items()}
+    (TUNED / f"{id_}-blend.json").write_text(json.dumps(told, ensure_ascii=False, indent=1) + "\n")
+
+
+def kept_blend(id_: str) -> dict[str, int]:
+    """The shares that `keep_blend` kept.
+
+    Raises:
+        LookupError: none was ever sought.
+    """
+    path = TUNED / f"{id_}-blend.json"
+    if not path.exists():
+        raise LookupError(f"no blend was found: python -m benchmarks.{id_.lower()} --blend")
+    shares: dict[str, int] = json.loads(path.read_text(encoding="utf-8"))["shares"]
+    return shares
+
+
 def _kept(id_: str) -> dict[str, list[dict[str, Any]]]:
     path = TUNED / f"{id_}.json"
     found: dict[str, list[dict[str, Any]]] = {}
