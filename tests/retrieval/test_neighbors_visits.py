@@ -117,6 +117,19 @@ def test_rules_follow_a_later_basket(measure: Any) -> None:
     assert updated.baskets == 6
 
 
+def test_rules_follow_two_baskets_that_a_late_event_joins() -> None:
+    """Every item stands in as many baskets as before; only which baskets they are has changed."""
+    first, second = [("a", i, 0) for i in (C, D, A)], [("a", i, 50 * MINUTE) for i in (C, D, B)]
+    late = [("a", C, 25 * MINUTE), ("a", C, DAY), ("a", D, DAY)]
+    before, after = timed([*first, *second], 4), timed([*first, *second, *late], 4)
+    model = BoughtTogether(min_support=1)
+    updated = model.fit(before).updated(after)
+    assert np.array_equal(updated.sizes, model.sizes)
+    assert updated.weights.toarray()[A, B] == 1
+    anew = BoughtTogether(min_support=1).fit(after)
+    assert np.array_equal(updated.weights.toarray(), anew.weights.toarray())
+
+
 # -- complements ----------------------------------------------------------------------------------
 
 

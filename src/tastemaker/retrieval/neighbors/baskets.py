@@ -108,7 +108,9 @@ class BoughtTogether(ItemRows):
         }[self.config.measure]
         measure = Measure(none, none, left, right, none[:0])
         least = self.config.min_support
-        return nearest_items(pairs, measure, shrinkage=0.0, min_common=least, relative=False)
+        rules = nearest_items(pairs, measure, shrinkage=0.0, min_common=least, relative=False)
+        # A late event may join two baskets and leave every item in as many as before.
+        return RowLearner(rules.learn, np.vstack([rules.of_items, _baskets_of(pairs)]))
 
     def fit(
         self,
@@ -164,3 +166,25 @@ class BoughtTogether(ItemRows):
         self.sizes = reader.array("sizes")
         self.baskets = reader.json("counted")["baskets"]
         return self
+
+
+def _baskets_of(pairs: BothWays) -> NDArray[np.float64]:
+    """A digest of which baskets hold each item, by what lies in them: 52 bits, float64[items]."""
+    items = np.arange(1, len(pairs.item_offsets), dtype=np.uint64)
+    of_basket = _mixed(_sums(_mixed(items)[pairs.user_items], pairs.user_offsets))
+    return (_sums(of_basket[pairs.item_users], pairs.item_offsets) >> np.uint64(12)).astype("f8")
+
+
+def _sums(values: NDArray[np.uint64], offsets: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """The sum of each row, modulo 2^64."""
+    until = np.zeros(len(values) + 1, np.uint64)
+    np.cumsum(values, out=until[1:])
+    total: NDArray[np.uint64] = until[offsets[1:]] - until[offsets[:-1]]
+    return total
+
+
+def _mixed(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """The finalizer of splitmix64 (Steele, Lea & Flood 2014)."""
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
