@@ -129,7 +129,7 @@ def test_a_quadratic_model_above_the_budget_is_refused_with_an_estimate(tmp_path
     refused = run("train", "--project", tmp_path / "tastemaker.toml")
     assert refused.code == 1
     assert "EASE on 20,000 items needs about" in refused.told
-    assert "the memory budget is 1.1 GB; leave it out" in refused.told
+    assert "the memory budget is 1.1 GB; take SparseEASE" in refused.told
     assert "Traceback" not in refused.told
     assert refused.peak < GIBIBYTE // 2
 

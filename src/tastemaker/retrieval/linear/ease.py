@@ -6,7 +6,6 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy.linalg import lapack
 from scipy.sparse import csr_array
 
 from tastemaker.artifact import ArtifactReader, ArtifactWriter
@@ -16,13 +15,17 @@ from tastemaker.data.candidates import Candidates
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.events import Reduce
 from tastemaker.data.requests import Requests
-from tastemaker.errors import TastemakerError
 from tastemaker.index import exact_top_n
 from tastemaker.index.exact import ScoreChunk
 from tastemaker.retrieval.cooccurrence import BothWays, strongest_reasons
+from tastemaker.retrieval.linear.inverse import BLOCK, invert_in_place
 from tastemaker.retrieval.scoring import ScoringRetriever
 from tastemaker.threads import blas_threads, run_chunks
 from tastemaker.world import World
+
+_SIMILAR_BYTES = 4 << 20
+_MOST = 0.7
+"""Where at least this share of the items was liked, all are solved for."""
 
 
 class EASEConfig(Settings):
@@ -30,6 +33,9 @@ class EASEConfig(Settings):
 
     regularization: float = Field(500.0, gt=0)
     """λ: larger on smaller or noisier data."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """p: the model is learnt as if this share of every history had been hidden, which holds
+    popular items back (Steck 2020)."""
     reduce: Reduce = "log"
     """How repeated events of a pair become one weight."""
 
@@ -37,13 +43,15 @@ class EASEConfig(Settings):
 class EASE(ScoringRetriever):
     """Embarrassingly shallow autoencoder (Steck 2019, equation 8).
 
-    P = (XᵀX + λI)⁻¹, B = I − P·diag(P)⁻¹: the linear model with zero diagonal that best
-    reconstructs every user's row from the rest of it.
+    P = (XᵀX + Λ)⁻¹, B = I − P·diag(P)⁻¹: the linear model with zero diagonal that best
+    reconstructs every user's row from the rest of it. Λ is λ on the diagonal, and with dropout
+    p/(1 − p)·diag(XᵀX) more (Steck 2020, Autoencoders that don't overfit towards the identity).
 
     Attributes:
         weights: float32[items × items], B; row: the item of the history, column: the candidate.
 
-    Cost: `fit` takes items³ steps and 4 × items² bytes; a request, history × items.
+    Cost: `fit` takes items³ steps and 4 × items² + 24,576 × items bytes; a request, history ×
+    items.
 
     Raises:
         MemoryBudgetError: from `fit`, when the matrix would exceed the budget.
@@ -67,42 +75,47 @@ class EASE(ScoringRetriever):
     ) -> Self:
         """Solves for B."""
         users = dataset.interactions(reduce=self.config.reduce)
-        n_items = users.shape[1]
-        # B is zero for an item nobody liked: solving for the others alone gives the same.
-        liked = np.flatnonzero(users.sum(axis=0))
-        copies = 1 if len(liked) == n_items else 2
-        options.require_memory(
-            copies * 4 * n_items**2 + 40 * users.nnz,
-            f"EASE on {n_items:,} items",
-            "leave it out for a catalogue of this size; ItemKNN and ALS grow more slowly",
-        )
-        if copies == 1:
-            self.weights = self._solve(users, options)
-        else:
-            self.weights = np.zeros((n_items, n_items), np.float32)
-            if len(liked):
-                self.weights[np.ix_(liked, liked)] = self._solve(users[:, liked], options)
-        self.n_fitted = n_items
+        self.weights, _ = self._learnt(users, options)
+        self.n_fitted = users.shape[1]
         return self
 
-    def _solve(self, users: csr_array, options: FitOptions) -> NDArray[np.float32]:
-        """B from X, in place: one matrix of items × items is all it holds."""
-        steps = options.progress.track(range(3), "EASE: Gram matrix, factor, inverse", 3)
-        next(steps)
+    def _learnt(
+        self, users: csr_array, options: FitOptions
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """B and the diagonal of P, from X."""
+        n_items, name = users.shape[1], type(self).__name__
+        # B is zero for an item nobody liked: solving for the others alone gives the same. Where
+        # they are most, a second matrix would cost more than that saves.
+        liked = np.flatnonzero(users.sum(axis=0))
+        apart = len(liked) < _MOST * n_items
+        options.require_memory(
+            4 * (n_items**2 + apart * len(liked) ** 2)
+            + 12 * n_items * min(n_items, BLOCK)
+            + 40 * users.nnz,
+            f"{name} on {n_items:,} items",
+            "take SparseEASE, its approximation for large catalogues, or leave out items with few "
+            "events",
+        )
+        if not apart:
+            return self._solve(users, options)
+        weights = np.zeros((n_items, n_items), np.float32)
+        diagonal = np.full(n_items, 1 / self.config.regularization, np.float32)
+        if len(liked):
+            weights[np.ix_(liked, liked)], diagonal[liked] = self._solve(users[:, liked], options)
+        return weights, diagonal
+
+    def _solve(
+        self, users: csr_array, options: FitOptions
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """B and the diagonal of P, in place: one matrix of items × items is nearly all it holds."""
         gram = _gram(users, options.threads)
-        gram[np.diag_indices(len(gram))] += np.float32(self.config.regularization)
-        next(steps)
+        on_diagonal = np.diag_indices(len(gram))
+        gram[on_diagonal] /= np.float32(1 - self.config.dropout)
+        gram[on_diagonal] += np.float32(self.config.regularization)
         with blas_threads(options.threads):
-            factor, failed = lapack.spotrf(gram.T, lower=0, overwrite_a=1)
-            next(steps)
-            inverse, failed_too = lapack.spotri(factor, lower=0, overwrite_c=1)
-        if failed or failed_too:
-            raise TastemakerError(
-                "EASE: XᵀX + λI is not positive definite in float32; raise 'regularization'"
-            )
-        for _ in steps:
-            pass
-        return _to_weights(inverse.T)
+            invert_in_place(gram, options.progress, f"{type(self).__name__}: inverse")
+        diagonal = gram.diagonal().copy()
+        return _to_weights(gram), diagonal
 
     def scores(self, requests: Requests) -> ScoreChunk:
         """How strongly each history reconstructs every item."""
@@ -113,12 +126,14 @@ class EASE(ScoringRetriever):
         """The items that each item speaks for most."""
         self.require_fitted()
         asked = Requests.of([[int(item)] for item in items])
+        everything = np.arange(self.n_items, dtype=np.int32)
 
         def score(chunk: slice) -> NDArray[np.float32]:
-            known = items[chunk] < self.n_fitted
-            return np.where(known[:, None], self.weights[np.where(known, items[chunk], 0)], 0)
+            left = np.repeat(items[chunk], len(everything))
+            right = np.tile(everything, len(items[chunk]))
+            return self._speaks(left, right).reshape(-1, len(everything))
 
-        return exact_top_n(score, asked, n, self.n_fitted, above=0.0)
+        return exact_top_n(score, asked, n, self.n_items, above=0.0, chunk_bytes=_SIMILAR_BYTES)
 
     def explain(
         self, requests: Requests, candidates: Candidates
@@ -127,18 +142,23 @@ class EASE(ScoringRetriever):
         self.require_fitted()
 
         def between(history: NDArray[np.int32], found: NDArray[np.int32]) -> NDArray[Any]:
-            return self.weights[np.ix_(history, found)]
+            left, right = np.repeat(history, len(found)), np.tile(found, len(history))
+            return self._speaks(left, right).reshape(len(history), len(found))
 
-        liked = requests.history.interactions(self.n_fitted, reduce=self.config.reduce)
+        liked = requests.history.interactions(self.n_items, reduce=self.config.reduce)
         return strongest_reasons(liked, candidates, between)
 
     def compare(self, left: NDArray[np.int32], right: NDArray[np.int32]) -> NDArray[np.float32]:
         """How much each left item speaks for its right one, B as it is, at most 1."""
         self.require_fitted()
+        return np.minimum(self._speaks(left, right), np.float32(1))
+
+    def _speaks(self, left: NDArray[np.int32], right: NDArray[np.int32]) -> NDArray[np.float32]:
+        """How much each left item speaks for its right one, 0 where either is not known."""
         known = (left >= 0) & (left < self.n_fitted) & (right >= 0) & (right < self.n_fitted)
-        likeness = np.zeros(len(left), np.float32)
-        likeness[known] = np.minimum(self.weights[left[known], right[known]], 1)
-        return likeness
+        strength = np.zeros(len(left), np.float32)
+        strength[known] = self.weights[left[known], right[known]]
+        return strength
 
     def save(self, writer: ArtifactWriter) -> None:
         """Writes B."""
