@@ -26,9 +26,14 @@ class ScoringRetriever(Retriever):
 
     above: ClassVar[float] = 0.0
 
+    @property
+    def n_items(self) -> int:
+        """How many items it scores; more than `n_fitted` where some were taken up later."""
+        return self.n_fitted
+
     @abstractmethod
     def scores(self, requests: Requests) -> ScoreChunk:
-        """What gives float32[chunk, n_fitted] for a slice of the requests; fitted.
+        """What gives float32[chunk, n_items] for a slice of the requests; fitted.
 
         Each row must have the same bits whatever else stands in the chunk.
         """
@@ -36,15 +41,15 @@ class ScoringRetriever(Retriever):
     def retrieve(self, requests: Requests, n: int, world: World) -> Candidates:
         """The items of highest score."""
         self.require_fitted()
-        return exact_top_n(self.scores(requests), requests, n, self.n_fitted, above=self.above)
+        return exact_top_n(self.scores(requests), requests, n, self.n_items, above=self.above)
 
     def score(self, requests: Requests, items: Ragged) -> NDArray[np.float32]:
         """The score of each item for its request, whether or not it would be found."""
         self.require_fitted()
         scores = self.scores(requests)
-        known = (items.values >= 0) & (items.values < self.n_fitted)
+        known = (items.values >= 0) & (items.values < self.n_items)
         given = np.full(len(items.values), np.nan, np.float32)
-        rows = max(1, CHUNK_BYTES // (4 * max(1, self.n_fitted)))
+        rows = max(1, CHUNK_BYTES // (4 * max(1, self.n_items)))
         for start in range(0, len(requests), rows):
             chunk = slice(start, min(start + rows, len(requests)))
             entries = np.arange(items.offsets[chunk.start], items.offsets[chunk.stop])

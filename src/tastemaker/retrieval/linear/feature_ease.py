@@ -1,0 +1,168 @@
+"""FeatureEASE: EASE that also reconstructs what items are like, and so knows new ones."""
+
+from copy import copy
+from typing import ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+from scipy.sparse import csr_array, vstack
+
+from tastemaker.artifact import ArtifactReader, ArtifactWriter
+from tastemaker.component import FitOptions, Serves, Task
+from tastemaker.data.catalogue import Catalogue
+from tastemaker.data.dataset import Dataset
+from tastemaker.data.requests import Requests
+from tastemaker.index.exact import ScoreChunk
+from tastemaker.retrieval.content_vectors import ContentEncoder, ContentSettings, SparseRows
+from tastemaker.retrieval.linear.ease import EASE, EASEConfig
+
+
+class FeatureEASEConfig(EASEConfig, ContentSettings):
+    """Settings of `FeatureEASE`: those of `EASE`, and what items' vectors are made of."""
+
+    text_weight: float = Field(0.0, ge=0)
+    """Weight of a text column; 0 leaves it out: words of titles tie together what little does."""
+    feature_weight: float = Field(5.0, gt=0)
+    """α: two items of the same contents are tied together as by α² users who like both."""
+
+
+class FeatureEASE(EASE):
+    """Collective EASE (Jeunen, Van Balen & Goethals 2020, CEASE), and its answer for new items.
+
+    EASE on X with αTᵀ below it, T the items' vectors of length 1 over tags and categories: a term
+    is a user who likes all items that have it. So P = (XᵀX + α²TTᵀ + λI)⁻¹, B = I − P·diag(P)⁻¹.
+
+    An item that came later has contents t and no users. Its column is the ridge regression of it
+    on the others, its row follows from the inverse of a bordered matrix: just what EASE would
+    give if it were fitted with this one more,
+
+        w = P·c,   c = α²T·t;   b_j = w_j / (s·P_jj + w_j²),   s = α²‖t‖² + λ − c·w
+
+    What later items say of each other is left out.
+
+    Attributes:
+        weights: float32[items × items], B, of the fitted items.
+        diagonal: float32[items], that of P.
+        encoder: what catalogue columns become.
+        contents: T, float32[items × terms].
+        added_rows: float32[added × items], how later items speak for fitted ones, b.
+        added_columns: float32[items × added], how fitted items speak for later ones, w.
+
+    Cost: `fit`, as `EASE`, and Σ over terms of (items that have it)² steps; `extended`, for each
+    item items × those that share a term with it; a request, history × items.
+
+    Raises:
+        MemoryBudgetError: from `fit`, when the matrix would exceed the budget.
+
+    Example:
+        >>> FeatureEASE(feature_weight=10.0)
+        FeatureEASE(feature_weight=10.0)
+    """
+
+    name = "feature_ease"
+    serves: ClassVar = Serves(history="native", new_items=True, similar_items=True)
+    config: FeatureEASEConfig
+    diagonal: NDArray[np.float32]
+    encoder: ContentEncoder
+    contents: SparseRows
+    added_rows: NDArray[np.float32]
+    added_columns: NDArray[np.float32]
+
+    def fit(
+        self,
+        dataset: Dataset,
+        options: FitOptions = FitOptions(),
+        *,
+        validation: Task | None = None,
+    ) -> Self:
+        """Encodes the catalogue and solves for B."""
+        users = dataset.interactions(reduce=self.config.reduce)
+        self.encoder = ContentEncoder.of(dataset.catalogue, self.config)
+        self.contents = self.encoder.encode(dataset.catalogue, 0, users.shape[1])
+        terms = np.float32(self.config.feature_weight) * self._contents().T
+        both = vstack([users, terms.astype(np.float32)], format="csr")
+        self.weights, self.diagonal = self._learnt(both, options)
+        self.n_fitted = users.shape[1]
+        self._add(_none_of(self.n_fitted), _none_of(self.n_fitted))
+        return self
+
+    @property
+    def n_items(self) -> int:
+        """The items it knows, fitted and added."""
+        return self.n_fitted + len(self.added_rows)
+
+    def extended(self, catalogue: Catalogue) -> Self:
+        """This retriever that also knows the catalogue's later items.
+
+        Labels unknown when it was fitted are left out.
+        """
+        self.require_fitted()
+        grown = copy(self)
+        later = self.encoder.encode(catalogue, self.n_fitted, len(catalogue))
+        alike = later.matrix(self.encoder.width) @ self._contents().T
+        squared = np.float32(self.config.feature_weight**2)
+        c = csr_array(squared * alike).astype(np.float32)
+        dense = c.toarray()
+        w = self.diagonal * (dense - c @ self.weights)
+        t = later.matrix(self.encoder.width)
+        own = squared * (t * t).sum(axis=1) + np.float32(self.config.regularization)
+        s = own - (dense * w).sum(axis=1)
+        b = w / (s[:, None] * self.diagonal + w * w)
+        grown._add(b.astype(np.float32), w.astype(np.float32))
+        return grown
+
+    def scores(self, requests: Requests) -> ScoreChunk:
+        """How strongly each history reconstructs every item, later ones too."""
+        liked = requests.history.interactions(self.n_items, reduce=self.config.reduce)
+
+        def score(chunk: slice) -> NDArray[np.float32]:
+            fitted, added = liked[chunk][:, : self.n_fitted], liked[chunk][:, self.n_fitted :]
+            scores = np.empty((chunk.stop - chunk.start, self.n_items), np.float32)
+            scores[:, : self.n_fitted] = fitted @ self.weights + added @ self.added_rows
+            scores[:, self.n_fitted :] = fitted @ self.added_columns
+            return scores
+
+        return score
+
+    def _speaks(self, left: NDArray[np.int32], right: NDArray[np.int32]) -> NDArray[np.float32]:
+        """How much each left item speaks for its right one, 0 where either is not known."""
+        n, strength = self.n_fitted, super()._speaks(left, right)
+        old_left, old_right = (left >= 0) & (left < n), (right >= 0) & (right < n)
+        new_left, new_right = (
+            (left >= n) & (left < self.n_items),
+            (right >= n) & (right < self.n_items),
+        )
+        pair = old_left & new_right
+        strength[pair] = self.added_columns[left[pair], right[pair] - n]
+        pair = new_left & old_right
+        strength[pair] = self.added_rows[left[pair] - n, right[pair]]
+        return strength
+
+    def save(self, writer: ArtifactWriter) -> None:
+        """Writes B and what new items are compared with; added items are no part of it."""
+        super().save(writer)
+        writer.array("diagonal", self.diagonal)
+        self.encoder.save(writer.child("encoder"))
+        self.contents.save(writer.child("contents"))
+
+    def load(self, reader: ArtifactReader) -> Self:
+        """Maps B and what new items are compared with."""
+        super().load(reader)
+        self.diagonal = reader.array("diagonal")
+        self.encoder = ContentEncoder.load(reader.child("encoder"))
+        self.contents = SparseRows.load(reader.child("contents"))
+        self._add(_none_of(self.n_fitted), _none_of(self.n_fitted))
+        return self
+
+    def _contents(self) -> csr_array:
+        """T."""
+        return self.contents.matrix(self.encoder.width)
+
+    def _add(self, rows: NDArray[np.float32], columns: NDArray[np.float32]) -> None:
+        """Keeps what later items say and what is said of them, [added × items] each."""
+        self.added_rows, self.added_columns = rows, np.ascontiguousarray(columns.T)
+
+
+def _none_of(n_items: int) -> NDArray[np.float32]:
+    return np.zeros((0, n_items), np.float32)
