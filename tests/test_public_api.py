@@ -8,6 +8,11 @@ import tastemaker
 
 PUBLIC = {
     "tastemaker": {
+        "BSPM",
+        "FeatureEASE",
+        "GraphFilter",
+        "SLIM",
+        "SparseEASE",
         "ALS",
         "Content",
         "CooccurrenceGraph",
@@ -92,6 +97,11 @@ PUBLIC = {
     "tastemaker.registry": {"Registry", "Switch", "Version"},
     "tastemaker.reranking": {"MMR", "Explore", "Rules"},
     "tastemaker.retrieval": {
+        "BSPM",
+        "FeatureEASE",
+        "GraphFilter",
+        "SLIM",
+        "SparseEASE",
         "ALS",
         "Content",
         "CooccurrenceGraph",

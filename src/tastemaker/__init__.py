@@ -28,11 +28,15 @@ if TYPE_CHECKING:
     from tastemaker.reranking import Explore as Explore
     from tastemaker.reranking import Rules as Rules
     from tastemaker.retrieval import ALS as ALS
+    from tastemaker.retrieval import BSPM as BSPM
     from tastemaker.retrieval import EASE as EASE
+    from tastemaker.retrieval import SLIM as SLIM
     from tastemaker.retrieval import BoughtTogether as BoughtTogether
     from tastemaker.retrieval import Complements as Complements
     from tastemaker.retrieval import Content as Content
     from tastemaker.retrieval import CooccurrenceGraph as CooccurrenceGraph
+    from tastemaker.retrieval import FeatureEASE as FeatureEASE
+    from tastemaker.retrieval import GraphFilter as GraphFilter
     from tastemaker.retrieval import Item2Vec as Item2Vec
     from tastemaker.retrieval import ItemKNN as ItemKNN
     from tastemaker.retrieval import Newcomers as Newcomers
@@ -43,6 +47,7 @@ if TYPE_CHECKING:
     from tastemaker.retrieval import RP3Beta as RP3Beta
     from tastemaker.retrieval import SequentialRules as SequentialRules
     from tastemaker.retrieval import SessionKNN as SessionKNN
+    from tastemaker.retrieval import SparseEASE as SparseEASE
     from tastemaker.retrieval import Swing as Swing
     from tastemaker.retrieval import Trending as Trending
     from tastemaker.retrieval import UserKNN as UserKNN
@@ -50,6 +55,11 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "BSPM": "retrieval",
+    "FeatureEASE": "retrieval",
+    "GraphFilter": "retrieval",
+    "SLIM": "retrieval",
+    "SparseEASE": "retrieval",
     "ALS": "retrieval",
     "BoughtTogether": "retrieval",
     "Complements": "retrieval",

@@ -21,15 +21,20 @@ from tastemaker.index.exact import _blank_excluded, _take_ranked, _top_n
 from tastemaker.index.products import _search
 from tastemaker.retrieval import (
     ALS,
+    BSPM,
     EASE,
+    SLIM,
     BoughtTogether,
     Complements,
     Content,
+    FeatureEASE,
+    GraphFilter,
     ItemKNN,
     Popular,
     RP3Beta,
     SequentialRules,
     SessionKNN,
+    SparseEASE,
     Swing,
     Trending,
     UserKNN,
@@ -37,7 +42,9 @@ from tastemaker.retrieval import (
 from tastemaker.retrieval.als import _conjugate_gradient
 from tastemaker.retrieval.content import _add_likeness, _profiles
 from tastemaker.retrieval.item_item import _add_rows, _stronger_way
+from tastemaker.retrieval.linear.bspm import _sharpen
 from tastemaker.retrieval.linear.ease import _gram
+from tastemaker.retrieval.linear.graph_filter import _blur, _spread
 from tastemaker.retrieval.neighbors.sessions import _score
 from tastemaker.retrieval.neighbors.user_knn import _add_neighbors, _nearest_users
 from tastemaker.world import World
@@ -325,14 +332,19 @@ MODELS: list[Retriever] = [
     ALS(factors=8),
     BoughtTogether(neighbors=10),
     Complements(neighbors=10),
+    BSPM(factors=8),
     Content(),
     EASE(),
+    FeatureEASE(),
+    GraphFilter(factors=8),
     ItemKNN(neighbors=10),
     Popular(),
     RP3Beta(neighbors=10),
     SequentialRules(neighbors=10),
     SessionKNN(neighbors=10),
     Swing(neighbors=10),
+    SLIM(),
+    SparseEASE(neighbors=10),
     Trending(),
     UserKNN(neighbors=10),
 ]
@@ -355,8 +367,8 @@ def test_a_loaded_model_compiles_nothing_again(
     world = World.of(data)
     kernels = [
         *(_conjugate_gradient, _search, _top_n, _take_ranked, _blank_excluded),
-        *(_add_rows, _stronger_way, _profiles, _add_likeness),
         *(_nearest_users, _add_neighbors, _score),
+        *(_add_rows, _stronger_way, _profiles, _add_likeness, _blur, _spread, _sharpen),
     ]
     fitted = [model.fit(data) for model in MODELS]
     answers = [lists(model.retrieve(requests, 10, world)) for model in fitted]

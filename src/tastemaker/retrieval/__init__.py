@@ -3,7 +3,7 @@
 from tastemaker.retrieval.als import ALS
 from tastemaker.retrieval.content import Content
 from tastemaker.retrieval.graph import CooccurrenceGraph, Item2Vec, Node2Vec, Propagation
-from tastemaker.retrieval.linear import EASE
+from tastemaker.retrieval.linear import BSPM, EASE, SLIM, FeatureEASE, GraphFilter, SparseEASE
 from tastemaker.retrieval.neighbors import (
     BoughtTogether,
     Complements,
@@ -21,11 +21,15 @@ from tastemaker.retrieval.trending import Trending
 
 __all__ = [
     "ALS",
+    "BSPM",
     "EASE",
+    "SLIM",
     "BoughtTogether",
     "Complements",
     "Content",
     "CooccurrenceGraph",
+    "FeatureEASE",
+    "GraphFilter",
     "Item2Vec",
     "ItemKNN",
     "Newcomers",
@@ -36,6 +40,7 @@ __all__ = [
     "RP3Beta",
     "SequentialRules",
     "SessionKNN",
+    "SparseEASE",
     "Swing",
     "Trending",
     "UserKNN",
