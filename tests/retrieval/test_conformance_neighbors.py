@@ -64,12 +64,12 @@ class TestBoughtTogetherByLift(RetrieverConformance):
 
 class TestVSkNN(RetrieverConformance):
     def make(self) -> Retriever:
-        return SessionKNN(method="vsknn", neighbors=30, sample=500)
+        return SessionKNN(neighbors=30, sample=500)
 
 
 class TestSTAN(RetrieverConformance):
     def make(self) -> Retriever:
-        return SessionKNN(neighbors=30, pause="1d")
+        return SessionKNN(method="stan", neighbors=30, pause="1d")
 
 
 class TestSequentialRules(RetrieverConformance):

@@ -11,8 +11,8 @@ from tastemaker.component import FitOptions
 from tastemaker.data.ragged import Ragged
 from tastemaker.data.requests import Requests
 from tastemaker.retrieval import Propagation
-from tastemaker.retrieval.cosine import _cosines
-from tastemaker.retrieval.item_vectors import _means, _products, _worths
+from tastemaker.retrieval.cosine import _cosines, _products
+from tastemaker.retrieval.item_vectors import _means, _worths
 from tastemaker.testing.small import small_world
 
 VECTORS = np.array([[3, 4], [2, 0], [0, 1], [0, 0], [-1, 0]], np.float32)

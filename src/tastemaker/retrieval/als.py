@@ -13,6 +13,7 @@ from tastemaker.component import FitOptions, Retriever, Serves, Task
 from tastemaker.config import Settings
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.dataset import Dataset
+from tastemaker.data.ragged import Ragged
 from tastemaker.data.requests import Requests
 from tastemaker.index import (
     IndexSettings,
@@ -21,7 +22,7 @@ from tastemaker.index import (
     index_bytes,
     load_index,
 )
-from tastemaker.retrieval.cosine import cosines, most_alike
+from tastemaker.retrieval.cosine import cosines, inner_products, most_alike
 from tastemaker.threads import blas_threads, run_chunks
 from tastemaker.world import World
 
@@ -138,6 +139,11 @@ class ALS(Retriever):
         """The items whose vectors have the largest inner product with the request's."""
         x = self.user_factors(requests)
         return self.index.top_n(x, requests, n, above=0.0)
+
+    def score(self, requests: Requests, items: Ragged) -> NDArray[np.float32]:
+        """The inner product of the request's vector and each item's."""
+        x = self.user_factors(requests)
+        return inner_products(x, items, self.item_factors, np.ones(self.n_fitted, np.float32))
 
     def similar(self, items: NDArray[np.int32], n: int, world: World) -> Candidates:
         """The items whose vectors point most nearly the same way (cosine)."""

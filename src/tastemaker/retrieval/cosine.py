@@ -1,10 +1,11 @@
-"""Items as vectors: how alike two are by cosine, and which are most alike."""
+"""Items as vectors: how alike two are by cosine, which are most alike, and inner products."""
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 from tastemaker.data.candidates import Candidates
+from tastemaker.data.ragged import Ragged, rows_of
 from tastemaker.data.requests import Requests
 from tastemaker.index import exact_top_n
 
@@ -45,6 +46,28 @@ def most_alike(
     return exact_top_n(score, asked, n, len(vectors), above=0.0, chunk_bytes=_SIMILAR_BYTES)
 
 
+def inner_products(
+    x: NDArray[np.float32],
+    items: Ragged,
+    vectors: NDArray[np.float32],
+    pull: NDArray[np.float32],
+) -> NDArray[np.float32]:
+    """Each request's vector times those of its items, as an index adds, float32[total].
+
+    Args:
+        x: float32[requests × factors].
+        items: some items for each request.
+        vectors: float32[items × factors].
+        pull: float32[items], what a vector is multiplied by.
+
+    Returns:
+        NaN where an item is unknown.
+    """
+    scores = np.empty(len(items.values), np.float32)
+    _products(x, rows_of(items.offsets), items.values, vectors, pull, scores)
+    return scores
+
+
 @njit(nogil=True, cache=True)
 def _cosines(vectors, norms, left, right, cosines):  # type: ignore[no-untyped-def]
     """Writes the cosine of each pair of rows; 0 where a row is unknown or zero.
@@ -70,3 +93,15 @@ def _cosines(vectors, norms, left, right, cosines):  # type: ignore[no-untyped-d
             a += one[f] * other[f]
         cosine = ((a + b) + (c + d)) / (np.float64(norms[i]) * norms[j])
         cosines[pair] = min(max(cosine, -1.0), 1.0)
+
+
+@njit(nogil=True, cache=True)
+def _products(x, row, item, vectors, pull, scores):  # type: ignore[no-untyped-def]
+    """Writes x[row] · (vectors[item] × pull[item]), added as the index adds; NaN if unknown."""
+    for entry in range(len(item)):
+        scores[entry] = np.nan
+        if 0 <= item[entry] < len(vectors):
+            total = np.float32(0)
+            for f in range(vectors.shape[1]):
+                total += x[row[entry], f] * (vectors[item[entry], f] * pull[item[entry]])
+            scores[entry] = total

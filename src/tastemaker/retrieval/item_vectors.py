@@ -12,11 +12,11 @@ from tastemaker.artifact import ArtifactReader, ArtifactWriter
 from tastemaker.component import FitOptions, Retriever
 from tastemaker.config import Settings
 from tastemaker.data.candidates import Candidates
-from tastemaker.data.ragged import Ragged, rows_of
+from tastemaker.data.ragged import Ragged
 from tastemaker.data.requests import Requests
 from tastemaker.index import IndexSettings, VectorIndex, build_index, load_index
 from tastemaker.retrieval.cooccurrence import strongest_reasons
-from tastemaker.retrieval.cosine import cosines, most_alike
+from tastemaker.retrieval.cosine import cosines, inner_products, most_alike
 from tastemaker.world import World
 
 _ARRAYS = ("vectors", "norms", "pull")
@@ -104,9 +104,7 @@ class ItemVectors(Retriever):
     def score(self, requests: Requests, items: Ragged) -> NDArray[np.float32]:
         """The score of each item for its request, whether or not it would be found."""
         x = self.request_vectors(requests)
-        scores = np.empty(len(items.values), np.float32)
-        _products(x, rows_of(items.offsets), items.values, self.vectors, self.pull, scores)
-        return scores
+        return inner_products(x, items, self.vectors, self.pull)
 
     def similar(self, items: NDArray[np.int32], n: int, world: World) -> Candidates:
         """The items whose vectors point most nearly the same way (cosine)."""
@@ -184,15 +182,3 @@ def _means(offsets, item, worth, vectors, x):  # type: ignore[no-untyped-def]
         if total > 0:
             for f in range(vectors.shape[1]):
                 x[row, f] /= total
-
-
-@njit(nogil=True, cache=True)
-def _products(x, row, item, vectors, pull, scores):  # type: ignore[no-untyped-def]
-    """Writes x[row] · (vectors[item] × pull[item]), added as the index adds; NaN if unknown."""
-    for entry in range(len(item)):
-        scores[entry] = np.nan
-        if 0 <= item[entry] < len(vectors):
-            total = np.float32(0)
-            for f in range(vectors.shape[1]):
-                total += x[row[entry], f] * (vectors[item[entry], f] * pull[item[entry]])
-            scores[entry] = total
