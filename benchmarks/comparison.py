@@ -25,6 +25,7 @@ from rich.progress import track
 from scipy.sparse import save_npz
 
 import tastemaker.retrieval
+from benchmarks._twin import lists, rp3_beta
 from benchmarks.data import PROJECT, prepare, synthetic
 from benchmarks.harness import isolated, peak_mb
 from tastemaker.component import FitOptions, Retriever, Task
@@ -38,6 +39,8 @@ from tastemaker.threads import available_threads
 
 TUNED = PROJECT / "benchmarks" / "tuned"
 OURS = "tastemaker"
+TWIN = "twin"
+"""Stands for a peer where there is none: a few lines of SciPy."""
 _REQUESTS_AT_A_TIME = 256
 
 Settings = dict[str, Any]
@@ -184,6 +187,8 @@ def trial(
     """
     if candidate.library == OURS:
         return isolated(_own_trial, candidate, settings, load, on, k, memory_budget)
+    if candidate.library == TWIN:
+        return isolated(_twin_trial, settings, load, on, k)
     if python is None:
         raise ValueError(f"{candidate.name} needs the peers' environment: --with-peers")
     return isolated(_peer_trial, candidate, settings, load, on, k, python)
@@ -225,6 +230,16 @@ def lists_for_all(fitted: Retriever, task: Task, n: int) -> Candidates:
         np.concatenate([part.item for part in parts]),
         np.concatenate([part.score for part in parts]),
     )
+
+
+def _twin_trial(settings: Settings, load: Callable[[], Split], on: str, k: int) -> Trial:
+    task, known = _window(load(), on)
+    likes = known.interactions(reduce="binary")
+    begin = time.perf_counter()
+    weights = rp3_beta(likes, **settings)
+    seconds = time.perf_counter() - begin
+    told = {"seconds": seconds, "peak_mb": peak_mb()}
+    return judged_lists(lists(likes, weights, task.user, k), task, k, settings, told)
 
 
 def _peer_trial(

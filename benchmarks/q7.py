@@ -7,12 +7,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from benchmarks.comparison import OURS, Candidate, Trial, best_settings, ml_1m, trial, tune
+from benchmarks.comparison import OURS, TWIN, Candidate, Trial, best_settings, ml_1m, trial, tune
 from benchmarks.data import fingerprint, prepare
 from benchmarks.harness import Options, Result, peer_python
 
 ID = "Q7"
-WHAT = "EASE, iALS, item kNN side by side with implicit, LensKit, RecTools on ml-1m"
+WHAT = "EASE, iALS, item kNN, SLIM, RP3β beside implicit, LensKit, RecTools on ml-1m"
 DATA = ("ml-1m",)
 PEERS = ("torch==2.13.0", "lenskit==2025.8.0", "rectools==0.19.0", "pyarrow==20.0.0")
 MINUTES = 15.0
@@ -20,6 +20,7 @@ K, METRIC = 10, "ndcg"
 _BAR = 0.99
 _REGULARIZATION = (500.0, 700.0, 1000.0, 1500.0, 2500.0, 4000.0)
 _NEIGHBORS = (20, 50, 100, 200)
+_WALKS = {"neighbors": (100, 200), "alpha": (0.7, 1.0), "beta": (0.5, 0.7)}
 
 CASES: dict[str, tuple[Candidate, ...]] = {
     "EASE": (
@@ -90,11 +91,25 @@ CASES: dict[str, tuple[Candidate, ...]] = {
 }
 
 
+CASES |= {
+    "SLIM": (
+        Candidate.of(OURS, "SLIM", {"l1": (2.0, 5.0, 10.0), "l2": (100.0, 200.0)}),
+        Candidate.of("lenskit", "knn.SLIMScorer", {"l1_reg": (2.0, 5.0), "l2_reg": (100.0, 200.0)}),
+    ),
+    "RP3β": (
+        Candidate.of(OURS, "RP3Beta", _WALKS),
+        Candidate.of(TWIN, "RP3Beta", _WALKS),
+    ),
+}
+
+
 def run(options: Options) -> Result:
     """Every candidate with the settings that were best on validation, on the test pairs once."""
     found: dict[str, dict[str, Trial]] = {}
     for case, candidates in CASES.items():
-        asked = [c for c in candidates if c.library == OURS or options.peer_python is not None]
+        asked = [
+            c for c in candidates if c.library in (OURS, TWIN) or options.peer_python is not None
+        ]
         found[case] = {
             candidate.name: trial(
                 candidate,
