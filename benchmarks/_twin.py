@@ -11,8 +11,11 @@ def rp3_beta(likes: csr_array, alpha: float, beta: float, neighbors: int) -> NDA
     """w(i, j) = Σ p(i→u)^α p(u→j)^α / (users of j)^β, the largest of each row, dense."""
     x = likes.astype(np.float64)
     per_user, per_item = np.maximum(x.sum(axis=1), 1), np.maximum(x.sum(axis=0), 1)
-    to_items, to_users = diags_array(1 / per_user) @ x, (x @ diags_array(1 / per_item)).T
-    walks: NDArray[np.float64] = (to_users.power(alpha) @ to_items.power(alpha)).toarray()
+    to_items = (diags_array(1 / per_user) @ x).tocsr()
+    to_users = (x @ diags_array(1 / per_item)).T.tocsr()
+    to_items.data **= alpha
+    to_users.data **= alpha
+    walks: NDArray[np.float64] = (to_users @ to_items).toarray()
     walks /= per_item**beta
     np.fill_diagonal(walks, 0)
     smallest = np.sort(walks, axis=1)[:, -neighbors][:, None]
