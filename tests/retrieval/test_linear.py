@@ -295,8 +295,9 @@ def tagged(n_items: int) -> Dataset:
     return Dataset.from_frames(pl.DataFrame(log), items=pl.DataFrame(items), schema=TAGGED)
 
 
-def test_a_new_item_is_answered_as_if_it_had_been_fitted() -> None:
-    settings = {"regularization": 5.0, "feature_weight": 4.0}
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_a_new_item_is_answered_as_if_it_had_been_fitted(dropout: float) -> None:
+    settings = {"regularization": 5.0, "feature_weight": 4.0, "dropout": dropout}
     whole, early = tagged(13), tagged(12)
     extended = (
         FeatureEASE(**settings)
@@ -308,7 +309,9 @@ def test_a_new_item_is_answered_as_if_it_had_been_fitted() -> None:
     x[:, :12] = early.interactions(reduce="binary").toarray()[:, :12]
     contents = extended._contents().toarray()
     contents = np.vstack([contents, contents[0]])
-    inverse = np.linalg.inv(x.T @ x + 16 * contents @ contents.T + 5 * np.eye(13))
+    gram = x.T @ x + 16 * contents @ contents.T
+    dropped = dropout / (1 - dropout) * np.diag(np.diag(gram))
+    inverse = np.linalg.inv(gram + dropped + 5 * np.eye(13))
     b = np.eye(13) - inverse / np.diag(inverse)
     np.testing.assert_allclose(extended.added_columns[:, 0], b[:12, 12], rtol=1e-3, atol=1e-5)
     np.testing.assert_allclose(extended.added_rows[0], b[12, :12], rtol=1e-3, atol=1e-5)

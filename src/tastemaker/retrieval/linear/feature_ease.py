@@ -37,9 +37,9 @@ class FeatureEASE(EASE):
     on the others, its row follows from the inverse of a bordered matrix: just what EASE would
     give if it were fitted with this one more,
 
-        w = P·c,   c = α²T·t;   b_j = w_j / (s·P_jj + w_j²),   s = α²‖t‖² + λ − c·w
+        w = P·c,   c = α²T·t;   b_j = w_j / (s·P_jj + w_j²),   s = α²‖t‖²/(1 − p) + λ − c·w
 
-    What later items say of each other is left out.
+    with p the dropout. What later items say of each other is left out.
 
     Attributes:
         weights: float32[items × items], B, of the fitted items.
@@ -106,7 +106,8 @@ class FeatureEASE(EASE):
         dense = c.toarray()
         w = self.diagonal * (dense - c @ self.weights)
         t = later.matrix(self.encoder.width)
-        own = squared * (t * t).sum(axis=1) + np.float32(self.config.regularization)
+        kept = np.float32(1 - self.config.dropout)
+        own = squared * (t * t).sum(axis=1) / kept + np.float32(self.config.regularization)
         s = own - (dense * w).sum(axis=1)
         b = w / (s[:, None] * self.diagonal + w * w)
         grown._add(b.astype(np.float32), w.astype(np.float32))
