@@ -5,12 +5,16 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
+from scipy.sparse import coo_array, csr_array
 
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.requests import Requests
 from tastemaker.data.synthetic import SyntheticWorld
+from tastemaker.errors import SettingError
 from tastemaker.retrieval import ItemKNN, P3Alpha, RP3Beta, Swing, UserKNN
+from tastemaker.retrieval.cooccurrence import BothWays
+from tastemaker.retrieval.neighbors.nearest import nearest_items
+from tastemaker.retrieval.neighbors.similarity import Measure
 from tastemaker.world import World
 from tests.retrieval.test_neighbors import FOUR, A, B, C, D, log_of
 
@@ -26,6 +30,11 @@ def best_of(expected: NDArray[np.float64], n: int) -> NDArray[np.float64]:
     best = np.argsort(-expected, axis=1, kind="stable")[:, :n]
     np.put_along_axis(kept, best, np.take_along_axis(expected, best, axis=1), axis=1)
     return kept
+
+
+def test_settings_that_would_vanish_in_a_float_are_refused() -> None:
+    with pytest.raises(SettingError, match="alpha"):
+        Swing(alpha=1e40)
 
 
 # -- walks ----------------------------------------------------------------------------------------
@@ -62,6 +71,18 @@ def test_a_walk_of_three_steps_is_what_pencil_and_paper_say() -> None:
         RP3Beta(alpha=1.0, beta=1.0, normalization="none").fit(log_of(FOUR, 4)).weights.toarray()
     )
     assert held_back[A, B] == pytest.approx(plain[A, B] / 2)
+
+
+def test_a_neighbour_whose_first_sum_is_too_small_for_a_float_counts_once() -> None:
+    weights = np.zeros((2, 200), np.float32)
+    weights[0, :2], weights[1, :2] = 1e-30, 1
+    pairs, one = BothWays.of(csr_array(weights)), np.ones(200, np.float32)
+    measure = Measure(0 * one, 0 * one, one, one, one[:0])
+    learner = nearest_items(pairs, measure, shrinkage=0.0, min_common=1, relative=False)
+    near, strength = np.zeros((1, 5), np.int32), np.zeros((1, 5), np.float32)
+    found = np.zeros(1, np.int64)
+    learner.learn(np.zeros(1, np.int32), near, strength, found)
+    assert near[0, : found[0]].tolist() == [1]
 
 
 def test_a_larger_beta_finds_rarer_items(data: Dataset) -> None:

@@ -21,6 +21,7 @@ from tastemaker.retrieval import (
     SessionKNN,
     Swing,
 )
+from tastemaker.retrieval.neighbors import sessions
 from tastemaker.retrieval.neighbors.visits import visits_of
 from tastemaker.world import World
 
@@ -261,6 +262,15 @@ def test_the_present_session_begins_after_the_last_pause() -> None:
     everything = untimed.requests(np.array([0]), np.array([untimed.end]))
     assert SessionKNN().fit(untimed).present(everything.history)[0].tolist() == [0, 1, 2]
     assert SessionKNN(longest=2).fit(untimed).present(everything.history)[0].tolist() == [1, 2]
+
+
+def test_many_items_too_long_ago_to_count_overflow_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Items so long ago weigh 0 as a float; each was noted again, beyond the end of the notes."""
+    monkeypatch.setattr(sessions, "_score", sessions._score.py_func)  # checks its bounds
+    log = timed([(user, item, item) for user in "ab" for item in range(5)], 6)
+    model = SessionKNN(item_decay=0.001).fit(log)
+    found = model.scores(Requests.of([[0, 1, 2, 3, 4]]))(slice(0, 1))
+    assert (found[0, :5] > 0).all()
 
 
 # -- sequences ------------------------------------------------------------------------------------

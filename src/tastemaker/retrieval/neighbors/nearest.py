@@ -74,6 +74,7 @@ def _nearest(  # type: ignore[no-untyped-def]
             for entry in range(together):
                 other = touched[entry]
                 scores[entry] = _likeness(item, other, row[other], of_items, shrinkage)
+                row[other] = 0  # noted twice where its first sum was too small for a float
             kept, reached = 0, np.float32(0)
             for entry in range(together):
                 other, likeness = touched[entry], scores[entry]
@@ -81,9 +82,8 @@ def _nearest(  # type: ignore[no-untyped-def]
                 if likeness > 0 and likeness >= reached and other != item and enough:
                     kept = keep(likeness, other, near[place], strength[place], kept)
                     reached = strength[place, 0] if kept == near.shape[1] else reached
-            for other in touched[:together]:
-                row[other] = 0
-                if min_common > 1:
+            if min_common > 1:
+                for other in touched[:together]:
                     common[other] = 0
             best_first(near[place], strength[place], kept)
         if relative:

@@ -213,6 +213,7 @@ def _score(  # type: ignore[no-untyped-def]
     item_decay, age_decay, distance_decay = decays
     n_sessions = len(session_end)
     shared = np.zeros(n_sessions, np.float64)
+    met = np.zeros(n_sessions, np.bool_)  # what is shared may be too little for a float
     latest = np.empty(n_sessions, np.int32)
     touched = np.empty(n_sessions, np.int32)
     near = np.empty(neighbors, np.int32)
@@ -226,7 +227,8 @@ def _score(  # type: ignore[no-untyped-def]
                 weight = np.exp(-(length - 1 - place) / item_decay)
             for entry in range(holder_offsets[items[place]], holder_offsets[items[place] + 1]):
                 session = holders[entry]
-                if shared[session] == 0:
+                if not met[session]:
+                    met[session] = True
                     touched[together] = session
                     together += 1
                 shared[session] += weight
@@ -235,7 +237,7 @@ def _score(  # type: ignore[no-untyped-def]
         compared = 0
         while compared < sample and oldest > 0:  # from the latest backwards
             oldest -= 1
-            compared += int(shared[oldest] > 0)
+            compared += int(met[oldest])
         kept = 0
         for session in touched[:together]:
             if session >= oldest:
@@ -246,7 +248,7 @@ def _score(  # type: ignore[no-untyped-def]
                     like = like / np.sqrt(np.float64(length * size)) * np.exp(-age / age_decay)
                 if like > 0:
                     kept = keep(np.float32(like), session, near, likeness, kept)
-            shared[session] = 0
+            shared[session], met[session] = 0, False
         best_first(near, likeness, kept)
         for rank in range(kept):
             session = near[rank]

@@ -23,7 +23,7 @@ class SwingConfig(Settings):
 
     neighbors: int = Field(100, ge=1)
     """How many substitutes of each item are kept."""
-    alpha: float = Field(1.0, ge=0)
+    alpha: float = Field(1.0, ge=0, le=1e6)
     """Added to what a pair of users shares: larger, and such pairs count more alike."""
     activity: float = Field(0.35, ge=0, le=2)
     """Exponent by which active users count less: (items + 5)^−activity."""
