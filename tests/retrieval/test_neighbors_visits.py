@@ -273,6 +273,11 @@ def test_many_items_too_long_ago_to_count_overflow_nothing(monkeypatch: pytest.M
     assert (found[0, :5] > 0).all()
 
 
+def test_a_wrong_duration_is_named_after_its_setting() -> None:
+    with pytest.raises(SettingError, match="'age_decay' must be a duration"):
+        SessionKNN(age_decay="soon")
+
+
 # -- sequences ------------------------------------------------------------------------------------
 
 
