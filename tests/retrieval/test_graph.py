@@ -351,6 +351,11 @@ def test_neighbours_by_propagation_share_a_taste(data: Dataset) -> None:
     assert share_of_taste(Propagation(factors=4).fit(data), data) > 0.7
 
 
+def test_more_factors_than_items_leave_neighbours_with_a_taste(data: Dataset) -> None:
+    """With as many directions as items, every item stands at right angles to every other."""
+    assert share_of_taste(Propagation(factors=256).fit(data), data) > 0.7
+
+
 # -- all of them ----------------------------------------------------------------------------------
 
 MODELS: list[Retriever] = [

@@ -16,13 +16,19 @@ from tastemaker.threads import blas_threads, run_chunks
 
 _SPARE = 16
 """Directions followed beside those that are kept: they settle the last of these."""
+_ITEMS_EACH = 4
+"""So many liked items at least for a direction: with as many directions as items, every item would
+be at right angles to every other."""
+_ROUNDING = 1e-6
+"""Directions of less than this share of the strongest's squared strength are rounding errors."""
 
 
 class PropagationConfig(VectorSettings):
     """Settings of `Propagation`."""
 
     factors: int = Field(256, ge=1, le=2_048)
-    """Length of the vectors: how many of the smoothest directions are kept."""
+    """Length of the vectors: how many of the smoothest directions are kept, of a small catalogue
+    at most one for every four liked items."""
     rounds: int = Field(3, ge=1)
     """How often vectors are passed from items to users and back."""
     user_exponent: float = Field(0.25, ge=0, le=1)
@@ -41,7 +47,7 @@ class Propagation(ItemVectors):
     light graph convolution is the trained form (Shen et al. 2021, equation 10).
 
     Attributes:
-        vectors: float32[items × factors], each made one long.
+        vectors: float32[items × at most factors], each made one long.
 
     Cost: `fit`, rounds × (likes × factors + items × factors²) steps, seconds; 4 × (users + 4 ×
     items) × factors bytes; a request, at most items × factors.
@@ -65,16 +71,17 @@ class Propagation(ItemVectors):
         """Passes random vectors over the likes."""
         config, liked = self.config, dataset.interactions(reduce="binary")
         n_users, n_items = liked.shape
-        wanted = min(config.factors + _SPARE, n_users, n_items)
+        users = np.bincount(liked.indices, minlength=n_items)
+        factors = min(config.factors, max(2, int(np.count_nonzero(users)) // _ITEMS_EACH))
+        wanted = min(factors + _SPARE, n_users, n_items)
         options.require_memory(
             4 * (n_users + 4 * n_items) * wanted
-            + 8 * n_items * config.factors
-            + index_bytes(n_items, config.factors, config.index)
+            + 8 * n_items * factors
+            + index_bytes(n_items, factors, config.index)
             + 24 * liked.nnz,
-            f"Propagation with {config.factors} factors for {n_items:,} items",
+            f"Propagation with {factors} factors for {n_items:,} items",
             "lower 'factors'",
         )
-        users = np.bincount(liked.indices, minlength=n_items)
         there = scaled(liked, users, config.user_exponent, config.item_exponent)
         back: csr_array = there.T.tocsr()
         random = np.random.default_rng(options.seed)
@@ -86,8 +93,9 @@ class Propagation(ItemVectors):
                 passed = _product(back, passed, options.threads)
                 vectors = qr(passed, mode="economic", overwrite_a=True, check_finite=False)[0]
             passed = _product(there, vectors, options.threads)
-            _, directions = eigh(passed.T @ passed)
-            vectors = vectors @ directions[:, ::-1][:, : config.factors]
+            strength, directions = eigh(passed.T @ passed)
+            real = strength > _ROUNDING * strength.max(initial=0)
+            vectors = vectors @ directions[:, real][:, ::-1][:, :factors]
         vectors[users == 0] = 0
         return self._take(vectors, users, options)
 
