@@ -18,7 +18,7 @@ from tastemaker.data.requests import Requests
 from tastemaker.data.sample import load_sample
 from tastemaker.data.schema import EventKind, Schema
 from tastemaker.data.synthetic import SyntheticWorld
-from tastemaker.errors import MemoryBudgetError
+from tastemaker.errors import MemoryBudgetError, SettingError
 from tastemaker.evaluation import evaluate
 from tastemaker.features import FeatureSet
 from tastemaker.features.likeness import Likeness
@@ -354,6 +354,12 @@ def test_neighbours_by_propagation_share_a_taste(data: Dataset) -> None:
 def test_more_factors_than_items_leave_neighbours_with_a_taste(data: Dataset) -> None:
     """With as many directions as items, every item stands at right angles to every other."""
     assert share_of_taste(Propagation(factors=256).fit(data), data) > 0.7
+
+
+def test_a_walk_that_would_hardly_ever_go_on_is_refused() -> None:
+    for setting in ("p", "q"):
+        with pytest.raises(SettingError, match=f"'{setting}'"):
+            Node2Vec(**{setting: 1e-9})
 
 
 # -- all of them ----------------------------------------------------------------------------------

@@ -28,9 +28,9 @@ class Node2VecConfig(SkipGramSettings, GraphSettings):
     """How many walks begin at each item."""
     walk_length: int = Field(80, ge=2)
     """Items on a walk."""
-    p: float = Field(1.0, gt=0)
+    p: float = Field(1.0, ge=0.01, le=100)
     """Large: a walk seldom goes back to where it came from."""
-    q: float = Field(1.0, gt=0)
+    q: float = Field(1.0, ge=0.01, le=100)
     """Below 1: a walk goes on to what its last item is not joined to; above 1: it stays near."""
 
 
