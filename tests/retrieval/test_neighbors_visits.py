@@ -1,5 +1,6 @@
 """Baskets, complements, sessions, sequences: by hand, against NumPy, and what each is for."""
 
+import tracemalloc
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ import polars as pl
 import pytest
 from numpy.typing import NDArray
 
+from tastemaker.component import FitOptions
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.ragged import Ragged
 from tastemaker.data.requests import Requests
@@ -195,6 +197,20 @@ def test_without_categories_there_are_no_complements() -> None:
         Complements().fit(shop())
     with pytest.raises(DataError, match="did you mean 'group'"):
         Complements(category="grup").fit(timed([("a", 0, 0)], 1, ["x"]))
+
+
+def test_the_memory_of_many_categories_is_foretold(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = timed([("a", item, item) for item in range(1_000)], 1_000, [f"{g}" for g in range(1_000)])
+    foretold: list[int] = []
+    monkeypatch.setattr(
+        FitOptions, "require_memory", lambda _, needed, *told: foretold.append(needed)
+    )
+    Complements(steps=1).fit(log)  # compiles its kernel
+    tracemalloc.start()
+    Complements(steps=1).fit(log)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak <= foretold[-1]
 
 
 # -- sessions -------------------------------------------------------------------------------------

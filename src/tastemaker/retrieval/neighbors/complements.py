@@ -54,9 +54,9 @@ class Complements(ItemItem):
 
         w(i, j) = Σ over users of 1/(1 + (t_uj − t_ui)/time_scale) / (√(n_i n_j) + shrinkage)
 
-    with n the users of an item. Related to a category c are those categories d ≠ c with the
-    highest share of c's buyers, n(c, d)/n(c). An item without a category has no complements.
-    A candidate scores Σ over the history of weight × w.
+    with n the users of an item; whoever buys again adds every such pair of events. Related to a
+    category c are those categories d ≠ c with the highest share of c's buyers, n(c, d)/n(c). An
+    item without a category has no complements. A candidate scores Σ over the history of weight × w.
 
     Attributes:
         weights: float32[items × items], row i what goes with i.
@@ -91,7 +91,7 @@ class Complements(ItemItem):
         visits = visits_of(dataset, None, self.config.kinds)
         n_items, neighbors = len(dataset.catalogue), self.config.neighbors
         options.require_memory(
-            16 * n_items * min(neighbors, n_items) + 48 * len(visits.item) + 9 * n_categories**2,
+            16 * n_items * min(neighbors, n_items) + 48 * len(visits.item) + 17 * n_categories**2,
             f"Complements on {n_items:,} items of {n_categories:,} categories",
             "lower 'neighbors', or name a coarser 'category'",
         )

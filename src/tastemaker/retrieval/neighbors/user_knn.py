@@ -69,7 +69,7 @@ class UserKNN(ScoringRetriever):
         rarity: float32[items], what an item's weight is multiplied by.
         length: float32[1], the mean of what a user liked, for BM25.
 
-    Cost: `fit`, a few passes over the events, and 28 bytes for each pair; a request, the users of
+    Cost: `fit`, a few passes over the events, and 20 bytes for each pair; a request, the users of
     each item of the history, neighbors × what they liked, and room for a figure of each user.
 
     Example:
