@@ -71,12 +71,14 @@ class Fitted:
         peak_mb: most that the process held beyond what it held with the data read.
         request_ms: one request with 20 events, 500 items, median of ten.
         told: why there is no figure.
+        failed: whether it was given up or died, rather than refused.
     """
 
     seconds: float
     peak_mb: float
     request_ms: float
     told: str = ""
+    failed: bool = False
 
 
 def run(options: Options) -> Result:
@@ -107,7 +109,8 @@ def run(options: Options) -> Result:
         peer={},
         ratio=steepness,
         must=dict.fromkeys(steepness, NEAR_LINEAR),
-        met=all(ratio <= NEAR_LINEAR for ratio in steepness.values()),
+        met=all(ratio <= NEAR_LINEAR for ratio in steepness.values())
+        and not any(f.failed for of in found.values() for f in of.values()),
         seconds=sum(max(f.seconds, 0) for of in found.values() for f in of.values()),
         peak_mb=max(f.peak_mb for of in found.values() for f in of.values()),
         notes=f"seconds of fit with the default settings, memory budget {BUDGET / 1e9:.0f} GB; "
@@ -135,9 +138,11 @@ def fitted(name: str, folder: Path, seed: int) -> Fitted:
         if here.poll(LONGEST_SECONDS + 120):
             told: Fitted = here.recv()
             return told
-        return Fitted(-1.0, 0.0, 0.0, f"given up after {LONGEST_SECONDS:g} s")
+        return Fitted(-1.0, 0.0, 0.0, f"given up after {LONGEST_SECONDS:g} s", failed=True)
     except EOFError:
-        return Fitted(-1.0, 0.0, 0.0, f"the process ended with {process.exitcode}")
+        process.join()  # until then it has no exit code
+        told_of = f"the process ended with {process.exitcode}"
+        return Fitted(-1.0, 0.0, 0.0, told_of, failed=True)
     finally:
         process.kill()
         process.join()
