@@ -97,7 +97,7 @@ CASES |= {
         Candidate.of("lenskit", "knn.SLIMScorer", {"l1_reg": (2.0, 5.0), "l2_reg": (100.0, 200.0)}),
     ),
     "RP3β": (
-        Candidate.of(OURS, "RP3Beta", _WALKS),
+        Candidate.of(OURS, "RP3Beta", _WALKS | {"normalization": ("none", "sum")}),
         Candidate.of(TWIN, "RP3Beta", _WALKS),
     ),
 }

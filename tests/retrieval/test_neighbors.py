@@ -199,3 +199,15 @@ def test_a_stranger_is_answered_by_the_neighbours_of_the_history() -> None:
     found = knn.retrieve(Requests.of([[B]]), 2, World.of(data))
     assert found[0].tolist() == [A, C]
     np.testing.assert_allclose(found.score, [2 / 3, 1 / 3], rtol=1e-6)
+
+
+def test_as_many_other_items_are_no_ground_for_an_update() -> None:
+    def likes(items: str) -> Dataset:
+        return Dataset.from_frames(
+            pl.DataFrame({"user_id": list("aabbc"), "item_id": list(items)}),
+            schema=Schema(kinds={"like": EventKind()}, clock="none"),
+        )
+
+    fitted = ItemKNN().fit(likes("xyyzx"))
+    with pytest.raises(DataError, match="not the same: call fit"):
+        fitted.updated(likes("uvvwu"))

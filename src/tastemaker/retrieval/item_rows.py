@@ -57,9 +57,11 @@ class ItemRows(ItemItem):
 
     Attributes:
         digests: uint64[items], of what was known of each item; tells which have changed.
+        items: digest of the items it was fitted on, by their ids.
     """
 
     digests: NDArray[np.uint64]
+    items: str
 
     @abstractmethod
     def evidence(self, dataset: Dataset) -> csr_array:
@@ -85,6 +87,7 @@ class ItemRows(ItemItem):
         every = np.arange(n_items, dtype=np.int32)
         self.weights = self._learnt(learner, every, pairs, options)
         self.digests = _digests(pairs, learner)
+        self.items = dataset.catalogue.items.digest
         self.n_fitted = n_items
         return self
 
@@ -94,12 +97,12 @@ class ItemRows(ItemItem):
         Cost: as `fit`, for the items that stand together with one that has changed.
         """
         self.require_fitted()
-        rows = self.evidence(dataset)
-        if rows.shape[1] != self.n_fitted:
+        if dataset.catalogue.items.digest != self.items:
             raise DataError(
                 f"{type(self).__name__} was fitted on {self.n_fitted:,} items, the events are of "
-                f"{rows.shape[1]:,}: call fit for new items"
+                f"{len(dataset.catalogue):,} items that are not the same: call fit for new items"
             )
+        rows = self.evidence(dataset)
         self._require_memory(rows, options)
         pairs = BothWays.of(rows)
         learner = self.learner(pairs)
@@ -119,11 +122,13 @@ class ItemRows(ItemItem):
         """Writes the neighbours, and what tells which of them an update changes."""
         super().save(writer)
         writer.array("digests", self.digests)
+        writer.json("items", self.items)
 
     def load(self, reader: ArtifactReader) -> Self:
         """Maps the neighbours."""
         super().load(reader)
         self.digests = reader.array("digests")
+        self.items = reader.json("items")
         return self
 
     @property
