@@ -177,11 +177,13 @@ def test_a_holdout_needs_no_cap_on_histories() -> None:
         ({"validation": 1.5}, "'validation' must be a share"),
         ({"test": 0.6}, "'test' \\+ 'validation' must be below 1, got 1.2"),
         ({"min_user": -1}, "'min_user' must be at least 0"),
+        ({"seed": -1}, "'seed' must be at least 0, got -1"),
+        ({"test": "0.2"}, "'test' must be a share between 0 and 1, got 0.2"),
     ],
 )
 @pytest.mark.parametrize("split", [holdout, new_users, new_items])
 def test_what_cannot_be_held_out_is_refused(
-    split: Any, settings: dict[str, float], message: str
+    split: Any, settings: dict[str, Any], message: str
 ) -> None:
     log = dataset([(u, i, "view") for u in "abcdef" for i in "stuvwxyz"])
     with pytest.raises(SettingError, match=message):
@@ -247,6 +249,12 @@ def test_tables_of_other_kinds_are_refused() -> None:
     ratings = Dataset.from_frames(pl.DataFrame({"user": ["a"], "item": ["x"], "rating": [4.0]}))
     with pytest.raises(DataError, match="test has the kinds of event interaction and clock 'none'"):
         given(dataset(TRAIN), ratings)
+
+
+def test_tables_whose_kinds_stand_in_another_order_are_refused() -> None:
+    turned = SCHEMA.model_copy(update={"kinds": dict(reversed(SCHEMA.kinds.items()))})
+    with pytest.raises(DataError, match="pass one 'schema' for all"):
+        given(dataset(TRAIN), Dataset.from_frames(frame(TEST), schema=turned))
 
 
 def test_new_users_are_not_fitted_on_and_come_with_the_rest_of_their_pairs() -> None:

@@ -107,7 +107,8 @@ def _indexed_together(named: dict[str, Dataset]) -> list[Dataset]:
     first = named["train"]
     users, catalogue = first.users, first.catalogue
     for name, data in named.items():
-        if data.kinds != first.kinds or data.clock != first.clock:
+        # An event's kind is a position, so the order of the kinds counts too.
+        if list(data.kinds.items()) != list(first.kinds.items()) or data.clock != first.clock:
             raise DataError(
                 f"{name} has the kinds of event {', '.join(data.kinds)} and clock '{data.clock}', "
                 f"train {', '.join(first.kinds)} and '{first.clock}'; pass one 'schema' for all"

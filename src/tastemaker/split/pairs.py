@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from numbers import Real
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,7 +94,7 @@ def drawn_per_user(
     """
     require_shares(shares)
     user = pairs // max(n_items, 1)
-    shuffled = pairs[np.lexsort((np.random.default_rng(seed).random(len(pairs)), user))]
+    shuffled = pairs[np.lexsort((draws(seed).random(len(pairs)), user))]
     counts = np.unique(user, return_counts=True)[1]
     starts, left = offsets_of(counts)[:-1], counts - 1
     drawn = []
@@ -111,11 +112,22 @@ def require_shares(shares: Mapping[str, float]) -> None:
         SettingError: a share is not between 0 and 1, or together they leave nothing.
     """
     for name, share in shares.items():
-        if not 0 < share < 1:
+        if not (isinstance(share, Real) and 0 < share < 1):
             raise SettingError(f"'{name}' must be a share between 0 and 1, got {share}")
     if sum(shares.values()) >= 1:
         told = " + ".join(f"'{name}'" for name in shares)
         raise SettingError(f"{told} must be below 1, got {sum(shares.values()):g}")
+
+
+def draws(seed: int) -> np.random.Generator:
+    """What a seed draws.
+
+    Raises:
+        SettingError: it is negative.
+    """
+    if seed < 0:
+        raise SettingError(f"'seed' must be at least 0, got {seed}")
+    return np.random.default_rng(seed)
 
 
 def listed(pairs: Pairs, n_items: int, min_user: int, min_item: int) -> NDArray[np.bool_] | None:

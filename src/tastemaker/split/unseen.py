@@ -13,6 +13,7 @@ from tastemaker.split.pairs import (
     codes_of,
     core,
     drawn_per_user,
+    draws,
     liked_pairs,
     listed,
     pairs_task,
@@ -163,7 +164,7 @@ def _drawn(
 ) -> dict[str, NDArray[np.int64]]:
     """Name → so large a share of the members, drawn without replacement."""
     require_shares(shares)
-    shuffled = np.random.default_rng(seed).permutation(members)
+    shuffled = draws(seed).permutation(members)
     drawn, start = {}, 0
     for name, share in shares.items():
         count = round(share * len(members))
