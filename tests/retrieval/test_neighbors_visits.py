@@ -334,6 +334,12 @@ def test_a_log_without_order_has_no_sequences() -> None:
         SequentialRules().fit(timed([("a", 0, 0)], 1, clock="none"))
 
 
+def test_there_is_no_room_for_more_neighbors_than_sessions() -> None:
+    log = timed([("a", A, 0), ("a", B, 1)], 2)
+    scores = SessionKNN(neighbors=10**12).fit(log).score(Requests.of([[A]]), Ragged.of([[B]]))
+    assert scores[0] > 0
+
+
 def test_items_of_one_moment_are_scored_whatever_their_score() -> None:
     """`score` asks sessions about given items, found or not."""
     log = timed([("a", A, 0), ("a", B, 1), ("b", C, 0)], 3)

@@ -216,8 +216,8 @@ def _score(  # type: ignore[no-untyped-def]
     met = np.zeros(n_sessions, np.bool_)  # what is shared may be too little for a float
     latest = np.empty(n_sessions, np.int32)
     touched = np.empty(n_sessions, np.int32)
-    near = np.empty(neighbors, np.int32)
-    likeness = np.empty(neighbors, np.float32)
+    near = np.empty(min(neighbors, n_sessions), np.int32)
+    likeness = np.empty(len(near), np.float32)
     for request in range(len(scores)):
         items = present[offsets[request] : offsets[request + 1]]
         length, together = len(items), 0
