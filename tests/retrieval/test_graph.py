@@ -305,6 +305,11 @@ def test_walks_step_with_the_probabilities_of_the_paper(p: float, q: float) -> N
     np.testing.assert_allclose(share, weights / weights.sum(), atol=0.02)
 
 
+def test_steps_too_long_for_any_number_are_told(data: Dataset) -> None:
+    with pytest.raises(SettingError, match="'learning_rate' 1e[+]12 is too high"):
+        Item2Vec(factors=4, epochs=1, learning_rate=1e12).fit(data)
+
+
 @pytest.mark.parametrize(("p", "q"), [(1.0, 1.0), (4.0, 0.5), (0.25, 2.0)])
 def test_walks_on_two_communities_separate_them(p: float, q: float) -> None:
     """A user likes each pair of a community; one likes an item of both."""

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from tastemaker.component import FitOptions
 from tastemaker.data.ragged import Ragged, offsets_of
+from tastemaker.errors import SettingError
 from tastemaker.retrieval.graph.streams import below, mixed, next_state, uniform
 from tastemaker.retrieval.item_vectors import VectorSettings
 from tastemaker.threads import run_chunks
@@ -124,7 +125,15 @@ class SkipGram:
 
         What all have in common tells none apart (Mu & Viswanath 2018); more so the more alike
         people's tastes are.
+
+        Raises:
+            SettingError: the steps were so long that the vectors are no numbers any more.
         """
+        if not np.isfinite(self.vectors).all():
+            raise SettingError(
+                f"'learning_rate' {self._settings.learning_rate:g} is too high for this data: the "
+                "vectors grew beyond all numbers; lower it"
+            )
         share = (self.counts / max(1, int(self.counts.sum()))).astype(np.float32)
         apart: NDArray[np.float32] = self.vectors - np.einsum("i,if->f", share, self.vectors)
         apart[self.counts == 0] = 0
