@@ -49,6 +49,30 @@ def test_more_recall_reads_more_cells() -> None:
     assert breadths[0][0] < breadths[1][0]
 
 
+def test_an_item_without_numbers_has_its_place_and_is_never_found() -> None:
+    vectors = clustered(500, 1)
+    vectors[[3, 7]] = [[np.nan], [np.inf]]
+    index = ApproximateIndex.of(vectors).added(np.full((1, vectors.shape[1]), np.nan, np.float32))
+    found = index.top_n(clustered(3, 2), nobody(3), 501)
+    assert index.size == 501
+    assert not np.isin([3, 500], found.item).any()
+    assert (found.counts >= 498).all()
+
+
+@pytest.mark.parametrize("shape", [(0, 4), (5, 0)])
+def test_nothing_cannot_be_laid_into_cells(shape: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match="must hold an item and a factor"):
+        ApproximateIndex.of(np.zeros(shape, np.float32))
+
+
+@pytest.mark.parametrize("kind", ["exact", "int8", "approximate"])
+def test_a_request_beyond_all_numbers_finds_nothing(kind: str) -> None:
+    settings = IndexSettings.checked({"kind": kind, "smallest": 0}, owner="index")
+    asked = np.full((1, 64), np.inf, np.float32)
+    index = build_index(np.ones((100, 64), np.float32), settings)
+    assert not index.top_n(asked, nobody(1), 5).counts.any()
+
+
 def test_an_unknown_kind_names_those_there_are() -> None:
     with pytest.raises(SettingError, match="'exact', 'int8' or 'approximate'"):
         IndexSettings.checked({"kind": "exakt"}, owner="index")

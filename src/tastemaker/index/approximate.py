@@ -118,6 +118,8 @@ class ApproximateIndex(VectorIndex):
         """
         vectors = np.ascontiguousarray(vectors, np.float32)
         n_items, factors = vectors.shape
+        if not vectors.size:  # faiss would end the process
+            raise ValueError(f"'vectors' must hold an item and a factor, got {vectors.shape}")
         wanted = cells or round(2 * n_items**0.5)
         faiss = _faiss()
         centres = faiss.IndexFlatIP(factors)
@@ -128,8 +130,9 @@ class ApproximateIndex(VectorIndex):
         index.cp.max_points_per_centroid = 128
         with blas_threads(threads):
             faiss.omp_set_num_threads(threads)
-            index.train(vectors)
-            index.add(vectors)
+            laid = _numbers(vectors)
+            index.train(laid)
+            index.add(laid)
             faiss.omp_set_num_threads(1)
         built = cls(vectors, faiss.serialize_index(index), [1], 0.0)
         del index
@@ -183,7 +186,7 @@ class ApproximateIndex(VectorIndex):
         cells = self.cells
         if len(together) - self.in_cells > _TAIL:
             index = self._faiss.deserialize_index(self.cells)
-            index.add(together[self.in_cells :])
+            index.add(_numbers(together[self.in_cells :]))
             cells = self._faiss.serialize_index(index)
         return type(self)(together, cells, self.breadth, self.recall)
 
@@ -335,6 +338,15 @@ def _sample(queries: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
     drawn = queries[random.permutation(len(queries))[: 8 * _SAMPLE]]
     able = np.isfinite(drawn).all(axis=1) & drawn.any(axis=1)
     return np.ascontiguousarray(drawn[able][: 2 * _SAMPLE], np.float32)
+
+
+def _numbers(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The vectors, with zeros for those that are no numbers, which faiss refuses."""
+    finite = np.isfinite(vectors).all(axis=1)
+    if finite.all():
+        return vectors
+    numbers: NDArray[np.float32] = np.where(finite[:, None], vectors, np.float32(0))
+    return numbers
 
 
 def _faiss() -> Any:

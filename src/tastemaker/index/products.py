@@ -94,6 +94,7 @@ class ProductIndex(VectorIndex):
             return Candidates.none(total)
         asked = np.zeros((total, self.blocks.shape[1]), np.float32)
         asked[:, : x.shape[1]] = x
+        asked[~np.isfinite(asked).all(axis=1)] = np.nan  # nothing compares with it
         # Rounding may lift a score above ‖x‖·‖y‖, by less than this.
         reach = np.linalg.norm(asked, axis=1) * (1 + 4e-7 * asked.shape[1])
         items = np.empty((total, n), np.int32)
