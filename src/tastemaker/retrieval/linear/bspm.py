@@ -23,7 +23,7 @@ class BSPMConfig(GraphFilterConfig):
     """How many of the smoothest signals the ideal low-pass filter lets through."""
     smoothing: float = Field(0.2, ge=0)
     """β: how much the ideal low-pass filter counts beside blurring; 0 spares its cost."""
-    sharpening: float = Field(2.5, ge=0)
+    sharpening: float = Field(2.5, ge=0, le=100)
     """T: for how long the answer is sharpened; 0 leaves it as `GraphFilter` gives it."""
     steps: int = Field(1, ge=1, le=16)
     """K: how many steps the solver takes; each costs as much again."""
