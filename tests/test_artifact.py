@@ -1,6 +1,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -63,6 +64,44 @@ def test_a_sparse_matrix_comes_back(tmp_path: Path) -> None:
     loaded = open_artifact(tmp_path / "v", "model")[0].sparse("weights")
     np.testing.assert_array_equal(loaded.toarray(), matrix.toarray())
     assert loaded.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"dtype": np.float64},
+        {"shape": (3, 2)},
+        {"shape": (None,)},
+        {"dtype": np.int32, "shape": (2, 3), "below": 5},
+    ],
+)
+def test_an_array_that_is_not_what_it_must_be_is_refused(tmp_path: Path, told: Any) -> None:
+    with create_artifact(tmp_path / "v", "model", {}) as writer:
+        writer.array("items", np.arange(6, dtype=np.int32).reshape(2, 3))
+    reader = open_artifact(tmp_path / "v", "model")[0]
+    assert reader.array("items", np.int32, (None, 3), below=6).shape == (2, 3)
+    with pytest.raises(ArtifactError, match="train again"):
+        reader.array("items", **told)
+
+
+@pytest.mark.parametrize("offsets", [[], [0, 3, 2, 4], [1, 2, 3, 4], [0, 1, 2, 5], [0, 2, 4]])
+def test_offsets_that_lead_elsewhere_are_refused(tmp_path: Path, offsets: list[int]) -> None:
+    with create_artifact(tmp_path / "v", "model", {}) as writer:
+        writer.array("good", np.array([0, 2, 2, 4]))
+        writer.array("bad", np.array(offsets, np.int64))
+    reader = open_artifact(tmp_path / "v", "model")[0]
+    assert reader.offsets("good", 3, 4).tolist() == [0, 2, 2, 4]
+    with pytest.raises(ArtifactError, match="train again"):
+        reader.offsets("bad", 3, 4)
+
+
+def test_a_sparse_matrix_whose_last_row_ends_nowhere_is_refused(tmp_path: Path) -> None:
+    matrix = csr_array(np.eye(3, dtype=np.float32))
+    matrix.indptr[:] = [0, 2**31 - 1, 1, 0]
+    with create_artifact(tmp_path / "v", "model", {}) as writer:
+        writer.sparse("weights", matrix)
+    with pytest.raises(ArtifactError, match="not a sparse matrix"):
+        open_artifact(tmp_path / "v", "model")[0].sparse("weights")
 
 
 def test_a_text_comes_back_as_it_was(tmp_path: Path) -> None:

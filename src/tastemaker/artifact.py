@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from scipy.sparse import csr_array
 
 from tastemaker.disk import cure, flush, naming
@@ -90,11 +90,59 @@ class ArtifactReader:
         """Whether the manifest lists `name` (with its ending) in this folder."""
         return f"{self._prefix}{name}" in self._listed
 
-    def array(self, name: str) -> NDArray[Any]:
+    def array(
+        self,
+        name: str,
+        dtype: DTypeLike | None = None,
+        shape: tuple[int | None, ...] | None = None,
+        *,
+        below: int | None = None,
+    ) -> NDArray[Any]:
         """The array `name`, mapped from disk; what is written to it never reaches the file.
 
         Copy-on-write rather than read-only, so that kernels see the type they were compiled for.
+        Kernels follow what they read without looking: whoever hands the array to one says here
+        what it must be.
+
+        Args:
+            name: as it was saved.
+            dtype: what it must hold.
+            shape: how long it must be; None for a length that is not known.
+            below: all values must be indices, 0 to this − 1.
+
+        Raises:
+            ArtifactError: there is no such array, or it is another.
         """
+        values = self._mapped(name)
+        lengths = values.shape if shape is None else shape
+        fits = len(lengths) == values.ndim and all(
+            there == wanted or wanted is None for there, wanted in zip(values.shape, lengths)
+        )
+        if not fits or (dtype is not None and values.dtype != np.dtype(dtype)):
+            raise ArtifactError(
+                f"{self._folder / name}.npy: {values.dtype}{list(values.shape)} does not fit what "
+                "was saved beside it: train again"
+            )
+        if below is not None and values.size and not 0 <= values.min() <= values.max() < below:
+            raise ArtifactError(
+                f"{self._folder / name}.npy: not all are indices below {below:,}: train again"
+            )
+        return values
+
+    def offsets(self, name: str, rows: int | None, total: int) -> NDArray[np.int64]:
+        """Where each of so many rows of `total` entries begins, int64[rows + 1], mapped from disk.
+
+        Raises:
+            ArtifactError: there is no such array, or it does not lead from 0 up to `total`.
+        """
+        values = self.array(name, np.int64, (None if rows is None else rows + 1,))
+        if not len(values) or values[0] or values[-1] != total or (np.diff(values) < 0).any():
+            raise ArtifactError(
+                f"{self._folder / name}.npy: does not lead from 0 to {total:,}: train again"
+            )
+        return values
+
+    def _mapped(self, name: str) -> NDArray[Any]:
         path = self._path(f"{name}.npy")
         try:
             with _reading(path):
@@ -128,6 +176,9 @@ class ArtifactReader:
         try:
             matrix = csr_array(triple, shape=tuple(part.json("shape")), copy=False)
             matrix.check_format()  # kernels follow the indices without looking
+            # SciPy does not look where the last offset says that there is nothing.
+            if (np.diff(matrix.indptr) < 0).any():
+                raise ValueError("its rows do not follow each other")
         except (ValueError, TypeError) as problem:
             raise ArtifactError(f"{self._folder / name}: not a sparse matrix ({problem})") from None
         return matrix

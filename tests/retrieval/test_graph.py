@@ -306,7 +306,7 @@ def test_walks_step_with_the_probabilities_of_the_paper(p: float, q: float) -> N
 
 
 def test_steps_too_long_for_any_number_are_told(data: Dataset) -> None:
-    with pytest.raises(SettingError, match="'learning_rate' 1e[+]12 is too high"):
+    with pytest.raises(SettingError, match=r"'learning_rate' 1e\+12 is too high"):
         Item2Vec(factors=4, epochs=1, learning_rate=1e12).fit(data)
 
 

@@ -201,7 +201,8 @@ class ApproximateIndex(VectorIndex):
     def load(cls, reader: ArtifactReader) -> Self:
         """Maps the vectors and the cells."""
         about = reader.json("about")
-        vectors, cells = reader.array("vectors"), reader.array("cells")
+        vectors = reader.array("vectors", np.float32, (None, None))
+        cells = reader.array("cells", np.uint8, (None,))
         index = cls(vectors, cells, about["breadth"], about["recall"])
         if index.in_cells > len(vectors) or index._index.d != vectors.shape[1]:
             raise ArtifactError("the cells of an index are not those of its vectors: train again")
@@ -342,11 +343,9 @@ def _sample(queries: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
 
 def _numbers(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """The vectors, with zeros for those that are no numbers, which faiss refuses."""
-    finite = np.isfinite(vectors).all(axis=1)
-    if finite.all():
-        return vectors
-    numbers: NDArray[np.float32] = np.where(finite[:, None], vectors, np.float32(0))
-    return numbers
+    finite = np.isfinite(vectors).all(axis=1, keepdims=True)
+    numbers: NDArray[np.float32] = vectors if finite.all() else np.where(finite, vectors, 0)
+    return np.ascontiguousarray(numbers, np.float32)
 
 
 def _faiss() -> Any:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tastemaker.artifact import ArtifactReader, ArtifactWriter
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.requests import Requests
+from tastemaker.errors import ArtifactError
 from tastemaker.index.exact import packed
 from tastemaker.index.heap import any_reaches, best_first, keep
 from tastemaker.index.vector_index import VectorIndex
@@ -132,7 +133,13 @@ class ProductIndex(VectorIndex):
     @classmethod
     def load(cls, reader: ArtifactReader) -> Self:
         """Maps its arrays."""
-        return cls(reader.array("blocks"), reader.array("order"), reader.array("longest"))
+        order = reader.array("order", np.int32, (None,))
+        count = -(-len(order) // _WIDTH)
+        blocks = reader.array("blocks", np.float32, (count, None, _WIDTH))
+        if len(np.unique(order)) != len(order) or blocks.shape[1] % _STEP:
+            raise ArtifactError("an index does not hold every item once: train again")
+        reader.array("order", below=len(order))
+        return cls(blocks, order, reader.array("longest", np.float32, (count,)))
 
 
 @njit(nogil=True, cache=True)

@@ -171,7 +171,14 @@ class QuantizedIndex(VectorIndex):
     @classmethod
     def load(cls, reader: ArtifactReader) -> Self:
         """Maps its arrays."""
-        return cls(*(reader.array(name) for name in _ARRAYS))
+        vectors = reader.array("vectors", np.float32, (None, None))
+        n = len(vectors)
+        return cls(
+            vectors,
+            reader.array("codes", np.int8, vectors.shape),
+            reader.array("order", np.int32, (n,), below=n),
+            *(reader.array(name, np.float32, (n,)) for name in ("scale", "error", "length")),
+        )
 
 
 def _levels(

@@ -11,6 +11,7 @@ from tastemaker.artifact import ArtifactReader, ArtifactWriter
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.events import Reduce
 from tastemaker.data.requests import Requests
+from tastemaker.errors import ArtifactError
 from tastemaker.index import exact_top_n
 from tastemaker.index.exact import ScoreChunk
 from tastemaker.retrieval.cooccurrence import strongest_reasons
@@ -97,6 +98,8 @@ class ItemItem(ScoringRetriever):
         """Maps the weights."""
         self.weights = reader.sparse("weights")
         self.n_fitted = self.weights.shape[0]
+        if self.weights.shape[1] != self.n_fitted:
+            raise ArtifactError("a matrix of items × items is not square: train again")
         return self
 
 

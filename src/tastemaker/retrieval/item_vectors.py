@@ -14,6 +14,7 @@ from tastemaker.config import Settings
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.ragged import Ragged
 from tastemaker.data.requests import Requests
+from tastemaker.errors import ArtifactError
 from tastemaker.index import IndexSettings, VectorIndex, build_index, load_index
 from tastemaker.retrieval.cooccurrence import strongest_reasons
 from tastemaker.retrieval.cosine import cosines, inner_products, most_alike
@@ -142,10 +143,13 @@ class ItemVectors(Retriever):
 
     def load(self, reader: ArtifactReader) -> Self:
         """Maps the vectors."""
-        for name in _ARRAYS:
-            setattr(self, name, reader.array(name))
-        self.index = load_index(reader.child("index"))
+        self.vectors = reader.array("vectors", np.float32, (None, None))
         self.n_fitted = len(self.vectors)
+        self.norms = reader.array("norms", np.float32, (self.n_fitted,))
+        self.pull = reader.array("pull", np.float32, (self.n_fitted,))
+        self.index = load_index(reader.child("index"))
+        if self.index.size != self.n_fitted:
+            raise ArtifactError("an index is not that of its model's vectors: train again")
         return self
 
     def _worth(self, requests: Requests) -> NDArray[np.float32]:

@@ -166,8 +166,9 @@ class EASE(ScoringRetriever):
 
     def load(self, reader: ArtifactReader) -> Self:
         """Maps B."""
-        self.weights = reader.array("weights")
+        self.weights = reader.array("weights", np.float32, (None, None))
         self.n_fitted = len(self.weights)
+        reader.array("weights", shape=(self.n_fitted, self.n_fitted))
         return self
 
 

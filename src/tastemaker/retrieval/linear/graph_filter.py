@@ -15,6 +15,7 @@ from tastemaker.data.candidates import Candidates
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.events import Reduce
 from tastemaker.data.requests import Requests
+from tastemaker.errors import ArtifactError
 from tastemaker.index import exact_top_n
 from tastemaker.index.exact import ScoreChunk
 from tastemaker.index.products import products
@@ -179,8 +180,12 @@ class GraphFilter(ScoringRetriever):
     def load(self, reader: ArtifactReader) -> Self:
         """Maps the graph and the smoothest signals."""
         self.users, self.items = reader.sparse("users"), reader.sparse("items")
-        self.blocks, self.root = reader.array("blocks"), reader.array("root")
+        self.root = reader.array("root", np.float32, (None,))
         self.n_fitted = len(self.root)
+        count = -(-self.n_fitted // _WIDTH)
+        self.blocks = reader.array("blocks", np.float32, (count, None, _WIDTH))
+        if self.users.shape != self.items.shape[::-1] or self.users.shape[1] != self.n_fitted:
+            raise ArtifactError("a graph's users and items do not belong together: train again")
         return self
 
 

@@ -183,9 +183,15 @@ class SessionKNN(ScoringRetriever):
 
     def load(self, reader: ArtifactReader) -> Self:
         """Maps the sessions."""
-        for name in _ARRAYS:
-            setattr(self, name, reader.array(name))
+        self.frequency = reader.array("frequency", np.float32, (None,))
         self.n_fitted = len(self.frequency)
+        self.session_end = reader.array("session_end", np.int64, (None,))
+        sessions = len(self.session_end)
+        self.session_items = reader.array("session_items", np.int32, (None,), below=self.n_fitted)
+        self.session_offsets = reader.offsets("session_offsets", sessions, len(self.session_items))
+        self.holders = reader.array("holders", np.int32, (None,), below=sessions)
+        self.holder_offsets = reader.offsets("holder_offsets", self.n_fitted, len(self.holders))
+        self.moments = reader.array("moments", np.bool_, (1,))
         return self
 
 

@@ -221,9 +221,15 @@ class UserKNN(ScoringRetriever):
     def load(self, reader: ArtifactReader) -> Self:
         """Maps who liked what."""
         self.users = reader.sparse("users")
-        for name in ("read", "fans", "fan_offsets", "of_fans", "figures", "rarity", "length"):
-            setattr(self, name, reader.array(name))
-        self.n_fitted = self.users.shape[1]
+        (n_users, n_items), pairs = self.users.shape, (self.users.nnz,)
+        self.read = reader.array("read", np.float32, pairs)
+        self.fans = reader.array("fans", np.int32, pairs, below=n_users)
+        self.fan_offsets = reader.offsets("fan_offsets", n_items, self.users.nnz)
+        self.of_fans = reader.array("of_fans", np.float32, pairs)
+        self.figures = reader.array("figures", np.float32, (3, n_users))
+        self.rarity = reader.array("rarity", np.float32, (n_items,))
+        self.length = reader.array("length", np.float32, (1,))
+        self.n_fitted = n_items
         return self
 
 
