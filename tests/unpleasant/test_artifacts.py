@@ -216,7 +216,7 @@ def test_a_catalogue_of_another_version_is_refused(
 def test_neighbours_that_are_no_items_are_refused(
     run: Run, registry: Registry, place: Path
 ) -> None:
-    path = place / "components" / "item_knn" / "similarity" / "indices.npy"
+    path = place / "components" / "item_knn" / "weights" / "indices.npy"
     indices = np.load(path)
     indices[0] = 10**6
     np.save(path, indices)
