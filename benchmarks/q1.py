@@ -69,10 +69,11 @@ CASES = {
     "BSPM-EM": Candidate.of(
         OURS,
         "BSPM",
-        {"factors": (512,), "smoothing": (0.3,), "sharpening": (1.0, 2.5)},
+        {"factors": (512,), "smoothing": (0.3,), "sharpening": (1.0,)},
     ),
 }
-"""What is compared with published figures. BSPM asks too much of a processor to be a part."""
+"""What is compared with published figures. BSPM asks too much of a processor to be a part; its
+settings are those that did best for 3,000 users on the validation pairs."""
 _EVERYTHING = {**PARTS, **CASES}
 
 

@@ -4,9 +4,11 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlparse
 
 import pytest
 
+from tastemaker.project import load_project
 from tastemaker.serving.keys import KeyFile
 from tests.live.conftest import Demo, Made, served
 
@@ -40,11 +42,15 @@ def listed(page: Any) -> list[str]:
     return [entry.get_attribute("data-item") for entry in entries]
 
 
-def horror_share(page: Any) -> float:
-    """How many of the recommended films are horror."""
-    entries = page.locator(".recommendations .entry").all_inner_texts()
-    assert entries
-    return sum("Horror" in text for text in entries) / len(entries)
+def horror_films(page: Any, demo: Demo, user: str) -> int:
+    """How many of a user's first hundred films are horror; fewer say little."""
+    catalogue = load_project(demo.project).read().catalogue
+    genres = catalogue.columns["genres"]
+    horror = genres.labels.indices(["Horror"])[0]
+    answer = page.request.get(f"{demo.url}/v1/recommendations?user_id={user}&n=100").json()
+    shown = catalogue.items.indices([item["item_id"] for item in answer["items"]])
+    assert len(shown) == 100
+    return sum(horror in genres.codes[int(film)] for film in shown)
 
 
 def settle(page: Any) -> None:
@@ -61,12 +67,15 @@ def act(page: Any, kind: str, place: int, area: str) -> None:
     settle(page)
 
 
-def test_three_clicks_on_films_of_one_genre_change_the_list_towards_it(page: Any) -> None:
-    before, share = listed(page), horror_share(page)
+def test_three_clicks_on_films_of_one_genre_change_the_list_towards_it(
+    page: Any, demo: Demo
+) -> None:
+    before = listed(page)
     for place in range(3):
         act(page, "click", place, ".shelf")
     assert listed(page) != before
-    assert horror_share(page) > share
+    (user,) = parse_qs(urlparse(page.url).query)["user"]
+    assert horror_films(page, demo, user) > horror_films(page, demo, "a stranger")
 
 
 def test_a_disliked_film_is_gone_and_stays_gone(page: Any) -> None:
