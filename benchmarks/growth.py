@@ -120,9 +120,11 @@ def run(options: Options) -> Result:
         f"{picture.name}\n" + "\n".join(_lines(found, (*sizes, WIDE))),
         data={size.name: fingerprint(folder) for size, folder in folders.items()},
         runs={
-            n: {f"{s.events}/{s.items}": [f.seconds, f.peak_mb, f.request_ms, f.told]}
+            n: {
+                f"{s.events}/{s.items}": [f.seconds, f.peak_mb, f.request_ms, f.told]
+                for s, f in of.items()
+            }
             for n, of in found.items()
-            for s, f in of.items()
         },
     )
 

@@ -95,6 +95,14 @@ def test_offsets_that_lead_elsewhere_are_refused(tmp_path: Path, offsets: list[i
         reader.offsets("bad", 3, 4)
 
 
+def test_a_sparse_matrix_of_what_are_no_numbers_is_refused(tmp_path: Path) -> None:
+    matrix = csr_array(np.array([[0, np.nan], [1, 0]], np.float32))
+    with create_artifact(tmp_path / "v", "model", {}) as writer:
+        writer.sparse("weights", matrix)
+    with pytest.raises(ArtifactError, match="not all of its values are numbers"):
+        open_artifact(tmp_path / "v", "model")[0].sparse("weights")
+
+
 def test_a_sparse_matrix_whose_last_row_ends_nowhere_is_refused(tmp_path: Path) -> None:
     matrix = csr_array(np.eye(3, dtype=np.float32))
     matrix.indptr[:] = [0, 2**31 - 1, 1, 0]

@@ -179,6 +179,8 @@ class ArtifactReader:
             # SciPy does not look where the last offset says that there is nothing.
             if (np.diff(matrix.indptr) < 0).any():
                 raise ValueError("its rows do not follow each other")
+            if not np.isfinite(matrix.data).all():
+                raise ValueError("not all of its values are numbers")
         except (ValueError, TypeError) as problem:
             raise ArtifactError(f"{self._folder / name}: not a sparse matrix ({problem})") from None
         return matrix

@@ -58,13 +58,21 @@ def require_memory(needed: int, budget: int | None, work: str, cure: str) -> Non
     Raises:
         MemoryBudgetError: the estimate and what is held already exceed the budget.
     """
-    budget = memory_bytes() * 3 // 4 if budget is None else budget
-    held = held_bytes()
+    budget, held = _allowed(budget), held_bytes()
     if held + needed > budget:
         raise MemoryBudgetError(
             f"{work} needs about {_told(needed)} beside the {_told(held)} held already, the memory "
             f"budget is {_told(budget)}; {cure}"
         )
+
+
+def memory_left(budget: int | None) -> int:
+    """Bytes of a budget that this process does not hold yet; the default as `require_memory`."""
+    return max(0, _allowed(budget) - held_bytes())
+
+
+def _allowed(budget: int | None) -> int:
+    return memory_bytes() * 3 // 4 if budget is None else budget
 
 
 def _told(count: int) -> str:

@@ -175,6 +175,18 @@ def labelled(items: int = 60) -> pl.DataFrame:
     return pl.DataFrame({"item_id": [f"i{item}" for item in range(items)], "genres": genres})
 
 
+def test_a_large_catalogue_gets_the_sparse_form_of_ease(tmp_path: Path) -> None:
+    items = pl.DataFrame({"item_id": [f"i{item}" for item in range(20_001)]})
+    tables = {
+        "events": written(tmp_path, "events.csv", events()),
+        "items": written(tmp_path, "items.csv", items),
+    }
+    project = proposed(tmp_path, **tables)[0]
+    assert "sparse_ease" in project.file.retrievers
+    assert "ease" not in project.file.retrievers
+    assert project.file.placements["home"].retrievers["sparse_ease"] == 200
+
+
 def test_where_items_have_labels_and_rankers_can_learn_newcomers_are_tried_out(
     tmp_path: Path,
 ) -> None:

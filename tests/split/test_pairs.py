@@ -237,6 +237,12 @@ def test_validation_pairs_are_drawn_from_train_where_a_share_is_given() -> None:
     assert len(wanted(split.validation)) == 2
 
 
+@pytest.mark.parametrize("share", [0, 1, 1.5, float("nan")])
+def test_a_share_to_tune_on_that_is_none_is_refused(share: float) -> None:
+    with pytest.raises(SettingError, match="'validation' must be a share between 0 and 1"):
+        given(frame(TRAIN), frame(TEST), validation=share, schema=SCHEMA)
+
+
 def test_plain_pairs_need_no_schema() -> None:
     train, test = frame(TRAIN).drop("event_type"), frame(TEST).drop("event_type")
     split = given(train, test, validation=0.4)

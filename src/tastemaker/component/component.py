@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Self, get_type_hints
 
 from tastemaker.config import Settings
 from tastemaker.errors import NotFittedError
-from tastemaker.machine import require_memory
+from tastemaker.machine import memory_left, require_memory
 from tastemaker.progress import Progress
 from tastemaker.threads import available_threads
 
@@ -39,6 +39,11 @@ class FitOptions:
             MemoryBudgetError: the estimate and what is held already exceed the budget.
         """
         require_memory(needed, self.memory_budget, work, cure)
+
+    @property
+    def memory_left(self) -> int:
+        """Bytes of the budget that the process does not hold yet."""
+        return memory_left(self.memory_budget)
 
 
 class Component:

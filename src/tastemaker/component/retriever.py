@@ -15,6 +15,7 @@ from tastemaker.data.catalogue import Catalogue
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.ragged import Ragged
 from tastemaker.data.requests import Requests
+from tastemaker.data.schema import Clock
 from tastemaker.world import World
 
 
@@ -57,14 +58,14 @@ class Retriever(Component, ABC):
 
     Attributes:
         serves: what it can do.
-        needs_clock: whether it can only be fitted on data whose times are moments.
+        needs_clock: what times must be for `fit`: moments, an order at least, or nothing.
         because: what to tell a user whom nothing more precise can be told.
         n_fitted: items in the catalogue when it was fitted; set by `fit` and by `load`. Items at or
             above this index were added later.
     """
 
     serves: ClassVar[Serves]
-    needs_clock: ClassVar[bool] = False
+    needs_clock: ClassVar[Clock] = "none"
     because: ClassVar[str] = "close to your taste"
     n_fitted: int
 

@@ -214,7 +214,7 @@ def _sources(data: Dataset) -> list[str]:
     else:
         del quotas["trending"]
     if len(data.catalogue) > _EASE_ITEMS:
-        quotas["als"] = quotas.pop("ease")
+        quotas = {"sparse_ease": quotas.pop("ease"), **quotas}
     ranks, explores = _can_learn_to_rank(data), False
     if any(isinstance(column, TagsColumn) for column in data.catalogue.columns.values()):
         quotas["content"] = _CONTENT_QUOTA

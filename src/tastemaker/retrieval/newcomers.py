@@ -78,7 +78,7 @@ class Newcomers(Retriever):
 
     name = "newcomers"
     serves: ClassVar = Serves(history="native", new_items=True)
-    needs_clock: ClassVar = True
+    needs_clock: ClassVar = "absolute"
     because: ClassVar = "new, and like what you chose"
     config: NewcomersConfig
     content: Content

@@ -44,7 +44,10 @@ class ScoringRetriever(Retriever):
         return exact_top_n(self.scores(requests), requests, n, self.n_items, above=self.above)
 
     def score(self, requests: Requests, items: Ragged) -> NDArray[np.float32]:
-        """The score of each item for its request, whether or not it would be found."""
+        """The score of each item for its request, whether or not it would be found.
+
+        NaN where nothing can be said.
+        """
         self.require_fitted()
         scores = self.scores(requests)
         known = (items.values >= 0) & (items.values < self.n_items)
@@ -56,4 +59,5 @@ class ScoringRetriever(Retriever):
             entries = entries[known[entries]]
             row = rows_of(items.offsets)[entries] - start
             given[entries] = scores(chunk)[row, items.values[entries]]
+        given[np.isneginf(given)] = np.nan
         return given

@@ -24,6 +24,7 @@ from tastemaker.split.pairs import (
     liked_pairs,
     pairs_task,
     protocol_of,
+    require_shares,
     without,
 )
 
@@ -68,12 +69,15 @@ def given(
     if schema is None and not isinstance(train, Dataset):
         schema = propose_schema(as_polars(train, "train"))
     tables = {"train": train, "test": test}
-    if not isinstance(validation, float):
+    is_share = isinstance(validation, int | float)
+    if is_share:
+        require_shares({"validation": validation})
+    else:
         tables["validation"] = validation
     named = {name: _dataset(table, name, schema) for name, table in tables.items()}
     parts = dict(zip(named, _indexed_together(named)))
     learned, n_items = parts["train"], len(parts["train"].catalogue)
-    if isinstance(validation, float):
+    if is_share:
         shares = {"validation": validation}
         (tuned,) = drawn_per_user(liked_pairs(learned), n_items, shares, seed)
         apart, how = tuned, f"{validation:g} of each user's train pairs, at random (seed {seed})"

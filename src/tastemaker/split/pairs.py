@@ -111,8 +111,8 @@ def require_shares(shares: Mapping[str, float]) -> None:
         SettingError: a share is not between 0 and 1, or together they leave nothing.
     """
     for name, share in shares.items():
-        if not 0 < share < 1:
-            raise SettingError(f"'{name}' must be a share between 0 and 1, got {share}")
+        if not (isinstance(share, int | float) and 0 < share < 1):
+            raise SettingError(f"'{name}' must be a share between 0 and 1, got {share!r}")
     if sum(shares.values()) >= 1:
         told = " + ".join(f"'{name}'" for name in shares)
         raise SettingError(f"{told} must be below 1, got {sum(shares.values()):g}")

@@ -12,7 +12,7 @@ from tastemaker.component import Extends, Retriever
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.ragged import Ragged
 from tastemaker.data.requests import Masks, Requests
-from tastemaker.data.schema import EventKind, Schema
+from tastemaker.data.schema import Clock, EventKind, Schema
 from tastemaker.errors import ClockError, NotFittedError, SettingError
 from tastemaker.testing.abilities import RetrieverAbilities
 from tastemaker.testing.small import (
@@ -232,16 +232,19 @@ class RetrieverConformance(RetrieverAbilities):
         assert np.array_equal(one.item, two.item)
         assert np.array_equal(one.score, two.score)
 
-    def test_the_clock_is_needed_as_declared(self) -> None:
-        timeless = Dataset.from_frames(
+    @pytest.mark.parametrize(
+        ("clock", "enough"), [("none", ("none",)), ("order", ("none", "order"))]
+    )
+    def test_the_clock_is_needed_as_declared(self, clock: Clock, enough: tuple[Clock, ...]) -> None:
+        vague = Dataset.from_frames(
             pl.DataFrame({"user_id": list("aabbc"), "item_id": list("xyyzx")}),
-            schema=Schema(kinds={"like": EventKind()}, clock="none"),
+            schema=Schema(kinds={"like": EventKind()}, clock=clock),
         )
-        if self.make().needs_clock:
-            with pytest.raises(ClockError, match="clock"):
-                self.make().fit(timeless)
+        if self.make().needs_clock in enough:
+            self.make().fit(vague).retrieve(Requests.of([[0]]), 2, World.of(vague))
         else:
-            self.make().fit(timeless).retrieve(Requests.of([[0]]), 2, World.of(timeless))
+            with pytest.raises(ClockError, match="clock"):
+                self.make().fit(vague)
 
     @pytest.mark.parametrize("log", ["one user", "one item", "nothing liked"])
     def test_a_degenerate_log_is_handled(self, log: str) -> None:

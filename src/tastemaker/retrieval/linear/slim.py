@@ -1,5 +1,6 @@
 """SLIM: a sparse item–item matrix learnt by elastic nets, a regression for each item."""
 
+from math import isqrt
 from typing import ClassVar, Self
 
 import numpy as np
@@ -13,6 +14,7 @@ from tastemaker.config import Settings
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.events import Reduce
 from tastemaker.data.ragged import offsets_of
+from tastemaker.errors import MemoryBudgetError
 from tastemaker.index.heap import keep
 from tastemaker.retrieval.item_item import ItemItem
 from tastemaker.retrieval.linear.gram import SparseGram
@@ -20,8 +22,12 @@ from tastemaker.threads import run_chunks
 
 _AT_A_TIME = 1_000
 """Items between two words of progress."""
+_BYTES = 16
+"""Of a regression, for each pair of active items: their products, and their copy as it grows."""
 _JOIN = 64
 """At least so many items may join the active ones at a time."""
+_TOO_MANY = -1
+"""Stands for the number of weights of a regression that memory did not suffice for."""
 
 
 class SLIMConfig(Settings):
@@ -62,7 +68,7 @@ class SLIM(ItemItem):
     stand together; a request, history × weights of an item.
 
     Raises:
-        MemoryBudgetError: from `fit`, when XᵀX would exceed the budget.
+        MemoryBudgetError: from `fit`, when XᵀX would exceed the budget, or one regression.
 
     Example:
         >>> SLIM(l1=5.0, neighbors=100)
@@ -85,12 +91,18 @@ class SLIM(ItemItem):
         n_items = users.shape[1]
         cure = "leave out items with few events, or take ItemKNN, which keeps neighbours only"
         gram = SparseGram.of(users, options, f"SLIM on {n_items:,} items", cure)
+        most = isqrt(options.memory_left // (_BYTES * options.threads))
         columns = [np.empty((0, 2))]
         found = np.zeros(n_items, np.int64)
         blocks = range(0, n_items, _AT_A_TIME)
         for first in options.progress.track(blocks, "SLIM: regressions", len(blocks)):
             last = min(first + _AT_A_TIME, n_items)
-            columns += self._solved(gram, first, last, found, options.threads)
+            columns += self._solved(gram, first, last, found, most, options.threads)
+            if (found[first:last] == _TOO_MANY).any():
+                raise MemoryBudgetError(
+                    f"SLIM on {n_items:,} items: a regression over more than {most:,} items does "
+                    "not fit into the memory budget; raise 'l1', or lower 'neighbors'"
+                )
         entries = np.concatenate(columns)
         shape = (n_items, n_items)
         weights = entries[:, 1].astype(np.float32)
@@ -100,7 +112,13 @@ class SLIM(ItemItem):
         return self
 
     def _solved(
-        self, gram: SparseGram, first: int, last: int, found: NDArray[np.int64], threads: int
+        self,
+        gram: SparseGram,
+        first: int,
+        last: int,
+        found: NDArray[np.int64],
+        most: int,
+        threads: int,
     ) -> list[NDArray[np.float64]]:
         """The weights of the columns first … last − 1, [found × (item, weight)], in their order."""
         config, parts = self.config, dict[int, NDArray[np.float64]]()
@@ -109,7 +127,7 @@ class SLIM(ItemItem):
         def solve(start: int, stop: int) -> None:
             parts[start] = _columns(
                 *(first + start, first + stop, gram, config.l1, config.l2, config.positive),
-                *(min(neighbors, len(found)), config.tolerance, config.iterations, found),
+                *(min(neighbors, len(found)), config.tolerance, config.iterations, most, found),
             )
 
         run_chunks(solve, gram.offsets[first : last + 1] - gram.offsets[first], threads)
@@ -118,11 +136,11 @@ class SLIM(ItemItem):
 
 @njit(nogil=True, cache=True)
 def _columns(  # type: ignore[no-untyped-def]
-    start, stop, gram, l1, l2, positive, neighbors, tolerance, iterations, found
+    start, stop, gram, l1, l2, positive, neighbors, tolerance, iterations, most, found
 ):
     """Solves the regressions of items start … stop − 1; returns float64[weights × (item, weight)].
 
-    Writes to `found` how many weights each has.
+    Writes to `found` how many weights each has, and stops at one that has too many active items.
     """
     n_items = len(gram.diagonal)
     entries = np.empty((1_024, 2), np.float64)
@@ -132,9 +150,22 @@ def _columns(  # type: ignore[no-untyped-def]
     allowed = np.empty(n_items, np.int32)
     for item in range(start, stop):
         count = _may_speak(item, gram, l1, positive, neighbors, allowed)
-        active, weights = _regression(
-            item, gram, l1, l2, positive, allowed[:count], tolerance, iterations, place, speaks
+        active, weights, fits = _regression(
+            item,
+            gram,
+            l1,
+            l2,
+            positive,
+            allowed[:count],
+            tolerance,
+            iterations,
+            most,
+            place,
+            speaks,
         )
+        if not fits:
+            found[item] = _TOO_MANY
+            break
         for entry in range(len(active)):
             place[active[entry]] = -1
             if weights[entry] != 0:
@@ -176,9 +207,9 @@ def _may_speak(item, gram, l1, positive, neighbors, allowed):  # type: ignore[no
 
 @njit(nogil=True, cache=True)
 def _regression(  # type: ignore[no-untyped-def]
-    item, gram, l1, l2, positive, allowed, tolerance, iterations, place, speaks
+    item, gram, l1, l2, positive, allowed, tolerance, iterations, most, place, speaks
 ):
-    """The active items of one regression and their weights.
+    """The active items of one regression, their weights, and whether these are at most `most`.
 
     The items that speak most beyond λ join; the weights of all active ones are solved; and so on
     until none should join. Leaves `place` set for the active items.
@@ -201,9 +232,11 @@ def _regression(  # type: ignore[no-untyped-def]
         joining = _beyond(allowed, speaks, place, l1 + 1e-6 * gram.diagonal[item], positive,
                           max(_JOIN, size))  # fmt: skip
         if len(joining) == 0:
-            return active[:size], weights[:size]
+            return active[:size], weights[:size], True
+        if size + len(joining) > most:
+            return active[:size], weights[:size], False
         while size + len(joining) > room:
-            room *= 2
+            room = min(2 * room, max(most, _JOIN))
             active, target = _longer(active, room), _longer(target, room)
             weights, rest = _longer(weights, room), np.zeros(room)
             wider = np.empty((room, room))

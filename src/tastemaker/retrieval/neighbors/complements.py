@@ -12,7 +12,6 @@ from tastemaker.component import FitOptions, Serves, Task
 from tastemaker.config import Settings
 from tastemaker.data.catalogue import Catalogue, CategoryColumn
 from tastemaker.data.dataset import Dataset
-from tastemaker.data.ragged import offsets_of
 from tastemaker.data.times import parse_duration
 from tastemaker.errors import DataError, near_miss
 from tastemaker.index.heap import best_first, keep
@@ -74,7 +73,7 @@ class Complements(ItemItem):
 
     name = "complements"
     serves: ClassVar = Serves(history="native", similar_items=True)
-    needs_clock: ClassVar = True
+    needs_clock: ClassVar = "absolute"
     because: ClassVar[str] = "goes with what you have"
     config: ComplementsConfig
 
@@ -98,9 +97,8 @@ class Complements(ItemItem):
         users = visits.binary(n_items)
         counts = np.bincount(users.indices, minlength=n_items).astype(np.float32)
         related = _related(users, category, n_categories, self.config.related)
-        last = np.repeat(visits.offsets[1:], np.diff(visits.offsets))
-        place = np.argsort(visits.item, kind="stable")
-        offsets = offsets_of(np.bincount(visits.item, minlength=n_items))
+        last = visits.ends()
+        place, offsets = visits.places(n_items)
         scale = float(parse_duration(self.config.time_scale, "time_scale"))
 
         def learn(

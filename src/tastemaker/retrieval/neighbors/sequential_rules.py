@@ -11,14 +11,13 @@ from scipy.sparse import csr_array
 from tastemaker.component import FitOptions, Serves, Task
 from tastemaker.config import Settings
 from tastemaker.data.dataset import Dataset
-from tastemaker.data.ragged import offsets_of
 from tastemaker.data.requests import Requests
 from tastemaker.data.times import parse_duration
 from tastemaker.errors import ClockError
 from tastemaker.index.heap import best_first, keep
 from tastemaker.retrieval.item_item import ItemItem
 from tastemaker.retrieval.item_rows import learnt_rows
-from tastemaker.retrieval.neighbors.visits import Visits, visits_of
+from tastemaker.retrieval.neighbors.visits import visits_of
 
 
 class SequentialRulesConfig(Settings):
@@ -63,7 +62,7 @@ class SequentialRules(ItemItem):
 
     name = "sequential_rules"
     serves: ClassVar = Serves(history="native", similar_items=True)
-    needs_clock: ClassVar = True
+    needs_clock: ClassVar = "order"
     because: ClassVar[str] = "often comes next"
     config: SequentialRulesConfig
 
@@ -88,8 +87,8 @@ class SequentialRules(ItemItem):
             f"SequentialRules on {n_items:,} items",
             "lower 'neighbors'",
         )
-        last = np.repeat(visits.offsets[1:], np.diff(visits.offsets))
-        place, offsets = _places(visits, n_items)
+        last = visits.ends()
+        place, offsets = visits.places(n_items)
 
         def learn(
             items: NDArray[np.int32],
@@ -127,12 +126,6 @@ class SequentialRules(ItemItem):
             (weight, item[kept], np.searchsorted(row[kept], np.arange(len(history) + 1))),
             shape=(len(history), self.n_fitted),
         )
-
-
-def _places(visits: Visits, n_items: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Where each item stands: the places by item, and where each item's begin."""
-    place = np.argsort(visits.item, kind="stable")
-    return place, offsets_of(np.bincount(visits.item, minlength=n_items))
 
 
 @njit(nogil=True, cache=True)

@@ -38,6 +38,15 @@ class Visits:
         matrix.data[:] = 1
         return matrix
 
+    def places(self, n_items: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Where each item stands: the places by item, and where each item's begin."""
+        place = np.argsort(self.item, kind="stable")
+        return place, offsets_of(np.bincount(self.item, minlength=n_items))
+
+    def ends(self) -> NDArray[np.int64]:
+        """Where the visit of each place ends, int64[total]."""
+        return np.repeat(self.offsets[1:], np.diff(self.offsets))
+
 
 def visits_of(dataset: Dataset, pause: int | None, kinds: Sequence[str] = ()) -> Visits:
     """Cuts every user's liked items where nothing happened for longer than a pause.
