@@ -22,11 +22,6 @@ class TestItemKNNByBM25(RetrieverConformance):
         return ItemKNN(neighbors=30, similarity="bm25", normalization="sum")
 
 
-class TestItemKNNByNeighborsOfCandidates(RetrieverConformance):
-    def make(self) -> Retriever:
-        return ItemKNN(neighbors=10, neighbors_of="candidate", normalization="sum")
-
-
 class TestItemKNNByPearson(RetrieverConformance):
     def make(self) -> Retriever:
         return ItemKNN(neighbors=30, similarity="pearson")

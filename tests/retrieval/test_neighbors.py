@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from tastemaker.component import FitOptions
 from tastemaker.data.dataset import Dataset
-from tastemaker.data.ragged import Ragged
 from tastemaker.data.requests import Requests
 from tastemaker.data.schema import EventKind, Schema
 from tastemaker.data.synthetic import SyntheticWorld
@@ -146,16 +145,6 @@ def test_normalized_neighbours_give_popular_items_less_room() -> None:
 
     assert popular_share("none") == 1.0
     assert popular_share("sum") == pytest.approx(1 / 3)
-
-
-def test_the_neighbours_of_candidates_are_those_of_liked_items_seen_from_the_other_side() -> None:
-    settings = {"normalization": "sum", "neighbors": 3}
-    liked = ItemKNN(**settings).fit(dense_log()).weights.toarray()
-    model = ItemKNN(neighbors_of="candidate", **settings).fit(dense_log())
-    assert np.array_equal(model.weights.toarray(), liked.T)
-    history = [2, 5]
-    asked = model.score(Requests.of([history]), Ragged.of([np.array([0, 7], np.int32)]))
-    np.testing.assert_allclose(asked, liked[[0, 7]][:, history].sum(axis=1), rtol=1e-6)
 
 
 def test_normalized_similarities_add_up_to_one() -> None:

@@ -71,13 +71,6 @@ class ItemRows(ItemItem):
     def learner(self, pairs: BothWays) -> RowLearner:
         """How rows follow from the evidence."""
 
-    def turned(self, rows: csr_array) -> csr_array:
-        """The rows as they are learnt as weights by liked item, and these as rows again.
-
-        The same, but for a model that learns what speaks for a candidate.
-        """
-        return rows
-
     def fit(
         self,
         dataset: Dataset,
@@ -92,7 +85,7 @@ class ItemRows(ItemItem):
         pairs = BothWays.of(rows)
         learner = self.learner(pairs)
         every = np.arange(n_items, dtype=np.int32)
-        self.weights = self.turned(self._learnt(learner, every, pairs, options))
+        self.weights = self._learnt(learner, every, pairs, options)
         self.digests = _digests(pairs, learner)
         self.items = dataset.catalogue.items.digest
         self.n_fitted = n_items
@@ -119,8 +112,9 @@ class ItemRows(ItemItem):
         _mark_beside(np.flatnonzero(changed), pairs, beside)
         again = np.flatnonzero(beside).astype(np.int32)
         later = copy(self)
-        learnt = self._learnt(learner, again, pairs, options)
-        later.weights = self.turned(_with_rows(self.turned(self.weights), again, learnt))
+        later.weights = _with_rows(
+            self.weights, again, self._learnt(learner, again, pairs, options)
+        )
         later.digests = digests
         return later
 

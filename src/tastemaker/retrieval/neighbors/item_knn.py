@@ -19,10 +19,7 @@ class ItemKNNConfig(Settings):
     """Settings of `ItemKNN`."""
 
     neighbors: int = Field(100, ge=1)
-    """How many neighbours of each item are kept, those of highest similarity."""
-    neighbors_of: Literal["liked", "candidate"] = "liked"
-    """Whose neighbours are kept: those of a liked item, which then speaks for no others; or those
-    of a candidate, for which then no others speak (Sarwar et al. 2001)."""
+    """How many neighbours of each item are kept."""
     similarity: Similarity = "cosine"
     """How alike two items are by who liked them."""
     shrinkage: float = Field(10.0, ge=0)
@@ -50,8 +47,7 @@ class ItemKNN(ItemRows):
     Σ over the history of weight × s.
 
     Attributes:
-        weights: float32[items × items], row i the nearest neighbours of i, or those items whose
-            nearest neighbour i is; never i itself.
+        weights: float32[items × items], row i the nearest neighbours of i, never i itself.
 
     Cost: `fit` takes Σ over users of (items liked)² steps; a request, history × neighbors.
 
@@ -68,10 +64,6 @@ class ItemKNN(ItemRows):
         """The interactions, weighted as the similarity asks."""
         users = dataset.interactions(reduce=self.config.reduce)
         return weighted(users, self.config.similarity, self.config.k1, self.config.b)
-
-    def turned(self, rows: csr_array) -> csr_array:
-        """Transposed, where the neighbours of a candidate are kept."""
-        return rows if self.config.neighbors_of == "liked" else rows.T.tocsr()
 
     def learner(self, pairs: BothWays) -> RowLearner:
         """The items of highest similarity."""
