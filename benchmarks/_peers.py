@@ -16,7 +16,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable
-from importlib.metadata import version
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +143,12 @@ def _table(train: Any) -> Any:
     return importlib.import_module("pandas").DataFrame(columns)
 
 
+def _version(module: str) -> str:
+    """Of whatever brought a module: RecTools brings implicit as pm-implicit."""
+    name = packages_distributions()[module][0]
+    return f"{name} {version(name)}"
+
+
 LIBRARIES = {"implicit": implicit, "lenskit": lenskit, "rectools": rectools}
 
 
@@ -167,7 +173,7 @@ def main(path: str) -> None:
         "seconds": seconds,
         "list_seconds": listing,
         "peak_mb": peak * 1024 / 1e6,
-        "version": version(job["library"]),
+        "version": _version(job["library"]),
     }
     sys.stdout.write("\n" + json.dumps(told) + "\n")
 
