@@ -69,10 +69,16 @@ CONTROLS = {
     "GF-CF": Control(
         "GraphFilter", {"factors": 256, "passes": 100, "smoothing": 0.3}, (0.1849, 0.1518)
     ),
+    "BSPM-EM": Control(
+        "BSPM",
+        {"factors": 448, "passes": 100, "smoothing": 0.2, "sharpening": 2.5, "solver": "rk4"},
+        (0.1920, 0.1597),
+    ),
     "EASE": Control("EASE", {"regularization": 80.0}, (0.1765, 0.1467)),
 }
-"""BARS (openbenchmark.github.io/BARS), the runs of gowalla_x0, and Shen et al. 2021 for GF-CF, all
-with their settings: nothing is chosen here, so the test pairs choose nothing."""
+"""BARS (openbenchmark.github.io/BARS), the runs of gowalla_x0; for graph filters Shen et al. 2021
+and Choi et al. 2023. All with their settings: nothing is chosen here, so the test pairs choose
+nothing."""
 
 
 def run(options: Options) -> Result:
