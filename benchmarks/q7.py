@@ -63,19 +63,38 @@ CASES: dict[str, tuple[Candidate, ...]] = {
             {
                 "embedding_size": (128,),
                 "epochs": (15,),
-                "weight": (1.0, 4.0),
-                "regularization": (30.0, 100.0),
+                "weight": (1.0,),
+                "regularization": (3.0, 10.0, 30.0),
             },
         ),
     ),
     "item kNN": (
-        Candidate.of(OURS, "ItemKNN", {"neighbors": _NEIGHBORS, "shrinkage": (10.0, 50.0, 200.0)}),
+        Candidate.of(
+            OURS,
+            "ItemKNN",
+            {"neighbors": (20, 50, 100), "shrinkage": (10.0, 50.0)},
+            {"neighbors": (50, 200), "shrinkage": (50.0,), "normalization": ("sum",)},
+            {
+                "neighbors": (100, 200, 400),
+                "similarity": ("bm25",),
+                "shrinkage": (0.0,),
+                "k1": (1.2,),
+                "b": (0.75, 1.0),
+            },
+            {
+                "neighbors": (200, 400),
+                "similarity": ("bm25",),
+                "shrinkage": (0.0,),
+                "b": (0.75,),
+                "normalization": ("sum",),
+            },
+        ),
         Candidate.of("implicit", "CosineRecommender", {"K": _NEIGHBORS}),
         Candidate.of("implicit", "TFIDFRecommender", {"K": _NEIGHBORS}),
         Candidate.of(
             "implicit",
             "BM25Recommender",
-            {"K": (50, 100, 200), "K1": (1.2, 100.0), "B": (0.2, 0.75)},
+            {"K": (100, 200, 400), "K1": (1.2, 100.0), "B": (0.2, 0.75, 1.0)},
         ),
         Candidate.of(
             "rectools",
