@@ -104,8 +104,8 @@ def run(options: Options) -> Result:
         notes=f"NDCG@{_K} of everything else they liked, all items ranked, default settings; "
         f"{DATA[0]}: fitted on the first {EARLY:.0%} of the events, asked for those who came "
         f"later, known by their first events (which the site had shown them: popularity is strong "
-        f"there); {DATA[1]}: a tenth of the users held out, known by events drawn at random, items with "
-        f"{OFTEN} pairs or more; "
+        f"there); {DATA[1]}: a tenth of the users held out, known by events drawn at random; of "
+        f"its items those with {OFTEN} pairs or more; "
         "there is no bar; each line: seconds of fit, then value [95 % interval over users]\n"
         + "\n".join(_lines(found)),
         data={name: fingerprint(prepare(name)) for name in DATA},
