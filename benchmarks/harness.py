@@ -11,6 +11,7 @@ import resource
 import statistics
 import subprocess
 import sys
+import threading
 import time
 import venv
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -155,10 +156,22 @@ class Measured:
 
 
 def isolated(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Calls a module's function in a spawned process that ends with it."""
+    """Calls a module's function in a spawned process that ends with it, or with this one."""
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=spawn) as process:
+    with ProcessPoolExecutor(1, mp_context=spawn, initializer=_end_with_parent) as process:
         return process.submit(function, *args, **kwargs).result()
+
+
+def _end_with_parent() -> None:
+    """Ends this process when the one that started it has been killed."""
+    parent = multiprocessing.parent_process()
+
+    def follow() -> None:
+        if parent is not None:
+            parent.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
 
 
 def measure(pieces: Mapping[str, Callable[..., Any]], *args: Any, runs: int) -> dict[str, Measured]:
