@@ -1,6 +1,7 @@
 """Q3: controls on Gowalla; a model off its published figure means our metric or model is wrong."""
 
 import time
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,7 @@ from benchmarks.comparison import (
 from benchmarks.data import fingerprint, prepare
 from benchmarks.harness import Options, Result, isolated, peak_mb
 from tastemaker.component import FitOptions
+from tastemaker.errors import TastemakerError
 from tastemaker.retrieval import ItemKNN
 
 ID = "Q3"
@@ -83,20 +85,15 @@ nothing."""
 
 def run(options: Options) -> Result:
     """Every control on the test pairs."""
-    found = {
-        name: isolated(_centred, control.settings)
-        if control.centred
-        else trial(
-            Candidate.of(OURS, control.model),
-            control.settings,
-            gowalla,
-            "test",
-            K,
-            memory_budget=_MEMORY,
-        )
-        for name, control in CONTROLS.items()
-        if not (options.quick and control.model in ("SLIM", "EASE"))
-    }
+    found: dict[str, Trial] = {}
+    lost: dict[str, str] = {}
+    for name, control in CONTROLS.items():
+        if options.quick and control.model in ("SLIM", "EASE"):
+            continue
+        try:
+            found[name] = _fitted(control)
+        except (TastemakerError, BrokenProcessPool) as problem:  # the others' hours are kept
+            lost[name] = str(problem)
     ours, peer = {}, {}
     for name, result in found.items():
         for metric, published in zip(METRICS, CONTROLS[name].published):
@@ -110,13 +107,16 @@ def run(options: Options) -> Result:
         peer=peer,
         ratio={name: ours[name] / peer[name] for name in ours},
         must={f"{name} recall": peer[f"{name} recall"] - _TOLERANCE for name in found},
-        met=all(value <= _TOLERANCE for value in off.values()) and peak <= _MEMORY / 1e6,
+        met=not lost
+        and all(value <= _TOLERANCE for value in off.values())
+        and peak <= _MEMORY / 1e6,
         seconds=sum(result.seconds for result in found.values()),
         peak_mb=peak,
         notes=f"Recall@{K} divides by |T|, all items ranked, train pairs left out; peer: what was "
-        "published, ours with the settings published beside it; the bar is within "
-        f"±{_TOLERANCE} of the recall, and {_MEMORY / 1e9:.0f} GB; each line: recall [95 % "
-        "interval over users], NDCG, published, seconds to fit, MB, settings\n"
+        "published, ours with the settings published beside it; item kNN: our similarities, scored "
+        f"here by the published formula, not by our model; the bar is within ±{_TOLERANCE} of the "
+        f"recall, and {_MEMORY / 1e9:.0f} GB; without a figure: {lost or 'none'}; each line: "
+        "recall [95 % interval over users], NDCG, published, seconds to fit, MB, settings\n"
         + "\n".join(_line(name, result) for name, result in found.items()),
         data={"gowalla-lightgcn": fingerprint(prepare("gowalla-lightgcn"))},
         runs={
@@ -130,6 +130,13 @@ def run(options: Options) -> Result:
             for name, result in found.items()
         },
     )
+
+
+def _fitted(control: Control) -> Trial:
+    if control.centred:
+        return isolated(_centred, control.settings)
+    ours = Candidate.of(OURS, control.model)
+    return trial(ours, control.settings, gowalla, "test", K, memory_budget=_MEMORY)
 
 
 def _centred(settings: Settings) -> Trial:
