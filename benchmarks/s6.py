@@ -61,7 +61,7 @@ def run(options: Options) -> Result:
             peer[f"{name}: ms, hnswlib"] = told["seconds"] * 1e3
             peer[f"{name}: seconds to build, hnswlib"] = told["build"]
             peer[f"{name}: recall, hnswlib"] = told["recall"]
-    enough = all(ours[f"{name}: recall"] >= RECALL for name in sizes)
+    recalls = [figure for key, figure in ours.items() if ": recall" in key]
     kinds = {
         name: "approximate" if found[0]["approximate"] else "int8" for name, found in rows.items()
     }
@@ -71,12 +71,13 @@ def run(options: Options) -> Result:
         peer=peer,
         ratio={key: ours[key] / peer[key] for key in ours if key in peer},
         must=MUST,
-        met=at_most(ours, MUST) and enough,
+        met=at_most(ours, MUST) and min(recalls) >= RECALL,
         seconds=sum(ours[f"{name}: seconds to build"] for name in sizes),
         peak_mb=max(row["peak_mb"] for found in rows.values() for row in found),
         notes=f"{sizes} items × {FACTORS}; p50 of {ASKED} single queries for {N} items on one "
-        f"thread, ours and faiss in turn, medians of {options.runs} processes; the bar is on the "
-        "median difference of neighbouring calls; ours with requests, exclusion and ids as served, "
+        f"thread, ours and faiss in turn, medians of {options.runs} processes; the bars are on the "
+        f"median difference of neighbouring calls, and on our recall, also with 1 % eligible, "
+        f"{RECALL}; ours with requests, exclusion and ids as served, "
         f"chosen by itself: {kinds}; faiss {import_module('faiss').__version__} with as many cells "
         f"and the fewest probes that reach {RECALL} on these very queries, its filter made ready; "
         "our building includes tuning and measuring; with 1 % eligible, faiss probes what reaches "
