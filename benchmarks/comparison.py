@@ -86,6 +86,7 @@ class Trial:
         seconds: of fitting alone, kernels compiled before.
         peak_mb: of the process.
         compiling: seconds of a first fit on next to nothing; 0 for a peer.
+        version: a peer's package and version.
     """
 
     settings: Settings
@@ -94,6 +95,7 @@ class Trial:
     seconds: float
     peak_mb: float
     compiling: float = 0.0
+    version: str = ""
 
 
 def gowalla() -> Split:
@@ -300,7 +302,8 @@ def judged_lists(
     """Lists of a peer, int32[users × k] with −1 after the end, by the metrics of ours."""
     rows = [(row[row >= 0], np.arange(len(row), 0, -1)[row >= 0]) for row in lists]
     found = Candidates.of(rows)
-    return _judged(found, task, k, settings, told["seconds"], told["peak_mb"])
+    judged = _judged(found, task, k, settings, told["seconds"], told["peak_mb"])
+    return replace(judged, version=told.get("version", ""))
 
 
 def tune(
@@ -348,19 +351,20 @@ def best_settings(id_: str, candidate: Candidate) -> Settings:
     """The settings that were best on the validation pairs; a candidate without choice has its own.
 
     Raises:
-        LookupError: it was never tuned.
+        LookupError: not all of its settings were tried.
     """
-    tuned = _kept(id_).get(candidate.name)
-    if tuned is not None:
-        settings: Settings = tuned[0]["settings"]
-        return settings
-    only = candidate.combinations()
-    if len(only) == 1:
-        return only[0]
-    raise LookupError(
-        f"{candidate.name} was never tuned: python -m benchmarks.{id_.lower()} --tune "
-        f"'{candidate.name}'"
-    )
+    wanted = candidate.combinations()
+    if len(wanted) == 1:
+        return wanted[0]
+    tried = [entry["settings"] for entry in _kept(id_).get(candidate.name, [])]
+    lacking = sum(settings not in tried for settings in wanted)
+    if lacking:  # the best of half a grid would be unfair to whose it is
+        raise LookupError(
+            f"{candidate.name}: {lacking} of {len(wanted)} settings were not tried: python -m "
+            f"benchmarks.{id_.lower()} --tune '{candidate.name}'"
+        )
+    best: Settings = next(settings for settings in tried if settings in wanted)
+    return best
 
 
 def keep_blend(

@@ -82,4 +82,5 @@ def _record(trial: Trial) -> dict[str, Any]:
         "seconds": trial.seconds,
         "peak_mb": trial.peak_mb,
         "figures": trial.figures,
+        "version": trial.version,
     }

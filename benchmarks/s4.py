@@ -1,4 +1,4 @@
-"""S4: fitting EASE on 20,000 items, ours, LensKit's and the plain SciPy recipe in turn."""
+"""S4: fitting EASE on 20,000 items, ours and LensKit's in turn, then the plain SciPy recipe."""
 
 import statistics
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
-from benchmarks.comparison import OURS, Candidate, in_turn, speed_set
+from benchmarks.comparison import OURS, Candidate, Trial, in_turn, speed_set
 from benchmarks.harness import Measured, Options, Result, Stopwatch, measure
 from tastemaker.split import Split
 
@@ -54,15 +54,22 @@ def run(options: Options) -> Result:
         seconds=seconds["EASE"],
         peak_mb=peak["EASE"],
         notes=f"seconds to fit, medians of {options.runs}; λ = {_REGULARIZATION:g}; SciPy: XᵀX as "
-        "a dense float32 matrix, Cholesky factor, solved for the identity; the bars are on the "
+        "a dense float32 matrix, Cholesky factor, solved for the identity, its runs after the "
+        "others'; the bars are on the "
         f"ratio to LensKit, and on recall@{K} of 2,000 users within {_SAME} of its: "
         f"{ {name: round(value, 4) for name, value in quality.items()} }",
-        runs={
-            name: [{"seconds": t.seconds, "peak_mb": t.peak_mb, "figures": t.figures} for t in runs]
-            for name, runs in found.items()
-        }
+        runs={name: [_record(t) for t in runs] for name, runs in found.items()}
         | {"SciPy": plain.record()},
     )
+
+
+def _record(trial: Trial) -> dict[str, Any]:
+    return {
+        "seconds": trial.seconds,
+        "peak_mb": trial.peak_mb,
+        "figures": trial.figures,
+        "version": trial.version,
+    }
 
 
 def by_scipy(watch: Stopwatch, load: Callable[[], Split]) -> None:
