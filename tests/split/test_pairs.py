@@ -229,8 +229,9 @@ def test_a_given_split_is_the_same_from_frames_and_from_data_sets() -> None:
         assert (wanted(one), heard(one)) == (wanted(other), heard(other))
 
 
-def test_validation_pairs_are_drawn_from_train_where_a_share_is_given() -> None:
-    split = given(frame(TRAIN), frame(TEST), validation=0.4, schema=SCHEMA)
+@pytest.mark.parametrize("share", [0.4, np.float32(0.4)])
+def test_validation_pairs_are_drawn_from_train_where_a_share_is_given(share: float) -> None:
+    split = given(frame(TRAIN), frame(TEST), validation=share, schema=SCHEMA)
     assert_sound(split)
     assert pairs_of(split.before_test) == {(u, i) for u, i, _ in TRAIN}
     assert wanted(split.validation) == pairs_of(split.before_test) - pairs_of(split.train)

@@ -1,6 +1,7 @@
 """The split somebody else has made: the train and test files of a paper."""
 
 from dataclasses import fields, replace
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -69,7 +70,7 @@ def given(
     if schema is None and not isinstance(train, Dataset):
         schema = propose_schema(as_polars(train, "train"))
     tables = {"train": train, "test": test}
-    is_share = isinstance(validation, int | float)
+    is_share = isinstance(validation, Real)
     if is_share:
         require_shares({"validation": validation})
     else:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from numbers import Real
 
 import numpy as np
 from numpy.typing import NDArray
@@ -111,7 +112,7 @@ def require_shares(shares: Mapping[str, float]) -> None:
         SettingError: a share is not between 0 and 1, or together they leave nothing.
     """
     for name, share in shares.items():
-        if not (isinstance(share, int | float) and 0 < share < 1):
+        if not (isinstance(share, Real) and 0 < share < 1):
             raise SettingError(f"'{name}' must be a share between 0 and 1, got {share!r}")
     if sum(shares.values()) >= 1:
         told = " + ".join(f"'{name}'" for name in shares)
