@@ -173,14 +173,16 @@ def test_slim_solves_its_elastic_nets(
     assert (model.weights.data < 0).any() != positive
 
 
-def test_slim_stops_at_a_regression_too_large_for_the_memory(
+def test_slim_stops_at_a_regression_or_at_weights_too_large_for_the_memory(
     data: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tastemaker.machine.held_bytes", lambda: 0)
     tight = FitOptions(threads=1, memory_budget=16 * 50**2)  # XᵀX fits, 59 × 59 products do not
     with pytest.raises(MemoryBudgetError, match=r"over more than 50 items .* raise 'l1'"):
         SLIM(l1=1e-3, positive=False).fit(data, tight)
-    assert SLIM(l1=1e-3, neighbors=20).fit(data, tight).weights.nnz > 0
+    with pytest.raises(MemoryBudgetError, match=r"with 1,\d{3} weights needs .* raise 'l1'"):
+        SLIM(l1=1e-3, positive=False, neighbors=20).fit(data, tight)
+    assert SLIM(l1=1e-3, positive=False, neighbors=10).fit(data, tight).weights.nnz > 0
 
 
 def test_slim_keeps_to_the_nearest_items_if_told(data: Dataset, x: Matrix) -> None:

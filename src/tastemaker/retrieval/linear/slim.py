@@ -24,6 +24,9 @@ _AT_A_TIME = 1_000
 """Items between two words of progress."""
 _BYTES = 16
 """Of a regression, for each pair of active items: their products, and their copy as it grows."""
+_WEIGHT_BYTES = 40
+"""Of each weight found, beside where it was written: all in one, by column and by row."""
+_CURE = "raise 'l1', or lower 'neighbors'"
 _JOIN = 64
 """At least so many items may join the active ones at a time."""
 _TOO_MANY = -1
@@ -68,7 +71,7 @@ class SLIM(ItemItem):
     stand together; a request, history × weights of an item.
 
     Raises:
-        MemoryBudgetError: from `fit`, when XᵀX would exceed the budget, or one regression.
+        MemoryBudgetError: from `fit`, when XᵀX would exceed the budget, one regression, or the weights.
 
     Example:
         >>> SLIM(l1=5.0, neighbors=100)
@@ -91,18 +94,22 @@ class SLIM(ItemItem):
         n_items = users.shape[1]
         cure = "leave out items with few events, or take ItemKNN, which keeps neighbours only"
         gram = SparseGram.of(users, options, f"SLIM on {n_items:,} items", cure)
-        most = isqrt(options.memory_left // (_BYTES * options.threads))
         columns = [np.empty((0, 2))]
         found = np.zeros(n_items, np.int64)
         blocks = range(0, n_items, _AT_A_TIME)
         for first in options.progress.track(blocks, "SLIM: regressions", len(blocks)):
             last = min(first + _AT_A_TIME, n_items)
+            # anew each time: the weights found so far are held too
+            most = isqrt(options.memory_left // (_BYTES * options.threads))
             columns += self._solved(gram, first, last, found, most, options.threads)
             if (found[first:last] == _TOO_MANY).any():
                 raise MemoryBudgetError(
                     f"SLIM on {n_items:,} items: a regression over more than {most:,} items does "
-                    "not fit into the memory budget; raise 'l1', or lower 'neighbors'"
+                    f"not fit into the memory budget; {_CURE}"
                 )
+        count = int(found.sum())
+        told = f"SLIM on {n_items:,} items with {count:,} weights"
+        options.require_memory(_WEIGHT_BYTES * count, told, _CURE)
         entries = np.concatenate(columns)
         shape = (n_items, n_items)
         weights = entries[:, 1].astype(np.float32)
