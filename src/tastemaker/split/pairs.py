@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from numbers import Real
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,14 +106,14 @@ def drawn_per_user(
     return drawn
 
 
-def require_shares(shares: Mapping[str, float]) -> None:
+def require_shares(shares: Mapping[str, Any]) -> None:
     """Refuses shares that cannot be held out together.
 
     Raises:
         SettingError: a share is not between 0 and 1, or together they leave nothing.
     """
     for name, share in shares.items():
-        if not (isinstance(share, Real) and 0 < share < 1):
+        if not (isinstance(share, Real) and 0 < float(share) < 1):
             raise SettingError(f"'{name}' must be a share between 0 and 1, got {share!r}")
     if sum(shares.values()) >= 1:
         told = " + ".join(f"'{name}'" for name in shares)

@@ -71,7 +71,8 @@ class SLIM(ItemItem):
     stand together; a request, history × weights of an item.
 
     Raises:
-        MemoryBudgetError: from `fit`, when XᵀX would exceed the budget, one regression, or the weights.
+        MemoryBudgetError: from `fit`, when XᵀX would exceed the budget, a regression, or the
+            weights.
 
     Example:
         >>> SLIM(l1=5.0, neighbors=100)
