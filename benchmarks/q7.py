@@ -112,8 +112,10 @@ CASES: dict[str, tuple[Candidate, ...]] = {
 
 CASES |= {
     "SLIM": (
-        Candidate.of(OURS, "SLIM", {"l1": (2.0, 5.0, 10.0), "l2": (100.0, 200.0)}),
-        Candidate.of("lenskit", "knn.SLIMScorer", {"l1_reg": (2.0, 5.0), "l2_reg": (100.0, 200.0)}),
+        Candidate.of(OURS, "SLIM", {"l1": (1.0, 2.0, 5.0), "l2": (100.0, 200.0)}),
+        Candidate.of(
+            "lenskit", "knn.SLIMScorer", {"l1_reg": (1.0, 2.0, 5.0), "l2_reg": (100.0, 200.0)}
+        ),
     ),
     "RP3β": (
         Candidate.of(OURS, "RP3Beta", _WALKS | {"normalization": ("none", "sum")}),
