@@ -205,18 +205,20 @@ def _folder(size: Size, seed: int) -> Path:
 
 
 def draw(found: Mapping[str, Mapping[Size, Fitted]], sizes: Sequence[Size], path: Path) -> None:
-    """Seconds and memory over interactions, a line for every retriever."""
+    """Seconds and memory over interactions, a line for every retriever; what is next to nothing
+    stands on the floor."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12, 5.5), layout="constrained")
-    for place, (what, unit) in enumerate((("seconds", "s"), ("peak_mb", "MB"))):
+    drawn = (("seconds", "seconds of fit", 0.01), ("peak_mb", "MB held by fit", 1.0))
+    for place, (what, label, least) in enumerate(drawn):
         axes = figure.add_subplot(1, 2, place + 1)
         for line, (name, of) in enumerate(found.items()):
             done = [size for size in sizes if size in of and of[size].seconds >= 0]
-            heights = [max(getattr(of[size], what), 1e-3) for size in done]
+            heights = [max(getattr(of[size], what), least) for size in done]
             style = ("-", "--", ":", "-.")[line // 10 % 4]
             axes.plot([size.events for size in done], heights, style, marker="o", label=name)
-        axes.set(xscale="log", yscale="log", xlabel="interactions", ylabel=f"{what} of fit, {unit}")
+        axes.set(xscale="log", yscale="log", xlabel="interactions", ylabel=label)
         axes.grid(alpha=0.3)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper", fontsize="small")
     path.parent.mkdir(parents=True, exist_ok=True)
