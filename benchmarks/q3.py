@@ -123,7 +123,8 @@ def run(options: Options) -> Result:
         notes=f"Recall@{K} divides by |T|, all items ranked, train pairs left out; peer: what was "
         "published, ours with the settings published beside it; item kNN and SLIM: our "
         "weights, scored here by the published formula, not by our model; the bar is within "
-        f"±{_TOLERANCE} of the recall, and {_MEMORY / 1e9:.0f} GB; without a figure: {lost or 'none'}; each line: "
+        f"±{_TOLERANCE} of the recall, and {_MEMORY / 1e9:.0f} GB; without a figure: "
+        f"{lost or 'none'}; each line: "
         "recall [95 % interval over users], NDCG, published, seconds to fit, MB, settings\n"
         + "\n".join(_line(name, result) for name, result in found.items()),
         data={"gowalla-lightgcn": fingerprint(prepare("gowalla-lightgcn"))},
