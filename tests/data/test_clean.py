@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tastemaker.data.clean import clean_entities, clean_events
-from tastemaker.data.read import LINE, frame_table, open_table
+from tastemaker.data.clean_entities import clean_entities
+from tastemaker.data.clean_events import clean_events
+from tastemaker.data.read import open_table
 from tastemaker.data.report import ReadReport
 from tastemaker.data.schema import ColumnRole, EventKind, Schema
+from tastemaker.data.table import LINE, frame_table
 from tastemaker.errors import DataError
 
 NOW = 1_750_000_000_000_000
@@ -454,7 +456,9 @@ def test_the_quarantine_is_a_file_beside_which_nothing_old_remains(tmp_path: Pat
 def entities(
     columns: dict[str, Any], roles: dict[str, ColumnRole]
 ) -> tuple[pl.DataFrame, ReadReport]:
-    return clean_entities(frame_table(pl.LazyFrame(columns), "items"), "item_id", {}, roles)
+    return clean_entities(
+        frame_table(pl.LazyFrame(columns), "items"), "item_id", Schema(item_roles=roles)
+    )
 
 
 def test_the_first_row_of_an_item_wins_and_the_rest_are_counted() -> None:

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tastemaker.data.read import LINE, Table, frame_table, open_table
+from tastemaker.data.read import open_table
+from tastemaker.data.schema import Schema
+from tastemaker.data.table import LINE, Table, frame_table
 from tastemaker.errors import DataError
 
 Rows = list[tuple[object, ...]]
@@ -23,7 +25,7 @@ def written(folder: Path, content: bytes, name: str = "events.csv") -> Path:
 
 def read(path: Path, separator: str | None = None) -> tuple[Rows, Rows]:
     """The rows and the rejects of a file; an empty cell counts as missing."""
-    with open_table(path, separator) as table:
+    with open_table(path, Schema(separator=separator)) as table:
         cells = [pl.col(column).replace("", None) for column in table.columns]
         return table.collect(*cells).rows(), table.rejects.rows()
 
@@ -33,7 +35,7 @@ def exactly(content: bytes, folder: Path) -> tuple[Rows, Rows]:
 
 
 def refusal(path: Path, separator: str | None = None) -> str:
-    with pytest.raises(DataError) as caught, open_table(path, separator) as table:
+    with pytest.raises(DataError) as caught, open_table(path, Schema(separator=separator)) as table:
         table.collect(pl.all().exclude(LINE))
     message = str(caught.value)
     assert "\n" not in message

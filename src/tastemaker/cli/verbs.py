@@ -67,7 +67,7 @@ def init(folder: Path, given: dict[str, Path | None], force: bool, as_json: bool
 def validate(project: Path | None, as_json: bool) -> None:
     """Reads the data and says what is in it."""
     opened = open_project(project)
-    with show.step(f"reading {opened.file.data.events}"):
+    with show.step(f"reading {_event_files(opened)}"):
         data = opened.read()
     _tell_reports(data, opened)
     facts = describe(data)
@@ -290,11 +290,15 @@ def _promote(registry: Registry, version: str) -> None:
 def read_events(project: Project) -> Dataset:
     """All events of a project: of its store, or of its files where there is no store yet."""
     source = EventSource(project, show.ProgressBars())
-    with show.step(f"reading {'the store' if source.stored else project.file.data.events}"):
+    with show.step(f"reading {'the store' if source.stored else _event_files(project)}"):
         data = source.read()
     _tell_recovered(source)
     _tell_reports(data, project)
     return data
+
+
+def _event_files(project: Project) -> str:
+    return ", ".join(file.file for file in project.file.data.events)
 
 
 def _tell_recovered(source: EventSource) -> None:

@@ -16,6 +16,7 @@ Decimal = Literal["auto", ".", ","]
 Role = Literal["positive", "negative", "neutral", "exposure"]
 Strength = Literal["log", "linear"]
 
+MAX_BAD_ROWS = 0.01
 EVENT_COLUMNS = ("user_id", "item_id", "event_type", "value", "timestamp", "event_id")
 
 
@@ -74,12 +75,16 @@ class ColumnRole(Settings):
     role: Literal["text", "tags", "category", "number", "time"]
     """Free text, several labels, one label, a number, or a moment."""
     separator: str | None = Field(None, min_length=1)
-    """What stands between tags in one cell."""
+    """What separates the tags in one cell."""
+    format: str | None = Field(None, min_length=2)
+    """How moments are written that are neither ISO 8601 nor numbers: a `strptime` pattern."""
 
     @model_validator(mode="after")
     def _separator_for_tags(self) -> Self:
         if (self.role == "tags") != (self.separator is not None):
             raise ValueError("role 'tags' needs a 'separator', and no other role takes one")
+        if self.format is not None and self.role != "time":
+            raise ValueError("'format' belongs to role 'time'")
         return self
 
 
@@ -94,13 +99,23 @@ class Schema(Settings):
     kinds: dict[str, EventKind] = Field(default_factory=dict, max_length=127)
     """The kinds of event; a row of any other kind goes to the quarantine."""
     default_kind: str | None = None
-    """The kind of rows that bring none."""
+    """The event type of rows that have none."""
     clock: Clock = "absolute"
     """Times are moments; or only the order of rows means something; or nothing does."""
     time_unit: TimeUnit = "auto"
-    """Epoch seconds, milliseconds, microseconds, ISO 8601, or by the size of the numbers."""
-    separator: str | None = Field(None, min_length=1, max_length=1)
-    """The delimiter of CSV files; by default a comma, or a tab in a .tsv file."""
+    """Epoch seconds, milliseconds, microseconds, nanoseconds; ISO 8601; or each by its form."""
+    time_format: str | None = Field(None, min_length=2)
+    """How times are written that are neither ISO 8601 nor numbers: a `strptime` pattern."""
+    decimal: Decimal = "auto"
+    """The decimal mark of numbers written as text; auto: each number by its own form."""
+    separator: str | None = Field(None, min_length=1, max_length=8)
+    """The delimiter of text files; by default a comma, or a tab in a .tsv file."""
+    header: tuple[str, ...] = ()
+    """The names of the columns, for a text file whose first line is data."""
+    encoding: str = "utf-8"
+    """How a text file encodes its characters."""
+    max_bad_rows: float = Field(MAX_BAD_ROWS, ge=0, le=1)
+    """The share of rows that may be unusable before reading stops."""
     item_columns: dict[str, str] = Field(default_factory=dict)
     """Our column → the column in the item table (only `item_id` can be renamed)."""
     item_roles: dict[str, ColumnRole] = Field(default_factory=dict)

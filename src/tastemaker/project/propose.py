@@ -9,8 +9,9 @@ import polars as pl
 from tastemaker.data.catalogue import TagsColumn
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.propose import propose_schema
-from tastemaker.data.read import LINE, open_table
+from tastemaker.data.read import open_table
 from tastemaker.data.schema import EventKind, Schema
+from tastemaker.data.table import LINE
 from tastemaker.data.times import parse_duration
 from tastemaker.errors import DataError
 from tastemaker.statistics import ItemStatistics
@@ -75,7 +76,7 @@ def look_at(path: Path) -> tuple[pl.DataFrame, str | None]:
     refusal: DataError | None = None
     for separator in (None, ";", "\t", "|"):
         try:
-            with open_table(path, separator) as table:
+            with open_table(path, Schema(separator=separator)) as table:
                 head = table.frame.head(_ROWS_TO_LOOK_AT).drop(LINE).collect()
                 return _inferred(head), separator
         except DataError as problem:
@@ -132,7 +133,7 @@ def _with_rare_kinds(schema: Schema, head: pl.DataFrame, path: Path) -> Schema:
     column = schema.event_columns.get("event_type", "event_type")
     if column not in head.columns or head.height < _ROWS_TO_LOOK_AT:
         return schema
-    with open_table(path, schema.separator) as table:
+    with open_table(path, schema) as table:
         names = table.frame.select(pl.col(column).cast(pl.String).unique()).collect()
     whole = propose_schema(
         names.rename({column: "event_type"}).with_columns(user_id=pl.lit("u"), item_id=pl.lit("i"))
