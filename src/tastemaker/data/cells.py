@@ -63,7 +63,7 @@ def ids(table: Table, ours: str, column: str, types: pl.Schema) -> Ids:
     """
     cell, kind = pl.col(column), types[column]
     absent = pl.when(missing(column, types)).then(pl.lit(f"missing {ours}"))
-    if kind.is_integer() or kind == pl.Null:
+    if kind.is_integer():
         return Ids(cell, absent.otherwise(None), pl.lit(False))
     if kind.is_float():
         exact = cell.is_finite() & (cell == cell.round()) & (cell.abs() < _largest_exact(kind))

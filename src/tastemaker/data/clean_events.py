@@ -138,7 +138,6 @@ def _value(
     table: Table, column: str | None, types: pl.Schema, kind: pl.Expr, schema: Schema
 ) -> tuple[pl.Expr, pl.Expr | None]:
     rated = [code for code, k in enumerate(schema.kinds.values()) if k.like is not None]
-    used = [code for code, k in enumerate(schema.kinds.values()) if k.uses_value]
     if column is None:
         if rated:
             name = schema.kind_names[rated[0]]
@@ -151,7 +150,7 @@ def _value(
     usable = pl.when(number.is_finite()).then(number)
     wrong = ~missing(column, types) & usable.is_null()
     problem = (
-        pl.when(kind.is_in(used) & wrong)
+        pl.when(wrong)
         .then(pl.lit("unreadable value"))
         .when(kind.is_in(rated) & usable.is_null())
         .then(pl.lit("rating without a value"))

@@ -15,7 +15,7 @@ from tastemaker.data.table import LINE, REJECTS, Table
 from tastemaker.errors import DataError
 
 _KNOWN_BINARY = {
-    b"PK\x03\x04": "a zip archive or spreadsheet",
+    b"PK\x03\x04": "a zip or spreadsheet",
     b"SQLite format": "an SQLite database",
     b"\xff\xfe": "UTF-16",
     b"\xfe\xff": "UTF-16",
@@ -44,8 +44,9 @@ def open_delimited(path: Path, name: str, separator: str, header: Sequence[str] 
         raise DataError(f"{name}: the file is empty; it needs a header line and rows")
     if b"\0" in head:
         kind = next((k for magic, k in _KNOWN_BINARY.items() if head.startswith(magic)), "binary")
+        extracted = "extract it, and " if "zip" in kind else ""
         raise DataError(
-            f"{name}: looks like {kind}, not UTF-8 text; extract it, save it as UTF-8 CSV or "
+            f"{name}: looks like {kind}, not UTF-8 text; {extracted}save it as UTF-8 CSV or "
             "Parquet, or set its encoding under [data]"
         )
     columns = list(header) or _header(head, name, separator)

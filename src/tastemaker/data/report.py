@@ -76,10 +76,10 @@ class ReadReport:
             first = self.quarantine.row(0, named=True)
             row = " ".join(first["row"].split())
             shown = row if len(row) <= _SHOWN else f"{row[:_SHOWN]}…"
-            share = self.quarantined / self.read
+            allowed, share = 100 * limit, 100 * self.quarantined / self.read
             raise DataError(
                 f"{self.summary()}; first, line {first[LINE]}: {first['reason']} in {shown}. "
-                f"At most {limit:.3g} of the rows may be bad, here {share:.3g} are: correct the "
-                "file, or its columns and event types in the project file, or raise "
-                f"'{self.table}' under [data.max_bad_rows]"
+                f"At most {allowed:.3g}% may be bad: correct the file, or its columns and event "
+                f"types in the project file, or raise '{self.table}' under [data.max_bad_rows] "
+                f"(here {share:.3g}% are bad)"
             )

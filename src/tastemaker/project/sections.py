@@ -1,6 +1,6 @@
 """The sections of `tastemaker.toml` and their settings; an unknown key anywhere is an error."""
 
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BeforeValidator, ByteSize, ConfigDict, Field, field_validator
 
@@ -210,6 +210,8 @@ class Training(Settings):
 class SplitSection(Settings):
     """[split]: how the data is parted for evaluation."""
 
+    type: Literal["by_time", "holdout"] = "by_time"
+    """By time; or a random share of each user's items, which needs no times."""
     test: str | float = 0.2
     """The last window: a duration, or a share of the events."""
     validation: str | float | None = None
