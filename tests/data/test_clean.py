@@ -305,7 +305,8 @@ def test_a_column_of_years_holds_years() -> None:
 
 
 def test_one_number_that_reads_as_a_date_is_no_date_among_others() -> None:
-    assert moments([20_240_301, 1_600_000_000]) == [20_240_301_000_000, 1_600_000_000_000_000]
+    found = reasons({"timestamp": [20_240_301, 1_600_000_000, 1_600_000_000]}, VIEWS)
+    assert found == ["misplaced timestamp, before 1980", None, None]
 
 
 def test_where_only_the_order_counts_the_time_is_the_line() -> None:
@@ -536,3 +537,100 @@ def test_a_column_may_be_called_reason() -> None:
 
 
 # --- ids ---
+
+
+# --- each cell by its own form ---
+
+
+def test_one_odd_cell_among_moments_is_set_aside_alone() -> None:
+    times = [f"2024-03-{1 + i % 28:02}T{i % 24:02}:00:00" for i in range(1999)]
+    log, report = cleaned(
+        {"user_id": ["u"] * 2000, "item_id": ["i"] * 2000, "timestamp": [*times, "0"]}, VIEWS
+    )
+    assert log.height == 1999
+    assert report.reasons == {"unreadable timestamp": 1}
+    assert report.quarantine[LINE].to_list() == [2000]
+
+
+def test_moments_and_numbers_may_be_mixed() -> None:
+    cells = ["2024-03-01", "1709251200", "1709251200000", "1709251200000000", "1709251200000000000"]
+    assert moments(cells) == [1_709_251_200_000_000] * 5
+
+
+def test_nanoseconds_are_told_by_their_size() -> None:
+    assert moments([1_709_251_200_123_456_789]) == [1_709_251_200_123_456]
+    assert moments([1_709_251_200_123_456_789], VIEWS.model_copy(update={"time_unit": "ns"})) == [
+        1_709_251_200_123_456
+    ]
+
+
+@pytest.mark.parametrize("stray", [0, 1, 45_292, -1])
+def test_a_number_far_from_all_moments_is_set_aside(stray: int) -> None:
+    found = reasons({"timestamp": [1_700_000_000] * 9 + [stray]}, VIEWS)
+    assert found[:9] == [None] * 9
+    assert found[9] in ("misplaced timestamp, before 1980", "timestamp before 1970")
+
+
+def test_a_clock_that_counts_from_zero_is_kept() -> None:
+    assert moments([0, 10, 86_400, 2_000_000]) == [0, 10**7, 86_400 * 10**6, 2 * 10**12]
+
+
+def test_a_pattern_reads_other_times() -> None:
+    schema = VIEWS.model_copy(update={"time_format": "%d/%m/%Y %H:%M"})
+    assert moments(["1/3/2024 10:00", "01/03/2024 10:00"], schema) == [1_709_287_200_000_000] * 2
+    assert reasons({"timestamp": ["1/3/2024 10:00", "3/31/2024 10:00"]}, schema) == [
+        None, "unreadable timestamp",
+    ]  # fmt: skip
+
+
+def test_dates_of_items_outlive_an_odd_cell() -> None:
+    roles = {"released": ColumnRole(role="time")}
+    cells = ["2024-03-01", "0", "2024-03", "1995", "2024-03-01"]
+    items, report = entities({"item_id": list("abcde"), "released": cells}, roles)
+    march = 1_709_251_200_000_000
+    assert items["released"].to_list() == [march, None, march, 788_918_400_000_000, march]
+    assert report.notes == (
+        "released: 1 of 5 cells cannot be read as time, such as '0', and are left empty",
+    )
+
+
+def test_a_date_of_items_may_have_a_pattern() -> None:
+    roles = {"released": ColumnRole(role="time", format="%d-%b-%Y")}
+    items, _ = entities({"item_id": ["a"], "released": ["01-Mar-2024"]}, roles)
+    assert items["released"].to_list() == [1_709_251_200_000_000]
+
+
+def test_truths_and_codes_of_items_are_labels() -> None:
+    roles = {name: ColumnRole(role="category") for name in ("in_stock", "category_id", "code")}
+    cells = {"in_stock": [True, False], "category_id": [3, 7], "code": [3.0, None]}
+    items, _ = entities({"item_id": ["a", "b"], **cells}, roles)
+    assert items["in_stock"].to_list() == ["true", "false"]
+    assert items["category_id"].to_list() == ["3", "7"]
+    assert items["code"].to_list() == ["3", None]
+
+
+# --- what the report counts ---
+
+
+def test_equal_rows_and_equal_event_ids_are_counted_apart() -> None:
+    log, report = cleaned(
+        {"user_id": list("uuuv"), "item_id": list("iiij"), "event_id": ["1", "1", "2", None]},
+        TIMELESS,
+    )
+    assert (report.duplicates, report.duplicate_rows, log.height) == (1, 1, 3)
+
+
+def test_columns_that_nothing_reads_are_named() -> None:
+    columns = {"user_id": ["u"], "item_id": ["i"], "value": [3.0], "device": ["x"], "timestamp": [1]}
+    assert cleaned(columns, TIMELESS)[1].unused == ("value", "device", "timestamp")
+    rated = RATINGS.model_copy(update={"clock": "none"})
+    assert cleaned(columns, rated)[1].unused == ("device", "timestamp")
+
+
+def test_a_value_of_an_amount_is_read() -> None:
+    kinds = {"play": EventKind(strength="log")}
+    log, _ = cleaned(
+        {"user_id": ["u"] * 3, "item_id": ["i"] * 3, "value": ["900", "0,5", None]},
+        Schema(kinds=kinds, clock="none"),
+    )
+    assert log["value"].to_list() == [900.0, 0.5, None]

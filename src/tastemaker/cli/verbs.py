@@ -345,7 +345,8 @@ def _facts_lines(facts: dict[str, Any]) -> list[str]:
     events = facts["events"]
     lines = [
         f"events      {events['kept']:,} of {events['read']:,} rows"
-        f" ({events['quarantined']:,} quarantined, {events['duplicates']:,} duplicate ids)",
+        f" ({events['quarantined']:,} quarantined, {events['duplicates']:,} duplicate event ids left out,"
+        f" {events['duplicate_rows']:,} exact duplicate rows kept)",
         f"users       {facts['users']:,}",
         f"items       {facts['items']:,}",
         f"density     {facts['density']:.4%}",
@@ -363,4 +364,8 @@ def _facts_lines(facts: dict[str, Any]) -> list[str]:
         )
     for reason, count in events["reasons"].items():
         lines.append(f"quarantine  {count:,} × {reason}")
+    for source, table in facts["tables"].items():
+        if table["not_used"]:
+            lines.append(f"not used    {source}: {', '.join(table['not_used'])}")
+        lines += [f"note        {source}: {note}" for note in table["notes"]]
     return lines

@@ -138,6 +138,9 @@ def _value(
     table: Table, column: str | None, types: pl.Schema, kind: pl.Expr, schema: Schema
 ) -> tuple[pl.Expr, pl.Expr | None]:
     rated = [code for code, k in enumerate(schema.kinds.values()) if k.like is not None]
+    if not _types_are_given(table, schema) and schema.default_kind is not None:
+        only = schema.kind_names.index(schema.default_kind)
+        rated = [code for code in rated if code == only]
     if column is None:
         if rated:
             name = schema.kind_names[rated[0]]
@@ -157,6 +160,11 @@ def _value(
         .otherwise(None)
     )
     return usable, problem
+
+
+def _types_are_given(table: Table, schema: Schema) -> bool:
+    """Whether a column of the source says what type each event is."""
+    return schema.event_columns.get("event_type", "event_type") in table.columns
 
 
 def _time(

@@ -111,8 +111,9 @@ def _record(separator: str, fields: int) -> str:
 
 def _splits(lines: pl.Series, separator: str, columns: list[str]) -> bool:
     """Whether every line has the right number of fields, quotation marks being ordinary."""
-    marks = lines.str.strip_suffix(separator).str.count_matches(separator, literal=True)
-    return bool((marks == len(columns) - 1).all())
+    marks = lines.str.count_matches(separator, literal=True)
+    ended = lines.str.ends_with(separator) & (marks == len(columns))
+    return bool(((marks == len(columns) - 1) | ended).all())
 
 
 def _split_lines(lines: pl.LazyFrame, name: str, separator: str, columns: list[str]) -> Table:
@@ -121,9 +122,10 @@ def _split_lines(lines: pl.LazyFrame, name: str, separator: str, columns: list[s
     if separator == " ":
         row = row.str.replace_all("\t", " ", literal=True).str.strip_chars(" ")
         row = row.str.replace_all(r" {2,}", " ")
-    fields = row.str.strip_suffix(separator).str.split(separator)
+    fields, count = row.str.split(separator), pl.col("fields").list.len()
     split = lines.filter(pl.col("row") != "").with_columns(fields.alias("fields"))
-    whole = pl.col("fields").list.len() == len(columns)
+    ended = (count == len(columns) + 1) & (pl.col("fields").list.last() == "")
+    whole = (count == len(columns)) | ended
     aside = split.filter(~whole).select(LINE, "row").collect(engine="streaming")
     cells = [
         pl.when(pl.col("fields").list.get(at) != "")

@@ -1,5 +1,6 @@
 """What is in a data set, in figures: size, span, sparsity, kinds, and how the reading went."""
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -18,15 +19,17 @@ def describe(data: Dataset) -> dict[str, Any]:
     pairs = data.events.user.astype(np.int64) * len(data.catalogue) + log.item
     distinct = len(sorted_distinct(pairs))
     has_moments = data.clock == "absolute" and len(log) > 0
-    report = data.reports[0] if data.reports else None
+    logs = [report for report in data.reports if report.table == "events"]
+    reasons: Counter[str] = sum((Counter(report.reasons) for report in logs), Counter())
     return {
         "events": {
-            "read": report.read if report else len(log),
+            "read": sum(report.read for report in logs) if logs else len(log),
             "kept": len(log),
-            "quarantined": report.quarantined if report else 0,
-            "duplicates": report.duplicates if report else 0,
+            "quarantined": sum(report.quarantined for report in logs),
+            "duplicates": sum(report.duplicates for report in logs),
+            "duplicate_rows": sum(report.duplicate_rows for report in logs),
             "repeated_pairs": len(log) - distinct,
-            "reasons": report.reasons if report else {},
+            "reasons": dict(reasons.most_common()),
         },
         "users": len(data.users),
         "items": len(data.catalogue),
@@ -49,10 +52,13 @@ def describe(data: Dataset) -> dict[str, Any]:
         },
         "tables": {
             report.source: {
+                "table": report.table,
                 "read": report.read,
                 "kept": report.kept,
                 "quarantined": report.quarantined,
                 "reasons": report.reasons,
+                "not_used": list(report.unused),
+                "notes": list(report.notes),
             }
             for report in data.reports
         },

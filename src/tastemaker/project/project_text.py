@@ -28,6 +28,7 @@ def project_text(proposed: ProposedProject, folder: Path) -> str:
     ]
     if proposed.problem:
         lines += ["#", f"# The data cannot be read like this yet: {comment_text(proposed.problem)}"]
+    lines += [f"# {comment_text(told)}" for told in proposed.left_out]
     lines += [*_data_lines(proposed, folder), *_column_lines(proposed)]
     for table, roles in (("items", schema.item_roles), ("users", schema.user_roles)):
         if roles:
@@ -141,10 +142,8 @@ def _event_column_lines(proposed: ProposedProject, schema: Schema) -> list[str]:
     lines = ["", "[data.columns.events]  # ours = theirs", *columns] if columns else []
     report = proposed.data.reports[0] if proposed.data and proposed.data.reports else None
     if report and report.unused:
-        lines += [
-            "" if not columns else "#",
-            f"# not used: {comment_text(', '.join(report.unused))}",
-        ]
+        unused = comment_text(", ".join(report.unused))
+        lines += [*([] if columns else [""]), f"# not used: {unused}"]
     return lines
 
 

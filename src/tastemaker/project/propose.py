@@ -50,6 +50,7 @@ class ProposedProject:
         max_bad_rows: table → the share of rows that cannot be used, where it exceeds the usual.
         data: the data as the project reads it; None where it cannot be read yet.
         problem: why it cannot; empty where it can.
+        left_out: item or user tables that cannot be used, and why.
     """
 
     files: dict[str, tuple[DataFile, ...]]
@@ -60,6 +61,7 @@ class ProposedProject:
     max_bad_rows: dict[str, float]
     data: Dataset | None
     problem: str = ""
+    left_out: tuple[str, ...] = ()
 
     def require_data(self) -> Dataset:
         """The data.
@@ -85,7 +87,12 @@ def propose_project(
     Raises:
         DataError: a file cannot be read at all, or a hint names a column that no event file has.
     """
-    looked = {table: [look_at(path) for path in paths] for table, paths in tables.items()}
+    looked, problems = {"events": [look_at(path) for path in tables["events"]]}, []
+    for table in tables.keys() - {"events"}:
+        try:
+            looked[table] = [look_at(path) for path in tables[table][:1]]
+        except DataError as problem:  # the events alone make a project
+            problems.append(f"{table} are left out: {problem}")
     events, others = looked["events"], {t: seen[0] for t, seen in looked.items() if t != "events"}
     items, users = (others[t].frame if t in others else None for t in ("items", "users"))
     _require_hinted(events, hints or {})
@@ -115,6 +122,7 @@ def propose_project(
         tuple(events[0].frame.columns),
         {},
         None,
+        left_out=tuple(problems),
     )
     return proposed if proposed.lacking else _with_data(proposed)
 

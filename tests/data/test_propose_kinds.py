@@ -1,0 +1,111 @@
+"""What ratings, labels, amounts and names of event types are taken for."""
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from tastemaker.data.propose_kinds import propose_kinds, propose_value
+from tastemaker.data.schema import EventKind
+
+
+def of_value(name: str, values: list[Any]) -> EventKind | None:
+    return propose_value(pl.Series(name, values, strict=False))
+
+
+@pytest.mark.parametrize(
+    ("values", "like", "dislike"),
+    [
+        ([4, 5] * 20, 4, None),
+        ([3, 4, 5] * 20, 4, None),
+        ([1, 2, 3, 4, 5], 4, 2),
+        ([1, 2, 3, 4], 4, 2),
+        ([i / 2 for i in range(1, 9)], 3, 1.5),
+        ([7, 8, 9, 10] * 9, 8, None),
+        (["0,5", "1,0", "4,5", "5,0"], 4.5, 1.0),
+        (list(range(101)), 70, 35),
+    ],
+)
+def test_thresholds_follow_the_scale(values: list[Any], like: float, dislike: float | None) -> None:
+    kind = of_value("rating", values)
+    assert kind is not None
+    assert (kind.like, kind.dislike) == (like, dislike)
+
+
+def test_a_continuous_rating_has_thresholds_too() -> None:
+    kind = of_value("rating", np.linspace(-10, 10, 400).tolist())
+    assert kind is not None
+    assert kind.like == pytest.approx(4.0)
+    assert kind.dislike == pytest.approx(-3.0)
+
+
+@pytest.mark.parametrize(
+    ("values", "codes"),
+    [
+        ([0] * 60 + list(range(1, 11)) * 3, (0.0,)),
+        ([-1] * 9 + list(range(11)), (-1.0,)),
+        (list(range(11)), ()),
+        ([0.5, 1, 2, 5], ()),
+    ],
+)
+def test_codes_for_not_rated_are_found(values: list[float], codes: tuple[float, ...]) -> None:
+    kind = of_value("rating", values)
+    assert kind is not None
+    assert kind.unrated == codes
+    assert kind.dislike is None or kind.dislike not in codes
+
+
+@pytest.mark.parametrize(
+    ("values", "like", "dislike"),
+    [
+        ([True, False], 1, 0), (["True", "False"], 1, 0), ([1, 0], 1, 0), ([1, -1], 1, -1),
+        ([1, 0, -1], 1, -1), ([False], 1, 0), ([True], 1, 0),
+    ],
+)  # fmt: skip
+def test_a_label_is_liked_or_disliked(values: list[Any], like: float, dislike: float) -> None:
+    kind = of_value("liked", values)
+    assert kind is not None
+    assert (kind.like, kind.dislike) == (like, dislike)
+
+
+@pytest.mark.parametrize("name", ["plays", "Quantity", "hours", "weight", "watch_time"])
+def test_an_amount_multiplies_the_weight(name: str) -> None:
+    assert of_value(name, [900, 1]) == EventKind(strength="log")
+    assert of_value(name, [1, 1, 1]) is None
+
+
+def test_a_rating_beside_one_event_type_is_used() -> None:
+    values = pl.Series("rating", [1.0, 5.0, 3.0, 4.0, 2.0])
+    kinds, default = propose_kinds(pl.Series("event_type", ["rating"] * 5), values)
+    assert kinds["rating"].like == 4
+    assert default is None
+
+
+def test_each_event_type_has_the_values_of_its_own_rows() -> None:
+    names = pl.Series("event", ["view", "view", "rate", "rate", "rate", "rate", "rate"])
+    values = pl.Series("rating", [None, None, 1.0, 2.0, 3.0, 4.0, 5.0])
+    kinds, _ = propose_kinds(names, values)
+    assert kinds["view"] == EventKind()
+    assert (kinds["rate"].like, kinds["rate"].dislike) == (4, 2)
+
+
+@pytest.mark.parametrize(
+    ("names", "replacing", "role", "replaced"),
+    [
+        (["like", "unlike"], "unlike", "neutral", ("like",)),
+        (["purchase", "return", "view"], "return", "negative", ("purchase",)),
+        (["buy", "refund"], "refund", "negative", ("buy",)),
+        (["add_to_cart", "remove_from_cart"], "remove_from_cart", "neutral", ("add_to_cart",)),
+        (["like", "dislike"], "dislike", "negative", ("like",)),
+        (["like", "dislike"], "like", "positive", ("dislike",)),
+        (["thumbs_up", "thumbs_down"], "thumbs_up", "positive", ("thumbs_down",)),
+        (["follow", "unfollow"], "unfollow", "neutral", ("follow",)),
+    ],
+)
+def test_an_event_that_takes_another_back_replaces_it(
+    names: list[str], replacing: str, role: str, replaced: tuple[str, ...]
+) -> None:
+    kinds, _ = propose_kinds(pl.Series("event", names), None)
+    assert kinds[replacing].role == role
+    assert kinds[replacing].replaces == replaced
