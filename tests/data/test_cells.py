@@ -55,5 +55,7 @@ def test_any_number_is_read_back_with_either_mark(values: list[float]) -> None:
 
 
 def test_a_column_that_cannot_hold_numbers_is_refused() -> None:
-    with pytest.raises(DataError, match="t: the column 'x' holds List.*, where numbers are expect"):
+    with pytest.raises(
+        DataError, match=r"t: the column 'x' holds List.*, where numbers are expect"
+    ):
         read([[1.0], [2.0]])

@@ -621,7 +621,13 @@ def test_equal_rows_and_equal_event_ids_are_counted_apart() -> None:
 
 
 def test_columns_that_nothing_reads_are_named() -> None:
-    columns = {"user_id": ["u"], "item_id": ["i"], "value": [3.0], "device": ["x"], "timestamp": [1]}
+    columns = {
+        "user_id": ["u"],
+        "item_id": ["i"],
+        "value": [3.0],
+        "device": ["x"],
+        "timestamp": [1],
+    }
     assert cleaned(columns, TIMELESS)[1].unused == ("value", "device", "timestamp")
     rated = RATINGS.model_copy(update={"clock": "none"})
     assert cleaned(columns, rated)[1].unused == ("device", "timestamp")

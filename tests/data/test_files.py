@@ -60,7 +60,7 @@ def test_an_event_id_counts_once_in_all_files(tmp_path: Path) -> None:
 def test_too_many_bad_rows_of_one_file_stop_all(tmp_path: Path) -> None:
     first, second = two_files(tmp_path)
     second.path.write_text("who,what,stars\nu1,8,5\n,7,1\n")
-    with pytest.raises(DataError, match="ratings.csv: 1 of 2 rows cannot be used"):
+    with pytest.raises(DataError, match=r"ratings.csv: 1 of 2 rows cannot be used"):
         Dataset.from_data_files({"events": (first, second)}, SCHEMA)
 
 

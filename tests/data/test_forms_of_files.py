@@ -108,10 +108,10 @@ def test_json_lines_are_read_exactly(tmp_path: Path) -> None:
 
 def test_one_json_array_is_a_table_too(tmp_path: Path) -> None:
     assert rows(written(tmp_path, ' [\n{"a": 1}, {"a": "x"}]')) == [(1, "1"), (2, "x")]
-    with pytest.raises(DataError, match="events.dat: malformed JSON"):
+    with pytest.raises(DataError, match=r"events.dat: malformed JSON"):
         rows(written(tmp_path, '[{"a": 1}, {"a": ]'))
 
 
 def test_json_without_an_object_says_so(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="events.dat: holds no JSON object"):
+    with pytest.raises(DataError, match=r"events.dat: holds no JSON object"):
         rows(written(tmp_path, "{broken\n{also broken\n"))

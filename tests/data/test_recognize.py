@@ -38,9 +38,7 @@ def test_a_retail_log_is_recognized() -> None:
 
 
 @pytest.mark.parametrize("column", ["InvoiceDate", "day", "Zeitpunkt"])
-@pytest.mark.parametrize(
-    "values", [DATES, [datetime(2020, 1, 1 + i % 28) for i in range(N)]]
-)
+@pytest.mark.parametrize("values", [DATES, [datetime(2020, 1, 1 + i % 28) for i in range(N)]])
 def test_a_column_of_dates_is_the_clock(column: str, values: list[Any]) -> None:
     frame = pl.DataFrame({"user": range(N), "item": range(N), column: values})
     assert recognize_events(frame).columns["timestamp"] == column

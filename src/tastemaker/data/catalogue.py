@@ -1,6 +1,7 @@
 """Items (or users) and what is known of each: a vocabulary and columns by role, as flat arrays."""
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 
 from tastemaker.artifact import ArtifactReader, ArtifactWriter
 from tastemaker.data.ragged import Ragged
+from tastemaker.data.recognize import title_column
 from tastemaker.data.vocabulary import Texts, Vocabulary
 
 NO_TIME = np.iinfo(np.int64).min
@@ -160,10 +162,18 @@ class Catalogue:
         return len(self.items)
 
     def title(self, index: int) -> str | None:
-        """The item's `title` (or else its first text column); None where it has none."""
-        named = self.columns.get("title")
-        texts = [c for c in (named, *self.columns.values()) if isinstance(c, TextColumn)]
-        return (texts[0].texts[index] or None) if texts else None
+        """The item's title; None where it has none.
+
+        It stands in the text column whose name says so (`title`, `Book-Title`, `Game Name`), or
+        else in the first text column.
+        """
+        return None if self._titles is None else self._titles.texts[index] or None
+
+    @cached_property
+    def _titles(self) -> TextColumn | None:
+        texts = {n: c for n, c in self.columns.items() if isinstance(c, TextColumn)}
+        named = title_column(list(texts)) or next(iter(texts), None)
+        return None if named is None else texts[named]
 
     def extended(
         self, ids: Sequence[str], attributes: Mapping[str, Sequence[Any]] | None = None
