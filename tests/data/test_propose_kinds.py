@@ -25,6 +25,8 @@ def of_value(name: str, values: list[Any]) -> EventKind | None:
         ([7, 8, 9, 10] * 9, 8, None),
         (["0,5", "1,0", "4,5", "5,0"], 4.5, 1.0),
         (list(range(101)), 70, 35),
+        ([4, 4], 4, None),
+        ([2, 2], 4, 2),
     ],
 )
 def test_thresholds_follow_the_scale(values: list[Any], like: float, dislike: float | None) -> None:

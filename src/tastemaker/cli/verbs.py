@@ -345,8 +345,8 @@ def _facts_lines(facts: dict[str, Any]) -> list[str]:
     events = facts["events"]
     lines = [
         f"events      {events['kept']:,} of {events['read']:,} rows"
-        f" ({events['quarantined']:,} quarantined, {events['duplicates']:,} duplicate event ids left"
-        f" out, {events['duplicate_rows']:,} exact duplicate rows kept)",
+        f" ({events['quarantined']:,} quarantined, {events['duplicates']:,} duplicate event ids"
+        f" left out, {events['duplicate_rows']:,} exact duplicate rows kept)",
         f"users       {facts['users']:,}",
         f"items       {facts['items']:,}",
         f"density     {facts['density']:.4%}",

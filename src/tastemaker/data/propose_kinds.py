@@ -1,6 +1,7 @@
 """What the event types of a log probably mean, from their names and values."""
 
 import re
+from math import ceil
 from collections.abc import Sequence
 
 import polars as pl
@@ -128,7 +129,7 @@ def _rating(numbers: pl.Series, levels: pl.Series) -> EventKind:
             unrated=codes,
         )
     return EventKind(
-        like=float(liked[0]) if liked.len() else float(high),
+        like=float(liked[0]) if liked.len() else float(ceil(low + 0.7 * (high - low))),
         dislike=float(disliked[-1]) if disliked.len() else None,
         unrated=codes,
     )
@@ -137,9 +138,12 @@ def _rating(numbers: pl.Series, levels: pl.Series) -> EventKind:
 def _scale(levels: pl.Series) -> tuple[float, float]:
     """The lowest and the highest value that could have been given.
 
-    What occurs, but for the upper part of a usual scale alone: 4 and 5 are of a scale from 1.
+    What occurs, but for the upper part of a usual scale alone: 4 and 5 are of a scale from 1. One
+    value alone is of the shortest usual scale that has it.
     """
     low, high = float(levels[0]), float(levels[-1])
+    if low == high:
+        return next((scale for scale in _SCALES[1:] if high <= scale[1]), (0.0, high))
     for lowest, highest in _SCALES:
         if high == highest and low >= (lowest + highest) / 2 and levels.len() <= _FEW_LEVELS:
             return lowest, highest

@@ -39,7 +39,7 @@ def project_text(proposed: ProposedProject, folder: Path) -> str:
             lines.append(f'{toml_key(name)} = {{ role = "{role.role}"{told} }}')
     for name, kind in schema.kinds.items():
         lines += ["", f"[events.{toml_key(name)}]", *_kind_lines(kind)]
-    lines += [*source_lines(proposed.data, schema.clock), *split_lines(schema.clock)]
+    lines += [*source_lines(proposed.data, schema.clock), *split_lines(proposed.data, schema.clock)]
     return "\n".join(lines) + "\n"
 
 

@@ -11,6 +11,7 @@ from tastemaker.statistics import ItemStatistics
 _EASE_ITEMS = 20_000
 TEST_SHARE = 0.1
 _HOLDOUT_SHARE = 0.2
+_FEW_EVENTS, _SHARE_OF_FEW = 50, 0.3
 _CONTENT_QUOTA = 50
 _NEWCOMERS_QUOTA = 20
 _RANKER_LIKES = 5_000
@@ -170,15 +171,17 @@ def _half_life(data: Dataset) -> tuple[str, float]:
     return best, found[best] / found[_HALF_LIVES[-1]]
 
 
-def split_lines(clock: str) -> list[str]:
+def split_lines(data: Dataset | None, clock: str) -> list[str]:
     """Lines of TOML: how to evaluate."""
-    if clock != "absolute":
+    if clock != "absolute" or (data is not None and len(np.unique(data.events.time)) == 1):
         return [
             "",
             "[split]  # without times a random share of each user's items is held out",
             'type = "holdout"',
             f"test = {_HOLDOUT_SHARE}",
         ]
+    if data is not None and len(data.events) < _FEW_EVENTS:
+        return ["", "[split]", f"test = {_SHARE_OF_FEW}  # the last events, of the few there are"]
     return [
         "",
         "[split]",

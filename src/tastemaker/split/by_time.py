@@ -87,6 +87,11 @@ def by_time(
     if max_users < 1:
         raise SettingError(f"'max_users' must be at least 1, got {max_users}")
     time = np.sort(data.events.time)
+    if time[0] == time[-1]:
+        raise DataError(
+            "every event has the same time, so none comes before another; evaluate with "
+            'type = "holdout" under [split]'
+        )
     pause = 0 if gap is None else parse_duration(gap, "gap")
     test_start = _window_start(time, data.end, test, "test")
     validation_end = test_start - pause
@@ -150,7 +155,10 @@ def _window_start(
         )
     count = round(length * (share_of or len(time)))
     if not 0 < count < len(time):
-        raise DataError(f"'{name}' = {length} leaves no events on one side; there are {len(time)}")
+        raise DataError(
+            f"'{name}' = {length} leaves no events on one side; there are {len(time)} to part: choose "
+            "another share, or bring more events"
+        )
     return int(time[len(time) - count])
 
 
