@@ -78,6 +78,27 @@ def synthetic(**settings: Any) -> Path:
     return _once(f"synthetic-{digest}", write)
 
 
+def raw(name: str, folder: Path) -> Path:
+    """Copies a source's files as they are to a folder; archives are extracted, as a user would.
+
+    Raises:
+        DataAbsent: the source is not there.
+    """
+    source = sources() / name
+    if not source.is_dir():
+        raise DataAbsent(f"the data '{name}' is absent: no folder {source}")
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in sorted(source.iterdir()):
+        if path.suffix == ".zip":
+            with zipfile.ZipFile(path) as archive:
+                for member in archive.infolist():
+                    if not member.is_dir():
+                        (folder / Path(member.filename).name).write_bytes(archive.read(member))
+        elif path.name != "SOURCE.txt":
+            (folder / path.name).write_bytes(path.read_bytes())
+    return folder
+
+
 def fingerprint(folder: Path) -> str:
     """SHA-256 over the names and bytes of a folder's files."""
     digest = hashlib.sha256()

@@ -253,7 +253,7 @@ def test_plain_pairs_need_no_schema() -> None:
 
 def test_tables_of_other_kinds_are_refused() -> None:
     ratings = Dataset.from_frames(pl.DataFrame({"user": ["a"], "item": ["x"], "rating": [4.0]}))
-    with pytest.raises(DataError, match="test has the kinds of event interaction and clock 'none'"):
+    with pytest.raises(DataError, match="test has the kinds of event rating and clock 'none'"):
         given(dataset(TRAIN), ratings)
 
 
