@@ -1,8 +1,8 @@
 """What the event types of a log probably mean, from their names and values."""
 
 import re
-from math import ceil
 from collections.abc import Sequence
+from math import ceil
 
 import polars as pl
 

@@ -156,8 +156,8 @@ def _window_start(
     count = round(length * (share_of or len(time)))
     if not 0 < count < len(time):
         raise DataError(
-            f"'{name}' = {length} leaves no events on one side; there are {len(time)} to part: choose "
-            "another share, or bring more events"
+            f"'{name}' = {length} leaves no events on one side; there are {len(time)} to part: "
+            "choose another share, or bring more events"
         )
     return int(time[len(time) - count])
 
