@@ -131,7 +131,7 @@ def test_one_batch_holds_the_state_of_each_moment() -> None:
         ([("order", -1)], NEUTRAL),
         ([("order", -1), ("order", 1)], LIKE),
         ([("order", 1), ("order", -1), ("order", 1)], LIKE),
-        ([("order", 0.1), ("order", 0.7), ("order", -0.8)], NEUTRAL),
+        ([("order", 0.1), ("order", 0.3), ("order", -0.4)], NEUTRAL),
         ([("hours", 9), ("hours", 0)], NEUTRAL),
     ],
 )

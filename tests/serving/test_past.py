@@ -165,3 +165,10 @@ def test_the_statistics_of_a_server_count_actions(replacing: Service) -> None:
         service.store.append([check_event(event, kinds, None, times.now())]).result()
         service.refresh()
     assert likes() == before + 1
+
+
+def test_the_page_lists_no_item_of_which_nothing_is_said_now(client: TestClient) -> None:
+    tell(client, "u", "click")
+    assert 'id="latest"' in client.get("/", params={"user": "u"}).text
+    tell(client, "u", "unclick")
+    assert 'id="latest"' not in client.get("/", params={"user": "u"}).text
