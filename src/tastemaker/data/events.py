@@ -142,7 +142,9 @@ class Events:
 
 @dataclass(frozen=True, slots=True)
 class Histories:
-    """What each of n users did before a moment, oldest first, capped; exposures are left out.
+    """What each of n users did before a moment, oldest first, capped.
+
+    Exposures and events that were replaced before the moment are left out.
 
     Attributes:
         offsets: int64[n + 1].
