@@ -21,7 +21,7 @@ from tastemaker.data.propose import propose_schema
 from tastemaker.data.ragged import Ragged, offsets_of, ranges, sorted_distinct
 from tastemaker.data.read import Table, frame_table
 from tastemaker.data.report import ReadReport
-from tastemaker.data.requests import HISTORY_CAP, Masks, Requests
+from tastemaker.data.requests import HISTORY_CAP, Masks, Requests, seeds_of
 from tastemaker.data.schema import Clock, EventKind, Schema
 from tastemaker.data.seen import SeenPolicy
 from tastemaker.data.state import NEVER
@@ -297,7 +297,7 @@ class Dataset:
             self._histories(starts, stops, moments, cap),
             self._excluded(starts, stops, moments, policy),
             Masks.everything(len(users)),
-            _seeds(users, moments),
+            seeds_of(users, moments),
             tuple(self.users.ids(users)),
             placement,
         )
@@ -388,12 +388,3 @@ def _distinct(row: NDArray[np.int64], item: NDArray[np.int32], n: int, n_items: 
         np.searchsorted(pairs, np.arange(n + 1) * n_items).astype(np.int64),
         (pairs % max(n_items, 1)).astype(np.int32),
     )
-
-
-def _seeds(users: NDArray[np.integer], moments: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """One seed per (user, moment): splitmix64 (Steele, Lea & Flood 2014) over both."""
-    z: NDArray[np.uint64]
-    z = moments.astype(np.uint64) + users.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
