@@ -36,7 +36,7 @@ class _Log:
         offsets: int64[items + 1].
         time: int64[n], microseconds.
         kind: int8[n].
-        weight: float32[n], signed preference.
+        weight: float32[n], signed preference at the event's own moment.
         derived: what was made of the events so far; logs with the same events share it.
     """
 
@@ -172,8 +172,12 @@ class ItemStatistics:
 
     @classmethod
     def of(cls, events: Events, n_items: int, kinds: Mapping[str, EventKind]) -> "ItemStatistics":
-        """Statistics over a log."""
-        base = _Log.of(events.item, events.time, events.kind, events.weight, n_items)
+        """Statistics over a log.
+
+        They count actions: an event counts from its own moment on, whether or not a later one
+        replaced it, since a state as of the end of the log would reveal the future.
+        """
+        base = _Log.of(events.item, events.time, events.kind, events.preference, n_items)
         return cls(n_items, tuple(kinds), base, _empty(n_items))
 
     def append(

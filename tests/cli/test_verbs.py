@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from tastemaker.project import Project
+from tests.cli.conftest import START
 
 VERBS = (
     "demo",
@@ -80,7 +81,16 @@ def test_validate_tells_what_is_in_the_data(shop: Any, run: Any) -> None:
     assert told["to"] == "2023-11-20T22:14:37Z"
     text = run("validate").out
     assert "84 of 84 rows" in text
-    assert "kind        view: 84 events" in text
+    assert "kind        view: 84 events, 84 liked, 0 disliked\n" in text
+
+
+def test_validate_says_how_many_events_were_replaced(shop: Any, run: Any) -> None:
+    shop.change("[events.hide]", '[events.hide]\nreplaces = ["view"]')
+    shop.write([*shop.rows, f"u0,red0,hide,{START + 86_400 * 8}"])
+    assert run("validate", "--json").told["kinds"]["view"]["replaced"] == 1
+    text = run("validate").out
+    assert "kind        view: 84 events, 83 liked, 0 disliked, 1 replaced by a later one" in text
+    assert "kind        hide: 1 events, 0 liked, 1 disliked\n" in text
 
 
 # --- train, recommend ---

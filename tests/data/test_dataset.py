@@ -89,11 +89,11 @@ def test_no_event_is_lost_or_changed_by_indexing(events: list[Event]) -> None:
 
 def test_columns_have_the_types_promised() -> None:
     log = shop([("a", "x", "view", 1)]).events
-    types = {name: getattr(log, name).dtype for name in log.__slots__}
-    assert types == {
+    promised = {
         "offsets": np.int64, "user": np.int32, "item": np.int32, "kind": np.int8,
-        "value": np.float32, "weight": np.float32, "time": np.int64,
+        "value": np.float32, "preference": np.float32, "weight": np.float32, "time": np.int64,
     }  # fmt: skip
+    assert {name: getattr(log, name).dtype for name in promised} == promised
 
 
 def test_ids_are_text_and_a_leading_zero_makes_another_id() -> None:

@@ -21,6 +21,8 @@ KINDS = {
     "rating": EventKind(like=4, dislike=2, weight=3),
     "hide": EventKind(role="negative", blocks=True),
     "buy": EventKind(weight=6),
+    "unbuy": EventKind(role="neutral", replaces=("buy", "hide")),
+    "order": EventKind(strength="linear"),
 }
 SCHEMA = Schema(kinds=KINDS)
 RULES: list[dict[str, str]] = [
@@ -69,7 +71,7 @@ ROWS = st.lists(
         st.integers(0, 3),
         st.integers(0, 6),
         st.sampled_from(list(KINDS)),
-        st.sampled_from([1.0, 2.0, 3.5, 4.0, 5.0]),
+        st.sampled_from([-4.0, -1.0, 1.0, 2.0, 3.5, 4.0, 5.0]),
         st.integers(100, 112),
     ),
     min_size=1,
@@ -107,6 +109,20 @@ def test_an_event_at_the_moment_of_the_request_does_not_count_yet() -> None:
     seen = SeenPolicy.of(KINDS)
     assert past.request(101 * SECOND, KINDS, seen).history.item.tolist() == [0]
     assert past.request(101 * SECOND + 1, KINDS, seen).history.item.tolist() == [0, 1]
+
+
+def test_a_rating_at_the_moment_of_the_request_replaces_nothing_yet() -> None:
+    past = past_of(logged([(0, 0, "rating", 5.0, 100), (0, 0, "rating", 1.0, 101)]), 0)
+    seen = SeenPolicy.of(KINDS)
+    assert past.request(101 * SECOND, KINDS, seen).history.weight.tolist() == [3]
+    assert past.request(101 * SECOND + 1, KINDS, seen).history.weight.tolist() == [-3]
+    assert past.weight(KINDS).tolist() == [0, -3]
+
+
+def test_ratings_of_unknown_items_all_count() -> None:
+    rating = np.full(2, list(KINDS).index("rating"), np.int8)
+    past = Past(np.array([-1, -1], np.int32), rating, np.array([5, 1], np.float32), np.arange(2))
+    assert past.request(10, KINDS, SeenPolicy.of(KINDS)).history.weight.tolist() == [3, -3]
 
 
 def test_an_item_nobody_knows_is_in_the_history_and_keeps_nothing_away() -> None:

@@ -97,6 +97,7 @@ def test_each_event_type_has_the_values_of_its_own_rows() -> None:
     [
         (["like", "unlike"], "unlike", "neutral", ("like",)),
         (["purchase", "return", "view"], "return", "negative", ("purchase",)),
+        (["purchase", "return", "view"], "purchase", "positive", ("return",)),
         (["buy", "refund"], "refund", "negative", ("buy",)),
         (["add_to_cart", "remove_from_cart"], "remove_from_cart", "neutral", ("add_to_cart",)),
         (["like", "dislike"], "dislike", "negative", ("like",)),

@@ -13,6 +13,7 @@ KINDS = {
     "hide": EventKind(role="negative", blocks=True),
     "impression": EventKind(role="exposure"),
     "dislike": EventKind(role="negative"),
+    "unlike": EventKind(role="neutral"),
 }
 
 
@@ -22,12 +23,19 @@ def away(policy: SeenPolicy, kind: str, age: int, now: int = 1000 * DAY) -> bool
     return bool(policy.excludes(*columns)[0])
 
 
-def test_by_default_all_but_exposures_keep_their_item_away_for_ever() -> None:
+def test_by_default_all_but_exposures_and_neutral_types_exclude() -> None:
     policy = SeenPolicy.of(KINDS)
     kept_away = {kind: away(policy, kind, 900 * DAY) for kind in KINDS}
     assert kept_away == {
         "view": True, "purchase": True, "hide": True, "impression": False, "dislike": True,
+        "unlike": False,
     }  # fmt: skip
+
+
+def test_a_neutral_type_excludes_where_a_rule_names_it() -> None:
+    policy = SeenPolicy.of(KINDS, {"unlike": "exclude for 90d"})
+    assert away(policy, "unlike", 90 * DAY - 1)
+    assert not away(policy, "unlike", 90 * DAY)
 
 
 def test_an_allowed_kind_may_come_back_at_once() -> None:

@@ -11,7 +11,10 @@ from numpy.typing import NDArray
 from tastemaker.component import Features, FitOptions, Retriever
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.dataset import Dataset
+from tastemaker.data.events import Events
+from tastemaker.data.schema import EventKind
 from tastemaker.data.seen import SeenPolicy
+from tastemaker.data.state import NEVER
 from tastemaker.data.synthetic import SyntheticWorld
 from tastemaker.data.times import MICROSECONDS
 from tastemaker.features import Family, FeatureSet, Pairs
@@ -27,6 +30,7 @@ from tastemaker.world import World
 HOUR = MICROSECONDS["h"]
 QUOTAS = {"popular": 10, "trending": 10, "item_knn": 15, "ease": 15, "als": 15, "content": 10}
 REQUESTS = 1_000
+UNVIEW = EventKind(role="neutral", replaces=("view",))
 
 
 @cache
@@ -111,6 +115,35 @@ def test_a_thousand_past_requests_find_the_candidates_serving_would_have(place: 
         assert one.score.tobytes() == other.score.tobytes()
         assert one.source_rank.tobytes() == other.source_rank.tobytes()
         np.testing.assert_array_equal(one.source_score, other.source_score)
+
+
+def test_requests_with_replaced_events_are_described_as_in_serving() -> None:
+    """Two thirds of the events are views, the others take back the views of the item so far."""
+    views = SyntheticWorld(users=60, items=40, events=2_400, repeats=True, seed=6).dataset()
+    log, kinds = views.events, {"view": EventKind(), "unview": UNVIEW}
+    kind = (np.random.default_rng(0).random(len(log)) < 1 / 3).astype(np.int8)
+    events = Events.of(log.offsets, log.user, log.item, kind, log.value, log.time, kinds)
+    replacing = Dataset(views.catalogue, views.users, events, kinds)
+    assert events.replaced_at is not None
+    assert (events.replaced_at < NEVER).sum() > 300
+    policy = SeenPolicy.of(kinds, {"view": "allow"})
+    sources = {"popular": Popular(), "item_knn": ItemKNN()}
+    *_, window = travel(
+        replacing,
+        lambda fitted: Pipeline(fitted, {name: QUOTAS[name] for name in sources}),
+        sources,
+        Training(slices=2, window=0.1, requests=100, negatives=20),
+        policy,
+        options=FitOptions(threads=1),
+    )
+    assert not feature_differences(
+        window.training,
+        Pipeline(window.sources, {name: QUOTAS[name] for name in sources}),
+        replacing,
+        FeatureSet.of(window.task.world, window.sources),
+        seen=policy,
+        eligible=window.task.requests.eligible,
+    )
 
 
 # --- what must not pass: families with a leak ---

@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 
 from tastemaker.component import Task
 from tastemaker.data.dataset import Dataset
+from tastemaker.data.ragged import Ragged
 from tastemaker.data.schema import EventKind, Schema
 from tastemaker.data.seen import SeenPolicy
 from tastemaker.data.times import MICROSECONDS, parse_duration
 from tastemaker.errors import ClockError, DataError, SettingError
-from tastemaker.split import Split, by_time
+from tastemaker.split import Split, by_time, wanted_after
 
 TICK = 6 * MICROSECONDS["h"]
 DAY = MICROSECONDS["d"]
@@ -23,6 +24,7 @@ KINDS = {
     "dislike": EventKind(role="negative"),
     "hide": EventKind(role="negative", blocks=True),
     "shown": EventKind(role="exposure"),
+    "unbuy": EventKind(role="neutral", replaces=("buy", "dislike")),
 }
 SCHEMA = Schema(kinds=KINDS, time_unit="us")
 
@@ -75,8 +77,18 @@ def answers(task: Task) -> dict[tuple[str | None, int], tuple[list[str], list[st
 def keeps_away(kind: str, age: int, rules: dict[str, str]) -> bool:
     if kind == "hide":
         return True
-    rule = "allow" if kind == "shown" else rules.get(kind, "exclude")
+    rule = "allow" if kind in ("shown", "unbuy") else rules.get(kind, "exclude")
     return rule == "exclude" or (rule == "exclude for 30h" and age < 5 * TICK)
+
+
+def counting(mine: list[tuple[int, str, str]], until: int) -> list[tuple[int, str, str]]:
+    """The events before a moment that none of these has replaced."""
+    past = [event for event in mine if event[0] < until]
+    return [
+        (time, item, kind)
+        for place, (time, item, kind) in enumerate(past)
+        if not any(i == item and kind in KINDS[k].replaced(k) for _, i, k in past[place + 1 :])
+    ]
 
 
 def twin(
@@ -101,10 +113,11 @@ def twin(
         }[moments]
         for moment in chosen:
             until = end if horizon is None else min(end, moment + horizon)
-            liked = {i for t, i, k in mine if moment <= t < until and k in ("view", "buy")}
-            away = {i for t, i, k in mine if t < moment and keeps_away(k, moment - t, rules)}
+            later, before = counting(mine, until), counting(mine, moment)
+            liked = {i for t, i, k in later if moment <= t and k in ("view", "buy")}
+            away = {i for t, i, k in before if keeps_away(k, moment - t, rules)}
             if liked - away:
-                history = [i for t, i, k in mine if t < moment and k != "shown"]
+                history = [i for t, i, k in before if k != "shown"]
                 expected[user, moment] = (history, sorted(liked - away))
     return expected
 
@@ -192,6 +205,48 @@ def test_up_to_five_sampled_moments_are_among_the_users_own(log: list[Row], seed
         for user, count in Counter(whole.requests.user_id).items():
             if count <= 5:  # may fall short only where moments without truth were drawn instead
                 assert asked[user] <= count
+
+
+def rated(*rows: tuple[str, float, int]) -> Dataset:
+    """One user's ratings of items at ticks, after those of somebody else at tick 0 and 1."""
+    item, value, tick = zip(("o", 5.0, 0), ("p", 5.0, 1), *rows)
+    frame = pl.DataFrame({
+        "user_id": ["other"] * 2 + ["u"] * len(rows), "item_id": item, "event_type": "rating",
+        "value": value, "timestamp": [n * TICK for n in tick],
+    })  # fmt: skip
+    kinds = {"rating": EventKind(like=4, dislike=2)}
+    return Dataset.from_frames(frame, schema=Schema(kinds=kinds, time_unit="us"))
+
+
+def wanted_of_u(data: Dataset, moment: int, until: int) -> list[str]:
+    user = np.array([data.users.index("u")])
+    period = np.array([moment * TICK]), np.array([until * TICK])
+    truth, _ = wanted_after(data, user, *period, Ragged.of([[]]))
+    return data.catalogue.items.ids(truth[0])
+
+
+def test_an_item_disliked_before_the_window_ends_is_not_wanted() -> None:
+    data = rated(("x", 5, 10), ("x", 1, 20), ("y", 1, 11), ("y", 5, 19))
+    assert wanted_of_u(data, 10, 21) == ["y"]
+    assert wanted_of_u(data, 20, 21) == []
+
+
+def test_a_dislike_after_the_window_does_not_change_its_truth() -> None:
+    data = rated(("x", 5, 10), ("x", 1, 20), ("y", 1, 11), ("y", 5, 20))
+    assert wanted_of_u(data, 10, 20) == ["x"]
+
+
+def test_a_request_between_two_ratings_is_answered_by_the_first() -> None:
+    data = rated(("x", 5, 4), ("v", 5, 6), ("x", 1, 10), ("w", 5, 12))
+    split = by_time(data, test="13h", validation="37h", requests="each_event")
+    (row,) = np.flatnonzero(split.validation.requests.time == 6 * TICK)
+    history = split.validation.requests.take([row]).history
+    assert (history.value.tolist(), history.weight.tolist()) == ([5], [1])
+    assert split.before_test.interactions(role="positive").nnz == 4
+    assert split.before_test.interactions(role="negative").nnz == 0
+    (row,) = np.flatnonzero(split.test.requests.time == 12 * TICK)
+    later = split.test.requests.take([row]).history
+    assert (later.value.tolist(), later.weight.tolist()) == ([5, 1], [1, -1])
 
 
 def busy() -> Dataset:

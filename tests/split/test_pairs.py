@@ -244,6 +244,30 @@ def test_a_share_to_tune_on_that_is_none_is_refused(share: float) -> None:
         given(frame(TRAIN), frame(TEST), validation=share, schema=SCHEMA)
 
 
+REPLACING = Schema(
+    kinds=KINDS | {"unview": EventKind(role="neutral", replaces=("view",))}, clock="none"
+)
+
+
+def test_a_pair_that_was_taken_back_is_not_held_out() -> None:
+    kept = views("av", "aw", "ax", "ay")
+    log = [*views("at", "au"), *kept, ("a", "t", "unview"), ("a", "u", "unview")]
+    data = Dataset.from_frames(frame(log), schema=REPLACING)
+    split = holdout(data, test=0.5, validation=0.25)
+    assert len(wanted(split.test)) == 2
+    assert wanted(split.test) | pairs_of(split.before_test) == {pair[:2] for pair in kept}
+
+
+def test_a_given_split_holds_the_state_at_the_end_of_each_table() -> None:
+    train = frame([*views("ax", "ay", "bx"), ("a", "y", "unview")])
+    validation = frame([*views("az", "bz"), ("b", "z", "unview")])
+    test = frame([*views("aw", "av"), ("a", "v", "unview")])
+    split = given(train, test, validation=validation, schema=REPLACING)
+    assert pairs_of(split.before_test) == {("a", "x"), ("a", "z"), ("b", "x")}
+    assert wanted(split.validation) == {("a", "z")}
+    assert wanted(split.test) == {("a", "w")}
+
+
 def test_plain_pairs_need_no_schema() -> None:
     train, test = frame(TRAIN).drop("event_type"), frame(TEST).drop("event_type")
     split = given(train, test, validation=0.4)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import numpy as np
 import pytest
 
 from tastemaker.artifact import create_artifact, read_manifest
@@ -150,7 +151,8 @@ def contents(data: Dataset, folder: Path) -> dict[str, str]:
     target = folder / uuid4().hex
     with create_artifact(target, "dataset", {}) as writer:
         for name in Events.__dataclass_fields__:
-            writer.array(name, getattr(data.events, name))
+            if isinstance(values := getattr(data.events, name), np.ndarray):
+                writer.array(name, values)
         for name, ids in (("items", data.catalogue.items), ("users", data.users)):
             ids.save(writer.child(name))
         for name, columns in (("columns", data.catalogue.columns), ("profiles", data.profiles)):

@@ -361,6 +361,7 @@ def _facts_lines(facts: dict[str, Any]) -> list[str]:
         lines.append(
             f"kind        {kind}: {told['events']:,} events, {told['liked']:,} liked, "
             f"{told['disliked']:,} disliked"
+            + (f", {told['replaced']:,} replaced by a later one" if told["replaced"] else "")
         )
     for reason, count in events["reasons"].items():
         lines.append(f"quarantine  {count:,} × {reason}")

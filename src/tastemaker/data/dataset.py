@@ -21,9 +21,10 @@ from tastemaker.data.indexing import index_tables
 from tastemaker.data.propose import propose_schema
 from tastemaker.data.ragged import Ragged, offsets_of, ranges, sorted_distinct
 from tastemaker.data.report import ReadReport
-from tastemaker.data.requests import HISTORY_CAP, Masks, Requests
+from tastemaker.data.requests import HISTORY_CAP, Masks, Requests, seeds_of
 from tastemaker.data.schema import Clock, EventKind, Schema
 from tastemaker.data.seen import SeenPolicy
+from tastemaker.data.state import NEVER
 from tastemaker.data.table import Table, frame_table
 from tastemaker.data.vocabulary import Vocabulary
 from tastemaker.errors import ClockError, DataError
@@ -199,10 +200,13 @@ class Dataset:
             ClockError: the clock is not absolute.
         """
         self.require_clock("before")
-        return self.where(self.events.time < time)
+        return self._with(self.catalogue, self.events.before(time))
 
     def where(self, keep: NDArray[np.bool_]) -> "Dataset":
-        """The events for which `keep` bool[events] holds; items and users keep their indices."""
+        """The events for which `keep` bool[events] holds; items and users keep their indices.
+
+        Which events count is determined by those that are kept (`Events.where`).
+        """
         return self._with(self.catalogue, self.events.where(keep))
 
     def onto(self, catalogue: Catalogue, known: NDArray[np.int32]) -> "Dataset":
@@ -247,6 +251,8 @@ class Dataset:
     ) -> csr_array:
         """Events reduced to one weight per user–item pair, float32[users × items].
 
+        Events that were replaced before the end of the data do not count.
+
         Args:
             role: positive or negative events; signs are never added up.
             reduce: add the weights of a pair, or write 1 for each pair.
@@ -283,12 +289,13 @@ class Dataset:
 
         Args:
             users: [n] indices.
-            moments: int64[n], microseconds; only events strictly before count.
-            seen: which past events keep an item away; by default every kind but exposures.
+            moments: int64[n], microseconds; only events strictly before count, and of these only
+                the ones that were not replaced strictly before.
+            seen: which past events keep an item away; by default `SeenPolicy.of(kinds)`.
             cap: the longest history.
             placement: the placement asked for.
         """
-        log = self.events
+        log, moments = self.events, np.asarray(moments, np.int64)
         starts = log.offsets[users]
         stops = np.fromiter(
             (
@@ -300,31 +307,43 @@ class Dataset:
         )
         policy = seen or SeenPolicy.of(self.kinds)
         return Requests(
-            np.asarray(moments, np.int64),
-            self._histories(starts, stops, cap),
-            self._excluded(starts, stops, np.asarray(moments, np.int64), policy),
+            moments,
+            self._histories(starts, stops, moments, cap),
+            self._excluded(starts, stops, moments, policy),
             Masks.everything(len(users)),
-            _seeds(users, moments),
+            seeds_of(users, moments),
             tuple(self.users.ids(users)),
             placement,
         )
 
     def _histories(
-        self, starts: NDArray[np.int64], stops: NDArray[np.int64], cap: int
+        self,
+        starts: NDArray[np.int64],
+        stops: NDArray[np.int64],
+        moments: NDArray[np.int64],
+        cap: int,
     ) -> Histories:
-        """The last `cap` events of each stretch of the log that are no exposures."""
-        log = self.events
-        before = self._for_taste_before
+        """The last `cap` events of each stretch that count at its moment and are no exposures."""
+        log, before = self.events, self._for_taste_before
         first, last = before[starts], before[stops]
-        counts = np.minimum(last - first, cap)
+        replaced = self._replaced_before
+        # at most so many of the latest events do not count, which leaves enough to fill the cap
+        spare = 0 if replaced is None else replaced[last] - replaced[first]
+        counts = np.minimum(last - first, cap + spare)
         place = ranges(last - counts, counts)
         index = place if len(self._for_taste) == len(log) else self._for_taste[place]
+        if replaced is not None:
+            row = np.repeat(np.arange(len(counts)), counts)
+            still = log.counts_at(index, moments[row])
+            index, ends = index[still], np.cumsum(np.bincount(row[still], minlength=len(counts)))
+            counts = np.minimum(np.diff(ends, prepend=0), cap)
+            index = index[ranges(ends - counts, counts)]
         return Histories(
             offsets_of(counts),
             log.item[index],
             log.kind[index],
             log.value[index],
-            log.weight[index],
+            log.preference[index],
             log.time[index],
         )
 
@@ -335,7 +354,10 @@ class Dataset:
         moments: NDArray[np.int64],
         policy: SeenPolicy,
     ) -> Ragged:
-        """The distinct items of each stretch that the policy keeps away; a few rows at a time."""
+        """The distinct items of each stretch that the policy keeps away; a few rows at a time.
+
+        Neither a replaced event nor a return keeps its item away.
+        """
         log, n_items = self.events, len(self.catalogue)
         rows_until = np.cumsum(stops - starts) // _EVENTS_AT_A_TIME
         edges = [0, *(np.flatnonzero(np.diff(rows_until)) + 1).tolist(), len(starts)]
@@ -343,7 +365,10 @@ class Dataset:
         for a, b in pairwise(edges):
             counts = stops[a:b] - starts[a:b]
             past, row = ranges(starts[a:b], counts), np.repeat(np.arange(b - a), counts)
-            away = policy.excludes(log.kind[past], log.time[past], moments[a:b][row])
+            now = moments[a:b][row]
+            away = policy.excludes(log.kind[past], log.time[past], now) & log.counts_at(past, now)
+            if log.replacement is not None:
+                away &= ~log.replacement.returned(log.kind[past], log.value[past])
             parts.append(_distinct(row[away], log.item[past][away], b - a, n_items))
         counts = np.concatenate([part.counts for part in parts])
         return Ragged(offsets_of(counts), np.concatenate([part.values for part in parts]))
@@ -363,6 +388,12 @@ class Dataset:
         counts[self._for_taste + 1] = 1
         return np.cumsum(counts)
 
+    @cached_property
+    def _replaced_before(self) -> NDArray[np.int64] | None:
+        """How many of `_for_taste` up to each are replaced some day, int64[its length + 1]."""
+        replaced_at = self.events.replaced_at
+        return None if replaced_at is None else offsets_of(replaced_at[self._for_taste] < NEVER)
+
 
 def _distinct(row: NDArray[np.int64], item: NDArray[np.int32], n: int, n_items: int) -> Ragged:
     """The distinct items of each row, sorted."""
@@ -371,12 +402,3 @@ def _distinct(row: NDArray[np.int64], item: NDArray[np.int32], n: int, n_items: 
         np.searchsorted(pairs, np.arange(n + 1) * n_items).astype(np.int64),
         (pairs % max(n_items, 1)).astype(np.int32),
     )
-
-
-def _seeds(users: NDArray[np.integer], moments: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """One seed per (user, moment): splitmix64 (Steele, Lea & Flood 2014) over both."""
-    z: NDArray[np.uint64]
-    z = moments.astype(np.uint64) + users.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))

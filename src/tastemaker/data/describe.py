@@ -12,8 +12,13 @@ from tastemaker.data.times import format_moment
 
 
 def describe(data: Dataset) -> dict[str, Any]:
-    """The figures that `validate` shows, in the shape that programs rely on."""
+    """The figures that `validate` shows, in the shape that programs rely on.
+
+    Of each event type, `liked` and `disliked` are as of the end of the data; `replaced` events,
+    which a later event of the same user and item replaced, are neither.
+    """
     log = data.events
+    weight, is_replaced = log.weight, ~log.counts_at(np.arange(len(log)), np.array(data.end))
     per_user = np.diff(log.offsets)
     per_item = np.bincount(log.item, minlength=len(data.catalogue))
     pairs = data.events.user.astype(np.int64) * len(data.catalogue) + log.item
@@ -45,8 +50,9 @@ def describe(data: Dataset) -> dict[str, Any]:
         "kinds": {
             name: {
                 "events": int((log.kind == code).sum()),
-                "liked": int(((log.kind == code) & (log.weight > 0)).sum()),
-                "disliked": int(((log.kind == code) & (log.weight < 0)).sum()),
+                "liked": int(((log.kind == code) & (weight > 0)).sum()),
+                "disliked": int(((log.kind == code) & (weight < 0)).sum()),
+                "replaced": int(((log.kind == code) & is_replaced).sum()),
             }
             for code, name in enumerate(data.kinds)
         },

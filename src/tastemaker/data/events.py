@@ -1,7 +1,7 @@
-"""The event log as columns, sorted by user and time: the ground every other room stands on."""
+"""The event log as columns, sorted by user and time."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -10,6 +10,7 @@ from scipy.sparse import csr_array
 
 from tastemaker.data.ragged import rows_of
 from tastemaker.data.schema import EventKind
+from tastemaker.data.state import NEVER, Replacement
 
 Role = Literal["positive", "negative"]
 Reduce = Literal["sum", "binary", "log"]
@@ -29,8 +30,12 @@ class Events:
         item: int32[n].
         kind: int8[n], position in the schema's kinds.
         value: float32[n], NaN where the source has none.
-        weight: float32[n], the event as preference: above 0 liked, below 0 disliked, 0 neither.
+        preference: float32[n], what each event said at its own moment: above 0 liked, below 0
+            disliked, 0 neither.
         time: int64[n], microseconds UTC; the position in the source where the clock is `order`.
+        replacement: which event types replace which; None if none does.
+        replaced_at: int64[n], the time of the later event of this log that replaced each one,
+            `NEVER` where none did; None if no event was replaced.
     """
 
     offsets: NDArray[np.int64]
@@ -38,14 +43,76 @@ class Events:
     item: NDArray[np.int32]
     kind: NDArray[np.int8]
     value: NDArray[np.float32]
-    weight: NDArray[np.float32]
+    preference: NDArray[np.float32]
     time: NDArray[np.int64]
+    replacement: Replacement | None = None
+    replaced_at: NDArray[np.int64] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        offsets: NDArray[np.int64],
+        user: NDArray[np.int32],
+        item: NDArray[np.int32],
+        kind: NDArray[np.int8],
+        value: NDArray[np.float32],
+        time: NDArray[np.int64],
+        kinds: Mapping[str, EventKind],
+    ) -> "Events":
+        """A log with what its events say, and when each was replaced by a later one.
+
+        Args:
+            offsets: int64[users + 1].
+            user: int32[n], sorted.
+            item: int32[n].
+            kind: int8[n], position in `kinds`.
+            value: float32[n], NaN where there is none.
+            time: int64[n], sorted within a user.
+            kinds: the event types, in their order.
+        """
+        said = preferences(kind, value, kinds)
+        rules = Replacement.of(kinds)
+        return cls(offsets, user, item, kind, value, said, time, rules)._with_replaced()
 
     def __len__(self) -> int:
         return len(self.user)
 
+    @property
+    def weight(self) -> NDArray[np.float32]:
+        """The preferences as of the end of this log, float32[n]; 0 for replaced events."""
+        if self.replaced_at is None:
+            return self.preference
+        return np.where(self.replaced_at < NEVER, np.float32(0.0), self.preference)
+
+    def counts_at(self, rows: NDArray[np.int64], moments: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which of the events `rows` had not been replaced before `moments`, bool[m].
+
+        Args:
+            rows: int64[m], positions in the log.
+            moments: int64[m], microseconds; a replacement at the moment itself is still to come.
+        """
+        if self.replaced_at is None:
+            return np.ones(len(rows), np.bool_)
+        return self.replaced_at[rows] >= moments
+
     def where(self, keep: NDArray[np.bool_]) -> "Events":
-        """The events for which `keep` bool[n] holds; the users stay the same."""
+        """The events for which `keep` bool[n] holds; the users stay the same.
+
+        What was replaced depends on the events that are kept: without the later rating of a pair,
+        the earlier one counts again.
+        """
+        return self._kept(keep)._with_replaced(self.replaced_at is not None)
+
+    def before(self, time: int) -> "Events":
+        """The events strictly before a moment; what was replaced from then on counts again."""
+        kept = self._kept(self.time < time)
+        if kept.replaced_at is None:
+            return kept
+        replaced_at = np.where(kept.replaced_at < time, kept.replaced_at, NEVER)
+        return replace(kept, replaced_at=replaced_at if (replaced_at < NEVER).any() else None)
+
+    def _kept(self, keep: NDArray[np.bool_]) -> "Events":
+        """The columns where `keep` holds."""
         kept = np.concatenate([[0], np.cumsum(keep)])
         return Events(
             kept[self.offsets].astype(np.int64),
@@ -53,14 +120,31 @@ class Events:
             self.item[keep],
             self.kind[keep],
             self.value[keep],
-            self.weight[keep],
+            self.preference[keep],
             self.time[keep],
+            self.replacement,
+            None if self.replaced_at is None else self.replaced_at[keep],
         )
+
+    def _with_replaced(self, any_before: bool = True) -> "Events":
+        """These events with `replaced_at` as they alone determine it.
+
+        Args:
+            any_before: whether a log that these are a part of has a replaced event. Without one,
+                only a sum of amounts can make a difference.
+        """
+        rules = self.replacement
+        if rules is None or not (any_before or rules.is_amount.any()):
+            return self
+        columns = (self.user, self.item, self.kind, self.value, self.time)
+        return replace(self, replaced_at=rules.times(*columns))
 
 
 @dataclass(frozen=True, slots=True)
 class Histories:
-    """What each of n users did before a moment, oldest first, capped; exposures are left out.
+    """What each of n users did before a moment, oldest first, capped.
+
+    Exposures and events that were replaced before the moment are left out.
 
     Attributes:
         offsets: int64[n + 1].

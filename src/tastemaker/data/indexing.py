@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from tastemaker.data.catalogue import COLUMN_TYPES, NO_TIME, Catalogue, Column
-from tastemaker.data.events import Events, preferences
+from tastemaker.data.events import Events
 from tastemaker.data.ragged import offsets_of
 from tastemaker.data.schema import ColumnRole, Schema
 from tastemaker.data.vocabulary import Vocabulary
@@ -58,15 +58,14 @@ def index_tables(
     user, time = indices["user_id"], log["time"].to_numpy()
     n_users = len(vocabularies["user_id"])
     order = _by_user_and_time(user, log["time"], n_users)
-    kind, value = log["kind"].to_numpy()[order], log["value"].to_numpy()[order]
-    events = Events(
+    events = Events.of(
         offsets_of(np.bincount(user, minlength=n_users)),
         user[order],
         indices["item_id"][order],
-        kind,
-        value,
-        preferences(kind, value, schema.kinds),
+        log["kind"].to_numpy()[order],
+        log["value"].to_numpy()[order],
         time[order],
+        schema.kinds,
     )
     return Indexed(
         Catalogue(vocabularies["item_id"], columns["item_id"]),

@@ -1,4 +1,4 @@
-"""What one user did so far, from wherever it is kept, as a request: the live twin of a log's."""
+"""One user's events so far, from a store or a request, as a request: `Dataset.requests` live."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -11,6 +11,7 @@ from tastemaker.data.ragged import Ragged
 from tastemaker.data.requests import HISTORY_CAP, Masks, Requests
 from tastemaker.data.schema import EventKind
 from tastemaker.data.seen import SeenPolicy
+from tastemaker.data.state import NEVER, Replacement
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,24 @@ class Past:
         """The same, later events moved to the moment: the clock they came in by went ahead."""
         return replace(self, time=np.minimum(self.time, moment))
 
+    def counts(self, rules: Replacement | None) -> NDArray[np.bool_]:
+        """Which events were not replaced by a later one of these, bool[m].
+
+        Events of unknown items always count: which of them are of the same item is not known.
+
+        Args:
+            rules: which event types replace which; None if none does.
+        """
+        user = np.zeros(len(self), np.int32)
+        columns = (user, self.item, self.kind, self.value, self.time)
+        replaced_at = None if rules is None else rules.times(*columns)
+        return np.ones(len(self), np.bool_) if replaced_at is None else replaced_at == NEVER
+
+    def weight(self, kinds: Mapping[str, EventKind]) -> NDArray[np.float32]:
+        """The preferences as of the last event, float32[m]; 0 for replaced events."""
+        said = preferences(self.kind, self.value, kinds)
+        return np.where(self.counts(Replacement.of(kinds)), said, np.float32(0.0))
+
     def request(
         self,
         moment: int,
@@ -49,32 +68,37 @@ class Past:
         """What this user asks at a moment: the same request as `Dataset.requests` makes of a log.
 
         Args:
-            moment: microseconds; only events strictly before it count.
+            moment: microseconds; only events strictly before it count, and of these only the ones
+                that none of them replaced.
             kinds: the kinds of event, in their order.
             seen: which past events keep an item away.
             user_id: whose past it is.
             placement: the placement asked for.
             cap: the longest history.
         """
-        until = int(np.searchsorted(self.time, moment))
+        until = slice(int(np.searchsorted(self.time, moment)))
+        past = Past(self.item[until], self.kind[until], self.value[until], self.time[until])
+        rules = Replacement.of(kinds)
+        counts = past.counts(rules)
         exposures = np.array([kind.role == "exposure" for kind in kinds.values()])
-        taste = np.flatnonzero(~exposures[self.kind[:until]])
+        taste = np.flatnonzero(counts & ~exposures[past.kind])
         taste = taste[max(len(taste) - cap, 0) :]
-        kind, value = self.kind[taste], self.value[taste]
-        away = seen.excludes(
-            self.kind[:until], self.time[:until], np.full(until, moment, np.int64)
-        ) & (self.item[:until] >= 0)
+        kind, value = past.kind[taste], past.value[taste]
+        now = np.full(len(past), moment, np.int64)
+        away = seen.excludes(past.kind, past.time, now) & counts & (past.item >= 0)
+        if rules is not None:
+            away &= ~rules.returned(past.kind, past.value)
         return Requests(
             np.array([moment], np.int64),
             Histories(
                 np.array([0, len(taste)], np.int64),
-                self.item[taste],
+                past.item[taste],
                 kind,
                 value,
                 preferences(kind, value, kinds),
-                self.time[taste],
+                past.time[taste],
             ),
-            Ragged.of([np.unique(self.item[:until][away])]),
+            Ragged.of([np.unique(past.item[away])]),
             Masks.everything(1),
             np.zeros(1, np.uint64),
             (user_id,),

@@ -203,6 +203,8 @@ def _with_replacements(kinds: dict[str, EventKind]) -> dict[str, EventKind]:
             return [o for o in names if o != name and stems & set(_STEMS.findall(o.lower()))]
         if _RETURN.search(lowered):
             return [o for o in names if o != name and _PURCHASE.search(o.lower())]
+        if _PURCHASE.search(lowered):  # bought again after a return
+            return [o for o in names if o != name and _RETURN.search(o.lower())]
         if _THUMBS.search(lowered):
             return [o for o in names if _THUMBS_UP.search(o.lower())]
         if _THUMBS_UP.search(lowered):

@@ -133,3 +133,12 @@ class Requests:
             tuple(self.user_id[i] for i in index),
             self.placement,
         )
+
+
+def seeds_of(users: NDArray[np.integer], moments: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """One seed per (user, moment): splitmix64 (Steele, Lea & Flood 2014) over both."""
+    z: NDArray[np.uint64]
+    z = moments.astype(np.uint64) + users.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))

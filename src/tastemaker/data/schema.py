@@ -35,10 +35,13 @@ class EventKind(Settings):
     """If the value is a rating: the codes that mean "not rated", which are neutral."""
     strength: Strength | None = None
     """If the value is an amount (a count, hours, a quantity): the weight is multiplied by
-    log2(1 + amount) or by the amount. At 0 an event is neutral; a negative amount is a return."""
+    log2(1 + amount) or by the amount. At 0 an event is neutral. A negative amount is a return: it
+    is neutral, and when the amounts of the user, item and type so far add up to 0 or less, the
+    earlier events no longer count; a partial return leaves them in place."""
     replaces: tuple[str, ...] = ()
     """Event types whose earlier events, of the same user and item, no longer count after this one;
-    a rating replaces the earlier ratings without being named."""
+    a rating replaces the earlier ratings without being named. Two types that replace each other,
+    such as thumbs up and thumbs down, both declare it."""
     blocks: bool = False
     """Never show the item to this user again."""
 

@@ -35,9 +35,10 @@ class SeenPolicy:
         """Reads rules such as `{"view": "allow", "purchase": "exclude for 90d"}`.
 
         Args:
-            kinds: the kinds of event of the data.
-            rules: kind → `exclude`, `allow` or `exclude for DURATION`; a kind not named is
-                excluded. A kind that `blocks` always is; being shown (exposure) never excludes.
+            kinds: the event types of the data.
+            rules: event type → `exclude`, `allow` or `exclude for DURATION`. A type that is not
+                named excludes, unless it is neutral: after an unlike the item may come back. A
+                type that `blocks` always excludes, and an exposure never does.
 
         Raises:
             SettingError: an unknown kind or rule.
@@ -52,7 +53,8 @@ class SeenPolicy:
             elif kind.role == "exposure":
                 windows.append(0)
             else:
-                windows.append(_window(name, (rules or {}).get(name, "exclude")))
+                default = "allow" if kind.role == "neutral" else "exclude"
+                windows.append(_window(name, (rules or {}).get(name, default)))
         return cls(np.array(windows, np.int64))
 
     def excludes(

@@ -12,7 +12,7 @@ from tastemaker.features.pairs import Pairs
 _HOUR = MICROSECONDS["h"]
 
 _COLUMNS = {
-    "met": "events of the user with this item, log",
+    "met": "events of the user with this item that were not replaced, log",
     "met_idle": "hours since the user's last event with this item, log",
 }
 

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from tastemaker.console import Card, Shelf, View
 from tastemaker.data import times
 from tastemaker.data.catalogue import Catalogue, NumberColumn, TagsColumn
-from tastemaker.data.events import preferences
 from tastemaker.data.past import Past
 from tastemaker.data.schema import EventKind
 from tastemaker.serving.asked import Asked
@@ -65,7 +64,7 @@ def view_of(service: Service, user_id: str, label: str, query: str) -> View:
     catalogue = live.recommender.world.catalogue
     listed = catalogue.items.indices([item["item_id"] for item in answer["items"]])
     cards = {card.item_id: card for card in shelves.cards(listed[listed >= 0])}
-    latest = [int(item) for item in past.item[::-1] if item >= 0]
+    latest = [int(item) for item in past.item[::-1] if item >= 0 and shelves.is_rated(int(item))]
     return View(
         project=service.project.folder.resolve().name,
         user_id=user_id,
@@ -87,12 +86,16 @@ class _Shelves:
         recommender = live.recommender
         self._world = recommender.world
         self._catalogue: Catalogue = recommender.world.catalogue
-        weight = preferences(past.kind, past.value, recommender.kinds)
+        weight = past.weight(recommender.kinds)
         self._said = {int(i): float(w) for i, w in zip(past.item, weight) if w}
         labelled = [
             column for column in self._catalogue.columns.values() if isinstance(column, TagsColumn)
         ]
         self._labels = labelled[0] if labelled else None
+
+    def is_rated(self, item: int) -> bool:
+        """Whether the user likes or dislikes the item at present."""
+        return item in self._said
 
     def shelf(self, label: str, query: str) -> Shelf:
         """The items most liked, among those with a label and a title like the query."""

@@ -63,7 +63,8 @@ def by_time(
     For every user with events in a window, requests stand at moments of the user's own events in
     it. A request's history is all of the user's events strictly before its moment; its truth is
     the distinct items, not kept away by `seen`, with a positive event from then until the
-    horizon. Events with one timestamp are one target group.
+    horizon. Events with one timestamp are one target group. A replaced event counts until the
+    moment of the later event that replaced it, on both sides.
 
     Args:
         data: the log; its clock must be absolute.
@@ -298,6 +299,8 @@ def wanted_after(
 ) -> tuple[Ragged, int]:
     """The distinct liked items of each request not in `exclude`, and how many were.
 
+    An item is liked if a positive event of the period was not replaced before the period's end.
+
     Args:
         data: the whole log.
         users: [n], whose request each is.
@@ -312,7 +315,7 @@ def wanted_after(
     counts = np.maximum(last - first, 0)
     later = ranges(first.astype(np.int64), counts.astype(np.int64))
     rows = np.repeat(np.arange(len(users)), counts)
-    liked = log.weight[later] > 0
+    liked = (log.preference[later] > 0) & log.counts_at(later, until[rows])
     if kind is not None:
         liked &= log.kind[later] == list(data.kinds).index(kind)
     pairs = sorted_distinct(rows[liked] * n_items + log.item[later][liked])

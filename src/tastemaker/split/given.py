@@ -1,6 +1,7 @@
 """The split somebody else has made: the train and test files of a paper."""
 
-from dataclasses import fields, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from numbers import Real
 from typing import Any
 
@@ -13,7 +14,7 @@ from tastemaker.data.events import Events
 from tastemaker.data.frames import as_polars
 from tastemaker.data.propose import propose_schema
 from tastemaker.data.ragged import offsets_of, sorted_distinct
-from tastemaker.data.schema import Schema
+from tastemaker.data.schema import EventKind, Schema
 from tastemaker.data.seen import SeenPolicy
 from tastemaker.data.vocabulary import Vocabulary
 from tastemaker.errors import DataError
@@ -139,29 +140,35 @@ def _reindexed(data: Dataset, users: Vocabulary, items: Vocabulary) -> Events:
     item = items.indices(data.catalogue.items.ids(range(len(data.catalogue))))
     log = data.events
     renamed = replace(log, user=user[log.user], item=item[log.item])
-    return _sorted(renamed, np.argsort(renamed.user, kind="stable"), len(users))
+    order = np.argsort(renamed.user, kind="stable")
+    return _sorted(_columns(renamed), order, len(users), data.kinds)
 
 
 def _joined(train: Dataset, validation: Dataset) -> Dataset:
-    """Train with the validation events of pairs it lacks."""
+    """Train with the validation events of pairs that train does not have."""
     pairs = sorted_distinct(codes_of(train))
     more = validation.where(~among(codes_of(validation), pairs)).events
     if train.clock == "order":  # positions in two files: the second comes after the first
         more = replace(more, time=more.time + train.end)
-    both = Events(
-        *(
-            np.concatenate([getattr(train.events, column.name), getattr(more, column.name)])
-            for column in fields(Events)
-        )
-    )
-    order = np.lexsort((both.time, both.user))
-    events = _sorted(both, order, len(train.users))
+    columns = _columns(train.events), _columns(more)
+    both = [np.concatenate([ours, theirs]) for ours, theirs in zip(*columns)]
+    order = np.lexsort((both[-1], both[0]))
+    events = _sorted(both, order, len(train.users), train.kinds)
     return Dataset(train.catalogue, train.users, events, train.kinds, train.clock, train.profiles)
 
 
-def _sorted(events: Events, order: NDArray[np.intp], n_users: int) -> Events:
-    """The events in another order, which is by user."""
-    columns = {
-        c.name: getattr(events, c.name)[order] for c in fields(Events) if c.name != "offsets"
-    }
-    return Events(offsets_of(np.bincount(events.user, minlength=n_users)), **columns)
+def _columns(events: Events) -> list[NDArray[Any]]:
+    """User, item, kind, value and time of the events."""
+    return [events.user, events.item, events.kind, events.value, events.time]
+
+
+def _sorted(
+    columns: list[NDArray[Any]],
+    order: NDArray[np.intp],
+    n_users: int,
+    kinds: Mapping[str, EventKind],
+) -> Events:
+    """A log of these columns in another order, which is by user and time."""
+    user, item, kind, value, time = (column[order] for column in columns)
+    offsets = offsets_of(np.bincount(user, minlength=n_users))
+    return Events.of(offsets, user, item, kind, value, time, kinds)

@@ -31,7 +31,7 @@ def holdout(
 
     A pair is a user and an item with a positive event. All events of a pair held out are taken out
     of the training data, so no pair is on both sides. Users with a single pair are trained on and
-    not asked. The order of the log does not matter.
+    not asked. The order of the log matters only where a later event replaces an earlier one.
 
     Args:
         data: the log; needs no clock.

@@ -31,7 +31,7 @@ def codes_of(data: Dataset) -> NDArray[np.int64]:
 
 
 def liked_pairs(data: Dataset) -> Pairs:
-    """The distinct pairs with a positive event."""
+    """The distinct pairs with a positive event that counts at the end of the data."""
     return sorted_distinct(codes_of(data)[data.events.weight > 0])
 
 
