@@ -335,10 +335,12 @@ def test_a_hole_in_a_pandas_column_is_a_missing_value() -> None:
     ]  # fmt: skip
 
 
-def test_pandas_ids_that_a_hole_made_floats_are_refused_with_the_cure() -> None:
-    frame = pd.DataFrame({"user_id": [1, None], "item_id": ["a", "b"], "timestamp": [START] * 2})
-    with pytest.raises(DataError, match=r"'user_id' .* holds floats; write ids as integers"):
-        Dataset.from_frames(frame, schema=SHOP)
+def test_pandas_ids_that_a_hole_made_floats_are_read_as_integers() -> None:
+    ids = [17850, None, 13047]
+    frame = pd.DataFrame({"user_id": ids, "item_id": list("abc"), "timestamp": [START] * 3})
+    data = Dataset.from_frames(frame, schema=SHOP.model_copy(update={"max_bad_rows": 0.5}))
+    assert data.users.ids(range(2)) == ["13047", "17850"]
+    assert "read as " in data.reports[0].notes[0]
 
 
 @pytest.mark.parametrize("thing", [[1, 2], {"user_id": [1]}, "events.csv", None])

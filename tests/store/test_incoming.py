@@ -91,6 +91,10 @@ def test_an_id_that_merely_looks_odd_is_kept(id_: str) -> None:
     assert (row.user_id, row.item_id) == (id_, id_)
 
 
+def test_a_whole_id_written_as_a_float_is_the_integer() -> None:
+    assert checked(user_id="17850.0", item_id="-3.00").user_id == "17850"
+
+
 # --- every reason to reject names the field and the value ---
 
 
@@ -103,7 +107,7 @@ def test_an_id_that_merely_looks_odd_is_kept(id_: str) -> None:
         ("  ", "missing {}, got '  '"),
         ("NaN", "missing {}, got 'NaN'"),
         (r"\N", r"missing {}, got '\\N'"),
-        ("1.0", "float {} '1.0': write ids as integers or text"),
+        ("1.25", "float {} '1.25': write ids as integers or text"),
         ("1.5e+3", "float {} '1.5e+3': write ids as integers or text"),
         (1.0, "'{}' must be text or an integer, got 1.0"),
         (True, "'{}' must be text or an integer, got True"),
@@ -153,7 +157,7 @@ def test_a_text_that_cannot_be_kept_is_refused(name: str, value: Any, told: str)
         ({"timestamp": ""}, "unreadable timestamp '': ISO 8601 or an epoch number"),
         ({"timestamp": True}, "unreadable timestamp True: ISO 8601 or an epoch number"),
         ({"timestamp": {}}, "unreadable timestamp {}: ISO 8601 or an epoch number"),
-        ({"timestamp": 20240229}, "unreadable timestamp 20240229: ISO 8601 or an epoch number"),
+        ({"timestamp": 20249999}, "unreadable timestamp 20240229: ISO 8601 or an epoch number"),
         ({"timestamp": -1}, "timestamp before 1970: -1"),
         ({"timestamp": "1969-12-31T23:59:59"}, "timestamp before 1970: '1969-12-31T23:59:59'"),
         ({"timestamp": NOW + DAY + 1}, f"timestamp in the future: {NOW + DAY + 1}"),

@@ -1,5 +1,7 @@
 """Columns of times, each cell read by its own form, as microseconds UTC."""
 
+from functools import partial
+
 import polars as pl
 
 from tastemaker.data.schema import TimeUnit
@@ -7,9 +9,10 @@ from tastemaker.data.table import Table
 from tastemaker.errors import DataError
 
 _NUMBER = r"^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$"
+_YEAR = r"^(?:1[5-9]|20)\d\d$"
 _LIMIT = 1 << 62
 # seconds stay below 10^11 until the year 5138, milliseconds below 10^14, microseconds below 10^17
-_SIZES = (1e11, 1e14, 1e17)
+_SIZES = {"s": 1e11, "ms": 1e14, "us": 1e17, "ns": float("inf")}
 _PER_MICROSECOND = {"s": 1e6, "ms": 1e3, "us": 1.0, "ns": 1e-3}
 _FIRST_LIKELY = 6e14
 """1989: from here on a number is taken for a moment of its own unit, not for a count from zero."""
@@ -41,94 +44,122 @@ def moments(
     if kind == pl.Date:
         return cell.cast(pl.Datetime("us")).dt.timestamp("us")
     if kind.is_numeric():
-        return _of_numbers(cell, unit, is_float=not kind.is_integer())
-    if kind not in (pl.String, pl.Categorical, pl.Enum, pl.Null):
+        read = partial(_of_numbers, unit=unit)
+    elif kind in (pl.String, pl.Categorical, pl.Enum, pl.Null):
+        cell, read = cell.cast(pl.String), partial(_of_texts, unit=unit, form=form)
+    else:
         raise DataError(
             f"{table.source}: the column '{column}' holds {kind}; write times as ISO 8601 text or "
             "as epoch numbers"
         )
-    text = cell.cast(pl.String).str.strip_chars()
+    # of the whole column at once; Polars may pass arguments of its own
+    return cell.map_batches(lambda cells, **_: read(cells), return_dtype=pl.Int64)
+
+
+def _of_texts(cells: pl.Series, unit: TimeUnit, form: str | None) -> pl.Series:
+    """Text as microseconds."""
+    if form is None and unit != "iso":
+        whole = cells.cast(pl.Int64, strict=False)
+        if whole.null_count() == cells.null_count():
+            return _of_numbers(whole, unit)
+    texts = cells.str.strip_chars()
     if form is not None:
-        return text.str.to_datetime(form, strict=False, time_unit="us").dt.timestamp("us")
+        moment = texts.str.to_datetime(form, strict=False, time_unit="us")
+        return moment.dt.timestamp("us")
     if unit == "iso":
-        return _iso(text)
-    number = pl.when(text.str.contains(_NUMBER)).then(text)
+        return _iso(texts)
+    numeric = texts.str.contains(_NUMBER).fill_null(False)
+    present = int((texts != "").sum())
+    if numeric.sum() == present:
+        return _of_numbers(texts, unit)
     if unit != "auto":
-        return _of_numbers(number, unit, is_float=True)
-    few = number.count() * 2 < text.count()
-    size = number.cast(pl.Float64, strict=False).abs()
-    of_number = pl.when(~(few & (size < _STRAY))).then(_of_numbers(number, unit, is_float=True))
-    year = pl.when(few & text.str.contains(r"^(?:1[5-9]|20)\d\d$")).then(text + "-01-01")
-    return pl.coalesce(_iso(pl.coalesce(year, text)), of_number)
+        return _of_numbers(texts.set(~numeric, None), unit)
+    written = texts
+    if 2 * numeric.sum() < present:  # a few numbers among dates: a year, a code, or a moment
+        years = texts.str.contains(_YEAR).fill_null(False)
+        written = texts.set(years, None).fill_null(texts + "-01-01") if years.any() else texts
+        size = texts.cast(pl.Float64, strict=False).abs()
+        numeric = numeric & (size >= _STRAY)
+    found = _iso(written)
+    if not numeric.any():
+        return found
+    return found.fill_null(_of_numbers(texts.set(~numeric, None), unit))
 
 
-def _of_numbers(cell: pl.Expr, unit: TimeUnit, *, is_float: bool) -> pl.Expr:
+def _of_numbers(cells: pl.Series, unit: TimeUnit) -> pl.Series:
     """Numbers, or text that holds numbers, as microseconds."""
-    number = cell.cast(pl.Float64, strict=False).fill_nan(None)
-    whole = cell.cast(pl.Int64, strict=False)
+    if unit == "auto" and (plain := _usual(cells)) is not None:
+        return plain
+    number = cells.cast(pl.Float64, strict=False).fill_nan(None)
+    whole = cells.cast(pl.Int64, strict=False)
+    if not cells.dtype.is_integer():
+        whole = whole.set((whole.cast(pl.Float64) != number).fill_null(False), None)
     if unit != "auto":
-        return _scaled(number, whole, pl.lit(unit), is_float)
+        return _scaled(number, whole, unit)
     size = number.abs()
-    own, usual = _unit_of(size), _unit_of(size.median())
-    is_absolute = size.median() * _factor(usual) >= _FIRST_LIKELY
-    chosen = pl.when(is_absolute & (size * _factor(own) >= _FIRST_LIKELY)).then(own)
-    moment = _scaled(number, whole, chosen.otherwise(usual), is_float)
-    year, month, day = whole // 10_000, whole // 100 % 100, whole % 100
-    fits = year.is_between(1970, 2100) & month.is_between(1, 12) & day.is_between(1, 31)
-    dates = (fits & (number == whole)).fill_null(number.is_null()).all() & (number.count() > 0)
-    years = whole.is_between(1500, 2100).fill_null(number.is_null()).all() & (number.count() > 0)
-    return (
-        pl.when(dates)
-        .then(_iso(_joined(year, month, day)))
-        .when(years)
-        .then(_iso(_joined(whole, pl.lit(1), pl.lit(1))))
-        .otherwise(moment)
-    )
+    middle = size.median()
+    if not isinstance(middle, float):
+        return pl.Series(cells.name, [None] * len(cells), pl.Int64)
+    if _all_between(whole, number, 19_700_101, 21_001_231):
+        year, month, day = whole // 10_000, whole // 100 % 100, whole % 100
+        if (month.is_between(1, 12) & day.is_between(1, 31)).all():
+            return _iso(_joined(year, month, day))
+    if _all_between(whole, number, 1500, 2100):
+        return _iso(whole.cast(pl.String) + "-01-01")
+    usual = _unit_of(middle)
+    found = _scaled(number, whole, usual)
+    if middle * _PER_MICROSECOND[usual] < _FIRST_LIKELY:  # a count from zero: one unit for all
+        return found
+    below = 0.0
+    for other, above in _SIZES.items():
+        own = (size >= max(below, _FIRST_LIKELY / _PER_MICROSECOND[other])) & (size < above)
+        if other != usual and own.any():
+            found = found.set(own, None).fill_null(_scaled(number, whole, other).set(~own, None))
+        below = above
+    return found
 
 
-def _joined(year: pl.Expr, month: pl.Expr, day: pl.Expr) -> pl.Expr:
-    parts = [part.cast(pl.String).str.zfill(2) for part in (month, day)]
-    return pl.concat_str(year.cast(pl.String), *parts, separator="-")
+def _usual(cells: pl.Series) -> pl.Series | None:
+    """Whole numbers that are moments of one unit, as nearly always: by their extremes alone."""
+    if not cells.dtype.is_integer() or cells.null_count() == len(cells):
+        return None
+    low, high = float(cells.min()), float(cells.max())  # type: ignore[arg-type]
+    unit = _unit_of(high)
+    if _unit_of(low) != unit or low * _PER_MICROSECOND[unit] < _FIRST_LIKELY or high > _LIMIT:
+        return None
+    whole = cells.cast(pl.Int64)
+    return whole // 1000 if unit == "ns" else whole * int(_PER_MICROSECOND[unit])
 
 
-def _unit_of(size: pl.Expr) -> pl.Expr:
+def _all_between(whole: pl.Series, number: pl.Series, low: int, high: int) -> bool:
+    """Whether every number is whole and within a range."""
+    return whole.null_count() == number.null_count() and bool(whole.is_between(low, high).all())
+
+
+def _joined(year: pl.Series, month: pl.Series, day: pl.Series) -> pl.Series:
+    two_digits = [part.cast(pl.String).str.zfill(2) for part in (month, day)]
+    return year.cast(pl.String) + "-" + two_digits[0] + "-" + two_digits[1]
+
+
+def _unit_of(size: float) -> str:
     """The epoch unit that a number's size tells."""
-    seconds, milliseconds, microseconds, nanoseconds = map(pl.lit, _PER_MICROSECOND)
-    return (
-        pl.when(size < _SIZES[0])
-        .then(seconds)
-        .when(size < _SIZES[1])
-        .then(milliseconds)
-        .when(size < _SIZES[2])
-        .then(microseconds)
-        .otherwise(nanoseconds)
-    )
+    return next((unit for unit, limit in _SIZES.items() if size < limit), "ns")
 
 
-def _factor(unit: pl.Expr) -> pl.Expr:
-    return unit.replace_strict(_PER_MICROSECOND, return_dtype=pl.Float64)
-
-
-def _scaled(number: pl.Expr, whole: pl.Expr, unit: pl.Expr, is_float: bool) -> pl.Expr:
+def _scaled(number: pl.Series, whole: pl.Series, unit: str) -> pl.Series:
     """Numbers of a unit as int64 microseconds, exactly where they are whole and not too large."""
-    rounded = (number * _factor(unit)).round().clip(-float(_LIMIT), float(_LIMIT))
-    rough = rounded.cast(pl.Int64, strict=False)
-    if is_float:
-        whole = pl.when(number == whole).then(whole)
-    exact = (
-        pl.when((unit == "s") & whole.is_between(-_LIMIT // 10**6, _LIMIT // 10**6))
-        .then(whole * 10**6)
-        .when((unit == "ms") & whole.is_between(-_LIMIT // 10**3, _LIMIT // 10**3))
-        .then(whole * 10**3)
-        .when((unit == "us") & whole.is_between(-_LIMIT, _LIMIT))
-        .then(whole)
-        .when(unit == "ns")
-        .then(whole // 10**3)
-    )
-    return pl.coalesce(exact, rough)
+    factor = _PER_MICROSECOND[unit]
+    exact = whole // 1000 if unit == "ns" else whole
+    if factor > 1:
+        limit = _LIMIT // int(factor)
+        exact = whole.set(~whole.is_between(-limit, limit).fill_null(False), None) * int(factor)
+    if exact.null_count() == number.null_count():
+        return exact
+    rounded = (number * factor).round().clip(-float(_LIMIT), float(_LIMIT))
+    return exact.fill_null(rounded.cast(pl.Int64, strict=False))
 
 
-def _iso(text: pl.Expr) -> pl.Expr:
+def _iso(text: pl.Series) -> pl.Series:
     """ISO 8601 text as microseconds UTC; a moment without a zone is UTC, a date its midnight."""
     text = text.str.replace(r"^(\d{4}-\d\d)$", "${1}-01")
     text = text.str.replace(r"^(\d{4}-\d\d-\d\d)[ t]", "${1}T")
@@ -137,7 +168,8 @@ def _iso(text: pl.Expr) -> pl.Expr:
     text = text.str.replace(r" ?(?:[zZ]|UTC)$", "+00:00")
     text = text.str.replace(r"(:\d\d(?:\.\d+)?) ?([+-]\d\d):?(\d\d)?$", "${1}${2}:${3}")
     text = text.str.replace(r"([+-]\d\d):$", "${1}:00")
-    text = pl.when(text.str.contains(r"[+-]\d\d:\d\d$")).then(text).otherwise(text + "+00:00")
+    zoned = text.str.contains(r"[+-]\d\d:\d\d$").fill_null(True)
+    text = text if zoned.all() else text.set(~zoned, None).fill_null(text + "+00:00")
     moment = text.str.to_datetime(
         "%Y-%m-%dT%H:%M:%S%.f%:z", strict=False, time_zone="UTC", time_unit="us"
     )
