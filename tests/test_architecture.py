@@ -14,7 +14,7 @@ SOURCE = Path(tastemaker.__file__).parent
 
 LAYERS: list[list[set[str]]] = [
     [
-        *({"errors"}, {"progress"}, {"config"}, {"machine"}, {"threads"}),
+        *({"errors"}, {"progress"}, {"config"}, {"machine"}, {"threads"}, {"compilation"}),
         *({"disk"}, {"lock"}, {"artifact"}),
     ],
     [{"data"}, {"statistics"}, {"world"}, {"component"}],

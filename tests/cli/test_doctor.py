@@ -449,17 +449,18 @@ def test_a_disk_mounted_read_only_is_told_and_all_else_is_still_looked_at(
 
 
 @pytest.mark.slow
-def test_where_compiled_kernels_cannot_be_kept_every_verb_says_so(mounted: Any) -> None:
+def test_a_read_only_source_and_home_only_cost_compiling_again(mounted: Any) -> None:
     closed = f"mount --bind '{SOURCE}' '{SOURCE}'; mount -o remount,ro,bind '{SOURCE}'; "
     closed += "unset NUMBA_CACHE_DIR; export HOME=/proc/none XDG_CACHE_HOME=/proc/none"
+    assert mounted(closed, "train").returncode == 0
     done = mounted(closed, "doctor", "--json")
-    told = Findings(done.returncode, done.stdout).of("packages")
-    assert "NUMBA_CACHE_DIR" in told["cure"]
-    done = mounted(closed, "train")
-    assert done.returncode == 1
-    assert done.stderr.count("\n") == 1
-    done = mounted(f'{closed}; export NUMBA_CACHE_DIR="$PWD/kernels"', "validate")
-    assert done.returncode == 0
+    found = Findings(done.returncode, done.stdout)
+    assert found.bad == []
+    assert found.of("kernels")["verdict"] == "note"
+    assert "NUMBA_CACHE_DIR" in found.of("kernels")["cure"]
+    kept = f'{closed}; export NUMBA_CACHE_DIR="$PWD/kernels"'
+    done = mounted(kept, "doctor", "--json")
+    assert "kernels" not in [f["what"] for f in Findings(done.returncode, done.stdout).all]
 
 
 def test_a_folder_that_cannot_be_written_is_told(project: Any, run: Any, elsewhere: Any) -> None:
