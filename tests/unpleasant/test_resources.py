@@ -54,27 +54,23 @@ def run(*arguments: object) -> Ran:
 
 
 def program(*arguments: object) -> Ran:
-    process = subprocess.Popen(
-        [sys.executable, *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    command = [sys.executable, *map(str, arguments)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     held = [0]
-    looking = threading.Thread(target=look, args=(process, held))
+    looking = threading.Thread(target=look, args=(process, "\0".join(command), held))
     looking.start()
     out, told = process.communicate(timeout=300)
     looking.join()
     return Ran(process.returncode, told, json.loads(out) if out.strip() else None, held[0])
 
 
-def look(process: "subprocess.Popen[str]", held: list[int]) -> None:
+def look(process: "subprocess.Popen[str]", command: str, held: list[int]) -> None:
     """Notes the most that a process holds for itself while it runs."""
     about = Path(f"/proc/{process.pid}")
     while process.poll() is None:
         try:
-            if b"tastemaker" not in (about / "cmdline").read_bytes():
-                continue  # still a likeness of this process
+            if (about / "cmdline").read_bytes().rstrip(b"\0") != command.encode():
+                continue  # still a copy of this process
             _, resident, shared, *_ = (about / "statm").read_text().split()
         except OSError:
             return
