@@ -46,7 +46,7 @@ def listening(folder: Path, host: str, *options: str) -> Iterator[tuple[int, Pat
 def status(url: str, key: str = "") -> int:
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=10) as a:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=30) as a:
             return int(a.status)
     except urllib.error.HTTPError as problem:
         with problem:
@@ -117,7 +117,7 @@ def test_a_server_at_every_address_of_the_sixth_version_is_announced_where_it_an
 def test_a_stranger_with_a_large_body_is_refused_without_being_listened_to(folder: Path) -> None:
     KeyFile(folder / ".tastemaker").add("shop")
     with listening(folder, "127.0.0.1") as (port, _):
-        connection = HTTPConnection("127.0.0.1", port, timeout=10)
+        connection = HTTPConnection("127.0.0.1", port, timeout=30)
         connection.putrequest("POST", "/v1/events")
         connection.putheader("Content-Length", "9000000")
         connection.endheaders(b"{")

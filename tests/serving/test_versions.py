@@ -256,7 +256,7 @@ def test_a_slow_load_does_not_delay_the_next_look(
     registry.promote(second)
     wait_until(lambda: service.status()["model_version"] == second)
     registry.promote(first)
-    wait_until(lambda: service.status()["model_version"] == first, seconds=8)
+    wait_until(lambda: service.status()["model_version"] == first)
 
 
 def test_events_that_came_before_their_item_count_once_it_is_described(service: Service) -> None:
