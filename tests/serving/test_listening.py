@@ -114,6 +114,14 @@ def test_a_server_at_every_address_of_the_sixth_version_is_announced_where_it_an
         assert status(f"http://[::1]:{port}/v1/trending", key) == 200
 
 
+def test_a_variable_of_uvicorn_does_not_set_the_number_of_workers(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WEB_CONCURRENCY", "2")
+    with listening(folder, "127.0.0.1") as (port, _):
+        assert status(f"http://127.0.0.1:{port}/health/ready") == 200
+
+
 def test_a_stranger_with_a_large_body_is_refused_without_being_listened_to(folder: Path) -> None:
     KeyFile(folder / ".tastemaker").add("shop")
     with listening(folder, "127.0.0.1") as (port, _):
