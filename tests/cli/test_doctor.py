@@ -22,7 +22,7 @@ from tastemaker.pipeline import Recommender
 from tastemaker.project import load_project
 from tastemaker.registry import Registry
 from tastemaker.store import EventRow, EventSource
-from tests.unpleasant.conftest import missing
+from tests.unpleasant.conftest import PRIVATE, missing
 
 SOURCE = str(Path(tastemaker.__file__).parent.parent)
 RANKER = """[rankers.main]
@@ -379,18 +379,14 @@ def test_training_a_ranker_without_openmp_is_one_line_and_what_is_trained_serves
 @pytest.fixture
 def mounted(elsewhere: Any, project: Any) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs the command line where a shell script has mounted something, seen by nobody else."""
-    unshare = shutil.which("unshare")
-    if sys.platform != "linux" or unshare is None:
+    if sys.platform != "linux" or shutil.which("unshare") is None:
         missing("there is no unshare here to mount anything privately")
-    private = [unshare, "--mount", "--propagation", "private"]
-    if os.geteuid() != 0:
-        private += ["--user", "--map-root-user"]
-    tried = subprocess.run([*private, "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True)
+    tried = subprocess.run([*PRIVATE, "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True)
     if tried.returncode:
         missing(f"nothing can be mounted privately here ({tried.stderr!r})")
 
     def ran(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        inside = (*private, "sh", "-ec", f'{script}\ncd "$PWD"; exec "$@"', "sh")
+        inside = (*PRIVATE, "sh", "-ec", f'{script}\ncd "$PWD"; exec "$@"', "sh")
         done: subprocess.CompletedProcess[str] = elsewhere(*arguments, inside=inside)
         return done
 
