@@ -94,7 +94,7 @@ def elsewhere(project: Any) -> Callable[..., subprocess.CompletedProcess[str]]:
             env=os.environ | {"PYTHONPATH": path},
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=900,
         )
         assert "Traceback" not in done.stderr, done.stderr
         return done

@@ -59,7 +59,7 @@ def program(*arguments: object) -> Ran:
     held = [0]
     looking = threading.Thread(target=look, args=(process, "\0".join(command), held))
     looking.start()
-    out, told = process.communicate(timeout=300)
+    out, told = process.communicate(timeout=900)
     looking.join()
     return Ran(process.returncode, told, json.loads(out) if out.strip() else None, held[0])
 
