@@ -5,6 +5,7 @@ see them. A library that a plugin has loaded before has read its own; no test ma
 """
 
 import os
+from typing import Any
 
 STEERING = (
     # threads, code paths and memory of linear algebra, OpenMP, compiled kernels and data frames
@@ -24,6 +25,7 @@ STEERING = (
 """Beginnings of names, in upper case."""
 KEPT = ("NUMBA_CACHE_DIR",)
 """Where compiled kernels are kept changes no result."""
+LONGEST_ID = 200
 
 
 def remove_steering_variables() -> None:
@@ -33,6 +35,16 @@ def remove_steering_variables() -> None:
             del os.environ[name]
     for name in ("COLUMNS", "LINES"):  # readline, which pytest loads, sets them behind os.environ
         os.unsetenv(name)
+
+
+def pytest_make_parametrize_id(val: Any, argname: str) -> str | None:
+    """A long value does not name a test.
+
+    pytest puts the name into a variable; with one above 128 kB the system starts no process.
+    """
+    if isinstance(val, str | bytes) and len(val) > LONGEST_ID:
+        return f"{argname} of {len(val):,}"
+    return None
 
 
 remove_steering_variables()

@@ -84,6 +84,12 @@ def test_the_tests_of_a_group_run_in_one_worker(
     assert [len(told) for told in workers.values()] == [1, 1]
 
 
+@pytest.mark.parametrize("value", ["x" * 300_000, b"x" * 300_000])
+def test_a_long_value_does_not_keep_a_test_from_starting_processes(value: str | bytes) -> None:
+    assert len(value) == 300_000
+    assert subprocess.run([sys.executable, "-c", ""], check=True).returncode == 0
+
+
 @pytest.mark.parametrize("processes", ["0", "1"])
 def test_the_callers_variables_steer_no_test(
     suite: Callable[..., "subprocess.CompletedProcess[str]"], tmp_path: Path, processes: str
