@@ -58,7 +58,7 @@ def test_workers_end_when_the_process_is_killed_that_watches_over_them(folder: P
         workers = [pid for pid in server.pids() if pid != server.pid]
         assert len(workers) >= 2
         os.kill(server.pid, signal.SIGKILL)
-        wait_until(lambda: not any(is_alive(pid) for pid in workers), seconds=30)
+        wait_until(lambda: not any(is_alive(pid) for pid in workers))
 
 
 def is_alive(pid: int) -> bool:
