@@ -4,13 +4,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
 
-.PHONY: demo test quick check format audit bench clean
+.PHONY: demo test test-anywhere quick check format audit bench clean
 
 demo: $(VENV)/.installed  ## train on the bundled films, report, serve a page
 	$(BIN)/tastemaker demo $(if $(NO_SERVE),--no-serve)
 
 test: $(VENV)/.installed-dev  ## the whole suite
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+
+test-anywhere: $(VENV)/.installed-dev  ## the suite under each condition of .ci/anywhere
+	.ci/anywhere
 
 quick: $(VENV)/.installed-dev  ## the suite without its slow tests
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup -m "not slow"

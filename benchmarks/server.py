@@ -15,7 +15,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
-READY_SECONDS = 120.0
+READY_SECONDS = 300.0
 
 
 class Server:

@@ -1,6 +1,7 @@
 """The house stands as DESIGN draws it: imports go down only, and importing costs nothing."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ SOURCE = Path(tastemaker.__file__).parent
 
 LAYERS: list[list[set[str]]] = [
     [
-        *({"errors"}, {"progress"}, {"config"}, {"machine"}, {"threads"}),
+        *({"errors"}, {"progress"}, {"config"}, {"machine"}, {"threads"}, {"compilation"}),
         *({"disk"}, {"lock"}, {"artifact"}),
     ],
     [{"data"}, {"statistics"}, {"world"}, {"component"}],
@@ -112,6 +113,11 @@ def test_imports_of_one_room_form_no_circle() -> None:
 
     for path in FILES:
         visit(path, ())
+
+
+def test_only_one_module_compiles_with_numba() -> None:
+    users = [path for path in FILES if re.search(r"^ *(import|from) numba", path.read_text(), re.M)]
+    assert users == [SOURCE / "compilation.py"]
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from tastemaker.artifact import ArtifactReader, ArtifactWriter
+from tastemaker.compilation import kernel
 from tastemaker.data.catalogue import NO_TIME
 from tastemaker.data.events import Events
 from tastemaker.data.ragged import offsets_of
@@ -327,7 +327,7 @@ def _empty(n_items: int) -> _Log:
     )
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _before(times, first, last, moment):  # type: ignore[no-untyped-def]
     """The first position in times[first:last], sorted, that is not before `moment`."""
     while first < last:
@@ -339,7 +339,7 @@ def _before(times, first, last, moment):  # type: ignore[no-untyped-def]
     return first
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _locate(offsets, time, items, moments, windows, first, last):  # type: ignore[no-untyped-def]
     """Writes where the events of items[i] in [moments[i] − windows[w], moments[i]) begin and end.
 
@@ -361,7 +361,7 @@ def _locate(offsets, time, items, moments, windows, first, last):  # type: ignor
             first[w, i] = since
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _add_counts(before, first, last, out):  # type: ignore[no-untyped-def]
     """Adds to out[i, w] the counted events in first[w, i] … last[i] − 1."""
     for i in range(len(last)):
@@ -369,7 +369,7 @@ def _add_counts(before, first, last, out):  # type: ignore[no-untyped-def]
             out[i, w] += before[last[i]] - before[first[w, i]]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _add_lengths(first, last, out):  # type: ignore[no-untyped-def]
     """Adds to out[i, w] how many events first[w, i] … last[i] − 1 are."""
     for i in range(len(last)):
@@ -377,7 +377,7 @@ def _add_lengths(first, last, out):  # type: ignore[no-untyped-def]
             out[i, w] += last[i] - first[w, i]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _first_and_last(offsets, time, items, until, first, last):  # type: ignore[no-untyped-def]
     """Writes the earliest and the latest time before place until[i] among those there already."""
     for i in range(len(items)):
@@ -390,7 +390,7 @@ def _first_and_last(offsets, time, items, until, first, last):  # type: ignore[n
             last[i] = max(last[i], time[stop - 1])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _run(offsets, time, weight, half_life):  # type: ignore[no-untyped-def]
     """The decayed positive weight of an item just after each of its events, float64[n]."""
     running = np.empty(len(time), np.float64)
@@ -404,7 +404,7 @@ def _run(offsets, time, weight, half_life):  # type: ignore[no-untyped-def]
     return running
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _decay(offsets, time, running, moment, half_life, out):  # type: ignore[no-untyped-def]
     """Adds to out[item] its decayed positive weight at `moment`."""
     for item in range(len(offsets) - 1):

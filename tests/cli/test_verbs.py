@@ -340,7 +340,7 @@ def test_an_interrupted_run_ends_quietly(
 
 def process(folder: Path, *arguments: str, **options: Any) -> "subprocess.CompletedProcess[bytes]":
     command = [sys.executable, "-m", "tastemaker", *arguments]
-    return subprocess.run(command, cwd=folder, check=False, timeout=60, **options)
+    return subprocess.run(command, cwd=folder, check=False, timeout=300, **options)
 
 
 def test_as_a_process_results_and_remarks_part_ways(shop: Any) -> None:

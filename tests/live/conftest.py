@@ -45,7 +45,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
         env={**os.environ, "XDG_CACHE_HOME": str(folder)},
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=1800,
     )
     assert done.returncode == 0, done.stderr
     (project,) = folder.rglob("tastemaker.toml")
@@ -77,7 +77,7 @@ def served(project: Path) -> Iterator[Demo]:
     )
     url = f"http://127.0.0.1:{port}"
     try:
-        end = time.monotonic() + 120
+        end = time.monotonic() + 300
         while True:
             try:
                 with urllib.request.urlopen(f"{url}/health/ready", timeout=5):

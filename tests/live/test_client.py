@@ -22,7 +22,7 @@ def test_the_live_client_tells_a_true_story(demo: Demo, genre: str) -> None:
         ],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("✓") == 4

@@ -257,7 +257,7 @@ def test_a_remote_source_that_hangs_delays_the_answer_no_longer_than_the_deadlin
     pipeline = road({"far": Remote(gate.wait)})
     started = time.monotonic()
     answer = pipeline.recommend(small_requests(), 8, world=small_world(), deadline=Deadline(300))
-    assert 0.3 <= time.monotonic() - started < 1.0
+    assert 0.3 <= time.monotonic() - started < 10, "the source hangs for 20 s"
     check(answer)
     assert left_out(answer) == {"retrieve:far": "did not answer in time"}
     assert lists(answer) == lists(whole)
@@ -272,11 +272,10 @@ def test_a_source_that_hangs_leaves_the_ranker_the_time_it_needs(gate: threading
 
 def test_remote_sources_are_asked_at_the_same_time() -> None:
     ask(road({"far": Remote()}))
-    remotes = {f"far_{i}": Remote(lambda: time.sleep(0.4)) for i in range(5)}
+    all_there = threading.Barrier(5)
+    remotes = {f"far_{i}": Remote(lambda: all_there.wait(20)) for i in range(5)}
     pipeline = road(remotes)
-    started = time.monotonic()
     answer = pipeline.recommend(small_requests(), 8, world=small_world(), deadline=Deadline(30_000))
-    assert 0.4 <= time.monotonic() - started < 1.2, "five times 0.4 s are 2 s"
     assert left_out(answer) == {}
     found = {s["name"]: s["out"] for s in answer.trace.to_list(0)}
     assert all(found[f"retrieve:{name}"] > 0 for name in remotes)
@@ -312,7 +311,7 @@ HANGS = """
 def test_a_source_that_never_comes_back_does_not_keep_the_program_from_ending() -> None:
     program = textwrap.dedent(HANGS).format(tests=__file__.rpartition("/")[0])
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=300, check=False
     )
     assert (done.returncode, done.stdout.strip()) == (0, "did not answer in time"), done.stderr
 
@@ -594,7 +593,7 @@ def test_a_remote_source_is_waited_for_no_longer_than_the_sources_budget(
     pipeline = road({"far": Remote(gate.wait)}, budget=Budget(retrieve=100))
     started = time.monotonic()
     answer = pipeline.recommend(small_requests(), 8, world=small_world(), deadline=Deadline(30_000))
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 10, "the source hangs for 20 s"
     assert left_out(answer) == {"retrieve:far": "did not answer in time"}
 
 

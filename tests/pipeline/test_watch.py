@@ -38,8 +38,8 @@ def gate() -> Iterator[threading.Event]:
 
 
 def eventually(holds: Callable[[], bool]) -> bool:
-    """Whether something comes true within five seconds."""
-    end = time.monotonic() + 5
+    """Whether something comes true within thirty seconds."""
+    end = time.monotonic() + 30
     while not holds() and time.monotonic() < end:
         time.sleep(0.002)
     return holds()
@@ -148,12 +148,12 @@ def test_a_call_brings_its_result_and_how_long_it_took() -> None:
         return "found"
 
     call = Watch().call("remote", work)
-    time.sleep(0.2)  # what the caller did meanwhile does not count
+    time.sleep(1.0)  # what the caller did meanwhile does not count
     answer = call.result(Deadline())
     assert answer is not None
     result, milliseconds = answer
     assert result == "found"
-    assert 50 <= milliseconds < 150
+    assert 50 <= milliseconds < 1_000
 
 
 def fail() -> Never:
@@ -170,7 +170,7 @@ def test_whatever_the_work_raised_is_raised_and_a_timeout_of_its_own_is_no_laten
 def test_what_is_late_is_not_waited_for(gate: threading.Event) -> None:
     started = time.monotonic()
     assert Watch().call("remote", gate.wait).result(Deadline(30)) is None
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 10, "the work hangs for 20 s"
 
 
 def test_a_deadline_that_has_passed_is_not_waited_for_at_all(gate: threading.Event) -> None:

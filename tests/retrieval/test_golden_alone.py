@@ -70,7 +70,7 @@ def popularity(split: Split) -> float:
 
 
 def ndcg(model: Retriever, split: Split) -> float:
-    fitted = model.clone().fit(split.before_test, FitOptions())
+    fitted = model.clone().fit(split.before_test, FitOptions(threads=1))
     lists = fitted.retrieve(split.test.requests, 10, split.test.world)
     return float(per_request(lists, split.test, 10)[:, list(PER_REQUEST).index("ndcg")].mean())
 

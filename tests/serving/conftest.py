@@ -137,7 +137,7 @@ def finished(work: Coroutine[Any, Any, T]) -> T:
         return pool.submit(asyncio.run, work).result()
 
 
-def wait_until(holds: Any, seconds: float = 60.0) -> None:
+def wait_until(holds: Any, seconds: float = 300.0) -> None:
     """Waits for a condition; fails when it does not come."""
     end = time.monotonic() + seconds
     while not holds():

@@ -46,7 +46,7 @@ def listening(folder: Path, host: str, *options: str) -> Iterator[tuple[int, Pat
 def status(url: str, key: str = "") -> int:
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=10) as a:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=30) as a:
             return int(a.status)
     except urllib.error.HTTPError as problem:
         with problem:
@@ -58,7 +58,7 @@ def test_workers_end_when_the_process_is_killed_that_watches_over_them(folder: P
         workers = [pid for pid in server.pids() if pid != server.pid]
         assert len(workers) >= 2
         os.kill(server.pid, signal.SIGKILL)
-        wait_until(lambda: not any(is_alive(pid) for pid in workers), seconds=30)
+        wait_until(lambda: not any(is_alive(pid) for pid in workers))
 
 
 def is_alive(pid: int) -> bool:
@@ -114,10 +114,18 @@ def test_a_server_at_every_address_of_the_sixth_version_is_announced_where_it_an
         assert status(f"http://[::1]:{port}/v1/trending", key) == 200
 
 
+def test_a_variable_of_uvicorn_does_not_set_the_number_of_workers(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WEB_CONCURRENCY", "2")
+    with listening(folder, "127.0.0.1") as (port, _):
+        assert status(f"http://127.0.0.1:{port}/health/ready") == 200
+
+
 def test_a_stranger_with_a_large_body_is_refused_without_being_listened_to(folder: Path) -> None:
     KeyFile(folder / ".tastemaker").add("shop")
     with listening(folder, "127.0.0.1") as (port, _):
-        connection = HTTPConnection("127.0.0.1", port, timeout=10)
+        connection = HTTPConnection("127.0.0.1", port, timeout=30)
         connection.putrequest("POST", "/v1/events")
         connection.putheader("Content-Length", "9000000")
         connection.endheaders(b"{")

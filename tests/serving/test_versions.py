@@ -132,8 +132,8 @@ def test_a_version_of_other_data_is_refused_and_the_old_one_serves_on(
     first = service.status()["model_version"]
     other = foreign_version(folder)
     Registry(folder / ".tastemaker").promote(other)
-    wait_until(lambda: "problem" in service.status())
-    assert "trained on other data: the store knows 0 of its 48 items" in service.status()["problem"]
+    reason = "trained on other data: the store knows 0 of its 48 items"
+    wait_until(lambda: reason in service.status().get("problem", ""))
     assert asked_of(service, history=STRANGER)[0] == first
 
 
@@ -256,7 +256,7 @@ def test_a_slow_load_does_not_delay_the_next_look(
     registry.promote(second)
     wait_until(lambda: service.status()["model_version"] == second)
     registry.promote(first)
-    wait_until(lambda: service.status()["model_version"] == first, seconds=8)
+    wait_until(lambda: service.status()["model_version"] == first)
 
 
 def test_events_that_came_before_their_item_count_once_it_is_described(service: Service) -> None:

@@ -182,7 +182,7 @@ with Store(Path(sys.argv[1])) as store:
         )
         for name in ("one", "two")
     ]  # fmt: skip
-    added = [int(process.communicate(timeout=60)[0]) for process in processes]
+    added = [int(process.communicate(timeout=300)[0]) for process in processes]
     assert sum(added) == store.count() == 600
     assert (np.diff(store.served_since(0).sequence) > 0).all()
 

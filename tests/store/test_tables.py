@@ -227,7 +227,7 @@ except Exception as problem:
 """
     told = subprocess.run(
         [sys.executable, "-c", code, str(untouchable / name), str(tmp_path / "own.db")],
-        capture_output=True, text=True, timeout=60,
+        capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert told.stdout.startswith(f"StoreError {untouchable / name}: cannot be used ("), told
     assert "; make its folder writable, or set another place by [store] url" in told.stdout

@@ -188,8 +188,8 @@ def test_a_lock_that_does_not_go_fails_the_whole_group_at_once(
 ) -> None:
     other, reading = connect(path)
     with other.begin():
-        futures = [writer.submit(note(str(n))) for n in range(20)]
-        assert not wait(futures, timeout=2).not_done  # one after the other they would take four
+        futures = [writer.submit(note(str(n))) for n in range(200)]
+        assert not wait(futures, timeout=20).not_done  # one after the other they would take forty
         problems = [future.exception() for future in futures]
     assert {str(problem) for problem in problems} == {
         "nothing was written (database is locked); another program holds it: stop that, or wait"

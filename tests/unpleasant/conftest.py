@@ -16,6 +16,10 @@ from tests.serving.conftest import trained  # noqa: F401 - a fixture
 from tests.unpleasant.stage import Ran, verb
 
 Scenario = Callable[..., dict[str, Any]]
+PRIVATE = ("unshare", "--mount", "--propagation", "private")
+if os.geteuid() != 0:
+    PRIVATE += ("--user", "--map-root-user")
+"""Runs a command where what it mounts is seen by nobody else, and goes with it."""
 
 
 @pytest.fixture
@@ -33,10 +37,7 @@ def run(films: Path) -> Callable[..., Ran]:
 def inside(*commands: str) -> "subprocess.CompletedProcess[str]":
     """Runs shell commands where what they mount is seen by nobody else, and goes with them."""
     told = "set -e; " + "; ".join(commands)
-    return subprocess.run(
-        ["unshare", "--mount", "--propagation", "private", "sh", "-c", told],
-        capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+    return subprocess.run([*PRIVATE, "sh", "-c", told], capture_output=True, text=True, timeout=600)
 
 
 def missing(what: str) -> None:

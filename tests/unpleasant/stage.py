@@ -22,7 +22,7 @@ from typing import Any
 
 from tastemaker.cli import main
 
-SECONDS = 60.0
+SECONDS = 180.0
 
 
 @dataclass(frozen=True)

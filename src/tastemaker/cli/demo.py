@@ -3,7 +3,10 @@
 import json
 import os
 import shutil
+import stat
+import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,7 @@ from tastemaker.cli import show, verbs
 from tastemaker.cli.serve import free_or_any, serve
 from tastemaker.data import times
 from tastemaker.data.sample import sample_bytes
-from tastemaker.disk import replacing
+from tastemaker.disk import refusal, replacing
 from tastemaker.errors import ArtifactError
 from tastemaker.pipeline import Recommender
 from tastemaker.project import Project, load_project
@@ -94,9 +97,49 @@ def demo(fresh: bool, page: Page | None, as_json: bool) -> None:
 
 
 def demo_folder() -> Path:
-    """Where the demo keeps its project."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "tastemaker" / "demo"
+    """Where the demo keeps its project: in the user's cache folder if it can be written.
+
+    Otherwise in a folder for temporary files that belongs to the user alone; one line says so.
+
+    Raises:
+        OSError: no folder can be written.
+    """
+    try:
+        wanted = _user_cache() / "tastemaker" / "demo"
+        wanted.mkdir(parents=True, exist_ok=True)
+        problem = refusal(wanted)
+        if problem is None:
+            return wanted
+        reason = f"{wanted} cannot be written ({problem.strerror})"
+    except OSError as problem:
+        reason = f"{problem.filename} cannot be made ({problem.strerror})"
+    except RuntimeError:
+        reason = "the user has no home folder"
+    folder = _private_temporary_folder() / "demo"
+    folder.mkdir(exist_ok=True)
+    show.say(f"{reason}: the demo uses {folder} instead")
+    return folder
+
+
+def _user_cache() -> Path:
+    """The user's cache folder, whether or not it exists; a relative setting does not count.
+
+    Raises:
+        RuntimeError: the user has no home folder.
+    """
+    wanted = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return wanted if wanted.is_absolute() else Path.home() / ".cache"
+
+
+def _private_temporary_folder() -> Path:
+    """The same one in every run, unless another user has taken its name."""
+    folder = Path(tempfile.gettempdir()) / f"tastemaker-{os.getuid()}"
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    about = folder.lstat()
+    if stat.S_ISDIR(about.st_mode) and about.st_uid == os.getuid() and not about.st_mode & 0o022:
+        return folder
+    return Path(tempfile.mkdtemp(prefix="tastemaker-"))
 
 
 def prepare(folder: Path, ends: int | None = None) -> Project:

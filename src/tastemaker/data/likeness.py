@@ -1,9 +1,9 @@
 """How alike items are by what the catalogue says of them: for diversity, in lists and of lists."""
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from tastemaker.compilation import kernel
 from tastemaker.data.catalogue import Catalogue, TagsColumn
 
 
@@ -38,7 +38,7 @@ def attribute_likeness(
     return likeness
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _add_jaccard(offsets, codes, left, right, likeness):  # type: ignore[no-untyped-def]
     """Adds |A∩B| / |A∪B| of each pair's rows of sorted, distinct codes."""
     items = len(offsets) - 1

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from tastemaker.compilation import kernel
 from tastemaker.data.times import MICROSECONDS
 from tastemaker.features.pairs import Pairs
 from tastemaker.statistics import ALL_TIME
@@ -58,7 +58,7 @@ class Activity:
         _spread(users, pairs.row, popular, out)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _latest_likes(offsets, item, weight, out):  # type: ignore[no-untyped-def]
     """Copies the items whose popularity is asked for; the others stay −1 and cost no search."""
     for row in range(len(offsets) - 1):
@@ -71,7 +71,7 @@ def _latest_likes(offsets, item, weight, out):  # type: ignore[no-untyped-def]
                 out[event] = item[event]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _describe(now, offsets, time, weight, popular, windows, out):  # type: ignore[no-untyped-def]
     """One line for each user, in the order of the columns."""
     for row in range(len(now)):
@@ -106,7 +106,7 @@ def _describe(now, offsets, time, weight, popular, windows, out):  # type: ignor
         out[row, 9] = total / latest if latest else np.nan
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _spread(users, row, popular, out):  # type: ignore[no-untyped-def]
     """Each user's line for each of their candidates, and the gap between both popularities."""
     width = users.shape[1]

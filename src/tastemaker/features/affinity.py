@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from tastemaker.compilation import kernel
 from tastemaker.data.catalogue import TagsColumn
 from tastemaker.features.pairs import Pairs
 
@@ -50,7 +50,7 @@ class Affinity:
         )
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _affinities(row, item, offsets, past, weight, starts, codes, n_labels, out):  # type: ignore[no-untyped-def]
     """Adds up each user's labels once, then reads them for the user's candidates."""
     liked = np.zeros(n_labels)

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from tastemaker.compilation import kernel
 from tastemaker.data.catalogue import NO_TIME, NumberColumn
 from tastemaker.data.times import MICROSECONDS
 from tastemaker.features.pairs import Pairs, distinct
@@ -47,7 +47,7 @@ class Attributes:
                 out[:, place] = column.values[pairs.item]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _ages(moments, items, now, out):  # type: ignore[no-untyped-def]
     """Hours since each item's moment, log; NaN where it has none or it lies ahead."""
     for i in range(len(items)):

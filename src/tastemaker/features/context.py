@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from tastemaker.compilation import kernel
 from tastemaker.data.times import MICROSECONDS
 from tastemaker.features.pairs import Pairs
 
@@ -33,7 +33,7 @@ class Context:
         _describe(pairs.requests.time, pairs.row, out)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _describe(now, row, out):  # type: ignore[no-untyped-def]
     """The hour's place on the circle and the weekday."""
     for i in range(len(row)):

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from tastemaker.compilation import kernel
 from tastemaker.component import ComparesItems
 from tastemaker.features.pairs import Pairs
 
@@ -44,7 +44,7 @@ class Likeness:
         _summarize(pairs.row, latest, source.compare(left[:size], right[:size]), out)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _latest_likes(offsets, item, weight, out):  # type: ignore[no-untyped-def]
     """The latest distinct liked items of each history, latest first."""
     for row in range(len(out)):
@@ -62,7 +62,7 @@ def _latest_likes(offsets, item, weight, out):  # type: ignore[no-untyped-def]
                 size += 1
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _pair_up(row, item, latest, left, right):  # type: ignore[no-untyped-def]
     """Each like of a request with all its candidates, like by like; returns how many pairs.
 
@@ -81,7 +81,7 @@ def _pair_up(row, item, latest, left, right):  # type: ignore[no-untyped-def]
     return size
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _summarize(row, latest, likeness, out):  # type: ignore[no-untyped-def]
     """Last, best and mean over the liked items there are; NaN without any."""
     start, first = 0, 0
@@ -107,7 +107,7 @@ def _summarize(row, latest, likeness, out):  # type: ignore[no-untyped-def]
         first = stop
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _end_of_request(row, first):  # type: ignore[no-untyped-def]
     """Where the pairs of another request begin."""
     stop = first

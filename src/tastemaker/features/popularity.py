@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from tastemaker.compilation import kernel
 from tastemaker.data.catalogue import NO_TIME
 from tastemaker.data.times import MICROSECONDS
 from tastemaker.features.pairs import Pairs
@@ -78,21 +78,21 @@ class Popularity:
             _rates(pairs.row, of_kind, events, all_of_kind, all_events, out[:, place])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _rate(part, whole, all_part, all_whole):  # type: ignore[no-untyped-def]
     """The posterior mean of part / whole under a Beta prior worth `_PRIOR_EVENTS` events."""
     prior = (all_part + 0.5 * _PRIOR_EVENTS) / (all_whole + _PRIOR_EVENTS)
     return (part + _PRIOR_EVENTS * prior) / (whole + _PRIOR_EVENTS)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _rates(row, part, whole, all_part, all_whole, out):  # type: ignore[no-untyped-def]
     """One smoothed rate per pair."""
     for i in range(len(row)):
         out[i] = _rate(part[i, 0], whole[i, 4], all_part[row[i], 0], all_whole[row[i], 4])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _describe(  # type: ignore[no-untyped-def]
     row, time, likes, events, first, last, all_likes, all_events, lengths, out
 ):

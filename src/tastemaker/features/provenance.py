@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from tastemaker.compilation import kernel
 from tastemaker.features.pairs import Pairs, distinct
 
 
@@ -51,7 +51,7 @@ class Provenance:
         )
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _describe(entry, row, offsets, score, source_rank, source_score, place, out):  # type: ignore[no-untyped-def]
     """Ranks of every pair; a source's list counts as long as its deepest rank in the merged one.
 

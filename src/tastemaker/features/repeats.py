@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from tastemaker.compilation import kernel
 from tastemaker.data.times import MICROSECONDS
 from tastemaker.features.pairs import Pairs
 
@@ -35,7 +35,7 @@ class Repeats:
         )
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _meet(row, item, now, offsets, past, time, n_items, out):  # type: ignore[no-untyped-def]
     """Marks each user's items once, then reads the marks for their candidates."""
     count = np.zeros(n_items, np.int32)

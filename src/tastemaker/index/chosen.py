@@ -4,12 +4,12 @@ The sums are those of `products`, factor by factor, so every index gives a pair 
 """
 
 import numpy as np
-from numba import njit
 
+from tastemaker.compilation import kernel
 from tastemaker.index.heap import best_first, keep
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def best_of_chosen(  # type: ignore[no-untyped-def]
     x, vectors, chosen, tail, excluded, bitmap, above, items, best
 ):
@@ -50,7 +50,7 @@ def best_of_chosen(  # type: ignore[no-untyped-def]
     return count, size
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def row_products(x, vectors, rows, scores):  # type: ignore[no-untyped-def]
     """Writes Σ x[f]·vectors[row, f] for each of `rows`, added in the order of f.
 
@@ -78,7 +78,7 @@ def row_products(x, vectors, rows, scores):  # type: ignore[no-untyped-def]
         scores[k] = row_product(x, vectors[rows[k]])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def row_product(x, vector):  # type: ignore[no-untyped-def]
     """Σ x[f]·vector[f], added in the order of f."""
     score = np.float32(0)
@@ -87,7 +87,7 @@ def row_product(x, vector):  # type: ignore[no-untyped-def]
     return score
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _among(values, value):  # type: ignore[no-untyped-def]
     """Whether sorted `values` hold `value`."""
     low, high = 0, len(values)

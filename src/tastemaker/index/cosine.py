@@ -3,10 +3,10 @@
 from typing import ClassVar, Self
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from tastemaker.artifact import ArtifactReader, ArtifactWriter
+from tastemaker.compilation import kernel
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.requests import Requests
 from tastemaker.index.vector_index import VectorIndex, load_index
@@ -70,7 +70,7 @@ def unit_vectors(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     return made
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _make_unit(vectors):  # type: ignore[no-untyped-def]
     """Divides each row by its length, summed in the order of the factors whatever the batch."""
     for row in range(len(vectors)):

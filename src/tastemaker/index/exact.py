@@ -6,9 +6,9 @@ Nobody writing a model implements these: it gives scores, this gives `Candidates
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from tastemaker.compilation import kernel
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.ragged import offsets_of, ranges
 from tastemaker.data.requests import Requests
@@ -113,7 +113,7 @@ def packed(
     return Candidates(offsets_of(found), items.ravel()[flat], scores.ravel()[flat])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _take_ranked(  # type: ignore[no-untyped-def]
     order, score, rows, offsets, excluded, bitmaps, bitmap_row, mark, items, scores, found
 ):
@@ -135,7 +135,7 @@ def _take_ranked(  # type: ignore[no-untyped-def]
         found[row] = size
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _blank_excluded(scores, offsets, excluded, bitmaps, bitmap_row, start):  # type: ignore[no-untyped-def]
     """Sets to −∞ what the requests from `start` on must not be shown; NaN too."""
     n_items = scores.shape[1]
@@ -151,7 +151,7 @@ def _blank_excluded(scores, offsets, excluded, bitmaps, bitmap_row, start):  # t
                     scores[row, item] = -np.inf
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _top_n(scores, above, items, best, found):  # type: ignore[no-untyped-def]
     """The best of each row, best first, and how many there are."""
     for row in range(scores.shape[0]):

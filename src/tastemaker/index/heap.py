@@ -5,10 +5,11 @@ count; its root is the worst kept. Among equal scores the lower item is the bett
 """
 
 import numpy as np
-from numba import njit
+
+from tastemaker.compilation import kernel
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def best_of_row(scores, above, items, best):  # type: ignore[no-untyped-def]
     """Writes the best of `scores` that are higher than `above`, best first; returns how many.
 
@@ -29,7 +30,7 @@ def best_of_row(scores, above, items, best):  # type: ignore[no-untyped-def]
     return size
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _reached_by(scores, n):  # type: ignore[no-untyped-def]
     """A score that at least n of `scores` reach, and few more: the n-th best of 64s' best.
 
@@ -52,7 +53,7 @@ def _reached_by(scores, n):  # type: ignore[no-untyped-def]
     return score if score == score else np.float32(-np.inf)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def any_reaches(scores, first, threshold):  # type: ignore[no-untyped-def]
     """Whether one of the 64 scores from `first` on is at least `threshold`; true near the end.
 
@@ -67,7 +68,7 @@ def any_reaches(scores, first, threshold):  # type: ignore[no-untyped-def]
     return reached != 0
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def keep(score, item, items, best, size):  # type: ignore[no-untyped-def]
     """Keeps (score, item) if it is among the best so far; returns the new size of the heap."""
     if size < len(items):
@@ -78,7 +79,7 @@ def keep(score, item, items, best, size):  # type: ignore[no-untyped-def]
     return size
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def best_first(items, best, size):  # type: ignore[no-untyped-def]
     """Sorts the heap in place, best first."""
     for last in range(size - 1, 0, -1):
@@ -88,7 +89,7 @@ def best_first(items, best, size):  # type: ignore[no-untyped-def]
         best[last], items[last] = worst_score, worst_item
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _rise(best, items, size, score, item):  # type: ignore[no-untyped-def]
     """Adds (score, item) behind the `size` entries of the heap and lets it rise to its place."""
     place = size
@@ -101,7 +102,7 @@ def _rise(best, items, size, score, item):  # type: ignore[no-untyped-def]
     best[place], items[place] = score, item
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _sink(best, items, size, score, item):  # type: ignore[no-untyped-def]
     """Replaces the root by (score, item) and lets it sink to its place among `size`."""
     place = 0

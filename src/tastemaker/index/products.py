@@ -8,10 +8,10 @@ request gets the same answer alone, in a batch, and in training data made from b
 from typing import ClassVar, Self
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from tastemaker.artifact import ArtifactReader, ArtifactWriter
+from tastemaker.compilation import kernel
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.requests import Requests
 from tastemaker.errors import ArtifactError
@@ -142,7 +142,7 @@ class ProductIndex(VectorIndex):
         return cls(blocks, order, reader.array("longest", np.float32, (count,)))
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _search(  # type: ignore[no-untyped-def]
     x, reach, blocks, order, longest, offsets, excluded, bitmaps, bitmap_row, above,
     items, best, found,
@@ -175,7 +175,7 @@ def _search(  # type: ignore[no-untyped-def]
                 marks[excluded[entry]] = 0
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _mark(marks, bit, excluded, start, stop):  # type: ignore[no-untyped-def]
     """Sets a bit of every excluded item."""
     for entry in range(start, stop):
@@ -183,7 +183,7 @@ def _mark(marks, bit, excluded, start, stop):  # type: ignore[no-untyped-def]
             marks[excluded[entry]] |= bit
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _within_reach(longest, reach, first, rows, above, best, found):  # type: ignore[no-untyped-def]
     """Whether a vector of this length could still enter the list of any of the requests."""
     for row in range(first, first + rows):
@@ -196,7 +196,7 @@ def _within_reach(longest, reach, first, rows, above, best, found):  # type: ign
     return False
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _offer(  # type: ignore[no-untyped-def]
     scores, order, marks, bit, bitmaps, bitmap, above, items, best, size
 ):
@@ -213,7 +213,7 @@ def _offer(  # type: ignore[no-untyped-def]
     return size
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def products(x, block, scores):  # type: ignore[no-untyped-def]
     """Writes Σ x[row, f]·block[f, item] to scores[row, item], added in the order of f.
 
@@ -228,7 +228,7 @@ def products(x, block, scores):  # type: ignore[no-untyped-def]
         _one_row(x[single], block, scores[single])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _four_rows(x, block, s0, s1, s2, s3):  # type: ignore[no-untyped-def]
     """`products` of four rows, four factors at a time."""
     s0[:], s1[:], s2[:], s3[:] = 0, 0, 0, 0
@@ -246,7 +246,7 @@ def _four_rows(x, block, s0, s1, s2, s3):  # type: ignore[no-untyped-def]
             s3[i] = (((s3[i] + d0 * p) + d1 * q) + d2 * r) + d3 * t
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _one_row(x, block, s):  # type: ignore[no-untyped-def]
     """`products` of one row, eight factors at a time."""
     s[:] = 0

@@ -7,10 +7,10 @@ list found so far are scored in float32.
 from typing import ClassVar, Self
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from tastemaker.artifact import ArtifactReader, ArtifactWriter
+from tastemaker.compilation import kernel
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.requests import Requests
 from tastemaker.index.chosen import best_of_chosen, row_product
@@ -196,7 +196,7 @@ def _levels(
     return np.nan_to_num(whole), worth
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _search(  # type: ignore[no-untyped-def]
     start, stop, done, x, p, unit, by_error, by_length, reach, vectors, codes, order, scale,
     error, length, offsets, excluded, bitmaps, bitmap_row, above, items, best, found,
@@ -240,7 +240,7 @@ def _search(  # type: ignore[no-untyped-def]
         _mark(marks, excluded, offsets[row], offsets[row + 1], False)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _mark(marks, excluded, start, stop, value):  # type: ignore[no-untyped-def]
     """Sets the mark of every excluded item."""
     for entry in range(start, stop):
@@ -248,7 +248,7 @@ def _mark(marks, excluded, start, stop, value):  # type: ignore[no-untyped-def]
             marks[excluded[entry]] = value
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def bound_scores(  # type: ignore[no-untyped-def]
     p, unit, by_error, by_length, codes, scale, error, length, bounds
 ):
@@ -260,7 +260,7 @@ def bound_scores(  # type: ignore[no-untyped-def]
         bounds[row] = told + by_error * error[row] + by_length * length[row]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _dots(p, codes, dots):  # type: ignore[no-untyped-def]
     """Writes p·q of each row of `codes`; a loop of its own, which compilers do 32 at a time."""
     for row in range(len(codes)):

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 import numpy as np
-from numba import njit
 
+from tastemaker.compilation import kernel
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.ragged import offsets_of
 
@@ -60,7 +60,7 @@ def merge(found: Mapping[str, Candidates], quotas: Mapping[str, int], n: int = 0
     )
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _fuse(  # type: ignore[no-untyped-def]
     offsets, found, found_score, quota, trust, item, score, source_rank, source_score
 ):

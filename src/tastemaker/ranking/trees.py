@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from tastemaker.compilation import kernel
 from tastemaker.data.ragged import offsets_of
 from tastemaker.ranking.model_text import TextTree, read_model
 
@@ -226,7 +226,7 @@ def _joined(arrays: Sequence[NDArray[Number]]) -> NDArray[Number]:
     return np.concatenate(arrays)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _score(  # type: ignore[no-untyped-def]
     values, feature, missing, sign, view, threshold, begin, split, word, keep, leaves, scores
 ):
@@ -259,7 +259,7 @@ def _score(  # type: ignore[no-untyped-def]
                 scores[start + row] += leaves[tree, at, hashed]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _contribute(  # type: ignore[no-untyped-def]
     values, feature, missing, sign, begin, view, threshold, child, value, leaf_value, added
 ):
@@ -281,7 +281,7 @@ def _contribute(  # type: ignore[no-untyped-def]
                     split = below
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _look(values, feature, missing, sign, views):  # type: ignore[no-untyped-def]
     """Writes the views of a block of rows, one after the other, to `views` [V × block]."""
     nothing = np.float32(0)

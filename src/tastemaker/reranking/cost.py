@@ -1,9 +1,9 @@
 """What a list costs: the predicted value that was given up for it."""
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from tastemaker.compilation import kernel
 from tastemaker.data.candidates import Candidates
 
 
@@ -26,7 +26,7 @@ def given_up(before: Candidates, after: Candidates, n: int) -> NDArray[np.float3
     return cost
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _given_up(offsets, score, shown_offsets, shown_score, n, cost):  # type: ignore[no-untyped-def]
     """Adds up differences place by place, in float64: equal orders give exactly 0."""
     for row in range(len(cost)):

@@ -5,10 +5,10 @@ from dataclasses import replace
 from zlib import crc32
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from pydantic import Field
 
+from tastemaker.compilation import kernel
 from tastemaker.component import PROPENSITY, Reranked, Reranker, Retriever
 from tastemaker.config import Settings
 from tastemaker.data.candidates import Candidates
@@ -110,7 +110,7 @@ def _notes(
     return tuple(tuple(told) for told in notes)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _explore(  # type: ignore[no-untyped-def]
     offsets, found, seeds, n, keep, probability, order, propensity, tried
 ):
@@ -141,14 +141,14 @@ def _explore(  # type: ignore[no-untyped-def]
             order[entry] = chosen
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _uniform(seed, place):  # type: ignore[no-untyped-def]
     """A number from [0, 1) for each place of a seed: splitmix64 (Steele, Lea & Flood 2014)."""
     drawn = _mixed(_mixed(np.uint64(seed)) + np.uint64(place))
     return np.float64(drawn >> np.uint64(11)) * 2.0**-53
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _mixed(z):  # type: ignore[no-untyped-def]
     """The finalizer of splitmix64, after one step of its counter."""
     z = z + np.uint64(0x9E3779B97F4A7C15)

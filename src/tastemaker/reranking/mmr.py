@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from pydantic import Field
 
+from tastemaker.compilation import kernel
 from tastemaker.component import ComparesItems, Reranked, Reranker, Retriever
 from tastemaker.config import Settings
 from tastemaker.data.candidates import Candidates
@@ -140,7 +140,7 @@ def _notes(candidates: Candidates, order: NDArray[np.int64], n: int) -> tuple[tu
     )
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _normalize(offsets, score, relevance):  # type: ignore[no-untyped-def]
     """Brings each row's scores to [0, 1] by its lowest and highest; all equal, all are 1."""
     for row in range(len(offsets) - 1):
@@ -154,7 +154,7 @@ def _normalize(offsets, score, relevance):  # type: ignore[no-untyped-def]
             relevance[entry] = (score[entry] - low) / (high - low) if high > low else 1.0
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _pick(  # type: ignore[no-untyped-def]
     offsets, items, relevance, weight, alike, most, place_of, place, left
 ):

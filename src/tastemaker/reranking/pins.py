@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from pydantic import Field
 
+from tastemaker.compilation import kernel
 from tastemaker.config import Settings
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.requests import Requests
@@ -123,7 +123,7 @@ def _with_missing(column: NDArray[Any], count: int) -> NDArray[Any]:
     return np.concatenate([column, missing])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _decide(  # type: ignore[no-untyped-def]
     pinned, position, known_fate, offsets, items, n,
     exclude_offsets, excluded, bitmaps, bitmap_row, fate, entry,
@@ -160,13 +160,13 @@ def _decide(  # type: ignore[no-untyped-def]
             fate[row, pin] = reason
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _eligible(item, bitmaps, bitmap):  # type: ignore[no-untyped-def]
     """Whether the bitmap, −1 for none, allows the item."""
     return bitmap < 0 or (item < bitmaps.shape[1] and bitmaps[bitmap, item])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _find(item, items):  # type: ignore[no-untyped-def]
     """The first place of the item, −1 if it is not there."""
     for place in range(len(items)):
@@ -175,7 +175,7 @@ def _find(item, items):  # type: ignore[no-untyped-def]
     return -1
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _conflict(pinned, position, pin, fate):  # type: ignore[no-untyped-def]
     """Whether a pin shown above has the same place or is the same item."""
     for other in range(pin):

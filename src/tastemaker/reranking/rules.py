@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from pydantic import Field
 
+from tastemaker.compilation import kernel
 from tastemaker.component import PROPENSITY, Reranked, Reranker, Retriever
 from tastemaker.config import Settings
 from tastemaker.data.candidates import Candidates
@@ -244,7 +244,7 @@ def _notes(
                     yield f"{name} '{label}' shown {count} times: the cap of {cap} was not held"
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _arrange(  # type: ignore[no-untyped-def]
     offsets, new_offsets, n, position, pinned, entries, label_offsets, codes, used, caps,
     order, held, forced,
@@ -292,7 +292,7 @@ def _arrange(  # type: ignore[no-untyped-def]
             _count(new[place], -1, entries, len(caps), label_offsets, codes, used)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _next_free(new, place):  # type: ignore[no-untyped-def]
     """The first place from `place` on that nothing stands at; its end if there is none."""
     while place < len(new) and new[place] >= 0:
@@ -300,7 +300,7 @@ def _next_free(new, place):  # type: ignore[no-untyped-def]
     return place
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _full(entry, entries, label_offsets, codes, used, caps):  # type: ignore[no-untyped-def]
     """Whether one of the entry's labels is shown as often as its cap allows."""
     for column in range(len(caps)):
@@ -311,7 +311,7 @@ def _full(entry, entries, label_offsets, codes, used, caps):  # type: ignore[no-
     return False
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _count(entry, step, entries, columns, label_offsets, codes, used):  # type: ignore[no-untyped-def]
     """Counts the entry's labels as shown, or no longer."""
     for column in range(columns):

@@ -3,12 +3,12 @@
 from typing import ClassVar, Literal, Self
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from pydantic import Field
 from scipy.sparse import csr_array
 
 from tastemaker.artifact import ArtifactReader, ArtifactWriter
+from tastemaker.compilation import kernel
 from tastemaker.component import FitOptions, Retriever, Serves, Task
 from tastemaker.config import Settings
 from tastemaker.data.candidates import Candidates
@@ -202,7 +202,7 @@ class ALS(Retriever):
         run_chunks(improve, indptr.astype(np.int64), threads)
 
 
-@njit(nogil=True, cache=True, fastmath=True)
+@kernel(fastmath=True)
 def _conjugate_gradient(  # type: ignore[no-untyped-def]
     start, stop, indptr, indices, extra, fixed, gram, regularization, solved, steps, tolerance
 ):
@@ -270,7 +270,7 @@ def _conjugate_gradient(  # type: ignore[no-untyped-def]
                 p[f] = r[f] + (squared / before) * p[f]
 
 
-@njit(nogil=True, cache=True, fastmath=True)
+@kernel(fastmath=True)
 def _times(gram, regularization, vector, out):  # type: ignore[no-untyped-def]
     """Writes (gram + λI) · vector to `out`."""
     factors = len(vector)

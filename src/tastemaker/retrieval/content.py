@@ -5,12 +5,12 @@ from copy import copy
 from typing import ClassVar, Self
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 from scipy.sparse import csr_array
 
 from tastemaker.artifact import ArtifactReader, ArtifactWriter
+from tastemaker.compilation import kernel
 from tastemaker.component import FitOptions, Retriever, Serves, Task
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.catalogue import Catalogue
@@ -277,7 +277,7 @@ def _one_empty_row() -> SparseRows:
     return SparseRows(np.zeros(2, np.int64), np.empty(0, np.int32), np.empty(0, np.float32))
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _worths(offsets, item, weight, n_items, half_life, dislikes, worth):  # type: ignore[no-untyped-def]
     """Writes ½^(age / half_life) · log₂(1 + |weight|) of each event, disliked ones × −dislikes.
 
@@ -293,7 +293,7 @@ def _worths(offsets, item, weight, n_items, half_life, dislikes, worth):  # type
                 age += 1
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _profiles(  # type: ignore[no-untyped-def]
     offsets, item, worth, row_offsets, row_terms, row_weights, more_offsets, more_terms,
     more_weights, width, terms, weights, counts,
@@ -330,7 +330,7 @@ def _profiles(  # type: ignore[no-untyped-def]
         counts[row] = kept
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _add_likeness(  # type: ignore[no-untyped-def]
     offsets, terms, weights, holder_offsets, holders, holder_weights, more_offsets, more_terms,
     more_weights, width, scores,
@@ -355,7 +355,7 @@ def _add_likeness(  # type: ignore[no-untyped-def]
             dense[terms[place]] = 0
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _multiply(scores, factor, chosen):  # type: ignore[no-untyped-def]
     """Multiplies the chosen rows by an item's factor; items beyond its end keep their score."""
     n = min(scores.shape[1], len(factor))
@@ -365,7 +365,7 @@ def _multiply(scores, factor, chosen):  # type: ignore[no-untyped-def]
                 scores[row, item] *= factor[item]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _cosines(  # type: ignore[no-untyped-def]
     left, right, row_offsets, row_terms, row_weights, more_offsets, more_terms, more_weights, width,
     out,
@@ -395,7 +395,7 @@ def _cosines(  # type: ignore[no-untyped-def]
         out[pair] = min(total, np.float32(1))
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _row_of(  # type: ignore[no-untyped-def]
     item, row_offsets, row_terms, row_weights, more_offsets, more_terms, more_weights
 ):

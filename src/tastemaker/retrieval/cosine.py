@@ -1,9 +1,9 @@
 """Items as vectors: how alike two are by cosine, which are most alike, and inner products."""
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from tastemaker.compilation import kernel
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.ragged import Ragged, rows_of
 from tastemaker.data.requests import Requests
@@ -68,7 +68,7 @@ def inner_products(
     return scores
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _cosines(vectors, norms, left, right, cosines):  # type: ignore[no-untyped-def]
     """Writes the cosine of each pair of rows; 0 where a row is unknown or zero.
 
@@ -95,7 +95,7 @@ def _cosines(vectors, norms, left, right, cosines):  # type: ignore[no-untyped-d
         cosines[pair] = min(max(cosine, -1.0), 1.0)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _products(x, row, item, vectors, pull, scores):  # type: ignore[no-untyped-def]
     """Writes x[row] · (vectors[item] × pull[item]), added as the index adds; NaN if unknown."""
     for entry in range(len(item)):

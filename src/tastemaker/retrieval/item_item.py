@@ -3,11 +3,11 @@
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from tastemaker.artifact import ArtifactReader, ArtifactWriter
+from tastemaker.compilation import kernel
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.events import Reduce
 from tastemaker.data.requests import Requests
@@ -103,7 +103,7 @@ class ItemItem(ScoringRetriever):
         return self
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _add_rows(offsets, items, weights, row_offsets, columns, strength, scores):  # type: ignore[no-untyped-def]
     """Adds to scores[request] the row of every liked item, times its weight in the history."""
     for request in range(len(scores)):
@@ -113,7 +113,7 @@ def _add_rows(offsets, items, weights, row_offsets, columns, strength, scores): 
                 scores[request, columns[entry]] += weight * strength[entry]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _between(history, found, row_offsets, columns, strength, block):  # type: ignore[no-untyped-def]
     """Writes how strongly each history item speaks for each found item (distinct)."""
     place_of = np.full(len(row_offsets) - 1, -1, np.int32)
@@ -125,7 +125,7 @@ def _between(history, found, row_offsets, columns, strength, block):  # type: ig
                 block[row, place_of[columns[entry]]] = strength[entry]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _stronger_way(left, right, row_offsets, columns, strength, out):  # type: ignore[no-untyped-def]
     """Writes the larger of w(left, right) and w(right, left); 0 where an item is unknown."""
     n_items = len(row_offsets) - 1
@@ -138,7 +138,7 @@ def _stronger_way(left, right, row_offsets, columns, strength, out):  # type: ig
             out[pair] = min(max(there, back), np.float32(1))
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _weight_in(columns, strength, start, stop, item):  # type: ignore[no-untyped-def]
     """The weight of `item` in the row start … stop − 1, 0 if it stands nowhere there.
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Protocol, Self, cast
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from tastemaker.artifact import ArtifactReader, ArtifactWriter
+from tastemaker.compilation import kernel
 from tastemaker.component import FitOptions, Task
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.ragged import offsets_of
@@ -230,7 +230,7 @@ def _digests(pairs: BothWays, learner: RowLearner) -> NDArray[np.uint64]:
     return digests
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _digest_columns(offsets, weights, figures, digests):  # type: ignore[no-untyped-def]
     """Writes the digest of each column's bits and of its row of `figures`."""
     prime = np.uint64(0x100000001B3)
@@ -244,7 +244,7 @@ def _digest_columns(offsets, weights, figures, digests):  # type: ignore[no-unty
         digests[item] = digest
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _mark_beside(changed, pairs, beside):  # type: ignore[no-untyped-def]
     """Marks every item that some user has beside a changed one."""
     for item in changed:

@@ -3,12 +3,12 @@
 from typing import Any, Literal, Self
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from pydantic import Field
 from scipy.sparse import csr_array
 
 from tastemaker.artifact import ArtifactReader, ArtifactWriter
+from tastemaker.compilation import kernel
 from tastemaker.component import FitOptions, Retriever
 from tastemaker.config import Settings
 from tastemaker.data.candidates import Candidates
@@ -161,7 +161,7 @@ class ItemVectors(Retriever):
         return worth
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _worths(offsets, item, weight, n_items, half_life, worth):  # type: ignore[no-untyped-def]
     """Writes ½^(age / half_life) · log₂(1 + weight) of each liked event of a known item, else 0."""
     for row in range(len(offsets) - 1):
@@ -173,7 +173,7 @@ def _worths(offsets, item, weight, n_items, half_life, worth):  # type: ignore[n
                 age += 1
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _means(offsets, item, worth, vectors, x):  # type: ignore[no-untyped-def]
     """Writes the mean of each history's vectors, weighted by worth, added in its order."""
     for row in range(len(x)):

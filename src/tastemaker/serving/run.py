@@ -83,7 +83,8 @@ def run(project: Path, host: str, port: int, workers: int, progress: Progress = 
     for recovered in source.recovered:
         _LOG.warning("%s", recovered)
     if workers == 1:
-        uvicorn.run(create_app(Service(opened), host=host), **settings)
+        # Without a number uvicorn reads WEB_CONCURRENCY, and refuses several for an object.
+        uvicorn.run(create_app(Service(opened), host=host), workers=1, **settings)
         return
     os.environ[_PROJECT] = str(project.resolve())
     os.environ[_HOST] = host

@@ -96,14 +96,17 @@ def _packages() -> Iterator[Finding]:
             refused = LibraryError(getattr(problem, "name", None) or room, problem)
             yield Finding("packages", "bad", refused.told, refused.cure)
             return
-        except RuntimeError as problem:
-            if "no locator available" not in str(problem):
-                raise
-            told = "Numba finds no folder that can be written to keep what it compiles in"
-            cure = "set NUMBA_CACHE_DIR to one, or make ~/.cache writable"
-            yield Finding("packages", "bad", told, cure)
-            return
     yield Finding("packages", "ok", "all that are needed, as new as they must be")
+    yield from _kernels()
+
+
+def _kernels() -> Iterator[Finding]:
+    from tastemaker.compilation import keeps_kernels
+
+    if not keeps_kernels():
+        told = "no folder for compiled kernels can be written: every process compiles them again"
+        cure = "set NUMBA_CACHE_DIR to a folder that can be written, or make ~/.cache writable"
+        yield Finding("kernels", "note", told, cure)
 
 
 def _lightgbm(needed: bool) -> Iterator[Finding]:

@@ -4,10 +4,10 @@ from typing import ClassVar
 from zlib import crc32
 
 import numpy as np
-from numba import njit
 from pydantic import Field
 from scipy.sparse import csr_array
 
+from tastemaker.compilation import kernel
 from tastemaker.component import Serves
 from tastemaker.config import Settings
 from tastemaker.data.dataset import Dataset
@@ -108,7 +108,7 @@ def capped(dataset: Dataset, most: int) -> csr_array:
     return csr_array((users.data[entries], users.indices[entries], kept), shape=users.shape)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _draw(rows, seeds, offsets, items, most, keep):  # type: ignore[no-untyped-def]
     """Unsets in each of `rows` all but the `most` entries of smallest hash."""
     for place in range(len(rows)):
@@ -121,7 +121,7 @@ def _draw(rows, seeds, offsets, items, most, keep):  # type: ignore[no-untyped-d
             keep[entry] = hashes[entry - start] <= last
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _crowds(offsets, items, most, crowds):  # type: ignore[no-untyped-def]
     """Adds to each item's figure a digest of each of its users who have `most` items: 50 bits."""
     for row in range(len(offsets) - 1):

@@ -3,10 +3,10 @@
 from typing import ClassVar, Literal, Self
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from pydantic import Field
 
+from tastemaker.compilation import kernel
 from tastemaker.component import FitOptions, Serves, Task
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.ragged import Ragged, offsets_of, ranges
@@ -122,7 +122,7 @@ def thinned(
     return Ragged(offsets_of(counts), values[entries])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _thin(start, stop, offsets, items, keep, shuffled, seed, values, counts):  # type: ignore[no-untyped-def]
     """Writes what is kept of rows start … stop − 1 to the beginning of each row, and how many."""
     for row in range(start, stop):

@@ -3,11 +3,11 @@
 from typing import ClassVar, Self
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from pydantic import Field
 from scipy.sparse import csr_array
 
+from tastemaker.compilation import kernel
 from tastemaker.component import FitOptions, Serves, Task
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.ragged import Ragged, offsets_of
@@ -141,7 +141,7 @@ def walks(
     return Ragged(every, walked.ravel())
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _walk(starts, first, offsets, items, reached, back, out, seed, walked):  # type: ignore[no-untyped-def]
     """Writes a walk from each of `starts`, which is walk number `first` and those after it.
 
@@ -174,7 +174,7 @@ def _walk(starts, first, offsets, items, reached, back, out, seed, walked):  # t
             walked[row, place] = to
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _joined(items, start, stop, item):  # type: ignore[no-untyped-def]
     """Whether the ascending items start … stop − 1 hold `item`."""
     place = start + np.searchsorted(items[start:stop], item)

@@ -8,10 +8,10 @@ from itertools import pairwise
 from typing import NamedTuple, Self
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from pydantic import Field
 
+from tastemaker.compilation import kernel
 from tastemaker.component import FitOptions
 from tastemaker.data.ragged import Ragged, offsets_of
 from tastemaker.errors import SettingError
@@ -228,7 +228,7 @@ class SkipGram:
         return self._draw.items[some], self._draw.accept[some], self._draw.other[some]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _aliases(weights, items, accept, other):  # type: ignore[no-untyped-def]
     """Writes for each place how often it keeps its own item, and which it gives up to else."""
     n = len(weights)
@@ -255,7 +255,7 @@ def _aliases(weights, items, accept, other):  # type: ignore[no-untyped-def]
             low += 1
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _count_pairs(start, stop, first, offsets, items, window, part, seed, counts):  # type: ignore[no-untyped-def]
     """Counts the pairs of sequences start … stop − 1, after the `first`, by their two parts."""
     parts = np.int64(np.sqrt(counts.shape[1]))
@@ -274,7 +274,7 @@ def _count_pairs(start, stop, first, offsets, items, window, part, seed, counts)
                     counts[row, part[centre] * parts + part[items[near]]] += 1
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _lay_pairs(  # type: ignore[no-untyped-def]
     start, stop, first, offsets, items, window, part, seed, places, centres, contexts
 ):
@@ -299,7 +299,7 @@ def _lay_pairs(  # type: ignore[no-untyped-def]
                     places[row, both] += 1
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _ascend(  # type: ignore[no-untyped-def]
     centres, contexts, vectors, context_vectors, items, accept, other, negatives, rate, seed
 ):
@@ -330,7 +330,7 @@ def _ascend(  # type: ignore[no-untyped-def]
             v[f] += step[f]
 
 
-@njit(nogil=True, cache=True, fastmath={"reassoc", "nsz"})
+@kernel(fastmath={"reassoc", "nsz"})
 def _dot(one, other):  # type: ignore[no-untyped-def]
     """The inner product, in an order that compilers may choose once and for all.
 

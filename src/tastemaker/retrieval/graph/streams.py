@@ -1,10 +1,11 @@
 """Random numbers inside kernels: one small stream per row of work, whatever the threads."""
 
 import numpy as np
-from numba import njit
+
+from tastemaker.compilation import kernel
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def mixed(seed, number):  # type: ignore[no-untyped-def]
     """A stream of its own for each number: splitmix64 (Steele, Lea & Flood 2014), not 0."""
     z = np.uint64(seed) + (np.uint64(number) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
@@ -14,7 +15,7 @@ def mixed(seed, number):  # type: ignore[no-untyped-def]
     return z if z != 0 else np.uint64(1)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def next_state(state):  # type: ignore[no-untyped-def]
     """The next state of a stream: xorshift64 (Marsaglia 2003); never 0 from one that is not."""
     state ^= state << np.uint64(13)
@@ -22,14 +23,14 @@ def next_state(state):  # type: ignore[no-untyped-def]
     return state ^ (state << np.uint64(17))
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def uniform(state):  # type: ignore[no-untyped-def]
     """A number in [0, 1) from a state: its 53 upper bits, scrambled."""
     scrambled = state * np.uint64(0x2545F4914F6CDD1D)
     return (scrambled >> np.uint64(11)) * (1.0 / 9007199254740992.0)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def below(state, n):  # type: ignore[no-untyped-def]
     """A whole number from 0 to n − 1 from a state, for n up to 2³¹."""
     return np.int64(uniform(state) * n)

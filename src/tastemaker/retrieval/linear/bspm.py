@@ -4,11 +4,11 @@ from math import factorial
 from typing import ClassVar, Literal
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from pydantic import Field
 from scipy.sparse import csr_array
 
+from tastemaker.compilation import kernel
 from tastemaker.data.requests import Requests
 from tastemaker.index.exact import ScoreChunk
 from tastemaker.retrieval.linear.graph_filter import GraphFilter, GraphFilterConfig
@@ -88,7 +88,7 @@ class BSPM(GraphFilter):
         return scores
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _sharpen(offsets, items, strength, weights, scores):  # type: ignore[no-untyped-def]
     """Makes of each row s the sum s + Σ weights[m − 1]·s·Pᵐ, in place.
 

@@ -3,12 +3,12 @@
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from pydantic import Field
 from scipy.sparse import csr_array
 
 from tastemaker.artifact import ArtifactReader, ArtifactWriter
+from tastemaker.compilation import kernel
 from tastemaker.component import FitOptions, Serves, Task
 from tastemaker.config import Settings
 from tastemaker.data.candidates import Candidates
@@ -182,7 +182,7 @@ def _gram(users: csr_array, threads: int) -> NDArray[np.float32]:
     return gram
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _gram_rows(start, stop, pairs, gram):  # type: ignore[no-untyped-def]
     """Fills rows start … stop − 1 of the lower triangle of XᵀX."""
     for item in range(start, stop):

@@ -3,10 +3,10 @@
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from tastemaker.compilation import kernel
 from tastemaker.component import FitOptions
 from tastemaker.data.ragged import offsets_of
 from tastemaker.retrieval.cooccurrence import BothWays
@@ -58,7 +58,7 @@ class SparseGram(NamedTuple):
         return gram
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _count(start, stop, pairs, counts):  # type: ignore[no-untyped-def]
     """Writes how many other items stand together with each of start … stop − 1."""
     met = np.full(len(pairs.item_offsets) - 1, -1, np.int32)
@@ -73,7 +73,7 @@ def _count(start, stop, pairs, counts):  # type: ignore[no-untyped-def]
                     counts[item] += 1
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _fill(start, stop, pairs, gram):  # type: ignore[no-untyped-def]
     """Writes the rows start … stop − 1 of XᵀX, each in the order its items are met."""
     n_items = len(pairs.item_offsets) - 1

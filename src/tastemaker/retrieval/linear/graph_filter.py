@@ -3,12 +3,12 @@
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from pydantic import Field
 from scipy.sparse import csr_array, diags_array
 
 from tastemaker.artifact import ArtifactReader, ArtifactWriter
+from tastemaker.compilation import kernel
 from tastemaker.component import FitOptions, Serves, Task
 from tastemaker.config import Settings
 from tastemaker.data.candidates import Candidates
@@ -205,7 +205,7 @@ def _in_blocks(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     return blocks
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _blur(  # type: ignore[no-untyped-def]
     offsets, liked, weights, item_offsets, item_users, item_weights, user_offsets, user_items,
     user_weights, scores,
@@ -229,7 +229,7 @@ def _blur(  # type: ignore[no-untyped-def]
             of_user[user] = 0
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _gather(offsets, liked, weights, blocks, root, passed):  # type: ignore[no-untyped-def]
     """Adds r·D^−½·V to the row of each request."""
     width = blocks.shape[2]
@@ -243,7 +243,7 @@ def _gather(offsets, liked, weights, blocks, root, passed):  # type: ignore[no-u
                     passed[request, factor] += weight * value
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _spread(passed, blocks, root, scores):  # type: ignore[no-untyped-def]
     """Writes passed·Vᵀ·D^½ to the row of each request."""
     width = blocks.shape[2]
@@ -256,7 +256,7 @@ def _spread(passed, blocks, root, scores):  # type: ignore[no-untyped-def]
                 scores[request, item] = some[request, item - start] * root[item]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _between(history, found, offsets, users, weights, n_users, block):  # type: ignore[no-untyped-def]
     """Writes P between each item of a history and each found one."""
     of_user = np.zeros(n_users, np.float32)

@@ -4,11 +4,11 @@ from math import isqrt
 from typing import ClassVar, Self
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from pydantic import Field
 from scipy.sparse import csr_array
 
+from tastemaker.compilation import kernel
 from tastemaker.component import FitOptions, Serves, Task
 from tastemaker.config import Settings
 from tastemaker.data.dataset import Dataset
@@ -142,7 +142,7 @@ class SLIM(ItemItem):
         return [parts[start] for start in sorted(parts)]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _columns(  # type: ignore[no-untyped-def]
     start, stop, gram, l1, l2, positive, neighbors, tolerance, iterations, most, found
 ):
@@ -187,7 +187,7 @@ def _columns(  # type: ignore[no-untyped-def]
     return entries[:size].copy()
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _may_speak(item, gram, l1, positive, neighbors, allowed):  # type: ignore[no-untyped-def]
     """Writes the items that may get a weight for `item`; returns how many."""
     n_items, count = len(gram.diagonal), 0
@@ -213,7 +213,7 @@ def _may_speak(item, gram, l1, positive, neighbors, allowed):  # type: ignore[no
     return count
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _regression(  # type: ignore[no-untyped-def]
     item, gram, l1, l2, positive, allowed, tolerance, iterations, most, place, speaks
 ):
@@ -270,7 +270,7 @@ def _regression(  # type: ignore[no-untyped-def]
         _descend(inner, target, weights, rest, size, l1, l2, positive, tolerance, iterations)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _longer(values, room):  # type: ignore[no-untyped-def]
     """A longer array that begins with `values`; the rest is zero."""
     longer = np.zeros(room, values.dtype)
@@ -278,7 +278,7 @@ def _longer(values, room):  # type: ignore[no-untyped-def]
     return longer
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _beyond(allowed, speaks, place, least, positive, most):  # type: ignore[no-untyped-def]
     """The items that are not active and speak more than `least`: the strongest, ascending."""
     some = np.empty(most, np.int32)
@@ -291,7 +291,7 @@ def _beyond(allowed, speaks, place, least, positive, most):  # type: ignore[no-u
     return np.sort(some[:count])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _descend(  # type: ignore[no-untyped-def]
     inner, target, weights, rest, size, l1, l2, positive, tolerance, iterations
 ):

@@ -3,11 +3,11 @@
 from typing import ClassVar
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from pydantic import Field
 from scipy.sparse import csr_array
 
+from tastemaker.compilation import kernel
 from tastemaker.component import FitOptions, Serves, Task
 from tastemaker.config import Settings
 from tastemaker.data.dataset import Dataset
@@ -118,7 +118,7 @@ def _columns(
     return weights
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _regressions(items, gram, penalty, near, strength, found):  # type: ignore[no-untyped-def]
     """Writes for each of `items` which items speak for it, ascending, and how strongly."""
     width = near.shape[1]
@@ -151,7 +151,7 @@ def _regressions(items, gram, penalty, near, strength, found):  # type: ignore[n
         found[row] = count
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _nearest(item, gram, near, cosines):  # type: ignore[no-untyped-def]
     """Writes the items of highest cosine, or all others where there is room; returns how many."""
     n_items, count = len(gram.diagonal), 0
@@ -168,7 +168,7 @@ def _nearest(item, gram, near, cosines):  # type: ignore[no-untyped-def]
     return count
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _solve(matrix, right, size):  # type: ignore[no-untyped-def]
     """Solves matrix·x = right of the first `size` rows, symmetric and positive definite.
 

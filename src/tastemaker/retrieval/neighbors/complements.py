@@ -3,11 +3,11 @@
 from typing import ClassVar, Self
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 from scipy.sparse import csr_array
 
+from tastemaker.compilation import kernel
 from tastemaker.component import FitOptions, Serves, Task
 from tastemaker.config import Settings
 from tastemaker.data.catalogue import Catalogue, CategoryColumn
@@ -155,7 +155,7 @@ def _related(
     return related
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _complements(  # type: ignore[no-untyped-def]
     items, offsets, place, item, time, last, steps, scale, category, related, counts, shrinkage,
     near, strength, found,

@@ -1,9 +1,9 @@
 """The nearest items of each item, of all that stand beside it: the kernels under row learners."""
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from tastemaker.compilation import kernel
 from tastemaker.index.heap import best_first, best_of_row, keep
 from tastemaker.retrieval.cooccurrence import BothWays
 from tastemaker.retrieval.item_rows import RowLearner
@@ -39,7 +39,7 @@ def nearest_items(
     return RowLearner(learn, measure.of_items())
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _nearest(  # type: ignore[no-untyped-def]
     items, pairs, of_items, shrinkage, min_common, relative, near, strength, found
 ):
@@ -91,7 +91,7 @@ def _nearest(  # type: ignore[no-untyped-def]
         found[place] = kept
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _add_up(users, weights, pairs, row):  # type: ignore[no-untyped-def]
     """Adds weight × the row of every user to `row`."""
     columns = pairs.user_items.view(np.uint32)  # as they are never negative, read without a check
@@ -103,7 +103,7 @@ def _add_up(users, weights, pairs, row):  # type: ignore[no-untyped-def]
             row[beside[place]] += weight * theirs[place]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _add_up_noting(users, weights, pairs, row, touched):  # type: ignore[no-untyped-def]
     """The same, and writes which items it touched; returns how many."""
     together = 0
@@ -118,7 +118,7 @@ def _add_up_noting(users, weights, pairs, row, touched):  # type: ignore[no-unty
     return together
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _count(users, pairs, common):  # type: ignore[no-untyped-def]
     """Adds 1 to `common` of each item of each user."""
     for user in users:
@@ -126,14 +126,14 @@ def _count(users, pairs, common):  # type: ignore[no-untyped-def]
             common[pairs.user_items[place]] += 1
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _drop_rare(row, common, min_common):  # type: ignore[no-untyped-def]
     """Sets what fewer than `min_common` users share to 0."""
     for other in range(len(common)):
         row[other] = row[other] if common[other] >= min_common else np.float32(0)
 
 
-@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+@kernel(error_model="numpy", inline="always")
 def _likeness(item, other, together, of_items, shrinkage):  # type: ignore[no-untyped-def]
     """The formula of `similarity.py`; 0 where nothing is shared."""
     centre, added, left, right, size = of_items
@@ -144,14 +144,14 @@ def _likeness(item, other, together, of_items, shrinkage):  # type: ignore[no-un
     return over / under if together > 0 and over > 0 and under > 0 else np.float32(0)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel(error_model="numpy")
 def _all_likenesses(item, row, of_items, shrinkage, scores):  # type: ignore[no-untyped-def]
     """`_likeness` to every item."""
     for other in range(len(row)):
         scores[other] = _likeness(item, other, row[other], of_items, shrinkage)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def divide_by_sum(values):  # type: ignore[no-untyped-def]
     """Divides by the sum, added up in the order given."""
     total = np.float32(0)

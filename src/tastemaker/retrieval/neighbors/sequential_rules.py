@@ -3,11 +3,11 @@
 from typing import ClassVar, Self
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 from scipy.sparse import csr_array
 
+from tastemaker.compilation import kernel
 from tastemaker.component import FitOptions, Serves, Task
 from tastemaker.config import Settings
 from tastemaker.data.dataset import Dataset
@@ -128,7 +128,7 @@ class SequentialRules(ItemItem):
         )
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _rules(items, offsets, place, item, last, steps, near, strength, found):  # type: ignore[no-untyped-def]
     """Writes the strongest rules of each of `items`, strongest first."""
     n_items = len(offsets) - 1

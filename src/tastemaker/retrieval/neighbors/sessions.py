@@ -3,11 +3,11 @@
 from typing import ClassVar, Literal, Self
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from pydantic import Field, ValidationInfo, field_validator
 
 from tastemaker.artifact import ArtifactReader, ArtifactWriter
+from tastemaker.compilation import kernel
 from tastemaker.component import FitOptions, Serves, Task
 from tastemaker.config import Settings
 from tastemaker.data.dataset import Dataset
@@ -210,7 +210,7 @@ def _last_places(row: NDArray[np.int64], item: NDArray[np.int32]) -> NDArray[np.
     return np.sort(order[last])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _score(  # type: ignore[no-untyped-def]
     offsets, present, now, session_offsets, session_items, session_end, holder_offsets, holders,
     frequency, stan, decays, sample, neighbors, scores,

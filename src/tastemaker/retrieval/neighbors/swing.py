@@ -3,11 +3,11 @@
 from typing import ClassVar, Literal
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from pydantic import Field
 from scipy.sparse import csr_array
 
+from tastemaker.compilation import kernel
 from tastemaker.component import Serves
 from tastemaker.config import Settings
 from tastemaker.data.dataset import Dataset
@@ -102,7 +102,7 @@ def _capped(pairs: BothWays, most: int) -> BothWays:
     return pairs._replace(user_offsets=offsets, user_items=items)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@kernel(error_model="numpy")
 def _swing(  # type: ignore[no-untyped-def]
     items, pairs, weight, alpha, max_users, relative, near, strength, found
 ):

@@ -3,12 +3,12 @@
 from typing import ClassVar, Literal, Self
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from pydantic import Field
 from scipy.sparse import csr_array
 
 from tastemaker.artifact import ArtifactReader, ArtifactWriter
+from tastemaker.compilation import kernel
 from tastemaker.component import FitOptions, Serves, Task
 from tastemaker.config import Settings
 from tastemaker.data.candidates import Candidates
@@ -247,7 +247,7 @@ def _rarity(per_item: NDArray[np.int64], n_users: int, similarity: str) -> NDArr
     return np.ones(len(per_item), np.float32)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _nearest_users(  # type: ignore[no-untyped-def]
     offsets, items, weights, own, fan_offsets, fans, of_fans, figures, shrinkage, jaccard,
     min_common, near, likeness, found,
@@ -281,7 +281,7 @@ def _nearest_users(  # type: ignore[no-untyped-def]
         found[request] = kept
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _add_neighbors(near, said, found, offsets, items, weights, scores):  # type: ignore[no-untyped-def]
     """Adds to each request's scores what its neighbours liked, by how like they are."""
     for request in range(len(scores)):
@@ -291,7 +291,7 @@ def _add_neighbors(near, said, found, offsets, items, weights, scores):  # type:
                 scores[request, items[entry]] += like * weights[entry]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _shared(history, found, fan_offsets, fans, block):  # type: ignore[no-untyped-def]
     """Writes the cosine of who liked each history item and who liked each found one."""
     for row in range(len(history)):
