@@ -14,7 +14,7 @@ SOURCE = Path(tastemaker.__file__).parent
 
 LAYERS: list[list[set[str]]] = [
     [
-        *({"errors"}, {"progress"}, {"config"}, {"machine"}, {"threads"}),
+        *({"errors"}, {"progress"}, {"faults"}, {"config"}, {"machine"}, {"threads"}),
         *({"disk"}, {"lock"}, {"artifact"}),
     ],
     [{"data"}, {"statistics"}, {"world"}, {"component"}],
