@@ -84,7 +84,8 @@ def written(folder: Path, text: str | bytes) -> Path:
 def refusal(folder: Path, text: str | bytes) -> str:
     with pytest.raises(ProjectError) as caught:
         load_project(written(folder, text))
-    assert "\n" not in str(caught.value)
+    first, *others = str(caught.value).split("\n")
+    assert not others or first == f"tastemaker.toml: {len(others)} errors"
     return str(caught.value)
 
 
@@ -115,12 +116,20 @@ def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
     [
         ("[split]", "[splitt]", "unknown section [splitt]; did you mean [split]?"),
         ("[data]", "[data]\nevnts = 1", "[data]: unknown setting 'evnts'; did you mean 'events'?"),
-        ("weight = 1.0", "wieght = 1.0", "[events.view]: unknown setting 'wieght'; did you mean 'weight'?"),
+        (
+            "weight = 1.0",
+            "wieght = 1.0",
+            "[events.view]: unknown setting 'wieght'; did you mean 'weight'?",
+        ),
         ('test = "7d"', 'tests = "7d"', "[split]: unknown setting 'tests'; did you mean 'test'?"),
         ("seen =", "sen =", "[placements.home]: unknown setting 'sen'; did you mean 'seen'?"),
         ("factors", "factor", "[retrievers.als]: unknown setting 'factor'; did you mean 'factors'"),
         ('"als"', '"asl"', "no retriever is called 'asl'; did you mean 'als'?"),
-        ("als = 20", "als2 = 20", "[placements.home] retrievers: unknown retriever 'als2'; did you mean 'als'?"),
+        (
+            "als = 20",
+            "als2 = 20",
+            "[placements.home] retrievers: unknown retriever 'als2'; did you mean 'als'?",
+        ),
         ("view =", "veiw =", "seen: 'veiw' is not a declared event type; did you mean 'view'?"),
         (
             "[events.view]",
@@ -139,23 +148,47 @@ def test_a_near_miss_is_named(tmp_path: Path, right: str, wrong: str, message: s
     [
         ("als = 20", "als = 0", "[placements.home] retrievers.als must be at least 1, got 0"),
         ("als = 20", "als = -3", "als must be at least 1, got -3"),
-        ("als = 20", 'als = "many"', "[placements.home] retrievers.als must be a valid integer, got"),
+        (
+            "als = 20",
+            'als = "many"',
+            "[placements.home] retrievers.als must be a valid integer, got",
+        ),
         ("als = 20", "als = 1.5", "[placements.home] retrievers.als must be a valid integer, got"),
         ("{ als = 20, popular = 5 }", "{}", "[placements.home] retrievers: names no retriever"),
-        ("factors = 8", "factors = -3", "[retrievers.als] factors must be greater than or equal to 1, got -3"),
-        ("factors = 8", 'factors = "lots"', "[retrievers.als] factors must be a valid integer, got 'lots'"),
+        (
+            "factors = 8",
+            "factors = -3",
+            "[retrievers.als] factors must be greater than or equal to 1, got -3",
+        ),
+        (
+            "factors = 8",
+            'factors = "lots"',
+            "[retrievers.als] factors must be a valid integer, got 'lots'",
+        ),
         ("weight = 1.0", "weight = -1.0", "[events.view] weight must be greater than 0, got -1.0"),
         ('"allow"', '"never"', "seen.view must be 'exclude', 'allow' or 'exclude for 30d'"),
-        ('"exclude for 90d"', '"exclude for long"', "seen.buy must be 'exclude', 'allow' or 'exclude for 30d', got 'exclude for long'"),
+        (
+            '"exclude for 90d"',
+            '"exclude for long"',
+            "seen.buy must be 'exclude', 'allow' or 'exclude for 30d', got 'exclude for long'",
+        ),
         ('events = "events.csv"', "", "[data] events is missing: write events = "),
         ('[data]\nevents = "events.csv"', "", "no [data] table: write [data] with events = "),
         ('use = "als"', "", "[retrievers.als] use is missing: name the component, such as use = "),
-        ('test = "7d"', "test = []", "[split] test must be a duration such as '30d' or a share between"),
+        (
+            'test = "7d"',
+            "test = []",
+            "[split] test must be a duration such as '30d' or a share between",
+        ),
         ('test = "7d"', 'requests = "random"', "[split] requests must be 'sampled', 'first'"),
         ("weight = 1.0", 'role = "liked"', "[events.view] role must be 'positive', 'negative'"),
         ("weight = 1.0", "like = 2\ndislike = 3", "'dislike' (3.0) must be below 'like' (2.0)"),
         ("[split]", '[items.roles]\ntags = { role = "tags" }\n[split]', "needs a 'separator'"),
-        ("[split]", '[items.roles]\nx = { role = "color" }\n[split]', "[items.roles] x.role must be 'text'"),
+        (
+            "[split]",
+            '[items.roles]\nx = { role = "color" }\n[split]',
+            "[items.roles] x.role must be 'text'",
+        ),
     ],
 )
 def test_what_cannot_be_meant_is_refused(
@@ -204,20 +237,40 @@ def test_a_file_without_rankers_has_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("right", "wrong", "message"),
     [
-        ("[rankers.main]", "[ranker.main]", "unknown section [ranker.main]; did you mean [rankers.main]?"),
+        (
+            "[rankers.main]",
+            "[ranker.main]",
+            "unknown section [ranker.main]; did you mean [rankers.main]?",
+        ),
         ("[training]", "[trainings]", "unknown section [trainings]; did you mean [training]?"),
         ("slices = 4", "slice = 4", "[training]: unknown setting 'slice'; did you mean 'slices'?"),
         ("[placements.home.value]", "[placements.home.values]", "did you mean 'value'?"),
-        ("total = 60", "totl = 60", "[placements.home.budget]: unknown setting 'totl'; did you mean 'total'?"),
-        ("ranker = ", "rankr = ", "[placements.home]: unknown setting 'rankr'; did you mean 'ranker'?"),
-        ("rerankers = ", "reranker = ", "[placements.home]: unknown setting 'reranker'; did you mean 'rerankers'?"),
+        (
+            "total = 60",
+            "totl = 60",
+            "[placements.home.budget]: unknown setting 'totl'; did you mean 'total'?",
+        ),
+        (
+            "ranker = ",
+            "rankr = ",
+            "[placements.home]: unknown setting 'rankr'; did you mean 'ranker'?",
+        ),
+        (
+            "rerankers = ",
+            "reranker = ",
+            "[placements.home]: unknown setting 'reranker'; did you mean 'rerankers'?",
+        ),
         ('"gbm"\ntrees', '"gmb"\ntrees', "no ranker is called 'gmb'; did you mean 'gbm'?"),
         ('use = "mmr"', 'use = "mrr"', "no reranker is called 'mrr'; did you mean 'mmr'?"),
         ('use = "mmr"', 'use = "gbm"', "no reranker is called 'gbm'"),
         ('use = "gbm"\ntrees', 'use = "als"\ntrees', "no ranker is called 'als'"),
         ("trees = 50", "tree = 50", "[rankers.main]: unknown setting 'tree'; did you mean 'trees'"),
         ("relevance =", "relevnce =", "[rerankers.diverse]: unknown setting 'relevnce'; did you"),
-        ('ranker = "main"', 'ranker = "man"', "[placements.home] ranker: unknown ranker 'man'; did"),
+        (
+            'ranker = "main"',
+            'ranker = "man"',
+            "[placements.home] ranker: unknown ranker 'man'; did",
+        ),
         ('["diverse", "shop"]', '["divers"]', "unknown reranker 'divers'; did you mean 'diverse'?"),
         (
             "view = 0.3",
@@ -245,15 +298,23 @@ def test_a_near_miss_is_named_with_its_section(
     [
         ("trees = 50", "trees = 0", "[rankers.main] trees must be greater than or equal to 1"),
         ("trees = 50", 'loss = "auc"', "[rankers.main] loss must be 'binary' or 'lambdarank'"),
-        ('["view", "buy"]', '["view", "view"]', "'objectives' names 'view' twice"),
-        ('["view", "buy"]', '["view", "hide"]', "'hide' is not a positive event type; known: buy, view"),
+        ('["view", "buy"]', '["view", "view"]', "[rankers.main] objectives: names 'view' twice"),
+        (
+            '["view", "buy"]',
+            '["view", "hide"]',
+            "'hide' is not a positive event type; known: buy, view",
+        ),
         (
             "relevance = 0.7",
             "relevance = 1.5",
             "[rerankers.diverse] relevance must be less than",
         ),
         ("brand = 3", "brand = 0", "[rerankers.shop] caps.brand must be greater than or equal"),
-        ("position = 1", "position = 0", "pinned: entry 1: position must be greater than or equal to 1"),
+        (
+            "position = 1",
+            "position = 0",
+            "pinned: entry 1: position must be greater than or equal to 1",
+        ),
         ("position = 1", "place = 1", "[rerankers.shop]"),
         ("slices = 4", "slices = 1", "[training] slices must be greater than or equal to 2, got 1"),
         ('"10d"', '"10 dogs"', "[training] window must be a duration or a share between 0 and 1"),
@@ -269,19 +330,27 @@ def test_a_near_miss_is_named_with_its_section(
         ("total = 60", "total = inf", "[placements.home.budget] total must be a finite number"),
         ("buy = 0.7", 'buy = "a lot"', "[placements.home.value] buy must be a valid number"),
         ("buy = 0.7", "buy = nan", "[placements.home.value] buy must be a finite number"),
-        ('ranker = "main"\n', "", "[placements.home.value]: there is no ranker to predict these objectives"),
+        (
+            'ranker = "main"\n',
+            "",
+            "[placements.home.value]: there is no ranker to predict these objectives",
+        ),
         (
             '"main"\nrerankers',
             '"any"\nrerankers',
             "the ranker 'any' predicts no 'view'; known: want",
         ),
-        ('["diverse", "shop"]', '"diverse"', "[placements.home] rerankers must be a list, got 'diverse'; write rerankers = "),
+        (
+            '["diverse", "shop"]',
+            '"diverse"',
+            "[placements.home] rerankers must be a list, got 'diverse'; write rerankers = ",
+        ),
         (
             "{ popular = 20 }",
             '{ popular = 20 }\nranker = "main"',
             "[placements.home] and [placements.cart] share the ranker 'main'; declare one for each",
         ),
-        ("[rankers.main]", '[rankers."a b"]', "[rankers.\"a b\"]: a name is made of letters"),
+        ("[rankers.main]", '[rankers."a b"]', '[rankers."a b"]: a name is made of letters'),
         ("[rerankers.shop]", "[rerankers.pipeline]", "is none of merged, ranked, pipeline"),
     ],
 )

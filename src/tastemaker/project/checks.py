@@ -81,14 +81,14 @@ class Checks:
             if ours in known:
                 continue
             home = home_of(ours, theirs, place, self._problems.source.values)
+            text = f"unknown column '{ours}'{near_miss(ours, known)}"
             if theirs in known:
-                self._problems.note(
-                    place, f"our name comes first: write {theirs} = {written(ours)}"
-                )
+                first = f"our name comes first: write {theirs} = {written(ours)}"
+                self._problems.note(place, f"{text} ({first})" if text.endswith("?") else first)
             elif home is not None and len(home) == 1:
                 self._problems.note(place, f"'{ours}' belongs under {table_name((str(home[0]),))}")
             else:
-                self._problems.add(place, f"unknown column '{ours}'{near_miss(ours, known)}")
+                self._problems.note(place, text)
 
     def _encoding(self, place: Path, encoding: str | None) -> None:
         try:

@@ -12,7 +12,7 @@ _ENOUGH: dict[Clock, tuple[Clock, ...]] = {
     "order": ("absolute", "order"),
     "none": ("absolute", "order", "none"),
 }
-_MAP = "map a column of times under [data.columns.events]"
+_MAP = "map a column of times under [data.columns.events] and remove clock"
 
 
 def clock_lines(file: ProjectFile, *, to_evaluate: bool) -> list[str]:
@@ -36,13 +36,14 @@ def clock_lines(file: ProjectFile, *, to_evaluate: bool) -> list[str]:
             )
     for name, placement in file.placements.items():
         if placement.ranker is not None:
+            also = " and value" if placement.value else ""
             lines.append(
                 f'[placements.{name}] ranker = "{placement.ranker}": a ranker learns from what '
-                f"came later, {has}: remove ranker (and value), or {_MAP}"
+                f"came later, {has}: remove ranker{also}, or {_MAP}"
             )
     if to_evaluate and file.split.type == "by_time":
         lines.append(
-            f'[split] type "by_time" needs times, {has}: write type = "holdout" and test = 0.2 '
+            f'[split] by_time needs moments in time, {has}: write type = "holdout" and test = 0.2 '
             f"under [split], or {_MAP}"
         )
     return lines

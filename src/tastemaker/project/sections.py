@@ -239,8 +239,8 @@ class SplitSection(Settings):
         return {
             name: f"'{name}' belongs to type \"{owner[name]}\" and this split is "
             f'"{self.type}": remove it, or write type = "{owner[name]}"'
-            for name in self.model_fields_set
-            if owner.get(name, self.type) != self.type
+            for name in type(self).model_fields
+            if name in self.model_fields_set and owner.get(name, self.type) != self.type
         }
 
 

@@ -82,8 +82,10 @@ class Structure:
                 if item is not member and not issubclass(item, TableFile):
                     self._problems.add(where, f"must be a list of tables; write {name} = [{{ … }}]")
                     table[name] = [value]
-                if not issubclass(item, ComponentSection):  # a check of its own knows its settings
+                if not issubclass(item, ComponentSection):
                     self.table(item, value, where)
+                elif "use" in value:  # its settings are known when the component is
+                    self._entry(str, value, "use", where)
                 return
             if get_origin(item) is dict:
                 self._free(get_args(item)[1], value, where)
@@ -183,8 +185,10 @@ class Structure:
             owner, text = place, f"unknown setting '{name}'{near_miss(name, known)}"
         else:
             owner, text = (), self._unknown_section(name, value, meant)
-        if (*place, name) in self._problems.source.variables:
+        variables = self._problems.source.variables
+        if (*place, name) in variables:
             owner = (*place, name)
+            variables[*place, meant or name] = variables[owner]
         self._problems.note(owner, text)
         if meant is not None:
             self._problems.source.rename(name, meant)

@@ -9,7 +9,12 @@ _COLON = re.compile(r"\s*(?P<key>[\w-]+)\s*:\s*(?P<value>.+?)\s*$")
 _LIST = re.compile(r"(\"[^\"]*\"|'[^']*'|[-+\w.]+)(\s*,\s*(\"[^\"]*\"|'[^']*'|[-+\w.]+))+")
 _PATH = re.compile(r"\"(?P<path>[^\"]*\\[^\"]*)\"?")
 _BARE = re.compile(r"[^\s\"'\[\]{},=]+")
-_WORDS = {"true": "true", "yes": "true", "on": "true", "false": "false", "no": "false"}
+_NUMBER = re.compile(r"(?P<percent>[\d.]+)%|(?P<comma>\d+,\d+)|(?P<odd>[-+]?(0*\d*\.\d*|0+\d+))")
+_SPACED = re.compile(r"[\w-]+( +[\w-]+)+")
+_WORDS = {
+    **dict.fromkeys(("true", "yes", "on"), "true"),
+    **dict.fromkeys(("false", "no", "off"), "false"),
+}
 _NOTHING = ("none", "null", "nil", "nan")
 
 
@@ -45,6 +50,8 @@ def _twice(line: str, problem: str) -> str:
         return f"{name} is declared twice: put all its keys under the first one"
     if problem.startswith("Cannot overwrite") and (pair := _PAIR.match(line)):
         return f"'{pair['key']}' is declared twice in this table: keep one of the two"
+    if problem.startswith("Cannot overwrite") and line.lstrip().startswith("["):
+        return f"{line.split('#')[0].strip()} has a value already: keep one of the two"
     return ""
 
 
@@ -63,6 +70,10 @@ def _pair(line: str) -> str:
     key, value = pair["key"], pair["value"]
     if not value:
         return f"'{key}' has no value: write one after =, or remove the line"
+    if _SPACED.fullmatch(key):
+        return f'a name with spaces needs quotes: write "{key}" = {value}'
+    if number := _NUMBER.fullmatch(value):
+        return _number(key, value, number)
     if _LIST.fullmatch(value):
         items = ", ".join(_quoted(item.strip()) for item in value.split(","))
         return f"a list needs brackets: write {key} = [{items}]"
@@ -75,6 +86,20 @@ def _pair(line: str) -> str:
     return ""
 
 
+def _number(key: str, value: str, found: re.Match[str]) -> str:
+    """How TOML writes a number: with digits on both sides of a point, and no zeros before."""
+    if found["comma"]:
+        items = value.replace(",", ", ")
+        return f"write {key} = {value.replace(',', '.')} for a number, [{items}] for a list"
+    try:
+        number = float(value.rstrip("%"))
+    except ValueError:
+        return ""
+    if found["percent"]:
+        return f"write a share: {key} = {number / 100:g}"
+    return f"write {key} = {number if '.' in value else int(number)}"
+
+
 def _quoted(item: str) -> str:
     if item[:1] in "\"'" or re.fullmatch(r"[-+]?\d+(\.\d+)?|true|false", item):
         return item
@@ -83,8 +108,11 @@ def _quoted(item: str) -> str:
 
 def _unfinished(line: str, problem: str) -> str:
     bare = line.split("#")[0].strip()
-    if bare.startswith("[") and not bare.endswith("]"):
-        return f"the name of a table ends with ]: write {bare}]"
+    if bare.startswith("[") and " " in bare.strip("[] "):
+        return "a name with spaces needs quotes; parts of a name are separated by ."
+    closing = "]]" if bare.startswith("[[") else "]"
+    if bare.startswith("[") and not bare.endswith(closing):
+        return f"the name of a table ends with {closing}: write {bare.rstrip(']')}{closing}"
     if (colon := _COLON.match(bare)) and "=" not in bare:
         return f"write {colon['key']} = {colon['value']}"
     if "Expected '='" in problem and (words := bare.split(maxsplit=1))[1:]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from tastemaker.errors import closest
+from tastemaker.errors import ProjectError, closest
 from tastemaker.faults import Fault, Path, faults_of
 from tastemaker.project import fixes
 from tastemaker.project.places import PARTS
@@ -23,6 +23,9 @@ def usable_file(problems: Problems) -> ProjectFile:
 
     Args:
         problems: takes the errors; its source has the values.
+
+    Raises:
+        ProjectError: nothing is left of the file.
     """
     values = problems.source.values
     for part in ("events", "retrievers", "placements"):
@@ -32,7 +35,10 @@ def usable_file(problems: Problems) -> ProjectFile:
             problems.lines.append(fixes.needed("data"))
         problems.broken.add(("data",))
         values["data"] = {"events": _ANY_FILE}
-    file: ProjectFile = usable(ProjectFile, values, (), problems)
+    file: ProjectFile | None = usable(ProjectFile, values, (), problems)
+    if file is None:
+        problems.stop()
+        raise ProjectError(f"{problems.source.name}: cannot be used as a project file")
     return file
 
 
@@ -50,24 +56,31 @@ def usable(
     Returns:
         None where nothing useful is left.
     """
-    removed: set[Path] = set()
     for turn in range(_ROUNDS):
         faults = faults_of(settings, values)
         if not faults:
             return settings.model_validate(values)
         for fault in faults:
             where = (*place, *as_written(values, fault.path))
-            if not _follows(fault, where, removed, problems, is_first=turn == 0):
+            if not _follows(fault, where, problems, is_first=turn == 0):
                 problems.add(where, text_of(fault, where))
             problems.broken.add(where)
-            removed.add(where)
-            _take_out(values, as_written(values, fault.path), fault)
+        for path, fault in _last_first(values, faults):
+            _take_out(values, path, fault)
     return None
 
 
-def _follows(
-    fault: Fault, where: Path, removed: set[Path], problems: Problems, *, is_first: bool
-) -> bool:
+def _last_first(values: dict[str, Any], faults: list[Fault]) -> list[tuple[Path, Fault]]:
+    """The faults with their places, so that taking one out moves none of the others."""
+    placed = [(as_written(values, fault.path), fault) for fault in faults]
+    return sorted(
+        placed,
+        key=lambda pair: [(isinstance(p, int), str(p).zfill(9)) for p in pair[0]],
+        reverse=True,
+    )
+
+
+def _follows(fault: Fault, where: Path, problems: Problems, *, is_first: bool) -> bool:
     """Whether a fault is there only because of one that was reported before."""
     if fault.kind == "missing":
         return not is_first or any(
@@ -75,7 +88,7 @@ def _follows(
         )
     others = [part for part in problems.broken if part[:-1] == where]
     named = any(f"'{part[-1]}'" in fault.text for part in others)
-    return named if fault.kind == "rule" else where in removed
+    return named if fault.kind == "rule" else where in problems.broken
 
 
 def text_of(fault: Fault, where: Path) -> str:
@@ -85,7 +98,7 @@ def text_of(fault: Fault, where: Path) -> str:
         part = PARTS.get(str(where[0]))
         return fixes.missing(where, our_names(part) if part else ())
     if fault.kind == "rule":
-        return fault.text
+        return fault.text.removeprefix(f"'{name}' ")
     text = f"must be {fault.text}, got {shown(fault.value)}"
     if fault.known and isinstance(fault.value, str):
         close = closest(fault.value, fault.known)
@@ -120,16 +133,19 @@ def _take_out(values: dict[str, Any], path: Path, fault: Fault) -> None:
     *around, name = path
     table: Any = values
     for part in around:
-        table = table[part]
-    if name in ("events", "file") and path[0] == "data":
+        try:
+            table = table[part]
+        except (KeyError, IndexError):
+            return  # taken out with another
+    if path == ("data", "events") or (path[0] == "data" and name == "file"):
         table[name] = _ANY_FILE
     elif fault.kind == "missing" and name == "retrievers":
         table[name] = {}
     elif fault.kind == "missing" and around:
         _take_out(values, tuple(around), Fault(tuple(around), "wrong"))
-    elif fault.kind == "rule" and isinstance(table[name], dict) and table[name]:
+    elif fault.kind == "rule" and isinstance(table, dict) and table.get(name):
         table[name] = {}
     elif isinstance(table, list) and isinstance(name, int):
-        table.pop(name)
+        del table[name : name + 1]
     elif isinstance(table, dict):
         table.pop(name, None)

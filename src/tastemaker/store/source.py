@@ -8,7 +8,7 @@ from sqlalchemy.exc import DatabaseError
 from tastemaker.data.clean import clean_files
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.files import DataFile, table_fingerprint
-from tastemaker.errors import DataError, StoreError
+from tastemaker.errors import StoreError
 from tastemaker.progress import Progress
 from tastemaker.project import Project
 from tastemaker.store.look import StoreLook, look
