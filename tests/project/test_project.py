@@ -6,12 +6,13 @@ import pytest
 
 from tastemaker.component import Component, Ranker, Reranker, Retriever
 from tastemaker.data.times import MICROSECONDS
-from tastemaker.errors import ProjectError
+from tastemaker.errors import ClockError, ProjectError
 from tastemaker.pipeline import Recommender
 from tastemaker.project import Training, component_class, find_project, load_project
 from tastemaker.ranking import GBM
 from tastemaker.reranking import MMR, Rules
 from tastemaker.retrieval import ALS
+from tastemaker.split import holdout
 
 GOOD = """
 [data]
@@ -447,6 +448,52 @@ def test_the_split_of_a_project_is_the_one_it_names(tmp_path: Path) -> None:
     assert split.before_test.end - 1 <= start + 24 * day
     assert split.train.events.time.max() <= start + 13 * day
     assert split.test.notes["wanted_but_seen_left_out"] == 0  # views may come back
+
+
+def test_a_project_without_times_is_split_by_holdout(tmp_path: Path) -> None:
+    rows = [f"u{u},i{(u + t) % 9}" for u in range(8) for t in range(6)]
+    (tmp_path / "events.csv").write_text("\n".join(["user_id,item_id", *rows]) + "\n")
+    settings = (
+        'type = "holdout"\ntest = 0.3\nvalidation = 0.2\nmin_user = 2\nmin_item = 3\nseed = 4'
+    )
+    text = GOOD.replace('test = "7d"', settings)
+    text = text.replace("[events.view]", '[data.defaults]\nevent_type = "view"\n[events.view]', 1)
+    project = load_project(written(tmp_path, text.replace("[data]", '[data]\nclock = "none"', 1)))
+    data = project.read()
+    split = project.split(data, project.file.placements["home"])
+    wanted = holdout(data, test=0.3, validation=0.2, min_user=2, min_item=3, seed=4)
+    assert split.protocol == wanted.protocol
+    assert split.test.truth.values.tolist() == wanted.test.truth.values.tolist()
+    project.require_clock(to_evaluate=True)
+
+
+@pytest.mark.parametrize("clock", ["none", "order"])
+def test_all_that_needs_times_is_named_at_once(tmp_path: Path, clock: str) -> None:
+    text = RANKED.replace("[data]", f'[data]\nclock = "{clock}"', 1)
+    text = text.replace('use = "popular"', 'use = "trending"')
+    project = load_project(written(tmp_path, text))
+    with pytest.raises(ClockError) as caught:
+        project.require_clock(to_evaluate=True)
+    first, source, ranker, split = str(caught.value).split("\n")
+    assert first == "tastemaker.toml: 3 errors"
+    assert source.startswith("  [retrievers.popular] trending needs times, and [data] clock is ")
+    assert ranker.startswith('  [placements.home] ranker = "main": a ranker learns from what came ')
+    assert "remove ranker and value, or map a column of times" in ranker
+    assert 'write type = "holdout" and test = 0.2 under [split]' in split
+    with pytest.raises(ClockError, match="2 errors"):
+        project.require_clock()
+
+
+def test_an_order_is_enough_for_some_components(tmp_path: Path) -> None:
+    text = GOOD.replace('use = "popular"', 'use = "sequential_rules"')
+    for clock, is_enough in (("absolute", True), ("order", True), ("none", False)):
+        changed = text.replace("[data]", f'[data]\nclock = "{clock}"', 1)
+        project = load_project(written(tmp_path, changed))
+        if is_enough:
+            project.require_clock()
+        else:
+            with pytest.raises(ClockError, match="sequential_rules needs to know what came first"):
+                project.require_clock()
 
 
 # --- the registry ---

@@ -54,8 +54,9 @@ class Structure:
         """One value of a table: kept, converted, or removed."""
         where = (*place, name)
         value = table[name]
-        listed = isinstance(value, list) and value and all(isinstance(v, dict) for v in value)
-        if listed and _is_table(annotation) and not _is_list(annotation):
+        name_there = self._problems.source.name_of(where)
+        is_double = isinstance(value, list) and bool(value) and name_there.endswith("]]")
+        if is_double and _is_table(annotation) and not _is_list(annotation):
             header = table_name(tuple(map(str, where)))
             self._problems.note(where, f"is one table: write {header} with single brackets")
             table[name] = value = value[0]
@@ -141,22 +142,23 @@ class Structure:
         """A plain value of another type: text for a number, and the like."""
         value, types = table[name], list(members(annotation))
         words = bool(choices(annotation))
+        key = f"{name} = " if where[-1] == name else ""  # not before one entry of a list
         is_text, is_number = str in types or words, int in types or float in types
         if isinstance(value, str) and not is_text and is_number:
             number = _number(value)
             if number is None:
                 return  # what it must be is checked with the values
-            told = f"write it without quotes: {name} = {value.strip()}"
+            told = f"write it without quotes: {key}{value.strip()}"
             table[name] = number
         elif bool in types and not isinstance(value, bool):
             meant = _BOOLEANS.get(str(value).lower())
-            told = "" if meant is None else f"write {name} = {shown(meant)}, without quotes"
+            told = "" if meant is None else f"write {key}{shown(meant)}, without quotes"
             del table[name]
         elif isinstance(value, bool) and bool not in types and (is_number or is_text):
             told = ""
             del table[name]
         elif isinstance(value, int | float) and is_text and not is_number and not words:
-            told = f'write it in quotes: {name} = "{shown(value)}"'
+            told = f'write it in quotes: {key}"{shown(value)}"'
             del table[name]
         else:
             return
@@ -207,15 +209,14 @@ class Structure:
 
     def _belongs(self, where: Path, name: str, value: Any, home: Path) -> None:
         """A setting that stands in another table than its own."""
-        *table, last = map(str, where)
-        inside_of, own = tuple(table), tuple(map(str, home))
+        last, own = str(where[-1]), tuple(map(str, home))
         if not own:
             text = f"'{last}' is a section of its own: write {table_name((last,))}"
         elif isinstance(value, dict):
             text = f"'{last}' belongs in {table_name(own)}: write {table_name((*own, last))}"
         else:
             text = f"'{last}' belongs under {table_name(own)}"
-        self._problems.note(inside_of, text)
+        self._problems.note(where[:-1], text)
         self._move((*own, name), value)
 
     def _move(self, path: tuple[str, ...], value: Any) -> None:
