@@ -6,10 +6,10 @@ Components, the project file and the data schema are all made of `Settings`.
 from collections.abc import Mapping
 from typing import Any, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tastemaker.errors import InputError, SettingError, near_miss
-from tastemaker.faults import Fault, faults_of
+from tastemaker.faults import Fault, faults_in
 
 SettingsT = TypeVar("SettingsT", bound="Settings")
 
@@ -36,10 +36,11 @@ class Settings(BaseModel):
             error: names are unknown (with their near misses) or values are out of range; all of
                 them, in one line.
         """
-        faults = faults_of(cls, values)
-        if faults:
-            raise error(f"{owner}: {'; '.join(map(_told, faults))}")
-        return cls.model_validate(dict(values))
+        try:
+            return cls.model_validate(dict(values))
+        except ValidationError as problem:
+            lines = map(_told, faults_in(cls, problem))
+            raise error(f"{owner}: {'; '.join(lines)}") from None
 
 
 def _told(fault: Fault) -> str:

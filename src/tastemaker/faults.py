@@ -33,8 +33,8 @@ _TEXTS = {
 _LENGTHS = {
     "string_too_long": "at most {max_length} characters long",
     "string_too_short": "at least {min_length} characters long",
-    "too_long": "at most {max_length} entries",
-    "too_short": "at least {min_length} entries",
+    "too_long": "a {noun} of at most {max_length} entries",
+    "too_short": "a {noun} of at least {min_length} entries",
 }
 
 
@@ -68,16 +68,26 @@ def faults_of(settings: type[BaseModel], values: Mapping[str, Any]) -> list[Faul
     try:
         settings.model_validate(dict(values))
     except ValidationError as problem:
-        found: dict[Path, Fault] = {}
-        for details in problem.errors(include_url=False):
-            fault = _fault(settings, details)
-            earlier = found.get(fault.path)
-            if earlier is None:
-                found[fault.path] = fault
-            elif fault.text not in earlier.text.split(" or "):  # each type of a union has its own
-                found[fault.path] = replace(earlier, text=f"{earlier.text} or {fault.text}")
-        return list(found.values())
+        return faults_in(settings, problem)
     return []
+
+
+def faults_in(settings: type[BaseModel], problem: ValidationError) -> list[Fault]:
+    """The faults that a failed validation has found.
+
+    Args:
+        settings: the class.
+        problem: what it raised.
+    """
+    found: dict[Path, Fault] = {}
+    for details in problem.errors(include_url=False):
+        fault = _fault(settings, details)
+        earlier = found.get(fault.path)
+        if earlier is None:
+            found[fault.path] = fault
+        elif fault.text not in earlier.text.split(" or "):  # each type of a union has its own
+            found[fault.path] = replace(earlier, text=f"{earlier.text} or {fault.text}")
+    return list(found.values())
 
 
 def _fault(settings: type[BaseModel], details: ErrorDetails) -> Fault:
@@ -107,7 +117,8 @@ def _text(details: ErrorDetails) -> str:
     if kind in _TEXTS:
         return _TEXTS[kind]
     if kind in _LENGTHS:
-        text = _LENGTHS[kind].format(**details["ctx"])
+        noun = "table" if details["ctx"].get("field_type") == "Dictionary" else "list"
+        text = _LENGTHS[kind].format(**details["ctx"], noun=noun)
         return text.replace("1 characters", "1 character").replace("1 entries", "1 entry")
     text = details["msg"].removeprefix("Input should be ")
     return text if text != details["msg"] else "a valid value"

@@ -161,7 +161,11 @@ BROKEN: dict[str, tuple[str, list[str]]] = {
     ),
     "several event files": (
         '[data]\nevents = []\n' + REST,
-        ["[data] events must be at least 1 entry, got []"],
+        ["[data] events must be a list of at least 1 entry, got []"],
+    ),
+    "more event types than one byte counts": (
+        HEAD + "".join(f"[events.e{number}]\n" for number in range(128)) + SOURCE + HOME,
+        ["events must be a table of at most 127 entries, got a table"],
     ),
     "one of several event files": (
         '[[data.events]]\nfile = "a.csv"\n[[data.events]]\nfle = "b.csv"\nevent_type = "vew"\n'
@@ -207,6 +211,17 @@ BROKEN: dict[str, tuple[str, list[str]]] = {
             "[placements.home.value]: 'seen' belongs under [placements.home]: write it above "
             "[placements.home.value]",
             "[placements.home.value]: the ranker 'main' predicts no 'purchase'; known: view",
+        ],
+    ),
+    "settings below the table of their own": (
+        HEAD + VIEW + SOURCE + '[rankers.main]\nuse = "gbm"\nobjectives = ["view"]\n' + HOME
+        + '[placements.home.value]\nview = 1.0\nranker = "main"\n'
+        "[placements.home.budget]\ntotal = 50\nseen = { view = \"allow\" }\n",
+        [
+            "[placements.home.value]: 'ranker' belongs under [placements.home]: write it above "
+            "[placements.home.value]",
+            "[placements.home.budget]: 'seen' belongs in [placements.home]: write "
+            "[placements.home.seen]",
         ],
     ),
     "components of another part": (

@@ -16,6 +16,8 @@ PARTS = {"retrievers": Retriever, "rankers": Ranker, "rerankers": Reranker}
 """The sections of components → what they hold."""
 _NAMED = {"events": "TYPE", "roles": "COLUMN"}
 _ANY = "NAME"
+PLACEHOLDERS = (*_NAMED.values(), _ANY)
+"""What a name of the user's choice is called where it is not known which."""
 _NOT_TOLD = {"use"}
 
 
@@ -83,7 +85,7 @@ def _is_table(annotation: Any) -> bool:
 
 def _with_names(table: Path, values: Mapping[str, Any]) -> Path:
     """The same table with the one name the file has, where it has one alone."""
-    if len(table) < 2 or table[1] not in (*_NAMED.values(), _ANY):
+    if len(table) < 2 or table[1] not in PLACEHOLDERS:
         return table
     section = values.get(str(table[0]))
     names = list(section) if isinstance(section, dict) else []

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from tastemaker.errors import closest, near_miss
 from tastemaker.faults import Path, choices, inside, members, names_of
 from tastemaker.project import fixes
-from tastemaker.project.places import home_of, is_component
+from tastemaker.project.places import PLACEHOLDERS, home_of, is_component
 from tastemaker.project.problems import Problems
 from tastemaker.project.sections import ComponentSection, ProjectFile, TableFile
 from tastemaker.project.toml_file import shown, table_name
@@ -100,11 +100,12 @@ class Structure:
             around = inside(ProjectFile, place[0])
             for part in place[1:-1]:
                 around = inside(around, part)
-            misplaced = len(place) > 2 and name in names_of(around)
-            if misplaced and not isinstance(table[name], str | int | float):
+            plain = str if str in members(annotation) else int | float
+            is_known = len(place) > 2 and name in names_of(around)
+            if is_known and not isinstance(table[name], plain):
                 above, own = (table_name(tuple(map(str, p))) for p in (place[:-1], place))
                 self._problems.note(place, f"'{name}' belongs under {above}: write it above {own}")
-                del table[name]
+                self._move((*map(str, place[:-1]), name), table.pop(name))
             else:
                 self._entry(annotation, table, name, place)
 
@@ -221,7 +222,7 @@ class Structure:
 
     def _move(self, path: tuple[str, ...], value: Any) -> None:
         """Puts a value where it belongs, if nothing is there; names in capitals are unknown."""
-        if is_component(path) or any(part.isupper() for part in path):
+        if is_component(path) or set(path) & set(PLACEHOLDERS):
             return
         at = self._values
         for part in path[:-1]:
