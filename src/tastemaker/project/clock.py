@@ -32,7 +32,8 @@ def clock_lines(file: ProjectFile, *, to_evaluate: bool) -> list[str]:
         if clock not in _ENOUGH[part.needs_clock]:
             need = "times" if part.needs_clock == "absolute" else "to know what came first"
             lines.append(
-                f"[retrievers.{name}] {section.use} needs {need}, {has}: remove it, or {_MAP}"
+                f"[retrievers.{name}] {section.use} needs {need}, {has}: remove it, also "
+                f"from placements, or {_MAP}"
             )
     for name, placement in file.placements.items():
         if placement.ranker is not None:
