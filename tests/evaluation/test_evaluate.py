@@ -391,7 +391,7 @@ def bought(seen: dict[str, str]) -> Recommender:
     return Recommender({"knn": ItemKNN()}, {"shelf": placement})
 
 
-def test_relevant_items_left_out_as_seen_are_reported_with_the_fix() -> None:
+def test_relevant_items_left_out_as_seen_are_reported() -> None:
     data = repeated()
     found = evaluate(bought({}), by_time(data, test=0.3), k=3)
     left = found.protocol["wanted_but_seen_left_out"]
