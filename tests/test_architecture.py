@@ -15,7 +15,8 @@ SOURCE = Path(tastemaker.__file__).parent
 
 LAYERS: list[list[set[str]]] = [
     [
-        *({"errors"}, {"progress"}, {"config"}, {"machine"}, {"threads"}, {"compilation"}),
+        *({"errors"}, {"progress"}, {"faults"}, {"config"}, {"machine"}, {"threads"}),
+        *({"compilation"},),
         *({"disk"}, {"lock"}, {"artifact"}),
     ],
     [{"data"}, {"statistics"}, {"world"}, {"component"}],

@@ -5,6 +5,8 @@ from pydantic import Field, ValidationError, model_validator
 
 from tastemaker.config import Settings
 from tastemaker.errors import ProjectError, SettingError
+from tastemaker.faults import faults_of
+from tastemaker.retrieval import ALS
 
 
 class Part(Settings):
@@ -49,6 +51,33 @@ def test_a_wrong_setting_names_owner_setting_constraint_and_value(
     with pytest.raises(SettingError, match=message) as caught:
         Whole.checked({"needed": "x", **values}, owner="Whole")
     assert "\n" not in str(caught.value)
+
+
+def test_all_wrong_settings_are_named_in_one_line() -> None:
+    values = {"factors": -3, "factr": 1, "part": {"kind": "c"}, "rate": "high", "parts": [1]}
+    with pytest.raises(SettingError) as caught:
+        Whole.checked(values, owner="Whole")
+    assert str(caught.value) == (
+        "Whole: 'factors' must be greater than 0, got -3; 'rate' must be a valid number, got "
+        "'high'; 'part.kind' must be 'a' or 'b', got 'c'; 'parts' must be a table, got [1]; "
+        "'needed' is missing; unknown setting 'factr'; did you mean 'factors'?"
+    )
+
+
+def test_a_component_names_all_its_wrong_settings() -> None:
+    with pytest.raises(SettingError) as caught:
+        ALS(factors=-3, sed=1)
+    assert str(caught.value).startswith(
+        "ALS: 'factors' must be greater than or equal to 1, got -3; unknown setting 'sed'; known: "
+    )
+
+
+def test_a_value_of_several_types_has_one_fault() -> None:
+    class Window(Settings):
+        length: str | float = 0.2
+
+    (fault,) = faults_of(Window, {"length": []})
+    assert (fault.path, fault.text) == (("length",), "text or a valid number")
 
 
 def test_a_missing_setting_is_named() -> None:

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
-from pydantic_core import ErrorDetails
 
 from tastemaker.errors import InputError, SettingError, near_miss
+from tastemaker.faults import Fault, faults_in
 
 SettingsT = TypeVar("SettingsT", bound="Settings")
 
@@ -33,45 +33,23 @@ class Settings(BaseModel):
             error: the class to raise.
 
         Raises:
-            error: a name is unknown (with its near miss) or a value is out of range.
+            error: names are unknown (with their near misses) or values are out of range; all of
+                them, in one line.
         """
         try:
             return cls.model_validate(dict(values))
         except ValidationError as problem:
-            raise error(_explain(cls, owner, problem.errors()[0])) from None
+            lines = map(_told, faults_in(cls, problem))
+            raise error(f"{owner}: {'; '.join(lines)}") from None
 
 
-def _explain(settings: type[BaseModel], owner: str, problem: ErrorDetails) -> str:
-    """One line for the first thing that is wrong: owner, name, constraint, value."""
-    path = [str(part) for part in problem["loc"]]
-    name = ".".join(path)
-    if problem["type"] == "extra_forbidden":
-        known = _fields_at(settings, path[:-1])
-        return f"{owner}: unknown setting '{name}'{near_miss(path[-1], known)}"
-    if problem["type"] == "missing":
-        return f"{owner}: '{name}' is missing"
-    constraint = problem["msg"]
-    for prefix in ("Input should be ", "Value error, "):
-        constraint = constraint.removeprefix(prefix)
-    if problem["type"] == "value_error":
-        return f"{owner}: '{name}' {constraint}" if name else f"{owner}: {constraint}"
-    return f"{owner}: '{name}' must be {constraint}, got {problem['input']!r}"
-
-
-def _fields_at(settings: type[BaseModel], path: list[str]) -> list[str]:
-    """The names allowed at a path inside nested settings; tables keyed by the user are skipped."""
-    current: Any = settings
-    for part in path:
-        if not (isinstance(current, type) and issubclass(current, BaseModel)):
-            return []
-        field = current.model_fields.get(part)
-        current = _innermost(field.annotation) if field else current
-    if isinstance(current, type) and issubclass(current, BaseModel):
-        return [field.alias or name for name, field in current.model_fields.items()]
-    return []
-
-
-def _innermost(annotation: Any) -> Any:
-    """`Model` out of `Model`, `Model | None` and `dict[str, Model]`."""
-    arguments = [a for a in getattr(annotation, "__args__", ()) if a is not type(None)]
-    return _innermost(arguments[-1]) if arguments else annotation
+def _told(fault: Fault) -> str:
+    """What is wrong: name, constraint, value."""
+    name = ".".join(map(str, fault.path))
+    if fault.kind == "unknown":
+        return f"unknown setting '{name}'{near_miss(str(fault.path[-1]), fault.known)}"
+    if fault.kind == "missing":
+        return f"'{name}' is missing"
+    if fault.kind == "rule":
+        return f"'{name}' {fault.text}" if name else fault.text
+    return f"'{name}' must be {fault.text}, got {fault.value!r}"

@@ -112,9 +112,21 @@ def near_miss(word: str, known: Iterable[str]) -> str:
     "; did you mean 'factors'?"
     """
     choices = sorted(known)
-    word = word[:_LONGEST_WORD]  # comparing takes its time
-    lowered = {choice.lower(): choice for choice in choices}
-    close = get_close_matches(word.lower(), lowered, n=1, cutoff=0.6)
-    if close:
-        return f"; did you mean '{lowered[close[0]]}'?"
+    close = closest(word, choices)
+    if close is not None:
+        return f"; did you mean '{close}'?"
     return f"; known: {', '.join(choices)}" if choices else ""
+
+
+def closest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """The known name most similar to a word; None where none is similar.
+
+    Args:
+        word: what was written.
+        known: the names there are.
+        cutoff: how similar it must be, from 0 to 1.
+    """
+    word = word[:_LONGEST_WORD]  # comparing takes its time
+    lowered = {choice.lower(): choice for choice in sorted(known)}
+    close = get_close_matches(word.lower(), lowered, n=1, cutoff=cutoff)
+    return lowered[close[0]] if close else None

@@ -86,7 +86,7 @@ UNUSABLE = {
     ),
     "unknown key": (
         lambda shop: shop.change("[split]", "[split]\nhorizn = '3d'"),
-        "unknown setting 'split.horizn'; did you mean 'horizon'?",
+        "[split]: unknown setting 'horizn'; did you mean 'horizon'?",
     ),
     "unknown retriever": (
         lambda shop: shop.change('"item_knn"', '"item_kn"'),
@@ -166,18 +166,21 @@ MISWIRED = {
     "a wrong setting": (wired("trees = 5", "tree = 5"), "[rankers.main]: unknown setting 'tree'"),
     "a wrong value": (
         wired("trees = 5", "trees = -5"),
-        "'trees' must be greater than or equal to 1",
+        "[rankers.main] trees must be greater than or equal to 1",
     ),
-    "an unknown objective": (wired('["view"]', '["viev"]'), "'viev' is no kind of event"),
-    "a negative objective": (wired('["view"]', '["hide"]'), "'hide' is no kind of event that can"),
+    "an unknown objective": (wired('["view"]', '["viev"]'), "'viev' is not a positive event type"),
+    "a negative objective": (wired('["view"]', '["hide"]'), "'hide' is not a positive event type"),
     "a value nobody predicts": (wired("view = 1.0", "buy = 1.0"), "predicts no 'buy'; known: view"),
-    "a value without ranker": (wired('ranker = "main"\n', ""), "has a value but no ranker"),
+    "a value without ranker": (
+        wired('ranker = "main"\n', ""),
+        "there is no ranker to predict these",
+    ),
     "a budget of nothing": (
         wired("total = 50", "total = 0"),
-        "budget.total' must be greater than 0",
+        "[placements.home.budget] total must be greater than 0",
     ),
-    "an odd window": (wired("window = 0.1", 'window = "soon"'), "'training.window' must be a dura"),
-    "too few windows": (wired("slices = 2", "slices = 1"), "'training.slices' must be greater"),
+    "an odd window": (wired("window = 0.1", 'window = "soon"'), "[training] window must be a dura"),
+    "too few windows": (wired("slices = 2", "slices = 1"), "[training] slices must be greater"),
     "a shared ranker": (
         wired("[placements.cart]", '[placements.cart]\nranker = "main"'),
         "share the ranker 'main'; declare one for each",

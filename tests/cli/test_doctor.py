@@ -170,7 +170,7 @@ def test_without_a_project_it_says_so_and_looks_at_the_machine(
 
 def test_a_project_file_that_is_wrong_is_a_finding(project: Any, doctor: Any) -> None:
     project.change("[retrievers.popular]", "[retriever.popular]")
-    assert "did you mean 'retrievers'?" in doctor().of("project")["told"]
+    assert "did you mean [retrievers.popular]?" in doctor().of("project")["told"]
 
 
 def test_it_only_reads(project: Any, run: Any, doctor: Any) -> None:

@@ -355,7 +355,7 @@ def test_as_a_process_a_mistake_is_one_line_and_exit_code_2(shop: Any) -> None:
     done = process(shop.folder, "validate", capture_output=True)
     assert (done.returncode, done.stdout) == (2, b"")
     assert done.stderr.decode().splitlines() == [
-        "error: tastemaker.toml: unknown setting 'splitt'; did you mean 'split'?"
+        "error: tastemaker.toml: unknown section [splitt]; did you mean [split]?"
     ]
 
 

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from functools import cache
 from itertools import combinations
 from typing import Any, ClassVar, Self
@@ -22,7 +23,7 @@ from tastemaker.index import exact_top_n
 from tastemaker.pipeline import Recommender
 from tastemaker.project import Placement
 from tastemaker.retrieval import ALS, ItemKNN, Popular, Trending
-from tastemaker.split import Split, by_time
+from tastemaker.split import Split, by_time, holdout
 from tastemaker.world import World
 
 K = 5
@@ -366,6 +367,71 @@ def test_the_table_lists_the_best_first_and_says_how_it_was_made() -> None:
     assert f"{len(split().test):,} requests" in text
     assert "all items ranked, none sampled" in text
     assert "Left out:" in text
+
+
+def repeated() -> Dataset:
+    """Twenty users who buy the same five items again and again, and two new items each."""
+    day = 86_400_000_000
+    rows = [
+        (f"u{user}", f"i{(user + place) % 8}", "buy", (turn * 5 + place) * day)
+        for user in range(20)
+        for turn in range(4)
+        for place in range(5)
+    ]
+    for extra, when in ((5, 12), (6, 21)):
+        rows += [(f"u{user}", f"i{(user + extra) % 8}", "buy", when * day) for user in range(20)]
+    names = ["user_id", "item_id", "event_type", "timestamp"]
+    kinds = {"buy": EventKind(), "hide": EventKind(role="negative", blocks=True)}
+    frame = pl.DataFrame(rows, names, orient="row")
+    return Dataset.from_frames(frame, schema=Schema(kinds=kinds, time_unit="us"))
+
+
+def bought(seen: dict[str, str]) -> Recommender:
+    placement = Placement(retrievers={"knn": 30}, seen=seen)
+    return Recommender({"knn": ItemKNN()}, {"shelf": placement})
+
+
+def test_relevant_items_left_out_as_seen_are_reported() -> None:
+    data = repeated()
+    found = evaluate(bought({}), by_time(data, test=0.3), k=3)
+    left = found.protocol["wanted_but_seen_left_out"]
+    assert isinstance(left, int)
+    total = left + int(found.protocol["wanted"])
+    assert left > total / 2
+    assert (
+        f"{left:,} of {total:,} relevant items ({left / total:.0%}) were left out because the user "
+        "had already seen them; if repeats are welcome, allow them: seen = "
+        '{ buy = "allow" } under [placements.shelf].'
+    ) in str(found)
+
+
+def test_nothing_is_reported_as_seen_where_repeats_are_allowed() -> None:
+    data, seen = repeated(), {"buy": "allow"}
+    found = evaluate(bought(seen), by_time(data, test=0.3, seen=seen), k=3)
+    assert found.protocol["wanted_but_seen_left_out"] == 0
+    assert "already seen" not in str(found)
+
+
+@pytest.mark.parametrize(("left", "is_shown"), [(4, False), (5, True)])
+def test_a_small_share_left_out_as_seen_is_not_reported(left: int, is_shown: bool) -> None:
+    notes = {"wanted": 100 - left, "wanted_but_seen_left_out": left}
+    text = str(replace(evaluated(), protocol={**evaluated().protocol, **notes}))
+    assert ("already seen" in text) == is_shown
+
+
+@pytest.mark.parametrize("clock", ["none", "order"])
+def test_a_holdout_measures_a_recommender_without_times(clock: str) -> None:
+    rows = [(f"u{user}", f"i{(user + place) % 12}") for user in range(20) for place in range(5)]
+    frame = pl.DataFrame(rows, ["user_id", "item_id"], orient="row")
+    schema = Schema(kinds={"view": EventKind()}, clock=clock)  # type: ignore[arg-type]
+    split = holdout(Dataset.from_frames(frame, schema=schema), test=0.2, seed=5)
+    placement = Placement(retrievers={"knn": 10}, seen={"view": "allow"})
+    found = evaluate(Recommender({"knn": ItemKNN()}, {"home": placement}), split, k=3)
+    text = str(found)
+    assert found.protocol["split"] == "holdout"
+    assert "split holdout, seed 5, held out: test 0.2 and validation 0.2 of each user's" in text
+    assert "everything in the history is left out of lists and truth" in text
+    assert "Take care: the split leaks the future" in text
 
 
 def test_the_public_door_leads_here() -> None:

@@ -61,6 +61,7 @@ def train(project: Path | None, promote: bool, as_json: bool) -> None:
     """Fits everything and saves it as a version, which serves from then on if `promote`."""
     opened = open_project(project)
     tell_leftovers(Registry(opened.state))
+    opened.require_clock()
     data = read_events(opened)
     version, seconds, recommender = train_project(opened, data, promote)
     told = {
@@ -84,6 +85,7 @@ def train(project: Path | None, promote: bool, as_json: bool) -> None:
 def evaluate(project: Path | None, k: int, on: str, as_json: bool) -> None:
     """Measures on the last part of the data, or on the part before it."""
     opened = open_project(project)
+    opened.require_clock(to_evaluate=True)
     evaluation = evaluate_project(opened, read_events(opened), k, on)
     if as_json:
         show.result_json(evaluation.to_dict())

@@ -87,6 +87,7 @@ def evaluate(
     return Evaluation(
         protocol={
             **split.protocol,
+            **_exclusion(models, split, known),
             "window": on,
             "from": split.protocol[f"{on}_from"],
             "until": split.protocol[f"{on}_until"],
@@ -168,8 +169,32 @@ def _told_of_rankers(fitted: Recommender) -> dict[str, str]:
     }
 
 
+def _exclusion(models: Models, split: Split, known: Dataset) -> dict[str, str]:
+    """The positive event types that keep their items out of lists and truth, and whose rule it is.
+
+    Empty where none does, or where the split does not depend on a seen policy.
+    """
+    if "seen" in split.protocol:
+        return {}
+    away = [
+        name
+        for (name, kind), window in zip(known.kinds.items(), split.seen.window)
+        if window and kind.role == "positive" and not kind.blocks
+    ]
+    told = {"excluded_event_types": ", ".join(away)} if away else {}
+    if away and isinstance(models, Recommender):
+        told["placement"] = next(iter(models.placements))
+    return told
+
+
 def _require_same_policy(wiring: Recommender, split: Split, known: Dataset) -> None:
-    """The split must leave out what the placement will not show, and nothing else."""
+    """The split must leave out what the placement will not show, and nothing else.
+
+    A split of pairs has a rule of its own, which its protocol states: what is held out is never in
+    the history, so that a policy changes nothing.
+    """
+    if "seen" in split.protocol:
+        return
     name, placement = next(iter(wiring.placements.items()))
     wanted = SeenPolicy.of(known.kinds, placement.seen)
     if not np.array_equal(wanted.window, split.seen.window):

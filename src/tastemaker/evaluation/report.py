@@ -11,6 +11,8 @@ Figures = dict[str, dict[str, Estimate]]
 BASELINE = " (baseline)"
 """Follows the name of a baseline whose own name the caller gave to another model."""
 _POPULAR = "popular"
+_NOTABLE = 0.05
+"""From this share on, what was left out as seen is worth a line."""
 _SHOWN = ("ndcg", "recall", "map", "mrr", "hit_rate", "coverage", "novelty", "diversity")
 
 
@@ -134,15 +136,7 @@ class Evaluation:
 
     def _notes(self) -> list[str]:
         told = self.protocol
-        lines = [
-            f"{self.requests:,} requests of {self.users:,} users, from {told['from']} to "
-            f"{told['until']}; fitted on {told['fitted_events']:,} events before; all items "
-            "ranked, none sampled; intervals resample users.",
-            f"Left out: {told['requests_without_truth_left_out']:,} requests that wanted nothing "
-            f"new. {told['wanted_new_items']:,} of {told['wanted']:,} wanted items had no event "
-            "before the window: only sources that read the world (Trending) or the catalogue "
-            "(Content) can find them.",
-        ]
+        lines = [self._requests_line(), self._left_out_line(), *self._seen_lines()]
         if "caution" in told:
             lines.append(f"Take care: {told['caution']}.")
         rankers = {name: said for name, said in told.items() if name.startswith("ranker_")}
@@ -156,6 +150,55 @@ class Evaluation:
                 f"about {users:,} users in each arm."
             )
         return lines
+
+    def _requests_line(self) -> str:
+        told = self.protocol
+        asked = f"{self.requests:,} requests of {self.users:,} users"
+        ranked = "all items ranked, none sampled; intervals resample users."
+        if "held_out" in told:
+            core = f" ({told['core']})" if "core" in told else ""
+            seed = f", seed {told['seed']}" if "seed" in told else ""
+            return (
+                f"{asked}, {told['request_moments']}; split {told['split']}{seed}, held out: "
+                f"{told['held_out']}{core}; measured on {told['window']}, fitted on "
+                f"{told['fitted_events']:,} events; {told['seen']}; {ranked}"
+            )
+        return (
+            f"{asked}, from {told['from']} to {told['until']}; fitted on "
+            f"{told['fitted_events']:,} events before; {ranked}"
+        )
+
+    def _left_out_line(self) -> str:
+        told = self.protocol
+        new = f"{told['wanted_new_items']:,} of {told['wanted']:,} relevant items had no event"
+        if "held_out" in told:
+            where = "in the training data: only sources that read the catalogue (Content)"
+        else:
+            where = (
+                "before the window: only sources that read the world (Trending) or the catalogue "
+                "(Content)"
+            )
+        return (
+            f"Left out: {told['requests_without_truth_left_out']:,} requests without new relevant "
+            f"items. {new} {where} can find them."
+        )
+
+    def _seen_lines(self) -> list[str]:
+        """How many relevant items were left out as seen, where that is a notable share."""
+        told = self.protocol
+        left = int(told.get("wanted_but_seen_left_out", 0))
+        total = int(told["wanted"]) + left
+        if left < _NOTABLE * total or not left:
+            return []
+        line = (
+            f"{left:,} of {total:,} relevant items ({left / total:.0%}) were left out because the "
+            "user had already seen them"
+        )
+        if kinds := str(told.get("excluded_event_types", "")):
+            rules = ", ".join(f'{kind} = "allow"' for kind in kinds.split(", "))
+            place = f"seen = {{ {rules} }} under [placements.{told.get('placement', 'NAME')}]"
+            line += f"; if repeats are welcome, allow them: {place}"
+        return [f"{line}."]
 
 
 def _to_dict(figures: Figures) -> dict[str, dict[str, dict[str, float]]]:

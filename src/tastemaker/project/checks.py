@@ -1,114 +1,291 @@
 """What must hold between the sections of a project file: every name used is declared."""
 
+import codecs
 import re
+from collections.abc import Iterable
 from typing import Any
 
-from tastemaker.component import WANTED, Component, Ranker, Reranker, Retriever
+from tastemaker.component import WANTED, Component, Ranker
+from tastemaker.data.schema import EVENT_COLUMNS
 from tastemaker.data.seen import SeenPolicy
-from tastemaker.errors import ProjectError, near_miss
-from tastemaker.project.sections import ComponentSection, Placement, ProjectFile
+from tastemaker.data.times import parse_duration
+from tastemaker.errors import InputError, ProjectError, near_miss
+from tastemaker.faults import Path
+from tastemaker.project import fixes
+from tastemaker.project.places import PARTS, home_of
+from tastemaker.project.problems import Problems
+from tastemaker.project.registry import component_class, our_names
+from tastemaker.project.sections import ComponentSection, Placement, ProjectFile, SplitSection
+from tastemaker.project.structure import Structure
+from tastemaker.project.toml_file import shown, table_name, written
+from tastemaker.project.values import usable
 
 RESERVED = ("merged", "ranked", "pipeline")
 """What an evaluation calls all sources together: before the ranker, after it, and in the end."""
 _PLAIN = re.compile(r"[A-Za-z0-9_-]+")
+_COLUMNS = {"events": EVENT_COLUMNS, "items": ("item_id",), "users": ("user_id",)}
 
 
-def check_names(file: ProjectFile, owner: str) -> None:
-    """Every name used is declared; every number makes sense beside the others."""
-    _require_some(file, owner)
-    default = file.data.defaults.event_type
-    if default is not None and default not in file.events:
-        raise ProjectError(
-            f"{owner}: [data.defaults] event_type '{default}' is no declared kind"
-            f"{near_miss(default, file.events)}"
-        )
-    parts: dict[type[Component], dict[str, ComponentSection]] = {
-        Retriever: file.retrievers,
-        Ranker: file.rankers,
-        Reranker: file.rerankers,
-    }
-    for part, sections in parts.items():
-        for name, section in sections.items():
-            if not _PLAIN.fullmatch(name) or name in RESERVED:
-                raise ProjectError(
-                    f"{owner}: [{part.__name__.lower()}s.{name}]: a name is made of letters, "
-                    f"digits, _ and -, and is none of {', '.join(RESERVED)}"
-                )
-            section.build(name, part)
-    _check_objectives(file, owner)
-    for name, placement in file.placements.items():
-        where = f"{owner}: [placements.{name}]"
-        _check_placement(placement, file, where)
+class Checks:
+    """Looks at every name that one section uses of another.
+
+    Args:
+        file: the settings, without those that are wrong.
+        problems: takes the errors.
+    """
+
+    def __init__(self, file: ProjectFile, problems: Problems) -> None:
+        self._file = file
+        self._problems = problems
+        self._built: dict[Path, Component] = {}
+        self._types = list(dict.fromkeys([*file.events, *problems.names("events")]))
+
+    def check(self) -> None:
+        """Checks everything."""
+        for section in ("events", "retrievers", "placements"):
+            declared = getattr(self._file, section)
+            if not declared and not self._problems.is_broken(section):
+                self._problems.lines.append(fixes.needed(section))
+        self._data()
+        for name, kind in self._file.events.items():
+            for other in kind.replaces:
+                self._event_type(("events", name, "replaces"), other)
+        for section, part in PARTS.items():
+            for name, settings in getattr(self._file, section).items():
+                self._component((section, name), settings, part)
+        for name, placement in self._file.placements.items():
+            self._placement(name, placement)
+        self._own_rankers()
+        self._split(self._file.split)
+
+    # --- data ---
+
+    def _data(self) -> None:
+        data = self._file.data
+        self._event_type(("data", "defaults", "event_type"), data.defaults.event_type)
+        self._encoding(("data", "encoding"), data.encoding)
+        for table, known in _COLUMNS.items():
+            self._columns(("data", "columns", table), getattr(data.columns, table), known)
+            files = getattr(data, table)
+            is_list = isinstance(self._problems.source.values["data"].get(table), list)
+            for number, file in enumerate(files if isinstance(files, tuple) else (files,)):
+                place: Path = ("data", table, number) if is_list else ("data", table)
+                if file is not None:
+                    self._columns((*place, "columns"), file.columns, known)
+                    self._encoding((*place, "encoding"), file.encoding)
+                    kind = getattr(file, "event_type", None)
+                    self._event_type((*place, "event_type"), kind)
+
+    def _columns(self, place: Path, columns: dict[str, str], known: Iterable[str]) -> None:
+        for ours, theirs in columns.items():
+            if ours in known:
+                continue
+            home = home_of(ours, theirs, place, self._problems.source.values)
+            text = f"unknown column '{ours}'{near_miss(ours, known)}"
+            if theirs in known:
+                first = f"our name comes first: write {theirs} = {written(ours)}"
+                self._problems.note(place, f"{text} ({first})" if text.endswith("?") else first)
+            elif home is not None and len(home) == 1:
+                self._problems.note(place, f"'{ours}' belongs under {table_name((str(home[0]),))}")
+            else:
+                self._problems.note(place, text)
+
+    def _encoding(self, place: Path, encoding: str | None) -> None:
         try:
-            SeenPolicy.of(file.events, placement.seen)
-        except ValueError as problem:
-            raise ProjectError(f"{where} {problem}") from None
-    _check_own_rankers(file, owner)
+            codecs.lookup(encoding or "utf-8")
+        except (LookupError, ValueError):
+            told = f"unknown encoding '{encoding}'; such as utf-8, cp1252, latin-1 or utf-16"
+            self._problems.add(place, told)
 
+    def _event_type(self, place: Path, name: str | None) -> None:
+        """An event type that is used must be declared."""
+        if name is None or name in self._types or not self._types:
+            return
+        self._problems.add(
+            place, f"'{name}' is not a declared event type{near_miss(name, self._types)}"
+        )
 
-def _check_placement(placement: Placement, file: ProjectFile, where: str) -> None:
-    if not placement.retrievers:
-        raise ProjectError(f"{where} names no retriever")
-    named: list[tuple[str, str, dict[str, ComponentSection]]] = [
-        *(("retriever", source, file.retrievers) for source in placement.retrievers),
-        *(("reranker", name, file.rerankers) for name in placement.rerankers),
-        *([("ranker", placement.ranker, file.rankers)] if placement.ranker else []),
-    ]
-    for kind, name, declared in named:
-        if name not in declared:
-            raise ProjectError(
-                f"{where} names an unknown {kind} '{name}'{near_miss(name, declared)}"
+    # --- components ---
+
+    def _component(self, place: tuple[str, str], section: ComponentSection, part: Any) -> None:
+        """A component is registered, and its settings are right."""
+        if not _PLAIN.fullmatch(place[1]) or place[1] in RESERVED:
+            self._problems.add(
+                place,
+                f"a name is made of letters, digits, _ and -, and is none of {', '.join(RESERVED)}",
             )
-    for source, quota in placement.retrievers.items():
-        if quota < 1:
-            raise ProjectError(f"{where} {source} must be at least 1, got {quota}")
-    if placement.ranker is None:
-        if placement.value:
-            raise ProjectError(f"{where} has a value but no ranker to predict its objectives")
-        return
-    ranker = file.rankers[placement.ranker].build(placement.ranker, Ranker)
-    predicted = ranker.objectives or (WANTED,)
-    for name in placement.value:
-        if name not in predicted:
-            raise ProjectError(
-                f"{where} value: the ranker '{placement.ranker}' predicts no '{name}'"
-                f"{near_miss(name, predicted)}"
-            )
+        try:
+            config = component_class(section.use, part).config_class()
+        except ProjectError as problem:
+            self._problems.add((*place, "use"), _no_component(section.use, part, problem))
+            return
+        before = len(self._problems.lines)
+        values = dict(section.model_extra or {})
+        Structure(self._problems).table(config, values, place)
+        usable(config, values, place, self._problems)
+        if len(self._problems.lines) > before:
+            self._problems.broken.add(place)
+            return
+        self._built[place] = component = section.build(place[1], part)
+        before = len(self._problems.lines)
+        for setting in ("kinds", "objectives"):
+            for name in getattr(component.config, setting, ()):
+                self._named_type((*place, setting), name, part)
+        if len(self._problems.lines) > before:
+            del self._built[place]  # what it predicts is not known
 
+    def _named_type(self, place: Path, name: str, part: Any) -> None:
+        """Components name declared event types; rankers predict positive ones."""
+        if part is not Ranker:
+            self._event_type(place, name)
+            return
+        positive = [
+            other
+            for other in self._types
+            if other not in self._file.events or self._file.events[other].role == "positive"
+        ]
+        if self._types and name not in positive:
+            told = f"'{name}' is not a positive event type{near_miss(name, positive)}"
+            self._problems.add(place, told)
 
-def _check_objectives(file: ProjectFile, owner: str) -> None:
-    """Rankers predict declared kinds of event."""
-    wanted = [name for name, kind in file.events.items() if kind.role == "positive"]
-    for name, section in file.rankers.items():
-        for objective in section.build(name, Ranker).objectives:
-            if objective not in wanted:
-                raise ProjectError(
-                    f"{owner}: [rankers.{name}] objectives: '{objective}' is no kind of event "
-                    f"that can be wanted{near_miss(objective, wanted)}"
-                )
+    # --- placements ---
 
+    def _placement(self, name: str, placement: Placement) -> None:
+        place = ("placements", name)
+        if not placement.retrievers and not self._problems.is_broken(*place, "retrievers"):
+            self._problems.add((*place, "retrievers"), "names no retriever")
+        for source, quota in placement.retrievers.items():
+            self._used((*place, "retrievers"), "retriever", source)
+            if quota < 1:
+                told = f"must be at least 1, got {quota}"
+                self._problems.add((*place, "retrievers", source), told)
+        for reranker in placement.rerankers:
+            self._used((*place, "rerankers"), "reranker", reranker)
+        for kind, rule in placement.seen.items():
+            self._seen((*place, "seen"), kind, rule)
+        if placement.ranker is not None:
+            self._used((*place, "ranker"), "ranker", placement.ranker)
+            self._value((*place, "value"), placement)
+        elif placement.value and not self._problems.is_broken(*place, "ranker"):
+            told = "there is no ranker to predict these objectives: name one with ranker = "
+            self._problems.add((*place, "value"), f'{told}"NAME", or remove value')
 
-def _check_own_rankers(file: ProjectFile, owner: str) -> None:
-    """Each ranker serves one placement alone."""
-    served: dict[str, str] = {}
-    for name, placement in file.placements.items():
-        if placement.ranker is None:
-            continue
-        if placement.ranker in served:
-            raise ProjectError(
-                f"{owner}: [placements.{served[placement.ranker]}] and [placements.{name}] share "
-                f"the ranker '{placement.ranker}'; declare one for each, since it learns over one "
-                "placement's sources"
-            )
-        served[placement.ranker] = name
-
-
-def _require_some(file: ProjectFile, owner: str) -> None:
-    parts: dict[str, Any] = {
-        "events": file.events,
-        "retrievers": file.retrievers,
-        "placements": file.placements,
-    }
-    for part, declared in parts.items():
+    def _used(self, place: Path, kind: str, name: str) -> None:
+        """A component that a placement names is declared."""
+        section = f"{kind}s"
+        declared = {*getattr(self._file, section), *self._problems.names(section)}
+        if name in declared or self._is_unusable(section):
+            return
+        text = f"unknown {kind} '{name}'{near_miss(name, declared)}"
+        for other in PARTS:
+            if other != section and name in getattr(self._file, other):
+                text = f"'{name}' is declared under {table_name((other, name))}, not as a {kind}"
         if not declared:
-            raise ProjectError(f"{owner}: declare at least one [{part}.NAME]")
+            text = f"unknown {kind} '{name}': declare it under {table_name((section, name))}"
+        self._problems.add(place, text)
+
+    def _is_unusable(self, section: str) -> bool:
+        """Whether a whole section is wrong, or misses altogether, which is reported once."""
+        if (section,) in self._problems.broken:
+            return True
+        return section == "retrievers" and not (
+            self._file.retrievers or self._problems.names(section)
+        )
+
+    def _seen(self, place: Path, kind: str, rule: str) -> None:
+        if kind not in self._types:
+            self._event_type(place, kind)
+        elif kind in self._file.events:
+            try:
+                SeenPolicy.of(self._file.events, {kind: rule})
+            except InputError:
+                told = f"must be 'exclude', 'allow' or 'exclude for 30d', got {shown(rule)}"
+                self._problems.add((*place, kind), told)
+
+    def _value(self, place: Path, placement: Placement) -> None:
+        """Objectives that count are predicted."""
+        ranker = self._built.get(("rankers", str(placement.ranker)))
+        if not isinstance(ranker, Ranker):
+            return
+        predicted = ranker.objectives or (WANTED,)
+        for name in placement.value:
+            if name not in predicted:
+                told = f"the ranker '{placement.ranker}' predicts no '{name}'"
+                self._problems.add(place, f"{told}{near_miss(name, predicted)}")
+        if len(placement.value) > 1 and ranker.kind == "order":
+            told = f"the ranker '{placement.ranker}' only orders, so that objectives cannot be "
+            told += f'added up; write loss = "binary" under [rankers.{placement.ranker}]'
+            self._problems.add(place, told)
+
+    def _own_rankers(self) -> None:
+        """Each ranker serves one placement alone."""
+        served: dict[str, str] = {}
+        for name, placement in self._file.placements.items():
+            if placement.ranker is None or placement.ranker not in self._file.rankers:
+                continue
+            if placement.ranker in served:
+                first = served[placement.ranker]
+                self._problems.lines.append(
+                    f"[placements.{first}] and [placements.{name}] share the ranker "
+                    f"'{placement.ranker}'; declare one for each, since it learns over one "
+                    "placement's sources"
+                )
+            served[placement.ranker] = name
+
+    # --- split ---
+
+    def _split(self, split: SplitSection) -> None:
+        """The settings of a split belong to its type, and are durations or shares."""
+        if self._problems.is_broken("split", "type"):
+            return
+        theirs = split.of_other_type()
+        for name in theirs:
+            self._problems.note(("split",), theirs[name])
+        for name in ("test", "validation", "gap", "horizon"):
+            value = getattr(split, name)
+            if value is None or name in theirs or self._problems.is_broken("split", name):
+                continue
+            if text := _wrong_length(name, value, split.type):
+                self._problems.add(("split", name), text)
+        shares = [split.test, split.test if split.validation is None else split.validation]
+        if split.type == "holdout" and not self._problems.is_broken("split"):
+            total = sum(share for share in shares if isinstance(share, float | int))
+            if total >= 1:
+                told = f"'test' + 'validation' must be below 1, got {total:g}"
+                self._problems.note(("split",), told)
+
+
+def _wrong_length(name: str, value: Any, split: str) -> str:
+    """What is wrong with the length of a window; empty if nothing is."""
+    is_duration = isinstance(value, str)
+    if is_duration and split == "by_time":
+        try:
+            parse_duration(value, name)
+        except InputError:
+            pass
+        else:
+            return ""
+    elif not is_duration and 0 < value < 1:
+        return ""
+    wanted = "a duration such as '30d' or a share between 0 and 1"
+    if name in ("gap", "horizon"):
+        wanted = "a duration such as '30d'"
+    elif split == "holdout":
+        wanted = 'a share between 0 and 1 for type "holdout", such as 0.2'
+    text = f"must be {wanted}, got {shown(value)}"
+    try:
+        quoted = is_duration and 0 < float(value) < 1
+    except ValueError:
+        quoted = False
+    return f"{text}; write it without quotes: {name} = {value}" if quoted else text
+
+
+def _no_component(use: str, part: Any, problem: ProjectError) -> str:
+    """That a name is registered under no component of this part, or under one of another."""
+    for section, other in PARTS.items():
+        if other is not part and use in our_names(other):
+            kind, theirs = part.__name__.lower(), other.__name__.lower()
+            return (
+                f"no {kind} is called '{use}'; it is a {theirs}: declare it under [{section}.NAME]"
+            )
+    return str(problem)

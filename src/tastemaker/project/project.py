@@ -1,26 +1,26 @@
 """A project: its file `tastemaker.toml`, the folder around it, and the data it names."""
 
-import os
-import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.files import DataFile
 from tastemaker.data.reading_cost import bytes_to_read
 from tastemaker.data.schema import Schema
 from tastemaker.data.seen import SeenPolicy
-from tastemaker.errors import ProjectError
+from tastemaker.errors import ClockError, DataError, ProjectError, closest
 from tastemaker.machine import require_memory
-from tastemaker.project.checks import check_names
+from tastemaker.project.checks import Checks
+from tastemaker.project.clock import clock_lines
+from tastemaker.project.problems import Problems, listed
 from tastemaker.project.sections import Placement, ProjectFile, TableFile
-from tastemaker.split.by_time import Split, by_time
+from tastemaker.project.structure import Structure
+from tastemaker.project.toml_file import TomlFile
+from tastemaker.project.values import usable_file
+from tastemaker.split import Split, by_time, holdout
 
 FILE_NAME = "tastemaker.toml"
 STATE_FOLDER = ".tastemaker"
-_PREFIX = "TASTEMAKER_"
-_LONGEST_NUMBER = 20
 
 
 class Project:
@@ -91,6 +91,37 @@ class Project:
         }
         return DataFile(self.folder / file.file, schema.model_copy(update=changes))
 
+    def require_files(self, tables: Iterable[str] | None = None) -> None:
+        """Refuses files of the project that cannot be opened, all of them at once.
+
+        Args:
+            tables: whose files to look at; by default all.
+
+        Raises:
+            DataError: files are missing, are folders, or may not be read.
+        """
+        lines = []
+        for table, files in self.data_files().items():
+            for number, file in enumerate(files if tables is None or table in tables else ()):
+                if problem := _unreadable(file.path):
+                    several = f" file {number + 1}:" if len(files) > 1 else ""
+                    lines.append(f"[data] {table}:{several} {problem}")
+        if lines:
+            raise DataError(listed(self.path.name, lines))
+
+    def require_clock(self, *, to_evaluate: bool = False) -> None:
+        """Refuses components, or a split, that need times where the data has none; all at once.
+
+        Args:
+            to_evaluate: whether the split counts as well.
+
+        Raises:
+            ClockError: names each and what to write.
+        """
+        lines = clock_lines(self.file, to_evaluate=to_evaluate)
+        if lines:
+            raise ClockError(listed(self.path.name, lines))
+
     def require_memory(self, needed: int, work: str) -> None:
         """Refuses to take up more data than fits into the budget.
 
@@ -124,25 +155,72 @@ class Project:
         """Reads and indexes the data; rows that cannot be used go to the quarantine folder.
 
         Raises:
-            DataError: a file cannot be used, or too many of its rows.
+            DataError: files cannot be opened or used, or too many rows of one.
             MemoryBudgetError: reading would take more than the budget.
         """
+        self.require_files()
         files = self.data_files()
         self.require_memory_to_read(files)
         return Dataset.from_data_files(files, self.schema, self.state / "quarantine")
 
     def split(self, data: Dataset, placement: Placement) -> Split:
-        """Parts the data as [split] says; the placement's seen policy says what counts as new."""
+        """Divides the data as [split] says.
+
+        Args:
+            data: the events.
+            placement: its seen policy says what counts as new, in a split by time.
+
+        Raises:
+            ClockError: the split is by time, and the data has no times that are moments.
+            DataError: a window or the training data would be empty.
+        """
         section = self.file.split
+        validation = section.validation
+        if section.type == "holdout":
+            return holdout(
+                data,
+                test=float(section.test),
+                validation=None if validation is None else float(validation),
+                min_user=section.min_user,
+                min_item=section.min_item,
+                seed=section.seed,
+            )
         return by_time(
             data,
             test=section.test,
-            validation=section.validation,
+            validation=validation,
             gap=section.gap,
             horizon=section.horizon,
             requests=section.requests,
             seen=SeenPolicy.of(data.kinds, placement.seen),
         )
+
+
+def _unreadable(path: Path) -> str:
+    """Why a file cannot be read, with its near miss; empty if it can."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        return f"{path}: is not a file"
+    try:
+        with path.open("rb"):
+            return ""
+    except FileNotFoundError:
+        if any(letter < " " for letter in str(path)):
+            return (
+                f'{str(path)!r}: no such file; \\ begins an escape between " and ": write / instead'
+            )
+        return f"{path}: no such file{_neighbor(path)}"
+    except IsADirectoryError:
+        return f"{path}: is a folder; name a file in it"
+    except (OSError, ValueError) as problem:
+        return f"{path}: cannot be read ({getattr(problem, 'strerror', None) or problem})"
+
+
+def _neighbor(path: Path) -> str:
+    """The hint to a file of a similar name in the same folder."""
+    if not path.parent.is_dir():
+        return f"; there is no folder {path.parent} either"
+    close = closest(path.name, [other.name for other in path.parent.iterdir() if other.is_file()])
+    return f"; did you mean '{close}'?" if close else ""
 
 
 def find_project(start: Path) -> Path:
@@ -164,33 +242,13 @@ def load_project(path: Path) -> Project:
     """Reads and checks a project file.
 
     Raises:
-        ProjectError: missing, malformed (with line and column), or wrong; names the near miss.
+        ProjectError: missing, malformed (with line and column), or wrong; names everything that
+            is wrong, with near misses.
     """
-    if path.exists() and not path.is_file():
-        raise ProjectError(f"{path}: is no file")
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        raise ProjectError(f"{path}: no such file; write one with `tastemaker init`") from None
-    except UnicodeDecodeError:
-        raise ProjectError(f"{path}: not UTF-8 text") from None
-    except OSError as problem:
-        raise ProjectError(f"{path}: cannot be read ({problem.strerror})") from None
-    except (ValueError, RecursionError) as problem:  # also numbers without end, and depths
-        raise ProjectError(f"{path.name}: malformed TOML: {problem}") from None
-    file = ProjectFile.checked(_overridden(values), owner=path.name, error=ProjectError)
-    check_names(file, path.name)
+    source = TomlFile.read(path)
+    problems = Problems(source)
+    Structure(problems).repair()
+    file = usable_file(problems)
+    Checks(file, problems).check()
+    problems.stop()
     return Project(file, path)
-
-
-def _overridden(values: dict[str, Any]) -> dict[str, Any]:
-    """The file's values, with [store] and [server] as TASTEMAKER_SECTION__KEY has them."""
-    merged = dict(values)
-    for name, value in os.environ.items():
-        section, _, key = name.removeprefix(_PREFIX).lower().partition("__")
-        if name.startswith(_PREFIX) and section in ("store", "server") and key:
-            number = value.isascii() and value.isdigit() and len(value) < _LONGEST_NUMBER
-            before = merged.get(section, {})
-            if isinstance(before, dict):  # else the file is wrong, which is told as such
-                merged[section] = {**before, key: int(value) if number else value}
-    return merged

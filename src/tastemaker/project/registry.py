@@ -51,6 +51,15 @@ _OURS: dict[type[Component], dict[str, str]] = {
 }
 
 
+def our_names(part: type[Component]) -> tuple[str, ...]:
+    """The names of the components that come with Tastemaker.
+
+    Args:
+        part: `Retriever`, `Ranker` or `Reranker`.
+    """
+    return tuple(_OURS[part])
+
+
 def component_class(name: str, part: type[ComponentT]) -> type[ComponentT]:
     """The class registered under a name.
 

@@ -14,6 +14,9 @@ from tastemaker.split.by_time import RequestMoments
 
 ComponentT = TypeVar("ComponentT", bound=Component)
 
+_OF_TIME = ("gap", "horizon", "requests")
+_OF_HOLDOUT = ("min_user", "min_item", "seed")
+
 
 class Columns(Settings):
     """[data.columns]: ours = theirs, by table."""
@@ -208,20 +211,37 @@ class Training(Settings):
 
 
 class SplitSection(Settings):
-    """[split]: how the data is parted for evaluation."""
+    """[split]: how the data is divided for evaluation."""
 
     type: Literal["by_time", "holdout"] = "by_time"
-    """By time; or a random share of each user's items, which needs no times."""
+    """At a moment, which needs times; or a random share of each user's items, which does not."""
     test: str | float = 0.2
-    """The last window: a duration, or a share of the events."""
+    """by_time: the last window, a duration or a share of the events. holdout: a share of each
+    user's liked items."""
     validation: str | float | None = None
-    """The window before it; by default as long as test."""
+    """The window before it, or the share for tuning; by default as long as test."""
     gap: str | None = None
-    """A duration left out before each window."""
+    """by_time: a duration left out before each window."""
     horizon: str | None = None
-    """How far ahead the truth reaches."""
+    """by_time: how far ahead the truth reaches."""
     requests: RequestMoments = "sampled"
-    """Where in the window the requests stand."""
+    """by_time: at which moments of the window requests are made."""
+    min_user: int = Field(0, ge=0)
+    """holdout: only users who liked at least so many items."""
+    min_item: int = Field(0, ge=0)
+    """holdout: only items that at least so many users liked."""
+    seed: int = Field(0, ge=0)
+    """holdout: of the random draw."""
+
+    def of_other_type(self) -> dict[str, str]:
+        """The settings that this type of split does not have → what is wrong."""
+        owner = {**dict.fromkeys(_OF_TIME, "by_time"), **dict.fromkeys(_OF_HOLDOUT, "holdout")}
+        return {
+            name: f"'{name}' belongs to type \"{owner[name]}\" and this split is "
+            f'"{self.type}": remove it, or write type = "{owner[name]}"'
+            for name in type(self).model_fields
+            if name in self.model_fields_set and owner.get(name, self.type) != self.type
+        }
 
 
 class StoreSection(Settings):
@@ -249,8 +269,8 @@ class ProjectFile(Settings):
 
     data: Data
     """Where the tables are."""
-    events: dict[str, EventKind]
-    """The kinds of event."""
+    events: dict[str, EventKind] = Field(max_length=127)
+    """The event types."""
     items: Roles = Roles()
     """The item table's columns."""
     users: Roles = Roles()

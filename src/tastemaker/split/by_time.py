@@ -13,7 +13,7 @@ from tastemaker.data.ragged import Ragged, offsets_of, ranges, sorted_distinct
 from tastemaker.data.requests import Masks, Requests
 from tastemaker.data.seen import SeenPolicy
 from tastemaker.data.times import format_moment, parse_duration
-from tastemaker.errors import DataError, SettingError
+from tastemaker.errors import ClockError, DataError, SettingError
 from tastemaker.statistics import ALL_TIME
 from tastemaker.world import World
 
@@ -84,7 +84,11 @@ def by_time(
         SettingError: a window is no duration and no share, or `max_users` is below 1.
         DataError: a window or the training data would be empty.
     """
-    data.require_clock("by_time")
+    if data.clock != "absolute":
+        raise ClockError(
+            f"by_time needs moments in time, and this data's clock is '{data.clock}'; map a "
+            "timestamp column under [data.columns.events], or split by holdout, which needs none"
+        )
     if max_users < 1:
         raise SettingError(f"'max_users' must be at least 1, got {max_users}")
     time = np.sort(data.events.time)

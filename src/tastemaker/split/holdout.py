@@ -27,7 +27,8 @@ def holdout(
 
     This leaks the future: a user's earlier choices are predicted from later ones, and trends from
     their own outcome. Figures are higher than live systems reach, and models that follow time lose
-    to those that do not. It stands here because most papers do it; decide by `by_time`.
+    to those that do not. Use it to compare with papers, or where the log has no times; otherwise
+    decide by `by_time`.
 
     A pair is a user and an item with a positive event. All events of a pair held out are taken out
     of the training data, so no pair is on both sides. Users with a single pair are trained on and
@@ -68,7 +69,9 @@ def holdout(
     told = protocol_of(
         "holdout",
         held_out=f"test {test:g} and validation {tuning:g} of each user's liked items, at random",
-        core=f"users with {min_user}, items with {min_item} or more",
+        core=f"users with {min_user}, items with {min_item} or more"
+        if min_user or min_item
+        else "all users and items",
         pairs=len(pairs),
         seed=seed,
     )

@@ -20,8 +20,9 @@ Pairs = NDArray[np.int64]
 """Sorted distinct codes, user × items + item."""
 
 CAUTION = (
-    "pairs are held out whatever their time, so models are fitted on what came later: a figure to "
-    "stand beside published ones, not a forecast for a live system; use by_time for that"
+    "the split leaks the future: pairs are held out whatever their time, so models are fitted on "
+    "what came later. A figure to compare with published ones or between models, not a forecast "
+    "for a live system; use by_time for that where the log has times"
 )
 
 

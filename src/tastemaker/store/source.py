@@ -8,7 +8,7 @@ from sqlalchemy.exc import DatabaseError
 from tastemaker.data.clean import clean_files
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.files import DataFile, table_fingerprint
-from tastemaker.errors import DataError, StoreError
+from tastemaker.errors import StoreError
 from tastemaker.progress import Progress
 from tastemaker.project import Project
 from tastemaker.store.look import StoreLook, look
@@ -159,15 +159,22 @@ class EventSource:
         """Table, files and fingerprint of what the store lacks, or has otherwise.
 
         Raises:
-            DataError: a file is missing that was never imported.
+            DataError: files cannot be opened that were never imported.
         """
         importer = store.importer()
-        for table, files in self._project.data_files().items():
-            gone = [file.path for file in files if not file.path.is_file()]
-            if gone and importer.imported(table) and not any(path.exists() for path in gone):
-                continue  # a file that was moved away after its import is not needed
-            if gone:
-                raise DataError(f"{gone[0]}: no such file")
+        tables = {
+            table: files
+            for table, files in self._project.data_files().items()
+            if not (importer.imported(table) and _moved_away(files))
+        }
+        self._project.require_files(tables)
+        for table, files in tables.items():
             print_ = table_fingerprint(table, files)
             if not importer.known(table, print_):
                 yield table, files, print_
+
+
+def _moved_away(files: tuple[DataFile, ...]) -> bool:
+    """Whether files are gone, which is no harm after their import."""
+    gone = [file.path for file in files if not file.path.is_file()]
+    return bool(gone) and not any(path.exists() for path in gone)

@@ -1,0 +1,176 @@
+"""What is wrong with the values given for settings: every fault, in words of our own."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+Path = tuple[str | int, ...]
+"""Names and positions that lead to a value, from the outermost table in."""
+
+_TEXTS = {
+    "bool_parsing": "true or false",
+    "bool_type": "true or false",
+    "byte_size": "a number of bytes such as 8GiB",
+    "byte_size_unit": "a number of bytes such as 8GiB",
+    "dict_type": "a table",
+    "finite_number": "a finite number",
+    "float_parsing": "a valid number",
+    "float_type": "a valid number",
+    "int_from_float": "a valid integer",
+    "int_parsing": "a valid integer",
+    "int_parsing_size": "a valid integer",
+    "int_type": "a valid integer",
+    "list_type": "a list",
+    "model_attributes_type": "a table",
+    "model_type": "a table",
+    "string_type": "text",
+    "tuple_type": "a list",
+}
+_LENGTHS = {
+    "string_too_long": "at most {max_length} characters long",
+    "string_too_short": "at least {min_length} characters long",
+    "too_long": "a {noun} of at most {max_length} entries",
+    "too_short": "a {noun} of at least {min_length} entries",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One setting that is missing, unknown or wrong.
+
+    Attributes:
+        path: where it is.
+        kind: `unknown`, `missing`, `wrong` (the value must be `text`), or `rule` (`text` says what
+            does not hold).
+        text: the constraint or the rule.
+        value: what was given.
+        known: for an unknown name, the names there are; for a value of a fixed set, the set.
+    """
+
+    path: Path
+    kind: Literal["unknown", "missing", "wrong", "rule"]
+    text: str = ""
+    value: Any = None
+    known: tuple[str, ...] = ()
+
+
+def faults_of(settings: type[BaseModel], values: Mapping[str, Any]) -> list[Fault]:
+    """Everything that is wrong with `values` as these settings; empty if they will do.
+
+    Args:
+        settings: the class.
+        values: name → value.
+    """
+    try:
+        settings.model_validate(dict(values))
+    except ValidationError as problem:
+        return faults_in(settings, problem)
+    return []
+
+
+def faults_in(settings: type[BaseModel], problem: ValidationError) -> list[Fault]:
+    """The faults that a failed validation has found.
+
+    Args:
+        settings: the class.
+        problem: what it raised.
+    """
+    found: dict[Path, Fault] = {}
+    for details in problem.errors(include_url=False):
+        fault = _fault(settings, details)
+        earlier = found.get(fault.path)
+        if earlier is None:
+            found[fault.path] = fault
+        elif fault.text not in earlier.text.split(" or "):  # each type of a union has its own
+            found[fault.path] = replace(earlier, text=f"{earlier.text} or {fault.text}")
+    return list(found.values())
+
+
+def _fault(settings: type[BaseModel], details: ErrorDetails) -> Fault:
+    path, at = list[str | int](), settings
+    kind, context = details["type"], details.get("ctx", {})
+    for part in details["loc"]:
+        step = inside(at, part)
+        if step is None:
+            break  # what follows names a member of a union
+        path.append(part)
+        at = step
+    if kind == "extra_forbidden":
+        name = details["loc"][-1]
+        return Fault((*path, name), "unknown", value=details["input"], known=tuple(names_of(at)))
+    where = tuple(path)
+    if kind == "missing":
+        return Fault(where, "missing")
+    if kind in ("value_error", "assertion_error"):
+        return Fault(where, "rule", str(context.get("error", "is wrong")), details["input"])
+    known = choices(at) if kind == "literal_error" else ()
+    return Fault(where, "wrong", _text(details), details["input"], known)
+
+
+def _text(details: ErrorDetails) -> str:
+    """What the value must be."""
+    kind = details["type"]
+    if kind in _TEXTS:
+        return _TEXTS[kind]
+    if kind in _LENGTHS:
+        noun = "table" if details["ctx"].get("field_type") == "Dictionary" else "list"
+        text = _LENGTHS[kind].format(**details["ctx"], noun=noun)
+        return text.replace("1 characters", "1 character").replace("1 entries", "1 entry")
+    text = details["msg"].removeprefix("Input should be ")
+    return text if text != details["msg"] else "a valid value"
+
+
+def members(annotation: Any) -> Iterator[Any]:
+    """The types a value may have, without None."""
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        yield from members(get_args(annotation)[0])
+    elif origin in (Union, UnionType):
+        for argument in get_args(annotation):
+            yield from members(argument)
+    elif annotation is not type(None):
+        yield annotation
+
+
+def inside(annotation: Any, part: str | int) -> Any:
+    """The type of what lies one step inside a value of this type; None for what has no inside.
+
+    Args:
+        annotation: of the value.
+        part: a name, or a position in a list.
+    """
+    for member in members(annotation):
+        arguments = get_args(member)
+        if isinstance(member, type) and issubclass(member, BaseModel):
+            field = member.model_fields.get(str(part))
+            if field is not None:
+                return field.annotation
+        elif get_origin(member) is dict:
+            return arguments[1]
+        elif get_origin(member) in (tuple, list) and isinstance(part, int):
+            return arguments[0]
+    return None
+
+
+def names_of(annotation: Any) -> list[str]:
+    """The names of the settings of a table of this type."""
+    return [
+        name
+        for member in members(annotation)
+        if isinstance(member, type) and issubclass(member, BaseModel)
+        for name in member.model_fields
+    ]
+
+
+def choices(annotation: Any) -> tuple[str, ...]:
+    """The words a value may be, where it is one of a fixed set."""
+    return tuple(
+        str(choice)
+        for member in members(annotation)
+        if get_origin(member) is Literal
+        for choice in get_args(member)
+    )

@@ -1,0 +1,50 @@
+"""What of a project file needs times, where the data has none: components and the split."""
+
+from typing import Any
+
+from tastemaker.data.schema import Clock
+from tastemaker.project.places import PARTS
+from tastemaker.project.registry import component_class
+from tastemaker.project.sections import ProjectFile
+
+_ENOUGH: dict[Clock, tuple[Clock, ...]] = {
+    "absolute": ("absolute",),
+    "order": ("absolute", "order"),
+    "none": ("absolute", "order", "none"),
+}
+_MAP = "map a column of times under [data.columns.events] and remove clock"
+
+
+def clock_lines(file: ProjectFile, *, to_evaluate: bool) -> list[str]:
+    """One line for each part of the file that needs more of a clock than the data has.
+
+    Args:
+        file: the settings.
+        to_evaluate: whether the split counts as well.
+    """
+    clock = file.data.clock
+    if clock == "absolute":
+        return []
+    has = f'and [data] clock is "{clock}"'
+    lines = []
+    for name, section in file.retrievers.items():
+        part: Any = component_class(section.use, PARTS["retrievers"])
+        if clock not in _ENOUGH[part.needs_clock]:
+            need = "times" if part.needs_clock == "absolute" else "to know what came first"
+            lines.append(
+                f"[retrievers.{name}] {section.use} needs {need}, {has}: remove it, also "
+                f"from placements, or {_MAP}"
+            )
+    for name, placement in file.placements.items():
+        if placement.ranker is not None:
+            also = " and value" if placement.value else ""
+            lines.append(
+                f'[placements.{name}] ranker = "{placement.ranker}": a ranker learns from what '
+                f"came later, {has}: remove ranker{also}, or {_MAP}"
+            )
+    if to_evaluate and file.split.type == "by_time":
+        lines.append(
+            f'[split] by_time needs moments in time, {has}: write type = "holdout" and test = 0.2 '
+            f"under [split], or {_MAP}"
+        )
+    return lines
