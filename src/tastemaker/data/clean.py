@@ -12,6 +12,7 @@ import polars as pl
 from polars.expr.whenthen import Then
 
 from tastemaker.data import times
+from tastemaker.data.column_types import SUBSTITUTE, require_type, type_name
 from tastemaker.data.fingerprint import fingerprint
 from tastemaker.data.moments import moments
 from tastemaker.data.read import LINE, Table, open_table
@@ -128,6 +129,7 @@ def clean_events(table: Table, schema: Schema, now: int) -> tuple[pl.DataFrame, 
         pl.coalesce(check for check in checks if check is not None).alias("reason"),
     ]
     if "event_id" in columns:
+        require_type(table.source, columns["event_id"], types[columns["event_id"]], "event_id")
         event_id = pl.col(columns["event_id"])
         present = pl.when(~_is_missing(columns["event_id"], types)).then(event_id)
         wanted.append(present.alias("event_id"))
@@ -210,10 +212,9 @@ def _id_checks(table: Table, ours: str, column: str, types: pl.Schema) -> pl.Exp
     """The reason why an id cannot be used, or null."""
     kind = types[column]
     if not (kind.is_integer() or kind in (pl.String, pl.Categorical, pl.Enum)):
-        held = "floats" if kind.is_float() else str(kind)
         raise DataError(
-            f"{table.source}: the column '{column}' ({ours}) holds {held}; write ids as integers "
-            "or text"
+            f"{table.source}: the column '{column}' ({ours}) holds {type_name(kind)}; write ids as "
+            "integers or text"
         )
     missing = _reason(_is_missing(column, types), f"missing {ours}")
     if kind != pl.String:
@@ -255,6 +256,7 @@ def _kind(
                 f"of {', '.join(codes)})"
             )
         return pl.lit(codes[default], pl.Int8), None
+    require_type(table.source, column, types[column], "event_type")
     named = pl.col(column).cast(pl.String)
     if schema.default_kind is not None:
         missing = _is_missing(column, types)
@@ -275,7 +277,8 @@ def _value(
                 f"'like' of [events.{name}] needs; map it under [data.columns.events]"
             )
         return pl.lit(None, pl.Float32), None
-    number = pl.col(column).cast(pl.Float32, strict=False)
+    require_type(table.source, column, types[column], "value")
+    number = _numbers(column, types).cast(pl.Float32, strict=False)
     usable = pl.when(number.is_finite()).then(number)
     unreadable = _reason(~_is_missing(column, types) & usable.is_null(), "unreadable value")
     if not rated:
@@ -305,21 +308,28 @@ def _time(
     return time.cast(pl.Int64, strict=False), problem
 
 
+def _numbers(column: str, types: pl.Schema) -> pl.Expr:
+    """A column that can be cast to floats: categories are read as their text."""
+    is_text = types[column] in (pl.Categorical, pl.Enum)
+    return pl.col(column).cast(pl.String) if is_text else pl.col(column)
+
+
 def _cell(table: Table, name: str, role: ColumnRole, types: pl.Schema) -> pl.Expr:
     cell = pl.col(name)
-    if role.role == "number":
-        number = cell.cast(pl.Float64, strict=False)
-        return pl.when(number.is_finite()).then(number)
     if role.role == "time":
         return moments(table, name, types, "auto")
+    require_type(table.source, name, types[name], role.role)
+    if role.role == "number":
+        number = _numbers(name, types).cast(pl.Float64, strict=False)
+        return pl.when(number.is_finite()).then(number)
     if role.role == "tags":
         is_list = isinstance(types[name], pl.List | pl.Array)
         text = cell.cast(pl.String) if not is_list else cell.cast(pl.List(pl.String))
         parts = text if is_list else text.str.split(role.separator or "|")
         labels = pl.element().str.strip_chars()
-        return parts.list.eval(labels.filter(labels != ""))
+        return parts.list.eval(labels.filter((labels != "") & ~labels.str.starts_with(SUBSTITUTE)))
     text = cell.cast(pl.String).str.strip_chars()
-    return pl.when(text != "").then(text)
+    return pl.when((text != "") & ~text.str.starts_with(SUBSTITUTE)).then(text)
 
 
 def _split_off_bad(

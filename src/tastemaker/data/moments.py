@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import polars as pl
 
+from tastemaker.data.column_types import type_name
 from tastemaker.data.read import Table
 from tastemaker.data.schema import TimeUnit
 from tastemaker.errors import DataError
@@ -32,8 +33,8 @@ def moments(table: Table, column: str, types: pl.Schema, unit: TimeUnit) -> pl.E
         return cell.cast(pl.Datetime("us")).dt.timestamp("us")
     if not (kind.is_numeric() or kind in (pl.String, pl.Null)):
         raise DataError(
-            f"{table.source}: the column '{column}' holds {kind}; write times as ISO 8601 text or "
-            "as epoch numbers"
+            f"{table.source}: the column '{column}' holds {type_name(kind)}; write times as "
+            "ISO 8601 text or as epoch numbers"
         )
     if unit == "auto":
         unit = _guess_unit(table, column)

@@ -4,6 +4,7 @@ import re
 
 import polars as pl
 
+from tastemaker.data.column_types import require_type
 from tastemaker.data.schema import ColumnRole, EventKind, Schema
 from tastemaker.errors import DataError
 
@@ -96,6 +97,9 @@ def _id_column(frame: pl.DataFrame | None, ours: str) -> dict[str, str]:
 def _propose_kinds(
     events: pl.DataFrame, columns: dict[str, str]
 ) -> tuple[dict[str, EventKind], str | None]:
+    for ours in ("event_type", "value"):
+        if ours in columns:
+            require_type("events", columns[ours], events.schema[columns[ours]], ours)
     if "event_type" in columns:
         names = events[columns["event_type"]].cast(pl.String).drop_nulls().unique().sort().to_list()
         if len(names) > MAX_KINDS:
@@ -105,7 +109,8 @@ def _propose_kinds(
             )
         return {name: _propose_kind(name) for name in names}, None
     if "value" in columns:
-        values = events[columns["value"]].cast(pl.Float64, strict=False).drop_nulls().drop_nans()
+        texts = events[columns["value"]].cast(pl.String)
+        values = texts.cast(pl.Float64, strict=False).drop_nulls().drop_nans()
         name = _plain(columns["value"])
         if name in _RATING_NAMES and values.n_unique() > 1 and values.n_unique() <= 101:
             return {"rating": _propose_rating(values)}, "rating"

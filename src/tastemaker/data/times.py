@@ -83,7 +83,7 @@ def parse_moment(value: Any) -> int | None:
     """
     if isinstance(value, str):
         if not _NUMBER.fullmatch(value):
-            return _parse_iso(value.strip())
+            return parse_iso(value.strip())
         value = float(value) if set(value) & set(".eE") else int(value[:_LONGEST_NUMBER])
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1 << 62:
         return None
@@ -95,7 +95,8 @@ def parse_moment(value: Any) -> int | None:
     return round(value * scale)
 
 
-def _parse_iso(text: str) -> int | None:
+def parse_iso(text: str) -> int | None:
+    """ISO 8601 text as microseconds UTC, as `parse_moment` reads it; None for other text."""
     match = _ISO.fullmatch(text)
     if match is None:
         return None
