@@ -17,7 +17,9 @@ from tastemaker.data.times import parse_duration, parse_iso
 from tastemaker.errors import SettingError
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_LATEST = 1 << 62
+_LAST = (1 << 63) - 1
+"""The last moment of an int64 of microseconds."""
+_LONGEST_DURATION = 1 << 62
 _EXACT = 1 << 53
 """Up to here a float64 holds every whole number."""
 _LONGEST_BITS = 8_000
@@ -68,6 +70,17 @@ def id_text(value: Any, name: str = "an id") -> str:
                 f"{name} must be text or an integer, got the float {plain}; write it as text"
             )
     raise SettingError(f"{name} must be text or an integer, got {_shown(value)}")
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a value is None, NaN, NaT or pandas' NA."""
+    if value is None:
+        return True
+    if isinstance(value, Decimal):
+        return value.is_nan()
+    if isinstance(value, float | np.floating | np.datetime64 | np.timedelta64):
+        return bool(value != value)
+    return type(value).__name__ in ("NAType", "NaTType")
 
 
 def _shown(value: Any) -> str:
@@ -136,6 +149,28 @@ def listed(values: Any, name: str) -> list[Any]:
     raise SettingError(f"'{name}' must be a list, got {type(values).__name__}{fix}")
 
 
+def indices_of(values: Any, count: int, name: str) -> NDArray[np.int64]:
+    """Indices below `count`, int64[n].
+
+    Args:
+        values: a list, array or series of integers.
+        count: how many there are to point at.
+        name: what they are indices of.
+
+    Raises:
+        SettingError: they are not indices, or one points at nothing.
+    """
+    given = values if isinstance(values, np.ndarray) else np.asarray(listed(values, name))
+    if given.ndim != 1 or (given.size and given.dtype.kind not in "iu"):
+        raise SettingError(f"'{name}' must be a list of indices, as {name}.indices(ids) gives them")
+    if given.size and not 0 <= given.min() <= given.max() < count:
+        raise SettingError(
+            f"'{name}' must be indices from 0 to {count - 1}, got {given.min()} to {given.max()}; "
+            "an unknown id has the index -1"
+        )
+    return given.astype(np.int64)
+
+
 def moment(value: Any, name: str) -> int:
     """One moment of any type in microseconds UTC.
 
@@ -145,13 +180,13 @@ def moment(value: Any, name: str) -> int:
         name: the setting it belongs to, for the message.
 
     Raises:
-        SettingError: it is missing, a float, other text, or more than 146,000 years from 1970.
+        SettingError: it is missing, a float, other text, or more than 292,000 years from 1970.
 
     >>> moment("1970-01-01T00:00:01Z", "at"), moment(date(1970, 1, 2), "at"), moment(5, "at")
     (1000000, 86400000000, 5)
     """
     time = value if type(value) is int else _microseconds(_scalar(value))
-    if time is None or not -_LATEST < time < _LATEST:
+    if time is None or not -_LAST <= time <= _LAST:
         hint = ""
         if isinstance(value, float | np.floating) and value == value:
             hint = "; a float may be seconds: multiply it, and write int(...)"
@@ -253,7 +288,7 @@ def duration(value: Any, name: str) -> int:
         return parse_duration(value, name)
     else:
         value = None
-    if not isinstance(value, int) or not 0 < value < _LATEST:
+    if not isinstance(value, int) or not 0 < value < _LONGEST_DURATION:
         raise SettingError(
             f"'{name}' must be a duration such as '30d' or a positive timedelta, got "
             f"{_shown(given)}"

@@ -13,13 +13,15 @@ from uuid import UUID
 import numpy as np
 import polars as pl
 
-from tastemaker.data.arguments import moment
+from tastemaker.data.arguments import is_missing, moment
 from tastemaker.data.column_types import SUBSTITUTE, unreadable_type
 from tastemaker.data.times import format_moment
 from tastemaker.errors import SettingError
 
 _EXACT = 1 << 53
 """Up to here every integer is a float64."""
+_LATEST = 1 << 62
+"""Microseconds; Polars cannot show moments much further from 1970."""
 _LONGEST_NUMBER = 1_000
 """Digits; longer numbers are not written out."""
 _FAMILIES: tuple[tuple[str, tuple[type, ...]], ...] = (
@@ -31,17 +33,6 @@ _FAMILIES: tuple[tuple[str, tuple[type, ...]], ...] = (
     ("date", (date,)),
     ("list", (list, tuple, set, frozenset, np.ndarray)),
 )
-
-
-def is_missing(cell: Any) -> bool:
-    """Whether a cell is None, NaN, NaT or pandas' NA."""
-    if cell is None:
-        return True
-    if isinstance(cell, Decimal):
-        return cell.is_nan()
-    if isinstance(cell, float | np.floating | np.datetime64 | np.timedelta64):
-        return bool(cell != cell)
-    return type(cell).__name__ in ("NAType", "NaTType")
 
 
 def cells_series(cells: Sequence[Any], kind: str | None = None) -> pl.Series:
@@ -134,6 +125,8 @@ def _moments(cells: Sequence[Any]) -> pl.Series | None:
     try:
         times = [None if cell is None else moment(cell, "cell") for cell in cells]
     except SettingError:
+        return None
+    if any(time is not None and abs(time) > _LATEST for time in times):
         return None
     return pl.Series(times, dtype=pl.Int64).cast(pl.Datetime("us"))
 

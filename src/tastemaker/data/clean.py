@@ -159,6 +159,11 @@ def clean_entities(
     columns = _find_columns(table, renamed, (id_column,), (id_column,))
     types = table.frame.collect_schema()
     for name in roles:
+        if name == id_column:
+            raise DataError(
+                f"{table.source}: '{name}' names the ids, so no attribute can have this name; "
+                "rename the column or leave it out of the roles"
+            )
         if name not in types:
             raise DataError(f"{table.source}: no column '{name}'{near_miss(name, table.columns)}")
     rows = table.collect(

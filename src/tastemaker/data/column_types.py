@@ -26,8 +26,10 @@ def unreadable_type(name: str) -> pl.Struct:
 
 
 def is_unreadable(kind: pl.DataType) -> bool:
-    """Whether it is the type of a column that cannot be read."""
-    return isinstance(kind, pl.Struct)
+    """Whether it is the placeholder's type."""
+    if not isinstance(kind, pl.Struct) or len(kind.fields) != 1:
+        return False
+    return kind.fields[0].name.startswith(_UNREADABLE)
 
 
 def type_name(kind: pl.DataType) -> str:
@@ -36,10 +38,8 @@ def type_name(kind: pl.DataType) -> str:
     >>> type_name(pl.Float64()), type_name(pl.List(pl.String)), type_name(unreadable_type("bytes"))
     ('floats', 'List(String)', 'bytes')
     """
-    if isinstance(kind, pl.Struct) and len(kind.fields) == 1:
-        field = kind.fields[0].name
-        if field.startswith(_UNREADABLE):
-            return field.removeprefix(_UNREADABLE)
+    if isinstance(kind, pl.Struct) and is_unreadable(kind):
+        return kind.fields[0].name.removeprefix(_UNREADABLE)
     if kind == pl.Null:
         return "nothing but missing values"
     if kind.is_float():

@@ -37,7 +37,7 @@ def as_polars(frame: Any, name: str) -> pl.DataFrame:
         if column == LINE or column == "*" or (column[:1] == "^" and column[-1:] == "$"):
             raise DataError(f"{name}: a column must not be named '{column}'; rename it")
         seen.add(column)
-    return pl.DataFrame([plain_series(cells.alias(column)) for column, cells in columns])
+    return pl.DataFrame({column: plain_series(cells) for column, cells in columns})
 
 
 def _columns(frame: Any, name: str) -> list[tuple[str, pl.Series]]:

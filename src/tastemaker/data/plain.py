@@ -41,7 +41,7 @@ def plain_series(column: pl.Series) -> pl.Series:
     elif isinstance(kind, pl.Decimal):
         column = _shorter_decimal(column, kind)
     cell = plain_expression(pl.col("cell"), column.dtype)
-    return column.to_frame("cell").select(cell.alias("cell")).to_series().alias(column.name)
+    return column.to_frame("cell").with_columns(cell.alias("cell")).to_series().alias(column.name)
 
 
 def plain_expression(cell: pl.Expr, kind: pl.DataType) -> pl.Expr:
