@@ -14,14 +14,12 @@ import numpy as np
 import polars as pl
 
 from tastemaker.data.arguments import is_missing, moment
-from tastemaker.data.column_types import SUBSTITUTE, unreadable_type
+from tastemaker.data.column_types import LATEST, SUBSTITUTE, unreadable_type
 from tastemaker.data.times import format_moment
 from tastemaker.errors import SettingError
 
 _EXACT = 1 << 53
 """Up to here every integer is a float64."""
-_LATEST = 1 << 62
-"""Microseconds; Polars cannot show moments much further from 1970."""
 _LONGEST_NUMBER = 1_000
 """Digits; longer numbers are not written out."""
 _FAMILIES: tuple[tuple[str, tuple[type, ...]], ...] = (
@@ -126,7 +124,7 @@ def _moments(cells: Sequence[Any]) -> pl.Series | None:
         times = [None if cell is None else moment(cell, "cell") for cell in cells]
     except SettingError:
         return None
-    if any(time is not None and abs(time) > _LATEST for time in times):
+    if any(time is not None and abs(time) > LATEST for time in times):
         return None
     return pl.Series(times, dtype=pl.Int64).cast(pl.Datetime("us"))
 

@@ -10,6 +10,8 @@ from tastemaker.errors import DataError
 
 SUBSTITUTE = "\x1a"
 """ASCII's "substitute": begins a cell that cannot be read, stands for a character that cannot."""
+LATEST = 1 << 62
+"""Microseconds; Polars cannot show moments much further from 1970. The cleaner rejects this one."""
 _UNREADABLE = "unreadable "
 _LONGEST_NAME = 80
 _LABELS = (pl.String, pl.Categorical, pl.Enum, pl.Null)

@@ -7,10 +7,8 @@ Datetime in microseconds UTC, List of String, Null, and the placeholder of what 
 import polars as pl
 
 from tastemaker.data.cells import cells_series
-from tastemaker.data.column_types import is_unreadable, unreadable_type
+from tastemaker.data.column_types import LATEST, is_unreadable, unreadable_type
 
-LATEST = 1 << 62
-"""Microseconds; moments further from 1970 are moved here, where the cleaner rejects them."""
 _LATEST_DAY = LATEST // (86_400 * 10**6)
 _PER_MICROSECOND = {"ns": 1000}
 _MICROSECONDS = {"us": 1, "ms": 10**3, "s": 10**6}
