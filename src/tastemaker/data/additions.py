@@ -1,6 +1,7 @@
 """Items that come after training: their ids and attributes, checked as the catalogue takes them."""
 
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from math import isinf
 from numbers import Integral, Real
 from typing import Any
@@ -122,7 +123,7 @@ def cell(name: str, role: str, value: Any) -> Any:
         if all(map(_is_text, labels)) and (role == "tags" or len(labels) <= 1):
             return labels
     if not isinstance(value, bool | np.bool_):
-        if role == "number" and isinstance(value, Real) and not _is_infinite(value):
+        if role == "number" and isinstance(value, Real | Decimal) and not _is_infinite(value):
             return float(value)
         if role == "time" and (isinstance(value, Integral) or is_moment(value)):
             return moment(value, name)
@@ -137,7 +138,7 @@ def fitting_cell(name: str, role: str, value: Any) -> Any:
         return None
 
 
-def _is_infinite(value: Real) -> bool:
+def _is_infinite(value: Real | Decimal) -> bool:
     """Whether a number is beyond what a float holds."""
     try:
         return isinf(value)
