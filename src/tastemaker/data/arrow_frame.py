@@ -5,9 +5,9 @@ from typing import Any
 
 import polars as pl
 
-from tastemaker.data.cells import cells_series
 from tastemaker.data.column_types import unreadable_type
 from tastemaker.data.plain import microseconds
+from tastemaker.data.python_objects import objects_series
 
 _TEXT = r"(?:large_)?string(?:_view)?"
 _DIRECT = re.compile(
@@ -38,7 +38,7 @@ def arrow_series(column: Any) -> pl.Series:
         cells = column.to_pylist()
     except (ArithmeticError, NotImplementedError, TypeError, ValueError):  # no Python value
         return pl.Series([None] * len(column), dtype=unreadable_type(name))
-    return cells_series(cells, name)
+    return objects_series(cells, name)
 
 
 def _decoded(column: Any) -> pl.Series:

@@ -9,9 +9,9 @@ import numpy as np
 import polars as pl
 
 from tastemaker.data.arrow_frame import arrow_series
-from tastemaker.data.cells import cells_series
 from tastemaker.data.column_types import unreadable_type
 from tastemaker.data.plain import microseconds
+from tastemaker.data.python_objects import objects_series
 
 
 def is_pandas(thing: Any, name: str) -> bool:
@@ -57,11 +57,11 @@ def pandas_series(column: Any) -> pl.Series:
     missing = column.isna()
     if name == "IntervalDtype":
         texts = column.astype(str).tolist()
-        return cells_series([None if no else text for text, no in zip(texts, missing)])
+        return objects_series([None if no else text for text, no in zip(texts, missing)])
     if hasattr(kind, "numpy_dtype") and kind.kind in "iufb":
         values = pl.Series(column.to_numpy(kind.numpy_dtype, na_value=0), nan_to_null=True)
         return values.set(pl.Series(missing.to_numpy()), None)
-    return cells_series(column.astype(object).tolist(), str(kind))
+    return objects_series(column.astype(object).tolist(), str(kind))
 
 
 def _name(name: Any) -> str:
@@ -84,7 +84,7 @@ def _of_numpy(column: Any) -> pl.Series:
     if kind.kind in "iub":
         return pl.Series(values.astype(kind, copy=False))
     if kind.kind == "O":
-        return cells_series(column.tolist())
+        return objects_series(column.tolist())
     return pl.Series([None] * len(values), dtype=unreadable_type(str(kind)))
 
 

@@ -6,8 +6,8 @@ Datetime in microseconds UTC, List of String, Null, and the placeholder of what 
 
 import polars as pl
 
-from tastemaker.data.cells import cells_series
 from tastemaker.data.column_types import LATEST, is_unreadable, unreadable_type
+from tastemaker.data.python_objects import objects_series
 
 _LATEST_DAY = LATEST // (86_400 * 10**6)
 _PER_MICROSECOND = {"ns": 1000}
@@ -31,7 +31,7 @@ def plain_series(column: pl.Series) -> pl.Series:
     """
     kind = column.dtype
     if kind == pl.Object:
-        return plain_series(cells_series(column.to_list(), "Python objects").alias(column.name))
+        return plain_series(objects_series(column.to_list(), "Python objects").alias(column.name))
     if is_unreadable(kind):
         return column
     if kind in _WIDE:

@@ -33,7 +33,7 @@ _FAMILIES: tuple[tuple[str, tuple[type, ...]], ...] = (
 )
 
 
-def cells_series(cells: Sequence[Any], kind: str | None = None) -> pl.Series:
+def objects_series(cells: Sequence[Any], kind: str | None = None) -> pl.Series:
     """Python objects as a column.
 
     Args:
