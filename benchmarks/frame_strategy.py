@@ -77,7 +77,7 @@ def outcome(example: Example) -> str:
 def _assert_nothing_lost(frame: Any) -> None:
     """No cell becomes missing that was not; a column that cannot be read is refused by its type."""
     if isinstance(frame, pl.DataFrame):
-        given = {column.name: _missing_in_polars(column) for column in frame}
+        given = {column.name: _missing_in_polars(column) for column in frame.get_columns()}
     elif isinstance(frame, pd.DataFrame) and frame.columns.is_unique:
         given = {str(name): _missing_in_pandas(frame[name]) for name in frame.columns}
     elif isinstance(frame, pa.Table) and len(set(frame.column_names)) == frame.num_columns:

@@ -19,7 +19,8 @@ from tastemaker.data.schema import EventKind, Schema
 from tastemaker.errors import TastemakerError
 from tastemaker.evaluation.measure import PER_REQUEST, per_request
 from tastemaker.metrics import UserBootstrap
-from tastemaker.project.propose import find_tables, propose_project
+from tastemaker.project.find_files import find_tables
+from tastemaker.project.propose import propose_project
 from tastemaker.split import wanted_after
 from tastemaker.world import World
 
@@ -147,7 +148,7 @@ def answered(data: str, name: str, seed: int) -> Answered:
 def late() -> Newcomers:
     """Those who came in the later half of ml-1m's timed part, by their first events."""
     folder = prepare(DATA[0])
-    data = propose_project(folder, find_tables(folder))[1]
+    data = propose_project(find_tables(folder)).require_data()
     log, start = data.events, int(np.quantile(data.events.time, EARLY))
     counts = np.diff(log.offsets)
     first = log.time[np.minimum(log.offsets[:-1], len(log.time) - 1)]

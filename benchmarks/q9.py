@@ -13,8 +13,10 @@ from tastemaker.data.likeness import attribute_columns
 from tastemaker.evaluation import evaluate
 from tastemaker.pipeline import Recommender
 from tastemaker.project import RESERVED, load_project
+from tastemaker.project.find_files import find_tables
 from tastemaker.project.project import FILE_NAME
-from tastemaker.project.propose import find_tables, propose_project
+from tastemaker.project.project_text import project_text
+from tastemaker.project.propose import propose_project
 from tastemaker.reranking import MMR
 from tastemaker.split import by_time
 
@@ -103,7 +105,8 @@ def measure(case: Case, seed: int) -> Found:
     folder = _folder(case.data)
     with tempfile.TemporaryDirectory() as home:
         path = Path(home) / FILE_NAME
-        text, data = propose_project(folder, find_tables(folder))
+        found = propose_project(find_tables(folder))
+        text, data = project_text(found, folder), found.require_data()
         path.write_text(text, encoding="utf-8")
         file = load_project(path).file
         proposed = Recommender.from_project(path)

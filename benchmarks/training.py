@@ -13,8 +13,10 @@ from tastemaker.component import FitOptions
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.sample import SHA256, sample_bytes
 from tastemaker.pipeline import Recommender
+from tastemaker.project.find_files import find_tables
 from tastemaker.project.project import FILE_NAME
-from tastemaker.project.propose import find_tables, propose_project
+from tastemaker.project.project_text import project_text
+from tastemaker.project.propose import propose_project
 
 ID = "TRAIN"
 WHAT = "fit every retriever and the whole proposed project: ml-1m's timed half, and 10 M events"
@@ -95,8 +97,9 @@ def _proposed(folder: Path) -> tuple[Recommender, Dataset]:
     """What `init` would write for a folder, unfitted, and the data as it reads it."""
     tables = find_tables(folder)
     if (folder / "events.parquet").exists():
-        tables["events"] = folder / "events.parquet"
-    text, data = propose_project(folder, tables)
+        tables["events"] = [folder / "events.parquet"]
+    proposed = propose_project(tables)
+    text, data = project_text(proposed, folder), proposed.require_data()
     with tempfile.TemporaryDirectory() as project:
         path = Path(project) / FILE_NAME
         path.write_text(text, encoding="utf-8")

@@ -52,8 +52,12 @@ def test_what_cannot_be_an_id_is_refused_by_its_type(kind: str, column: Any) -> 
 @pytest.mark.parametrize(
     ("name", "column", "message"),
     [
-        ("value", pl.Series([NOON]), r"'value' \(value\) holds Datetime.*; write numbers"),
-        ("value", pd.Series([b"1"], dtype=object), r"'value' \(value\) holds bytes; write numbers"),
+        ("value", pl.Series([NOON]), r"'value' holds Datetime.*, where numbers are expected"),
+        (
+            "value",
+            pd.Series([b"1"], dtype=object),
+            r"'value' holds bytes, where numbers are expected",
+        ),
         ("event_type", pl.Series([["view"]]), r"\(event_type\) holds List.*; write event types as"),
         ("event_id", pl.Series([True]), r"\(event_id\) holds Boolean; write ids as integers"),
         ("event_id", pa.array([{"a": 1}]), r"\(event_id\) holds struct.*; write ids as integers"),
@@ -61,13 +65,15 @@ def test_what_cannot_be_an_id_is_refused_by_its_type(kind: str, column: Any) -> 
         ("timestamp", pa.array([timedelta(1)]), "'timestamp' holds duration.*; write times as"),
     ],
 )
-@pytest.mark.parametrize("declared", [True, False])
 def test_a_column_is_refused_by_its_type_where_it_is_used(
-    name: str, column: Any, message: str, declared: bool
+    name: str, column: Any, message: str
 ) -> None:
-    schema = (TIMED if name == "timestamp" else SCHEMA) if declared else None
+    schema = TIMED if name == "timestamp" else SCHEMA
     with pytest.raises(DataError, match=message):
         Dataset.from_frames(frame_of(column, name), schema=schema)
+    if name != "timestamp":  # a proposal uses a column of times only if it holds some
+        with pytest.raises(DataError, match=message):
+            Dataset.from_frames(frame_of(column, name))
 
 
 @pytest.mark.parametrize("role", ["text", "category", "number", "time", "tags"])
@@ -76,7 +82,7 @@ def test_an_attribute_is_refused_by_its_type(role: Any) -> None:
     schema = SCHEMA.model_copy(update={"item_roles": {"x": described}})
     events = pl.DataFrame({"user_id": ["u"], "item_id": ["i"]})
     items = pl.DataFrame({"item_id": ["i"], "x": [b"a"]})
-    with pytest.raises(DataError, match=r"items: the column 'x' .*holds Binary; write"):
+    with pytest.raises(DataError, match=r"items: the column 'x' .*holds Binary[;,] w"):
         Dataset.from_frames(events, items=items, schema=schema)
 
 

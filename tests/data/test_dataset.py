@@ -335,10 +335,13 @@ def test_a_hole_in_a_pandas_column_is_a_missing_value() -> None:
     ]  # fmt: skip
 
 
-def test_pandas_ids_that_a_hole_made_floats_are_refused_with_the_cure() -> None:
-    frame = pd.DataFrame({"user_id": [1, None], "item_id": ["a", "b"], "timestamp": [START] * 2})
-    with pytest.raises(DataError, match=r"'user_id' .* holds floats; write ids as integers"):
-        Dataset.from_frames(frame, schema=SHOP)
+def test_pandas_ids_that_a_hole_made_floats_are_read_as_integers() -> None:
+    n = 200
+    users = [17850, *[None], *[17850] * (n - 2)]
+    frame = pd.DataFrame({"user_id": users, "item_id": ["a"] * n, "timestamp": [START] * n})
+    data = Dataset.from_frames(frame, schema=SHOP)
+    assert data.users.ids(range(len(data.users))) == ["17850"]
+    assert data.reports[0].reasons == {"missing user_id": 1}
 
 
 @pytest.mark.parametrize("thing", [[1, 2], {"user_id": [1]}, "events.csv", None])

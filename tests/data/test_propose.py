@@ -4,7 +4,9 @@ from typing import Any
 import polars as pl
 import pytest
 
-from tastemaker.data.propose import MAX_KINDS, propose_schema
+from tastemaker.data.propose import propose_schema
+from tastemaker.data.propose_kinds import MAX_KINDS
+from tastemaker.data.schema import EventKind
 from tastemaker.errors import DataError
 
 
@@ -53,10 +55,10 @@ def test_half_stars_and_hundred_points_have_their_own_thresholds() -> None:
     assert (rating.like, rating.dislike) == (70.0, 35.0)
 
 
-def test_a_count_is_no_rating() -> None:
+def test_a_count_is_an_amount_and_no_rating() -> None:
     schema = proposed({"user": [1, 1], "item": [1, 2], "weight": [1, 30]})
-    assert list(schema.kinds) == ["interaction"]
-    assert "value" not in schema.event_columns
+    assert schema.kinds == {"interaction": EventKind(strength="log")}
+    assert schema.event_columns["value"] == "weight"
 
 
 def test_kinds_are_weighed_by_what_their_names_say() -> None:
@@ -126,3 +128,10 @@ def test_columns_of_users_get_their_roles() -> None:
     schema = proposed({"user": [1], "item": [1]}, users=users)
     assert schema.user_roles["age"].role == "number"
     assert schema.user_columns == {}
+
+
+@pytest.mark.parametrize("values", [[3.0] * 4, [1.6e9] * 2, [i * 1e-9 for i in range(1, 200)]])
+def test_ratings_without_a_lower_end_have_no_dislikes(values: list[float]) -> None:
+    n = len(values)
+    frame = pl.DataFrame({"user_id": ["u"] * n, "item_id": ["i"] * n, "rating": values})
+    assert propose_schema(frame).kinds["rating"].dislike is None

@@ -12,11 +12,17 @@ from tastemaker.errors import ProjectError, SettingError
         ({"dislike": 2}, "events.rating: 'dislike' needs 'like' beside it"),
         ({"like": 2, "dislike": 4}, r"'dislike' \(4.0\) must be below 'like' \(2.0\)"),
         ({"like": 4, "dislike": 4}, "must be below"),
-        ({"like": 4, "role": "negative"}, "'like' belongs to a positive kind, this one is neg"),
+        (
+            {"like": 4, "role": "negative"},
+            "'like' belongs to a positive event type, this one is neg",
+        ),
         ({"weight": 0}, "'weight' must be greater than 0, got 0"),
         ({"weight": float("inf")}, "'weight' must be a finite number, got inf"),
         ({"wieght": 2}, r"unknown setting 'wieght'; did you mean 'weight'\?"),
-        ({"role": "postive"}, "'role' must be 'positive', 'negative' or 'exposure', got 'postive'"),
+        (
+            {"role": "postive"},
+            "'role' must be 'positive', 'negative', 'neutral' or 'exposure', got 'postive'",
+        ),
     ],
 )
 def test_a_wrong_kind_of_event_names_itself(values: dict[str, Any], message: str) -> None:
@@ -47,7 +53,7 @@ def test_an_events_kind_is_a_position_in_the_order_given() -> None:
     assert schema.kind_names == ("view", "buy", "add")
 
 
-@pytest.mark.parametrize("separator", ["", ";;"])
-def test_a_delimiter_is_one_character(separator: str) -> None:
+@pytest.mark.parametrize("separator", ["", ";" * 9])
+def test_a_delimiter_is_a_few_characters(separator: str) -> None:
     with pytest.raises(SettingError, match="'separator' "):
         Schema.checked({"separator": separator}, owner="data")

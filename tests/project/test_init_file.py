@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from tastemaker.data.dataset import Dataset
 from tastemaker.errors import DataError
 from tastemaker.project import Project, load_project
-from tastemaker.project.propose import find_tables, propose_project
+from tastemaker.project.find_files import find_tables
+from tastemaker.project.project_text import project_text
+from tastemaker.project.propose import propose_project
 
 START = 1_700_000_000
 
@@ -38,9 +40,9 @@ def written(folder: Path, name: str, frame: pl.DataFrame, separator: str = ",") 
 
 def proposed(folder: Path, **tables: Path) -> tuple[Project, Dataset]:
     """The project file `init` would write, loaded again, and the data as `init` saw it."""
-    text, data = propose_project(folder, tables)
-    (folder / "tastemaker.toml").write_text(text, encoding="utf-8")
-    return load_project(folder / "tastemaker.toml"), data
+    found = propose_project({table: [path] for table, path in tables.items()})
+    (folder / "tastemaker.toml").write_text(project_text(found, folder), encoding="utf-8")
+    return load_project(folder / "tastemaker.toml"), found.require_data()
 
 
 def assert_same_data(one: Dataset, other: Dataset) -> None:
@@ -110,14 +112,15 @@ def test_a_delimiter_does_not_concern_parquet(tmp_path: Path) -> None:
     assert_same_data(project.read(), data)
 
 
-def test_two_delimiters_are_refused_with_the_cure(tmp_path: Path) -> None:
+def test_each_file_may_have_its_own_delimiter(tmp_path: Path) -> None:
     items = pl.DataFrame({"item_id": ["i1", "i2"], "title": ["T", "S"]})
     tables = {
         "events": written(tmp_path, "events.csv", events(), ";"),
         "items": written(tmp_path, "items.csv", items),
     }
-    with pytest.raises(DataError, match="separated differently; use one delimiter, or Parquet"):
-        propose_project(tmp_path, tables)
+    project, data = proposed(tmp_path, **tables)
+    assert_same_data(project.read(), data)
+    assert project.file.data.events[0].separator == ";"
 
 
 def test_a_delimiter_inside_quotes_round_trips(tmp_path: Path) -> None:
@@ -222,7 +225,8 @@ def test_files_in_other_folders_round_trip(tmp_path: Path) -> None:
     (tmp_path / "my data").mkdir()
     (tmp_path / "project").mkdir()
     path = written(tmp_path / "my data", "events of mine.csv", events())
-    text, data = propose_project(tmp_path / "project", {"events": path})
+    found = propose_project({"events": [path]})
+    data, text = found.require_data(), project_text(found, tmp_path / "project")
     (tmp_path / "project" / "tastemaker.toml").write_text(text)
     assert_same_data(load_project(tmp_path / "project" / "tastemaker.toml").read(), data)
 
@@ -247,7 +251,7 @@ def test_tables_are_found_by_their_names(
     for name in names:
         (tmp_path / name).touch()
     found = find_tables(tmp_path)
-    shown = tuple(found[t].name if t in found else None for t in ("events", "items", "users"))
+    shown = tuple(found[t][0].name if t in found else None for t in ("events", "items", "users"))
     assert shown == expected
 
 

@@ -92,7 +92,8 @@ def test_a_project_file_says_what_there_is(tmp_path: Path) -> None:
     project = load_project(written(tmp_path, GOOD))
     assert project.folder == tmp_path
     assert project.state == tmp_path / ".tastemaker"
-    assert project.data_files() == {"events": tmp_path / "events.csv"}
+    (file,) = project.data_files()["events"]
+    assert file.path == tmp_path / "events.csv"
     assert project.schema.kind_names == ("view", "buy")
     assert project.file.placements["home"].retrievers == {"als": 20, "popular": 5}
     assert project.file.split.test == "7d"

@@ -8,8 +8,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tastemaker.data.clean import clean_events
-from tastemaker.data.read import frame_table
 from tastemaker.data.schema import EventKind, Schema
+from tastemaker.data.table import frame_table
 from tastemaker.data.times import MICROSECONDS
 from tastemaker.errors import DataError
 from tastemaker.store import EventRow, check_event

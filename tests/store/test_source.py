@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import NullPool, create_engine, text
 
-from tastemaker.data.report import QUARANTINE_LIMIT
+from tastemaker.data.schema import MAX_BAD_ROWS
 from tastemaker.errors import DataError
 from tastemaker.project import load_project
 from tastemaker.store import EventSource
@@ -133,7 +133,7 @@ def test_a_file_that_was_moved_away_after_its_import_is_no_error(shop: Shop) -> 
 
 def test_a_file_that_became_unusable_leaves_its_earlier_rows(shop: Shop) -> None:
     shop.source.open().close()
-    bad = int(400 * QUARANTINE_LIMIT) + 5
+    bad = int(400 * MAX_BAD_ROWS) + 5
     shop.write(lines(395) + ["u,i,unknown,,1700000000,"] * bad)
     with pytest.raises(DataError, match=r"events\.csv: 9 of 404 rows cannot be used"):
         shop.source.open()

@@ -23,7 +23,9 @@ from tastemaker.component import FitOptions
 from tastemaker.data.synthetic import SyntheticWorld
 from tastemaker.errors import MemoryBudgetError
 from tastemaker.project import load_project
-from tastemaker.project.propose import find_tables, propose_project
+from tastemaker.project.find_files import find_tables
+from tastemaker.project.project_text import project_text
+from tastemaker.project.propose import propose_project
 from tastemaker.store import EventSource
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("resources")]
@@ -89,7 +91,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     world = SyntheticWorld(**SMALL)
     world.events.write_parquet(folder / "events.parquet")
     world.items.write_csv(folder / "items.csv")
-    text, _ = propose_project(folder, find_tables(folder))
+    text = project_text(propose_project(find_tables(folder)), folder)
     assert 'ranker = "main"' in text
     told = text if "[training]\n" in text else text + "[training]\n"
     path = folder / "tastemaker.toml"

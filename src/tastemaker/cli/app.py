@@ -9,6 +9,7 @@ import typer
 
 from tastemaker.cli import demo as demo_verb
 from tastemaker.cli import doctor as doctor_verb
+from tastemaker.cli import init as init_verb
 from tastemaker.cli import keys as keys_verb
 from tastemaker.cli import serve as serve_verb
 from tastemaker.cli import verbs
@@ -28,20 +29,45 @@ ProjectPath = Annotated[
     Path | None,
     typer.Option("--project", help="The project file; by default here or in a parent folder."),
 ]
+_COLUMN = "The event log's column of {}, where it is not recognized."
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
 @app.command()
 def init(
     folder: Annotated[Path, typer.Argument(help="Where the project file goes.")] = Path(),
-    events: Annotated[Path | None, typer.Option(help="The event log.")] = None,
+    events: Annotated[
+        list[Path] | None, typer.Option(help="The event log; again for each further file.")
+    ] = None,
     items: Annotated[Path | None, typer.Option(help="The item table.")] = None,
     users: Annotated[Path | None, typer.Option(help="The user table.")] = None,
+    user_id: Annotated[str | None, typer.Option(help=_COLUMN.format("users"))] = None,
+    item_id: Annotated[str | None, typer.Option(help=_COLUMN.format("items"))] = None,
+    timestamp: Annotated[str | None, typer.Option(help=_COLUMN.format("times"))] = None,
+    event_type: Annotated[str | None, typer.Option(help=_COLUMN.format("event types"))] = None,
+    value: Annotated[str | None, typer.Option(help=_COLUMN.format("ratings or amounts"))] = None,
+    event_id: Annotated[str | None, typer.Option(help=_COLUMN.format("event ids"))] = None,
     force: Annotated[bool, typer.Option(help="Replace an existing project file.")] = False,
     as_json: Json = False,
 ) -> None:
     """Look at the files and write a commented tastemaker.toml."""
-    verbs.init(folder, {"events": events, "items": items, "users": users}, force, as_json)
+    tables = {"events": events or [], "items": [items] if items else []}
+    tables["users"] = [users] if users else []
+    columns = {
+        "user_id": user_id,
+        "item_id": item_id,
+        "event_type": event_type,
+        "value": value,
+        "timestamp": timestamp,
+        "event_id": event_id,
+    }
+    init_verb.init(
+        folder,
+        {name: files for name, files in tables.items() if files},
+        {ours: theirs for ours, theirs in columns.items() if theirs is not None},
+        force,
+        as_json,
+    )
 
 
 @app.command()

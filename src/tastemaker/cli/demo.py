@@ -19,6 +19,7 @@ from tastemaker.errors import ArtifactError
 from tastemaker.pipeline import Recommender
 from tastemaker.project import Project, load_project
 from tastemaker.project.project import FILE_NAME
+from tastemaker.project.project_text import project_text
 from tastemaker.project.propose import propose_project
 
 USERS_SHOWN = ("42", "564", "671")
@@ -116,7 +117,7 @@ def prepare(folder: Path, ends: int | None = None) -> Project:
         if ends is not None:
             _move_to(events, ends)
     if not path.exists():
-        text, _ = propose_project(folder, {"events": events, "items": items})
+        text = project_text(propose_project({"events": [events], "items": [items]}), folder)
         if ends is not None:
             before, sources, after = text.partition("\n[retrievers.")
             text = before + _ACTS + sources + after

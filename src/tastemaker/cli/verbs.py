@@ -16,15 +16,13 @@ from tastemaker.data.dataset import Dataset
 from tastemaker.data.describe import describe
 from tastemaker.data.times import MICROSECONDS, now
 from tastemaker.disk import replacing
-from tastemaker.errors import ArtifactError, DataError, ProjectError, SettingError
+from tastemaker.errors import ArtifactError, DataError, SettingError
 from tastemaker.evaluation import Evaluation
 from tastemaker.evaluation import evaluate as measure
 from tastemaker.machine import peak_bytes
 from tastemaker.pipeline import Recommendations, Recommender
 from tastemaker.pipeline.pipeline import REQUESTS_AT_A_TIME
 from tastemaker.project import Project, find_project, load_project
-from tastemaker.project.project import FILE_NAME
-from tastemaker.project.propose import find_tables, propose_project
 from tastemaker.registry import Registry
 from tastemaker.store import EventSource
 
@@ -43,31 +41,10 @@ class Asked:
     placement: str | None
 
 
-def init(folder: Path, given: dict[str, Path | None], force: bool, as_json: bool) -> None:
-    """Writes a project file for the tables given, or found in the folder."""
-    path = folder / FILE_NAME
-    if path.exists() and not force:
-        raise ProjectError(f"{path} exists; change it, or replace it with --force")
-    if not folder.is_dir():
-        raise ProjectError(f"{folder} is no folder")
-    named = {table: file for table, file in given.items() if file is not None}
-    tables = named if "events" in named else find_tables(folder) | named
-    with show.step(f"looking at {', '.join(p.name for p in tables.values())}"):
-        text, data = propose_project(folder, tables)
-    with replacing(path) as part:
-        part.write_text(text, encoding="utf-8")
-    if as_json:
-        files = {table: file.name for table, file in tables.items()}
-        show.result_json({"project": str(path), "files": files, **describe(data)})
-    else:
-        show.result(text)
-        show.say(f"wrote {path}; read it, then: tastemaker validate, train, evaluate")
-
-
 def validate(project: Path | None, as_json: bool) -> None:
     """Reads the data and says what is in it."""
     opened = open_project(project)
-    with show.step(f"reading {opened.file.data.events}"):
+    with show.step(f"reading {_event_files(opened)}"):
         data = opened.read()
     _tell_reports(data, opened)
     facts = describe(data)
@@ -290,11 +267,15 @@ def _promote(registry: Registry, version: str) -> None:
 def read_events(project: Project) -> Dataset:
     """All events of a project: of its store, or of its files where there is no store yet."""
     source = EventSource(project, show.ProgressBars())
-    with show.step(f"reading {'the store' if source.stored else project.file.data.events}"):
+    with show.step(f"reading {'the store' if source.stored else _event_files(project)}"):
         data = source.read()
     _tell_recovered(source)
     _tell_reports(data, project)
     return data
+
+
+def _event_files(project: Project) -> str:
+    return ", ".join(file.file for file in project.file.data.events)
 
 
 def _tell_recovered(source: EventSource) -> None:

@@ -57,7 +57,7 @@ def require_type(source: str, column: str, kind: pl.DataType, role: str) -> None
         source: the table.
         column: the column.
         kind: its type.
-        role: `event_type`, `event_id`, `value`, or the role of an attribute.
+        role: `event_type`, `event_id`, or the role of an attribute: `text`, `category`, `tags`.
 
     Raises:
         DataError: it cannot.
@@ -65,15 +65,11 @@ def require_type(source: str, column: str, kind: pl.DataType, role: str) -> None
     held = kind.inner if role == "tags" and isinstance(kind, pl.List | pl.Array) else kind
     is_scalar = held in _LABELS or held.is_numeric() or held == pl.Boolean
     fits = {
-        "value": is_scalar,
-        "number": is_scalar,
         "event_type": is_scalar,
         "event_id": is_scalar and held != pl.Boolean,
     }.get(role, is_scalar or held in _MOMENTS)
     if not fits:
         fix = {
-            "value": "write numbers",
-            "number": "write numbers",
             "event_type": "write event types as text",
             "event_id": "write ids as integers or text",
             "tags": "write text or lists of text",

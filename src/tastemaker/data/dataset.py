@@ -1,6 +1,6 @@
 """The data of a project, indexed: catalogue, users and events. Immutable; only ever narrowed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from itertools import pairwise
@@ -16,15 +16,16 @@ from tastemaker.data.arguments import indices_of, moment, moments_of
 from tastemaker.data.catalogue import Catalogue, Column
 from tastemaker.data.clean import Cleaned, clean_files, clean_tables
 from tastemaker.data.events import Events, Histories, Reduce, Role, reduce_events
+from tastemaker.data.files import DataFile
 from tastemaker.data.frames import as_polars
 from tastemaker.data.indexing import index_tables
 from tastemaker.data.propose import propose_schema
 from tastemaker.data.ragged import Ragged, offsets_of, ranges, sorted_distinct
-from tastemaker.data.read import Table, frame_table
 from tastemaker.data.report import ReadReport
 from tastemaker.data.requests import HISTORY_CAP, Masks, Requests
 from tastemaker.data.schema import Clock, EventKind, Schema
 from tastemaker.data.seen import SeenPolicy
+from tastemaker.data.table import Table, frame_table
 from tastemaker.data.vocabulary import Vocabulary
 from tastemaker.errors import ClockError, DataError, SettingError
 
@@ -126,15 +127,28 @@ class Dataset:
             DataError: a file cannot be used, or more than 1 % of its rows.
         """
         named = {"events": events, "items": items, "users": users}
-        files = {name: path for name, path in named.items() if path is not None}
-        return cls.from_cleaned(clean_files(files, schema, quarantine), schema)
+        files = {
+            name: (DataFile(path, schema),) for name, path in named.items() if path is not None
+        }
+        return cls.from_data_files(files, schema, quarantine)
+
+    @classmethod
+    def from_data_files(
+        cls,
+        files: Mapping[str, Sequence[DataFile]],
+        schema: Schema,
+        quarantine: Path | None = None,
+    ) -> "Dataset":
+        """Reads and indexes the files of each table (events, items, users), each in its own way."""
+        return cls.from_cleaned(clean_files(files, quarantine), schema)
 
     @classmethod
     def from_tables(
         cls, tables: Mapping[str, Table], schema: Schema, quarantine: Path | None = None
     ) -> "Dataset":
         """Cleans and indexes the tables `events`, and `items` and `users` if given."""
-        return cls.from_cleaned(clean_tables(tables, schema, quarantine), schema)
+        sources = {name: [(table, schema)] for name, table in tables.items()}
+        return cls.from_cleaned(clean_tables(sources, quarantine), schema)
 
     @classmethod
     def from_cleaned(

@@ -14,6 +14,8 @@ from tastemaker.data.schema import EventKind
 Role = Literal["positive", "negative"]
 Reduce = Literal["sum", "binary", "log"]
 
+_SIGN = {"positive": 1.0, "negative": -1.0, "neutral": 0.0, "exposure": 0.0}
+
 
 @dataclass(frozen=True, slots=True)
 class Events:
@@ -117,26 +119,40 @@ class Histories:
 def preferences(
     kind: NDArray[np.int8], value: NDArray[np.float32], kinds: Mapping[str, EventKind]
 ) -> NDArray[np.float32]:
-    """Each event as signed preference; a rating counts by its thresholds, neutral between.
+    """Each event as signed preference, at its own moment.
+
+    A rating counts by its thresholds and is neutral between them; an amount multiplies the weight.
 
     Args:
         kind: int8[n], position in `kinds`.
         value: float32[n], NaN where there is none.
-        kinds: the kinds of event, in their order.
+        kinds: the event types, in their order.
 
     Returns:
         float32[n]: above 0 liked, below 0 disliked, 0 neither.
     """
-    sign = {"positive": 1.0, "negative": -1.0, "exposure": 0.0}
-    weight = np.array([sign[k.role] * k.weight for k in kinds.values()], np.float32)[kind]
+    weight = np.array([_SIGN[k.role] * k.weight for k in kinds.values()], np.float32)[kind]
     for code, settings in enumerate(kinds.values()):
-        if settings.like is not None:
-            of_kind = kind == code
-            lowest = -np.inf if settings.dislike is None else settings.dislike
-            neutral = of_kind & (value < settings.like)
-            weight[neutral] = 0.0
-            weight[neutral & (value <= lowest)] = -settings.weight
+        if settings.uses_value:
+            rows = np.flatnonzero(kind == code)
+            of_value = _of_rating if settings.like is not None else _of_amount
+            weight[rows] *= of_value(value[rows], settings)
     return weight
+
+
+def _of_rating(value: NDArray[np.float32], settings: EventKind) -> NDArray[np.float32]:
+    """1 where liked, −1 where disliked, 0 where neither or not rated."""
+    lowest = -np.inf if settings.dislike is None else settings.dislike
+    factor = (value >= np.float32(settings.like)).astype(np.float32)
+    factor[value <= np.float32(lowest)] = -1.0
+    factor[np.isin(value, np.array(settings.unrated, np.float32))] = 0.0
+    return factor
+
+
+def _of_amount(value: NDArray[np.float32], settings: EventKind) -> NDArray[np.float32]:
+    """What an amount multiplies the weight by; 1 where none was logged, 0 for a return."""
+    amount = np.where(np.isnan(value), np.float32(1.0), np.maximum(value, np.float32(0.0)))
+    return np.log2(1.0 + amount, dtype=np.float32) if settings.strength == "log" else amount
 
 
 def reduce_events(

@@ -7,10 +7,12 @@ from pathlib import Path
 from tastemaker.data.schema import Schema
 from tastemaker.errors import DataError
 
+_TIMES = ("time_unit", "time_format", "decimal")
+_FILE = ("separator", "header", "encoding")
 _READ_BY = {
-    "events": ("event_columns", "default_kind", "clock", "time_unit", "separator"),
-    "items": ("item_columns", "item_roles", "separator"),
-    "users": ("user_columns", "user_roles", "separator"),
+    "events": ("event_columns", "default_kind", "clock", *_TIMES, *_FILE),
+    "items": ("item_columns", "item_roles", *_TIMES, *_FILE),
+    "users": ("user_columns", "user_roles", *_TIMES, *_FILE),
 }
 
 
@@ -33,6 +35,6 @@ def fingerprint(path: Path, table: str, schema: Schema) -> str:
     except OSError as problem:
         raise DataError(f"{path}: cannot be read ({problem.strerror})") from None
     read_by = schema.model_dump(mode="json", include=set(_READ_BY[table]))
-    rated = {name: kind.like is not None for name, kind in schema.kinds.items()}
+    rated = {name: kind.uses_value for name, kind in schema.kinds.items()}
     told = json.dumps([content, read_by, rated if table == "events" else None], sort_keys=True)
     return hashlib.sha256(told.encode()).hexdigest()

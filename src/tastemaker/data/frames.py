@@ -8,7 +8,7 @@ import polars as pl
 from tastemaker.data.arrow_frame import arrow_series
 from tastemaker.data.pandas_frame import is_pandas, pandas_columns
 from tastemaker.data.plain import plain_series
-from tastemaker.data.read import LINE
+from tastemaker.data.table import LINE
 from tastemaker.errors import DataError
 
 _FOREIGN = (Exception, pl.exceptions.PanicException)

@@ -42,6 +42,19 @@ def plain_series(column: pl.Series) -> pl.Series:
     return column.to_frame("cell").with_columns(cell.alias("cell")).to_series().alias(column.name)
 
 
+def plain_frame(frame: pl.LazyFrame) -> pl.LazyFrame:
+    """A lazy frame with columns of these types, such as the scan of a file."""
+    return frame.with_columns(
+        plain_expression(pl.col(name), kind).alias(name)
+        for name, kind in frame.collect_schema().items()
+        if not _is_plain(kind)
+    )
+
+
+def _is_plain(kind: pl.DataType) -> bool:
+    return kind in _KEPT or (kind.is_integer() and kind not in _WIDE)
+
+
 def plain_expression(cell: pl.Expr, kind: pl.DataType) -> pl.Expr:
     """The same for a column of a lazy frame, of any type but Object.
 
@@ -53,7 +66,7 @@ def plain_expression(cell: pl.Expr, kind: pl.DataType) -> pl.Expr:
         return cell.cast(pl.String)
     if kind == pl.Float16:
         return cell.cast(pl.Float32)
-    if kind in _KEPT or kind.is_integer():
+    if _is_plain(kind):
         return cell
     if isinstance(kind, pl.Decimal):
         if kind.scale == 0 and kind.precision <= _INT64_DIGITS:

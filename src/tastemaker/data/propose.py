@@ -1,40 +1,39 @@
-"""Looks at tables and proposes what their columns and kinds mean: for `init` and `from_frames`."""
+"""Looks at tables and proposes what their columns and event types mean."""
 
-import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import polars as pl
 
-from tastemaker.data.column_types import require_type
-from tastemaker.data.schema import ColumnRole, EventKind, Schema
+from tastemaker.data.column_types import require_type, type_name
+from tastemaker.data.propose_kinds import propose_kinds
+from tastemaker.data.propose_roles import propose_roles
+from tastemaker.data.recognize import NAMES, Recognized, plain, recognize_events, recognize_id
+from tastemaker.data.schema import Schema
 from tastemaker.errors import DataError
 
-MAX_KINDS = 50
-_NAMES = {
-    "user_id": "userid user uid customerid customer visitorid visitor memberid accountid "
-    "reviewerid",
-    "item_id": "itemid item movieid videoid productid sku articleid bookid songid trackid artistid "
-    "asin contentid postid listingid iid",
-    "event_type": "eventtype event kind action behavior behaviour interaction interactiontype type",
-    "value": "value rating score stars overall weight count",
-    "timestamp": "timestamp time datetime date createdat eventtime ts timems unixtime "
-    "unixreviewtime servertime occurredat",
-    "event_id": "eventid",
-}
-_RATING_NAMES = {"rating", "score", "stars", "overall"}
-_TITLE_NAMES = {"title", "name", "headline", "productname", "itemname", "movietitle"}
-_NEGATIVE = re.compile(r"dislike|hate|skip|return|refund|unlike|thumbs?_?down|block|not_interested")
-_EXPOSURE = re.compile(r"impression|exposure|shown?|displayed|recommended")
-_WEIGHTS = (
-    (re.compile(r"purchase|buy|order|transaction|checkout|subscribe"), 6.0),
-    (re.compile(r"cart|basket|wishlist|save|bookmark"), 3.0),
-    (re.compile(r"like|love|favou?rite|follow|share|forward|comment|complete"), 2.0),
-)
+NEEDED = ("user_id", "item_id")
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A schema, and what of it is a guess.
+
+    Attributes:
+        schema: the likely meaning of the columns.
+        guessed: the parts (`item_id` …) for which only values speak.
+        lacking: `user_id`, `item_id`, where no column looks like one.
+    """
+
+    schema: Schema
+    guessed: frozenset[str] = frozenset()
+    lacking: tuple[str, ...] = field(default=())
 
 
 def propose_schema(
     events: pl.DataFrame, items: pl.DataFrame | None = None, users: pl.DataFrame | None = None
 ) -> Schema:
-    """The likely meaning of the columns.
+    """The likely meaning of the columns, where their names say it.
 
     Args:
         events: the event log, or its beginning; all columns as inferred by a reader.
@@ -42,127 +41,85 @@ def propose_schema(
         users: the user table.
 
     Raises:
-        DataError: no column looks like a user or an item.
+        DataError: no column is named like a user or an item.
     """
-    columns = _match_columns(
-        events, ("user_id", "item_id", "event_type", "value", "timestamp", "event_id")
-    )
-    for needed in ("user_id", "item_id"):
-        if needed not in columns:
+    proposal = propose(events, items, users)
+    unnamed = {ours for ours in NEEDED if ours in proposal.guessed} | set(proposal.lacking)
+    for ours in NEEDED:
+        if ours in unnamed:
+            _refuse_type(events, ours)
             raise DataError(
-                f"no column looks like '{needed}' among {', '.join(events.columns)}; name it "
+                f"no column looks like '{ours}' among {', '.join(events.columns)}; name it "
                 "under [data.columns.events]"
             )
-    kinds, default = _propose_kinds(events, columns)
-    if not any(kind.like is not None for kind in kinds.values()):
+    return proposal.schema
+
+
+def propose(
+    events: pl.DataFrame,
+    items: pl.DataFrame | None = None,
+    users: pl.DataFrame | None = None,
+    *,
+    hints: Mapping[str, str] | None = None,
+    usual_kind: str = "interaction",
+) -> Proposal:
+    """The likely meaning of the columns, by names and else by values.
+
+    Args:
+        events: the event log, or its beginning.
+        items: the item table.
+        users: the user table.
+        hints: ours → theirs, for columns of the event log that the caller knows.
+        usual_kind: what to call the events of a log without types.
+
+    Raises:
+        DataError: a hint names a column that is not there, or an item or user table has no ids.
+    """
+    found = recognize_events(events, hints)
+    columns = dict(found.columns)
+    if "event_type" in columns:
+        name = columns["event_type"]
+        require_type("events", name, events.schema[name], "event_type")
+    kinds, default = propose_kinds(
+        _column(events, columns, "event_type"), _column(events, columns, "value"), usual_kind
+    )
+    if not any(kind.uses_value for kind in kinds.values()) and "value" not in (hints or {}):
         columns.pop("value", None)
-    return Schema(
+    guessed = set(found.guessed) & set(columns)
+    entities: dict[str, object] = {}
+    for table, frame, ours in (("item", items, "item_id"), ("user", users, "user_id")):
+        if frame is None:
+            continue
+        known = _column(events, columns, ours)
+        theirs, is_guess = recognize_id(frame, ours, known, columns.get(ours))
+        entities[f"{table}_columns"] = {} if theirs == ours else {ours: theirs}
+        entities[f"{table}_roles"] = propose_roles(frame, theirs)
+        guessed |= {f"{table}s.{ours}"} if is_guess else set()
+    schema = Schema(
         event_columns={ours: theirs for ours, theirs in columns.items() if ours != theirs},
         kinds=kinds,
         default_kind=default,
         clock="absolute" if "timestamp" in columns else "none",
-        item_columns=_id_column(items, "item_id"),
-        item_roles={} if items is None else _propose_roles(items, "item_id"),
-        user_columns=_id_column(users, "user_id"),
-        user_roles={} if users is None else _propose_roles(users, "user_id"),
+        time_format=_form(found),
+        **entities,
     )
+    lacking = tuple(ours for ours in NEEDED if ours not in columns)
+    return Proposal(schema, frozenset(guessed), lacking)
 
 
-def _plain(name: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", name.lower())
-
-
-def _match_columns(frame: pl.DataFrame, wanted: tuple[str, ...]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for ours in wanted:
-        for candidate in _NAMES[ours].split():
-            theirs = next((c for c in frame.columns if _plain(c) == candidate), None)
-            if theirs is not None and theirs not in found.values():
-                found[ours] = theirs
-                break
-    return found
-
-
-def _id_column(frame: pl.DataFrame | None, ours: str) -> dict[str, str]:
-    if frame is None:
-        return {}
-    theirs = _match_columns(frame, (ours,)).get(ours)
-    if theirs is None and "id" in frame.columns:
-        theirs = "id"
-    if theirs is None:
-        raise DataError(f"no column looks like '{ours}' among {', '.join(frame.columns)}")
-    return {} if theirs == ours else {ours: theirs}
-
-
-def _propose_kinds(
-    events: pl.DataFrame, columns: dict[str, str]
-) -> tuple[dict[str, EventKind], str | None]:
-    for ours in ("event_type", "value"):
-        if ours in columns:
-            require_type("events", columns[ours], events.schema[columns[ours]], ours)
-    if "event_type" in columns:
-        names = events[columns["event_type"]].cast(pl.String).drop_nulls().unique().sort().to_list()
-        if len(names) > MAX_KINDS:
+def _refuse_type(events: pl.DataFrame, ours: str) -> None:
+    """Refuses a column that is named as ids are, but cannot hold them."""
+    for name, kind in events.schema.items():
+        if plain(name) in NAMES[ours].split():
             raise DataError(
-                f"the column '{columns['event_type']}' has more than {MAX_KINDS} kinds of event; "
-                "name another column for 'event_type' under [data.columns.events]"
+                f"events: the column '{name}' ({ours}) holds {type_name(kind)}; write ids as "
+                "integers or text"
             )
-        return {name: _propose_kind(name) for name in names}, None
-    if "value" in columns:
-        texts = events[columns["value"]].cast(pl.String)
-        values = texts.cast(pl.Float64, strict=False).drop_nulls().drop_nans()
-        name = _plain(columns["value"])
-        if name in _RATING_NAMES and values.n_unique() > 1 and values.n_unique() <= 101:
-            return {"rating": _propose_rating(values)}, "rating"
-    return {"interaction": EventKind()}, "interaction"
 
 
-def _propose_kind(name: str) -> EventKind:
-    lowered = name.lower()
-    if _NEGATIVE.search(lowered):
-        return EventKind(role="negative")
-    if _EXPOSURE.search(lowered):
-        return EventKind(role="exposure")
-    weight = next((weight for pattern, weight in _WEIGHTS if pattern.search(lowered)), 1.0)
-    return EventKind(weight=weight)
+def _column(frame: pl.DataFrame, columns: Mapping[str, str], ours: str) -> pl.Series | None:
+    return frame[columns[ours]] if ours in columns else None
 
 
-def _propose_rating(values: pl.Series) -> EventKind:
-    """Liked from 70 % of the scale's way up, disliked to 35 %, at values that occur."""
-    steps = values.unique().sort()
-    low, high = float(steps[0]), float(steps[-1])
-    liked = steps.filter(steps >= low + 0.7 * (high - low))
-    disliked = steps.filter(steps <= low + 0.35 * (high - low))
-    return EventKind(like=float(liked[0]), dislike=float(disliked[-1]))
-
-
-def _propose_roles(frame: pl.DataFrame, id_ours: str) -> dict[str, ColumnRole]:
-    ids = set(_id_column(frame, id_ours).values()) or {id_ours}
-    roles = {}
-    for name in frame.columns:
-        role = None if name in ids else _propose_role(frame[name])
-        if role is not None:
-            roles[name] = role
-    return roles
-
-
-def _propose_role(column: pl.Series) -> ColumnRole | None:
-    kind, name = column.dtype, _plain(column.name)
-    if isinstance(kind, pl.Datetime) or kind == pl.Date:
-        return ColumnRole(role="time")
-    if isinstance(kind, pl.List):
-        return ColumnRole(role="tags", separator="|")
-    if kind in (pl.Categorical, pl.Enum):
-        return ColumnRole(role="category")
-    if kind.is_numeric():
-        return ColumnRole(role="time" if name in _NAMES["timestamp"].split() else "number")
-    texts = column.drop_nulls()
-    if kind != pl.String or not len(texts):
-        return None
-    if name in _TITLE_NAMES:
-        return ColumnRole(role="text")
-    for separator in ("|", ";"):
-        if texts.str.contains(separator, literal=True).mean() > 0.2:  # type: ignore[operator]
-            return ColumnRole(role="tags", separator=separator)
-    few = texts.n_unique() <= max(20, len(texts) // 20)
-    return ColumnRole(role="category" if few else "text")
+def _form(found: Recognized) -> str | None:
+    return found.forms.get(found.columns.get("timestamp", ""))

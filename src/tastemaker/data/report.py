@@ -5,25 +5,30 @@ from pathlib import Path
 
 import polars as pl
 
-from tastemaker.data.read import LINE
+from tastemaker.data.schema import MAX_BAD_ROWS
+from tastemaker.data.table import LINE
 from tastemaker.disk import replacing
 from tastemaker.errors import DataError
 
-QUARANTINE_LIMIT = 0.01
 _SHOWN = 200
 
 
 @dataclass(frozen=True, slots=True)
 class ReadReport:
-    """How a table was read.
+    """How a file or frame was read.
 
     Attributes:
         source: the file or frame.
         read: rows found.
         kept: rows that became events, items or users.
-        duplicates: rows left out because their id stood there before.
+        duplicates: rows left out because their id (`event_id`, `item_id`, `user_id`) occurred
+            before.
         reasons: reason → rows in the quarantine.
         quarantine: the rows set aside (line, reason, row).
+        table: `events`, `items` or `users`.
+        duplicate_rows: rows that repeat an earlier row in every column; they are kept.
+        unused: columns of the source that nothing reads.
+        notes: what was read otherwise than written, or left empty; a sentence each.
     """
 
     source: str
@@ -32,6 +37,10 @@ class ReadReport:
     duplicates: int = 0
     reasons: dict[str, int] = field(default_factory=dict)
     quarantine: pl.DataFrame = field(default_factory=pl.DataFrame)
+    table: str = "events"
+    duplicate_rows: int = 0
+    unused: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def quarantined(self) -> int:
@@ -57,7 +66,7 @@ class ReadReport:
             self.quarantine.rename({LINE: "line"}).write_csv(part)
         return path
 
-    def refuse_if_too_many(self, limit: float = QUARANTINE_LIMIT) -> None:
+    def refuse_if_too_many(self, limit: float = MAX_BAD_ROWS) -> None:
         """Stops at a share of bad rows that no longer looks like accidents.
 
         Raises:
@@ -67,8 +76,10 @@ class ReadReport:
             first = self.quarantine.row(0, named=True)
             row = " ".join(first["row"].split())
             shown = row if len(row) <= _SHOWN else f"{row[:_SHOWN]}…"
+            allowed, share = 100 * limit, 100 * self.quarantined / self.read
             raise DataError(
                 f"{self.summary()}; first, line {first[LINE]}: {first['reason']} in {shown}. "
-                f"At most {limit:.0%} may be bad: correct the file, or its columns and kinds in "
-                "the project file"
+                f"At most {allowed:.3g}% may be bad: correct the file, or its columns and event "
+                f"types in the project file, or raise '{self.table}' under [data.max_bad_rows] "
+                f"(here {share:.3g}% are bad)"
             )

@@ -11,34 +11,62 @@ from tastemaker.config import Settings
 from tastemaker.errors import near_miss
 
 Clock = Literal["absolute", "order", "none"]
-TimeUnit = Literal["auto", "s", "ms", "us", "iso"]
+TimeUnit = Literal["auto", "s", "ms", "us", "ns", "iso"]
+Decimal = Literal["auto", ".", ","]
+Role = Literal["positive", "negative", "neutral", "exposure"]
+Strength = Literal["log", "linear"]
 
+MAX_BAD_ROWS = 0.01
 EVENT_COLUMNS = ("user_id", "item_id", "event_type", "value", "timestamp", "event_id")
 
 
 class EventKind(Settings):
-    """What one kind of event says about the user's taste."""
+    """What one event type says about the user's taste."""
 
-    role: Literal["positive", "negative", "exposure"] = "positive"
-    """Liked, disliked, or merely shown; signs are never added up."""
+    role: Role = "positive"
+    """Liked, disliked, neither (such as an unlike), or merely shown; signs are never added up."""
     weight: float = Field(1.0, gt=0)
-    """How much one event of this kind counts."""
+    """How much one event of this type counts."""
     like: float | None = None
     """If the value is a rating: liked at this value or above."""
     dislike: float | None = None
     """If the value is a rating: disliked at this value or below; neutral between."""
+    unrated: tuple[float, ...] = ()
+    """If the value is a rating: the codes that mean "not rated", which are neutral."""
+    strength: Strength | None = None
+    """If the value is an amount (a count, hours, a quantity): the weight is multiplied by
+    log2(1 + amount) or by the amount. At 0 an event is neutral; a negative amount is a return."""
+    replaces: tuple[str, ...] = ()
+    """Event types whose earlier events, of the same user and item, no longer count after this one;
+    a rating replaces the earlier ratings without being named."""
     blocks: bool = False
     """Never show the item to this user again."""
 
     @model_validator(mode="after")
-    def _thresholds_in_order(self) -> Self:
+    def _settings_fit_together(self) -> Self:
         if self.dislike is not None and self.like is None:
             raise ValueError("'dislike' needs 'like' beside it")
+        if self.unrated and self.like is None:
+            raise ValueError("'unrated' needs 'like' beside it")
         if self.like is not None and self.dislike is not None and self.dislike >= self.like:
             raise ValueError(f"'dislike' ({self.dislike}) must be below 'like' ({self.like})")
         if self.like is not None and self.role != "positive":
-            raise ValueError(f"'like' belongs to a positive kind, this one is {self.role}")
+            raise ValueError(f"'like' belongs to a positive event type, this one is {self.role}")
+        if self.strength is not None and self.like is not None:
+            raise ValueError("a value is either a rating ('like') or an amount ('strength')")
+        if self.strength is not None and self.role not in ("positive", "negative"):
+            raise ValueError(f"'strength' has no effect on an event type that is {self.role}")
         return self
+
+    @property
+    def uses_value(self) -> bool:
+        """Whether the value of an event changes what it says."""
+        return self.like is not None or self.strength is not None
+
+    def replaced(self, name: str) -> tuple[str, ...]:
+        """The event types that an event of this one replaces, its own name included if so."""
+        own = (name,) if self.like is not None and name not in self.replaces else ()
+        return (*self.replaces, *own)
 
 
 class ColumnRole(Settings):
@@ -47,12 +75,16 @@ class ColumnRole(Settings):
     role: Literal["text", "tags", "category", "number", "time"]
     """Free text, several labels, one label, a number, or a moment."""
     separator: str | None = Field(None, min_length=1)
-    """What stands between tags in one cell."""
+    """What separates the tags in one cell."""
+    format: str | None = Field(None, min_length=2)
+    """How moments are written that are neither ISO 8601 nor numbers: a `strptime` pattern."""
 
     @model_validator(mode="after")
     def _separator_for_tags(self) -> Self:
         if (self.role == "tags") != (self.separator is not None):
             raise ValueError("role 'tags' needs a 'separator', and no other role takes one")
+        if self.format is not None and self.role != "time":
+            raise ValueError("'format' belongs to role 'time'")
         return self
 
 
@@ -67,13 +99,23 @@ class Schema(Settings):
     kinds: dict[str, EventKind] = Field(default_factory=dict, max_length=127)
     """The kinds of event; a row of any other kind goes to the quarantine."""
     default_kind: str | None = None
-    """The kind of rows that bring none."""
+    """The event type of rows that have none."""
     clock: Clock = "absolute"
     """Times are moments; or only the order of rows means something; or nothing does."""
     time_unit: TimeUnit = "auto"
-    """Epoch seconds, milliseconds, microseconds, ISO 8601, or by the size of the numbers."""
-    separator: str | None = Field(None, min_length=1, max_length=1)
-    """The delimiter of CSV files; by default a comma, or a tab in a .tsv file."""
+    """Epoch seconds, milliseconds, microseconds, nanoseconds; ISO 8601; or each by its form."""
+    time_format: str | None = Field(None, min_length=2)
+    """How times are written that are neither ISO 8601 nor numbers: a `strptime` pattern."""
+    decimal: Decimal = "auto"
+    """The decimal mark of numbers written as text; auto: each number by its own form."""
+    separator: str | None = Field(None, min_length=1, max_length=8)
+    """The delimiter of text files; by default a comma, or a tab in a .tsv file."""
+    header: tuple[str, ...] = ()
+    """The names of the columns, for a text file whose first line is data."""
+    encoding: str = "utf-8"
+    """How a text file encodes its characters."""
+    max_bad_rows: float = Field(MAX_BAD_ROWS, ge=0, le=1)
+    """The share of rows that may be unusable before reading stops."""
     item_columns: dict[str, str] = Field(default_factory=dict)
     """Our column → the column in the item table (only `item_id` can be renamed)."""
     item_roles: dict[str, ColumnRole] = Field(default_factory=dict)
@@ -88,6 +130,15 @@ class Schema(Settings):
         if self.default_kind is not None and self.default_kind not in self.kinds:
             hint = near_miss(self.default_kind, self.kinds)
             raise ValueError(f"the default kind '{self.default_kind}' is not declared{hint}")
+        return self
+
+    @model_validator(mode="after")
+    def _replaced_kinds_are_declared(self) -> Self:
+        for name, kind in self.kinds.items():
+            for other in kind.replaces:
+                if other not in self.kinds:
+                    hint = near_miss(other, self.kinds)
+                    raise ValueError(f"'{name}' replaces '{other}', which is not declared{hint}")
         return self
 
     @property

@@ -16,10 +16,11 @@ MICROSECONDS = {
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _LONGEST_NUMBER = 30
+_FIRST_YEAR, _LAST_YEAR = 1500, 2100
 _ISO = re.compile(
-    r"(?P<year>\d{4})-(?P<month>\d\d)-(?P<day>\d\d)"
+    r"(?P<year>\d{4})-(?P<month>\d\d)(-(?P<day>\d\d)"
     r"([Tt ](?P<hour>\d\d):(?P<minute>\d\d)(:(?P<second>\d\d)(\.(?P<fraction>\d+))?)?"
-    r" ?([zZ]|UTC|(?P<sign>[+-])(?P<zone_hour>\d\d)(:?(?P<zone_minute>\d\d)?))?)?",
+    r" ?([zZ]|UTC|(?P<sign>[+-])(?P<zone_hour>\d\d)(:?(?P<zone_minute>\d\d)?))?)?)?",
     re.ASCII,
 )
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
@@ -72,11 +73,11 @@ def parse_moment(value: Any) -> int | None:
     """One moment in microseconds UTC, read as `data.moments` reads a column of one cell.
 
     Args:
-        value: ISO 8601 text, or seconds, milliseconds or microseconds told by their size, also as
-            text; text without a zone is UTC.
+        value: ISO 8601 text, or seconds, milliseconds, microseconds or nanoseconds told by their
+            size, or a date as YYYYMMDD, or a year; also as text. Text without a zone is UTC.
 
     Returns:
-        None where it is neither, or a date written as a number.
+        None where it is none of these.
 
     >>> parse_moment("1970-01-01T00:00:01Z"), parse_moment(1), parse_moment("soon")
     (1000000, 1000000, None)
@@ -87,12 +88,17 @@ def parse_moment(value: Any) -> int | None:
         value = float(value) if set(value) & set(".eE") else int(value[:_LONGEST_NUMBER])
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1 << 62:
         return None
-    year, month, day = value // 10_000, value // 100 % 100, value % 100
-    if 1970 <= year <= 2100 and 1 <= month <= 12 and 1 <= day <= 31:
-        return None  # as epoch seconds all of these lie in 1970
-    # seconds stay below 10^11 until the year 5138, milliseconds below 10^14 likewise
-    scale = 10**6 if abs(value) < 1e11 else 10**3 if abs(value) < 1e14 else 1
-    return round(value * scale)
+    if value == value // 1:  # as epoch seconds all of these dates lie in 1970
+        year, month, day = int(value) // 10_000, int(value) // 100 % 100, int(value) % 100
+        if 1970 <= year <= 2100 and 1 <= month <= 12 and 1 <= day <= 31:
+            return parse_iso(f"{year}-{month:02}-{day:02}")
+        if _FIRST_YEAR <= value <= _LAST_YEAR:
+            return parse_iso(f"{int(value)}-01-01")
+    # seconds stay below 10^11 until the year 5138, the finer units below 10^14 and 10^17 likewise
+    size = abs(value)
+    if size >= 1e17:
+        return int(value) // 1000
+    return round(value * (10**6 if size < 1e11 else 10**3 if size < 1e14 else 1))
 
 
 def parse_iso(text: str) -> int | None:
@@ -103,6 +109,7 @@ def parse_iso(text: str) -> int | None:
     fields = match.groupdict()
     fraction, sign = (fields.pop("fraction") or "")[:6], fields.pop("sign")
     part = {name: int(digits or 0) for name, digits in fields.items()}
+    part["day"] = 1 if fields["day"] is None else part["day"]  # a month is its first day
     ahead = timedelta(hours=part["zone_hour"], minutes=part["zone_minute"])
     try:
         moment = datetime(

@@ -28,6 +28,7 @@ LONGEST_ID = 1_000
 LARGEST_CONTEXT = 10_000
 LAST_POSITION = 100_000
 _FLOAT = re.compile(r"[+-]?(\d+\.\d*|\.\d+)([eE][+-]?\d+)?")
+_WHOLE_FLOAT = re.compile(r"(-?\d+)\.0+")
 _MISSING = re.compile(r"\s*([nN][aA][nN]|[nN][uU][lL][lL]|[nN]one|<NA>|\\N)?\s*")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
@@ -111,6 +112,8 @@ def checked_id(value: Any, name: str) -> str:
     id_ = "" if value is None else _text(value, name)
     if _is_missing(id_):
         raise DataError(f"missing {name}{f', got {value!r}' if id_ else ''}")
+    if whole := _WHOLE_FLOAT.fullmatch(id_):
+        return whole[1]
     if _FLOAT.fullmatch(id_):
         raise DataError(f"float {name} {_shown(id_)}: write ids as integers or text")
     if _CONTROL.search(id_):

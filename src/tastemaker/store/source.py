@@ -2,13 +2,12 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 
 from sqlalchemy.exc import DatabaseError
 
 from tastemaker.data.clean import clean_files
 from tastemaker.data.dataset import Dataset
-from tastemaker.data.fingerprint import fingerprint
+from tastemaker.data.files import DataFile, table_fingerprint
 from tastemaker.errors import DataError, StoreError
 from tastemaker.progress import Progress
 from tastemaker.project import Project
@@ -136,7 +135,7 @@ class EventSource:
     def changed_files(self) -> list[str]:
         """The files whose rows in the store are not those of today."""
         with self.open_as_it_is() as store:
-            return [path.name for _, path, _ in self._to_import(store)]
+            return [file.path.name for _, files, _ in self._to_import(store) for file in files]
 
     def _import(self, store: Store) -> None:
         importer = store.importer(self._progress)
@@ -150,25 +149,25 @@ class EventSource:
                     f"the import of {table} had been cut short: what it left was cleared away, and "
                     "files that are not whole in the store are imported now"
                 )
-            for table, path, print_ in self._to_import(store):  # perhaps none by now
-                self._project.require_memory_to_read({table: path}, "importing")
-                quarantine = self._project.state / "quarantine"
-                cleaned = clean_files({table: path}, self._project.schema, quarantine)
+            for table, files, print_ in self._to_import(store):  # perhaps none by now
+                self._project.require_memory_to_read({table: files}, "importing")
+                cleaned = clean_files({table: files}, self._project.state / "quarantine")
                 rows = cleaned.tables[table]
                 importer.replace(table, print_, rows, self._project.schema)
 
-    def _to_import(self, store: Store) -> Iterator[tuple[str, Path, str]]:
-        """Table, file and fingerprint of what the store has not, or has otherwise.
+    def _to_import(self, store: Store) -> Iterator[tuple[str, tuple[DataFile, ...], str]]:
+        """Table, files and fingerprint of what the store lacks, or has otherwise.
 
         Raises:
             DataError: a file is missing that was never imported.
         """
         importer = store.importer()
-        for table, path in self._project.data_files().items():
-            if not path.exists() and importer.imported(table):
-                continue  # whoever moved it away since need not bring it back
-            if not path.is_file():
-                raise DataError(f"{path}: no such file")
-            print_ = fingerprint(path, table, self._project.schema)
+        for table, files in self._project.data_files().items():
+            gone = [file.path for file in files if not file.path.is_file()]
+            if gone and importer.imported(table) and not any(path.exists() for path in gone):
+                continue  # a file that was moved away after its import is not needed
+            if gone:
+                raise DataError(f"{gone[0]}: no such file")
+            print_ = table_fingerprint(table, files)
             if not importer.known(table, print_):
-                yield table, path, print_
+                yield table, files, print_

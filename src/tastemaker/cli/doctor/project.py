@@ -14,7 +14,7 @@ import polars as pl
 import tastemaker
 from tastemaker.cli.doctor.finding import Finding, looked, refused
 from tastemaker.cli.doctor.port import look_at_port
-from tastemaker.data.fingerprint import fingerprint
+from tastemaker.data.files import table_fingerprint
 from tastemaker.data.times import MICROSECONDS, format_duration, format_moment, now
 from tastemaker.errors import ArtifactError, StoreError
 from tastemaker.pipeline import Recommender
@@ -114,7 +114,7 @@ class _Looks:
 
     def files(self) -> Iterator[Finding]:
         """Whether the tables are there, and what of them could not be used."""
-        for table, path in self.project.data_files().items():
+        for table, path in self._paths():
             if path.is_file() and not os.access(path, os.R_OK):
                 yield Finding(table, "bad", f"{path} cannot be read", "let this user read it")
             elif path.is_file():
@@ -125,6 +125,11 @@ class _Looks:
             else:
                 told = "is missing" if not path.exists() else "is no file"
                 yield Finding(table, "bad", f"{path} {told}", "bring it back, or change [data]")
+
+    def _paths(self) -> Iterator[tuple[str, Path]]:
+        """Each file of the project's data, with its table."""
+        for table, files in self.project.data_files().items():
+            yield from ((table, file.path) for file in files)
 
     def _quarantined(self, table: str, path: Path) -> Iterator[Finding]:
         aside = self.project.state / "quarantine" / f"{path.name}.csv"
@@ -227,18 +232,18 @@ class _Looks:
         if self.trained is None:
             return
         version, known = self.trained.version, self.trained.sources
-        schema, changed = self.project.schema, False
-        for table, path in self.project.data_files().items():
-            if not path.is_file():
+        changed = False
+        for table, files in self.project.data_files().items():
+            if not all(file.path.is_file() for file in files):
                 continue
-            today = fingerprint(path, table, schema)
+            today, names = table_fingerprint(table, files), ", ".join(f.path.name for f in files)
             told = ""
             if known.get(table) not in (None, today):
-                told = f"{path.name}, or how it is read, has changed since {version} was trained"
+                told = f"{names}, or how it is read, has changed since {version} was trained"
             elif known and table not in known:
-                told = f"{path.name} is new since {version} was trained"
+                told = f"{names} is new since {version} was trained"
             elif self.stored and self.stored.imported.get(table, today) != today:
-                told = f"the store has an earlier {path.name}"
+                told = f"the store has an earlier {names}"
             if told:
                 changed = True
                 yield Finding("data", "note", told, _TRAIN)
@@ -256,7 +261,7 @@ class _Looks:
             self.latest.clear()
         for version in self.registry.versions():
             self.latest.setdefault(f"the training of {version.name}", trained_at(version.name))
-        for path in self.project.data_files().values():
+        for _, path in self._paths():
             if path.is_file():
                 self.latest[f"the last change of {path.name}"] = int(path.stat().st_mtime * 1e6)
         what, latest = max(self.latest.items(), key=lambda told: told[1], default=("", 0))

@@ -1,0 +1,111 @@
+"""Item and user tables: rows of text → columns by role; a cell that does not fit is missing.
+
+A note says how many cells of a column could not be read.
+"""
+
+from dataclasses import replace
+
+import polars as pl
+
+from tastemaker.data.cells import ids, missing, numbers
+from tastemaker.data.column_types import SUBSTITUTE, require_type
+from tastemaker.data.moments import moments
+from tastemaker.data.report import ReadReport
+from tastemaker.data.schema import ColumnRole, Schema
+from tastemaker.data.set_aside import (
+    HELPER,
+    find_columns,
+    id_columns,
+    refuse_float_ids,
+    split_off_bad,
+    whole_float_note,
+)
+from tastemaker.data.table import Table
+from tastemaker.errors import DataError, near_miss
+
+
+def clean_entities(table: Table, id_column: str, schema: Schema) -> tuple[pl.DataFrame, ReadReport]:
+    """The usable rows of an item or user table, one per id, and how the reading went.
+
+    Args:
+        table: the source.
+        id_column: `item_id` or `user_id`; tells which of the schema's columns and roles to read.
+        schema: the name of the id column, and the columns to keep with what they hold; cells that
+            do not fit become missing, and a note says how many.
+
+    Returns:
+        `id_column` and the columns of the roles: text, list of text, float64 or int64 microseconds.
+
+    Raises:
+        DataError: a column is missing, or ids are floats throughout.
+    """
+    is_item = id_column == "item_id"
+    renamed = schema.item_columns if is_item else schema.user_columns
+    roles = schema.item_roles if is_item else schema.user_roles
+    columns = find_columns(table, renamed, (id_column,), (id_column,))
+    types = table.frame.collect_schema()
+    for name in roles:
+        if name == id_column:
+            raise DataError(
+                f"{table.source}: '{name}' names the ids, so no attribute can have this name; "
+                "rename the column or leave it out of the roles"
+            )
+        if name not in types:
+            raise DataError(f"{table.source}: no column '{name}'{near_miss(name, table.columns)}")
+    id_ = ids(table, id_column, columns[id_column], types)
+    wanted = [*id_columns(id_column, id_), id_.problem.alias("reason")]
+    for name, role in roles.items():
+        cell = _cell(table, name, role, types, schema)
+        wanted.append(cell.alias(f"={name}"))
+        if role.role in ("number", "time"):
+            raw = pl.col(name)
+            unread = pl.when(~missing(name, types) & cell.is_null()).then(raw)
+            wanted.append(unread.cast(pl.String).alias(f"{HELPER}raw {name}"))
+    rows = table.collect(*wanted)
+    notes = [
+        whole_float_note(rows, id_column, columns[id_column]),
+        *(_unread_note(rows, name, role) for name, role in roles.items()),
+    ]
+    refuse_float_ids(rows, id_column, columns[id_column], table.source)
+    kept, report = split_off_bad(table, rows, id_column)
+    used = {columns[id_column], *roles}
+    return kept.rename({f"={name}": name for name in roles}), replace(
+        report,
+        table="items" if is_item else "users",
+        unused=tuple(column for column in table.columns if column not in used),
+        notes=tuple(note for note in notes if note),
+    )
+
+
+def _unread_note(rows: pl.DataFrame, name: str, role: ColumnRole) -> str:
+    """Says how many cells of an attribute could not be read; empty where all could."""
+    if f"{HELPER}raw {name}" not in rows.columns:
+        return ""
+    unread = rows[f"{HELPER}raw {name}"].drop_nulls()
+    if not unread.len():
+        return ""
+    return (
+        f"{name}: {unread.len():,} of {rows.height:,} cells cannot be read as {role.role}, such as "
+        f"{unread[0]!r}, and are left empty"
+    )
+
+
+def _cell(table: Table, name: str, role: ColumnRole, types: pl.Schema, schema: Schema) -> pl.Expr:
+    cell, kind = pl.col(name), types[name]
+    if role.role == "number":
+        return numbers(table, name, types, schema.decimal)
+    if role.role == "time":
+        return moments(table, name, types, "auto", role.format)
+    require_type(table.source, name, kind, role.role)
+    if kind.is_float():  # a code of 3.0 is the code 3
+        whole = cell.cast(pl.Int64, strict=False)
+        exact = cell == whole
+        cell = pl.when(exact).then(whole.cast(pl.String)).otherwise(cell.cast(pl.String))
+    if role.role == "tags":
+        is_list = isinstance(kind, pl.List | pl.Array)
+        text = cell.cast(pl.String) if not is_list else cell.cast(pl.List(pl.String))
+        parts = text if is_list else text.str.split(role.separator or "|")
+        labels = pl.element().str.strip_chars()
+        return parts.list.eval(labels.filter((labels != "") & ~labels.str.starts_with(SUBSTITUTE)))
+    text = cell.cast(pl.String).str.strip_chars()
+    return pl.when((text != "") & ~text.str.starts_with(SUBSTITUTE)).then(text)

@@ -1,0 +1,227 @@
+"""Delimited text (CSV and its kin) as a table of text.
+
+A file is read fast and out of core where each of its lines is a whole record, which is checked
+first; any other is read exactly, record by record. Lines that are not a record are set aside with
+their reason; nothing is lost silently.
+"""
+
+import csv
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import polars as pl
+
+from tastemaker.data.table import LINE, REJECTS, Table
+from tastemaker.errors import DataError
+
+_KNOWN_BINARY = {
+    b"PK\x03\x04": "a zip or spreadsheet",
+    b"SQLite format": "an SQLite database",
+    b"\xff\xfe": "UTF-16",
+    b"\xfe\xff": "UTF-16",
+}
+_BATCH = 200_000
+_LITERAL_QUOTES = ("\t",)
+"""Delimiters of files in which a quotation mark that does not close is an ordinary character."""
+
+
+def open_delimited(path: Path, name: str, separator: str, header: Sequence[str] = ()) -> Table:
+    """A table of text.
+
+    Args:
+        path: the file, not compressed, UTF-8.
+        name: what to call it in messages.
+        separator: the delimiter; one of several characters, or a blank, which stands for any
+            number of them, splits lines without regard to quotation marks.
+        header: the names of the columns, where the first line is data.
+
+    Raises:
+        DataError: empty, binary, without columns or rows, or of another delimiter.
+    """
+    with path.open("rb") as stream:
+        head = stream.read(1 << 16)
+    if not head:
+        raise DataError(f"{name}: the file is empty; it needs a header line and rows")
+    if b"\0" in head:
+        kind = next((k for magic, k in _KNOWN_BINARY.items() if head.startswith(magic)), "binary")
+        extracted = "extract it, and " if "zip" in kind else ""
+        raise DataError(
+            f"{name}: looks like {kind}, not UTF-8 text; {extracted}save it as UTF-8 CSV or "
+            "Parquet, or set its encoding under [data]"
+        )
+    columns = list(header) or _header(head, name, separator)
+    lines = pl.scan_lines(path, name="row", row_index_name=LINE, row_index_offset=1, glob=False)
+    lines = lines.slice(0 if header else 1)
+    by_line = len(separator) > 1 or separator == " "
+    try:
+        if lines.filter(pl.col("row") != "").head(1).collect(engine="streaming").is_empty():
+            raise DataError(f"{name}: has a header but no rows")
+        if by_line:
+            return _split_lines(lines, name, separator, columns)
+        odd = lines.filter(~pl.col("row").str.contains(_record(separator, len(columns))))
+        aside = odd.collect(engine="streaming")
+    except pl.exceptions.ComputeError:  # not UTF-8
+        if by_line:
+            raise DataError(f"{name}: is not UTF-8 text; set its encoding under [data]") from None
+        return _read_exactly(path, separator, name, columns, has_header=not header)
+    marked = any('"' in column for column in columns)  # Polars does not read such a header back
+    if marked or aside["row"].str.contains('"', literal=True).any():
+        try:
+            return _read_exactly(path, separator, name, columns, has_header=not header)
+        except DataError:
+            if separator not in _LITERAL_QUOTES or not _splits(aside["row"], separator, columns):
+                raise
+        return _split_lines(lines, name, separator, columns)
+    frame = pl.scan_csv(
+        path,
+        separator=separator,
+        glob=False,
+        has_header=not header,
+        schema=dict.fromkeys(columns, pl.String),
+        truncate_ragged_lines=True,
+        row_index_name=LINE,
+        row_index_offset=1 if header else 2,
+    )
+    if aside.height:
+        frame = frame.filter(~pl.col(LINE).is_in(aside[LINE].implode()))
+    return Table(frame, name, columns, _rejected(aside, separator, len(columns)))
+
+
+def _rejected(aside: pl.DataFrame, separator: str, fields: int) -> pl.DataFrame:
+    """Lines that are not a record, with the reason; blank lines are left out."""
+    found = pl.col("row").str.count_matches(separator, literal=True) + 1
+    reason = pl.format(f"{{}} fields instead of {fields}", found)
+    return aside.filter(pl.col("row") != "").select(
+        pl.col(LINE).cast(pl.UInt32), reason.alias("reason"), "row"
+    )
+
+
+def _record(separator: str, fields: int) -> str:
+    """The pattern of a line that is one record of so many fields, in itself and beyond doubt.
+
+    One delimiter more may end it, as some programs write.
+    """
+    mark = f"\\x{{{ord(separator):x}}}"
+    quoted, plain = '"(?:[^"]|"")*"', f'[^"{mark}]'
+    if fields == 1:
+        return f"^(?:{quoted}|{plain}+)$"
+    one = f"(?:{quoted}|{plain}*)"
+    return f"^{one}(?:{mark}{one}){{{fields - 1}}}{mark}?$"
+
+
+def _splits(lines: pl.Series, separator: str, columns: list[str]) -> bool:
+    """Whether every line has the right number of fields, quotation marks being ordinary."""
+    marks = lines.str.strip_suffix(separator).str.count_matches(separator, literal=True)
+    return bool((marks == len(columns) - 1).all())
+
+
+def _split_lines(lines: pl.LazyFrame, name: str, separator: str, columns: list[str]) -> Table:
+    """Lines split at each delimiter; quotation marks are ordinary characters."""
+    row = pl.col("row")
+    if separator == " ":
+        row = row.str.replace_all("\t", " ", literal=True).str.strip_chars(" ")
+        row = row.str.replace_all(r" {2,}", " ")
+    fields = row.str.strip_suffix(separator).str.split(separator)
+    split = lines.filter(pl.col("row") != "").with_columns(fields.alias("fields"))
+    whole = pl.col("fields").list.len() == len(columns)
+    aside = split.filter(~whole).select(LINE, "row").collect(engine="streaming")
+    cells = [
+        pl.when(pl.col("fields").list.get(at) != "")
+        .then(pl.col("fields").list.get(at))
+        .alias(column)
+        for at, column in enumerate(columns)
+    ]
+    frame = split.filter(whole).select(pl.col(LINE).cast(pl.UInt32), *cells)
+    return Table(frame, name, columns, _rejected(aside, separator, len(columns)))
+
+
+def _header(head: bytes, name: str, separator: str) -> list[str]:
+    try:
+        line = head.split(b"\n", 1)[0].decode("utf-8-sig").rstrip("\r")
+    except UnicodeDecodeError:
+        raise DataError(f"{name}: the header is not UTF-8 text; save the file as UTF-8") from None
+    if "\r" in line:
+        raise DataError(
+            f"{name}: its lines end in carriage returns alone; save it with usual line ends"
+        )
+    try:
+        columns = next(csv.reader([line], delimiter=separator, strict=True), [])
+    except csv.Error as problem:
+        raise DataError(f"{name} line 1: a quotation mark does not close ({problem})") from None
+    if len(columns) == 1:
+        for other, setting in ((";", ";"), ("\t", r"\t"), ("|", "|"), (",", ",")):
+            if other != separator and other in line:
+                raise DataError(
+                    f"{name}: one column '{line[:40]}'; the fields look separated by "
+                    f"'{setting}': set separator = \"{setting}\" under [data]"
+                )
+    if not any(columns):
+        raise DataError(f"{name}: the first line is empty; it must name the columns")
+    twice = [column for column in columns if columns.count(column) > 1]
+    if twice:
+        raise DataError(f"{name}: the column '{twice[0]}' stands twice in the header")
+    return columns
+
+
+def _read_exactly(
+    path: Path, separator: str, name: str, columns: list[str], *, has_header: bool
+) -> Table:
+    """The slow pass over a CSV file whose records are not plainly its lines."""
+    parts: list[pl.DataFrame] = []
+    rejects: list[tuple[int, str, str]] = []
+    rows: list[list[str | None]] = []
+    numbers: list[int] = []
+
+    def pack() -> None:
+        cells = pl.DataFrame(rows, dict.fromkeys(columns, pl.String), orient="row")
+        parts.append(cells.insert_column(0, pl.Series(LINE, numbers, pl.UInt32)))
+        rows.clear()
+        numbers.clear()
+
+    for line, fields in _records(path, separator, name, has_header=has_header):
+        text = separator.join(fields)
+        if len(fields) == len(columns) + 1 and not fields[-1]:
+            fields.pop()  # a delimiter ends the line
+        if not text.isascii() and text != (readable := _readable(text)):
+            rejects.append((line, "not UTF-8 text", readable))
+        elif len(fields) != len(columns):
+            rejects.append((line, f"{len(fields)} fields instead of {len(columns)}", text))
+        else:
+            rows.append([value or None for value in fields])
+            numbers.append(line)
+        if len(rows) >= _BATCH:
+            pack()
+    pack()
+    aside = pl.DataFrame(rejects, REJECTS, orient="row")
+    return Table(pl.concat(parts).lazy(), name, columns, aside)
+
+
+def _records(
+    path: Path, separator: str, name: str, *, has_header: bool
+) -> Iterator[tuple[int, list[str]]]:
+    """The records below the header, each with the line it begins at; blank lines are left out."""
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="\n") as stream:
+        reader = csv.reader(stream, delimiter=separator, strict=True)
+        line = 1
+        while True:
+            try:
+                fields = next(reader, None)
+            except csv.Error as problem:
+                if "new-line" in str(problem):
+                    raise DataError(
+                        f"{name} line {line}: a carriage return stands inside it; remove it"
+                    ) from None
+                raise DataError(
+                    f"{name} line {line}: a quotation mark opens here and does not close properly"
+                    f" ({problem}); close it, or write it twice inside a quoted field"
+                ) from None
+            if fields is None:
+                return
+            if fields and not (has_header and line == 1):
+                yield line, fields
+            line = reader.line_num + 1
+
+
+def _readable(text: str) -> str:
+    """Text with a replacement mark for each byte that is not UTF-8."""
+    return text.encode(errors="surrogateescape").decode(errors="replace")

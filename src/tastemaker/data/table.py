@@ -1,0 +1,56 @@
+"""Rows of a source with their line numbers, before anything is made of them."""
+
+import io
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from tastemaker.errors import DataError
+
+LINE = "__line__"
+REJECTS = pl.Schema({LINE: pl.UInt32, "reason": pl.String, "row": pl.String})
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table whose first column `LINE` is the row's line in its source.
+
+    Attributes:
+        frame: rows with their line; text alone from text files, typed from Parquet and frames.
+        source: what to call it in messages.
+        columns: the source's columns.
+        rejects: the lines that could not be split into fields (`LINE`, reason, row).
+    """
+
+    frame: pl.LazyFrame
+    source: str
+    columns: list[str]
+    rejects: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=REJECTS))
+
+    def collect(self, *columns: pl.Expr) -> pl.DataFrame:
+        """Evaluates `columns` (and `LINE`) over every row.
+
+        Raises:
+            DataError: the file is damaged, or a column's type cannot be read as what it should be.
+        """
+        try:
+            return self.frame.select(LINE, *columns).collect(engine="streaming")
+        except pl.exceptions.PolarsError as problem:
+            raise DataError(f"{self.source}: cannot be read ({first_line(problem)})") from None
+
+    def rows_at(self, lines: pl.Series) -> pl.DataFrame:
+        """The given lines as they are in the source: `LINE` and `row`, one JSON object each."""
+        whole = pl.struct(pl.all().exclude(LINE)).struct.json_encode().alias("row")
+        wanted = pl.col(LINE).is_in(lines.implode())
+        return self.frame.filter(wanted).select(LINE, whole).collect(engine="streaming")
+
+
+def frame_table(frame: pl.LazyFrame, source: str) -> Table:
+    """A table over a frame that is already in memory; lines count from 1."""
+    numbered = frame.with_row_index(LINE, offset=1)
+    return Table(numbered, source, frame.collect_schema().names())
+
+
+def first_line(problem: Exception) -> str:
+    """The first line of another library's message."""
+    return io.StringIO(str(problem)).readline().strip()

@@ -1,0 +1,196 @@
+"""The text of a commented `tastemaker.toml` for a proposed project."""
+
+from math import ceil
+from pathlib import Path
+
+from tastemaker.data.files import DataFile
+from tastemaker.data.schema import EventKind, Schema
+from tastemaker.project.propose import ProposedProject
+from tastemaker.project.propose_sources import source_lines, split_lines
+from tastemaker.project.toml_text import comment_text, toml_key, toml_list, toml_table, toml_text
+
+_GUESS = "  # a guess from the values: please check"
+_FILL_IN = "FILL IN"
+_PARTS = ("user_id", "item_id", "event_type", "value", "timestamp")
+
+
+def project_text(proposed: ProposedProject, folder: Path) -> str:
+    """The project file, to be read and changed by hand.
+
+    Args:
+        proposed: what was found.
+        folder: where the file will be; paths inside it are written relative to it.
+    """
+    schema = proposed.schema
+    lines = [
+        "# What the data is, which sources there are, and what each place on the page shows.",
+        "# `tastemaker validate` checks the data, `train` fits, `evaluate` measures.",
+    ]
+    if proposed.problem:
+        lines += ["#", f"# The data cannot be read like this yet: {comment_text(proposed.problem)}"]
+    lines += [*_data_lines(proposed, folder), *_column_lines(proposed)]
+    for table, roles in (("items", schema.item_roles), ("users", schema.user_roles)):
+        if roles:
+            lines += ["", f"[{table}.roles]  # role: text, tags, category, number or time"]
+        for name, role in roles.items():
+            extras = {"separator": role.separator, "format": role.format}
+            told = "".join(f", {key} = {toml_text(v)}" for key, v in extras.items() if v)
+            lines.append(f'{toml_key(name)} = {{ role = "{role.role}"{told} }}')
+    for name, kind in schema.kinds.items():
+        lines += ["", f"[events.{toml_key(name)}]", *_kind_lines(kind)]
+    lines += [*source_lines(proposed.data, schema.clock), *split_lines(schema.clock)]
+    return "\n".join(lines) + "\n"
+
+
+def _data_lines(proposed: ProposedProject, folder: Path) -> list[str]:
+    """[data], and [[data.events]] where an event file needs settings of its own."""
+    files, schema = proposed.files, proposed.schema
+    texts = [file for of_table in files.values() for file in of_table if not _is_parquet(file)]
+    common: dict[str, set[str | None]] = {
+        "separator": {file.schema.separator for file in texts},
+        "encoding": {file.schema.encoding for file in texts},
+    }
+    shared = {key: values.pop() for key, values in common.items() if len(values) == 1}
+    shared = {key: value for key, value in shared.items() if value not in (None, "utf-8")}
+    own = {
+        file.path: _own_settings(file, shared) for of_table in files.values() for file in of_table
+    }
+    events = files["events"]
+    alone = len(events) == 1 and not own[events[0].path]
+    lines = ["", "[data]"]
+    if alone:
+        lines.append(f"events = {toml_text(_relative(events[0].path, folder))}")
+    for table in ("items", "users"):
+        for file in files.get(table, ()):
+            settings = own[file.path]
+            path = toml_text(_relative(file.path, folder))
+            extras = "".join(f", {key} = {value}" for key, value in settings.items())
+            lines.append(
+                f"{table} = {{ file = {path}{extras} }}" if extras else f"{table} = {path}"
+            )
+    lines += [f"{key} = {toml_text(str(value))}" for key, value in shared.items()]
+    if schema.clock != "absolute":
+        lines.append(f'clock = "{schema.clock}"  # no column of moments was found')
+    if schema.time_format:
+        lines.append(f"time_format = {toml_text(schema.time_format)}")
+    if not alone:
+        for file in events:
+            lines += ["", "[[data.events]]", f"file = {toml_text(_relative(file.path, folder))}"]
+            settings = dict(own[file.path])
+            if len(events) > 1:
+                if file.schema.default_kind:
+                    settings["event_type"] = toml_text(file.schema.default_kind)
+                if file.schema.event_columns:
+                    settings["columns"] = toml_table(file.schema.event_columns)
+            lines += [f"{key} = {value}" for key, value in settings.items()]
+            if file.schema.header and proposed.guessed:
+                lines[-1] += _GUESS
+    if proposed.max_bad_rows:
+        lines += ["", "[data.max_bad_rows]  # the share of rows that may be unusable"]
+    for table, share in proposed.max_bad_rows.items():
+        allowed = min(1.0, ceil(share * 105) / 100)
+        lines.append(f"{table} = {allowed:g}  # {_reasons(proposed, table)}")
+    return lines
+
+
+def _own_settings(file: DataFile, shared: dict[str, str | None]) -> dict[str, str]:
+    """What has to be said of this file alone, as TOML."""
+    settings: dict[str, str] = {}
+    if _is_parquet(file):
+        return settings
+    if file.schema.separator and "separator" not in shared:
+        settings["separator"] = toml_text(file.schema.separator)
+    if file.schema.encoding != "utf-8" and "encoding" not in shared:
+        settings["encoding"] = toml_text(file.schema.encoding)
+    if file.schema.header:
+        settings["header"] = toml_list(file.schema.header)
+    return settings
+
+
+def _column_lines(proposed: ProposedProject) -> list[str]:
+    """[data.columns.*] and [data.defaults]."""
+    schema, events = proposed.schema, proposed.files["events"]
+    lines = []
+    if len(events) == 1:
+        lines += _event_column_lines(proposed, events[0].schema)
+    elif proposed.guessed or proposed.lacking:
+        lines += ["", f"# please check: {', '.join(sorted(proposed.guessed))}"]
+        lines += [f"# no column for {part} was found" for part in proposed.lacking]
+    for table, columns in (("items", schema.item_columns), ("users", schema.user_columns)):
+        if columns:
+            lines += ["", f"[data.columns.{table}]  # ours = theirs"]
+        for ours, theirs in columns.items():
+            guess = _GUESS if f"{table}.{ours}" in proposed.guessed else ""
+            lines.append(f"{ours} = {toml_text(theirs)}{guess}")
+    if len(events) == 1 and schema.default_kind:
+        kind = toml_text(schema.default_kind)
+        lines += ["", "[data.defaults]", f"event_type = {kind}  # of rows that have none"]
+    return lines
+
+
+def _event_column_lines(proposed: ProposedProject, schema: Schema) -> list[str]:
+    renamed = schema.event_columns
+    columns = [
+        f"{ours} = {toml_text(theirs)}{_GUESS if ours in proposed.guessed else ''}"
+        for ours, theirs in renamed.items()
+    ]
+    columns += [
+        f"{part} = {toml_text(_FILL_IN)}  # one of: {comment_text(', '.join(proposed.columns))}"
+        for part in proposed.lacking
+    ]
+    lines = ["", "[data.columns.events]  # ours = theirs", *columns] if columns else []
+    report = proposed.data.reports[0] if proposed.data and proposed.data.reports else None
+    if report and report.unused:
+        lines += [
+            "" if not columns else "#",
+            f"# not used: {comment_text(', '.join(report.unused))}",
+        ]
+    return lines
+
+
+def _kind_lines(kind: EventKind) -> list[str]:
+    lines = []
+    if kind.like is not None:
+        lines.append(f"like = {kind.like:g}  # liked at this value or above")
+        if kind.dislike is not None:
+            told = "disliked at this value or below; neutral between"
+            lines.append(f"dislike = {kind.dislike:g}  # {told}")
+        if kind.unrated:
+            codes = ", ".join(f"{code:g}" for code in kind.unrated)
+            lines.append(
+                f'unrated = [{codes}]  # taken for "not rated"; remove it if it is a rating'
+            )
+        return lines
+    if kind.role == "negative":
+        lines += ['role = "negative"  # kept apart from what is liked']
+        lines += ["# blocks = true  # never show the item to this user again"]
+    elif kind.role == "exposure":
+        lines.append('role = "exposure"  # shown, says nothing about taste')
+    elif kind.role == "neutral":
+        lines.append('role = "neutral"  # says nothing by itself')
+    else:
+        lines.append(f"weight = {kind.weight}")
+    if kind.strength is not None:
+        told = "the weight grows with the value, which is an amount; a negative one is a return"
+        lines.append(f'strength = "{kind.strength}"  # {told}')
+    if kind.replaces:
+        lines.append(f"replaces = {toml_list(kind.replaces)}  # these no longer count after it")
+    return lines
+
+
+def _reasons(proposed: ProposedProject, table: str) -> str:
+    reports = proposed.data.reports if proposed.data else ()
+    return "; ".join(
+        comment_text(report.summary())
+        for report in reports
+        if report.table == table and report.reasons
+    )
+
+
+def _is_parquet(file: DataFile) -> bool:
+    return file.path.suffix.lower() in (".parquet", ".pq")
+
+
+def _relative(path: Path, folder: Path) -> str:
+    whole, base = path.resolve(), folder.resolve()
+    return whole.relative_to(base).as_posix() if whole.is_relative_to(base) else whole.as_posix()

@@ -1,0 +1,186 @@
+"""Which retrievers, ranker, re-rankers and split suit a data set: what `init` proposes."""
+
+import numpy as np
+
+from tastemaker.data.catalogue import TagsColumn
+from tastemaker.data.dataset import Dataset
+from tastemaker.data.times import parse_duration
+from tastemaker.project.toml_text import comment_text, toml_key
+from tastemaker.statistics import ItemStatistics
+
+_EASE_ITEMS = 20_000
+TEST_SHARE = 0.1
+_HOLDOUT_SHARE = 0.2
+_CONTENT_QUOTA = 50
+_NEWCOMERS_QUOTA = 20
+_RANKER_LIKES = 5_000
+_RANKER_USERS = 100
+_FEWEST_EVENTS = 20
+"""With fewer events no half-life can be compared."""
+_REPEATS = 0.2
+"""From this share of repeated events on, items that were seen may be worth showing again."""
+_RANKER = [
+    "",
+    "[rankers.main]",
+    'use = "gbm"',
+    'loss = "lambdarank"  # orders by what is wanted; "binary" predicts probabilities',
+    "",
+    "[training]",
+    f"window = {TEST_SHARE}  # the ranker learns from the last 3 windows of this length",
+]
+_EXPLORE = [
+    "",
+    "[rerankers.fresh]",
+    'use = "explore"  # now and then a place goes to a newcomer, so that it becomes known',
+]
+_DIVERSE = 'with [rerankers.diverse] use = "mmr": more varied lists'
+_HALF_LIVES = ("1h", "6h", "1d", "2d", "7d", "30d", "90d", "365d")
+_FAST = 1.1  # from this gain of the best half-life over the longest, trends count most
+
+
+def source_lines(data: Dataset | None, clock: str) -> list[str]:
+    """Lines of TOML: retrievers that suit the data, what ranks and re-ranks, and one placement.
+
+    Args:
+        data: the data; None where it cannot be read yet.
+        clock: whether its times are moments.
+    """
+    if data is None:
+        quotas = {"ease": 200, "item_knn": 100, "als": 100, "popular": 10}
+        lines = [
+            line for name in quotas for line in ("", f"[retrievers.{name}]", f'use = "{name}"')
+        ]
+        return [*lines, "", "[placements.home]", f"retrievers = {{ {_shares(quotas)} }}"]
+    quotas = {"ease": 200, "item_knn": 100, "als": 100, "trending": 100, "popular": 10}
+    settings = dict.fromkeys(quotas, "")
+    comment = "how many candidates each may give, and its weight in the order"
+    if clock == "absolute":
+        half_life, gain = _half_life(data)
+        settings["trending"] = f'half_life = "{half_life}"'
+        if gain >= _FAST:
+            quotas |= {"als": 50, "ease": 100, "item_knn": 50, "trending": 300}
+            comment += "; what is popular changes fast here"
+    else:
+        del quotas["trending"]
+    if len(data.catalogue) > _EASE_ITEMS:
+        quotas = {"sparse_ease": quotas.pop("ease"), **quotas}
+    ranks, explores = _can_learn_to_rank(data), False
+    if any(isinstance(column, TagsColumn) for column in data.catalogue.columns.values()):
+        quotas["content"] = _CONTENT_QUOTA
+        explores = ranks  # without a ranker nothing holds back what is new
+    if explores:
+        quotas["newcomers"] = _NEWCOMERS_QUOTA
+        settings["newcomers"] = 'young = "30d"  # new for so long after its first event'
+    settings |= dict.fromkeys(quotas.keys() - settings.keys(), "")
+    lines = []
+    for name in quotas:
+        lines += ["", f"[retrievers.{name}]", f'use = "{name}"']
+        lines += [settings[name]] if settings[name] else []
+    return [
+        *lines,
+        *(_RANKER if ranks else []),
+        *(_EXPLORE if explores else []),
+        "",
+        "[placements.home]",
+        f"# {comment}",
+        f"retrievers = {{ {_shares(quotas)} }}",
+        *(['ranker = "main"'] if ranks else []),
+        f'rerankers = ["fresh"]  # or ["diverse", "fresh"], {_DIVERSE}'
+        if explores
+        else f'# rerankers = ["diverse"]  # {_DIVERSE}',
+        *_seen_lines(data),
+    ]
+
+
+def _shares(quotas: dict[str, int]) -> str:
+    return ", ".join(f"{name} = {quota}" for name, quota in quotas.items())
+
+
+def _seen_lines(data: Dataset) -> list[str]:
+    """What becomes of items that the user has seen: repeats are allowed where they are usual."""
+    repeats = repeated_events(data)
+    allowed = {name: (n, of) for name, (n, of) in repeats.items() if n >= _REPEATS * of}
+    if not allowed:
+        return ['# seen = { view = "allow", purchase = "exclude for 90d" }  # not named: exclude']
+    told = ", ".join(
+        f"{n:,} of {of:,} {comment_text(name)} events" for name, (n, of) in allowed.items()
+    )
+    rules = ", ".join(f'{toml_key(name)} = "allow"' for name in allowed)
+    return [
+        f"# {told} repeat an earlier one of the same user and item: seen items may",
+        '# be shown again; "exclude" leaves them out of lists and of what counts as relevant',
+        f"seen = {{ {rules} }}",
+    ]
+
+
+def repeated_events(data: Dataset) -> dict[str, tuple[int, int]]:
+    """Positive event type → events that repeat an earlier one of the pair, and all events.
+
+    Ratings are left out: the latest replaces the earlier.
+    """
+    log, found = data.events, {}
+    for code, (name, kind) in enumerate(data.kinds.items()):
+        if kind.role != "positive" or kind.like is not None:
+            continue
+        rows = np.flatnonzero((log.kind == code) & (log.weight > 0))
+        pairs = log.user[rows].astype(np.int64) * len(data.catalogue) + log.item[rows]
+        if len(rows):
+            found[name] = (len(rows) - len(np.unique(pairs)), len(rows))
+    return found
+
+
+def _can_learn_to_rank(data: Dataset) -> bool:
+    """Whether there is enough past to learn from, in moments of time."""
+    likes = int((data.events.weight > 0).sum())
+    return data.clock == "absolute" and likes >= _RANKER_LIKES and len(data.users) >= _RANKER_USERS
+
+
+def _half_life(data: Dataset) -> tuple[str, float]:
+    """The half-life whose popularity best predicted what was liked next, and its gain.
+
+    Judged before the last fifth of the events, which the proposed split keeps for its windows, by
+    the mean of 1 / log₂(1 + rank) of the items liked next in the ranking as of the moment; the
+    gain is over the longest half-life.
+    """
+    if len(data.events) < _FEWEST_EVENTS:
+        return _HALF_LIVES[-1], 1.0
+    time = np.sort(data.events.time)
+    log = data.before(int(time[round((1 - 2 * TEST_SHARE) * len(time))])).events
+    liked = np.flatnonzero(log.weight > 0)
+    liked = liked[np.argsort(log.time[liked], kind="stable")]
+    if not len(liked):
+        return _HALF_LIVES[-1], 1.0
+    time, item = log.time[liked], log.item[liked]
+    places = np.unique(np.linspace(0.5, 0.96, 20) * len(liked)).astype(np.int64)
+    ahead = max(1, len(liked) // 50)
+    statistics = ItemStatistics.of(log, len(data.catalogue), data.kinds)
+
+    def predicted(text: str) -> float:
+        half_life = parse_duration(text, "half_life")
+        total = 0.0
+        for place in places:
+            weight = statistics.decayed(int(time[place]), half_life)
+            rank = np.empty(len(weight))
+            rank[np.argsort(-weight, kind="stable")] = np.arange(len(weight))
+            total += float((1 / np.log2(2 + rank[item[place : place + ahead]])).mean())
+        return total
+
+    found = {text: predicted(text) for text in _HALF_LIVES}
+    best = max(found, key=lambda text: found[text])
+    return best, found[best] / found[_HALF_LIVES[-1]]
+
+
+def split_lines(clock: str) -> list[str]:
+    """Lines of TOML: how to evaluate."""
+    if clock != "absolute":
+        return [
+            "",
+            "[split]  # without times a random share of each user's items is held out",
+            'type = "holdout"',
+            f"test = {_HOLDOUT_SHARE}",
+        ]
+    return [
+        "",
+        "[split]",
+        f'test = {TEST_SHARE}  # the last tenth of the events; or a duration such as "30d"',
+    ]

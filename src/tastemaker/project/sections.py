@@ -1,0 +1,273 @@
+"""The sections of `tastemaker.toml` and their settings; an unknown key anywhere is an error."""
+
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BeforeValidator, ByteSize, ConfigDict, Field, field_validator
+
+from tastemaker.component import Component
+from tastemaker.config import Settings
+from tastemaker.data.schema import MAX_BAD_ROWS, Clock, ColumnRole, Decimal, EventKind, TimeUnit
+from tastemaker.data.times import parse_duration
+from tastemaker.errors import ProjectError
+from tastemaker.project.registry import component_class
+from tastemaker.split.by_time import RequestMoments
+
+ComponentT = TypeVar("ComponentT", bound=Component)
+
+
+class Columns(Settings):
+    """[data.columns]: ours = theirs, by table."""
+
+    events: dict[str, str] = Field(default_factory=dict)
+    """Columns of the event log."""
+    items: dict[str, str] = Field(default_factory=dict)
+    """Columns of the item table."""
+    users: dict[str, str] = Field(default_factory=dict)
+    """Columns of the user table."""
+
+
+class Defaults(Settings):
+    """[data.defaults]."""
+
+    event_type: str | None = None
+    """The kind of rows that bring none."""
+
+
+class MaxBadRows(Settings):
+    """[data.max_bad_rows]: the share of rows that may be unusable before a run stops."""
+
+    events: float = Field(MAX_BAD_ROWS, ge=0, le=1)
+    """Of each event file."""
+    items: float = Field(MAX_BAD_ROWS, ge=0, le=1)
+    """Of the item table."""
+    users: float = Field(MAX_BAD_ROWS, ge=0, le=1)
+    """Of the user table."""
+
+
+class TableFile(Settings):
+    """One file of a table: a path, or a table with what is special about the file."""
+
+    file: str
+    """CSV, JSON lines or Parquet, also gzipped; relative to the project file."""
+    columns: dict[str, str] = Field(default_factory=dict)
+    """Our column = theirs, for this file; the others as in [data.columns]."""
+    separator: str | None = Field(None, min_length=1, max_length=8)
+    """The delimiter of this file; by default as in [data]."""
+    header: tuple[str, ...] = ()
+    """The names of the columns, for a text file whose first line is data."""
+    encoding: str | None = None
+    """How this file encodes its characters; by default as in [data]."""
+
+
+class EventFile(TableFile):
+    """One file of events."""
+
+    event_type: str | None = None
+    """The event type of rows that have none; by default as in [data.defaults]."""
+
+
+def _files(value: Any) -> Any:
+    """A path alone, or one table, as a list of tables."""
+    given = [value] if isinstance(value, str | dict) else value
+    if not isinstance(given, list | tuple):
+        return value
+    return [{"file": one} if isinstance(one, str) else one for one in given]
+
+
+def _file(value: Any) -> Any:
+    """A path alone as a table."""
+    return {"file": value} if isinstance(value, str) else value
+
+
+class Data(Settings):
+    """[data]: where the tables are and how to read them."""
+
+    events: Annotated[tuple[EventFile, ...], BeforeValidator(_files)] = Field(min_length=1)
+    """The event log: a file, or several as [[data.events]]."""
+    items: Annotated[TableFile | None, BeforeValidator(_file)] = None
+    """The item table."""
+    users: Annotated[TableFile | None, BeforeValidator(_file)] = None
+    """The user table."""
+    clock: Clock = "absolute"
+    """Times are moments, or only an order, or nothing."""
+    time_unit: TimeUnit = "auto"
+    """Epoch s, ms, us, ns; iso; or each time by its own form."""
+    time_format: str | None = Field(None, min_length=2)
+    """How times are written that are neither ISO 8601 nor numbers, such as "%d/%m/%Y %H:%M"."""
+    decimal: Decimal = "auto"
+    """The decimal mark of numbers written as text; auto: each number by its own form."""
+    separator: str | None = Field(None, min_length=1, max_length=8)
+    """The delimiter of text files; by default a comma, or a tab in a .tsv file."""
+    encoding: str = "utf-8"
+    """How text files encode their characters, such as cp1252."""
+    columns: Columns = Columns()
+    """What our columns are called in the files."""
+    defaults: Defaults = Defaults()
+    """What rows that leave something out mean."""
+    max_bad_rows: MaxBadRows = MaxBadRows()
+    """The share of rows that may be unusable."""
+
+
+class Roles(Settings):
+    """[items] and [users]."""
+
+    roles: dict[str, ColumnRole] = Field(default_factory=dict)
+    """Columns to keep, and what they hold."""
+
+
+class ComponentSection(Settings):
+    """[retrievers.NAME], [rankers.NAME], [rerankers.NAME]: `use` names the component."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", use_attribute_docstrings=True)
+
+    use: str
+    """The registered component; the other keys are its settings."""
+
+    def build(self, name: str, part: type[ComponentT]) -> ComponentT:
+        """The component with these settings.
+
+        Args:
+            name: what the project calls it.
+            part: `Retriever`, `Ranker` or `Reranker`.
+
+        Raises:
+            ProjectError: there is no such component, or a setting is unknown or wrong.
+        """
+        settings = self.model_extra or {}
+        owner = f"[{part.__name__.lower()}s.{name}]"
+        try:
+            component = component_class(self.use, part)
+        except ProjectError as problem:
+            raise ProjectError(f"{owner}: {problem}") from None
+        component.config_class().checked(settings, owner=owner, error=ProjectError)
+        return component(**settings)
+
+
+class Budget(Settings):
+    """[placements.NAME.budget]: milliseconds; what does not fit gives way to something simpler."""
+
+    total: float | None = Field(None, gt=0)
+    """For the whole answer."""
+    retrieve: float | None = Field(None, gt=0)
+    """For all the sources together."""
+    rank: float | None = Field(None, gt=0)
+    """For features and ranker."""
+    rerank: float | None = Field(None, gt=0)
+    """For all the rerankers together."""
+
+
+class Placement(Settings):
+    """[placements.NAME]: what one place on the page shows."""
+
+    retrievers: dict[str, int]
+    """Source → how many candidates it may give, and its weight in the fusion."""
+    ranker: str | None = None
+    """Who orders the candidates; by default the fusion of the sources."""
+    value: dict[str, float] = Field(default_factory=dict)
+    """What each objective of the ranker is worth; by default its first alone counts."""
+    rerankers: tuple[str, ...] = ()
+    """Who makes a list of the order, one after the other."""
+    seen: dict[str, str] = Field(default_factory=dict)
+    """Kind → exclude, allow, or exclude for 30d; a kind not named: exclude."""
+    budget: Budget = Budget()
+    """How many milliseconds the stages may take when an answer is wanted by a deadline."""
+
+
+class Training(Settings):
+    """[training]: how rankers learn, by travelling back in time."""
+
+    slices: int = Field(3, ge=2, le=50)
+    """Windows at the end of the data; the last is kept for stopping early and calibration."""
+    window: str | float = 0.05
+    """The length of each: a duration, or a share of the events."""
+    requests: int = Field(10_000, ge=1)
+    """About so many past requests are learned from, of a fifth as many users drawn evenly from the
+    windows."""
+    negatives: int = Field(50, ge=1)
+    """At most so many candidates that were not wanted are kept of each request, by lot; each
+    then counts for those left out."""
+    must_earn: bool = True
+    """Whether a ranker is left out that orders the latest window no better than the fusion."""
+    memory: ByteSize | None = Field(None, ge=1 << 20)
+    """What the process may hold, such as 8GiB; by default three quarters of what there is. Work
+    that would need more is refused before it starts."""
+
+    @field_validator("window")
+    @classmethod
+    def _is_duration_or_share(cls, value: str | float) -> str | float:
+        wrong = ValueError(f"must be a duration or a share between 0 and 1, got {value!r}")
+        if not isinstance(value, str):
+            if not 0 < value < 1:
+                raise wrong
+            return value
+        try:
+            parse_duration(value, "window")
+        except ValueError:
+            raise wrong from None
+        return value
+
+
+class SplitSection(Settings):
+    """[split]: how the data is parted for evaluation."""
+
+    type: Literal["by_time", "holdout"] = "by_time"
+    """By time; or a random share of each user's items, which needs no times."""
+    test: str | float = 0.2
+    """The last window: a duration, or a share of the events."""
+    validation: str | float | None = None
+    """The window before it; by default as long as test."""
+    gap: str | None = None
+    """A duration left out before each window."""
+    horizon: str | None = None
+    """How far ahead the truth reaches."""
+    requests: RequestMoments = "sampled"
+    """Where in the window the requests stand."""
+
+
+class StoreSection(Settings):
+    """[store]: where events, items and decisions are kept once a server has run."""
+
+    url: str = "sqlite"
+    """`sqlite`, which is .tastemaker/store.db, or `sqlite:///FILE`."""
+
+
+class ServerSection(Settings):
+    """[server]."""
+
+    host: str = "127.0.0.1"
+    """The address to listen at."""
+    port: int = Field(8765, ge=0, le=65_535)
+    """The port; 0 takes a free one."""
+    workers: int = Field(1, ge=1, le=64)
+    """How many processes answer."""
+    longest_wait: float = Field(250.0, gt=0, le=60_000)
+    """Milliseconds a question may wait for its turn; where it would be more, it is refused."""
+
+
+class ProjectFile(Settings):
+    """The whole file; an unknown key anywhere is an error."""
+
+    data: Data
+    """Where the tables are."""
+    events: dict[str, EventKind]
+    """The kinds of event."""
+    items: Roles = Roles()
+    """The item table's columns."""
+    users: Roles = Roles()
+    """The user table's columns."""
+    retrievers: dict[str, ComponentSection]
+    """The sources."""
+    rankers: dict[str, ComponentSection] = Field(default_factory=dict)
+    """Who scores candidates by their features."""
+    rerankers: dict[str, ComponentSection] = Field(default_factory=dict)
+    """Who makes lists."""
+    training: Training = Training()
+    """How rankers learn."""
+    placements: dict[str, Placement]
+    """The places that show a list; the first is the default."""
+    split: SplitSection = SplitSection()
+    """How to evaluate."""
+    store: StoreSection = StoreSection()
+    """Where what is served is kept."""
+    server: ServerSection = ServerSection()
+    """Where to listen."""

@@ -1,0 +1,133 @@
+"""How a text file is written: its encoding, its delimiter, and whether it names its columns."""
+
+import codecs
+import csv
+import gzip
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, cast
+
+from tastemaker.data.schema import Schema
+
+_SEPARATORS = ("::", "\t", ";", "|", ",", " ")
+_GZIP, _PARQUET = b"\x1f\x8b", b"PAR1"
+_HEAD = 1 << 18
+_LINES = 200
+_AGREE = 0.9
+_NUMERIC = 0.9
+
+
+def sniff(path: Path) -> Schema:
+    """A schema with nothing but the file's separator, header and encoding.
+
+    The separator is None where it is the usual one of the file's ending; names of columns are
+    `column_1` and so on where the file has none.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    try:
+        with path.open("rb") as stream:
+            if stream.read(4).startswith(_PARQUET):
+                return Schema()
+        encoding = _encoding(path)
+        with _plain(path) as stream:
+            head = stream.read(_HEAD)
+    except (OSError, EOFError, zlib.error):
+        return Schema()  # opening it says what is wrong
+    text = head.decode(encoding, errors="replace").removeprefix("\ufeff")
+    lines = [line for line in text.splitlines() if line.strip()][:_LINES]
+    if len(head) == _HEAD and len(lines) > 1:
+        lines.pop()  # may be cut
+    if not lines or lines[0].lstrip().startswith(("{", "[{")):
+        return Schema(encoding=encoding)
+    separator = _separator(lines)
+    usual = "\t" if Path(path.name.removesuffix(".gz")).suffix == ".tsv" else ","
+    rows = [_split(line, separator or usual) for line in lines]
+    header = () if _has_header(rows) else tuple(f"column_{at + 1}" for at in range(len(rows[0])))
+    return Schema(
+        separator=None if separator in (None, usual) else separator,
+        header=header,
+        encoding=encoding,
+    )
+
+
+def _plain(path: Path) -> IO[bytes]:
+    with path.open("rb") as stream:
+        packed = stream.read(2) == _GZIP
+    return cast(IO[bytes], gzip.open(path, "rb") if packed else path.open("rb"))
+
+
+def _encoding(path: Path) -> str:
+    """UTF-8 unless most of what is beyond ASCII is not; then UTF-16, or the usual Western one."""
+    valid = invalid = 0
+    first = b""
+    for chunk in _chunks(path):
+        first = first or chunk[:4]
+        if chunk.isascii():
+            continue
+        text = chunk.decode("utf-8", errors="replace")
+        wrong = text.count("\ufffd")
+        invalid += wrong
+        valid += sum(not letter.isascii() for letter in text) - wrong
+    if first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    return "utf-8" if valid >= invalid else "cp1252" if _is_cp1252(path) else "latin-1"
+
+
+def _is_cp1252(path: Path) -> bool:
+    undefined = {0x81, 0x8D, 0x8F, 0x90, 0x9D}
+    return not any(undefined & set(chunk) for chunk in _chunks(path))
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    """Whole lines, some megabytes at a time."""
+    with _plain(path) as stream:
+        while chunk := stream.read(1 << 22):
+            yield chunk + stream.readline()
+
+
+def _split(line: str, separator: str) -> list[str]:
+    if separator == " ":
+        return line.split()
+    if len(separator) > 1:
+        return line.split(separator)
+    try:
+        return next(csv.reader([line], delimiter=separator), [])
+    except csv.Error:
+        return line.split(separator)
+
+
+def _separator(lines: list[str]) -> str | None:
+    """The delimiter that parts nearly every line into the same number of fields, if any."""
+    for separator in _SEPARATORS:
+        counts = Counter(len(_split(line, separator)) for line in lines)
+        fields, count = counts.most_common(1)[0]
+        by_header = len(_split(lines[0], separator))
+        agreed = count >= _AGREE * len(lines) or abs(by_header - fields) <= 1
+        if fields > 1 and by_header > 1 and agreed:
+            return separator
+    return None
+
+
+def _has_header(rows: list[list[str]]) -> bool:
+    """Whether the first row differs from those below: words above a column of numbers."""
+    first, below = rows[0], rows[1:]
+    if not below:
+        return True
+    numeric = [
+        at
+        for at in range(len(first))
+        if sum(at < len(row) and _is_number(row[at]) for row in below) >= _NUMERIC * len(below)
+    ]
+    return not numeric or not all(_is_number(first[at]) for at in numeric)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text.strip().replace(",", "."))
+    except ValueError:
+        return False
+    return True
