@@ -31,6 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--with-peers", action="store_true", help="install the peers where needed")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--runs", type=int, default=3, help="of each measured piece (median)")
+    parser.add_argument("--examples", type=int, help="of a fuzz, such as FUZZ_FRAMES")
     given = parser.parse_args(arguments)
     known = targets()
     if given.list:
@@ -46,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     for id_ in wanted:
         target = known[id_]
         python = peer_python(id_, target.PEERS, make=given.with_peers)
-        options = Options(given.quick, given.seed, given.runs, python)
+        options = Options(given.quick, given.seed, given.runs, python, given.examples)
         try:
             result = target.run(options)
         except DataAbsent as problem:

@@ -46,12 +46,14 @@ class Options:
         seed: for whatever the target draws.
         runs: how often each piece is measured; at least 3 for a figure that counts.
         peer_python: the interpreter of the peers' environment; None where there is none.
+        examples: how many examples a fuzz draws; by default its own number.
     """
 
     quick: bool = False
     seed: int = 0
     runs: int = 3
     peer_python: Path | None = None
+    examples: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

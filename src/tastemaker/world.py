@@ -34,12 +34,13 @@ class World:
         self.clock: Clock = clock
 
     @classmethod
-    def of(cls, dataset: Dataset, at: int | None = None) -> "World":
+    def of(cls, dataset: Dataset, at: Any = None) -> "World":
         """The world a data set describes.
 
         Args:
             dataset: the events and the catalogue.
-            at: only events before this moment; by default all.
+            at: only events before this moment (a datetime, a date, ISO 8601 text or microseconds);
+                by default all.
         """
         known = dataset if at is None else dataset.before(at)
         statistics = ItemStatistics.of(known.events, len(known.catalogue), known.kinds)

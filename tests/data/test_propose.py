@@ -128,3 +128,10 @@ def test_columns_of_users_get_their_roles() -> None:
     schema = proposed({"user": [1], "item": [1]}, users=users)
     assert schema.user_roles["age"].role == "number"
     assert schema.user_columns == {}
+
+
+@pytest.mark.parametrize("values", [[3.0] * 4, [1.6e9] * 2, [i * 1e-9 for i in range(1, 200)]])
+def test_ratings_without_a_lower_end_have_no_dislikes(values: list[float]) -> None:
+    n = len(values)
+    frame = pl.DataFrame({"user_id": ["u"] * n, "item_id": ["i"] * n, "rating": values})
+    assert propose_schema(frame).kinds["rating"].dislike is None

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tastemaker.data.dataset import Dataset
 from tastemaker.data.read import open_table
-from tastemaker.data.schema import Schema
+from tastemaker.data.schema import EventKind, Schema
 from tastemaker.data.table import LINE, Table, frame_table
 from tastemaker.errors import DataError
 
@@ -300,3 +301,14 @@ def test_a_table_can_be_made_of_any_lazy_frame() -> None:
     assert table.rejects.is_empty()
     with pytest.raises(DataError, match="mine: cannot be read"):
         table.collect(pl.col("b"))
+
+
+def test_a_parquet_file_may_hold_columns_that_nothing_reads(tmp_path: Path) -> None:
+    n = 200
+    frame = pl.DataFrame({"user_id": ["", *["u"] * (n - 1)], "item_id": ["i"] * n})
+    far = pl.lit(2**62, pl.Int64).cast(pl.Datetime("ms"))
+    frame = frame.with_columns(payload=pl.lit(b"a"), pair=pl.struct(a=pl.lit(b"b")), far=far)
+    frame.write_parquet(tmp_path / "events.parquet")
+    schema = Schema(kinds={"view": EventKind()}, clock="none")
+    data = Dataset.from_files(tmp_path / "events.parquet", schema=schema)
+    assert data.reports[0].reasons == {"missing user_id": 1}

@@ -1,27 +1,27 @@
 """Items that come after training: their ids and attributes, checked as the catalogue takes them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from math import isinf
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 
+from tastemaker.data.arguments import ids_text, is_missing, is_moment, listed, moment
 from tastemaker.data.catalogue import Catalogue, TimeColumn
 from tastemaker.data.times import parse_moment
-from tastemaker.data.vocabulary import Vocabulary, text_id
+from tastemaker.data.vocabulary import Vocabulary
 from tastemaker.errors import SettingError, near_miss
 
 
-def new_ids(ids: Sequence[str | int], known: Vocabulary) -> list[str]:
+def new_ids(ids: Any, known: Vocabulary) -> list[str]:
     """The ids of items to be added, as text.
 
     Raises:
-        SettingError: an id is no text, stands twice or is known already.
+        SettingError: an id is not text, occurs twice or is known already.
     """
-    if isinstance(ids, str):
-        raise SettingError(f"'ids' must be a list of item ids, got the text {ids!r}")
-    named = [text_id(item) for item in ids]
+    named = ids_text(ids, "ids")
     taken = set[str]()
     for id_ in named:
         if not id_ or not _is_text(id_):
@@ -35,25 +35,31 @@ def new_ids(ids: Sequence[str | int], known: Vocabulary) -> list[str]:
 
 
 def new_attributes(
-    catalogue: Catalogue, count: int, attributes: Mapping[str, Sequence[Any]]
+    catalogue: Catalogue, count: int, attributes: Any = None
 ) -> dict[str, list[Any]]:
     """What is known of `count` new items, as the catalogue's columns take it.
 
     Raises:
-        SettingError: a column is not in the catalogue, or a value does not fit its column.
+        SettingError: it is not a mapping, a column is not in the catalogue, or a value does not
+            fit its column.
     """
-    checked = {}
+    checked: dict[str, list[Any]] = {}
+    if attributes is None:
+        return checked
+    if not hasattr(attributes, "items"):
+        kind = type(attributes).__name__
+        raise SettingError(f"'attributes' must map each column to its values, got {kind}")
     for name, values in attributes.items():
         if name not in catalogue.columns:
             hint = near_miss(name, catalogue.columns)
             raise SettingError(f"the catalogue has no column '{name}'{hint}")
-        if isinstance(values, str) or len(values) != count:
-            got = repr(values) if isinstance(values, str) else len(values)
+        cells = listed(values, name)
+        if len(cells) != count:
             raise SettingError(
-                f"'{name}' needs a list of {count} values, one for each item, got {got}"
+                f"'{name}' needs a list of {count} values, one for each item, got {len(cells)}"
             )
         role = catalogue.columns[name].role
-        checked[name] = [cell(name, role, value) for value in values]
+        checked[name] = [cell(name, role, value) for value in cells]
     return checked
 
 
@@ -89,7 +95,7 @@ _CELLS = {
     "tags": "a list of labels",
     "category": "one label",
     "number": "a finite number",
-    "time": "a moment in microseconds",
+    "time": "a moment: microseconds, a datetime, a date or ISO 8601 text",
 }
 
 
@@ -104,8 +110,12 @@ def cell(name: str, role: str, value: Any) -> Any:
     Raises:
         SettingError: it is something else.
     """
-    if value is None or (role == "text" and _is_text(value)):
-        return value
+    if hasattr(value, "as_py"):
+        value = value.as_py()  # an Arrow scalar
+    if is_missing(value):
+        return None
+    if role == "text" and _is_text(value):
+        return str(value)
     if role == "category" and _is_text(value):
         return [value]
     if role in ("tags", "category") and isinstance(value, Iterable) and not isinstance(value, str):
@@ -113,10 +123,10 @@ def cell(name: str, role: str, value: Any) -> Any:
         if all(map(_is_text, labels)) and (role == "tags" or len(labels) <= 1):
             return labels
     if not isinstance(value, bool | np.bool_):
-        if role == "number" and isinstance(value, Real) and not _is_infinite(value):
+        if role == "number" and isinstance(value, Real | Decimal) and not _is_infinite(value):
             return float(value)
-        if role == "time" and isinstance(value, Integral) and abs(int(value)) < 2**63:
-            return int(value)
+        if role == "time" and (isinstance(value, Integral) or is_moment(value)):
+            return moment(value, name)
     raise SettingError(f"'{name}' must be {_CELLS[role]}, got {value!r}")
 
 
@@ -128,7 +138,7 @@ def fitting_cell(name: str, role: str, value: Any) -> Any:
         return None
 
 
-def _is_infinite(value: Real) -> bool:
+def _is_infinite(value: Real | Decimal) -> bool:
     """Whether a number is beyond what a float holds."""
     try:
         return isinf(value)

@@ -8,6 +8,7 @@ from functools import partial
 
 import polars as pl
 
+from tastemaker.data.column_types import type_name
 from tastemaker.data.schema import Decimal
 from tastemaker.data.table import Table
 from tastemaker.errors import DataError
@@ -74,8 +75,8 @@ def ids(table: Table, ours: str, column: str, types: pl.Schema) -> Ids:
         return Ids(id_, problem, exact.fill_null(False))
     if kind not in (pl.String, pl.Categorical, pl.Enum):
         raise DataError(
-            f"{table.source}: the column '{column}' ({ours}) holds {kind}; write ids as integers "
-            "or text"
+            f"{table.source}: the column '{column}' ({ours}) holds {type_name(kind)}; write ids as "
+            "integers or text"
         )
     text = cell.cast(pl.String)
     whole_float = text.map_batches(_are_whole_floats, return_dtype=pl.Boolean)
@@ -134,8 +135,8 @@ def numbers(table: Table, column: str, types: pl.Schema, decimal: Decimal) -> pl
         )
     else:
         raise DataError(
-            f"{table.source}: the column '{column}' holds {kind}, where numbers are expected; map "
-            "another column, or none"
+            f"{table.source}: the column '{column}' holds {type_name(kind)}, where numbers are "
+            "expected; map another column, or none"
         )
     return pl.when(number.is_finite()).then(number)
 

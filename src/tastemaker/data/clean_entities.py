@@ -8,6 +8,7 @@ from dataclasses import replace
 import polars as pl
 
 from tastemaker.data.cells import ids, missing, numbers
+from tastemaker.data.column_types import SUBSTITUTE, require_type
 from tastemaker.data.moments import moments
 from tastemaker.data.report import ReadReport
 from tastemaker.data.schema import ColumnRole, Schema
@@ -44,6 +45,11 @@ def clean_entities(table: Table, id_column: str, schema: Schema) -> tuple[pl.Dat
     columns = find_columns(table, renamed, (id_column,), (id_column,))
     types = table.frame.collect_schema()
     for name in roles:
+        if name == id_column:
+            raise DataError(
+                f"{table.source}: '{name}' names the ids, so no attribute can have this name; "
+                "rename the column or leave it out of the roles"
+            )
         if name not in types:
             raise DataError(f"{table.source}: no column '{name}'{near_miss(name, table.columns)}")
     id_ = ids(table, id_column, columns[id_column], types)
@@ -90,6 +96,7 @@ def _cell(table: Table, name: str, role: ColumnRole, types: pl.Schema, schema: S
         return numbers(table, name, types, schema.decimal)
     if role.role == "time":
         return moments(table, name, types, "auto", role.format)
+    require_type(table.source, name, kind, role.role)
     if kind.is_float():  # a code of 3.0 is the code 3
         whole = cell.cast(pl.Int64, strict=False)
         exact = cell == whole
@@ -99,6 +106,6 @@ def _cell(table: Table, name: str, role: ColumnRole, types: pl.Schema, schema: S
         text = cell.cast(pl.String) if not is_list else cell.cast(pl.List(pl.String))
         parts = text if is_list else text.str.split(role.separator or "|")
         labels = pl.element().str.strip_chars()
-        return parts.list.eval(labels.filter(labels != ""))
+        return parts.list.eval(labels.filter((labels != "") & ~labels.str.starts_with(SUBSTITUTE)))
     text = cell.cast(pl.String).str.strip_chars()
-    return pl.when(text != "").then(text)
+    return pl.when((text != "") & ~text.str.starts_with(SUBSTITUTE)).then(text)

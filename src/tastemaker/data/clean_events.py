@@ -9,6 +9,7 @@ from dataclasses import replace
 import polars as pl
 
 from tastemaker.data.cells import ids, missing, numbers
+from tastemaker.data.column_types import require_type
 from tastemaker.data.moments import moments
 from tastemaker.data.report import ReadReport
 from tastemaker.data.schema import EVENT_COLUMNS, Schema
@@ -68,6 +69,7 @@ def clean_events(table: Table, schema: Schema, now: int) -> tuple[pl.DataFrame, 
         pl.struct(pl.all().exclude(LINE)).hash().alias(_ROW),
     ]
     if "event_id" in columns:
+        require_type(table.source, columns["event_id"], types[columns["event_id"]], "event_id")
         event_id = pl.col(columns["event_id"])
         present = pl.when(~missing(columns["event_id"], types)).then(event_id)
         wanted.append(present.alias("event_id"))
@@ -126,6 +128,7 @@ def _kind(
                 f"of {', '.join(codes)})"
             )
         return pl.lit(codes[default], pl.Int8), None
+    require_type(table.source, column, types[column], "event_type")
     named = pl.col(column).cast(pl.String)
     if schema.default_kind is not None:
         usual = pl.lit(schema.default_kind)

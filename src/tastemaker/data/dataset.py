@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from tastemaker.data.arguments import indices_of, moment, moments_of
 from tastemaker.data.catalogue import Catalogue, Column
 from tastemaker.data.clean import Cleaned, clean_files, clean_tables
 from tastemaker.data.events import Events, Histories, Reduce, Role, reduce_events
@@ -27,7 +28,7 @@ from tastemaker.data.seen import SeenPolicy
 from tastemaker.data.state import NEVER
 from tastemaker.data.table import Table, frame_table
 from tastemaker.data.vocabulary import Vocabulary
-from tastemaker.errors import ClockError, DataError
+from tastemaker.errors import ClockError, DataError, SettingError
 
 _EVENTS_AT_A_TIME = 4_000_000
 
@@ -193,14 +194,18 @@ class Dataset:
         """The moment just after the last event, microseconds."""
         return int(self.events.time.max(initial=-1)) + 1
 
-    def before(self, time: int) -> "Dataset":
+    def before(self, time: Any) -> "Dataset":
         """The events strictly before a moment; items and users keep their indices.
+
+        Args:
+            time: a datetime, a date, ISO 8601 text or microseconds.
 
         Raises:
             ClockError: the clock is not absolute.
+            SettingError: it is not a moment.
         """
         self.require_clock("before")
-        return self._with(self.catalogue, self.events.before(time))
+        return self._with(self.catalogue, self.events.before(moment(time, "time")))
 
     def where(self, keep: NDArray[np.bool_]) -> "Dataset":
         """The events for which `keep` bool[events] holds; items and users keep their indices.
@@ -278,24 +283,35 @@ class Dataset:
 
     def requests(
         self,
-        users: NDArray[np.integer],
-        moments: NDArray[np.int64],
+        users: Any,
+        moments: Any,
         *,
         seen: SeenPolicy | None = None,
         cap: int = HISTORY_CAP,
         placement: str = "",
     ) -> Requests:
-        """What these users would have asked at these moments.
+        """The requests of users at moments.
 
         Args:
-            users: [n] indices.
-            moments: int64[n], microseconds; only events strictly before count, and of these only
-                the ones that were not replaced strictly before.
+            users: [n] indices, as `users.indices(ids)` gives them.
+            moments: [n] datetimes, dates, ISO 8601 texts or microseconds; only events strictly
+                before count, and of these only the ones that were not replaced strictly before.
             seen: which past events keep an item away; by default `SeenPolicy.of(kinds)`.
             cap: the longest history.
             placement: the placement asked for.
+
+        Raises:
+            SettingError: there is no such user, a moment cannot be read, or there are not as many
+                moments as users.
         """
-        log, moments = self.events, np.asarray(moments, np.int64)
+        log = self.events
+        users = indices_of(users, len(self.users), "users")
+        moments = moments_of(moments, "moments")
+        if len(users) != len(moments):
+            raise SettingError(
+                f"'moments' must hold one moment for each user, got {len(moments)} for "
+                f"{len(users)} users"
+            )
         starts = log.offsets[users]
         stops = np.fromiter(
             (

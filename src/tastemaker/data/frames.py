@@ -1,40 +1,93 @@
-"""Polars, pandas and Arrow frames, at the door made Polars."""
+"""Polars, pandas and Arrow frames, made Polars frames of plain types at the boundary."""
 
+from pathlib import PurePath
 from typing import Any
 
-import numpy as np
 import polars as pl
 
+from tastemaker.data.arrow_frame import arrow_series
+from tastemaker.data.pandas_frame import is_pandas, pandas_columns
+from tastemaker.data.plain import plain_series
+from tastemaker.data.table import LINE
 from tastemaker.errors import DataError
+
+_FOREIGN = (Exception, pl.exceptions.PanicException)
+"""What another library may raise while it hands its data over."""
 
 
 def as_polars(frame: Any, name: str) -> pl.DataFrame:
-    """A Polars, pandas or Arrow frame as Polars.
+    """A Polars, pandas or Arrow frame as a Polars frame of plain types; see `data.plain`.
 
     Args:
-        frame: the frame.
+        frame: the frame. A stream is read to its end.
         name: what to call it in messages.
 
     Raises:
-        DataError: it is none of these.
+        DataError: it is none of these, cannot be read, or has no columns or ambiguous ones.
     """
-    if isinstance(frame, pl.LazyFrame):
-        return frame.collect()
-    if isinstance(frame, pl.DataFrame):
-        return frame
-    if type(frame).__module__.split(".")[0] == "pandas":
-        return pl.DataFrame({str(column): _from_pandas(frame[column]) for column in frame.columns})
-    if hasattr(frame, "__arrow_c_stream__"):
-        return pl.DataFrame(frame)
-    raise DataError(f"{name}: expected a Polars, pandas or Arrow frame, got {type(frame).__name__}")
+    columns = _columns(frame, name)
+    if not columns:
+        raise DataError(f"{name}: the frame has no columns")
+    seen = set[str]()
+    for column, _ in columns:
+        if column in seen:
+            raise DataError(
+                f"{name}: the column '{column}' occurs more than once; rename or drop one of them"
+            )
+        if column == LINE or column == "*" or (column[:1] == "^" and column[-1:] == "$"):
+            raise DataError(f"{name}: a column must not be named '{column}'; rename it")
+        seen.add(column)
+    return pl.DataFrame({column: plain_series(cells) for column, cells in columns})
 
 
-def _from_pandas(column: Any) -> pl.Series:
-    """A pandas column as Polars, with or without pyarrow: missing is null, moments are in UTC."""
-    if column.dtype.kind == "M":
-        moments = column if column.dt.tz is None else column.dt.tz_convert(None)
-        return pl.Series(moments.to_numpy("datetime64[us]"))
-    if isinstance(column.dtype, np.dtype) and column.dtype.kind in "iufb":
-        return pl.Series(column.to_numpy(), nan_to_null=True)
-    pairs = zip(column.tolist(), column.isna().tolist())
-    return pl.Series([None if missing else cell for cell, missing in pairs], strict=False)
+def _columns(frame: Any, name: str) -> list[tuple[str, pl.Series]]:
+    """Names and columns of a frame of any library."""
+    try:
+        if isinstance(frame, pl.LazyFrame):
+            frame = frame.collect()
+        if isinstance(frame, pl.DataFrame):
+            return [(column.name, column) for column in frame.get_columns()]
+        if is_pandas(frame, "DataFrame"):
+            return pandas_columns(frame)
+        if hasattr(frame, "read_all"):
+            frame = frame.read_all()  # a stream of record batches
+        if hasattr(frame, "to_table"):
+            frame = frame.to_table()  # a data set of files
+        if _is_arrow(frame):
+            return [*zip(frame.schema.names, map(arrow_series, frame.columns))]
+        if hasattr(frame, "__arrow_c_stream__") and not _is_single_column(frame):
+            return [(column.name, column) for column in pl.DataFrame(frame).get_columns()]
+    except _FOREIGN as problem:
+        raise DataError(
+            f"{name}: the {type(frame).__name__} cannot be read ({_one_line(problem)})"
+        ) from None
+    raise DataError(
+        f"{name}: expected a Polars, pandas or Arrow frame, got {_described(frame)}"
+    ) from None
+
+
+def _is_arrow(thing: Any) -> bool:
+    """Whether it is a Table or RecordBatch of pyarrow."""
+    is_pyarrow = type(thing).__module__.split(".")[0] == "pyarrow"
+    return is_pyarrow and hasattr(thing, "schema") and hasattr(thing, "columns")
+
+
+def _is_single_column(thing: Any) -> bool:
+    return hasattr(thing, "to_pylist") or hasattr(thing, "to_list") or hasattr(thing, "tolist")
+
+
+def _described(thing: Any) -> str:
+    """What was given instead of a frame, and what to do with it."""
+    kind = type(thing).__name__
+    if isinstance(thing, str | PurePath):
+        return f"the {kind} {str(thing)!r}; to read a file, use Dataset.from_files"
+    if isinstance(thing, dict | list | tuple):
+        return f"{kind}; pass polars.DataFrame(...) or pandas.DataFrame(...) of it"
+    if is_pandas(thing, "Series") or _is_single_column(thing):
+        return f"the single column {kind}; pass a frame with columns such as user_id and item_id"
+    return kind
+
+
+def _one_line(problem: BaseException) -> str:
+    text = " ".join(str(problem).split())
+    return f"{type(problem).__name__}: {text[:200]}" if text else type(problem).__name__

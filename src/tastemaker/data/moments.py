@@ -4,6 +4,7 @@ from functools import partial
 
 import polars as pl
 
+from tastemaker.data.column_types import type_name
 from tastemaker.data.schema import TimeUnit
 from tastemaker.data.table import Table
 from tastemaker.errors import DataError
@@ -49,8 +50,8 @@ def moments(
         cell, read = cell.cast(pl.String), partial(_of_texts, unit=unit, form=form)
     else:
         raise DataError(
-            f"{table.source}: the column '{column}' holds {kind}; write times as ISO 8601 text or "
-            "as epoch numbers"
+            f"{table.source}: the column '{column}' holds {type_name(kind)}; write times as "
+            "ISO 8601 text or as epoch numbers"
         )
     # of the whole column at once; Polars may pass arguments of its own
     return cell.map_batches(lambda cells, **_: read(cells), return_dtype=pl.Int64)

@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
+from tastemaker.data.column_types import require_type, type_name
 from tastemaker.data.propose_kinds import propose_kinds
 from tastemaker.data.propose_roles import propose_roles
-from tastemaker.data.recognize import Recognized, recognize_events, recognize_id
+from tastemaker.data.recognize import NAMES, Recognized, plain, recognize_events, recognize_id
 from tastemaker.data.schema import Schema
 from tastemaker.errors import DataError
 
@@ -46,6 +47,7 @@ def propose_schema(
     unnamed = {ours for ours in NEEDED if ours in proposal.guessed} | set(proposal.lacking)
     for ours in NEEDED:
         if ours in unnamed:
+            _refuse_type(events, ours)
             raise DataError(
                 f"no column looks like '{ours}' among {', '.join(events.columns)}; name it "
                 "under [data.columns.events]"
@@ -75,6 +77,9 @@ def propose(
     """
     found = recognize_events(events, hints)
     columns = dict(found.columns)
+    if "event_type" in columns:
+        name = columns["event_type"]
+        require_type("events", name, events.schema[name], "event_type")
     kinds, default = propose_kinds(
         _column(events, columns, "event_type"), _column(events, columns, "value"), usual_kind
     )
@@ -100,6 +105,16 @@ def propose(
     )
     lacking = tuple(ours for ours in NEEDED if ours not in columns)
     return Proposal(schema, frozenset(guessed), lacking)
+
+
+def _refuse_type(events: pl.DataFrame, ours: str) -> None:
+    """Refuses a column that is named as ids are, but cannot hold them."""
+    for name, kind in events.schema.items():
+        if plain(name) in NAMES[ours].split():
+            raise DataError(
+                f"events: the column '{name}' ({ours}) holds {type_name(kind)}; write ids as "
+                "integers or text"
+            )
 
 
 def _column(frame: pl.DataFrame, columns: Mapping[str, str], ours: str) -> pl.Series | None:

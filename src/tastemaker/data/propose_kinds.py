@@ -123,16 +123,14 @@ def _rating(numbers: pl.Series, levels: pl.Series) -> EventKind:
     liked = levels.filter(levels >= low + 0.7 * (high - low))
     disliked = levels.filter(levels <= low + 0.35 * (high - low))
     if levels.len() > 101:  # continuous: a threshold between the values, easy to read
-        return EventKind(
-            like=round(low + 0.7 * (high - low), 2),
-            dislike=round(low + 0.35 * (high - low), 2),
-            unrated=codes,
-        )
-    return EventKind(
-        like=float(liked[0]) if liked.len() else float(ceil(low + 0.7 * (high - low))),
-        dislike=float(disliked[-1]) if disliked.len() else None,
-        unrated=codes,
-    )
+        like: float = round(low + 0.7 * (high - low), 2)
+        dislike: float | None = round(low + 0.35 * (high - low), 2)
+    else:
+        like = float(liked[0]) if liked.len() else float(ceil(low + 0.7 * (high - low)))
+        dislike = float(disliked[-1]) if disliked.len() else None
+    if dislike is not None and dislike >= like:  # the values are too close to each other
+        dislike = None
+    return EventKind(like=like, dislike=dislike, unrated=codes)
 
 
 def _scale(levels: pl.Series) -> tuple[float, float]:

@@ -16,6 +16,7 @@ import polars as pl
 
 from tastemaker.data.delimited import open_delimited
 from tastemaker.data.json_lines import open_json
+from tastemaker.data.plain import plain_frame
 from tastemaker.data.schema import Schema
 from tastemaker.data.table import Table, first_line, frame_table
 from tastemaker.errors import DataError
@@ -71,7 +72,7 @@ def open_table(path: Path | str, schema: Schema | None = None) -> Iterator[Table
 
 def _open_parquet(path: Path) -> Table:
     try:
-        table = frame_table(pl.scan_parquet(path, glob=False), path.name)
+        table = frame_table(plain_frame(pl.scan_parquet(path, glob=False)), path.name)
     except pl.exceptions.PolarsError as problem:
         raise DataError(
             f"{path.name}: not a readable Parquet file ({first_line(problem)})"

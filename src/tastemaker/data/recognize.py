@@ -203,6 +203,7 @@ def _holds_moments(column: pl.Series) -> bool:
     if not column.dtype.is_integer() or not values.len() or values.n_unique() < 2:
         return False
     low, high = _EPOCH_YEARS
+    values = values.cast(pl.Float64)  # nanoseconds do not fit into small integers
     return any(
         bool(values.is_between(low * unit, high * unit).all()) for unit in (1, 10**3, 10**6, 10**9)
     )

@@ -6,10 +6,12 @@ user of ten years take the same path.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tastemaker.data.arguments import id_text, listed, moment
 from tastemaker.data.events import Histories
 from tastemaker.data.ragged import Ragged, offsets_of, ranges
 
@@ -77,21 +79,25 @@ class Requests:
         cls,
         histories: Sequence[Sequence[int]],
         *,
-        time: int = 0,
+        time: Any = 0,
         exclude: Sequence[Sequence[int]] | None = None,
         weights: Sequence[Sequence[float]] | None = None,
-        user_id: Sequence[str | None] | None = None,
+        user_id: Any = None,
     ) -> "Requests":
         """Requests of strangers, each known by the items it liked, oldest first.
 
         Args:
-            histories: item indices per request.
-            time: the moment of all requests, microseconds; the events stand just before it.
+            histories: item indices per request, as `items.indices(ids)` gives them.
+            time: the moment of all requests: a datetime, a date, ISO 8601 text or microseconds;
+                the events stand just before it.
             exclude: items not to be shown; by default those of the history.
             weights: signed preference per event; by default 1 each.
-            user_id: external ids, by default none.
+            user_id: external ids, None for an anonymous user; by default none.
+
+        Raises:
+            SettingError: the moment or an id cannot be read.
         """
-        n = len(histories)
+        n, time = len(histories), moment(time, "time")
         item = Ragged.of(list(histories))
         flat = [w for row in weights or () for w in row]
         total = len(item.values)
@@ -110,7 +116,7 @@ class Requests:
             Ragged.of(list(histories if exclude is None else exclude)),
             Masks.everything(n),
             np.arange(n, dtype=np.uint64),
-            tuple(user_id) if user_id else (None,) * n,
+            (None,) * n if user_id is None else _user_ids(user_id),
         ).capped()
 
     def capped(self, cap: int = HISTORY_CAP) -> "Requests":
@@ -142,3 +148,10 @@ def seeds_of(users: NDArray[np.integer], moments: NDArray[np.int64]) -> NDArray[
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return z ^ (z >> np.uint64(31))
+
+
+def _user_ids(ids: Any) -> tuple[str | None, ...]:
+    return tuple(
+        None if id_ is None else id_text(id_, "an id in 'user_id'")
+        for id_ in listed(ids, "user_id")
+    )

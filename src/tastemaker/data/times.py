@@ -84,16 +84,16 @@ def parse_moment(value: Any) -> int | None:
     """
     if isinstance(value, str):
         if not _NUMBER.fullmatch(value):
-            return _parse_iso(value.strip())
+            return parse_iso(value.strip())
         value = float(value) if set(value) & set(".eE") else int(value[:_LONGEST_NUMBER])
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1 << 62:
         return None
     if value == value // 1:  # as epoch seconds all of these dates lie in 1970
         year, month, day = int(value) // 10_000, int(value) // 100 % 100, int(value) % 100
         if 1970 <= year <= 2100 and 1 <= month <= 12 and 1 <= day <= 31:
-            return _parse_iso(f"{year}-{month:02}-{day:02}")
+            return parse_iso(f"{year}-{month:02}-{day:02}")
         if _FIRST_YEAR <= value <= _LAST_YEAR:
-            return _parse_iso(f"{int(value)}-01-01")
+            return parse_iso(f"{int(value)}-01-01")
     # seconds stay below 10^11 until the year 5138, the finer units below 10^14 and 10^17 likewise
     size = abs(value)
     if size >= 1e17:
@@ -101,7 +101,8 @@ def parse_moment(value: Any) -> int | None:
     return round(value * (10**6 if size < 1e11 else 10**3 if size < 1e14 else 1))
 
 
-def _parse_iso(text: str) -> int | None:
+def parse_iso(text: str) -> int | None:
+    """ISO 8601 text as microseconds UTC, as `parse_moment` reads it; None for other text."""
     match = _ISO.fullmatch(text)
     if match is None:
         return None

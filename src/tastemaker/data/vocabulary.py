@@ -5,25 +5,15 @@ Used at the door alone: inside, everything is an index, and an unknown id is −
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from typing import Any
 from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tastemaker.artifact import ArtifactReader, ArtifactWriter
+from tastemaker.data.arguments import id_text, ids_text
 from tastemaker.data.ragged import offsets_of, ranges
-from tastemaker.errors import SettingError
-
-
-def text_id(id_: str | int) -> str:
-    """An external id as text; an integer 1 is "1".
-
-    Raises:
-        SettingError: it is neither text nor an integer.
-    """
-    if isinstance(id_, bool) or not isinstance(id_, str | int):
-        raise SettingError(f"an id must be text or an integer, got {id_!r}")
-    return str(id_)
 
 
 class Texts:
@@ -135,15 +125,29 @@ class Vocabulary:
         """The ids at several indices."""
         return [self.id(int(index)) for index in indices]
 
-    def index(self, id_: str) -> int:
-        """The index of an id, or −1 if it is unknown."""
-        sought = id_.encode(errors="surrogatepass")
+    def index(self, id_: Any) -> int:
+        """The index of an id, or −1 if it is unknown.
+
+        Args:
+            id_: text, an integer or a whole float, of Python or a frame.
+
+        Raises:
+            SettingError: it is not an id.
+        """
+        sought = id_text(id_).encode(errors="surrogatepass")
         place = int(np.searchsorted(self._hashes, np.uint32(crc32(sought))))
         return self._match(sought, place)
 
-    def indices(self, ids: Iterable[str]) -> NDArray[np.int32]:
-        """The indices of several ids, int32[n]; −1 where unknown."""
-        sought = [id_.encode(errors="surrogatepass") for id_ in ids]
+    def indices(self, ids: Any) -> NDArray[np.int32]:
+        """The indices of several ids, int32[n]; −1 where unknown.
+
+        Args:
+            ids: a list, array or series of ids; see `index`.
+
+        Raises:
+            SettingError: one of them is not an id.
+        """
+        sought = [id_.encode(errors="surrogatepass") for id_ in ids_text(ids, "ids")]
         hashes = np.fromiter(map(crc32, sought), np.uint32, len(sought))
         places = np.searchsorted(self._hashes, hashes).tolist()
         return np.fromiter(map(self._match, sought, places), np.int32, len(sought))

@@ -1,12 +1,10 @@
 """What is fitted, saved and promoted: named components and the placements they serve."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
-
-import numpy as np
 
 import tastemaker
 from tastemaker.component import (
@@ -15,39 +13,29 @@ from tastemaker.component import (
     Ranker,
     Reranker,
     Retriever,
-    SimilarItems,
 )
 from tastemaker.data.additions import new_attributes, new_ids
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.dataset import Dataset
-from tastemaker.data.ragged import Ragged
 from tastemaker.data.requests import Requests
 from tastemaker.data.schema import EventKind
 from tastemaker.data.seen import SeenPolicy
-from tastemaker.data.vocabulary import text_id
 from tastemaker.errors import (
     ArtifactError,
-    NotFittedError,
-    ProjectError,
     SettingError,
-    UnknownIdError,
-    near_miss,
 )
 from tastemaker.features import FeatureSet
+from tastemaker.pipeline.answers import Answers
 from tastemaker.pipeline.learning import Learned, learn
-from tastemaker.pipeline.pipeline import DEFAULT_N, REQUESTS_AT_A_TIME, Pipeline
-from tastemaker.pipeline.ranking import Ranking
-from tastemaker.pipeline.recommendations import Recommendations
+from tastemaker.pipeline.pipeline import DEFAULT_N, Pipeline
 from tastemaker.pipeline.saving import Parts, described, refusing
-from tastemaker.pipeline.sources import most_liked
-from tastemaker.pipeline.watch import Deadline, Watch
+from tastemaker.pipeline.watch import Watch
 from tastemaker.pipeline.wiring import check_own_rankers, check_quotas, check_stages
 from tastemaker.project import Placement, Training, find_project, load_project
-from tastemaker.retrieval import Popular, Trending
 from tastemaker.world import World
 
 
-class Recommender:
+class Recommender(Answers):
     """Fitted components and the placements that wire them.
 
     Args:
@@ -195,9 +183,7 @@ class Recommender:
             options,
         )
 
-    def add_items(
-        self, ids: Sequence[str | int], attributes: Mapping[str, Sequence[Any]] | None = None
-    ) -> None:
+    def add_items(self, ids: Any, attributes: Mapping[str, Any] | None = None) -> None:
         """Takes up items that came after training; they can be recommended at once.
 
         Sources that extend learn of them from their attributes; others find them when they are
@@ -205,10 +191,11 @@ class Recommender:
         later holds the fitted items alone.
 
         Args:
-            ids: the new items' ids; ids are text.
-            attributes: column → one value per new item: text, a list of tags, a category, a
-                number, a moment in microseconds; None where it is missing. A column not named is
-                missing for them all.
+            ids: the new items' ids: a list, array or series of text, integers or whole floats.
+            attributes: column → a list, array or series with one value per new item: text, a list
+                of tags, a category, a number, a moment (a datetime, a date, ISO 8601 text or
+                microseconds); None, NaN or NaT where it is missing. A column not named is missing
+                for them all. A mapping or a pandas frame.
 
         Raises:
             NotFittedError: neither fitted nor loaded.
@@ -217,7 +204,7 @@ class Recommender:
         """
         self._require_world()
         named = new_ids(ids, self.world.catalogue.items)
-        known = new_attributes(self.world.catalogue, len(named), attributes or {})
+        known = new_attributes(self.world.catalogue, len(named), attributes)
         self._move_to(self.world.with_items(named, known))
 
     def in_world(self, world: World) -> "Recommender":
@@ -266,204 +253,6 @@ class Recommender:
             data = data.onto(fitted, known)
         self.data = data
         return self
-
-    def pipeline(self, placement: str | None = None) -> Pipeline:
-        """The road of one placement.
-
-        Raises:
-            ProjectError: there is no such placement.
-        """
-        self._require_world()
-        name, settings = self._placement(placement)
-        sources = {source: self.retrievers[source] for source in settings.retrievers}
-        ranking = None
-        if settings.ranker is not None and self._earned(settings.ranker):
-            ranking = Ranking(
-                self.rankers[settings.ranker], self._features(name, sources), settings.value
-            )
-        return Pipeline(
-            sources,
-            settings.retrievers,
-            ranking,
-            {name: self.rerankers[name] for name in settings.rerankers},
-            settings.budget,
-            self.version,
-            self._watches[name],
-        )
-
-    def _features(self, placement: str, sources: Mapping[str, Retriever]) -> FeatureSet:
-        """What a placement's candidates are described by; declared once for a world."""
-        world, declared = self._declared.get(placement, (None, None))
-        if declared is None or world is not self.world:
-            declared = FeatureSet.of(self.world, sources)
-            self._declared[placement] = (self.world, declared)
-        return declared
-
-    def _earned(self, ranker: str) -> bool:
-        """Whether a ranker is used: one that was never fitted is, so that answers tell it."""
-        return bool(self.learned.get(ranker, {}).get("earned", True))
-
-    def recommend(
-        self,
-        user_id: str | int | None = None,
-        *,
-        history: Sequence[str | int] | None = None,
-        n: int = DEFAULT_N,
-        placement: str | None = None,
-        at: int | None = None,
-        within: float | None = None,
-    ) -> Recommendations:
-        """A list for one user, known or not.
-
-        Args:
-            user_id: whose history to take; an unknown user is answered like a stranger. Ids are
-                text; an integer 1 is "1".
-            history: item ids liked, oldest first, instead of a known history for taste; what a
-                known user has seen or blocked still stays away. Ids nobody knows are left out.
-            n: how many items.
-            placement: which wiring; by default the first.
-            at: the moment of the request, microseconds; by default just after the last event.
-            within: milliseconds in which the answer is wanted; what does not fit is left out,
-                and the answer says so. By default the placement's total budget; where it has
-                none, the answer is as good as it can be.
-
-        Raises:
-            NotFittedError: neither fitted nor loaded.
-            ProjectError: there is no such placement.
-        """
-        self._require_world()
-        user_id = None if user_id is None else text_id(user_id)
-        if isinstance(history, str):
-            raise SettingError(f"'history' must be a list of item ids, got the text {history!r}")
-        liked = [text_id(item) for item in history or ()]
-        moment = self._latest() if at is None else at
-        name, _ = self._placement(placement)
-        seen = self.seen(name)
-        known = -1 if self.data is None or user_id is None else self.data.users.index(user_id)
-        if self.data is not None and known >= 0:
-            requests = self.data.requests(
-                np.array([known]), np.array([moment]), seen=seen, placement=name
-            )
-            if history is not None:
-                told = self._told(liked, moment, seen)
-                away = Ragged.of([np.union1d(told.exclude[0], requests.exclude[0])])
-                requests = replace(requests, history=told.history, exclude=away)
-        else:
-            requests = replace(self._told(liked, moment, seen), user_id=(user_id,))
-        return self.answer(replace(requests, placement=name), n, within=within)
-
-    def answer(
-        self,
-        requests: Requests,
-        n: int,
-        *,
-        within: float | None = None,
-        since: float | None = None,
-        trace: bool = False,
-    ) -> Recommendations:
-        """Lists for requests that are made already, such as a server makes of its store.
-
-        Args:
-            requests: a batch for one placement, named in it.
-            n: how many items.
-            within: milliseconds in which the answer is wanted; by default the placement's.
-            since: when it was asked for, seconds of `perf_counter`; by default now.
-            trace: whether every stage's candidates are kept.
-
-        Raises:
-            NotFittedError: neither fitted nor loaded.
-            ProjectError: there is no such placement.
-        """
-        pipeline = self.pipeline(requests.placement or None)
-        milliseconds = pipeline.budget.total if within is None else within
-        deadline = Deadline(milliseconds, since=since)
-        return pipeline.recommend(requests, n, world=self.world, trace=trace, deadline=deadline)
-
-    def seen(self, placement: str | None = None) -> SeenPolicy:
-        """Which past events keep an item away in a placement.
-
-        Raises:
-            ProjectError: there is no such placement.
-        """
-        return SeenPolicy.of(self.kinds, self._placement(placement)[1].seen)
-
-    def _told(self, liked: Sequence[str], moment: int, seen: SeenPolicy) -> Requests:
-        """A stranger's request who tells what they liked: events of the first positive kind."""
-        items = self.world.catalogue.items.indices(liked)
-        known = items[items >= 0].tolist()
-        kind = next((c for c, k in enumerate(self.kinds.values()) if k.role == "positive"), 0)
-        repeats = len(seen.window) > 0 and seen.window[kind] == 0
-        return Requests.of([known], time=moment, exclude=[[] if repeats else known])
-
-    def recommend_all(
-        self, *, n: int = DEFAULT_N, placement: str | None = None
-    ) -> Iterator[Recommendations]:
-        """A list for every known user, a few thousand at a time.
-
-        Raises:
-            NotFittedError: no data is attached.
-        """
-        self._require_world()
-        if self.data is None:
-            raise NotFittedError(self)
-        name, _ = self._placement(placement)
-        seen, pipeline = self.seen(name), self.pipeline(name)
-        for start in range(0, len(self.data.users), REQUESTS_AT_A_TIME):
-            users = np.arange(start, min(start + REQUESTS_AT_A_TIME, len(self.data.users)))
-            moments = np.full(len(users), self._latest())
-            requests = self.data.requests(users, moments, seen=seen, placement=name)
-            yield pipeline.recommend(requests, n, world=self.world)
-
-    def similar(
-        self, item_id: str | int, *, n: int = DEFAULT_N, retriever: str | None = None
-    ) -> tuple[str, Candidates]:
-        """The items most like one, and the name of the source that says so.
-
-        Args:
-            item_id: the item.
-            n: how many.
-            retriever: the source to ask; by default the first that can answer.
-
-        Raises:
-            UnknownIdError: nobody knows the item.
-            ProjectError: the source does not exist or cannot answer.
-        """
-        self._require_world()
-        item_id = text_id(item_id)
-        index = self.world.catalogue.items.index(item_id)
-        if index < 0:
-            raise UnknownIdError(f"no item has the id '{item_id}'")
-        able = {k: r for k, r in self.retrievers.items() if isinstance(r, SimilarItems)}
-        if not able:
-            raise ProjectError(
-                "none of the retrievers can name similar items; add item_knn, ease or als"
-            )
-        name = next(iter(able)) if retriever is None else retriever
-        if name not in able:
-            raise ProjectError(
-                f"no retriever '{name}' can name similar items{near_miss(name, able)}"
-            )
-        return name, able[name].similar(np.array([index], np.int32), n, self.world)
-
-    def trending(self, *, n: int = DEFAULT_N, at: int | None = None) -> tuple[str, Candidates]:
-        """What is liked by many of late, the same for everybody, and the source that says so.
-
-        Args:
-            n: how many.
-            at: the moment, microseconds; by default just after the last event.
-
-        Raises:
-            NotFittedError: neither fitted nor loaded.
-        """
-        self._require_world()
-        anybody = Requests.of([[]], time=self._latest() if at is None else at)
-        for wanted in (Trending, Popular):
-            for name, source in self.retrievers.items():
-                if isinstance(source, wanted):
-                    found = source.retrieve(anybody, n, self.world)
-                    if len(found.item):
-                        return name, found
-        return "most_liked", most_liked(anybody, n, self.world).head(n)
 
     def settings(self) -> dict[str, Any]:
         """Which components there are, with which settings, and how they are wired."""
@@ -521,17 +310,3 @@ class Recommender:
         recommender.world = recommender._fitted_world = parts.world
         recommender.version = Path(folder).name
         return recommender
-
-    def _latest(self) -> int:
-        """Just after the last event, also of data that went on after the training."""
-        return max(self.world.watermark, 0 if self.data is None else self.data.end)
-
-    def _placement(self, name: str | None) -> tuple[str, Placement]:
-        chosen = next(iter(self.placements)) if name is None else name
-        if chosen not in self.placements:
-            raise ProjectError(f"no placement '{chosen}'{near_miss(chosen, self.placements)}")
-        return chosen, self.placements[chosen]
-
-    def _require_world(self) -> None:
-        if not hasattr(self, "world"):
-            raise NotFittedError(self)

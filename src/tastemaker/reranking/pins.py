@@ -1,16 +1,18 @@
 """Pins: items that stand at a place of their own, and what becomes of them in each request."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from tastemaker.compilation import kernel
 from tastemaker.config import Settings
+from tastemaker.data.arguments import id_text, listed
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.requests import Requests
+from tastemaker.errors import SettingError
 
 SHOWN, UNKNOWN, BLOCKED, INELIGIBLE, EXCLUDED, BEYOND, TAKEN, TWICE, SHORT = range(9)
 """What became of a pin: shown, or the first reason why not."""
@@ -27,10 +29,29 @@ REASONS = (
 )
 
 
+def as_list(values: Any) -> Any:
+    """A setting of several ids, as arrays and series hold them too; what is not one, as it is."""
+    try:
+        return listed(values, "ids")
+    except SettingError:
+        return values  # its own check reports it
+
+
+def _as_text(value: Any) -> str:
+    try:
+        return id_text(value)
+    except SettingError as problem:
+        raise ValueError(str(problem).removeprefix("an id ")) from None
+
+
+ItemId = Annotated[str, BeforeValidator(_as_text)]
+"""An item's id as a setting: text, an integer or a whole float, of Python or a frame."""
+
+
 class Pin(Settings):
     """An item and its place."""
 
-    item_id: str
+    item_id: ItemId
     """The item's id."""
     position: int = Field(ge=1)
     """Its place in the list, from 1."""

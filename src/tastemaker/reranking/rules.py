@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from tastemaker.compilation import kernel
 from tastemaker.component import PROPENSITY, Reranked, Reranker, Retriever
@@ -24,9 +24,11 @@ from tastemaker.reranking.pins import (
     REASONS,
     SHOWN,
     UNKNOWN,
+    ItemId,
     Pin,
     PinSet,
     Placed,
+    as_list,
     place_pins,
 )
 from tastemaker.world import World
@@ -35,7 +37,7 @@ from tastemaker.world import World
 class RulesConfig(Settings):
     """Settings of `Rules`."""
 
-    blocked: tuple[str, ...] = ()
+    blocked: Annotated[tuple[ItemId, ...], BeforeValidator(as_list)] = ()
     """Ids of items that are never shown; an id the catalogue does not have blocks nothing."""
     blocked_labels: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """Column of tags or category → labels whose items are never shown."""

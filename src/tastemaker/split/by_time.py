@@ -2,17 +2,19 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from datetime import timedelta
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tastemaker.component import Task
+from tastemaker.data.arguments import duration, is_moment, moment
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.ragged import Ragged, offsets_of, ranges, sorted_distinct
 from tastemaker.data.requests import Masks, Requests
 from tastemaker.data.seen import SeenPolicy
-from tastemaker.data.times import format_moment, parse_duration
+from tastemaker.data.times import format_duration, format_moment
 from tastemaker.errors import ClockError, DataError, SettingError
 from tastemaker.statistics import ALL_TIME
 from tastemaker.world import World
@@ -49,10 +51,10 @@ class Split:
 def by_time(
     data: Dataset,
     *,
-    test: str | float,
-    validation: str | float | None = None,
-    gap: str | None = None,
-    horizon: str | None = None,
+    test: Any,
+    validation: Any = None,
+    gap: str | timedelta | None = None,
+    horizon: str | timedelta | None = None,
     requests: RequestMoments = "sampled",
     seen: SeenPolicy | Mapping[str, str] | None = None,
     max_users: int = MAX_USERS,
@@ -68,8 +70,9 @@ def by_time(
 
     Args:
         data: the log; its clock must be absolute.
-        test: the last window: a duration (`"30d"`) or a share of the events (`0.2`).
-        validation: the window before it; by default as long as `test`, in the same unit.
+        test: the last window: a duration (`"30d"`, a timedelta), a share of the events (`0.2`), or
+            the moment at which it starts (a datetime, a date or ISO 8601 text).
+        validation: the window before it, likewise; by default as long as `test`.
         gap: a duration left out between train and validation, and between validation and test.
         horizon: how far ahead the truth reaches; by default to the window's end.
         requests: up to five seeded moments a user (`sampled`), the `first`, `each_event`, the
@@ -97,11 +100,13 @@ def by_time(
             "every event has the same time, so none comes before another; evaluate with "
             'type = "holdout" under [split]'
         )
-    pause = 0 if gap is None else parse_duration(gap, "gap")
+    pause = 0 if gap is None else duration(gap, "gap")
     test_start = _window_start(time, data.end, test, "test")
     validation_end = test_start - pause
     known = time[: np.searchsorted(time, validation_end)]
     length = test if validation is None else validation
+    if validation is None and is_moment(test):
+        length = timedelta(microseconds=data.end - test_start)
     start = _window_start(known, validation_end, length, "validation", share_of=len(time))
     train = data.before(start - pause)
     if not len(train.events):
@@ -110,7 +115,7 @@ def by_time(
             "'validation' or 'gap'"
         )
     before_test = data.before(validation_end)
-    ahead = None if horizon is None else parse_duration(horizon, "horizon")
+    ahead = None if horizon is None else duration(horizon, "horizon")
     policy = seen if isinstance(seen, SeenPolicy) else SeenPolicy.of(data.kinds, seen)
     tasks = {
         name: window_task(
@@ -131,8 +136,8 @@ def by_time(
     }
     protocol: dict[str, str | int] = {
         "split": "by_time",
-        "gap": gap or "none",
-        "horizon": horizon or "to the window's end",
+        "gap": _shown(gap, pause) or "none",
+        "horizon": _shown(horizon, ahead or 0) or "to the window's end",
         "request_moments": requests,
         "ranking": "all items, none sampled",
         "validation_from": format_moment(start),
@@ -144,19 +149,33 @@ def by_time(
     return Split(train, tasks["validation"], before_test, tasks["test"], policy, protocol)
 
 
+def _shown(given: str | timedelta | None, length: int) -> str:
+    """A duration as the protocol reports it; empty where there is none."""
+    return given if isinstance(given, str) else format_duration(length) if given else ""
+
+
 def _window_start(
     time: NDArray[np.int64],
     end: int,
-    length: str | float,
+    length: Any,
     name: str,
     share_of: int | None = None,
 ) -> int:
     """Where a window that ends at `end` begins; `time` is sorted and lies before the end."""
-    if isinstance(length, str):
-        return end - parse_duration(length, name)
-    if not 0 < length < 1:
+    if is_moment(length):
+        start = moment(length, name)
+        if not start < end:
+            raise DataError(
+                f"the {name} window starts at {format_moment(start)}, but the events before its "
+                f"end stop at {format_moment(end)}; choose an earlier moment"
+            )
+        return start
+    if isinstance(length, str | timedelta | np.timedelta64):
+        return end - duration(length, name)
+    if not isinstance(length, float | np.floating | int) or not 0 < length < 1:
         raise SettingError(
-            f"'{name}' must be a duration such as '30d' or a share between 0 and 1, got {length}"
+            f"'{name}' must be a duration such as '30d' or a share between 0 and 1, or the moment "
+            f"it starts at, got {length!r}"
         )
     count = round(length * (share_of or len(time)))
     if not 0 < count < len(time):

@@ -1,0 +1,296 @@
+"""Arguments of the public API: ids, moments and durations of every type that frames hand out.
+
+What comes out of a Polars, pandas, Arrow or NumPy frame can be passed in again. None of these
+libraries is imported for it but NumPy.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tastemaker.data.times import parse_duration, parse_iso
+from tastemaker.errors import SettingError
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST = (1 << 63) - 1
+"""The last moment of an int64 of microseconds."""
+_LONGEST_DURATION = 1 << 62
+_EXACT = 1 << 53
+"""Up to here a float64 holds every whole number."""
+_LONGEST_BITS = 8_000
+"""Longer integers are not ids; writing them out takes too long."""
+_SHOWN = 80
+_MICROSECONDS_OF_UNIT = {
+    "us": 1,
+    "ms": 10**3,
+    "s": 10**6,
+    "m": 60 * 10**6,
+    "h": 3600 * 10**6,
+    "D": 86400 * 10**6,
+    "W": 7 * 86400 * 10**6,
+}
+_TICKS_PER_MICROSECOND = {"ns": 10**3, "ps": 10**6, "fs": 10**9, "as": 10**12}
+
+
+def id_text(value: Any, name: str = "an id") -> str:
+    """An external id as text: the integer 1 and the whole float 1.0 are "1".
+
+    Args:
+        value: text, an integer, a whole float or decimal number, a UUID; of Python, NumPy or Arrow.
+        name: what a message calls it.
+
+    Raises:
+        SettingError: it is missing, a boolean, a float with a fraction, or something else.
+
+    >>> id_text(7), id_text(np.float64(17850.0)), id_text("007")
+    ('7', '17850', '007')
+    """
+    if type(value) is str:
+        return value
+    plain = value.as_py() if hasattr(value, "as_py") else value
+    if isinstance(plain, np.ndarray) and plain.ndim == 0:
+        plain = plain[()]
+    if isinstance(plain, str):
+        return str.__str__(plain)
+    if isinstance(plain, UUID):
+        return str(plain)
+    if isinstance(plain, int | np.integer) and not isinstance(plain, bool):
+        if abs(int(plain)).bit_length() <= _LONGEST_BITS:
+            return str(int(plain))
+    elif isinstance(plain, float | np.floating | Decimal):
+        if _is_exact(plain):
+            return str(int(plain))
+        if plain == plain:
+            raise SettingError(
+                f"{name} must be text or an integer, got the float {plain}; write it as text"
+            )
+    raise SettingError(f"{name} must be text or an integer, got {_shown(value)}")
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a value is None, NaN, NaT or pandas' NA."""
+    if value is None:
+        return True
+    if isinstance(value, Decimal):
+        return value.is_nan()
+    if isinstance(value, float | np.floating | np.datetime64 | np.timedelta64):
+        return bool(value != value)
+    return type(value).__name__ in ("NAType", "NaTType")
+
+
+def _shown(value: Any) -> str:
+    """A value as a message shows it."""
+    if isinstance(value, int) and value.bit_length() > _LONGEST_BITS:
+        return f"an integer of {value.bit_length():,} bits"
+    text = " ".join(repr(value).split())
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+def _is_exact(number: Any) -> bool:
+    """Whether a float or decimal number is whole, and every digit of it is known."""
+    if isinstance(number, Decimal):
+        short = number.is_finite() and number.adjusted() < _LONGEST_BITS // 4
+        return short and number == number.to_integral_value()
+    return bool(-_EXACT <= number <= _EXACT) and float(number).is_integer()
+
+
+def ids_text(values: Any, name: str) -> list[str]:
+    """Several external ids as text; see `id_text`.
+
+    Args:
+        values: a list, tuple, generator, array or series of ids, in their order.
+        name: the setting they belong to, for the message.
+
+    Raises:
+        SettingError: it is a single text, a mapping, a set or a frame, or one of them is no id.
+
+    >>> ids_text(np.array([3, 1]), "history")
+    ['3', '1']
+    """
+    return [
+        id_ if type(id_) is str else id_text(id_, f"'{name}': the id at position {place}")
+        for place, id_ in enumerate(listed(values, name))
+    ]
+
+
+def listed(values: Any, name: str) -> list[Any]:
+    """The values of a list, array or series, in their order.
+
+    Args:
+        values: a list, tuple, generator, NumPy array, pandas Series or Index, Polars Series, Arrow
+            Array or ChunkedArray.
+        name: the setting they belong to, for the message.
+
+    Raises:
+        SettingError: it is something else.
+    """
+    if type(values) is list:
+        return values
+    if isinstance(values, str | bytes):
+        kind = "text" if isinstance(values, str) else "bytes"
+        raise SettingError(f"'{name}' must be a list, got the {kind} {_shown(values)}")
+    if isinstance(values, set | frozenset):
+        raise SettingError(f"'{name}' must be a list, got a set, which has no order; sort it")
+    is_frame = hasattr(type(values), "columns") or getattr(values, "ndim", 1) != 1
+    if not is_frame and not isinstance(values, Mapping):
+        for method in ("to_pylist", "to_list", "tolist"):
+            if hasattr(values, method):
+                return list(getattr(values, method)())
+        try:
+            return list(values)
+        except TypeError:
+            pass
+    fix = "; pass one of its columns" if is_frame else ""
+    raise SettingError(f"'{name}' must be a list, got {type(values).__name__}{fix}")
+
+
+def indices_of(values: Any, count: int, name: str) -> NDArray[np.int64]:
+    """Indices below `count`, int64[n].
+
+    Args:
+        values: a list, array or series of integers.
+        count: how many there are to point at.
+        name: what they are indices of.
+
+    Raises:
+        SettingError: they are not indices, or one points at nothing.
+    """
+    given = values if isinstance(values, np.ndarray) else np.asarray(listed(values, name))
+    if given.ndim != 1 or (given.size and given.dtype.kind not in "iu"):
+        raise SettingError(f"'{name}' must be a list of indices, as {name}.indices(ids) gives them")
+    if given.size and not 0 <= given.min() <= given.max() < count:
+        raise SettingError(
+            f"'{name}' must be indices from 0 to {count - 1}, got {given.min()} to {given.max()}; "
+            "an unknown id has the index -1"
+        )
+    return given.astype(np.int64)
+
+
+def moment(value: Any, name: str) -> int:
+    """One moment of any type in microseconds UTC.
+
+    Args:
+        value: an integer (microseconds), a datetime or date of Python, pandas, NumPy, Polars or
+            Arrow, or ISO 8601 text; without a zone it is UTC, and a date is its midnight.
+        name: the setting it belongs to, for the message.
+
+    Raises:
+        SettingError: it is missing, a float, other text, or more than 292,000 years from 1970.
+
+    >>> moment("1970-01-01T00:00:01Z", "at"), moment(date(1970, 1, 2), "at"), moment(5, "at")
+    (1000000, 86400000000, 5)
+    """
+    time = value if type(value) is int else _microseconds(_scalar(value))
+    if time is None or not -_LAST <= time <= _LAST:
+        hint = ""
+        if isinstance(value, float | np.floating) and value == value:
+            hint = "; a float may be seconds: multiply it, and write int(...)"
+        raise SettingError(
+            f"'{name}' must be a moment (microseconds since 1970 as an integer, a datetime, a date "
+            f"or ISO 8601 text), got {_shown(value)}{hint}"
+        )
+    return time
+
+
+def is_moment(value: Any) -> bool:
+    """Whether a value is a date, a datetime or ISO 8601 text, so not a duration nor a number."""
+    value = _scalar(value)
+    if isinstance(value, str):
+        return parse_iso(value.strip()) is not None
+    return isinstance(value, date | np.datetime64)
+
+
+def moments_of(values: Any, name: str) -> NDArray[np.int64]:
+    """Several moments of any type in microseconds UTC, int64[n].
+
+    Args:
+        values: a list, array or series of moments; see `moment`.
+        name: the setting they belong to, for the message.
+
+    Raises:
+        SettingError: one of them is not a moment.
+    """
+    if isinstance(values, np.ndarray) and values.dtype == np.int64:
+        return values
+    return np.fromiter((moment(value, name) for value in listed(values, name)), np.int64)
+
+
+def _scalar(value: Any) -> Any:
+    """The Python or NumPy value of a scalar of pandas or Arrow."""
+    try:
+        if hasattr(value, "as_py"):
+            value = value.as_py()
+        if hasattr(value, "to_datetime64"):
+            return value.to_datetime64()
+    except (ValueError, OverflowError, ImportError):
+        return None  # nanoseconds without pandas, or out of range
+    return value
+
+
+def _microseconds(value: Any) -> int | None:
+    """Microseconds UTC; None for what is not a moment."""
+    if isinstance(value, bool | np.bool_) or value is None:
+        return None
+    if isinstance(value, int | np.integer):
+        return int(value)
+    if isinstance(value, str):
+        return parse_iso(value.strip())
+    if isinstance(value, np.datetime64):
+        return _whole_microseconds(value, "datetime64")
+    if isinstance(value, datetime):
+        zoned = value if value.tzinfo is not None else value.replace(tzinfo=UTC)
+        return (zoned - _EPOCH) // timedelta(microseconds=1) if zoned == zoned else None
+    if isinstance(value, date):
+        return (value - _EPOCH.date()) // timedelta(microseconds=1)
+    return None
+
+
+def _whole_microseconds(value: np.datetime64 | np.timedelta64, family: str) -> int | None:
+    """NumPy's moment or duration of any unit; None for NaT and what overflows."""
+    if np.isnat(value):
+        return None
+    unit, step = np.datetime_data(value.dtype)
+    ticks = int(value.astype(np.int64))
+    if unit in _TICKS_PER_MICROSECOND:
+        return ticks * step // _TICKS_PER_MICROSECOND[unit]
+    if unit in _MICROSECONDS_OF_UNIT:
+        return ticks * step * _MICROSECONDS_OF_UNIT[unit]
+    if unit in ("Y", "M") and family == "datetime64" and abs(ticks) < 10**6:
+        return int(value.astype("datetime64[us]").astype(np.int64))
+    return None
+
+
+def duration(value: Any, name: str) -> int:
+    """A duration of any type in microseconds.
+
+    Args:
+        value: text such as `30d`, a timedelta of Python, pandas or NumPy, or an Arrow scalar.
+        name: the setting it belongs to, for the message.
+
+    Raises:
+        SettingError: it is something else, is not positive, or longer than 146,000 years.
+
+    >>> duration(timedelta(days=2), "test")
+    172800000000
+    """
+    given = value
+    value = _scalar(value)
+    if isinstance(value, np.timedelta64):
+        value = _whole_microseconds(value, "timedelta64")
+    elif isinstance(value, timedelta):
+        value = value // timedelta(microseconds=1) if value == value else None  # NaT
+    elif isinstance(value, str):
+        return parse_duration(value, name)
+    else:
+        value = None
+    if not isinstance(value, int) or not 0 < value < _LONGEST_DURATION:
+        raise SettingError(
+            f"'{name}' must be a duration such as '30d' or a positive timedelta, got "
+            f"{_shown(given)}"
+        )
+    return value

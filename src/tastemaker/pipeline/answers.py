@@ -1,0 +1,258 @@
+"""What a fitted recommender answers: lists for users and histories, similar items, trends."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from tastemaker.component import Ranker, Reranker, Retriever, SimilarItems
+from tastemaker.data.arguments import id_text, ids_text, moment
+from tastemaker.data.candidates import Candidates
+from tastemaker.data.dataset import Dataset
+from tastemaker.data.ragged import Ragged
+from tastemaker.data.requests import Requests
+from tastemaker.data.schema import EventKind
+from tastemaker.data.seen import SeenPolicy
+from tastemaker.errors import NotFittedError, ProjectError, UnknownIdError, near_miss
+from tastemaker.features import FeatureSet
+from tastemaker.pipeline.pipeline import DEFAULT_N, REQUESTS_AT_A_TIME, Pipeline
+from tastemaker.pipeline.ranking import Ranking
+from tastemaker.pipeline.recommendations import Recommendations
+from tastemaker.pipeline.sources import most_liked
+from tastemaker.pipeline.watch import Deadline, Watch
+from tastemaker.project import Placement
+from tastemaker.retrieval import Popular, Trending
+from tastemaker.world import World
+
+
+class Answers:
+    """The part of `Recommender` that answers; the rest makes, fits, extends and saves it."""
+
+    retrievers: dict[str, Retriever]
+    placements: dict[str, Placement]
+    rankers: dict[str, Ranker]
+    rerankers: dict[str, Reranker]
+    world: World
+    data: Dataset | None
+    kinds: dict[str, EventKind]
+    version: str
+    learned: dict[str, dict[str, float]]
+    _watches: dict[str, Watch]
+    _declared: dict[str, tuple[World, FeatureSet]]
+
+    def recommend(
+        self,
+        user_id: Any = None,
+        *,
+        history: Any = None,
+        n: int = DEFAULT_N,
+        placement: str | None = None,
+        at: Any = None,
+        within: float | None = None,
+    ) -> Recommendations:
+        """A list for one user, known or not.
+
+        Args:
+            user_id: whose history to use; an unknown user is answered like an anonymous one. Ids
+                are text; an integer 1 or a whole float 1.0, of Python or a frame, is "1".
+            history: ids of liked items, oldest first, used for taste instead of a known history:
+                a list, array or series. What a known user has seen or blocked is still excluded.
+                Unknown ids are left out.
+            n: how many items.
+            placement: the placement; by default the first.
+            at: the moment of the request: a datetime, a date, ISO 8601 text or microseconds; by
+                default just after the last event.
+            within: the deadline, milliseconds; stages that do not fit are left out, and the
+                answer says so. By default the placement's total budget, if it has one.
+
+        Raises:
+            NotFittedError: neither fitted nor loaded.
+            ProjectError: there is no such placement.
+            SettingError: an id or the moment cannot be read.
+        """
+        self._require_world()
+        user = None if user_id is None else id_text(user_id, "'user_id'")
+        liked = [] if history is None else ids_text(history, "history")
+        time = self._latest() if at is None else moment(at, "at")
+        name, _ = self._placement(placement)
+        seen = self.seen(name)
+        known = -1 if self.data is None or user is None else self.data.users.index(user)
+        if self.data is not None and known >= 0:
+            requests = self.data.requests(
+                np.array([known]), np.array([time]), seen=seen, placement=name
+            )
+            if history is not None:
+                by_history = self._anonymous(liked, time, seen)
+                away = Ragged.of([np.union1d(by_history.exclude[0], requests.exclude[0])])
+                requests = replace(requests, history=by_history.history, exclude=away)
+        else:
+            requests = replace(self._anonymous(liked, time, seen), user_id=(user,))
+        return self.answer(replace(requests, placement=name), n, within=within)
+
+    def answer(
+        self,
+        requests: Requests,
+        n: int,
+        *,
+        within: float | None = None,
+        since: float | None = None,
+        trace: bool = False,
+    ) -> Recommendations:
+        """Lists for requests that exist already, such as a server makes from its store.
+
+        Args:
+            requests: a batch for one placement, named in it.
+            n: how many items.
+            within: the deadline, milliseconds; by default the placement's.
+            since: when the answer was requested, seconds of `perf_counter`; by default now.
+            trace: whether every stage's candidates are kept.
+
+        Raises:
+            NotFittedError: neither fitted nor loaded.
+            ProjectError: there is no such placement.
+        """
+        pipeline = self.pipeline(requests.placement or None)
+        milliseconds = pipeline.budget.total if within is None else within
+        deadline = Deadline(milliseconds, since=since)
+        return pipeline.recommend(requests, n, world=self.world, trace=trace, deadline=deadline)
+
+    def recommend_all(
+        self, *, n: int = DEFAULT_N, placement: str | None = None
+    ) -> Iterator[Recommendations]:
+        """A list for every known user, a few thousand at a time.
+
+        Raises:
+            NotFittedError: no data is attached.
+        """
+        self._require_world()
+        if self.data is None:
+            raise NotFittedError(self)
+        name, _ = self._placement(placement)
+        seen, pipeline = self.seen(name), self.pipeline(name)
+        for start in range(0, len(self.data.users), REQUESTS_AT_A_TIME):
+            users = np.arange(start, min(start + REQUESTS_AT_A_TIME, len(self.data.users)))
+            moments = np.full(len(users), self._latest())
+            requests = self.data.requests(users, moments, seen=seen, placement=name)
+            yield pipeline.recommend(requests, n, world=self.world)
+
+    def similar(
+        self, item_id: Any, *, n: int = DEFAULT_N, retriever: str | None = None
+    ) -> tuple[str, Candidates]:
+        """The items most similar to one, and the name of the source that found them.
+
+        Args:
+            item_id: the item; text, an integer or a whole float, of Python or a frame.
+            n: how many.
+            retriever: the source; by default the first that can answer.
+
+        Raises:
+            UnknownIdError: there is no such item.
+            ProjectError: the source does not exist or cannot answer.
+            SettingError: the id cannot be read.
+        """
+        self._require_world()
+        item = id_text(item_id, "'item_id'")
+        index = self.world.catalogue.items.index(item)
+        if index < 0:
+            raise UnknownIdError(f"no item has the id '{item}'")
+        able = {k: r for k, r in self.retrievers.items() if isinstance(r, SimilarItems)}
+        if not able:
+            raise ProjectError(
+                "none of the retrievers can name similar items; add item_knn, ease or als"
+            )
+        name = next(iter(able)) if retriever is None else retriever
+        if name not in able:
+            raise ProjectError(
+                f"no retriever '{name}' can name similar items{near_miss(name, able)}"
+            )
+        return name, able[name].similar(np.array([index], np.int32), n, self.world)
+
+    def trending(self, *, n: int = DEFAULT_N, at: Any = None) -> tuple[str, Candidates]:
+        """What many users liked recently, the same for everyone, and the source that found it.
+
+        Args:
+            n: how many.
+            at: the moment: a datetime, a date, ISO 8601 text or microseconds; by default just
+                after the last event.
+
+        Raises:
+            NotFittedError: neither fitted nor loaded.
+            SettingError: the moment cannot be read.
+        """
+        self._require_world()
+        time = self._latest() if at is None else moment(at, "at")
+        anyone = Requests.of([[]], time=time)
+        for wanted in (Trending, Popular):
+            for name, source in self.retrievers.items():
+                if isinstance(source, wanted):
+                    found = source.retrieve(anyone, n, self.world)
+                    if len(found.item):
+                        return name, found
+        return "most_liked", most_liked(anyone, n, self.world).head(n)
+
+    def seen(self, placement: str | None = None) -> SeenPolicy:
+        """Which past events exclude an item in a placement.
+
+        Raises:
+            ProjectError: there is no such placement.
+        """
+        return SeenPolicy.of(self.kinds, self._placement(placement)[1].seen)
+
+    def pipeline(self, placement: str | None = None) -> Pipeline:
+        """The pipeline of one placement.
+
+        Raises:
+            ProjectError: there is no such placement.
+        """
+        self._require_world()
+        name, settings = self._placement(placement)
+        sources = {source: self.retrievers[source] for source in settings.retrievers}
+        ranking = None
+        if settings.ranker is not None and self._earned(settings.ranker):
+            ranking = Ranking(
+                self.rankers[settings.ranker], self._features(name, sources), settings.value
+            )
+        return Pipeline(
+            sources,
+            settings.retrievers,
+            ranking,
+            {name: self.rerankers[name] for name in settings.rerankers},
+            settings.budget,
+            self.version,
+            self._watches[name],
+        )
+
+    def _features(self, placement: str, sources: Mapping[str, Retriever]) -> FeatureSet:
+        """What a placement's candidates are described by; declared once for a world."""
+        world, declared = self._declared.get(placement, (None, None))
+        if declared is None or world is not self.world:
+            declared = FeatureSet.of(self.world, sources)
+            self._declared[placement] = (self.world, declared)
+        return declared
+
+    def _earned(self, ranker: str) -> bool:
+        """Whether a ranker is used; one that was never fitted is, so that the answer reports it."""
+        return bool(self.learned.get(ranker, {}).get("earned", True))
+
+    def _anonymous(self, liked: Sequence[str], time: int, seen: SeenPolicy) -> Requests:
+        """An anonymous user's request: the liked items as events of the first positive kind."""
+        items = self.world.catalogue.items.indices(liked)
+        known = items[items >= 0].tolist()
+        kind = next((c for c, k in enumerate(self.kinds.values()) if k.role == "positive"), 0)
+        repeats = len(seen.window) > 0 and seen.window[kind] == 0
+        return Requests.of([known], time=time, exclude=[[] if repeats else known])
+
+    def _latest(self) -> int:
+        """Just after the last event, also of data that continues after the training."""
+        return max(self.world.watermark, 0 if self.data is None else self.data.end)
+
+    def _placement(self, name: str | None) -> tuple[str, Placement]:
+        chosen = next(iter(self.placements)) if name is None else name
+        if chosen not in self.placements:
+            raise ProjectError(f"no placement '{chosen}'{near_miss(chosen, self.placements)}")
+        return chosen, self.placements[chosen]
+
+    def _require_world(self) -> None:
+        if not hasattr(self, "world"):
+            raise NotFittedError(self)
