@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -15,17 +14,16 @@ from scipy.sparse import csr_array
 from tastemaker.data.arguments import indices_of, moment, moments_of
 from tastemaker.data.catalogue import Catalogue, Column
 from tastemaker.data.clean import Cleaned, clean_files, clean_tables
-from tastemaker.data.events import Events, Histories, Reduce, Role, reduce_events
+from tastemaker.data.events import Events, Reduce, Role, reduce_events
 from tastemaker.data.files import DataFile
 from tastemaker.data.frames import as_polars
 from tastemaker.data.indexing import index_tables
+from tastemaker.data.log_past import LogPast
 from tastemaker.data.propose import propose_schema
-from tastemaker.data.ragged import Ragged, offsets_of, ranges, sorted_distinct
 from tastemaker.data.report import ReadReport
 from tastemaker.data.requests import HISTORY_CAP, Masks, Requests, seeds_of
 from tastemaker.data.schema import Clock, EventKind, Schema
 from tastemaker.data.seen import SeenPolicy
-from tastemaker.data.state import NEVER
 from tastemaker.data.table import Table, frame_table
 from tastemaker.data.vocabulary import Vocabulary
 from tastemaker.errors import ClockError, DataError, SettingError
@@ -281,6 +279,10 @@ class Dataset:
             reduce=reduce,
         )
 
+    @cached_property
+    def _past(self) -> LogPast:
+        return LogPast(self.events, self.kinds, len(self.catalogue))
+
     def requests(
         self,
         users: Any,
@@ -304,7 +306,6 @@ class Dataset:
             SettingError: there is no such user, a moment cannot be read, or there are not as many
                 moments as users.
         """
-        log = self.events
         users = indices_of(users, len(self.users), "users")
         moments = moments_of(moments, "moments")
         if len(users) != len(moments):
@@ -312,109 +313,13 @@ class Dataset:
                 f"'moments' must hold one moment for each user, got {len(moments)} for "
                 f"{len(users)} users"
             )
-        starts = log.offsets[users]
-        stops = np.fromiter(
-            (
-                a + np.searchsorted(log.time[a:b], moment)
-                for a, b, moment in zip(starts, log.offsets[users + 1], moments)
-            ),
-            np.int64,
-            len(users),
-        )
-        policy = seen or SeenPolicy.of(self.kinds)
+        past = self._past.before(users, moments)
         return Requests(
             moments,
-            self._histories(starts, stops, moments, cap),
-            self._excluded(starts, stops, moments, policy),
+            self._past.histories(past, cap),
+            self._past.excluded(past, seen or SeenPolicy.of(self.kinds)),
             Masks.everything(len(users)),
             seeds_of(users, moments),
             tuple(self.users.ids(users)),
             placement,
         )
-
-    def _histories(
-        self,
-        starts: NDArray[np.int64],
-        stops: NDArray[np.int64],
-        moments: NDArray[np.int64],
-        cap: int,
-    ) -> Histories:
-        """The last `cap` events of each stretch that count at its moment and are no exposures."""
-        log, before = self.events, self._for_taste_before
-        first, last = before[starts], before[stops]
-        replaced = self._replaced_before
-        # at most so many of the latest events do not count, which leaves enough to fill the cap
-        spare = 0 if replaced is None else replaced[last] - replaced[first]
-        counts = np.minimum(last - first, cap + spare)
-        place = ranges(last - counts, counts)
-        index = place if len(self._for_taste) == len(log) else self._for_taste[place]
-        if replaced is not None:
-            row = np.repeat(np.arange(len(counts)), counts)
-            still = log.counts_at(index, moments[row])
-            index, ends = index[still], np.cumsum(np.bincount(row[still], minlength=len(counts)))
-            counts = np.minimum(np.diff(ends, prepend=0), cap)
-            index = index[ranges(ends - counts, counts)]
-        return Histories(
-            offsets_of(counts),
-            log.item[index],
-            log.kind[index],
-            log.value[index],
-            log.preference[index],
-            log.time[index],
-        )
-
-    def _excluded(
-        self,
-        starts: NDArray[np.int64],
-        stops: NDArray[np.int64],
-        moments: NDArray[np.int64],
-        policy: SeenPolicy,
-    ) -> Ragged:
-        """The distinct items of each stretch that the policy keeps away; a few rows at a time.
-
-        Neither a replaced event nor a return keeps its item away.
-        """
-        log, n_items = self.events, len(self.catalogue)
-        rows_until = np.cumsum(stops - starts) // _EVENTS_AT_A_TIME
-        edges = [0, *(np.flatnonzero(np.diff(rows_until)) + 1).tolist(), len(starts)]
-        parts = []
-        for a, b in pairwise(edges):
-            counts = stops[a:b] - starts[a:b]
-            past, row = ranges(starts[a:b], counts), np.repeat(np.arange(b - a), counts)
-            now = moments[a:b][row]
-            away = policy.excludes(log.kind[past], log.time[past], now) & log.counts_at(past, now)
-            if log.replacement is not None:
-                away &= ~log.replacement.returned(log.kind[past], log.value[past])
-            parts.append(_distinct(row[away], log.item[past][away], b - a, n_items))
-        counts = np.concatenate([part.counts for part in parts])
-        return Ragged(offsets_of(counts), np.concatenate([part.values for part in parts]))
-
-    @cached_property
-    def _for_taste(self) -> NDArray[np.int64]:
-        """The positions of the events that are no exposures."""
-        shown = np.array([kind.role == "exposure" for kind in self.kinds.values()])
-        return np.flatnonzero(~shown[self.events.kind])
-
-    @cached_property
-    def _for_taste_before(self) -> NDArray[np.int64]:
-        """How many of these stand before each position, int64[events + 1]."""
-        if len(self._for_taste) == len(self.events):
-            return np.arange(len(self.events) + 1)
-        counts = np.zeros(len(self.events) + 1, np.int64)
-        counts[self._for_taste + 1] = 1
-        return np.cumsum(counts)
-
-    @cached_property
-    def _replaced_before(self) -> NDArray[np.int64] | None:
-        """How many of `_for_taste` up to each are replaced some day, int64[its length + 1]."""
-        replaced_at = self.events.replaced_at
-        return None if replaced_at is None else offsets_of(replaced_at[self._for_taste] < NEVER)
-
-
-def _distinct(row: NDArray[np.int64], item: NDArray[np.int32], n: int, n_items: int) -> Ragged:
-    """The distinct items of each row, sorted."""
-    pairs = sorted_distinct(row * n_items + item)
-    return Ragged(
-        np.searchsorted(pairs, np.arange(n + 1) * n_items).astype(np.int64),
-        (pairs % max(n_items, 1)).astype(np.int32),
-    )
