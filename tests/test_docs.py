@@ -1,6 +1,7 @@
 """What the pages say of models is what the models are."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ from tastemaker.component import (
     SimilarItems,
     Updates,
 )
+from tastemaker.data.schema import EventKind, Schema
+from tastemaker.project.sections import Data
 
 PAGE = (Path(__file__).parents[1] / "docs" / "models.md").read_text(encoding="utf-8")
 CLASSES: list[type[Retriever]] = [getattr(retrieval, name) for name in retrieval.__all__]
@@ -68,3 +71,29 @@ def test_nothing_is_told_of_models_that_are_not_there() -> None:
     assert set(table("| use | history |")) == set(table("| use | class |")) == names
     advised = re.findall(r"`(\w+)`", PAGE.split("## In short")[1].split("## What each is good")[0])
     assert names >= {name for name in advised if "_" in name or name in names}
+
+
+DATA_PAGE = (Path(__file__).parents[1] / "docs" / "data.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```toml\n(.*?)```", DATA_PAGE, re.DOTALL)
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_what_the_page_on_data_declares_is_valid(block: str) -> None:
+    values = tomllib.loads(block)
+    Data.checked({"events": "events.csv", **values.get("data", {})}, owner="data")
+    kinds = {
+        name: EventKind.checked(kind, owner=name) for name, kind in values.get("events", {}).items()
+    }
+    named = {other for kind in kinds.values() for other in kind.replaces}
+    Schema(kinds={**{name: EventKind() for name in named}, **kinds})
+    assert values.keys() <= {"data", "events"}
+
+
+def test_every_setting_of_an_event_type_is_documented() -> None:
+    shown = {
+        key
+        for block in BLOCKS
+        for kind in tomllib.loads(block).get("events", {}).values()
+        for key in kind
+    }
+    assert shown | {"blocks"} == set(EventKind.model_fields)
