@@ -33,7 +33,7 @@ MIDNIGHT = TIME - 12 * MICROSECONDS["h"]
     [
         "17850", 17850, 17850.0, Decimal("17850"), Decimal("17850.00"), Decimal("1785E1"),
         np.str_("17850"), np.int64(17850), np.uint16(17850), np.float64(17850), np.float32(17850),
-        np.array(17850), np.array("17850"), pa.scalar(17850), pa.scalar("17850"),
+        np.array(17850), np.array("17850"), "17850.0", pa.scalar(17850), pa.scalar("17850"),
         pa.scalar(17850.0), pa.scalar("17850", pa.large_string()),
         pa.scalar(Decimal("17850.0")), pd.Series([17850]).iloc[0], pl.Series([17850.0])[0],
     ],
@@ -43,7 +43,7 @@ def test_an_id_of_every_type_is_the_same_text(value: Any) -> None:
     assert type(id_text(value)) is str
 
 
-@pytest.mark.parametrize("id_", ["", "007", "1.0", " 1", "\ud800", "é"])
+@pytest.mark.parametrize("id_", ["", "007", "1.5", "1.0.0", " 1", "\ud800", "é"])
 def test_text_stays_as_it_is(id_: str) -> None:
     assert id_text(id_) == id_text(np.str_(id_)) == id_
 

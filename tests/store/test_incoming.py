@@ -92,7 +92,8 @@ def test_an_id_that_merely_looks_odd_is_kept(id_: str) -> None:
 
 
 def test_a_whole_id_written_as_a_float_is_the_integer() -> None:
-    assert checked(user_id="17850.0", item_id="-3.00").user_id == "17850"
+    assert checked(user_id="17850.0").user_id == checked(user_id=17850.0).user_id == "17850"
+    assert checked(item_id="-3.00").item_id == "-3"
 
 
 # --- every reason to reject names the field and the value ---
@@ -109,7 +110,7 @@ def test_a_whole_id_written_as_a_float_is_the_integer() -> None:
         (r"\N", r"missing {}, got '\\N'"),
         ("1.25", "float {} '1.25': write ids as integers or text"),
         ("1.5e+3", "float {} '1.5e+3': write ids as integers or text"),
-        (1.0, "'{}' must be text or an integer, got 1.0"),
+        (1.5, "'{}' must be text or an integer, got 1.5"),
         (True, "'{}' must be text or an integer, got True"),
         (["a"], "'{}' must be text or an integer, got ['a']"),
         ("a\nb", r"line break or control character in {} 'a\nb'"),

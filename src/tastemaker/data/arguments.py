@@ -4,6 +4,7 @@ What comes out of a Polars, pandas, Arrow or NumPy frame can be passed in again.
 libraries is imported for it but NumPy.
 """
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -13,6 +14,7 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
+from tastemaker.data.id_forms import EXACT, WHOLE_FLOAT
 from tastemaker.data.times import parse_duration, parse_iso
 from tastemaker.errors import SettingError
 
@@ -20,8 +22,6 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST = (1 << 63) - 1
 """The last moment of an int64 of microseconds."""
 _LONGEST_DURATION = 1 << 62
-_EXACT = 1 << 53
-"""Up to here a float64 holds every whole number."""
 _LONGEST_BITS = 8_000
 """Longer integers are not ids; writing them out takes too long."""
 _SHOWN = 80
@@ -38,7 +38,7 @@ _TICKS_PER_MICROSECOND = {"ns": 10**3, "ps": 10**6, "fs": 10**9, "as": 10**12}
 
 
 def id_text(value: Any, name: str = "an id") -> str:
-    """An external id as text: the integer 1 and the whole float 1.0 are "1".
+    """An external id as text: the integer 1, the float 1.0 and the text "1.0" are "1".
 
     Args:
         value: text, an integer, a whole float or decimal number, a UUID; of Python, NumPy or Arrow.
@@ -51,12 +51,13 @@ def id_text(value: Any, name: str = "an id") -> str:
     ('7', '17850', '007')
     """
     if type(value) is str:
-        return value
+        whole = re.fullmatch(WHOLE_FLOAT, value) if "." in value else None
+        return whole[1] if whole else value
     plain = value.as_py() if hasattr(value, "as_py") else value
     if isinstance(plain, np.ndarray) and plain.ndim == 0:
         plain = plain[()]
     if isinstance(plain, str):
-        return str.__str__(plain)
+        return id_text(str.__str__(plain), name)
     if isinstance(plain, UUID):
         return str(plain)
     if isinstance(plain, int | np.integer) and not isinstance(plain, bool):
@@ -96,7 +97,7 @@ def _is_exact(number: Any) -> bool:
     if isinstance(number, Decimal):
         short = number.is_finite() and number.adjusted() < _LONGEST_BITS // 4
         return short and number == number.to_integral_value()
-    return bool(-_EXACT <= number <= _EXACT) and float(number).is_integer()
+    return bool(-EXACT < number < EXACT) and float(number).is_integer()
 
 
 def ids_text(values: Any, name: str) -> list[str]:

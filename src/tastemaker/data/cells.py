@@ -9,14 +9,11 @@ from functools import partial
 import polars as pl
 
 from tastemaker.data.column_types import type_name
+from tastemaker.data.id_forms import CONTROL, EXACT, FLOAT, MISSING, WHOLE_FLOAT
 from tastemaker.data.schema import Decimal
 from tastemaker.data.table import Table
 from tastemaker.errors import DataError
 
-_MISSING = r"^\s*(?:[nN][aA][nN]|[nN][uU][lL][lL]|[nN]one|<NA>|\\N)?\s*$"
-_CONTROL = r"[\x00-\x1f\x7f]"
-_FLOAT = r"^[+-]?(\d+\.\d*|\.\d+)([eE][+-]?\d+)?$"
-_WHOLE_FLOAT = r"^(-?\d+)\.0+$"
 _TRUE, _FALSE = ["true", "t", "yes", "y"], ["false", "f", "no", "n"]
 # a comma that can only be a decimal mark, or only part thousands; "1,234" may be either
 _DECIMAL_COMMA = r"^[+-]?(?:\d*,(?:\d{1,2}|\d{4,})|0,\d{3}|\d{4,},\d{3})$"
@@ -45,7 +42,7 @@ def missing(column: str, types: pl.Schema) -> pl.Expr:
     """Whether each cell says nothing: null, NaN, blank, or a usual word for null."""
     cell, kind = pl.col(column), types[column]
     if kind == pl.String:
-        return cell.is_null() | cell.str.contains(_MISSING)
+        return cell.is_null() | cell.str.contains(MISSING)
     if kind.is_float():
         return cell.is_null() | cell.is_nan()
     return cell.is_null()
@@ -82,9 +79,9 @@ def ids(table: Table, ours: str, column: str, types: pl.Schema) -> Ids:
     whole_float = text.map_batches(_are_whole_floats, return_dtype=pl.Boolean)
     id_ = text.map_batches(_without_zeros, return_dtype=pl.String)
     problem = (
-        absent.when(id_.str.contains(_FLOAT))
+        absent.when(id_.str.contains(FLOAT))
         .then(pl.lit(f"float {ours}"))
-        .when(text.str.contains(_CONTROL))
+        .when(text.str.contains(CONTROL))
         .then(pl.lit(f"line break or control character in {ours}"))
         .otherwise(None)
     )
@@ -95,19 +92,19 @@ def _are_whole_floats(texts: pl.Series, **_: object) -> pl.Series:
     """Whether each text is a whole number with decimals that are zero."""
     if not texts.str.contains(".", literal=True).any():  # the usual case, three times as fast
         return pl.Series(texts.name, [False], pl.Boolean).new_from_index(0, len(texts))
-    return texts.str.contains(_WHOLE_FLOAT).fill_null(False)
+    return texts.str.contains(WHOLE_FLOAT).fill_null(False)
 
 
 def _without_zeros(texts: pl.Series, **_: object) -> pl.Series:
     """Text ids, `17850.0` as `17850`."""
     if not texts.str.contains(".", literal=True).any():
         return texts
-    return texts.str.replace(_WHOLE_FLOAT, "${1}")
+    return texts.str.replace(WHOLE_FLOAT, "${1}")
 
 
 def _largest_exact(kind: pl.DataType) -> int:
     """Below it every whole number has a float of its own."""
-    return 1 << 53 if kind == pl.Float64 else 1 << 24 if kind == pl.Float32 else 1 << 11
+    return EXACT if kind == pl.Float64 else 1 << 24 if kind == pl.Float32 else 1 << 11
 
 
 def numbers(table: Table, column: str, types: pl.Schema, decimal: Decimal) -> pl.Expr:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
+from tastemaker.data.id_forms import CONTROL, EXACT, FLOAT, MISSING, WHOLE_FLOAT
 from tastemaker.data.schema import EventKind
 from tastemaker.data.times import MICROSECONDS, parse_moment
 from tastemaker.errors import DataError, near_miss
@@ -27,10 +28,6 @@ FIELDS = (
 LONGEST_ID = 1_000
 LARGEST_CONTEXT = 10_000
 LAST_POSITION = 100_000
-_FLOAT = re.compile(r"[+-]?(\d+\.\d*|\.\d+)([eE][+-]?\d+)?")
-_WHOLE_FLOAT = re.compile(r"(-?\d+)\.0+")
-_MISSING = re.compile(r"\s*([nN][aA][nN]|[nN][uU][lL][lL]|[nN]one|<NA>|\\N)?\s*")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _SHOWN = 80
 
@@ -112,11 +109,11 @@ def checked_id(value: Any, name: str) -> str:
     id_ = "" if value is None else _text(value, name)
     if _is_missing(id_):
         raise DataError(f"missing {name}{f', got {value!r}' if id_ else ''}")
-    if whole := _WHOLE_FLOAT.fullmatch(id_):
+    if whole := re.fullmatch(WHOLE_FLOAT, id_):
         return whole[1]
-    if _FLOAT.fullmatch(id_):
+    if re.fullmatch(FLOAT, id_):
         raise DataError(f"float {name} {_shown(id_)}: write ids as integers or text")
-    if _CONTROL.search(id_):
+    if re.search(CONTROL, id_):
         raise DataError(f"line break or control character in {name} {_shown(id_)}")
     return id_
 
@@ -129,6 +126,8 @@ def _optional_text(fields: Mapping[str, Any], name: str) -> str | None:
 
 
 def _text(value: Any, name: str) -> str:
+    if isinstance(value, float) and value.is_integer() and abs(value) < EXACT:
+        value = int(value)
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise DataError(f"'{name}' must be text or an integer, got {_shown(value)}")
     # a number of thousands of digits is not written out: that takes its time
@@ -142,7 +141,7 @@ def _text(value: Any, name: str) -> str:
 
 
 def _is_missing(text: str) -> bool:
-    return _MISSING.fullmatch(text) is not None
+    return re.fullmatch(MISSING, text) is not None
 
 
 def _time(value: Any, now: int) -> int:

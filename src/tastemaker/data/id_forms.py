@@ -1,0 +1,12 @@
+"""What an id may look like, as patterns for Polars and for `re` alike."""
+
+MISSING = r"^\s*(?:[nN][aA][nN]|[nN][uU][lL][lL]|[nN]one|<NA>|\\N)?\s*$"
+"""Blank, or a usual word for null."""
+CONTROL = r"[\x00-\x1f\x7f]"
+"""A character that no id may hold."""
+FLOAT = r"^[+-]?(\d+\.\d*|\.\d+)([eE][+-]?\d+)?$"
+"""A float, which is not an id."""
+WHOLE_FLOAT = r"^(-?\d+)\.0+$"
+"""An integer that was written as a float, such as 17850.0; the group is the id."""
+EXACT = 1 << 53
+"""Below it a float64 holds every whole number."""
