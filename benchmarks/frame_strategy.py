@@ -97,6 +97,7 @@ def _assert_nothing_lost(frame: Any) -> None:
 def _missing_in_polars(column: pl.Series) -> int:
     if column.dtype == pl.Object:
         return sum(map(is_missing, column.to_list()))
+    column = column.alias("cell")  # a name such as ^x$ is a pattern
     return column.null_count() + (int(column.is_nan().sum()) if column.dtype.is_float() else 0)
 
 

@@ -135,3 +135,9 @@ def test_ratings_without_a_lower_end_have_no_dislikes(values: list[float]) -> No
     n = len(values)
     frame = pl.DataFrame({"user_id": ["u"] * n, "item_id": ["i"] * n, "rating": values})
     assert propose_schema(frame).kinds["rating"].dislike is None
+
+
+def test_a_log_without_rows_recognizes_no_ids_by_their_values() -> None:
+    events = pl.DataFrame(schema={"user_id": pl.String, "item_id": pl.String})
+    with pytest.raises(DataError, match="no column looks like 'item_id' among thing"):
+        propose_schema(events, pl.DataFrame({"thing": ["a"]}))

@@ -106,8 +106,8 @@ def recognize_id(
     for usual in (plain(name or ""), *NAMES[ours].split(), "id"):
         if usual in named:
             return named[usual], False
-    if known is not None:
-        ids = known.drop_nulls().cast(pl.String).unique()
+    ids = pl.Series([]) if known is None else known.drop_nulls().cast(pl.String).unique()
+    if ids.len():
         shares = {
             column: float(ids.is_in(frame[column].cast(pl.String, strict=False).implode()).mean())  # type: ignore[arg-type]
             for column in frame.columns
