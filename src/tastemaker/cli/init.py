@@ -63,8 +63,8 @@ def _report(proposed: ProposedProject, path: Path) -> None:
     """Says what to check, and what cannot be read yet."""
     for part in sorted(proposed.guessed):
         show.say(f"{part} is a guess: check [data.columns], or name the column: {_option(part)}")
-    for told in proposed.left_out:
-        show.say(told)
+    for problem in proposed.left_out:
+        show.say(problem)
     for report in proposed.data.reports if proposed.data else ():
         for note in report.notes:
             show.say(f"{report.source}: {note}")

@@ -1,4 +1,4 @@
-"""How a column of text writes its times: told by the whole sample, never by the cells that fit."""
+"""How a column of text writes its times, judged by the whole sample, never by the few cells that fit."""
 
 import polars as pl
 

@@ -73,7 +73,7 @@ def parse_moment(value: Any) -> int | None:
     """One moment in microseconds UTC, read as `data.moments` reads a column of one cell.
 
     Args:
-        value: ISO 8601 text, or seconds, milliseconds, microseconds or nanoseconds told by their
+        value: ISO 8601 text, or seconds, milliseconds, microseconds or nanoseconds by their
             size, or a date as YYYYMMDD, or a year; also as text. Text without a zone is UTC.
 
     Returns:

@@ -28,15 +28,15 @@ def project_text(proposed: ProposedProject, folder: Path) -> str:
     ]
     if proposed.problem:
         lines += ["#", f"# The data cannot be read like this yet: {comment_text(proposed.problem)}"]
-    lines += [f"# {comment_text(told)}" for told in proposed.left_out]
+    lines += [f"# {comment_text(problem)}" for problem in proposed.left_out]
     lines += [*_data_lines(proposed, folder), *_column_lines(proposed)]
     for table, roles in (("items", schema.item_roles), ("users", schema.user_roles)):
         if roles:
             lines += ["", f"[{table}.roles]  # role: text, tags, category, number or time"]
         for name, role in roles.items():
             extras = {"separator": role.separator, "format": role.format}
-            told = "".join(f", {key} = {toml_text(v)}" for key, v in extras.items() if v)
-            lines.append(f'{toml_key(name)} = {{ role = "{role.role}"{told} }}')
+            extra = "".join(f", {key} = {toml_text(v)}" for key, v in extras.items() if v)
+            lines.append(f'{toml_key(name)} = {{ role = "{role.role}"{extra} }}')
     for name, kind in schema.kinds.items():
         lines += ["", f"[events.{toml_key(name)}]", *_kind_lines(kind)]
     lines += [*source_lines(proposed.data, schema.clock), *split_lines(proposed.data, schema.clock)]
@@ -152,8 +152,8 @@ def _kind_lines(kind: EventKind) -> list[str]:
     if kind.like is not None:
         lines.append(f"like = {kind.like:g}  # liked at this value or above")
         if kind.dislike is not None:
-            told = "disliked at this value or below; neutral between"
-            lines.append(f"dislike = {kind.dislike:g}  # {told}")
+            meaning = "disliked at this value or below; neutral between"
+            lines.append(f"dislike = {kind.dislike:g}  # {meaning}")
         if kind.unrated:
             codes = ", ".join(f"{code:g}" for code in kind.unrated)
             lines.append(
@@ -170,8 +170,8 @@ def _kind_lines(kind: EventKind) -> list[str]:
     else:
         lines.append(f"weight = {kind.weight}")
     if kind.strength is not None:
-        told = "the weight grows with the value, which is an amount; a negative one is a return"
-        lines.append(f'strength = "{kind.strength}"  # {told}')
+        meaning = "the weight grows with the value, which is an amount; a negative one is a return"
+        lines.append(f'strength = "{kind.strength}"  # {meaning}')
     if kind.replaces:
         lines.append(f"replaces = {toml_list(kind.replaces)}  # these no longer count after it")
     return lines

@@ -103,12 +103,12 @@ def _seen_lines(data: Dataset) -> list[str]:
     allowed = {name: (n, of) for name, (n, of) in repeats.items() if n >= _REPEATS * of}
     if not allowed:
         return ['# seen = { view = "allow", purchase = "exclude for 90d" }  # not named: exclude']
-    told = ", ".join(
+    counts = ", ".join(
         f"{n:,} of {of:,} {comment_text(name)} events" for name, (n, of) in allowed.items()
     )
     rules = ", ".join(f'{toml_key(name)} = "allow"' for name in allowed)
     return [
-        f"# {told} repeat an earlier one of the same user and item: seen items may",
+        f"# {counts} repeat an earlier one of the same user and item: seen items may",
         '# be shown again; "exclude" leaves them out of lists and of what counts as relevant',
         f"seen = {{ {rules} }}",
     ]
