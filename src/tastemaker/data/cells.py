@@ -1,6 +1,6 @@
 """Cells of a column → ids and numbers; each cell is read by its own form.
 
-What cannot be read becomes null; whoever calls compares with `missing` and reports it.
+What cannot be read becomes null; callers compare with `missing` and report it.
 """
 
 from dataclasses import dataclass

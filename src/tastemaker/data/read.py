@@ -1,4 +1,4 @@
-"""Opens a file as a table of rows with line numbers; the format is recognized by content, not by name.
+"""Opens a file as a table of rows with line numbers; its format is recognized by its content.
 
 CSV and its kin, JSON lines, and Parquet; text files may be gzipped and of another encoding.
 """

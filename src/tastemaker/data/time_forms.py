@@ -1,4 +1,4 @@
-"""How a column of text writes its times, judged by the whole sample, never by the few cells that fit."""
+"""How a column of text writes its times, judged by the whole sample, not by the few that fit."""
 
 import polars as pl
 

@@ -1,4 +1,4 @@
-"""Which files of a folder hold the events, the items and the users, told by their names."""
+"""Which files of a folder hold the events, the items and the users, by their names."""
 
 import re
 from pathlib import Path

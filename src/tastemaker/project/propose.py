@@ -220,6 +220,6 @@ def _with_data(proposed: ProposedProject) -> ProposedProject:
         if share > MAX_BAD_ROWS:
             shares[report.table] = max(share, shares.get(report.table, 0.0))
     if any(share > _MOST_BAD_ROWS for share in shares.values()):
-        problem = "; ".join(report.summary() for report in data.reports if report.quarantined)
-        return replace(proposed, data=data, problem=problem)
+        summaries = "; ".join(report.summary() for report in data.reports if report.quarantined)
+        return replace(proposed, data=data, problem=summaries)
     return replace(proposed, data=data, max_bad_rows=shares)
