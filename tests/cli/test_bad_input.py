@@ -55,8 +55,8 @@ UNUSABLE = {
         "events.csv: no column 'item_id'; did you mean 'itm_id'?",
     ),
     "float ids": (
-        lambda shop: shop.write([r.replace("u", "", 1).replace(",", ".0,", 1) for r in shop.rows]),
-        "the column 'user_id' (user_id) holds floats such as 0.0; write ids as integers or text",
+        lambda shop: shop.write([r.replace("u", "", 1).replace(",", ".5,", 1) for r in shop.rows]),
+        "the column 'user_id' (user_id) holds floats such as 0.5; write ids as integers or text",
     ),
     "30 % bad": (
         spoiled(3, "u1,,view,1700000000"),

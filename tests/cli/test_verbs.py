@@ -63,7 +63,7 @@ def test_init_takes_the_files_it_is_given(shop: Any, run: Any, tmp_path: Path) -
 
 
 def test_init_needs_a_folder_and_a_log(run: Any, tmp_path: Path) -> None:
-    assert "is no folder" in run("init", tmp_path / "nowhere").refused(2)
+    assert "is not a folder" in run("init", tmp_path / "nowhere").refused(2)
     assert "which file holds the events?" in run("init", tmp_path).refused(2)
 
 

@@ -88,8 +88,8 @@ def test_ids_may_be_integers() -> None:
     assert fitted.recommend(1).item_ids() == fitted.recommend("1").item_ids() == ["9"]
     assert fitted.recommend(history=[7]).item_ids() == ["8", "9"]
     with pytest.raises(SettingError, match="text or an integer"):
-        fitted.recommend(1.0)  # type: ignore[arg-type]
-    with pytest.raises(SettingError, match="list of item ids"):
+        fitted.recommend(1.5)  # type: ignore[arg-type]
+    with pytest.raises(SettingError, match="'history' must be a list, got the text"):
         fitted.recommend(history="7,8")
 
 

@@ -47,29 +47,30 @@ def init(
     with show.step(f"looking at {names}"):
         proposed = propose_project(tables, {**_still_there(before, tables), **hints})
         text = project_text(proposed, folder)
-    with replacing(path) as part:
-        part.write_text(text, encoding="utf-8")
-    files = {table: ", ".join(file.name for file in of) for table, of in tables.items()}
-    if as_json and proposed.data is not None:
-        facts = describe(proposed.data)
-        guessed = {"guessed": sorted(proposed.guessed), "lacking": list(proposed.lacking)}
-        show.result_json({"project": str(path), "files": files, **guessed, **facts})
-    elif not as_json:
+        with replacing(path) as part:
+            part.write_text(text, encoding="utf-8")
+        _require_readable(proposed, path)
+    if as_json:
+        files = {table: ", ".join(file.name for file in of) for table, of in tables.items()}
+        show.result_json(
+            {
+                "project": str(path),
+                "files": files,
+                "guessed": sorted(proposed.guessed),
+                **describe(proposed.require_data()),
+            }
+        )
+    else:
         show.result(text)
     _report(proposed, path)
 
 
-def _report(proposed: ProposedProject, path: Path) -> None:
-    """Says what to check, and what cannot be read yet."""
-    for part in sorted(proposed.guessed):
-        show.say(f"{part} is a guess: check [data.columns], or name the column: {_option(part)}")
-    for problem in proposed.left_out:
-        show.say(problem)
-    for report in proposed.data.reports if proposed.data else ():
-        for note in report.notes:
-            show.say(f"{report.source}: {note}")
-        if report.unused:
-            show.say(f"{report.source}: not used: {', '.join(report.unused)}")
+def _require_readable(proposed: ProposedProject, path: Path) -> None:
+    """Says what has to be filled in or corrected in the file that was written.
+
+    Raises:
+        DataError: a column is lacking, or the data cannot be read as the file says.
+    """
     if proposed.lacking:
         options = " ".join(_option(part) for part in proposed.lacking)
         columns = ", ".join(proposed.columns)
@@ -79,6 +80,19 @@ def _report(proposed: ProposedProject, path: Path) -> None:
         )
     if proposed.problem:
         raise DataError(f"wrote {path}, but the data cannot be read like this: {proposed.problem}")
+
+
+def _report(proposed: ProposedProject, path: Path) -> None:
+    """Says what to check, and what is not used."""
+    for part in sorted(proposed.guessed):
+        show.say(f"{part} is a guess: check [data.columns], or name the column: {_option(part)}")
+    for problem in proposed.left_out:
+        show.say(problem)
+    for report in proposed.data.reports if proposed.data else ():
+        for note in report.notes:
+            show.say(f"{report.source}: {note}")
+        if report.unused:
+            show.say(f"{report.source}: not used: {', '.join(report.unused)}")
     show.say(f"wrote {path}; read it, then: tastemaker validate, train, evaluate")
 
 
