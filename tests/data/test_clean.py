@@ -640,3 +640,26 @@ def test_a_value_of_an_amount_is_read() -> None:
         Schema(kinds=kinds, clock="none"),
     )
     assert log["value"].to_list() == [900.0, 0.5, None]
+
+
+@pytest.mark.parametrize("odd", ["0", "20241399", "x"])
+@pytest.mark.parametrize("year", ["2024{:02}{:02}", "2024{:02}{:02}1030", "2024{:02}{:02}103000"])
+def test_one_odd_cell_among_dates_without_dashes_is_alone(year: str, odd: str) -> None:
+    days = [year.format(1 + i % 12, 1 + i % 28) for i in range(200)]
+    log, report = cleaned(
+        {"user_id": ["u"] * 201, "item_id": ["i"] * 201, "timestamp": [*days, odd]}, VIEWS
+    )
+    assert log.height == 200
+    assert report.quarantine[LINE].to_list() == [201]
+    dashed = days[0][:4] + "-" + days[0][4:6] + "-" + days[0][6:8]
+    assert abs(log["time"][0] - moments([dashed])[0]) < DAY  # type: ignore[operator]
+
+
+def test_half_of_the_cells_may_have_another_form() -> None:
+    schema = VIEWS.model_copy(update={"time_format": "%m/%d/%Y"})
+    assert moments(["3/1/2024", "2024-03-01", "1709251200"], schema) == [1_709_251_200_000_000] * 3
+
+
+@pytest.mark.parametrize("cell", ["20240301 10:00", "20240301T10:00:00", "2024-03-01 10:00:00,000"])
+def test_other_iso_forms_are_read_too(cell: str) -> None:
+    assert moments([cell, "2024-03-01"]) == [1_709_287_200_000_000, 1_709_251_200_000_000]

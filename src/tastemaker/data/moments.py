@@ -7,6 +7,7 @@ import polars as pl
 from tastemaker.data.column_types import type_name
 from tastemaker.data.schema import TimeUnit
 from tastemaker.data.table import Table
+from tastemaker.data.times import CALENDAR, ISO_VARIANTS
 from tastemaker.errors import DataError
 
 _NUMBER = r"^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$"
@@ -17,6 +18,7 @@ _SIZES = {"s": 1e11, "ms": 1e14, "us": 1e17, "ns": float("inf")}
 _PER_MICROSECOND = {"s": 1e6, "ms": 1e3, "us": 1.0, "ns": 1e-3}
 _FIRST_LIKELY = 6e14
 """1989: from here on a number is taken for a moment of its own unit, not for a count from zero."""
+_NEARLY_ALL = 0.9
 _STRAY = 1e8
 """Numbers below, a few among times written as text, are codes such as 0 and no moments."""
 
@@ -32,8 +34,9 @@ def moments(
         types: the table's types.
         unit: how to read numbers and text; `auto` reads each cell by its own form: ISO 8601, or a
             number of seconds, milliseconds, microseconds or nanoseconds by its size. A column
-            whose numbers all read as YYYYMMDD, or all as years, holds dates.
-        form: a `strptime` pattern for text, such as `%d/%m/%Y %H:%M`; it outweighs the unit.
+            whose numbers nearly all read as YYYYMMDD, YYYYMMDDhhmmss or years holds dates.
+        form: a `strptime` pattern for text, such as `%d/%m/%Y %H:%M`; cells that it does not fit
+            are read by their own form.
 
     Raises:
         DataError: the column cannot hold times.
@@ -65,8 +68,10 @@ def _of_texts(cells: pl.Series, unit: TimeUnit, form: str | None) -> pl.Series:
             return _of_numbers(whole, unit)
     texts = cells.str.strip_chars()
     if form is not None:
-        moment = texts.str.to_datetime(form, strict=False, time_unit="us")
-        return moment.dt.timestamp("us")
+        found = texts.str.to_datetime(form, strict=False, time_unit="us").dt.timestamp("us")
+        if found.null_count() == texts.null_count():
+            return found
+        return found.fill_null(_of_texts(texts.set(found.is_not_null(), None), unit, None))
     if unit == "iso":
         return _iso(texts)
     numeric = texts.str.contains(_NUMBER).fill_null(False)
@@ -101,23 +106,40 @@ def _of_numbers(cells: pl.Series, unit: TimeUnit) -> pl.Series:
     middle = size.median()
     if not isinstance(middle, float):
         return pl.Series(cells.name, [None] * len(cells), pl.Int64)
-    if _all_between(whole, number, 19_700_101, 21_001_231):
-        year, month, day = whole // 10_000, whole // 100 % 100, whole % 100
-        if (month.is_between(1, 12) & day.is_between(1, 31)).all():
-            return _iso(_joined(year, month, day))
-    if _all_between(whole, number, 1500, 2100):
-        return _iso(whole.cast(pl.String) + "-01-01")
+    found = _of_calendar(whole, number)
+    if found is not None:  # what is no date may still be a moment of its own unit
+        others = number.set(found.is_not_null(), None)
+        return _with_own_units(found, others, whole, "")
     usual = _unit_of(middle)
     found = _scaled(number, whole, usual)
     if middle * _PER_MICROSECOND[usual] < _FIRST_LIKELY:  # a count from zero: one unit for all
         return found
-    below = 0.0
-    for other, above in _SIZES.items():
-        own = (size >= max(below, _FIRST_LIKELY / _PER_MICROSECOND[other])) & (size < above)
-        if other != usual and own.any():
-            found = found.set(own, None).fill_null(_scaled(number, whole, other).set(~own, None))
+    return _with_own_units(found, number, whole, usual)
+
+
+def _with_own_units(found: pl.Series, number: pl.Series, whole: pl.Series, usual: str) -> pl.Series:
+    """Moments, those numbers read again that are likely moments of another than the usual unit."""
+    size, below = number.abs(), 0.0
+    for unit, above in _SIZES.items():
+        least = max(below, _FIRST_LIKELY / _PER_MICROSECOND[unit])
+        own = ((size >= least) & (size < above)).fill_null(False)
+        if unit != usual and own.any():
+            found = found.set(own, None).fill_null(_scaled(number, whole, unit).set(~own, None))
         below = above
     return found
+
+
+def _of_calendar(whole: pl.Series, number: pl.Series) -> pl.Series | None:
+    """Numbers such as 20241231 as their date; None unless nearly all numbers read so."""
+    present = number.len() - number.null_count()
+    for low, high, pattern, iso in CALENDAR:
+        if whole.is_between(low, high).sum() < _NEARLY_ALL * present:
+            continue
+        text = whole.cast(pl.String)
+        fits = text.str.contains(pattern).fill_null(False)
+        if fits.sum() >= _NEARLY_ALL * present:
+            return _iso(text.set(~fits, None).str.replace(pattern, iso))
+    return None
 
 
 def _usual(cells: pl.Series) -> pl.Series | None:
@@ -130,16 +152,6 @@ def _usual(cells: pl.Series) -> pl.Series | None:
         return None
     whole = cells.cast(pl.Int64)
     return whole // 1000 if unit == "ns" else whole * int(_PER_MICROSECOND[unit])
-
-
-def _all_between(whole: pl.Series, number: pl.Series, low: int, high: int) -> bool:
-    """Whether every number is whole and within a range."""
-    return whole.null_count() == number.null_count() and bool(whole.is_between(low, high).all())
-
-
-def _joined(year: pl.Series, month: pl.Series, day: pl.Series) -> pl.Series:
-    two_digits = [part.cast(pl.String).str.zfill(2) for part in (month, day)]
-    return year.cast(pl.String) + "-" + two_digits[0] + "-" + two_digits[1]
 
 
 def _unit_of(size: float) -> str:
@@ -162,6 +174,15 @@ def _scaled(number: pl.Series, whole: pl.Series, unit: str) -> pl.Series:
 
 def _iso(text: pl.Series) -> pl.Series:
     """ISO 8601 text as microseconds UTC; a moment without a zone is UTC, a date its midnight."""
+    found = _extended_iso(text)
+    for pattern, written in ISO_VARIANTS:
+        varied = text.set(found.is_not_null(), None)
+        if varied.str.contains(pattern).any():
+            found = found.fill_null(_extended_iso(varied.str.replace(pattern, written)))
+    return found
+
+
+def _extended_iso(text: pl.Series) -> pl.Series:
     text = text.str.replace(r"^(\d{4}-\d\d)$", "${1}-01")
     text = text.str.replace(r"^(\d{4}-\d\d-\d\d)[ t]", "${1}T")
     text = text.str.replace(r"^(\d{4}-\d\d-\d\d)$", "${1}T00:00:00")

@@ -16,7 +16,23 @@ MICROSECONDS = {
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _LONGEST_NUMBER = 30
-_FIRST_YEAR, _LAST_YEAR = 1500, 2100
+_DATE = r"(19[7-9]\d|20\d\d|2100)(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])"
+_HOUR = r"([01]\d|2[0-3])([0-5]\d)"
+CALENDAR = (
+    (19_700_101, 21_001_231, rf"^{_DATE}$", "${1}-${2}-${3}"),
+    (197001010000, 210012312359, rf"^{_DATE}{_HOUR}$", "${1}-${2}-${3}T${4}:${5}"),
+    (
+        *(19700101000000, 21001231235959, rf"^{_DATE}{_HOUR}([0-5]\d)$"),
+        "${1}-${2}-${3}T${4}:${5}:${6}",
+    ),
+    (1500, 2100, r"^(1[5-9]\d\d|20\d\d|2100)$", "${1}-01-01"),
+)
+"""Numbers that are dates rather than epoch times: lowest, highest, pattern, and as ISO 8601."""
+ISO_VARIANTS = (
+    (r"^(\d{4})(\d\d)(\d\d)[Tt ](\d)", "${1}-${2}-${3}T${4}"),
+    (r"(:\d\d),(\d+)", "${1}.${2}"),
+)
+"""Other forms of ISO 8601 text: pattern, and how it is written here."""
 _ISO = re.compile(
     r"(?P<year>\d{4})-(?P<month>\d\d)(-(?P<day>\d\d)"
     r"([Tt ](?P<hour>\d\d):(?P<minute>\d\d)(:(?P<second>\d\d)(\.(?P<fraction>\d+))?)?"
@@ -83,17 +99,16 @@ def parse_moment(value: Any) -> int | None:
     (1000000, 1000000, None)
     """
     if isinstance(value, str):
+        value = value.strip()
         if not _NUMBER.fullmatch(value):
-            return parse_iso(value.strip())
+            return parse_iso(value)
         value = float(value) if set(value) & set(".eE") else int(value[:_LONGEST_NUMBER])
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1 << 62:
         return None
-    if value == value // 1:  # as epoch seconds all of these dates lie in 1970
-        year, month, day = int(value) // 10_000, int(value) // 100 % 100, int(value) % 100
-        if 1970 <= year <= 2100 and 1 <= month <= 12 and 1 <= day <= 31:
-            return parse_iso(f"{year}-{month:02}-{day:02}")
-        if _FIRST_YEAR <= value <= _LAST_YEAR:
-            return parse_iso(f"{int(value)}-01-01")
+    if value == value // 1:
+        for low, high, pattern, iso in CALENDAR:
+            if low <= value <= high and re.match(pattern, str(int(value))):
+                return parse_iso(re.sub(pattern, _python(iso), str(int(value))))
     # seconds stay below 10^11 until the year 5138, the finer units below 10^14 and 10^17 likewise
     size = abs(value)
     if size >= 1e17:
@@ -104,6 +119,8 @@ def parse_moment(value: Any) -> int | None:
 def parse_iso(text: str) -> int | None:
     """ISO 8601 text as microseconds UTC, as `parse_moment` reads it; None for other text."""
     match = _ISO.fullmatch(text)
+    for pattern, written in ISO_VARIANTS:
+        match = match or _ISO.fullmatch(re.sub(pattern, _python(written), text, count=1))
     if match is None:
         return None
     fields = match.groupdict()
@@ -122,6 +139,11 @@ def parse_iso(text: str) -> int | None:
     since = moment - _EPOCH + timedelta(seconds=part["second"])
     since += ahead if sign == "-" else -ahead
     return since // timedelta(microseconds=1) + int(fraction.ljust(6, "0"))
+
+
+def _python(replacement: str) -> str:
+    """The replacement of a pattern as `re` writes it."""
+    return re.sub(r"\$\{(\d)\}", r"\\g<\1>", replacement)
 
 
 def now() -> int:
