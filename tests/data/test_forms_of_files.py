@@ -115,3 +115,29 @@ def test_one_json_array_is_a_table_too(tmp_path: Path) -> None:
 def test_json_without_an_object_says_so(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"events.dat: holds no JSON object"):
         rows(written(tmp_path, "{broken\n{also broken\n"))
+
+
+@pytest.mark.parametrize(
+    ("separator", "line"), [("::", "{}::{}::{}"), (" ", "{}  {} {}"), ("é", "{}é{}é{}")]
+)
+def test_the_header_is_split_as_the_lines_are(tmp_path: Path, separator: str, line: str) -> None:
+    path = written(tmp_path, f"{line.format(*'abc')}\n{line.format(*'123')}\n")
+    assert rows(path, Schema(separator=separator)) == [(2, "1", "2", "3")]
+
+
+@pytest.mark.parametrize("separator", [",", "::"])
+def test_a_byte_order_mark_is_no_part_of_an_id(tmp_path: Path, separator: str) -> None:
+    path = written(tmp_path, "\ufeff1" + separator + "2\n")
+    assert rows(path, Schema(separator=separator, header=("a", "b"))) == [(1, "1", "2")]
+
+
+@pytest.mark.parametrize("encoding", ["rot13", "base64", "hex", "utf-99"])
+def test_only_an_encoding_of_text_is_one(tmp_path: Path, encoding: str) -> None:
+    path = written(tmp_path, "a,b\n1,2\n")
+    with pytest.raises(DataError, match=f"events.dat: unknown encoding '{encoding}'"):
+        rows(path, Schema(encoding=encoding))
+
+
+def test_a_column_without_a_name_gets_one(tmp_path: Path) -> None:
+    with open_table(written(tmp_path, ",user,\n0,1,2\n")) as table:
+        assert table.columns == ["column_1", "user", "column_3"]

@@ -166,7 +166,7 @@ def test_a_file_of_many_batches_keeps_its_lines(
         (b"a,b", "events.csv: has a header but no rows"),
         (b"a,b\n\n\r\n\n", "events.csv: has a header but no rows"),
         (b"\na,b\n1,2\n", "events.csv: the first line is empty; it must name the columns"),
-        (b"a,b,a\n1,2,3\n", "events.csv: the column 'a' stands twice in the header"),
+        (b"a,b,a\n1,2,3\n", "events.csv: the column 'a' occurs twice in the header"),
         (b"a\xff,b\n1,2\n", "events.csv: the header is not UTF-8 text; save the file as UTF-8"),
         (b'a,"b\n1,2\n', "events.csv line 1: a quotation mark does not close"),
         (b"a,b\r1,2\r", "events.csv: its lines end in carriage returns alone; save it with"),
@@ -175,7 +175,7 @@ def test_a_file_of_many_batches_keeps_its_lines(
         ("a,b\n1,2\n".encode("utf-16"), "events.csv: looks like UTF-16, not UTF-8 text; save it"),
         (b'a,b\n1,2\n3,"x\n4,5\n', "events.csv line 3: a quotation mark opens here and does not"),
         (b'a,b\n1,2\n3,"x" y\n4,5\n', "events.csv line 3: a quotation mark opens here and does"),
-        (b'a,b\n1,"x\ny"\n2\r,3\n', "events.csv line 4: a carriage return stands inside it"),
+        (b'a,b\n1,"x\ny"\n2\r,3\n', "events.csv line 4: it holds a carriage return"),
     ],
 )
 def test_a_file_that_cannot_be_used_says_where_and_why(

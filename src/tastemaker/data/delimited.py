@@ -52,7 +52,7 @@ def open_delimited(path: Path, name: str, separator: str, header: Sequence[str] 
     columns = list(header) or _header(head, name, separator)
     lines = pl.scan_lines(path, name="row", row_index_name=LINE, row_index_offset=1, glob=False)
     lines = lines.slice(0 if header else 1)
-    by_line = len(separator) > 1 or separator == " "
+    by_line = _by_line(separator)
     try:
         if lines.filter(pl.col("row") != "").head(1).collect(engine="streaming").is_empty():
             raise DataError(f"{name}: has a header but no rows")
@@ -87,6 +87,11 @@ def open_delimited(path: Path, name: str, separator: str, header: Sequence[str] 
     return Table(frame, name, columns, _rejected(aside, separator, len(columns)))
 
 
+def _by_line(separator: str) -> bool:
+    """Whether lines are split at the delimiter whatever they hold."""
+    return len(separator.encode()) > 1 or separator == " "
+
+
 def _rejected(aside: pl.DataFrame, separator: str, fields: int) -> pl.DataFrame:
     """Lines that are not a record, with the reason; blank lines are left out."""
     found = pl.col("row").str.count_matches(separator, literal=True) + 1
@@ -118,7 +123,7 @@ def _splits(lines: pl.Series, separator: str, columns: list[str]) -> bool:
 
 def _split_lines(lines: pl.LazyFrame, name: str, separator: str, columns: list[str]) -> Table:
     """Lines split at each delimiter; quotation marks are ordinary characters."""
-    row = pl.col("row")
+    row = pl.col("row").str.strip_prefix("\ufeff")  # a byte-order mark, without a header
     if separator == " ":
         row = row.str.replace_all("\t", " ", literal=True).str.strip_chars(" ")
         row = row.str.replace_all(r" {2,}", " ")
@@ -147,7 +152,10 @@ def _header(head: bytes, name: str, separator: str) -> list[str]:
             f"{name}: its lines end in carriage returns alone; save it with usual line ends"
         )
     try:
-        columns = next(csv.reader([line], delimiter=separator, strict=True), [])
+        if _by_line(separator):
+            columns = line.split(None if separator == " " else separator)
+        else:
+            columns = next(csv.reader([line], delimiter=separator, strict=True), [])
     except csv.Error as problem:
         raise DataError(f"{name} line 1: a quotation mark does not close ({problem})") from None
     if len(columns) == 1:
@@ -159,9 +167,10 @@ def _header(head: bytes, name: str, separator: str) -> list[str]:
                 )
     if not any(columns):
         raise DataError(f"{name}: the first line is empty; it must name the columns")
+    columns = [column or f"column_{at}" for at, column in enumerate(columns, 1)]
     twice = [column for column in columns if columns.count(column) > 1]
     if twice:
-        raise DataError(f"{name}: the column '{twice[0]}' stands twice in the header")
+        raise DataError(f"{name}: the column '{twice[0]}' occurs twice in the header")
     return columns
 
 
@@ -211,7 +220,7 @@ def _records(
             except csv.Error as problem:
                 if "new-line" in str(problem):
                     raise DataError(
-                        f"{name} line {line}: a carriage return stands inside it; remove it"
+                        f"{name} line {line}: it holds a carriage return; remove it"
                     ) from None
                 raise DataError(
                     f"{name} line {line}: a quotation mark opens here and does not close properly"

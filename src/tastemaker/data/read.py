@@ -16,12 +16,12 @@ import polars as pl
 
 from tastemaker.data.delimited import open_delimited
 from tastemaker.data.json_lines import open_json
+from tastemaker.data.packed import is_gzipped, is_parquet, text_codec
 from tastemaker.data.plain import plain_frame
 from tastemaker.data.schema import Schema
 from tastemaker.data.table import Table, first_line, frame_table
 from tastemaker.errors import DataError
 
-_GZIP, _PARQUET = b"\x1f\x8b", b"PAR1"
 _COPIED_AT_ONCE = 1 << 22
 
 
@@ -50,10 +50,13 @@ def open_table(path: Path | str, schema: Schema | None = None) -> Iterator[Table
         raise DataError(f"{path}: cannot be read ({problem.strerror})") from None
     if not head:
         raise DataError(f"{name}: the file is empty; it needs a header line and rows")
-    if head.startswith(_PARQUET):
+    if is_parquet(path):
         yield _open_parquet(path)
         return
-    packed, encoded = head.startswith(_GZIP), _codec(how.encoding, name) != "utf-8"
+    try:
+        packed, encoded = is_gzipped(path), text_codec(how.encoding) != "utf-8"
+    except DataError as problem:
+        raise DataError(f"{name}: {problem}") from None
     suffix = Path(path.stem).suffix if packed else path.suffix
     with tempfile.TemporaryDirectory(prefix="tastemaker-") as folder:
         plain = path
@@ -87,15 +90,6 @@ def _is_json(path: Path) -> bool:
     with path.open("rb") as stream:
         start = stream.read(1 << 12).removeprefix(codecs.BOM_UTF8).lstrip()
     return start.startswith(b"{") or (start.startswith(b"[") and start[1:].lstrip()[:1] == b"{")
-
-
-def _codec(encoding: str, name: str) -> str:
-    try:
-        return codecs.lookup(encoding).name
-    except LookupError:
-        raise DataError(
-            f"{name}: unknown encoding '{encoding}'; such as utf-8, cp1252, latin-1 or utf-16"
-        ) from None
 
 
 def _decode(source: Path, target: Path, encoding: str, name: str) -> None:

@@ -1,15 +1,15 @@
 """What must hold between the sections of a project file: every name used is declared."""
 
-import codecs
 import re
 from collections.abc import Iterable
 from typing import Any
 
 from tastemaker.component import WANTED, Component, Ranker
+from tastemaker.data.packed import text_codec
 from tastemaker.data.schema import EVENT_COLUMNS
 from tastemaker.data.seen import SeenPolicy
 from tastemaker.data.times import parse_duration
-from tastemaker.errors import InputError, ProjectError, near_miss
+from tastemaker.errors import DataError, InputError, ProjectError, near_miss
 from tastemaker.faults import Path
 from tastemaker.project import fixes
 from tastemaker.project.places import PARTS, home_of
@@ -92,10 +92,9 @@ class Checks:
 
     def _encoding(self, place: Path, encoding: str | None) -> None:
         try:
-            codecs.lookup(encoding or "utf-8")
-        except (LookupError, ValueError):
-            told = f"unknown encoding '{encoding}'; such as utf-8, cp1252, latin-1 or utf-16"
-            self._problems.add(place, told)
+            text_codec(encoding or "utf-8")
+        except DataError as problem:
+            self._problems.add(place, str(problem))
 
     def _event_type(self, place: Path, name: str | None) -> None:
         """An event type that is used must be declared."""

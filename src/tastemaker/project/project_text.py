@@ -4,6 +4,7 @@ from math import ceil
 from pathlib import Path
 
 from tastemaker.data.files import DataFile
+from tastemaker.data.packed import is_parquet
 from tastemaker.data.schema import EventKind, Schema
 from tastemaker.project.propose import ProposedProject
 from tastemaker.project.propose_sources import source_lines, split_lines
@@ -11,7 +12,6 @@ from tastemaker.project.toml_text import comment_text, toml_key, toml_list, toml
 
 _GUESS = "  # a guess from the values: please check"
 _FILL_IN = "FILL IN"
-_PARTS = ("user_id", "item_id", "event_type", "value", "timestamp")
 
 
 def project_text(proposed: ProposedProject, folder: Path) -> str:
@@ -46,7 +46,7 @@ def project_text(proposed: ProposedProject, folder: Path) -> str:
 def _data_lines(proposed: ProposedProject, folder: Path) -> list[str]:
     """[data], and [[data.events]] where an event file needs settings of its own."""
     files, schema = proposed.files, proposed.schema
-    texts = [file for of_table in files.values() for file in of_table if not _is_parquet(file)]
+    texts = [file for of_table in files.values() for file in of_table if not is_parquet(file.path)]
     common: dict[str, set[str | None]] = {
         "separator": {file.schema.separator for file in texts},
         "encoding": {file.schema.encoding for file in texts},
@@ -97,7 +97,7 @@ def _data_lines(proposed: ProposedProject, folder: Path) -> list[str]:
 def _own_settings(file: DataFile, shared: dict[str, str | None]) -> dict[str, str]:
     """What has to be said of this file alone, as TOML."""
     settings: dict[str, str] = {}
-    if _is_parquet(file):
+    if is_parquet(file.path):
         return settings
     if file.schema.separator and "separator" not in shared:
         settings["separator"] = toml_text(file.schema.separator)
@@ -184,10 +184,6 @@ def _reasons(proposed: ProposedProject, table: str) -> str:
         for report in reports
         if report.table == table and report.reasons
     )
-
-
-def _is_parquet(file: DataFile) -> bool:
-    return file.path.suffix.lower() in (".parquet", ".pq")
 
 
 def _relative(path: Path, folder: Path) -> str:

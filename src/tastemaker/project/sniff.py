@@ -2,17 +2,15 @@
 
 import codecs
 import csv
-import gzip
 import zlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, cast
 
+from tastemaker.data.packed import is_parquet, open_plain
 from tastemaker.data.schema import Schema
 
 _SEPARATORS = ("::", "\t", ";", "|", ",", " ")
-_GZIP, _PARQUET = b"\x1f\x8b", b"PAR1"
 _HEAD = 1 << 18
 _LINES = 200
 _AGREE = 0.9
@@ -29,11 +27,10 @@ def sniff(path: Path) -> Schema:
         DataError: the file cannot be read.
     """
     try:
-        with path.open("rb") as stream:
-            if stream.read(4).startswith(_PARQUET):
-                return Schema()
+        if is_parquet(path):
+            return Schema()
         encoding = _encoding(path)
-        with _plain(path) as stream:
+        with open_plain(path) as stream:
             head = stream.read(_HEAD)
     except (OSError, EOFError, zlib.error):
         return Schema()  # opening it says what is wrong
@@ -52,12 +49,6 @@ def sniff(path: Path) -> Schema:
         header=header,
         encoding=encoding,
     )
-
-
-def _plain(path: Path) -> IO[bytes]:
-    with path.open("rb") as stream:
-        packed = stream.read(2) == _GZIP
-    return cast(IO[bytes], gzip.open(path, "rb") if packed else path.open("rb"))
 
 
 def _encoding(path: Path) -> str:
@@ -84,7 +75,7 @@ def _is_cp1252(path: Path) -> bool:
 
 def _chunks(path: Path) -> Iterator[bytes]:
     """Whole lines, some megabytes at a time."""
-    with _plain(path) as stream:
+    with open_plain(path) as stream:
         while chunk := stream.read(1 << 22):
             yield chunk + stream.readline()
 

@@ -1,0 +1,53 @@
+"""What kind of file lies at a path, by its first bytes, and its plain bytes."""
+
+import codecs
+import gzip
+from pathlib import Path
+from typing import IO, cast
+
+from tastemaker.errors import DataError
+
+_GZIP, _PARQUET = b"\x1f\x8b", b"PAR1"
+
+
+def is_parquet(path: Path) -> bool:
+    """Whether the file is Parquet; False where it cannot be read."""
+    return _begins_with(path, _PARQUET)
+
+
+def is_gzipped(path: Path) -> bool:
+    """Whether the file is gzipped; False where it cannot be read."""
+    return _begins_with(path, _GZIP)
+
+
+def open_plain(path: Path) -> IO[bytes]:
+    """The file's bytes, unpacked where it is gzipped.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    return cast(IO[bytes], gzip.open(path, "rb") if is_gzipped(path) else path.open("rb"))
+
+
+def text_codec(encoding: str) -> str:
+    """The codec of an encoding of text.
+
+    Raises:
+        DataError: there is no such encoding, or it does not encode text.
+    """
+    try:
+        codec = codecs.lookup(encoding)
+        "".encode(encoding)
+    except (LookupError, ValueError):
+        raise DataError(
+            f"unknown encoding '{encoding}'; such as utf-8, cp1252, latin-1 or utf-16"
+        ) from None
+    return codec.name
+
+
+def _begins_with(path: Path, magic: bytes) -> bool:
+    try:
+        with path.open("rb") as stream:
+            return stream.read(len(magic)) == magic
+    except OSError:
+        return False
