@@ -47,7 +47,12 @@ def test_a_continuous_rating_has_thresholds_too() -> None:
     [
         ([0] * 60 + list(range(1, 11)) * 3, (0.0,)),
         ([-1] * 9 + list(range(11)), (-1.0,)),
-        (list(range(11)), ()),
+        (list(range(11)), (0.0,)),
+        ([0] * 9 + [0.5, 1, 1.5, 2, 5], (0.0,)),
+        ([0, 1, 2, 3, 4, 5, 99], (99.0,)),
+        ([99] * 9 + np.linspace(-10, 10, 300).tolist(), (99.0,)),
+        ([0, 1, 2, 3], ()),
+        (list(range(101)), ()),
         ([0.5, 1, 2, 5], ()),
     ],
 )
@@ -56,6 +61,7 @@ def test_codes_for_not_rated_are_found(values: list[float], codes: tuple[float, 
     assert kind is not None
     assert kind.unrated == codes
     assert kind.dislike is None or kind.dislike not in codes
+    assert kind.like not in codes
 
 
 @pytest.mark.parametrize(

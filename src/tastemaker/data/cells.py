@@ -14,7 +14,7 @@ from tastemaker.data.schema import Decimal
 from tastemaker.data.table import Table
 from tastemaker.errors import DataError
 
-_TRUE, _FALSE = ["true", "t", "yes", "y"], ["false", "f", "no", "n"]
+_TRUTHS = {1.0: ["true", "t", "yes", "y"], 0.0: ["false", "f", "no", "n"]}
 # a comma that can only be a decimal mark, or only part thousands; "1,234" may be either
 _DECIMAL_COMMA = r"^[+-]?(?:\d*,(?:\d{1,2}|\d{4,})|0,\d{3}|\d{4,},\d{3})$"
 _COMMA_THOUSANDS = r"^[+-]?\d{1,3}(?:(?:,\d{3}){2,}|(?:,\d{3})+\.\d+)$"
@@ -41,8 +41,8 @@ class Ids:
 def missing(column: str, types: pl.Schema) -> pl.Expr:
     """Whether each cell says nothing: null, NaN, blank, or a usual word for null."""
     cell, kind = pl.col(column), types[column]
-    if kind == pl.String:
-        return cell.is_null() | cell.str.contains(MISSING)
+    if kind in (pl.String, pl.Categorical, pl.Enum):
+        return cell.is_null() | cell.cast(pl.String).str.contains(MISSING)
     if kind.is_float():
         return cell.is_null() | cell.is_nan()
     return cell.is_null()
@@ -126,7 +126,7 @@ def numbers(table: Table, column: str, types: pl.Schema, decimal: Decimal) -> pl
     if kind.is_numeric() or kind in (pl.Boolean, pl.Null):
         number = cell.cast(pl.Float64, strict=False)
     elif kind in (pl.String, pl.Categorical, pl.Enum):
-        read = partial(_numbers_of_texts, decimal=decimal)  # of the whole column at once
+        read = partial(numbers_of_texts, decimal=decimal)  # of the whole column at once
         number = cell.cast(pl.String).map_batches(
             lambda cells, **_: read(cells), return_dtype=pl.Float64
         )
@@ -138,7 +138,8 @@ def numbers(table: Table, column: str, types: pl.Schema, decimal: Decimal) -> pl
     return pl.when(number.is_finite()).then(number)
 
 
-def _numbers_of_texts(cells: pl.Series, decimal: Decimal) -> pl.Series:
+def numbers_of_texts(cells: pl.Series, decimal: Decimal = "auto") -> pl.Series:
+    """Texts as numbers, float64, as `numbers` reads a column; null where unreadable."""
     texts = cells.str.strip_chars()
     number = texts.cast(pl.Float64, strict=False)
     points = _has(texts, _POINT_THOUSANDS) if decimal == "auto" else decimal == ","
@@ -164,7 +165,7 @@ def _numbers_of_texts(cells: pl.Series, decimal: Decimal) -> pl.Series:
         if fits.any():
             number = number.set(fits, None).fill_null(_where(written, fits).cast(pl.Float64))
     lowered = texts.str.to_lowercase()
-    for words, truth in ((_TRUE, 1.0), (_FALSE, 0.0)):
+    for truth, words in _TRUTHS.items():
         number = number.set(lowered.is_in(words).fill_null(False), truth)
     return number
 

@@ -97,14 +97,15 @@ def _cell(table: Table, name: str, role: ColumnRole, types: pl.Schema, schema: S
     if role.role == "time":
         return moments(table, name, types, "auto", role.format)
     require_type(table.source, name, kind, role.role)
+    present = ~missing(name, types)
     if kind.is_float():  # a code of 3.0 is the code 3
         whole = cell.cast(pl.Int64, strict=False)
-        exact = cell == whole
-        cell = pl.when(exact).then(whole.cast(pl.String)).otherwise(cell.cast(pl.String))
+        text = pl.when(cell == whole).then(whole.cast(pl.String)).otherwise(cell.cast(pl.String))
+        cell, present = text, present & cell.is_finite()
     if role.role == "tags":
         is_list = isinstance(kind, pl.List | pl.Array)
-        text = cell.cast(pl.String) if not is_list else cell.cast(pl.List(pl.String))
-        parts = text if is_list else text.str.split(role.separator or "|")
+        text = cell.cast(pl.List(pl.String)) if is_list else cell.cast(pl.String)
+        parts = text if is_list else pl.when(present).then(text).str.split(role.separator or "|")
         labels = pl.element().str.strip_chars()
         return parts.list.eval(labels.filter((labels != "") & ~labels.str.starts_with(SUBSTITUTE)))
     text = cell.cast(pl.String).str.strip_chars()

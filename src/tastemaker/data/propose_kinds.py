@@ -6,6 +6,7 @@ from math import ceil
 
 import polars as pl
 
+from tastemaker.data.cells import numbers_of_texts
 from tastemaker.data.recognize import plain
 from tastemaker.data.schema import EventKind
 from tastemaker.errors import DataError
@@ -46,6 +47,9 @@ _AMOUNTS = (
 _SCALES = ((0.0, 1.0), (1.0, 5.0), (1.0, 10.0), (0.0, 100.0))
 _FEW_LEVELS = 10
 _CODE_TIMES = 3
+_CODES_ABOVE = (99.0, 999.0, 9999.0)
+_LARGEST_RATING = 10
+_LOWEST_STEP = 0.5
 
 
 def propose_kinds(
@@ -101,18 +105,27 @@ def propose_value(values: pl.Series) -> EventKind | None:
 
 
 def unrated_codes(numbers: pl.Series) -> tuple[float, ...]:
-    """The values that probably mean "not rated": −1 below a scale from 0, a frequent 0 below 1."""
+    """The values that probably mean "not rated".
+
+    −1 below a scale from 0; 0 below one to 5, 10 or 100 that has another lowest step; 99 and the
+    like far above all others. A rating of 0 that is taken for a code is neutral, which loses less
+    than a code that is taken for a dislike.
+    """
     levels = numbers.unique().sort()
     codes = []
+    if levels.len() > 2 and levels[-1] in _CODES_ABOVE and levels[-2] <= _LARGEST_RATING:
+        codes.append(float(levels[-1]))
+        levels = levels.head(levels.len() - 1)
     if levels.len() > 2 and levels[0] == -1 and levels[1] >= 0:
         codes.append(-1.0)
         levels = levels.slice(1)
-    if levels.len() > 2 and levels[0] == 0 and levels[1] >= 1 and levels[-1] <= 10:
-        counts = numbers.value_counts().rename({numbers.name: "value"})
-        by_value = dict(counts.iter_rows())
-        if by_value[levels[0]] >= _CODE_TIMES * by_value[levels[1]]:
+    if levels.len() > 2 and levels[0] == 0 and levels[1] >= _LOWEST_STEP:
+        common = numbers.filter(numbers == 0).len() >= _CODE_TIMES * (
+            numbers.filter(numbers == levels[1]).len()
+        )
+        if common or (levels[-1] in (5, 10) and not codes):
             codes.append(0.0)
-    return tuple(codes)
+    return tuple(sorted(codes))
 
 
 def _rating(numbers: pl.Series, levels: pl.Series) -> EventKind:
@@ -162,10 +175,7 @@ def _label(levels: pl.Series) -> EventKind | None:
 def _numbers(values: pl.Series) -> pl.Series:
     """The finite numbers among the values; a decimal comma and truths count."""
     if values.dtype == pl.String:
-        texts = values.str.strip_chars().str.to_lowercase()
-        texts = texts.replace({"true": "1", "t": "1", "yes": "1", "y": "1"})
-        texts = texts.replace({"false": "0", "f": "0", "no": "0", "n": "0"})
-        values = texts.str.replace(",", ".", literal=True)
+        values = numbers_of_texts(values)
     numbers = values.cast(pl.Float64, strict=False)
     return numbers.filter(numbers.is_finite())
 

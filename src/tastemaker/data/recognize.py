@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from tastemaker.data.time_forms import ISO, time_form
+from tastemaker.data.cells import numbers_of_texts
+from tastemaker.data.time_forms import ISO, is_ambiguous, time_form
 from tastemaker.errors import DataError, near_miss
 
 NAMES = {
@@ -34,7 +35,6 @@ TITLES = ("title", "name", "headline")
 _SOCIAL = re.compile(r"friend|trust|follow")
 _VISITS = re.compile(r"invoice|order|transaction|basket|session|visit|event|row|index")
 _IDS = re.compile(r"(?:id|code|sku|isbn|no|number|key|slug)$")
-_MOST_KINDS = 50
 _EPOCH_YEARS = (946_684_800, 4_102_444_800)
 """2000 to 2100, seconds: what a column of numbers must hold to be taken for moments."""
 _LARGEST_RATING = 10
@@ -47,7 +47,7 @@ class Recognized:
 
     Attributes:
         columns: ours → theirs.
-        guessed: the parts that only values speak for.
+        guessed: the parts that only values suggest, and times whose form is ambiguous.
         forms: theirs → the `strptime` pattern of a column of times, where one is needed.
     """
 
@@ -80,11 +80,13 @@ def recognize_events(frame: pl.DataFrame, hints: Mapping[str, str] | None = None
     _by_name(sample, found)
     _guess_time(sample, found)
     _guess_ids(sample, found)
-    if not frame.columns or frame.columns[0] == "column_1":
+    if all(column.startswith("column_") for column in frame.columns):
         _guess_rating(sample, found)
     time = found.columns.get("timestamp")
     if time is not None and (form := time_form(sample[time])) not in (None, ISO):
         found.forms[time] = str(form)
+        if is_ambiguous(sample[time], str(form)):
+            found.guessed.add("timestamp")
     return found
 
 
@@ -149,7 +151,8 @@ def _fits(column: pl.Series, ours: str) -> bool:
     """Whether the values can be what the name says."""
     kind = column.dtype
     if ours == "event_type":  # a number of an event is a count, a truth a label
-        return not kind.is_numeric() and kind != pl.Boolean
+        named = plain(column.name) == "eventtype"
+        return named or (not kind.is_numeric() and kind != pl.Boolean)
     if ours == "value":
         return kind.is_numeric() or kind == pl.Boolean or _is_number_text(column)
     if ours == "timestamp":
@@ -169,13 +172,12 @@ def _has_moments(column: pl.Series) -> bool:
 
 
 def _is_number_text(column: pl.Series) -> bool:
-    """Whether text holds numbers with a decimal comma, or truths."""
+    """Whether nearly all text holds numbers as people write them, or truths."""
     if column.dtype != pl.String:
         return False
-    texts = column.drop_nulls().str.strip_chars().str.to_lowercase()
-    words = ["true", "false", "yes", "no", "t", "f", "y", "n"]
-    fits = texts.str.contains(r"^[+-]?\d*[.,]?\d+$") | texts.is_in(words)
-    return bool(texts.len()) and float(fits.mean()) >= 0.99  # type: ignore[arg-type]
+    texts = column.drop_nulls()
+    unread = numbers_of_texts(texts).null_count()
+    return bool(texts.len()) and unread <= 0.01 * texts.len()
 
 
 def _free(frame: pl.DataFrame, found: Recognized) -> list[str]:
