@@ -148,3 +148,89 @@ def test_several_event_files_become_one_log(
     assert run("train").code == 0
     answer = run("recommend", "--user", "3", "--json").told
     assert answer["items"][0]["title"].startswith("Game ")
+
+
+def yearly(folder: Path, **files: str) -> None:
+    for name, text in files.items():
+        (folder / f"{name}.csv").write_text(text)
+
+
+def test_two_files_may_write_their_times_differently(
+    tmp_path: Path, run: Any, monkeypatch: Any
+) -> None:
+    rows = [(f"u{i % 7}", f"i{i % 11}", 1 + i % 28) for i in range(60)]
+    yearly(
+        tmp_path,
+        purchases="user,item,time\n" + "".join(f"{u},{i},2024-03-{d:02}\n" for u, i, d in rows),
+        views="user,item,time\n" + "".join(f"{u},{i},{d}/3/2024\n" for u, i, d in rows),
+        clicks="user,item,time\n" + "".join(f"{u},{i},Mar {d}, 2024\n".replace("Mar ", '"Mar ')
+                                            .replace("2024\n", '2024"\n') for u, i, d in rows),
+    )  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    assert run("init").code == 0
+    facts = run("validate", "--json").told
+    assert facts["events"]["kept"] == 180
+    assert (facts["from"], facts["to"]) == ("2024-03-01T00:00:00Z", "2024-03-28T00:00:00Z")
+
+
+def test_files_of_one_name_share_the_scale_of_all(
+    tmp_path: Path, run: Any, monkeypatch: Any
+) -> None:
+    head = "user,item,rating\n"
+    yearly(
+        tmp_path,
+        ratings_2023=head + "".join(f"u{i % 9},i{i % 13},{4 + i % 2}\n" for i in range(80)),
+        ratings_2024=head + "".join(f"u{i % 9},i{i % 11},{1 + i % 10}\n" for i in range(80)),
+    )
+    monkeypatch.chdir(tmp_path)
+    assert run("init").code == 0
+    kind = load_project(tmp_path / "tastemaker.toml").file.events["rating"]
+    assert (kind.like, kind.dislike) == (8, 4)
+
+
+def test_a_file_without_ratings_does_not_make_them_likes(
+    tmp_path: Path, run: Any, monkeypatch: Any
+) -> None:
+    yearly(
+        tmp_path,
+        events_1="user,item\n" + "".join(f"u{i % 9},i{i % 13}\n" for i in range(80)),
+        events_2="user,item,rating\n" + "".join(f"u{i},i{i % 11},{1 + i % 5}\n" for i in range(50)),
+    )
+    monkeypatch.chdir(tmp_path)
+    assert run("init").code == 0
+    facts = run("validate", "--json").told["kinds"]
+    assert facts["interaction"]["liked"] == 80
+    rated = next(facts[name] for name in facts if name != "interaction")
+    assert (rated["liked"], rated["disliked"]) == (20, 20)
+
+
+def test_corrections_of_a_file_without_a_header_outlive_init(
+    tmp_path: Path, run: Any, monkeypatch: Any
+) -> None:
+    rows = (f"{i % 7} {i % 50} {1 + i % 5}\n" for i in range(99))
+    (tmp_path / "ratings.txt").write_text("".join(rows))
+    monkeypatch.chdir(tmp_path)
+    assert run("init").code == 0
+    path = tmp_path / "tastemaker.toml"
+    text = path.read_text()
+    assert 'header = ["user_id", "item_id", "value"]' in text
+    path.write_text(text.replace('"user_id", "item_id"', '"item_id", "user_id"'))
+    assert run("init", "--force").code == 0
+    assert 'header = ["item_id", "user_id", "value"]' in path.read_text()
+
+
+def test_days_and_months_that_may_be_swapped_are_a_marked_guess(
+    tmp_path: Path, run: Any, monkeypatch: Any
+) -> None:
+    rows = "".join(f"u{i % 7},i{i % 11},{1 + i % 12}/{1 + i % 9}/2024\n" for i in range(60))
+    (tmp_path / "log.csv").write_text("user,item,date\n" + rows)
+    monkeypatch.chdir(tmp_path)
+    done = run("init")
+    assert 'time_format = "%m/%d/%Y"  # a guess: day and month' in done.out
+    assert "timestamp is a guess: check the time_format %m/%d/%Y" in done.err
+
+
+def test_rows_that_cannot_be_used_are_reported(tmp_path: Path, run: Any, monkeypatch: Any) -> None:
+    retail(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert "300 of 1,200 rows cannot be used (300 missing user_id)" in run("init").err

@@ -55,6 +55,9 @@ def test_an_event_id_counts_once_in_all_files(tmp_path: Path) -> None:
     again.path.write_text("who,what,stars,event_id\nu9,8,5,b\nu9,8,5,c\n")
     data = Dataset.from_data_files({"events": (first, second, again)}, SCHEMA)
     assert len(data.events) == 5
+    assert [(report.kept, report.duplicates) for report in data.reports] == [
+        (2, 0), (2, 0), (1, 1)
+    ]  # fmt: skip
 
 
 def test_too_many_bad_rows_of_one_file_stop_all(tmp_path: Path) -> None:

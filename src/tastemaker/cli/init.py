@@ -7,6 +7,7 @@ from typing import Any
 
 from tastemaker.cli import show
 from tastemaker.data.describe import describe
+from tastemaker.data.schema import EVENT_COLUMNS
 from tastemaker.disk import replacing
 from tastemaker.errors import DataError, ProjectError
 from tastemaker.project.find_files import find_tables
@@ -41,11 +42,10 @@ def init(
         raise ProjectError(f"{path} exists; change it, or replace it with --force")
     if not folder.is_dir():
         raise ProjectError(f"{folder} is not a folder")
-    before = _columns_of(path)
     tables = dict(given) if "events" in given else {**find_tables(folder), **given}
     names = ", ".join(file.name for files in tables.values() for file in files)
     with show.step(f"looking at {names}"):
-        proposed = propose_project(tables, {**_still_there(before, tables), **hints})
+        proposed = propose_project(tables, hints, _columns_of(path))
         text = project_text(proposed, folder)
         with replacing(path) as part:
             part.write_text(text, encoding="utf-8")
@@ -85,10 +85,12 @@ def _require_readable(proposed: ProposedProject, path: Path) -> None:
 def _report(proposed: ProposedProject, path: Path) -> None:
     """Says what to check, and what is not used."""
     for part in sorted(proposed.guessed):
-        show.say(f"{part} is a guess: check [data.columns], or name the column: {_option(part)}")
+        show.say(f"{part} is a guess: {_how_to_check(part, proposed)}")
     for problem in proposed.left_out:
         show.say(problem)
     for report in proposed.data.reports if proposed.data else ():
+        if report.quarantined:
+            show.say(report.summary())
         for note in report.notes:
             show.say(f"{report.source}: {note}")
         if report.unused:
@@ -96,25 +98,50 @@ def _report(proposed: ProposedProject, path: Path) -> None:
     show.say(f"wrote {path}; read it, then: tastemaker validate, train, evaluate")
 
 
+def _how_to_check(part: str, proposed: ProposedProject) -> str:
+    table, _, column = part.rpartition(".")
+    if table:
+        return f"check [data.columns.{table}]"
+    file = proposed.files["events"][0]
+    if part == "timestamp" and file.schema.time_format:
+        return f"check the time_format {file.schema.time_format}: is the day or the month first?"
+    place = "header under [[data.events]]" if file.schema.header else "the columns of [data]"
+    return f"check {place}, or name the column: {_option(column)}"
+
+
 def _option(part: str) -> str:
-    return f"--{part.replace('_', '-').replace('items.', '')} COLUMN"
+    return f"--{part.replace('_', '-')} COLUMN"
 
 
-def _columns_of(path: Path) -> dict[str, str]:
-    """What an existing project file calls the columns of the event log, whatever else it holds."""
+def _columns_of(path: Path) -> dict[str, dict[str, str]]:
+    """Event file (empty: any) → what an existing project file calls its columns, as far as known.
+
+    Whatever else the file holds, and whatever is wrong with it, is left out.
+    """
     try:
-        values: Any = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-        columns = values["data"]["columns"]["events"]
-        return {ours: theirs for ours, theirs in columns.items() if isinstance(theirs, str)}
-    except (OSError, ValueError, RecursionError, LookupError, TypeError, AttributeError):
+        data: Any = tomllib.loads(path.read_text(encoding="utf-8-sig"))["data"]
+    except (OSError, ValueError, RecursionError, LookupError, TypeError):
         return {}
+    found = {"": _names(_at(data, "columns", "events"))}
+    files = _at(data, "events")
+    for file in files if isinstance(files, list) else [files]:
+        name, header = _at(file, "file"), _at(file, "header")
+        columns = _names(_at(file, "columns"))
+        if isinstance(header, list):  # names given to a file without any
+            places = {str(ours): f"column_{at}" for at, ours in enumerate(header, 1)}
+            columns |= {ours: theirs for ours, theirs in places.items() if ours in EVENT_COLUMNS}
+        if isinstance(name, str):
+            found[Path(name).name] = columns
+    return found
 
 
-def _still_there(before: dict[str, str], tables: Mapping[str, Sequence[Path]]) -> dict[str, str]:
-    """The columns of an earlier project file that the event files still have."""
-    from tastemaker.project.propose import look_at
+def _at(value: Any, *keys: str) -> Any:
+    """The value at a path inside tables; None where there is none."""
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
 
-    if not before:
-        return {}
-    columns = {column for path in tables["events"] for column in look_at(path).frame.columns}
-    return {ours: theirs for ours, theirs in before.items() if theirs in columns}
+
+def _names(columns: Any) -> dict[str, str]:
+    given = columns.items() if isinstance(columns, dict) else ()
+    return {ours: theirs for ours, theirs in given if isinstance(theirs, str)}

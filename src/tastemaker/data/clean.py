@@ -70,7 +70,8 @@ def clean_tables(
         "items": lambda table, schema: clean_entities(table, "item_id", schema),
         "users": lambda table, schema: clean_entities(table, "user_id", schema),
     }
-    done, reports = {}, []
+    done: dict[str, pl.DataFrame] = {}
+    reports: list[ReadReport] = []
     for name, of_table in tables.items():
         parts = []
         for table, schema in of_table:
@@ -78,24 +79,43 @@ def clean_tables(
             if quarantine is not None:
                 report.write_quarantine(quarantine)
             report.refuse_if_too_many(schema.max_bad_rows)
-            parts.append(rows)
-            reports.append(report)
-        ordered = of_table[0][1].clock == "order"
-        done[name] = parts[0] if len(parts) == 1 else _joined(parts, ordered)
+            parts.append((rows, report))
+        if len(parts) > 1:
+            parts = _once_by_id(parts)
+        done[name] = _joined([rows for rows, _ in parts], of_table[0][1].clock == "order")
+        reports += (report for _, report in parts)
     return Cleaned(done, tuple(reports))
+
+
+def _once_by_id(
+    parts: Sequence[tuple[pl.DataFrame, ReadReport]],
+) -> list[tuple[pl.DataFrame, ReadReport]]:
+    """The rows of several event files, without those whose event id an earlier file has."""
+    known, kept = pl.Series(dtype=pl.String), []
+    for rows, report in parts:
+        once, left = rows, report
+        if "event_id" in rows.columns:
+            ids = rows["event_id"].cast(pl.String)
+            again = ids.is_in(known.implode()).fill_null(False)
+            known = pl.concat([known, ids.drop_nulls()])
+            once = rows.filter(~again)
+            duplicates = report.duplicates + int(again.sum())
+            left = replace(report, kept=once.height, duplicates=duplicates)
+        kept.append((once, left))
+    return kept
 
 
 def _joined(parts: Sequence[pl.DataFrame], ordered: bool) -> pl.DataFrame:
     """The rows of several event files, one after the other; an order of rows goes on."""
+    if len(parts) == 1:
+        return parts[0]
     rows, before = [], 0
     for part in parts:
         columns = [pl.col("user_id", "item_id").cast(pl.String)]
+        if "event_id" in part.columns:
+            columns.append(pl.col("event_id").cast(pl.String))
         if ordered:
             columns.append(pl.col("time") + before)
             before += int(part["time"].to_numpy().max(initial=0))
         rows.append(part.with_columns(*columns))
-    joined = pl.concat(rows, how="diagonal_relaxed")
-    if "event_id" in joined.columns:
-        event_id = pl.col("event_id").cast(pl.String)
-        joined = joined.filter(event_id.is_null() | event_id.is_first_distinct())
-    return joined
+    return pl.concat(rows, how="diagonal_relaxed")

@@ -86,6 +86,7 @@ class Project:
             "separator": file.separator or schema.separator,
             "header": file.header,
             "encoding": file.encoding or schema.encoding,
+            "time_format": file.time_format or schema.time_format,
             "max_bad_rows": getattr(self.file.data.max_bad_rows, table),
             "default_kind": getattr(file, "event_type", None) or schema.default_kind,
         }

@@ -11,6 +11,7 @@ from tastemaker.project.propose_sources import source_lines, split_lines
 from tastemaker.project.toml_text import comment_text, toml_key, toml_list, toml_table, toml_text
 
 _GUESS = "  # a guess from the values: please check"
+_DAY_OR_MONTH = "  # a guess: day and month may be the other way round, please check"
 _FILL_IN = "FILL IN"
 
 
@@ -51,6 +52,8 @@ def _data_lines(proposed: ProposedProject, folder: Path) -> list[str]:
         "separator": {file.schema.separator for file in texts},
         "encoding": {file.schema.encoding for file in texts},
     }
+    if texts:
+        common["time_format"] = {file.schema.time_format for file in files["events"]}
     shared = {key: values.pop() for key, values in common.items() if len(values) == 1}
     shared = {key: value for key, value in shared.items() if value not in (None, "utf-8")}
     own = {
@@ -69,11 +72,12 @@ def _data_lines(proposed: ProposedProject, folder: Path) -> list[str]:
             lines.append(
                 f"{table} = {{ file = {path}{extras} }}" if extras else f"{table} = {path}"
             )
-    lines += [f"{key} = {toml_text(str(value))}" for key, value in shared.items()]
+    for key, value in shared.items():
+        unsure = key == "time_format" and "timestamp" in proposed.guessed
+        lines.append(f"{key} = {toml_text(str(value))}{_DAY_OR_MONTH if unsure else ''}")
     if schema.clock != "absolute":
-        lines.append(f'clock = "{schema.clock}"  # no column of moments was found')
-    if schema.time_format:
-        lines.append(f"time_format = {toml_text(schema.time_format)}")
+        where = "" if len(events) == 1 else " in every event file"
+        lines.append(f'clock = "{schema.clock}"  # no column of moments was found{where}')
     if not alone:
         for file in events:
             lines += ["", "[[data.events]]", f"file = {toml_text(_relative(file.path, folder))}"]
@@ -103,6 +107,8 @@ def _own_settings(file: DataFile, shared: dict[str, str | None]) -> dict[str, st
         settings["separator"] = toml_text(file.schema.separator)
     if file.schema.encoding != "utf-8" and "encoding" not in shared:
         settings["encoding"] = toml_text(file.schema.encoding)
+    if file.schema.time_format and "time_format" not in shared:
+        settings["time_format"] = toml_text(file.schema.time_format)
     if file.schema.header:
         settings["header"] = toml_list(file.schema.header)
     return settings

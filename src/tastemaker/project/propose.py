@@ -9,7 +9,7 @@ import polars as pl
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.files import DataFile
 from tastemaker.data.propose import Proposal, propose
-from tastemaker.data.propose_kinds import propose_kinds
+from tastemaker.data.propose_kinds import propose_kinds, propose_value
 from tastemaker.data.read import open_table
 from tastemaker.data.schema import MAX_BAD_ROWS, EventKind, Schema
 from tastemaker.data.table import LINE
@@ -76,13 +76,17 @@ class ProposedProject:
 
 
 def propose_project(
-    tables: Mapping[str, Sequence[Path]], hints: Mapping[str, str] | None = None
+    tables: Mapping[str, Sequence[Path]],
+    hints: Mapping[str, str] | None = None,
+    earlier: Mapping[str, Mapping[str, str]] | None = None,
 ) -> ProposedProject:
     """What the files probably mean.
 
     Args:
         tables: events, and items and users if there are any → files.
         hints: ours → theirs, for columns of the event log that the caller knows.
+        earlier: name of an event file (empty: any) → ours → theirs, as an earlier project file
+            had them; columns that are gone are left out.
 
     Raises:
         DataError: a file cannot be read at all, or a hint names a column that no event file has.
@@ -99,8 +103,11 @@ def propose_project(
     proposals = []
     for one in events:
         usual = event_word(one.path) if len(events) > 1 else "interaction"
-        known = {k: v for k, v in (hints or {}).items() if v in one.frame.columns}
+        before = earlier or {}
+        named = {**before.get("", {}), **before.get(one.path.name, {}), **(hints or {})}
+        known = {ours: theirs for ours, theirs in named.items() if theirs in one.frame.columns}
         proposals.append(propose(one.frame, items, users, hints=known, usual_kind=usual))
+    proposals = _reconciled(proposals, events)
     schema = _merged(proposals)
     if len(events) == 1:
         schema = _with_rare_kinds(schema, events[0])
@@ -160,18 +167,46 @@ def _require_hinted(events: Sequence[Looked], hints: Mapping[str, str]) -> None:
             raise DataError(f"no column '{theirs}' for {ours} in the event log; it has {known}")
 
 
+def _reconciled(proposals: Sequence[Proposal], looked: Sequence[Looked]) -> list[Proposal]:
+    """The proposals of several event files, where one name means the same in all of them.
+
+    Files whose events have one name share the thresholds of all their values; where only some
+    have values, the events of the others are plain interactions.
+    """
+    found = list(proposals)
+    for name in {proposal.schema.default_kind for proposal in found} - {None}:
+        named = [at for at, one in enumerate(found) if one.schema.default_kind == name]
+        kinds = {at: found[at].schema.kinds[str(name)] for at in named}
+        valued = [at for at in named if kinds[at].uses_value]
+        for at in set(named) - set(valued) if valued else ():
+            found[at] = _with_kind(found[at], "interaction", EventKind())
+        if len({kinds[at].model_dump_json() for at in valued}) > 1:
+            columns = [found[at].schema.event_columns.get("value", "value") for at in valued]
+            values = [looked[at].frame[column] for at, column in zip(valued, columns)]
+            together = pl.concat(series.cast(pl.String) for series in values).alias(columns[0])
+            kind = propose_value(together) or kinds[valued[0]]
+            weight = {"weight": kinds[valued[0]].weight}
+            for at in valued:
+                found[at] = _with_kind(found[at], str(name), kind.model_copy(update=weight))
+    return found
+
+
+def _with_kind(proposal: Proposal, name: str, kind: EventKind) -> Proposal:
+    """The proposal of a file all of whose events are of one type."""
+    changes = {"kinds": {name: kind}, "default_kind": name}
+    return replace(proposal, schema=proposal.schema.model_copy(update=changes))
+
+
 def _merged(proposals: Sequence[Proposal]) -> Schema:
     """One schema for several event files: the event types of all, moments where all have them."""
     kinds: dict[str, EventKind] = {}
     for proposal in proposals:
         kinds = {**proposal.schema.kinds, **kinds}
     timed = all(proposal.schema.clock == "absolute" for proposal in proposals)
-    forms = [proposal.schema.time_format for proposal in proposals]
     return proposals[0].schema.model_copy(
         update={
             "kinds": kinds,
             "clock": "absolute" if timed else "none",
-            "time_format": next((form for form in forms if form), None) if timed else None,
         }
     )
 
@@ -189,6 +224,7 @@ def _for_file(schema: Schema, one: Looked, proposal: Proposal, *, is_event: bool
         update={
             "event_columns": columns,
             "default_kind": proposal.schema.default_kind,
+            "time_format": proposal.schema.time_format if schema.clock == "absolute" else None,
             "separator": one.form.separator,
             "encoding": one.form.encoding,
             "header": header,

@@ -60,6 +60,8 @@ class TableFile(Settings):
     """The names of the columns, for a text file whose first line is data."""
     encoding: str | None = None
     """How this file encodes its characters; by default as in [data]."""
+    time_format: str | None = Field(None, min_length=2)
+    """How times of this file are written; by default as in [data]."""
 
 
 class EventFile(TableFile):
