@@ -118,3 +118,43 @@ def test_an_event_that_takes_another_back_replaces_it(
     kinds, _ = propose_kinds(pl.Series("event", names), None)
     assert kinds[replacing].role == role
     assert kinds[replacing].replaces == replaced
+
+
+@pytest.mark.parametrize("name", ["note", "Bewertung", "grade", "opinion"])
+def test_values_that_look_like_ratings_are_ratings(name: str) -> None:
+    kind = of_value(name, [1, 2, 3, 4, 5])
+    assert kind is not None
+    assert (kind.like, kind.dislike) == (4, 2)
+    assert of_value(name, ["0,5", "1,0", "4,5", "5,0"]) == EventKind(like=4.5, dislike=1.0)
+
+
+@pytest.mark.parametrize("name", ["disliked", "skipped", "cancelled", "is_hidden", "returned"])
+@pytest.mark.parametrize("values", [[0, 1], [True, False], ["TRUE", "FALSE"], [1]])
+def test_a_true_dislike_is_a_dislike(name: str, values: list[Any]) -> None:
+    assert of_value(name, values) == EventKind(role="negative", strength="linear")
+
+
+@pytest.mark.parametrize("name", ["rating", "feedback", "thumbs", "vote", "value"])
+@pytest.mark.parametrize("values", [[-1, 0, 1], [1, -1]])
+def test_thumbs_are_thumbs_under_any_name(name: str, values: list[int]) -> None:
+    assert of_value(name, values) == EventKind(like=1.0, dislike=-1.0)
+
+
+@pytest.mark.parametrize("event_type", ["purchase", "order", "play", "view"])
+def test_a_value_of_a_purchase_is_an_amount(event_type: str) -> None:
+    names = pl.Series("event_type", [event_type] * 4)
+    kinds, _ = propose_kinds(names, pl.Series("value", [1, 2, 3, -1]))
+    assert kinds[event_type].strength == "log"
+    assert kinds[event_type].like is None
+
+
+@pytest.mark.parametrize(
+    ("values", "like", "dislike"),
+    [([5, 6, 7, 8, 9, 10], 8, None), ([2, 3, 4, 5], 4, 2), ([6, 8, 10], 8, None)],
+)
+def test_values_that_end_at_a_scales_end_are_of_that_scale(
+    values: list[float], like: float, dislike: float | None
+) -> None:
+    kind = of_value("rating", values)
+    assert kind is not None
+    assert (kind.like, kind.dislike) == (like, dislike)

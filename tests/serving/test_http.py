@@ -174,7 +174,7 @@ def test_an_unknown_parameter_is_refused_everywhere(client: TestClient, path: st
     assert refused(client.get(path, params={"m": 3}), 422)["field"] == "m"
 
 
-@pytest.mark.parametrize("value", [True, 1.0, 10**1_000])
+@pytest.mark.parametrize("value", [True, 1.5, 10**1_000])
 def test_an_id_is_text_or_an_integer(client: TestClient, value: Any) -> None:
     refused(recommend(client, user_id=value), 422)
     refused(recommend(client, exclude=[value]), 422)

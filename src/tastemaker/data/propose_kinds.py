@@ -1,33 +1,17 @@
 """What the event types of a log probably mean, from their names and values."""
 
 import re
-from collections.abc import Sequence
 from math import ceil
 
 import polars as pl
 
 from tastemaker.data.cells import numbers_of_texts
+from tastemaker.data.event_words import kind_of_name, replaced_by, value_is_amount
 from tastemaker.data.recognize import plain
 from tastemaker.data.schema import EventKind
 from tastemaker.errors import DataError
 
 MAX_KINDS = 50
-_UNDO = re.compile(r"^(?:un|remove|cancel|delete|undo)[ _-]?(?=[a-z])|_?removed?$")
-_RETURN = re.compile(r"return|refund|cancel|chargeback")
-_NEGATIVE = re.compile(
-    r"dislike|hate|skip|thumbs?[ _-]?down|^down|block|not[ _-]interested|hide|report"
-)
-_EXPOSURE = re.compile(r"impression|exposure|shown?$|displayed|recommended")
-_PURCHASE = re.compile(r"purchase|buy|bought|order|transaction|checkout|subscribe|^sale")
-_CART = re.compile(r"cart|basket|wish_?list|save|bookmark")
-_LIKE = re.compile(
-    r"like|love|favou?rite|follow|share|forward|comment|complete|thumbs?[ _-]?up|^up"
-)
-_WEIGHTS = ((_PURCHASE, 6.0), (_CART, 3.0), (_LIKE, 2.0))
-_STEMS = re.compile(r"like|love|favou?rite|follow|save|bookmark|cart|basket|wish_?list|subscribe")
-_THUMBS = re.compile(r"dislike|hate|thumbs?[ _-]?down|^down(?:vote)?$")
-_THUMBS_UP = re.compile(r"^(?:like|love|thumbs?[ _-]?up|up(?:vote)?)$")
-
 _RATINGS = {"rating", "ratings", "score", "stars", "overall", "ratingvalue", "starrating"} | {
     "userrating",
     "bookrating",
@@ -37,6 +21,7 @@ _LABELS = {"liked", "like", "isliked", "islike", "thumbs", "thumb", "recommended
     "favorite",
     "favourite",
 }
+_COUNTS = {"count", "weight", "strength", "event", "minutes", "duration"}
 _AMOUNTS = (
     (re.compile(r"quantity|^qty|purchase"), "purchase"),
     (re.compile(r"play|listen"), "play"),
@@ -44,8 +29,11 @@ _AMOUNTS = (
     (re.compile(r"view"), "view"),
     (re.compile(r"click"), "click"),
 )
-_SCALES = ((0.0, 1.0), (1.0, 5.0), (1.0, 10.0), (0.0, 100.0))
-_FEW_LEVELS = 10
+_SCALES = ((1.0, 5.0), (1.0, 10.0), (0.0, 100.0))
+_FEW_LEVELS = 21
+_INVERTED = re.compile(
+    r"dislik|skip|cancel|return|refund|hide|hidden|reject|block|hate|dismiss|ignor"
+)
 _CODE_TIMES = 3
 _CODES_ABOVE = (99.0, 999.0, 9999.0)
 _LARGEST_RATING = 10
@@ -68,9 +56,9 @@ def propose_kinds(
     if kinds is None:
         kind = None if values is None else propose_value(values)
         if kind is None or values is None:
-            return {usual: _of_name(usual) if usual != "interaction" else EventKind()}, usual
+            return {usual: kind_of_name(usual)}, usual
         name = _name_of_value(values.name, kind) if usual == "interaction" else usual
-        weight = _of_name(name).weight if kind.strength is not None else 1.0
+        weight = kind_of_name(name).weight if kind.strength is not None else 1.0
         return {name: kind.model_copy(update={"weight": weight})}, name
     names = kinds.cast(pl.String).drop_nulls().unique().sort().to_list()
     if len(names) > MAX_KINDS:
@@ -78,30 +66,59 @@ def propose_kinds(
             f"the column '{kinds.name}' has more than {MAX_KINDS} kinds of event; name another "
             "column for 'event_type' under [data.columns.events]"
         )
-    found = {name: _of_name(name) for name in names}
+    found = {name: kind_of_name(name) for name in names}
     if values is not None:
         for name in names:
-            kind = propose_value(values.filter(kinds.cast(pl.String) == name))
-            if kind is not None and found[name].role == "positive":
-                found[name] = kind.model_copy(update={"weight": found[name].weight})
-    return _with_replacements(found), None
+            if found[name].role == "positive":
+                kind = propose_value(values.filter(kinds.cast(pl.String) == name), name)
+                weight = found[name].weight
+                found[name] = kind.model_copy(update={"weight": weight}) if kind else found[name]
+    return {
+        name: kind.model_copy(update={"replaces": replaced_by(name, names)})
+        for name, kind in found.items()
+    }, None
 
 
-def propose_value(values: pl.Series) -> EventKind | None:
-    """What the values of one event type say: a rating, a label, an amount; None for nothing."""
+def propose_value(values: pl.Series, event_type: str = "") -> EventKind | None:
+    """What the values of one event type say: a rating, a label, an amount; None for nothing.
+
+    Args:
+        values: named as in the source.
+        event_type: the name of the event type, where there are several.
+    """
     name, numbers = plain(values.name), _numbers(values)
     if not numbers.len():
         return None
     levels = numbers.unique().sort()
+    if levels.to_list() == [-1.0, 0.0, 1.0] or levels.to_list() == [-1.0, 1.0]:
+        return EventKind(like=1.0, dislike=-1.0)
     if name in _RATINGS:
         return _rating(numbers, levels) if levels.len() > 1 or levels[0] > 1 else None
     if name in _LABELS:
         return _label(levels)
-    if name == "value" or name.startswith("column"):
-        return _rating(numbers, levels) if 1 < levels.len() <= 21 and levels[-1] <= 10 else None
-    if levels.len() == 1 and levels[0] in (0.0, 1.0):
-        return None  # a constant says nothing
-    return EventKind(strength="log")
+    if _INVERTED.search(name):  # 1 is a dislike, 0 says nothing
+        return EventKind(role="negative", strength="linear")
+    if any(pattern.search(name) for pattern, _ in _AMOUNTS) or name in _COUNTS:
+        return _amount(levels)
+    if event_type and value_is_amount(event_type):
+        return _amount(levels)
+    if set(levels.to_list()) <= {0.0, 1.0}:
+        return _label(levels) if levels.len() == 2 else None
+    if _looks_like_ratings(levels):
+        return _rating(numbers, levels)
+    return None if name == "value" or name.startswith("column") else _amount(levels)
+
+
+def _amount(levels: pl.Series) -> EventKind | None:
+    """An amount; None for a constant, which says nothing."""
+    return None if levels.len() == 1 and levels[0] in (0.0, 1.0) else EventKind(strength="log")
+
+
+def _looks_like_ratings(levels: pl.Series) -> bool:
+    """Whether there are a few levels between −10 and 10, in steps of a half."""
+    halves = 2 * levels
+    in_range = levels[0] >= -_LARGEST_RATING and levels[-1] <= _LARGEST_RATING
+    return 1 < levels.len() <= _FEW_LEVELS and in_range and bool((halves == halves.round()).all())
 
 
 def unrated_codes(numbers: pl.Series) -> tuple[float, ...]:
@@ -149,14 +166,14 @@ def _rating(numbers: pl.Series, levels: pl.Series) -> EventKind:
 def _scale(levels: pl.Series) -> tuple[float, float]:
     """The lowest and the highest value that could have been given.
 
-    What occurs, but for the upper part of a usual scale alone: 4 and 5 are of a scale from 1. One
-    value alone is of the shortest usual scale that has it.
+    What occurs, but for a usual scale of which the lower part does not occur: 4 and 5 are of a
+    scale from 1. One value alone is of the shortest usual scale that has it.
     """
     low, high = float(levels[0]), float(levels[-1])
     if low == high:
-        return next((scale for scale in _SCALES[1:] if high <= scale[1]), (0.0, high))
+        return next((scale for scale in _SCALES if high <= scale[1]), (0.0, high))
     for lowest, highest in _SCALES:
-        if high == highest and low >= (lowest + highest) / 2 and levels.len() <= _FEW_LEVELS:
+        if high == highest and low >= lowest:
             return lowest, highest
     return low, high
 
@@ -167,8 +184,6 @@ def _label(levels: pl.Series) -> EventKind | None:
         return EventKind(like=1.0, dislike=0.0) if levels[0] in (0.0, 1.0) else None
     if levels.len() == 2:
         return EventKind(like=float(levels[1]), dislike=float(levels[0]))
-    if levels.to_list() == [-1.0, 0.0, 1.0]:
-        return EventKind(like=1.0, dislike=-1.0)
     return _rating(levels, levels)
 
 
@@ -186,40 +201,3 @@ def _name_of_value(column: str, kind: EventKind) -> str:
     if kind.like is not None:
         return "rating" if name in _RATINGS or name not in _LABELS else "like"
     return next((called for pattern, called in _AMOUNTS if pattern.search(name)), "interaction")
-
-
-def _of_name(name: str) -> EventKind:
-    lowered = name.lower()
-    if _UNDO.search(lowered) and not _RETURN.search(lowered):
-        return EventKind(role="neutral")
-    if _NEGATIVE.search(lowered) or _RETURN.search(lowered):
-        return EventKind(role="negative")
-    if _EXPOSURE.search(lowered):
-        return EventKind(role="exposure")
-    weight = next((weight for pattern, weight in _WEIGHTS if pattern.search(lowered)), 1.0)
-    return EventKind(weight=weight)
-
-
-def _with_replacements(kinds: dict[str, EventKind]) -> dict[str, EventKind]:
-    """The event types, those that take back others named as doing so."""
-    names: Sequence[str] = list(kinds)
-
-    def replaced_by(name: str) -> list[str]:
-        lowered, kind = name.lower(), kinds[name]
-        if kind.role == "neutral":
-            stems = set(_STEMS.findall(lowered))
-            return [o for o in names if o != name and stems & set(_STEMS.findall(o.lower()))]
-        if _RETURN.search(lowered):
-            return [o for o in names if o != name and _PURCHASE.search(o.lower())]
-        if _PURCHASE.search(lowered):  # bought again after a return
-            return [o for o in names if o != name and _RETURN.search(o.lower())]
-        if _THUMBS.search(lowered):
-            return [o for o in names if _THUMBS_UP.search(o.lower())]
-        if _THUMBS_UP.search(lowered):
-            return [o for o in names if _THUMBS.search(o.lower())]
-        return []
-
-    return {
-        name: kind.model_copy(update={"replaces": tuple(replaced_by(name))})
-        for name, kind in kinds.items()
-    }
