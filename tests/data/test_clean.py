@@ -663,3 +663,10 @@ def test_half_of_the_cells_may_have_another_form() -> None:
 @pytest.mark.parametrize("cell", ["20240301 10:00", "20240301T10:00:00", "2024-03-01 10:00:00,000"])
 def test_other_iso_forms_are_read_too(cell: str) -> None:
     assert moments([cell, "2024-03-01"]) == [1_709_287_200_000_000, 1_709_251_200_000_000]
+
+
+def test_a_column_that_only_has_our_name_loses_no_row() -> None:
+    columns = {"user_id": ["u"] * 2, "item_id": ["i"] * 2, "value": ["4 stars", "3"]}
+    log, report = cleaned(columns, TIMELESS)
+    assert log["value"].to_list() == [None, 3.0]
+    assert report.unused == ("value",)

@@ -69,9 +69,10 @@ def test_a_column_is_refused_by_its_type_where_it_is_used(
     name: str, column: Any, message: str
 ) -> None:
     schema = TIMED if name == "timestamp" else SCHEMA
+    schema = schema.model_copy(update={"event_columns": {name: name}})
     with pytest.raises(DataError, match=message):
         Dataset.from_frames(frame_of(column, name), schema=schema)
-    if name != "timestamp":  # a proposal uses a column of times only if it holds some
+    if name not in ("timestamp", "value"):  # a proposal uses these only if they hold some
         with pytest.raises(DataError, match=message):
             Dataset.from_frames(frame_of(column, name))
 

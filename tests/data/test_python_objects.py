@@ -46,7 +46,8 @@ def test_a_cell_that_does_not_fit_is_quarantined(name: str, cell: Any, reason: s
     column = pd.Series([usual] * n, dtype=object)
     column.iat[7] = cell
     frame = frame_of(column, name, **({} if name == "timestamp" else {"timestamp": [NOON] * n}))
-    report = Dataset.from_frames(frame, schema=TIMED).reports[0]
+    schema = TIMED.model_copy(update={"event_columns": {name: name}})
+    report = Dataset.from_frames(frame, schema=schema).reports[0]
     assert (report.read, report.kept, report.quarantined) == (n, n - 1, 1)
     assert reason in next(iter(report.reasons))
     assert "missing" not in next(iter(report.reasons))

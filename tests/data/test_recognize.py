@@ -114,3 +114,53 @@ def test_the_ids_of_items_are_found_in_the_event_log() -> None:
 )
 def test_the_title_has_many_names(columns: list[str], title: str | None) -> None:
     assert title_column(columns) == title
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [("date", [44_927.61, 44_928.2]), ("date", [0, 192]), ("time", [916, 1444]), ("time", [9, 10])],
+)
+def test_numbers_that_are_no_moments_are_not_the_clock(name: str, values: list[float]) -> None:
+    frame = pl.DataFrame({"user": [1, 2], "item": [1, 2], name: values})
+    assert "timestamp" not in recognize_events(frame).columns
+    dated = frame.with_columns(bought_date=pl.Series(["2024-01-01", "2024-01-02"]))
+    assert recognize_events(dated).columns["timestamp"] == "bought_date"
+
+
+def test_a_timestamp_in_1970_is_a_guess() -> None:
+    found = recognize_events(pl.DataFrame({"user": [1], "item": [1], "timestamp": [500]}))
+    assert found.columns["timestamp"] == "timestamp"
+    assert found.guessed == {"timestamp"}
+
+
+@pytest.mark.parametrize("other", ["birth_date", "expiry_date", "last_update", "delivery_date"])
+def test_other_dates_are_not_the_clock(other: str) -> None:
+    dates = ["1990-01-01", "1991-02-03"]
+    frame = pl.DataFrame({"user": [1, 2], "item": [1, 2], other: dates})
+    assert "timestamp" not in recognize_events(frame).columns
+    later = frame.with_columns(bought_on=pl.Series(["2024-01-01", "2024-01-02"]))
+    found = recognize_events(later)
+    assert found.columns["timestamp"] == "bought_on"
+    assert "timestamp" in found.guessed
+
+
+def test_dates_that_are_often_missing_are_not_the_clock() -> None:
+    dates = ["2024-01-01", None]
+    assert (
+        "timestamp"
+        not in recognize_events(
+            pl.DataFrame({"user": [1, 2], "item": [1, 2], "seen": dates})
+        ).columns
+    )
+
+
+def test_words_for_missing_do_not_hide_a_rating() -> None:
+    frame = pl.DataFrame(
+        {"user": range(6), "item": range(6), "rating": ["4", "NULL", "1", "N/A", "5", "-"]}
+    )
+    assert recognize_events(frame).columns["value"] == "rating"
+
+
+def test_an_invented_name_does_not_join_items() -> None:
+    items = pl.DataFrame({"column_1": ["10", "11"], "column_2": ["Toy Story", "Heat"]})
+    assert recognize_id(items, "item_id", pl.Series([10, 11]), "column_2") == ("column_1", True)

@@ -18,6 +18,7 @@ _TRUTHS = {1.0: ["true", "t", "yes", "y"], 0.0: ["false", "f", "no", "n"]}
 # a comma that can only be a decimal mark, or only part thousands; "1,234" may be either
 _DECIMAL_COMMA = r"^[+-]?(?:\d*,(?:\d{1,2}|\d{4,})|0,\d{3}|\d{4,},\d{3})$"
 _COMMA_THOUSANDS = r"^[+-]?\d{1,3}(?:(?:,\d{3}){2,}|(?:,\d{3})+\.\d+)$"
+_MANY = 10
 _EITHER_COMMA = r"^[+-]?[1-9]\d{0,2},\d{3}$"
 _POINT_THOUSANDS = r"^[+-]?\d{1,3}(?:(?:\.\d{3})+,\d+|(?:\.\d{3}){2,})$"
 _EITHER_POINT = r"^[+-]?[1-9]\d{0,2}\.\d{3}$"
@@ -158,6 +159,8 @@ def numbers_of_texts(cells: pl.Series, decimal: Decimal = "auto") -> pl.Series:
         forms += [(_EITHER_POINT, without_points)] if points else []
     if decimal != ",":
         forms.append((_COMMA_THOUSANDS, without_commas))
+    if not commas and not parts:  # many groups of three digits are no accident
+        parts = int(texts.str.contains(_EITHER_COMMA).sum()) >= _MANY
     if commas != parts:
         forms.append((_EITHER_COMMA, with_point if commas else without_commas))
     for pattern, written in forms:

@@ -144,6 +144,9 @@ def _value(
     if not _types_are_given(table, schema) and schema.default_kind is not None:
         only = schema.kind_names.index(schema.default_kind)
         rated = [code for code in rated if code == only]
+    is_used = any(kind.uses_value for kind in schema.kinds.values())
+    if column is not None and not is_used and "value" not in schema.event_columns:
+        return _if_readable(table, column, types, schema), None
     if column is None:
         if rated:
             name = schema.kind_names[rated[0]]
@@ -163,6 +166,14 @@ def _value(
         .otherwise(None)
     )
     return usable, problem
+
+
+def _if_readable(table: Table, column: str, types: pl.Schema, schema: Schema) -> pl.Expr:
+    """The values of a column that only has our name; null where they are not numbers."""
+    try:
+        return numbers(table, column, types, schema.decimal).cast(pl.Float32, strict=False)
+    except DataError:
+        return pl.lit(None, pl.Float32)
 
 
 def _types_are_given(table: Table, schema: Schema) -> bool:

@@ -1,6 +1,6 @@
 """What an id may look like, as patterns for Polars and for `re` alike."""
 
-MISSING = r"^\s*(?:[nN][aA][nN]|[nN][uU][lL][lL]|[nN]one|<NA>|NA|#?N/A|NaT|\\N)?\s*$"
+MISSING = r"^\s*(?:[nN][aA][nN]|[nN][uU][lL][lL]|[nN]one|<NA>|NA|#?N/A|NaT|-|\\N)?\s*$"
 """Blank, or a usual word for null."""
 CONTROL = r"[\x00-\x1f\x7f]"
 """A character that no id may hold."""

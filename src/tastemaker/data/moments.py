@@ -48,7 +48,7 @@ def moments(
     if kind == pl.Date:
         return cell.cast(pl.Datetime("us")).dt.timestamp("us")
     if kind.is_numeric():
-        read = partial(_of_numbers, unit=unit)
+        read = partial(times_of_numbers, unit=unit)
     elif kind in (pl.String, pl.Categorical, pl.Enum, pl.Null):
         cell, read = cell.cast(pl.String), partial(_of_texts, unit=unit, form=form)
     else:
@@ -65,7 +65,7 @@ def _of_texts(cells: pl.Series, unit: TimeUnit, form: str | None) -> pl.Series:
     if form is None and unit != "iso":
         whole = cells.cast(pl.Int64, strict=False)
         if whole.null_count() == cells.null_count():
-            return _of_numbers(whole, unit)
+            return times_of_numbers(whole, unit)
     texts = cells.str.strip_chars()
     if form is not None:
         found = texts.str.to_datetime(form, strict=False, time_unit="us").dt.timestamp("us")
@@ -77,9 +77,9 @@ def _of_texts(cells: pl.Series, unit: TimeUnit, form: str | None) -> pl.Series:
     numeric = texts.str.contains(_NUMBER).fill_null(False)
     present = int((texts != "").sum())
     if numeric.sum() == present:
-        return _of_numbers(texts, unit)
+        return times_of_numbers(texts, unit)
     if unit != "auto":
-        return _of_numbers(texts.set(~numeric, None), unit)
+        return times_of_numbers(texts.set(~numeric, None), unit)
     written = texts
     if 2 * numeric.sum() < present:  # a few numbers among dates: a year, a code, or a moment
         years = texts.str.contains(_YEAR).fill_null(False)
@@ -89,11 +89,11 @@ def _of_texts(cells: pl.Series, unit: TimeUnit, form: str | None) -> pl.Series:
     found = _iso(written)
     if not numeric.any():
         return found
-    return found.fill_null(_of_numbers(texts.set(~numeric, None), unit))
+    return found.fill_null(times_of_numbers(texts.set(~numeric, None), unit))
 
 
-def _of_numbers(cells: pl.Series, unit: TimeUnit) -> pl.Series:
-    """Numbers, or text that holds numbers, as microseconds."""
+def times_of_numbers(cells: pl.Series, unit: TimeUnit) -> pl.Series:
+    """Numbers, or text that holds numbers, as int64 microseconds; null where unreadable."""
     if unit == "auto" and (plain := _usual(cells)) is not None:
         return plain
     number = cells.cast(pl.Float64, strict=False).fill_nan(None)

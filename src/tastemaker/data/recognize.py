@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from tastemaker.data.cells import numbers_of_texts
+from tastemaker.data.id_forms import MISSING
+from tastemaker.data.moments import times_of_numbers
 from tastemaker.data.time_forms import ISO, is_ambiguous, time_form
 from tastemaker.errors import DataError, near_miss
 
@@ -39,6 +41,17 @@ _EPOCH_YEARS = (946_684_800, 4_102_444_800)
 """2000 to 2100, seconds: what a column of numbers must hold to be taken for moments."""
 _LARGEST_RATING = 10
 _SAMPLE = 20_000
+UNNAMED = "column_"
+"""Begins the names that columns without one are given."""
+_EPOCH_NAMES = {"timestamp", "timestampms", "eventtimestamp", "ts", "timems", "unixtime"}
+_OTHER_TIMES = re.compile(
+    r"birth|born|dob|expir|deliver|updat|modif|due|valid|releas|publish|regist|signup|joined"
+)
+"""Names of times at which something else happened."""
+_MODERN = 315_532_800 * 10**6
+"""1980."""
+_EMPTY = 0.05
+_UNREAD = 0.2
 
 
 @dataclass(slots=True)
@@ -80,7 +93,8 @@ def recognize_events(frame: pl.DataFrame, hints: Mapping[str, str] | None = None
     _by_name(sample, found)
     _guess_time(sample, found)
     _guess_ids(sample, found)
-    if all(column.startswith("column_") for column in frame.columns):
+    unnamed = all(column.startswith(UNNAMED) for column in frame.columns)
+    if unnamed and "event_type" not in found.columns:
         _guess_rating(sample, found)
     time = found.columns.get("timestamp")
     if time is not None and (form := time_form(sample[time])) not in (None, ISO):
@@ -105,7 +119,8 @@ def recognize_id(
         DataError: no column is a likely one.
     """
     named = {plain(column): column for column in reversed(frame.columns)}
-    for usual in (plain(name or ""), *NAMES[ours].split(), "id"):
+    given = "" if name is None or name.startswith(UNNAMED) else plain(name)
+    for usual in (given, *NAMES[ours].split(), "id"):
         if usual in named:
             return named[usual], False
     ids = pl.Series([]) if known is None else known.drop_nulls().cast(pl.String).unique()
@@ -156,10 +171,18 @@ def _fits(column: pl.Series, ours: str) -> bool:
     if ours == "value":
         return kind.is_numeric() or kind == pl.Boolean or _is_number_text(column)
     if ours == "timestamp":
-        return kind.is_numeric() or kind.is_temporal() or _has_moments(column)
+        if kind.is_numeric():
+            return plain(column.name) in _EPOCH_NAMES or _are_modern(column)
+        return kind.is_temporal() or _has_moments(column)
     if ours in ("user_id", "item_id"):
         return not (kind.is_nested() or kind == pl.Boolean)
     return True
+
+
+def _are_modern(column: pl.Series) -> bool:
+    """Whether numbers read as times are mostly later than 1980, unlike counts and serial days."""
+    middle = times_of_numbers(column, "auto").median()
+    return isinstance(middle, int | float) and middle >= _MODERN
 
 
 def _has_moments(column: pl.Series) -> bool:
@@ -176,8 +199,9 @@ def _is_number_text(column: pl.Series) -> bool:
     if column.dtype != pl.String:
         return False
     texts = column.drop_nulls()
+    texts = texts.filter(~texts.str.contains(MISSING))
     unread = numbers_of_texts(texts).null_count()
-    return bool(texts.len()) and unread <= 0.01 * texts.len()
+    return bool(texts.len()) and unread <= _UNREAD * texts.len()
 
 
 def _free(frame: pl.DataFrame, found: Recognized) -> list[str]:
@@ -185,14 +209,23 @@ def _free(frame: pl.DataFrame, found: Recognized) -> list[str]:
 
 
 def _guess_time(frame: pl.DataFrame, found: Recognized) -> None:
-    """A column of dates, whatever its name; of several, the one whose name speaks of time."""
-    if "timestamp" in found.columns:
+    """A column of dates, whatever its name; a guess unless its name alone says time."""
+    time = found.columns.get("timestamp")
+    if time is not None:
+        if frame[time].dtype.is_numeric() and not _are_modern(frame[time]):
+            found.guessed.add("timestamp")
         return
-    fitting = [column for column in _free(frame, found) if _holds_moments(frame[column])]
+    fitting = [
+        column
+        for column in _free(frame, found)
+        if frame[column].null_count() <= _EMPTY * frame.height
+        and not _OTHER_TIMES.search(column.lower())
+        and _holds_moments(frame[column])
+    ]
     named = [column for column in fitting if re.search(r"date|time|stamp|when", column.lower())]
     if fitting:
         found.columns["timestamp"] = (named or fitting)[0]
-        if not named:
+        if len(named) != 1:
             found.guessed.add("timestamp")
 
 

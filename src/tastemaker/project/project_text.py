@@ -3,6 +3,7 @@
 from math import ceil
 from pathlib import Path
 
+from tastemaker.data.event_words import is_known
 from tastemaker.data.files import DataFile
 from tastemaker.data.packed import is_parquet
 from tastemaker.data.schema import EventKind, Schema
@@ -39,7 +40,7 @@ def project_text(proposed: ProposedProject, folder: Path) -> str:
             extra = "".join(f", {key} = {toml_text(v)}" for key, v in extras.items() if v)
             lines.append(f'{toml_key(name)} = {{ role = "{role.role}"{extra} }}')
     for name, kind in schema.kinds.items():
-        lines += ["", f"[events.{toml_key(name)}]", *_kind_lines(kind)]
+        lines += ["", f"[events.{toml_key(name)}]", *_kind_lines(name, kind)]
     lines += [*source_lines(proposed.data, schema.clock), *split_lines(proposed.data, schema.clock)]
     return "\n".join(lines) + "\n"
 
@@ -153,7 +154,7 @@ def _event_column_lines(proposed: ProposedProject, schema: Schema) -> list[str]:
     return lines
 
 
-def _kind_lines(kind: EventKind) -> list[str]:
+def _kind_lines(name: str, kind: EventKind) -> list[str]:
     lines = []
     if kind.like is not None:
         lines.append(f"like = {kind.like:g}  # liked at this value or above")
@@ -174,7 +175,8 @@ def _kind_lines(kind: EventKind) -> list[str]:
     elif kind.role == "neutral":
         lines.append('role = "neutral"  # says nothing by itself')
     else:
-        lines.append(f"weight = {kind.weight}")
+        unknown = "" if is_known(name) else "  # a guess: its name says nothing known; see role"
+        lines.append(f"weight = {kind.weight}{unknown}")
     if kind.strength is not None:
         meaning = "the weight grows with the value, which is an amount; a negative one is a return"
         lines.append(f'strength = "{kind.strength}"  # {meaning}')
