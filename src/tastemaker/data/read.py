@@ -26,19 +26,22 @@ _COPIED_AT_ONCE = 1 << 22
 
 
 @contextmanager
-def open_table(path: Path | str, schema: Schema | None = None) -> Iterator[Table]:
+def open_table(
+    path: Path | str, schema: Schema | None = None, name: str | None = None
+) -> Iterator[Table]:
     """Opens a CSV, JSON lines or Parquet file.
 
     Args:
         path: the file.
         schema: its separator, header and encoding; by default a comma (a tab for `.tsv`), a header
             in the first line, and UTF-8.
+        name: what to call it in messages; by default the name of the file.
 
     Raises:
         DataError: missing, empty, binary, truncated, without columns, or of another delimiter.
     """
     path, how = Path(path), schema or Schema()
-    name = path.name
+    name = name or path.name
     try:
         with path.open("rb") as stream:
             head = stream.read(4)
@@ -51,7 +54,7 @@ def open_table(path: Path | str, schema: Schema | None = None) -> Iterator[Table
     if not head:
         raise DataError(f"{name}: the file is empty; it needs a header line and rows")
     if head.startswith(_PARQUET):
-        yield _open_parquet(path)
+        yield _open_parquet(path, name)
         return
     packed, encoded = head.startswith(_GZIP), _codec(how.encoding, name) != "utf-8"
     suffix = Path(path.stem).suffix if packed else path.suffix
@@ -59,7 +62,7 @@ def open_table(path: Path | str, schema: Schema | None = None) -> Iterator[Table
         plain = path
         if packed:
             plain = Path(folder) / "plain"
-            _decompress(path, plain)
+            _decompress(path, plain, name)
         if encoded:
             source, plain = plain, Path(folder) / "utf-8"
             _decode(source, plain, how.encoding, name)
@@ -70,15 +73,13 @@ def open_table(path: Path | str, schema: Schema | None = None) -> Iterator[Table
             yield open_delimited(plain, name, separator, how.header)
 
 
-def _open_parquet(path: Path) -> Table:
+def _open_parquet(path: Path, name: str) -> Table:
     try:
-        table = frame_table(plain_frame(pl.scan_parquet(path, glob=False)), path.name)
+        table = frame_table(plain_frame(pl.scan_parquet(path, glob=False)), name)
     except pl.exceptions.PolarsError as problem:
-        raise DataError(
-            f"{path.name}: not a readable Parquet file ({first_line(problem)})"
-        ) from None
+        raise DataError(f"{name}: not a readable Parquet file ({first_line(problem)})") from None
     if table.frame.select(pl.len()).collect().item() == 0:
-        raise DataError(f"{path.name}: the table has columns but no rows")
+        raise DataError(f"{name}: the table has columns but no rows")
     return table
 
 
@@ -110,11 +111,11 @@ def _decode(source: Path, target: Path, encoding: str, name: str) -> None:
         raise DataError(f"{name}: is not {encoding} text ({problem})") from None
 
 
-def _decompress(source: Path, target: Path) -> None:
+def _decompress(source: Path, target: Path, name: str) -> None:
     try:
         with gzip.open(source, "rb") as packed, target.open("wb") as plain:
             shutil.copyfileobj(packed, plain, _COPIED_AT_ONCE)
     except EOFError:
-        raise DataError(f"{source.name}: the gzip file is cut short; fetch it again") from None
+        raise DataError(f"{name}: the gzip file is cut short; fetch it again") from None
     except (gzip.BadGzipFile, zlib.error) as problem:
-        raise DataError(f"{source.name}: the gzip file is damaged ({problem})") from None
+        raise DataError(f"{name}: the gzip file is damaged ({problem})") from None
