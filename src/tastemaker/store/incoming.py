@@ -172,7 +172,7 @@ def _value(value: Any, kind: str, kinds: Mapping[str, EventKind]) -> float | Non
         if kinds[kind].like is not None:
             raise DataError(f"an event of kind '{kind}' is a rating and needs a 'value'")
         return None
-    if not isinstance(value, bool) and isinstance(value, int | float):
+    if isinstance(value, int | float):  # a boolean is 1 or 0, as in a file
         try:
             kept: float = struct.unpack("<f", struct.pack("<f", float(value)))[0]
             if abs(kept) < float("inf"):
