@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from tastemaker.data.arguments import indices_of, moment, moments_of
+from tastemaker.data.arguments import indices_of, moment, moments_of, whole_number
 from tastemaker.data.catalogue import Catalogue, Column
 from tastemaker.data.clean import Cleaned, clean_files, clean_tables
 from tastemaker.data.events import Events, Reduce, Role, reduce_events
@@ -301,8 +301,8 @@ class Dataset:
             placement: the placement asked for.
 
         Raises:
-            SettingError: there is no such user, a moment cannot be read, or there are not as many
-                moments as users.
+            SettingError: there is no such user, a moment cannot be read, there are not as many
+                moments as users, or `cap` is not an integer of at least 0.
         """
         users = indices_of(users, len(self.users), "users")
         moments = moments_of(moments, "moments")
@@ -311,6 +311,7 @@ class Dataset:
                 f"'moments' must hold one moment for each user, got {len(moments)} for "
                 f"{len(users)} users"
             )
+        cap = whole_number(cap, "cap", 0)
         past = self._past.before(users, moments)
         return Requests(
             moments,
