@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from tastemaker.data.table import LINE, REJECTS, Table
+from tastemaker.data.table import LINE, REJECTS, Table, refuse_reserved_names
 from tastemaker.errors import DataError
 
 _BATCH = 100_000
@@ -25,7 +25,8 @@ def open_json(path: Path, name: str) -> Table:
         name: what to call it in messages.
 
     Raises:
-        DataError: there is no object in it, or the array is malformed.
+        DataError: there is no object in it, the array is malformed, or a column has a reserved
+            name.
 
     Cost: about 10 µs a row; an array is held in memory whole.
     """
@@ -36,6 +37,7 @@ def open_json(path: Path, name: str) -> Table:
     is_list: dict[str, bool] = {}
 
     def pack() -> None:
+        refuse_reserved_names(columns, name)
         types = {LINE: pl.UInt32, **dict.fromkeys(columns, pl.String)}
         parts.append(pl.DataFrame({LINE: lines, **columns}, types))
         columns.clear()

@@ -18,7 +18,7 @@ from tastemaker.data.delimited import open_delimited
 from tastemaker.data.json_lines import open_json
 from tastemaker.data.plain import plain_frame
 from tastemaker.data.schema import Schema
-from tastemaker.data.table import Table, first_line, frame_table
+from tastemaker.data.table import Table, first_line, frame_table, refuse_reserved_names
 from tastemaker.errors import DataError
 
 _GZIP, _PARQUET = b"\x1f\x8b", b"PAR1"
@@ -38,10 +38,12 @@ def open_table(
         name: what to call it in messages; by default the name of the file.
 
     Raises:
-        DataError: missing, empty, binary, truncated, without columns, or of another delimiter.
+        DataError: missing, empty, binary, truncated, without columns, of another delimiter, or with
+            a column of a reserved name.
     """
     path, how = Path(path), schema or Schema()
     name = name or path.name
+    refuse_reserved_names(how.header, name)
     try:
         with path.open("rb") as stream:
             head = stream.read(4)
