@@ -1,9 +1,10 @@
 """JSON lines, or one JSON array of objects, as a table of text; each line is read exactly."""
 
+import codecs
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 
@@ -71,6 +72,14 @@ def open_json(path: Path, name: str) -> Table:
         frame.columns[1:],
         pl.DataFrame(rejects, REJECTS, orient="row"),
     )
+
+
+def json_form(start: bytes) -> Literal["lines", "array"] | None:
+    """Whether a file that starts like this holds JSON objects, one a line or all in one array."""
+    start = start.removeprefix(codecs.BOM_UTF8).lstrip()
+    if start.startswith(b"{"):
+        return "lines"
+    return "array" if start[:1] == b"[" and start[1:].lstrip()[:1] == b"{" else None
 
 
 def _values(path: Path, name: str) -> Iterator[tuple[int, Any, str]]:

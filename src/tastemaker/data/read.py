@@ -15,7 +15,7 @@ from pathlib import Path
 import polars as pl
 
 from tastemaker.data.delimited import open_delimited
-from tastemaker.data.json_lines import open_json
+from tastemaker.data.json_lines import json_form, open_json
 from tastemaker.data.plain import plain_frame
 from tastemaker.data.schema import Schema
 from tastemaker.data.table import Table, first_line, frame_table, refuse_reserved_names
@@ -69,7 +69,9 @@ def open_table(
             source, plain = plain, Path(folder) / "utf-8"
             _decode(source, plain, how.encoding, name)
         separator = how.separator or ("\t" if suffix == ".tsv" else ",")
-        if how.separator is None and not how.header and _is_json(plain):
+        with plain.open("rb") as stream:
+            is_json = json_form(stream.read(1 << 12)) is not None
+        if how.separator is None and not how.header and is_json:
             yield open_json(plain, name)
         else:
             yield open_delimited(plain, name, separator, how.header)
@@ -83,13 +85,6 @@ def _open_parquet(path: Path, name: str) -> Table:
     if table.frame.select(pl.len()).collect().item() == 0:
         raise DataError(f"{name}: the table has columns but no rows")
     return table
-
-
-def _is_json(path: Path) -> bool:
-    """Whether the first letter opens an object, or an array of objects."""
-    with path.open("rb") as stream:
-        start = stream.read(1 << 12).removeprefix(codecs.BOM_UTF8).lstrip()
-    return start.startswith(b"{") or (start.startswith(b"[") and start[1:].lstrip()[:1] == b"{")
 
 
 def _codec(encoding: str, name: str) -> str:
