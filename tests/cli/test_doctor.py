@@ -796,10 +796,10 @@ def test_a_store_of_a_later_tastemaker_is_told(project: Any, run: Any, doctor: A
 
 def test_what_stands_where_a_folder_or_the_store_should_is_told(project: Any, doctor: Any) -> None:
     state(project).touch()
-    assert doctor().of("disk")["told"] == f"{state(project)} is no folder"
+    assert doctor().of("disk")["told"] == f"{state(project)} is not a folder"
     state(project).unlink()
     (state(project) / "store.db").mkdir(parents=True)
-    assert doctor().of("disk")["told"] == f"{state(project) / 'store.db'} is no file"
+    assert doctor().of("disk")["told"] == f"{state(project) / 'store.db'} is not a file"
 
 
 def test_a_pointer_to_no_version_is_told_with_the_way_out(

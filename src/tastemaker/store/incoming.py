@@ -74,7 +74,7 @@ def check_event(
     Args:
         fields: `user_id` and `item_id`, and whichever of `FIELDS` there are.
         kinds: the kinds declared.
-        default_kind: the kind of an event that brings none.
+        default_kind: the event type of an event that has none.
         now: the present moment, microseconds; it stands for a missing timestamp.
 
     Raises:

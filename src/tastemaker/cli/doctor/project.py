@@ -71,7 +71,7 @@ class _Looks:
         ):
             if place.exists() and not wanted:
                 kind = "folder" if place == self.project.state else "file"
-                yield Finding("disk", "bad", f"{place} is no {kind}", "move it away")
+                yield Finding("disk", "bad", f"{place} is not a {kind}", "move it away")
                 fine = False
         for place in self._written():
             if os.statvfs(place).f_flag & os.ST_RDONLY:
@@ -125,7 +125,7 @@ class _Looks:
             elif self.source.stored:
                 yield Finding(table, "note", f"{path} is gone; the store has what was imported")
             else:
-                told = "is missing" if not path.exists() else "is no file"
+                told = "is missing" if not path.exists() else "is not a file"
                 yield Finding(table, "bad", f"{path} {told}", "bring it back, or change [data]")
 
     def _files(self) -> Iterator[tuple[str, DataFile]]:
