@@ -1,4 +1,4 @@
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import pytest
 from pydantic import Field, ValidationError
@@ -128,3 +128,17 @@ def test_options_have_sensible_defaults() -> None:
     assert options.threads >= 1
     assert options.memory_budget is None
     assert list(options.progress.track([1, 2], "work")) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"seed": -1}, "'seed' must be at least 0, got -1"),
+        ({"seed": 2.5}, "'seed' must be an integer, got 2.5"),
+        ({"threads": 0}, "'threads' must be at least 1, got 0"),
+        ({"memory_budget": "8GiB"}, "'memory_budget' must be an integer, got '8GiB'"),
+    ],
+)
+def test_an_option_of_fit_that_is_wrong_is_named(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingError, match=f"^{message}$"):
+        FitOptions(**options)

@@ -722,6 +722,21 @@ def test_rows_set_aside_at_the_last_reading_are_noted(project: Any, run: Any, do
     assert "events.csv.csv" in told["cure"]
 
 
+def test_rows_set_aside_are_noted_of_files_that_share_a_name(
+    project: Any, run: Any, doctor: Any
+) -> None:
+    for year, more in (("2023", "u1,,view,1700000000"), ("2024", "")):
+        (project.folder / year).mkdir()
+        rows = ["user_id,item_id,event_type,timestamp", *fresh_rows(project) * 2, more]
+        (project.folder / year / "events.csv").write_text("\n".join(rows) + "\n")
+    text = project.project.read_text()
+    listed = 'events = ["2023/events.csv", "2024/events.csv"]'
+    project.project.write_text(text.replace('events = "events.csv"', listed, 1))
+    run("train")
+    told = [found["told"] for found in doctor().all if found["verdict"] == "note"]
+    assert "rows set aside at the last reading: 1 (1 missing item_id)" in told
+
+
 def test_a_file_that_is_missing_is_in_the_way_unless_a_store_has_it(
     project: Any, run: Any, doctor: Any
 ) -> None:
@@ -781,10 +796,10 @@ def test_a_store_of_a_later_tastemaker_is_told(project: Any, run: Any, doctor: A
 
 def test_what_stands_where_a_folder_or_the_store_should_is_told(project: Any, doctor: Any) -> None:
     state(project).touch()
-    assert doctor().of("disk")["told"] == f"{state(project)} is no folder"
+    assert doctor().of("disk")["told"] == f"{state(project)} is not a folder"
     state(project).unlink()
     (state(project) / "store.db").mkdir(parents=True)
-    assert doctor().of("disk")["told"] == f"{state(project) / 'store.db'} is no file"
+    assert doctor().of("disk")["told"] == f"{state(project) / 'store.db'} is not a file"
 
 
 def test_a_pointer_to_no_version_is_told_with_the_way_out(

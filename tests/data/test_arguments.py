@@ -19,8 +19,10 @@ from tastemaker.data.arguments import (
     is_moment,
     moment,
     moments_of,
+    whole_number,
 )
 from tastemaker.data.times import MICROSECONDS
+from tastemaker.data.vocabulary import Vocabulary
 from tastemaker.errors import SettingError
 
 NOON = datetime(2024, 1, 31, 12, tzinfo=UTC)
@@ -98,6 +100,29 @@ LISTS = [
 @pytest.mark.parametrize("values", LISTS, ids=lambda values: type(values).__name__)
 def test_ids_of_every_kind_of_list_are_the_same_texts(values: Any) -> None:
     assert ids_text(values, "history") == ["7", "8"]
+
+
+@pytest.mark.parametrize("id_", ["17850.0", "-3.00", "1.5", "a.0", "007", "", "1.0.0", 7, 7.0])
+def test_one_id_and_a_list_of_ids_are_the_same_text(id_: Any) -> None:
+    assert ids_text([id_], "history") == [id_text(id_)]
+    vocabulary = Vocabulary.of(["17850", "-3", "1.5", "a.0", "007", "", "1.0.0", "7"])
+    assert vocabulary.indices([id_]).tolist() == [vocabulary.index(id_)]
+    assert vocabulary.index(id_) >= 0
+
+
+@pytest.mark.parametrize("value", [3, np.int8(3), np.uint64(3), pa.scalar(3), pl.Series([3])[0]])
+def test_a_whole_number_of_every_type_is_the_same(value: Any) -> None:
+    assert whole_number(value, "n", 3) == 3
+    with pytest.raises(SettingError, match=r"^'n' must be at least 4, got 3$"):
+        whole_number(value, "n", 4)
+
+
+@pytest.mark.parametrize(
+    "value", [3.0, np.float64(3), True, np.bool_(True), "3", None, pa.NULL, []]
+)
+def test_what_is_not_a_whole_number_is_refused_by_name(value: Any) -> None:
+    with pytest.raises(SettingError, match=r"^'n' must be an integer, got "):
+        whole_number(value, "n", 0)
 
 
 @pytest.mark.parametrize(

@@ -475,7 +475,7 @@ def test_a_monstrous_row_is_shortened_in_the_message_but_kept_whole(tmp_path: Pa
     assert len(report.quarantine["row"][0]) > 5000
 
 
-def test_the_quarantine_is_a_file_beside_which_nothing_old_remains(tmp_path: Path) -> None:
+def test_a_quarantine_file_is_removed_with_its_last_bad_row(tmp_path: Path) -> None:
     folder = tmp_path / "quarantine"
     _, bad = from_csv(tmp_path, [*GOOD, "u,i"])
     path = bad.write_quarantine(folder)

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from tastemaker.data.dataset import Dataset
-from tastemaker.data.files import DataFile, table_fingerprint
+from tastemaker.data.describe import describe
+from tastemaker.data.files import DataFile, table_fingerprint, with_distinct_names
+from tastemaker.data.report import quarantine_file
 from tastemaker.data.schema import Clock, EventKind, Schema
 from tastemaker.errors import DataError
 
@@ -74,3 +76,68 @@ def test_a_change_of_any_file_changes_the_fingerprint(tmp_path: Path) -> None:
     assert before != table_fingerprint("events", (second, first))
     second.path.write_text("who,what,stars\nu1,8,5\n")
     assert before != table_fingerprint("events", (first, second))
+
+
+# --- files that share a name ---
+
+SHARED = Schema(kinds={"view": EventKind()}, clock="none", max_bad_rows=1)
+
+
+def write(path: Path, *rows: str) -> DataFile:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(["user_id,item_id,event_type", *rows]) + "\n")
+    return DataFile(path, SHARED)
+
+
+def names(*paths: str) -> list[str]:
+    files = {"events": [DataFile(Path(path), SHARED) for path in paths]}
+    return [file.name for file in with_distinct_names(files)["events"]]
+
+
+def test_a_name_has_the_folders_that_tell_it_apart() -> None:
+    assert names("/d/2023/events.csv", "/d/items.csv") == ["events.csv", "items.csv"]
+    assert names("/d/2023/e.csv", "/d/2024/e.csv") == ["2023/e.csv", "2024/e.csv"]
+    assert names("/x/a/e.csv", "/y/a/e.csv", "/y/b/e.csv") == ["x/a/e.csv", "y/a/e.csv", "b/e.csv"]
+    assert names("/e.csv", "/d/e.csv", "/d/../f/e.csv") == ["e.csv", "d/e.csv", "f/e.csv"]
+    assert names("/d/e.csv", "/d/e.csv") == ["e.csv", "e.csv (2)"]
+
+
+def test_one_file_in_two_tables_has_two_names() -> None:
+    file = DataFile(Path("log.csv"), SHARED)
+    named = with_distinct_names({"events": [file], "items": [file]})
+    assert [named[table][0].name for table in ("events", "items")] == ["log.csv", "log.csv (2)"]
+
+
+def test_files_that_share_a_name_have_reports_of_their_own(tmp_path: Path) -> None:
+    first = write(tmp_path / "2023" / "events.csv", "u1,i1,view", "u2,i2,veiw")
+    second = write(tmp_path / "2024" / "events.csv", "u1,i2,view")
+    files, folder = with_distinct_names({"events": [first, second]}), tmp_path / "quarantine"
+    data = Dataset.from_data_files(files, SHARED, folder)
+    tables = describe(data)["tables"]
+    assert {name: table["quarantined"] for name, table in tables.items()} == {
+        "2023/events.csv": 1, "2024/events.csv": 0
+    }  # fmt: skip
+    assert quarantine_file(folder, "2023/events.csv").is_file()
+    assert not quarantine_file(folder, "2024/events.csv").exists()
+
+
+def test_tables_whose_files_share_a_name_are_reported_apart(tmp_path: Path) -> None:
+    events = write(tmp_path / "log" / "data.csv", "u1,i1,view", "u2,,view")
+    items = tmp_path / "shop" / "data.csv"
+    items.parent.mkdir()
+    items.write_text("item_id\ni1\n")
+    folder = tmp_path / "quarantine"
+    data = Dataset.from_files(events.path, items=items, schema=SHARED, quarantine=folder)
+    assert [report.source for report in data.reports] == ["log/data.csv", "shop/data.csv"]
+    assert quarantine_file(folder, "log/data.csv").is_file()
+
+
+@pytest.mark.parametrize("content", [b"PAR1 and no more", b"\x1f\x8b and no more", b"a\x00b"])
+def test_an_error_calls_a_file_by_its_distinct_name(tmp_path: Path, content: bytes) -> None:
+    paths = [tmp_path / year / "events.csv" for year in ("2023", "2024")]
+    for path in paths:
+        path.parent.mkdir()
+        path.write_bytes(content)
+    files = with_distinct_names({"events": [DataFile(path, SHARED) for path in paths]})
+    with pytest.raises(DataError, match=r"^2023/events\.csv: "):
+        Dataset.from_data_files(files, SHARED)

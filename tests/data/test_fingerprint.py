@@ -3,8 +3,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from tastemaker.data.clean_events import clean_events
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.fingerprint import fingerprint
+from tastemaker.data.read import open_table
 from tastemaker.data.schema import ColumnRole, EventKind, Schema
 from tastemaker.errors import DataError
 
@@ -41,6 +43,71 @@ def test_how_it_is_read_changes_it_and_what_another_table_is_read_by_does_not(
     titled = SCHEMA.model_copy(update={"item_roles": {}})
     assert fingerprint(events, "events", later) != first
     assert fingerprint(events, "events", titled) == first
+
+
+LIKED = SCHEMA.model_copy(update={"kinds": {"view": EventKind(like=4)}})
+"""As `SCHEMA`, but a view without a value is unusable."""
+AS_ORDER = SCHEMA.model_copy(update={"clock": "order"})
+
+
+def add_values(events: Path, first: str) -> None:
+    header, *rows = events.read_text().splitlines()
+    cells = [first, *"5" * (len(rows) - 1)]
+    lines = [f"{header},value", *(f"{row},{cell}" for row, cell in zip(rows, cells))]
+    events.write_text("\n".join(lines) + "\n")
+
+
+def rows_kept(events: Path, schema: Schema) -> list[tuple[object, ...]]:
+    with open_table(events, schema) as table:
+        return clean_events(table, schema, 2_000_000_000 * 10**6)[0].rows()
+
+
+@pytest.mark.parametrize(
+    ("before", "change"),
+    [
+        (SCHEMA, {"kinds": {"view": EventKind(like=4)}}),
+        (LIKED, {"kinds": {"view": EventKind(strength="log")}}),
+        (SCHEMA, {"kinds": {"look": EventKind()}}),
+        (SCHEMA, {"clock": "none"}),
+        (SCHEMA, {"time_unit": "ms"}),
+        (SCHEMA, {"event_columns": {"user_id": "item_id", "item_id": "user_id"}}),
+        (SCHEMA, {"header": ("item_id", "user_id", "event_type", "timestamp", "value")}),
+    ],
+)
+def test_what_changes_the_rows_changes_the_fingerprint(
+    events: Path, before: Schema, change: dict[str, object]
+) -> None:
+    add_values(events, "")
+    after = before.model_copy(update=change)
+    assert rows_kept(events, after) != rows_kept(events, before)
+    assert fingerprint(events, "events", after) != fingerprint(events, "events", before)
+
+
+@pytest.mark.parametrize(
+    ("before", "change"),
+    [
+        (LIKED, {"kinds": {"view": EventKind(like=3, dislike=1, weight=2)}}),
+        (SCHEMA, {"kinds": {"view": EventKind(strength="log")}}),
+        (SCHEMA, {"kinds": {"view": EventKind(role="negative", blocks=True)}}),
+        (SCHEMA, {"max_bad_rows": 0.5}),
+        (SCHEMA, {"user_roles": {"age": ColumnRole(role="number")}}),
+        (AS_ORDER, {"time_unit": "ms", "time_format": "%Y"}),
+    ],
+)
+def test_what_leaves_the_rows_leaves_the_fingerprint(
+    events: Path, before: Schema, change: dict[str, object]
+) -> None:
+    add_values(events, "5")
+    after = before.model_copy(update=change)
+    assert rows_kept(events, after) == rows_kept(events, before)
+    assert fingerprint(events, "events", after) == fingerprint(events, "events", before)
+
+
+def test_item_tables_do_not_depend_on_the_times_of_events(events: Path) -> None:
+    timed = SCHEMA.model_copy(update={"time_unit": "ms", "time_format": "%Y", "clock": "none"})
+    assert fingerprint(events, "items", timed) == fingerprint(events, "items", SCHEMA)
+    decimal = SCHEMA.model_copy(update={"decimal": ","})
+    assert fingerprint(events, "items", decimal) != fingerprint(events, "items", SCHEMA)
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:

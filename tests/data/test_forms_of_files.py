@@ -1,9 +1,13 @@
 """Files as people have them: other delimiters, no header, other encodings, JSON lines."""
 
 import gzip
+import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from tastemaker.data.read import open_table
@@ -141,3 +145,61 @@ def test_only_an_encoding_of_text_is_one(tmp_path: Path, encoding: str) -> None:
 def test_a_column_without_a_name_gets_one(tmp_path: Path) -> None:
     with open_table(written(tmp_path, ",user,\n0,1,2\n")) as table:
         assert table.columns == ["column_1", "user", "column_3"]
+
+
+# --- reserved names of columns ---
+
+RESERVED = [LINE, "*", "^item.*$"]
+
+
+def as_csv(path: Path, column: str) -> None:
+    path.write_text(f"a,{column}\n1,2\n")
+
+
+def as_quoted_csv(path: Path, column: str) -> None:
+    path.write_text(f'"a","{column}"\n"1\n",2\n')
+
+
+def as_json_lines(path: Path, column: str) -> None:
+    path.write_text(json.dumps({"a": 1}) + "\n" + json.dumps({"a": 1, column: 2}) + "\n")
+
+
+def as_json_array(path: Path, column: str) -> None:
+    path.write_text(json.dumps([{"a": 1}, {"a": 1, column: 2}]))
+
+
+def as_parquet(path: Path, column: str) -> None:
+    pl.DataFrame({"a": [1], column: [2]}).write_parquet(path)
+
+
+def as_gzip(path: Path, column: str) -> None:
+    path.write_bytes(gzip.compress(f"a,{column}\n1,2\n".encode()))
+
+
+@pytest.mark.parametrize("column", RESERVED)
+@pytest.mark.parametrize(
+    "write", [as_csv, as_quoted_csv, as_json_lines, as_json_array, as_parquet, as_gzip]
+)
+def test_a_column_of_a_reserved_name_is_refused(
+    tmp_path: Path, write: Callable[[Path, str], None], column: str
+) -> None:
+    write(tmp_path / "events.dat", column)
+    with pytest.raises(DataError) as refused:
+        rows(tmp_path / "events.dat")
+    told = f"events.dat: a column must not be named '{column}'; rename it"
+    assert str(refused.value) == told
+
+
+@pytest.mark.parametrize("column", RESERVED)
+@pytest.mark.parametrize("separator", [",", "::"])
+def test_a_header_setting_with_a_reserved_name_is_refused(
+    tmp_path: Path, separator: str, column: str
+) -> None:
+    path = written(tmp_path, separator.join("12") + "\n")
+    with pytest.raises(DataError, match=f"must not be named '{re.escape(column)}'"):
+        rows(path, Schema(separator=separator, header=("a", column)))
+
+
+def test_names_that_only_resemble_reserved_ones_are_read(tmp_path: Path) -> None:
+    path = written(tmp_path, "_line_,a*,^b,c$\n1,2,3,4\n")
+    assert rows(path) == [(2, "1", "2", "3", "4")]

@@ -111,7 +111,7 @@ def test_an_event_at_the_moment_of_the_request_does_not_count_yet() -> None:
     assert past.request(101 * SECOND + 1, KINDS, seen).history.item.tolist() == [0, 1]
 
 
-def test_a_rating_at_the_moment_of_the_request_replaces_nothing_yet() -> None:
+def test_a_rating_at_the_requests_moment_replaces_nothing_yet() -> None:
     past = past_of(logged([(0, 0, "rating", 5.0, 100), (0, 0, "rating", 1.0, 101)]), 0)
     seen = SeenPolicy.of(KINDS)
     assert past.request(101 * SECOND, KINDS, seen).history.weight.tolist() == [3]

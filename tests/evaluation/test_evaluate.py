@@ -18,6 +18,7 @@ from tastemaker.data.requests import Requests
 from tastemaker.data.schema import EventKind, Schema
 from tastemaker.data.seen import SeenPolicy
 from tastemaker.data.synthetic import SyntheticWorld
+from tastemaker.errors import SettingError
 from tastemaker.evaluation import Evaluation, evaluate
 from tastemaker.index import exact_top_n
 from tastemaker.pipeline import Recommender
@@ -263,9 +264,12 @@ def test_what_is_no_model_is_refused() -> None:
         evaluate([ALS], split())  # type: ignore[list-item]
 
 
-@pytest.mark.parametrize("k", [0, -2])
-def test_lists_without_a_place_are_refused(k: int) -> None:
-    with pytest.raises(ValueError, match=f"'k' must be at least 1, got {k}"):
+@pytest.mark.parametrize(
+    ("k", "message"),
+    [(0, "at least 1, got 0"), (-2, "at least 1, got -2"), (2.5, "an integer, got 2.5")],
+)
+def test_lists_without_a_place_are_refused(k: Any, message: str) -> None:
+    with pytest.raises(SettingError, match=f"^'k' must be {message}$"):
         evaluate([], split(), k=k)
 
 

@@ -117,7 +117,7 @@ def test_a_thousand_past_requests_find_the_candidates_serving_would_have(place: 
         np.testing.assert_array_equal(one.source_score, other.source_score)
 
 
-def test_requests_with_replaced_events_are_described_as_in_serving() -> None:
+def test_requests_with_replaced_events_are_described_as_served() -> None:
     """Two thirds of the events are views, the others take back the views of the item so far."""
     views = SyntheticWorld(users=60, items=40, events=2_400, repeats=True, seed=6).dataset()
     log, kinds = views.events, {"view": EventKind(), "unview": UNVIEW}

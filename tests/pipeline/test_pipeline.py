@@ -157,7 +157,7 @@ def test_no_requests_are_answered_with_no_lists() -> None:
 
 
 def test_a_negative_n_is_refused() -> None:
-    with pytest.raises(SettingError, match="'n' must not be negative, got -3"):
+    with pytest.raises(SettingError, match="'n' must be at least 0, got -3"):
         road().recommend(requests(), -3, world=WORLD)
 
 

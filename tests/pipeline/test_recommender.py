@@ -168,9 +168,17 @@ def test_a_list_has_n_items_as_far_as_there_are_any(recommender: Recommender, n:
     assert len(recommender.recommend(n=n).item_ids()) == min(n, 16)
 
 
-def test_a_negative_n_is_refused(recommender: Recommender) -> None:
-    with pytest.raises(ValueError, match="'n' must not be negative, got -1"):
-        recommender.recommend(n=-1)
+@pytest.mark.parametrize(("n", "message"), [(-1, "at least 0, got -1"), (2.5, "an integer, got")])
+def test_a_wrong_n_is_named(recommender: Recommender, n: Any, message: str) -> None:
+    item = recommender.world.catalogue.items.id(0)
+    for answer in (
+        lambda: recommender.recommend(n=n),
+        lambda: list(recommender.recommend_all(n=n)),
+        lambda: recommender.similar(item, n=n),
+        lambda: recommender.trending(n=n),
+    ):
+        with pytest.raises(SettingError, match=f"^'n' must be {message}"):
+            answer()
 
 
 def test_each_placement_asks_its_own_sources(recommender: Recommender) -> None:
@@ -733,7 +741,10 @@ KNOWN = small_dataset().catalogue.items.id(5)
         (["new"], {"title": [3]}, "'title' must be text, got 3"),
         (["new"], {"title": ["caf\udce9"]}, "'title' must be text"),
         (["new"], {"tags": ["taste1"]}, "'tags' must be a list of labels, got 'taste1'"),
-        (["new"], {"tags": [[1]]}, "'tags' must be a list of labels"),
+        (["new"], {"tags": [[1.5]]}, "'tags' must be a list of labels"),
+        (["new"], {"tags": [b"ab"]}, "'tags' must be a list of labels"),
+        (["new"], {"tags": [{"a": 1}]}, "'tags' must be a list of labels"),
+        (["new"], {"category": [1.5]}, "'category' must be one label, got 1.5"),
         (["new"], {"tags": [7]}, "'tags' must be a list of labels, got 7"),
         (["new"], {"category": [["a", "b"]]}, "'category' must be one label"),
         (["new"], {"published": ["today"]}, "'published' must be a moment"),

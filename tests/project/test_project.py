@@ -378,7 +378,7 @@ def test_toml_that_python_does_not_read_is_refused(tmp_path: Path, text: str) ->
 
 def test_a_project_file_that_is_no_file_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "tastemaker.toml")
-    with pytest.raises(ProjectError, match="is no file"):
+    with pytest.raises(ProjectError, match="is not a file"):
         load_project(tmp_path / "tastemaker.toml")
 
 
@@ -406,7 +406,7 @@ def test_a_missing_file_is_refused_with_the_cure(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_no_project_file(tmp_path: Path) -> None:
-    with pytest.raises(ProjectError, match="is no file"):
+    with pytest.raises(ProjectError, match="is not a file"):
         load_project(tmp_path)
 
 

@@ -180,8 +180,8 @@ def test_a_field_of_a_told_event_is_named_with_its_place(
     ("column", "value"),
     [
         *[("title", value) for value in (5, True, ["a"], {})],
-        *[("genres", value) for value in (5, True, "Horror", [1], [None], [["a"]])],
-        *[("studio", value) for value in (5, True, ["a", "b"], [1])],
+        *[("genres", value) for value in (5, True, "Horror", [1.5], [None], [["a"]], {"a": 1})],
+        *[("studio", value) for value in (1.5, ["a", "b"], [None], {"a": 1})],
         *[("year", value) for value in ("1999", True, [], {}, 10**400)],
         *[("released", value) for value in ("soon", True, [], {}, 10**400, 1e300)],
     ],

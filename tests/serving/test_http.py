@@ -336,6 +336,11 @@ def test_a_fitted_item_put_again_shows_its_new_title(client: TestClient) -> None
     assert "Renamed" in [entry["title"] for entry in answer["items"]]
 
 
+def test_labels_may_be_booleans_and_whole_numbers(client: TestClient) -> None:
+    assert client.put("/v1/items/new", json={"genres": ["Horror", 7, True, 2.0]}).is_success
+    refused(client.put("/v1/items/odd", json={"genres": [2.5]}), 422)
+
+
 def test_an_id_may_hold_slashes_quotes_and_emoji(client: TestClient) -> None:
     id_ = "a/b'c\"d?e#🎬"
     put = client.put(

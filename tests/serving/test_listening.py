@@ -114,7 +114,7 @@ def test_a_server_at_every_address_of_the_sixth_version_is_announced_where_it_an
         assert status(f"http://[::1]:{port}/v1/trending", key) == 200
 
 
-def test_a_variable_of_uvicorn_does_not_set_the_number_of_workers(
+def test_a_variable_of_uvicorn_does_not_set_the_workers(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WEB_CONCURRENCY", "2")

@@ -1,8 +1,11 @@
 from collections import Counter
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -474,10 +477,49 @@ def test_unknown_request_moments_are_refused_with_the_choice() -> None:
         by_time(busy(), test="60h", requests="random")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("most", [0, -1])
-def test_asking_for_no_user_is_refused(most: int) -> None:
-    with pytest.raises(SettingError, match=f"'max_users' must be at least 1, got {most}"):
-        by_time(busy(), test="60h", max_users=most)
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"max_users": 0}, "'max_users' must be at least 1, got 0"),
+        ({"max_users": -1}, "'max_users' must be at least 1, got -1"),
+        ({"max_users": 2.5}, "'max_users' must be an integer, got 2.5"),
+        ({"max_users": "2"}, "'max_users' must be an integer, got '2'"),
+        ({"seed": -1}, "'seed' must be at least 0, got -1"),
+        ({"seed": True}, "'seed' must be an integer, got True"),
+        ({"seed": None}, "'seed' must be an integer, got None"),
+    ],
+)
+def test_a_count_or_seed_that_is_wrong_is_named(setting: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingError, match=f"^{message}$"):
+        by_time(busy(), test="60h", **setting)
+
+
+@pytest.mark.parametrize(
+    ("scalar", "plain"),
+    [
+        (pa.scalar(timedelta(hours=60)), "60h"),
+        (pa.scalar("60h"), "60h"),
+        (pd.Timedelta("60h"), "60h"),
+        (np.timedelta64(60, "h"), "60h"),
+        (pa.scalar(0.25), 0.25),
+        (np.float64(0.25), 0.25),
+    ],
+)
+def test_a_window_may_be_a_scalar_of_any_library(scalar: Any, plain: Any) -> None:
+    found, wanted = (by_time(busy(), test=w, validation=w, gap="6h") for w in (scalar, plain))
+    assert found.protocol == wanted.protocol
+    assert found.test.requests.time.tolist() == wanted.test.requests.time.tolist()
+
+
+def test_a_scalar_that_is_no_window_is_refused() -> None:
+    for scalar in (pa.scalar(None), pa.scalar(5), pa.scalar(True)):
+        with pytest.raises(SettingError, match="'test' must be a duration such as '30d' or"):
+            by_time(busy(), test=scalar)
+
+
+def test_data_without_events_is_refused_with_a_fix() -> None:
+    with pytest.raises(DataError, match="no event to split; pass data with events"):
+        by_time(busy().before(0), test="60h")
 
 
 def test_a_split_names_its_parts() -> None:

@@ -140,7 +140,9 @@ def test_the_core_is_what_is_left_when_nothing_more_has_to_go(
             break
         left = kept
     if not left:
-        with pytest.raises(DataError, match="min_user"):
+        with pytest.raises(
+            DataError, match="min_user" if min_user or min_item else "no user likes"
+        ):
             core(dataset(log), min_user, min_item)
         return
     found = core(dataset(log), min_user, min_item)
@@ -178,6 +180,9 @@ def test_a_holdout_needs_no_cap_on_histories() -> None:
         ({"test": 0.6}, "'test' \\+ 'validation' must be below 1, got 1.2"),
         ({"min_user": -1}, "'min_user' must be at least 0"),
         ({"seed": -1}, "'seed' must be at least 0, got -1"),
+        ({"seed": 0.5}, "'seed' must be an integer, got 0.5"),
+        ({"seed": None}, "'seed' must be an integer, got None"),
+        ({"min_item": 1.5}, "'min_item' must be an integer, got 1.5"),
     ],
 )
 @pytest.mark.parametrize("split", [holdout, new_users, new_items])
@@ -189,9 +194,26 @@ def test_what_cannot_be_held_out_is_refused(
         split(log, **settings)
 
 
-def test_nothing_to_hold_out_is_told() -> None:
-    with pytest.raises(DataError, match="there is no one to ask"):
+def test_nothing_to_hold_out_is_reported_with_a_fix() -> None:
+    fix = "add events, or hold out a larger share"
+    with pytest.raises(DataError, match=f"^no user with a history likes a new item in .*{fix}$"):
         holdout(dataset(views("as", "bt")))
+    with pytest.raises(DataError, match=r"are too few .*; choose other shares, or add events$"):
+        new_users(dataset(views("as", "bt")))
+
+
+@pytest.mark.parametrize("split", [holdout, new_users, new_items])
+def test_data_without_a_liked_item_is_reported_with_a_fix(split: Any) -> None:
+    log = dataset(views("as", "bt"))
+    with pytest.raises(DataError, match="no user likes an item; pass data with positive events"):
+        split(log.where(np.zeros(len(log.events), np.bool_)))
+
+
+def test_a_seed_of_a_given_split_must_be_a_whole_number() -> None:
+    log = dataset([(u, i, "view") for u in "abcdef" for i in "stuvwxyz"])
+    for seed, message in ((-1, "at least 0, got -1"), (0.5, "an integer, got 0.5")):
+        with pytest.raises(SettingError, match=f"'seed' must be {message}"):
+            given(log, log, seed=seed)
 
 
 TRAIN = views("ax", "ay", "az", "bx", "bw")

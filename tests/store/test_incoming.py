@@ -150,7 +150,6 @@ def test_a_text_that_cannot_be_kept_is_refused(name: str, value: Any, told: str)
         ({"event_type": None}, "missing event_type: one of view, rating, 7"),
         ({"event_type": "rating"}, "an event of kind 'rating' is a rating and needs a 'value'"),
         ({"value": "4"}, "'value' must be a finite number, got '4'"),
-        ({"value": True}, "'value' must be a finite number, got True"),
         ({"value": math.inf}, "'value' must be a finite number, got inf"),
         ({"value": 3.5e38}, "'value' must be a finite number, got 3.5e+38"),
         ({"value": 10**400}, "'value' must be a finite number, got 1" + "0" * 79 + "…"),
@@ -225,7 +224,9 @@ ROWS = st.fixed_dictionaries(
     {"user_id": IDS, "item_id": IDS},
     optional={
         "event_type": st.sampled_from(["view", "rating", "7", 7, "", "null", "View", 8]),
-        "value": st.one_of(st.floats(), st.integers(-(2**63), 2**63 - 1), st.just(3.402824e38)),
+        "value": st.one_of(
+            st.floats(), st.integers(-(2**63), 2**63 - 1), st.just(3.402824e38), st.booleans()
+        ),
         "timestamp": MOMENTS,
         "event_id": IDS,
     },
@@ -263,6 +264,12 @@ def test_an_event_is_judged_as_the_same_row_of_a_file(
     assert event.time == min(found["time"], NOW)
     if found.get("event_id") is not None:
         assert event.event_id == str(found["event_id"])
+
+
+def test_a_boolean_value_is_one_or_zero_as_in_a_file() -> None:
+    for event_type in ("view", "rating"):
+        assert checked(event_type=event_type, value=True).value == 1.0
+        assert checked(event_type=event_type, value=False).value == 0.0
 
 
 def test_a_value_is_kept_as_a_column_of_numbers_keeps_it() -> None:

@@ -300,7 +300,7 @@ def tell_leftovers(registry: Registry) -> None:
 def _tell_reports(data: Dataset, project: Project) -> None:
     for report in data.reports:
         if report.quarantined:
-            show.say(f"{report.summary()}; see {project.state / 'quarantine'}")
+            show.say(f"{report.summary()}; see {project.quarantine}")
         if report.duplicates:
             show.say(f"{report.source}: {report.duplicates:,} rows with an id seen before left out")
 

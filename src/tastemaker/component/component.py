@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self, get_type_hints
 
 from tastemaker.config import Settings
+from tastemaker.data.arguments import whole_number
 from tastemaker.errors import NotFittedError
 from tastemaker.machine import memory_left, require_memory
 from tastemaker.progress import Progress
@@ -19,13 +20,22 @@ class FitOptions:
         threads: processors to use.
         memory_budget: bytes the process may hold; by default what the project says, or else three
             quarters of what the machine, or its container, has.
-        progress: who hears about long work.
+        progress: reports long work.
+
+    Raises:
+        SettingError: a number is not an integer, or too small.
     """
 
     seed: int = 0
     threads: int = field(default_factory=available_threads)
     memory_budget: int | None = None
     progress: Progress = field(default_factory=Progress)
+
+    def __post_init__(self) -> None:
+        whole_number(self.seed, "seed", 0)
+        whole_number(self.threads, "threads", 1)
+        if self.memory_budget is not None:
+            whole_number(self.memory_budget, "memory_budget", 0)
 
     def require_memory(self, needed: int, work: str, cure: str) -> None:
         """Refuses work whose estimate does not fit into the budget, before it starts.

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tastemaker.data.arguments import ids_text, is_missing, is_moment, listed, moment
+from tastemaker.data.arguments import id_text, ids_text, is_missing, is_moment, listed, moment
 from tastemaker.data.catalogue import Catalogue, TimeColumn
 from tastemaker.data.times import parse_moment
 from tastemaker.data.vocabulary import Vocabulary
@@ -64,7 +64,7 @@ def new_attributes(
 
 
 def put_attributes(catalogue: Catalogue, attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """What somebody tells of one item, as JSON can keep it and the item table's columns take it.
+    """The attributes of one item, as JSON can keep them and the item table's columns take them.
 
     Args:
         catalogue: whose columns they are.
@@ -105,7 +105,7 @@ def cell(name: str, role: str, value: Any) -> Any:
     Args:
         name: the column.
         role: text, tags, category, number or time.
-        value: what was given.
+        value: what was given; a label may also be a boolean or a whole number.
 
     Raises:
         SettingError: it is something else.
@@ -116,11 +116,12 @@ def cell(name: str, role: str, value: Any) -> Any:
         return None
     if role == "text" and _is_text(value):
         return str(value)
-    if role == "category" and _is_text(value):
-        return [value]
-    if role in ("tags", "category") and isinstance(value, Iterable) and not isinstance(value, str):
-        labels = list(value)
-        if all(map(_is_text, labels)) and (role == "tags" or len(labels) <= 1):
+    if role == "category" and (label := _label(value)) is not None:
+        return [label]
+    is_list = isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping)
+    if role in ("tags", "category") and is_list:
+        labels = list(map(_label, value))
+        if None not in labels and (role == "tags" or len(labels) <= 1):
             return labels
     if not isinstance(value, bool | np.bool_):
         if role == "number" and isinstance(value, Real | Decimal) and not _is_infinite(value):
@@ -136,6 +137,22 @@ def fitting_cell(name: str, role: str, value: Any) -> Any:
         return cell(name, role, value)
     except SettingError:
         return None
+
+
+def _label(value: Any) -> str | None:
+    """A label as the reading of a file writes it; None for what is not one."""
+    if hasattr(value, "as_py"):
+        value = value.as_py()
+    if _is_text(value):
+        return str(value)
+    if isinstance(value, bool | np.bool_):
+        return "true" if value else "false"
+    if isinstance(value, Real | Decimal):
+        try:
+            return id_text(value)
+        except SettingError:
+            return None
+    return None
 
 
 def _is_infinite(value: Real | Decimal) -> bool:

@@ -110,11 +110,13 @@ def ids_text(values: Any, name: str) -> list[str]:
     Raises:
         SettingError: it is a single text, a mapping, a set or a frame, or one of them is no id.
 
-    >>> ids_text(np.array([3, 1]), "history")
-    ['3', '1']
+    >>> ids_text(np.array([3, 1]), "history"), ids_text(["17850.0"], "history")
+    (['3', '1'], ['17850'])
     """
     return [
-        id_ if type(id_) is str else id_text(id_, f"'{name}': the id at position {place}")
+        id_
+        if type(id_) is str and "." not in id_
+        else id_text(id_, f"'{name}': the id at position {place}")
         for place, id_ in enumerate(listed(values, name))
     ]
 
@@ -148,6 +150,28 @@ def listed(values: Any, name: str) -> list[Any]:
             pass
     fix = "; pass one of its columns" if is_frame else ""
     raise SettingError(f"'{name}' must be a list, got {type(values).__name__}{fix}")
+
+
+def whole_number(value: Any, name: str, least: int) -> int:
+    """A count or a seed, of Python, NumPy or Arrow.
+
+    Args:
+        value: an integer.
+        name: the setting it belongs to, for the message.
+        least: the smallest that is valid.
+
+    Raises:
+        SettingError: it is not an integer, or below `least`.
+
+    >>> whole_number(np.int32(3), "seed", 0)
+    3
+    """
+    number = scalar(value)
+    if isinstance(number, bool) or not isinstance(number, int | np.integer):
+        raise SettingError(f"'{name}' must be an integer, got {_shown(value)}")
+    if number < least:
+        raise SettingError(f"'{name}' must be at least {least}, got {_shown(int(number))}")
+    return int(number)
 
 
 def indices_of(values: Any, count: int, name: str) -> NDArray[np.int64]:
@@ -186,7 +210,7 @@ def moment(value: Any, name: str) -> int:
     >>> moment("1970-01-01T00:00:01Z", "at"), moment(date(1970, 1, 2), "at"), moment(5, "at")
     (1000000, 86400000000, 5)
     """
-    time = value if type(value) is int else _microseconds(_scalar(value))
+    time = value if type(value) is int else _microseconds(scalar(value))
     if time is None or not -_LAST <= time <= _LAST:
         hint = ""
         if isinstance(value, float | np.floating) and value == value:
@@ -200,7 +224,7 @@ def moment(value: Any, name: str) -> int:
 
 def is_moment(value: Any) -> bool:
     """Whether a value is a date, a datetime or ISO 8601 text, so not a duration nor a number."""
-    value = _scalar(value)
+    value = scalar(value)
     if isinstance(value, str):
         return parse_iso(value.strip()) is not None
     return isinstance(value, date | np.datetime64)
@@ -221,7 +245,7 @@ def moments_of(values: Any, name: str) -> NDArray[np.int64]:
     return np.fromiter((moment(value, name) for value in listed(values, name)), np.int64)
 
 
-def _scalar(value: Any) -> Any:
+def scalar(value: Any) -> Any:
     """The Python or NumPy value of a scalar of pandas or Arrow."""
     try:
         if hasattr(value, "as_py"):
@@ -280,7 +304,7 @@ def duration(value: Any, name: str) -> int:
     172800000000
     """
     given = value
-    value = _scalar(value)
+    value = scalar(value)
     if isinstance(value, np.timedelta64):
         value = _whole_microseconds(value, "timedelta64")
     elif isinstance(value, timedelta):

@@ -44,7 +44,7 @@ def clean_files(files: Mapping[str, Sequence[DataFile]], quarantine: Path | None
     with ExitStack() as stack:
         tables = {
             table: [
-                (stack.enter_context(open_table(file.path, file.schema)), file.schema)
+                (stack.enter_context(open_table(file.path, file.schema, file.name)), file.schema)
                 for file in of_table
             ]
             for table, of_table in files.items()

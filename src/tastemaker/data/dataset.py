@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from tastemaker.data.arguments import indices_of, moment, moments_of
+from tastemaker.data.arguments import indices_of, moment, moments_of, whole_number
 from tastemaker.data.catalogue import Catalogue, Column
 from tastemaker.data.clean import Cleaned, clean_files, clean_tables
 from tastemaker.data.events import Events, Reduce, Role, reduce_events
-from tastemaker.data.files import DataFile
+from tastemaker.data.files import DataFile, with_distinct_names
 from tastemaker.data.frames import as_polars
 from tastemaker.data.indexing import index_tables
 from tastemaker.data.log_past import LogPast
@@ -27,8 +27,6 @@ from tastemaker.data.seen import SeenPolicy
 from tastemaker.data.table import Table, frame_table
 from tastemaker.data.vocabulary import Vocabulary
 from tastemaker.errors import ClockError, DataError, SettingError
-
-_EVENTS_AT_A_TIME = 4_000_000
 
 
 class Dataset:
@@ -89,7 +87,7 @@ class Dataset:
             schema: what the columns mean; by default proposed from their names and values.
 
         Raises:
-            DataError: a column is missing, or more than 1 % of the rows cannot be used.
+            DataError: a column is missing, or more than `max_bad_rows` of the rows cannot be used.
         """
         frames = {
             name: as_polars(frame, name)
@@ -113,7 +111,7 @@ class Dataset:
         schema: Schema,
         quarantine: Path | None = None,
     ) -> "Dataset":
-        """Reads and indexes files (CSV, gzipped CSV, Parquet).
+        """Reads and indexes files (CSV, JSON lines, Parquet; text also gzipped).
 
         Args:
             events: one row per event.
@@ -123,13 +121,13 @@ class Dataset:
             quarantine: folder for the rows that cannot be used.
 
         Raises:
-            DataError: a file cannot be used, or more than 1 % of its rows.
+            DataError: a file cannot be used, or more than `max_bad_rows` of its rows.
         """
         named = {"events": events, "items": items, "users": users}
         files = {
             name: (DataFile(path, schema),) for name, path in named.items() if path is not None
         }
-        return cls.from_data_files(files, schema, quarantine)
+        return cls.from_data_files(with_distinct_names(files), schema, quarantine)
 
     @classmethod
     def from_data_files(
@@ -303,8 +301,8 @@ class Dataset:
             placement: the placement asked for.
 
         Raises:
-            SettingError: there is no such user, a moment cannot be read, or there are not as many
-                moments as users.
+            SettingError: there is no such user, a moment cannot be read, there are not as many
+                moments as users, or `cap` is not an integer of at least 0.
         """
         users = indices_of(users, len(self.users), "users")
         moments = moments_of(moments, "moments")
@@ -313,6 +311,7 @@ class Dataset:
                 f"'moments' must hold one moment for each user, got {len(moments)} for "
                 f"{len(users)} users"
             )
+        cap = whole_number(cap, "cap", 0)
         past = self._past.before(users, moments)
         return Requests(
             moments,

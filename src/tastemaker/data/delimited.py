@@ -11,7 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
-from tastemaker.data.table import LINE, REJECTS, Table
+from tastemaker.data.table import LINE, REJECTS, Table, refuse_reserved_names
 from tastemaker.errors import DataError
 
 _KNOWN_BINARY = {
@@ -171,6 +171,7 @@ def _header(head: bytes, name: str, separator: str) -> list[str]:
     twice = [column for column in columns if columns.count(column) > 1]
     if twice:
         raise DataError(f"{name}: the column '{twice[0]}' occurs twice in the header")
+    refuse_reserved_names(columns, name)
     return columns
 
 

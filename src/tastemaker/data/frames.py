@@ -8,7 +8,7 @@ import polars as pl
 from tastemaker.data.arrow_frame import arrow_series
 from tastemaker.data.pandas_frame import is_pandas, pandas_columns
 from tastemaker.data.plain import plain_series
-from tastemaker.data.table import LINE
+from tastemaker.data.table import refuse_reserved_names
 from tastemaker.errors import DataError
 
 _FOREIGN = (Exception, pl.exceptions.PanicException)
@@ -34,8 +34,7 @@ def as_polars(frame: Any, name: str) -> pl.DataFrame:
             raise DataError(
                 f"{name}: the column '{column}' occurs more than once; rename or drop one of them"
             )
-        if column == LINE or column == "*" or (column[:1] == "^" and column[-1:] == "$"):
-            raise DataError(f"{name}: a column must not be named '{column}'; rename it")
+        refuse_reserved_names([column], name)
         seen.add(column)
     return pl.DataFrame({column: plain_series(cells) for column, cells in columns})
 

@@ -1,13 +1,14 @@
 """JSON lines, or one JSON array of objects, as a table of text; each line is read exactly."""
 
+import codecs
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 
-from tastemaker.data.table import LINE, REJECTS, Table
+from tastemaker.data.table import LINE, REJECTS, Table, refuse_reserved_names
 from tastemaker.errors import DataError
 
 _BATCH = 100_000
@@ -25,7 +26,8 @@ def open_json(path: Path, name: str) -> Table:
         name: what to call it in messages.
 
     Raises:
-        DataError: there is no object in it, or the array is malformed.
+        DataError: there is no object in it, the array is malformed, or a column has a reserved
+            name.
 
     Cost: about 10 µs a row; an array is held in memory whole.
     """
@@ -36,6 +38,7 @@ def open_json(path: Path, name: str) -> Table:
     is_list: dict[str, bool] = {}
 
     def pack() -> None:
+        refuse_reserved_names(columns, name)
         types = {LINE: pl.UInt32, **dict.fromkeys(columns, pl.String)}
         parts.append(pl.DataFrame({LINE: lines, **columns}, types))
         columns.clear()
@@ -69,6 +72,14 @@ def open_json(path: Path, name: str) -> Table:
         frame.columns[1:],
         pl.DataFrame(rejects, REJECTS, orient="row"),
     )
+
+
+def json_form(start: bytes) -> Literal["lines", "array"] | None:
+    """Whether a file that starts like this holds JSON objects, one a line or all in one array."""
+    start = start.removeprefix(codecs.BOM_UTF8).lstrip()
+    if start.startswith(b"{"):
+        return "lines"
+    return "array" if start[:1] == b"[" and start[1:].lstrip()[:1] == b"{" else None
 
 
 def _values(path: Path, name: str) -> Iterator[tuple[int, Any, str]]:

@@ -3,7 +3,6 @@
 CSV and its kin, JSON lines, and Parquet; text files may be gzipped and of another encoding.
 """
 
-import codecs
 import gzip
 import shutil
 import tempfile
@@ -15,30 +14,35 @@ from pathlib import Path
 import polars as pl
 
 from tastemaker.data.delimited import open_delimited
-from tastemaker.data.json_lines import open_json
+from tastemaker.data.json_lines import json_form, open_json
 from tastemaker.data.packed import is_gzipped, is_parquet, text_codec
 from tastemaker.data.plain import plain_frame
 from tastemaker.data.schema import Schema
-from tastemaker.data.table import Table, first_line, frame_table
+from tastemaker.data.table import Table, first_line, frame_table, refuse_reserved_names
 from tastemaker.errors import DataError
 
 _COPIED_AT_ONCE = 1 << 22
 
 
 @contextmanager
-def open_table(path: Path | str, schema: Schema | None = None) -> Iterator[Table]:
+def open_table(
+    path: Path | str, schema: Schema | None = None, name: str | None = None
+) -> Iterator[Table]:
     """Opens a CSV, JSON lines or Parquet file.
 
     Args:
         path: the file.
         schema: its separator, header and encoding; by default a comma (a tab for `.tsv`), a header
             in the first line, and UTF-8.
+        name: what to call it in messages; by default the name of the file.
 
     Raises:
-        DataError: missing, empty, binary, truncated, without columns, or of another delimiter.
+        DataError: missing, empty, binary, truncated, without columns, of another delimiter, or with
+            a column of a reserved name.
     """
     path, how = Path(path), schema or Schema()
-    name = path.name
+    name = name or path.name
+    refuse_reserved_names(how.header, name)
     try:
         with path.open("rb") as stream:
             head = stream.read(4)
@@ -51,7 +55,7 @@ def open_table(path: Path | str, schema: Schema | None = None) -> Iterator[Table
     if not head:
         raise DataError(f"{name}: the file is empty; it needs a header line and rows")
     if is_parquet(path):
-        yield _open_parquet(path)
+        yield _open_parquet(path, name)
         return
     try:
         packed, encoded = is_gzipped(path), text_codec(how.encoding) != "utf-8"
@@ -62,34 +66,27 @@ def open_table(path: Path | str, schema: Schema | None = None) -> Iterator[Table
         plain = path
         if packed:
             plain = Path(folder) / "plain"
-            _decompress(path, plain)
+            _decompress(path, plain, name)
         if encoded:
             source, plain = plain, Path(folder) / "utf-8"
             _decode(source, plain, how.encoding, name)
         separator = how.separator or ("\t" if suffix == ".tsv" else ",")
-        if how.separator is None and not how.header and _is_json(plain):
+        with plain.open("rb") as stream:
+            is_json = json_form(stream.read(1 << 12)) is not None
+        if how.separator is None and not how.header and is_json:
             yield open_json(plain, name)
         else:
             yield open_delimited(plain, name, separator, how.header)
 
 
-def _open_parquet(path: Path) -> Table:
+def _open_parquet(path: Path, name: str) -> Table:
     try:
-        table = frame_table(plain_frame(pl.scan_parquet(path, glob=False)), path.name)
+        table = frame_table(plain_frame(pl.scan_parquet(path, glob=False)), name)
     except pl.exceptions.PolarsError as problem:
-        raise DataError(
-            f"{path.name}: not a readable Parquet file ({first_line(problem)})"
-        ) from None
+        raise DataError(f"{name}: not a readable Parquet file ({first_line(problem)})") from None
     if table.frame.select(pl.len()).collect().item() == 0:
-        raise DataError(f"{path.name}: the table has columns but no rows")
+        raise DataError(f"{name}: the table has columns but no rows")
     return table
-
-
-def _is_json(path: Path) -> bool:
-    """Whether the first letter opens an object, or an array of objects."""
-    with path.open("rb") as stream:
-        start = stream.read(1 << 12).removeprefix(codecs.BOM_UTF8).lstrip()
-    return start.startswith(b"{") or (start.startswith(b"[") and start[1:].lstrip()[:1] == b"{")
 
 
 def _decode(source: Path, target: Path, encoding: str, name: str) -> None:
@@ -104,11 +101,11 @@ def _decode(source: Path, target: Path, encoding: str, name: str) -> None:
         raise DataError(f"{name}: is not {encoding} text ({problem})") from None
 
 
-def _decompress(source: Path, target: Path) -> None:
+def _decompress(source: Path, target: Path, name: str) -> None:
     try:
         with gzip.open(source, "rb") as packed, target.open("wb") as plain:
             shutil.copyfileobj(packed, plain, _COPIED_AT_ONCE)
     except EOFError:
-        raise DataError(f"{source.name}: the gzip file is cut short; fetch it again") from None
+        raise DataError(f"{name}: the gzip file is cut short; fetch it again") from None
     except (gzip.BadGzipFile, zlib.error) as problem:
-        raise DataError(f"{source.name}: the gzip file is damaged ({problem})") from None
+        raise DataError(f"{name}: the gzip file is damaged ({problem})") from None

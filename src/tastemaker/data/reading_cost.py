@@ -1,18 +1,27 @@
 """How much memory it takes to read a file, estimated before it is read."""
 
 import gzip
+import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from io import BufferedIOBase
 from pathlib import Path
 
 import polars as pl
 
+from tastemaker.data.json_lines import json_form
 from tastemaker.data.schema import ColumnRole
 
 _GZIP, _PARQUET = b"\x1f\x8b", b"PAR1"
+_UTF_16 = b"\xff\xfe"
+_FLAT_LIST = re.compile(rb"\[[^\[\]{}]+\]")
 _ROW_BYTES = 160
 """Memory a row of an event log takes while it is cleaned, sorted and indexed."""
-_TEXT_COPIES = 6
+_COPIES = {None: 1.0, "lines": 1.75, "array": 5.5}
+"""Memory a byte of an event log takes while it is read, by its form of JSON: lines become a frame
+of text, an array is parsed whole before."""
+_TEXT_COPIES = 6.0
 """Memory a byte of an item's text takes while it is read and packed."""
 _LABEL_BYTES = 130
 """Memory a label takes while its column is read and indexed."""
@@ -25,16 +34,23 @@ def bytes_to_read(path: Path, roles: Mapping[str, ColumnRole] | None = None) -> 
         path: the file.
         roles: the columns that are kept of an item or user table; None for an event log.
 
-    Cost: one pass over a CSV; of a Parquet file over the columns of text.
+    Cost: one pass over a text file; of a Parquet file over the columns of text.
     """
     try:
         with path.open("rb") as stream:
             head = stream.read(4)
-        measured = _parquet_size if head.startswith(_PARQUET) else _csv_size
-        rows, text, labels = measured(path, roles or {})
+        copies = 1.0
+        if head.startswith(_PARQUET):
+            rows, text, labels = _parquet_size(path, roles or {})
+        else:
+            with _opened(path) as stream:
+                form = json_form(stream.read(1 << 12).replace(b"\0", b"").removeprefix(_UTF_16))
+            copies = _COPIES[form]
+            rows, text, labels = _text_size(path, roles or {}, form)
     except (OSError, EOFError, zlib.error, pl.exceptions.PolarsError):
         return 0  # reading says what is wrong
-    return _ROW_BYTES * rows + (1 if roles is None else _TEXT_COPIES) * text + _LABEL_BYTES * labels
+    copies = copies if roles is None else max(copies, _TEXT_COPIES)
+    return _ROW_BYTES * rows + int(copies * text) + _LABEL_BYTES * labels
 
 
 def _parquet_size(path: Path, roles: Mapping[str, ColumnRole]) -> tuple[int, int, int]:
@@ -56,15 +72,32 @@ def _parquet_size(path: Path, roles: Mapping[str, ColumnRole]) -> tuple[int, int
     return sizes.collect(engine="streaming").row(0)
 
 
-def _csv_size(path: Path, roles: Mapping[str, ColumnRole]) -> tuple[int, int, int]:
-    """Lines, bytes, and marks between labels, of all columns together."""
-    with path.open("rb") as stream:
-        packed = stream.read(2) == _GZIP
-    marks = {(role.separator or "|").encode() for role in roles.values() if role.role == "tags"}
-    lines = text = labels = 0
-    with gzip.open(path, "rb") if packed else path.open("rb") as stream:
+def _text_size(
+    path: Path, roles: Mapping[str, ColumnRole], form: str | None
+) -> tuple[int, int, int]:
+    """Rows, bytes and labels, of all columns together.
+
+    Rows are lines, or the objects of a JSON array. Labels are what separators part, or what the
+    lists of a JSON file hold.
+    """
+    tags = [role for role in roles.values() if role.role == "tags"]
+    marks = {(role.separator or "|").encode() for role in tags}
+    row = b"{" if form == "array" else b"\n"
+    rows = text = labels = 0
+    with _opened(path) as stream:
         while chunk := stream.read(1 << 22):
-            lines += chunk.count(b"\n")
+            rows += chunk.count(row)
             text += len(chunk)
             labels += sum(chunk.count(mark) for mark in marks)
-    return lines, text, labels
+            if form and tags:
+                labels += sum(found.count(b",") + 1 for found in _FLAT_LIST.findall(chunk))
+    return rows, text, labels
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BufferedIOBase]:
+    """The bytes of a text file, unpacked."""
+    with path.open("rb") as stream:
+        packed = stream.read(2) == _GZIP
+    with gzip.open(path, "rb") if packed else path.open("rb") as stream:
+        yield stream

@@ -13,12 +13,22 @@ from tastemaker.errors import DataError
 _SHOWN = 200
 
 
+def quarantine_file(folder: Path, source: str) -> Path:
+    """The file for the rows of a source that cannot be used, `FILE.csv` in the quarantine folder.
+
+    Args:
+        folder: the quarantine folder.
+        source: what reports call the source; one such as `2023/events.csv` has a folder of its own.
+    """
+    return folder / f"{source}.csv"
+
+
 @dataclass(frozen=True, slots=True)
 class ReadReport:
     """How a file or frame was read.
 
     Attributes:
-        source: the file or frame.
+        source: the file or frame, by a name that no other of the data has.
         read: rows found.
         kept: rows that became events, items or users.
         duplicates: rows left out because their id (`event_id`, `item_id`, `user_id`) occurred
@@ -56,12 +66,12 @@ class ReadReport:
 
     def write_quarantine(self, folder: Path) -> Path | None:
         """Writes the rows set aside to `folder`; removes what an earlier reading left there."""
-        path = folder / f"{self.source}.csv"
+        path = quarantine_file(folder, self.source)
         if not self.quarantined:
             if path.exists():  # a read-only disk would refuse also what need not be done
                 path.unlink()
             return None
-        folder.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as part:
             self.quarantine.rename({LINE: "line"}).write_csv(part)
         return path

@@ -1,6 +1,7 @@
 """Rows of a source with their line numbers, before anything is made of them."""
 
 import io
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -46,9 +47,25 @@ class Table:
 
 
 def frame_table(frame: pl.LazyFrame, source: str) -> Table:
-    """A table over a frame that is already in memory; lines count from 1."""
-    numbered = frame.with_row_index(LINE, offset=1)
-    return Table(numbered, source, frame.collect_schema().names())
+    """A table over a frame that is already in memory; lines count from 1.
+
+    Raises:
+        DataError: a column has a name that Polars or the table needs.
+    """
+    columns = frame.collect_schema().names()
+    refuse_reserved_names(columns, source)
+    return Table(frame.with_row_index(LINE, offset=1), source, columns)
+
+
+def refuse_reserved_names(columns: Iterable[str], source: str) -> None:
+    """Refuses columns named as the line numbers are, or as a pattern that means several columns.
+
+    Raises:
+        DataError: one is.
+    """
+    for column in columns:
+        if column == LINE or column == "*" or (column[:1] == "^" and column[-1:] == "$"):
+            raise DataError(f"{source}: a column must not be named '{column}'; rename it")
 
 
 def first_line(problem: Exception) -> str:

@@ -7,6 +7,7 @@ from time import perf_counter
 import numpy as np
 
 from tastemaker.component import FitOptions, Retriever, Task
+from tastemaker.data.arguments import whole_number
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.seen import SeenPolicy
@@ -50,14 +51,14 @@ def evaluate(
         Metrics with 95 % intervals over users, as a table and as figures.
 
     Raises:
-        SettingError: `on` is no window, `k` below 1, a model is no retriever, or the split was
-            made with another seen policy than the recommender's first placement.
+        SettingError: `on` is not a window, `k` is not an integer of at least 1, a model is not a
+            retriever, or the split was made with another seen policy than the recommender's first
+            placement.
         Exception: what a part of the pipeline raised; a degraded answer is no measurement.
     """
     if on not in ("test", "validation"):
         raise SettingError(f"'on' must be 'test' or 'validation', got {on!r}")
-    if k < 1:
-        raise SettingError(f"'k' must be at least 1, got {k}")
+    k = whole_number(k, "k", 1)
     task, known = (
         (split.test, split.before_test) if on == "test" else (split.validation, split.train)
     )

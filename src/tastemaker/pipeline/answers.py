@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tastemaker.component import Ranker, Reranker, Retriever, SimilarItems
-from tastemaker.data.arguments import id_text, ids_text, moment
+from tastemaker.data.arguments import id_text, ids_text, moment, whole_number
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.ragged import Ragged
@@ -69,7 +69,8 @@ class Answers:
         Raises:
             NotFittedError: neither fitted nor loaded.
             ProjectError: there is no such placement.
-            SettingError: an id or the moment cannot be read.
+            SettingError: an id or the moment cannot be read, or `n` is not an integer of at least
+                0.
         """
         self._require_world()
         user = None if user_id is None else id_text(user_id, "'user_id'")
@@ -124,6 +125,7 @@ class Answers:
 
         Raises:
             NotFittedError: no data is attached.
+            SettingError: `n` is not an integer of at least 0.
         """
         self._require_world()
         if self.data is None:
@@ -149,9 +151,10 @@ class Answers:
         Raises:
             UnknownIdError: there is no such item.
             ProjectError: the source does not exist or cannot answer.
-            SettingError: the id cannot be read.
+            SettingError: the id cannot be read, or `n` is not an integer of at least 0.
         """
         self._require_world()
+        n = whole_number(n, "n", 0)
         item = id_text(item_id, "'item_id'")
         index = self.world.catalogue.items.index(item)
         if index < 0:
@@ -178,9 +181,10 @@ class Answers:
 
         Raises:
             NotFittedError: neither fitted nor loaded.
-            SettingError: the moment cannot be read.
+            SettingError: the moment cannot be read, or `n` is not an integer of at least 0.
         """
         self._require_world()
+        n = whole_number(n, "n", 0)
         time = self._latest() if at is None else moment(at, "at")
         anyone = Requests.of([[]], time=time)
         for wanted in (Trending, Popular):

@@ -13,9 +13,9 @@ from functools import partial
 import numpy as np
 
 from tastemaker.component import Features, Reranker, Retriever
+from tastemaker.data.arguments import whole_number
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.requests import Requests
-from tastemaker.errors import SettingError
 from tastemaker.filtering import verify
 from tastemaker.pipeline.merge import merge
 from tastemaker.pipeline.ranking import Ranking
@@ -88,10 +88,9 @@ class Pipeline:
 
         Raises:
             NotFittedError: a retriever was not fitted.
-            SettingError: n is negative.
+            SettingError: n is not an integer of at least 0.
         """
-        if n < 0:
-            raise SettingError(f"'n' must not be negative, got {n}")
+        n = whole_number(n, "n", 0)
         road, until = Trace(keep=trace), deadline or Deadline()
         found = self.candidates(requests, n, world=world, trace=road, deadline=until)
         ranked, features = self._rank(found, n, requests, world, road, until)

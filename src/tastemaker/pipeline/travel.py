@@ -132,7 +132,7 @@ def describe(
         pipeline: its sources fitted on what was known before the task.
         task: requests and what was wanted.
         labels: objective → what was wanted in its sense, per request.
-        negatives: how many candidates wanted in no sense are kept of each request, by lot.
+        negatives: how many candidates that were not relevant are kept of each request, at random.
         seed: of the lot.
         room: told, after some of the requests, how many bytes the features of all will take; may
             refuse.
@@ -254,7 +254,7 @@ def _hits(found: Candidates, wanted: Ragged) -> NDArray[np.bool_]:
 def _sample(
     asked: Requests, found: Candidates, hit: NDArray[np.bool_], negatives: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """The hits and some of the other candidates by lot, ascending; and how many each stands for."""
+    """The hits and random other candidates, ascending; and how many each stands for."""
     lot = np.empty(len(found.item))
     for row in range(len(found)):
         own = slice(found.offsets[row], found.offsets[row + 1])

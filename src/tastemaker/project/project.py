@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from tastemaker.data.dataset import Dataset
-from tastemaker.data.files import DataFile
+from tastemaker.data.files import DataFile, with_distinct_names
 from tastemaker.data.reading_cost import bytes_to_read
 from tastemaker.data.schema import Schema
 from tastemaker.data.seen import SeenPolicy
@@ -46,6 +46,11 @@ class Project:
         return self.folder / STATE_FOLDER
 
     @property
+    def quarantine(self) -> Path:
+        """Where the rows that cannot be used are written."""
+        return self.state / "quarantine"
+
+    @property
     def schema(self) -> Schema:
         """What the columns and event types mean."""
         data = self.file.data
@@ -74,10 +79,12 @@ class Project:
             for table, files in named.items()
             if files is not None
         }
-        return {
-            table: tuple(self._data_file(table, file) for file in files)
-            for table, files in tables.items()
-        }
+        return with_distinct_names(
+            {
+                table: [self._data_file(table, file) for file in files]
+                for table, files in tables.items()
+            }
+        )
 
     def _data_file(self, table: str, file: TableFile) -> DataFile:
         schema, columns = self.schema, f"{table.removesuffix('s')}_columns"
@@ -129,8 +136,8 @@ class Project:
         Raises:
             MemoryBudgetError: `needed` bytes do not.
         """
-        cure = "raise [training] memory, or give a shorter stretch of the log"
-        require_memory(needed, self.file.training.memory, work, cure)
+        fix = "raise [training] memory, or give a shorter stretch of the log"
+        require_memory(needed, self.file.training.memory, work, fix)
 
     def require_memory_to_read(
         self, files: Mapping[str, Sequence[DataFile]], work: str = "reading"
@@ -149,7 +156,7 @@ class Project:
         for table, of_table in files.items():
             for file in of_table:
                 needed += bytes_to_read(file.path, roles.get(table))
-                names.append(file.path.name)
+                names.append(file.name)
         self.require_memory(needed, f"{work} {', '.join(names)}")
 
     def read(self) -> Dataset:
@@ -162,7 +169,7 @@ class Project:
         self.require_files()
         files = self.data_files()
         self.require_memory_to_read(files)
-        return Dataset.from_data_files(files, self.schema, self.state / "quarantine")
+        return Dataset.from_data_files(files, self.schema, self.quarantine)
 
     def split(self, data: Dataset, placement: Placement) -> Split:
         """Divides the data as [split] says.

@@ -33,7 +33,7 @@ class Defaults(Settings):
     """[data.defaults]."""
 
     event_type: str | None = None
-    """The kind of rows that bring none."""
+    """The event type of rows that have none."""
 
 
 class MaxBadRows(Settings):
@@ -149,7 +149,7 @@ class ComponentSection(Settings):
 
 
 class Budget(Settings):
-    """[placements.NAME.budget]: milliseconds; what does not fit gives way to something simpler."""
+    """[placements.NAME.budget]: milliseconds; work that does not fit is shortened or left out."""
 
     total: float | None = Field(None, gt=0)
     """For the whole answer."""
@@ -167,11 +167,11 @@ class Placement(Settings):
     retrievers: dict[str, int]
     """Source → how many candidates it may give, and its weight in the fusion."""
     ranker: str | None = None
-    """Who orders the candidates; by default the fusion of the sources."""
+    """The ranker that orders the candidates; by default the fusion of the sources."""
     value: dict[str, float] = Field(default_factory=dict)
     """What each objective of the ranker is worth; by default its first alone counts."""
     rerankers: tuple[str, ...] = ()
-    """Who makes a list of the order, one after the other."""
+    """The rerankers that turn the order into a list, one after the other."""
     seen: dict[str, str] = Field(default_factory=dict)
     """Kind → exclude, allow, or exclude for 30d; a kind not named: exclude."""
     budget: Budget = Budget()
@@ -189,7 +189,7 @@ class Training(Settings):
     """About so many past requests are learned from, of a fifth as many users drawn evenly from the
     windows."""
     negatives: int = Field(50, ge=1)
-    """At most so many candidates that were not wanted are kept of each request, by lot; each
+    """At most so many candidates that were not relevant are kept of each request, at random; each
     then counts for those left out."""
     must_earn: bool = True
     """Whether a ranker is left out that orders the latest window no better than the fusion."""
@@ -280,9 +280,9 @@ class ProjectFile(Settings):
     retrievers: dict[str, ComponentSection]
     """The sources."""
     rankers: dict[str, ComponentSection] = Field(default_factory=dict)
-    """Who scores candidates by their features."""
+    """The models that score candidates by their features."""
     rerankers: dict[str, ComponentSection] = Field(default_factory=dict)
-    """Who makes lists."""
+    """The steps that turn an order into a list."""
     training: Training = Training()
     """How rankers learn."""
     placements: dict[str, Placement]

@@ -48,7 +48,7 @@ class TomlFile:
             ProjectError: it is missing, cannot be read, or is not TOML; names line and column.
         """
         if path.exists() and not path.is_file():
-            raise ProjectError(f"{path}: is no file")
+            raise ProjectError(f"{path}: is not a file")
         try:
             text = path.read_text(encoding="utf-8-sig")
         except FileNotFoundError:

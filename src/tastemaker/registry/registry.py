@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tastemaker.artifact import read_manifest
+from tastemaker.data.arguments import whole_number
 from tastemaker.data.times import now
 from tastemaker.disk import cure, flush
-from tastemaker.errors import ArtifactError, SettingError, UnknownIdError, near_miss
+from tastemaker.errors import ArtifactError, UnknownIdError, near_miss
 from tastemaker.lock import locked
 from tastemaker.registry.pointer import Pointer, Serving, Stamp
 from tastemaker.registry.unfinished import building, left_behind, remove
@@ -211,10 +212,9 @@ class Registry:
         Raises:
             ArtifactError: `current` names no version, so that none may go, or another process
                 keeps the lock.
-            SettingError: `keep` is less than 1.
+            SettingError: `keep` is not an integer of at least 1.
         """
-        if keep < 1:
-            raise SettingError(f"'keep' must be at least 1, got {keep}")
+        keep = whole_number(keep, "keep", 1)
         if not self.artifacts.is_dir():
             return []
         with self._locked():

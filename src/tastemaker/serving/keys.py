@@ -155,7 +155,7 @@ class KeyFile:
         except OSError as problem:
             raise self._unusable(f"cannot be read ({problem.strerror})") from None
         if not stat.S_ISREG(told.st_mode):
-            raise self._unusable("is no file")
+            raise self._unusable("is not a file")
         return told.st_ino, told.st_mtime_ns, told.st_ctime_ns, told.st_size
 
     def warning(self) -> str | None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tastemaker.component import Task
-from tastemaker.data.arguments import duration, is_moment, moment
+from tastemaker.data.arguments import duration, is_moment, moment, scalar, whole_number
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.ragged import Ragged, offsets_of, ranges, sorted_distinct
 from tastemaker.data.requests import Masks, Requests
@@ -84,7 +84,8 @@ def by_time(
 
     Raises:
         ClockError: the clock is not absolute.
-        SettingError: a window is no duration and no share, or `max_users` is below 1.
+        SettingError: a window is no duration and no share, `max_users` is not an integer of at
+            least 1, or `seed` not one of at least 0.
         DataError: a window or the training data would be empty.
     """
     if data.clock != "absolute":
@@ -92,9 +93,10 @@ def by_time(
             f"by_time needs moments in time, and this data's clock is '{data.clock}'; map a "
             "timestamp column under [data.columns.events], or split by holdout, which needs none"
         )
-    if max_users < 1:
-        raise SettingError(f"'max_users' must be at least 1, got {max_users}")
+    max_users, seed = whole_number(max_users, "max_users", 1), whole_number(seed, "seed", 0)
     time = np.sort(data.events.time)
+    if not len(time):
+        raise DataError("there is no event to split; pass data with events")
     if time[0] == time[-1]:
         raise DataError(
             "every event has the same time, so none comes before another; evaluate with "
@@ -162,6 +164,7 @@ def _window_start(
     share_of: int | None = None,
 ) -> int:
     """Where a window that ends at `end` begins; `time` is sorted and lies before the end."""
+    given, length = length, scalar(length)
     if is_moment(length):
         start = moment(length, name)
         if not start < end:
@@ -175,7 +178,7 @@ def _window_start(
     if not isinstance(length, float | np.floating | int) or not 0 < length < 1:
         raise SettingError(
             f"'{name}' must be a duration such as '30d' or a share between 0 and 1, or the moment "
-            f"it starts at, got {length!r}"
+            f"it starts at, got {given!r}"
         )
     count = round(length * (share_of or len(time)))
     if not 0 < count < len(time):
@@ -214,8 +217,10 @@ def window_task(
         seed: draws the users and the sampled moments.
 
     Raises:
-        DataError: no event lies in the window, or nobody liked anything new in it.
+        DataError: no event lies in the window, or no user liked anything new in it.
+        SettingError: `max_users` is not an integer of at least 1, or `seed` not one of at least 0.
     """
+    max_users, seed = whole_number(max_users, "max_users", 1), whole_number(seed, "seed", 0)
     log = data.events
     is_known = np.diff(train.events.offsets) > 0
     start, end = window

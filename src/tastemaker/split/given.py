@@ -57,8 +57,8 @@ def given(
         A split in which users and items are indexed together.
 
     Raises:
-        DataError: the tables have different kinds of event, or nobody in test has a history.
-        SettingError: the share is not between 0 and 1.
+        DataError: the tables have different kinds of event, or no user in test has a history.
+        SettingError: the share is not between 0 and 1, or the seed is not an integer of at least 0.
 
     Example:
         >>> import polars as pl

@@ -47,7 +47,8 @@ def holdout(
         A split whose `train` lacks validation and test, and whose `before_test` lacks test alone.
 
     Raises:
-        SettingError: a share is not between 0 and 1, they leave nothing, or a minimum is negative.
+        SettingError: a share is not between 0 and 1, they leave nothing, or a minimum or the seed
+            is not an integer of at least 0.
         DataError: nothing is left of the core, or no user has enough pairs to hold one out.
 
     Example:

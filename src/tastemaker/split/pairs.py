@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tastemaker.component import Task
+from tastemaker.data.arguments import whole_number
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.ragged import Ragged, offsets_of, ranges, sorted_distinct
 from tastemaker.data.requests import Masks
@@ -53,12 +54,11 @@ def core(data: Dataset, min_user: int, min_item: int) -> Dataset:
         min_item: distinct users who liked each item.
 
     Raises:
-        SettingError: a minimum is negative.
+        SettingError: a minimum is not an integer, or negative.
         DataError: nothing is left.
     """
-    for name, least in (("min_user", min_user), ("min_item", min_item)):
-        if least < 0:
-            raise SettingError(f"'{name}' must be at least 0, got {least}")
+    min_user = whole_number(min_user, "min_user", 0)
+    min_item = whole_number(min_item, "min_item", 0)
     n_users, n_items = len(data.users), len(data.catalogue)
     user, item = np.divmod(liked_pairs(data), max(n_items, 1))
     users, items = np.ones(n_users, np.bool_), np.ones(n_items, np.bool_)
@@ -70,6 +70,8 @@ def core(data: Dataset, min_user: int, min_item: int) -> Dataset:
             break
         user, item = user[inside], item[inside]
     if not len(user):
+        if not (min_user or min_item):
+            raise DataError("no user likes an item; pass data with positive events")
         raise DataError(
             f"no pair is left of users with {min_user} and items with {min_item}; lower 'min_user' "
             "or 'min_item'"
@@ -125,11 +127,9 @@ def draws(seed: int) -> np.random.Generator:
     """What a seed draws.
 
     Raises:
-        SettingError: it is negative.
+        SettingError: it is not an integer, or negative.
     """
-    if seed < 0:
-        raise SettingError(f"'seed' must be at least 0, got {seed}")
-    return np.random.default_rng(seed)
+    return np.random.default_rng(whole_number(seed, "seed", 0))
 
 
 def listed(pairs: Pairs, n_items: int, min_user: int, min_item: int) -> NDArray[np.bool_] | None:
@@ -179,7 +179,8 @@ def pairs_task(
     answerable = np.flatnonzero(truth.counts)
     if not len(answerable):
         raise DataError(
-            f"no user with a history has anything new in {name}; there is no one to ask"
+            f"no user with a history likes a new item in {name}; each user needs one liked item to "
+            "learn from and another held out: add events, or hold out a larger share"
         )
     if eligible is not None and not eligible.all():
         masks = Masks(eligible[None, :], np.zeros(len(asked), np.int32))

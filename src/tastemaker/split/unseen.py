@@ -53,7 +53,8 @@ def new_users(
         A split whose `train` and `before_test` are the same.
 
     Raises:
-        SettingError: a share is not between 0 and 1, they leave nothing, or a minimum is negative.
+        SettingError: a share is not between 0 and 1, they leave nothing, or a minimum or the seed
+            is not an integer of at least 0.
         DataError: too few users or pairs.
 
     Example:
@@ -123,7 +124,8 @@ def new_items(
         of the test alone.
 
     Raises:
-        SettingError: a share is not between 0 and 1, they leave nothing, or a minimum is negative.
+        SettingError: a share is not between 0 and 1, they leave nothing, or a minimum or the seed
+            is not an integer of at least 0.
         DataError: too few items.
 
     Example:
@@ -174,5 +176,6 @@ def _drawn(
         raise DataError(
             f"{len(members)} are too few to hold out "
             + " and ".join(f"{share:g} for {name}" for name, share in shares.items())
+            + "; choose other shares, or add events"
         )
     return drawn

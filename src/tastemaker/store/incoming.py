@@ -74,7 +74,7 @@ def check_event(
     Args:
         fields: `user_id` and `item_id`, and whichever of `FIELDS` there are.
         kinds: the kinds declared.
-        default_kind: the kind of an event that brings none.
+        default_kind: the event type of an event that has none.
         now: the present moment, microseconds; it stands for a missing timestamp.
 
     Raises:
@@ -172,7 +172,7 @@ def _value(value: Any, kind: str, kinds: Mapping[str, EventKind]) -> float | Non
         if kinds[kind].like is not None:
             raise DataError(f"an event of kind '{kind}' is a rating and needs a 'value'")
         return None
-    if not isinstance(value, bool) and isinstance(value, int | float):
+    if isinstance(value, int | float):  # a boolean is 1 or 0, as in a file
         try:
             kept: float = struct.unpack("<f", struct.pack("<f", float(value)))[0]
             if abs(kept) < float("inf"):

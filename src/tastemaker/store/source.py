@@ -52,7 +52,7 @@ class EventSource:
         """All events: of the store, brought up to date with the files; else of the files.
 
         Raises:
-            DataError: a file cannot be used, or more than 1 % of its rows.
+            DataError: a file cannot be used, or more than `max_bad_rows` of its rows.
             MemoryBudgetError: reading would take more than the project's budget.
             StoreError: the store cannot be used.
         """
@@ -72,7 +72,7 @@ class EventSource:
         nothing more, it is opened as it is, and `recovered` says so.
 
         Raises:
-            DataError: a file cannot be used, or more than 1 % of its rows.
+            DataError: a file cannot be used, or more than `max_bad_rows` of its rows.
             MemoryBudgetError: a file would take more than the project's budget.
             StoreError: the store cannot be used.
         """
@@ -135,7 +135,7 @@ class EventSource:
     def changed_files(self) -> list[str]:
         """The files whose rows in the store are not those of today."""
         with self.open_as_it_is() as store:
-            return [file.path.name for _, files, _ in self._to_import(store) for file in files]
+            return [file.name for _, files, _ in self._to_import(store) for file in files]
 
     def _import(self, store: Store) -> None:
         importer = store.importer(self._progress)
@@ -151,7 +151,7 @@ class EventSource:
                 )
             for table, files, print_ in self._to_import(store):  # perhaps none by now
                 self._project.require_memory_to_read({table: files}, "importing")
-                cleaned = clean_files({table: files}, self._project.state / "quarantine")
+                cleaned = clean_files({table: files}, self._project.quarantine)
                 rows = cleaned.tables[table]
                 importer.replace(table, print_, rows, self._project.schema)
 

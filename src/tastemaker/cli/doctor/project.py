@@ -14,7 +14,8 @@ import polars as pl
 import tastemaker
 from tastemaker.cli.doctor.finding import Finding, looked, refused
 from tastemaker.cli.doctor.port import look_at_port
-from tastemaker.data.files import table_fingerprint
+from tastemaker.data.files import DataFile, table_fingerprint
+from tastemaker.data.report import quarantine_file
 from tastemaker.data.times import MICROSECONDS, format_duration, format_moment, now
 from tastemaker.errors import ArtifactError, StoreError
 from tastemaker.pipeline import Recommender
@@ -70,7 +71,7 @@ class _Looks:
         ):
             if place.exists() and not wanted:
                 kind = "folder" if place == self.project.state else "file"
-                yield Finding("disk", "bad", f"{place} is no {kind}", "move it away")
+                yield Finding("disk", "bad", f"{place} is not a {kind}", "move it away")
                 fine = False
         for place in self._written():
             if os.statvfs(place).f_flag & os.ST_RDONLY:
@@ -104,7 +105,7 @@ class _Looks:
     def _written(self) -> list[Path]:
         """What is there of all that is written to."""
         state = self.project.state
-        inside = [state / "artifacts", state / "quarantine", self.source.path]
+        inside = [state / "artifacts", self.project.quarantine, self.source.path]
         return list(dict.fromkeys([*self._folders(), *(path for path in inside if path.exists())]))
 
     def _next_training_bytes(self) -> int:
@@ -114,25 +115,26 @@ class _Looks:
 
     def files(self) -> Iterator[Finding]:
         """Whether the tables are there, and what of them could not be used."""
-        for table, path in self._paths():
+        for table, file in self._files():
+            path = file.path
             if path.is_file() and not os.access(path, os.R_OK):
                 yield Finding(table, "bad", f"{path} cannot be read", "let this user read it")
             elif path.is_file():
-                yield Finding(table, "ok", f"{path.name}, {_size(path.stat().st_size)}")
-                yield from self._quarantined(table, path)
+                yield Finding(table, "ok", f"{file.name}, {_size(path.stat().st_size)}")
+                yield from self._quarantined(table, file)
             elif self.source.stored:
                 yield Finding(table, "note", f"{path} is gone; the store has what was imported")
             else:
-                told = "is missing" if not path.exists() else "is no file"
+                told = "is missing" if not path.exists() else "is not a file"
                 yield Finding(table, "bad", f"{path} {told}", "bring it back, or change [data]")
 
-    def _paths(self) -> Iterator[tuple[str, Path]]:
+    def _files(self) -> Iterator[tuple[str, DataFile]]:
         """Each file of the project's data, with its table."""
         for table, files in self.project.data_files().items():
-            yield from ((table, file.path) for file in files)
+            yield from ((table, file) for file in files)
 
-    def _quarantined(self, table: str, path: Path) -> Iterator[Finding]:
-        aside = self.project.state / "quarantine" / f"{path.name}.csv"
+    def _quarantined(self, table: str, file: DataFile) -> Iterator[Finding]:
+        aside = quarantine_file(self.project.quarantine, file.name)
         if not aside.is_file():
             return
         try:
@@ -143,7 +145,7 @@ class _Looks:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in counts.iter_rows())
         rows = counts["count"].sum()
         told = f"rows set aside at the last reading: {rows:,} ({reasons})"
-        yield Finding(table, "note", told, f"see {aside}, and correct {path.name}")
+        yield Finding(table, "note", told, f"see {aside}, and correct {file.name}")
 
     def store(self) -> Iterator[Finding]:
         """Whether the store is whole."""
@@ -236,7 +238,7 @@ class _Looks:
         for table, files in self.project.data_files().items():
             if not all(file.path.is_file() for file in files):
                 continue
-            today, names = table_fingerprint(table, files), ", ".join(f.path.name for f in files)
+            today, names = table_fingerprint(table, files), ", ".join(f.name for f in files)
             told = ""
             if known.get(table) not in (None, today):
                 told = f"{names}, or how it is read, has changed since {version} was trained"
@@ -261,9 +263,10 @@ class _Looks:
             self.latest.clear()
         for version in self.registry.versions():
             self.latest.setdefault(f"the training of {version.name}", trained_at(version.name))
-        for _, path in self._paths():
-            if path.is_file():
-                self.latest[f"the last change of {path.name}"] = int(path.stat().st_mtime * 1e6)
+        for _, file in self._files():
+            if file.path.is_file():
+                changed = int(file.path.stat().st_mtime * 1e6)
+                self.latest[f"the last change of {file.name}"] = changed
         what, latest = max(self.latest.items(), key=lambda told: told[1], default=("", 0))
         present = now()
         if latest > present + _CLOCK_MICROSECONDS:
