@@ -1,19 +1,16 @@
 """How much memory it takes to read a file, estimated before it is read."""
 
-import gzip
 import re
 import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from io import BufferedIOBase
+from collections.abc import Mapping
 from pathlib import Path
 
 import polars as pl
 
 from tastemaker.data.json_lines import json_form
+from tastemaker.data.packed import is_parquet, open_plain
 from tastemaker.data.schema import ColumnRole
 
-_GZIP, _PARQUET = b"\x1f\x8b", b"PAR1"
 _UTF_16 = b"\xff\xfe"
 _FLAT_LIST = re.compile(rb"\[[^\[\]{}]+\]")
 _ROW_BYTES = 160
@@ -37,13 +34,11 @@ def bytes_to_read(path: Path, roles: Mapping[str, ColumnRole] | None = None) -> 
     Cost: one pass over a text file; of a Parquet file over the columns of text.
     """
     try:
-        with path.open("rb") as stream:
-            head = stream.read(4)
         copies = 1.0
-        if head.startswith(_PARQUET):
+        if is_parquet(path):
             rows, text, labels = _parquet_size(path, roles or {})
         else:
-            with _opened(path) as stream:
+            with open_plain(path) as stream:
                 form = json_form(stream.read(1 << 12).replace(b"\0", b"").removeprefix(_UTF_16))
             copies = _COPIES[form]
             rows, text, labels = _text_size(path, roles or {}, form)
@@ -84,7 +79,7 @@ def _text_size(
     marks = {(role.separator or "|").encode() for role in tags}
     row = b"{" if form == "array" else b"\n"
     rows = text = labels = 0
-    with _opened(path) as stream:
+    with open_plain(path) as stream:
         while chunk := stream.read(1 << 22):
             rows += chunk.count(row)
             text += len(chunk)
@@ -92,12 +87,3 @@ def _text_size(
             if form and tags:
                 labels += sum(found.count(b",") + 1 for found in _FLAT_LIST.findall(chunk))
     return rows, text, labels
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[BufferedIOBase]:
-    """The bytes of a text file, unpacked."""
-    with path.open("rb") as stream:
-        packed = stream.read(2) == _GZIP
-    with gzip.open(path, "rb") if packed else path.open("rb") as stream:
-        yield stream
