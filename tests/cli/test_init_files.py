@@ -182,3 +182,28 @@ def test_a_guess_names_the_place_where_it_stands(folder: Path, run: Any) -> None
     write(folder, views=text)
     (folder / "tastemaker.toml").unlink()
     assert "check columns under [[data.events]], or name the column" in run("init").err
+
+
+def things(ids: list[str]) -> str:
+    return "item,title\n" + "".join(f"{one},Thing {one}\n" for one in ids)
+
+
+def test_items_of_other_ids_are_noted(folder: Path, run: Any) -> None:
+    write(folder, events=LOG, items=things([f"SKU-{i}" for i in range(13)]))
+    note = (
+        "0 of 13 items occur in the event log; ids such as SKU-0 against i0: check "
+        "[data.columns.items] and [data.columns.events]"
+    )
+    assert f"items.csv: {note}" in run("init").err
+    assert f"items.csv: {note}" in run("validate").out
+    assert run("validate", "--json").told["tables"]["items.csv"]["notes"] == [note]
+
+
+def test_users_of_other_ids_are_noted(folder: Path, run: Any) -> None:
+    write(folder, events=LOG, users="user,age\n" + "".join(f"{i},{20 + i}\n" for i in range(9)))
+    assert "users.csv: 0 of 9 users occur in the event log" in run("init").err
+
+
+def test_a_large_catalogue_of_a_small_log_is_not_noted(folder: Path, run: Any) -> None:
+    write(folder, events=LOG, items=things([f"i{i}" for i in range(2_000)]))
+    assert "occur in the event log" not in run("init").err
