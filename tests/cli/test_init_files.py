@@ -110,6 +110,18 @@ def test_where_it_is_unclear_a_file_to_fill_in_is_written(folder: Path, run: Any
     assert 'events = "b.csv"' in (folder / "tastemaker.toml").read_text()
 
 
+def test_a_table_named_like_items_may_hold_the_events(folder: Path, run: Any) -> None:
+    odd = "a,b\n" + "".join(f"{i % 9},{i % 13}\n" for i in range(90))
+    write(folder, songs=odd, users="user,age\n" + "".join(f"{i},{20 + i}\n" for i in range(9)))
+    assert "found songs.csv, users.csv; fill it in" in run("init").err
+    path = folder / "tastemaker.toml"
+    path.write_text(path.read_text().replace("FILL IN", "songs.csv"))
+    done = run("init", "--force")
+    assert done.code == 0
+    assert 'events = "songs.csv"' in done.out
+    assert "items =" not in done.out
+
+
 def test_force_keeps_the_files_of_the_project(folder: Path, run: Any) -> None:
     write(
         folder,

@@ -46,8 +46,8 @@ def init(
     found = _found(folder, path, given)
     tables, not_read = found.tables, found.not_read
     if "events" not in tables:
-        _write(path, unclear_text(not_read, tables, folder))
-        shown = ", ".join(file.name for file in not_read)
+        _write(path, unclear_text(found.candidates, tables, folder))
+        shown = ", ".join(file.name for file in found.candidates)
         raise DataError(
             f"wrote {path}, but which file holds the events? found {shown}; fill it in and run "
             "init again with --force, or say --events FILE"
@@ -155,8 +155,12 @@ def _data_of(path: Path) -> Any:
 
 
 def _files_of(path: Path) -> dict[str, list[Path]]:
-    """Table → the files that an existing project file names, as far as they exist."""
-    data, found = _data_of(path), {}
+    """Table → the files that an existing project file names, as far as they exist.
+
+    A file of the event log is of no other table.
+    """
+    data = _data_of(path)
+    found: dict[str, list[Path]] = {}
     for table in ("events", "items", "users"):
         given = _at(data, table)
         files = []
@@ -164,6 +168,7 @@ def _files_of(path: Path) -> dict[str, list[Path]]:
             name = one if isinstance(one, str) else _at(one, "file")
             if isinstance(name, str) and "\0" not in name and (path.parent / name).is_file():
                 files.append(path.parent / name)
+        files = [file for file in files if file not in found.get("events", ())]
         if files:
             found[table] = files
     return found

@@ -28,7 +28,10 @@ _ITEMS = {
 }  # fmt: skip
 _USERS = {"user", "customer", "visitor", "member", "client", "reader"}
 _OTHERS = {"readme", "source", "license", "licence", "notes", "friend", "trust", "follower", "link"}
-_COPIES = {"old", "backup", "bak", "copy", "sample", "small", "test", "train"}
+_COPIES = {
+    "old", "backup", "bak", "copy", "sample", "subset", "small", "mini", "tiny", "demo",
+    "train", "valid", "validation", "val", "dev", "test",
+}  # fmt: skip
 """Words that a second file of the same rows has in its name."""
 _USUAL_FORM = {"hidden": "hide"}
 WHOLE_LOGS = ("event", "interaction", "log")

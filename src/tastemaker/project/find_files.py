@@ -38,10 +38,12 @@ class FoundFiles:
     Attributes:
         tables: `events`, `items`, `users` → files; without `events` where no file is clearly it.
         not_read: the folder's other tables, and archives and spreadsheets.
+        candidates: the tables that may hold the events, where no file clearly does.
     """
 
     tables: dict[str, list[Path]]
     not_read: tuple[Path, ...] = ()
+    candidates: tuple[Path, ...] = ()
 
 
 def find_tables(folder: Path) -> dict[str, list[Path]]:
@@ -52,7 +54,7 @@ def find_tables(folder: Path) -> dict[str, list[Path]]:
     """
     found = find_files(folder)
     if "events" not in found.tables:
-        shown = ", ".join(path.name for path in found.not_read)
+        shown = ", ".join(path.name for path in found.candidates)
         raise DataError(f"which file holds the events? found {shown}; say --events FILE")
     return found.tables
 
@@ -88,7 +90,7 @@ def find_files(
         if named and table not in known:
             tables[table] = [plainest(named)]
     others = [path for path in _others(folder, tables) if _may_be_table(path)]
-    return FoundFiles(tables, tuple(others))
+    return FoundFiles(tables, tuple(others), () if "events" in tables else tuple(files))
 
 
 def _others(folder: Path, used: Mapping[str, Sequence[Path]]) -> list[Path]:
