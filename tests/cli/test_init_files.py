@@ -161,6 +161,18 @@ def test_too_many_event_types_still_leave_a_file_to_edit(folder: Path, run: Any)
     assert (folder / "tastemaker.toml").is_file()
 
 
+def test_many_rare_event_types_leave_a_file_to_edit(
+    folder: Path, run: Any, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr("tastemaker.project.propose.ROWS_TO_LOOK_AT", 60)
+    monkeypatch.setattr("tastemaker.project.look.look_at.__defaults__", (60,))
+    kinds = ["view"] * 60 + [f"t{i}" for i in range(60)]
+    rows = "".join(f"u{i % 9},i{i % 13},{kind}\n" for i, kind in enumerate(kinds))
+    write(folder, log="user,item,event_type\n" + rows)
+    run("init")
+    assert list(project(folder).events) == ["view"]
+
+
 def test_items_without_ids_are_left_out(folder: Path, run: Any) -> None:
     write(folder, events=LOG, items="label,size\n" + "".join(f"x{i},{i}.5\n" for i in range(13)))
     done = run("init")

@@ -260,6 +260,8 @@ def _with_rare_kinds(schema: Schema, one: Looked) -> Schema:
         return schema
     with open_table(one.path, one.form) as table:
         names = table.frame.select(pl.col(column).cast(pl.String).unique()).collect()
+    if names[column].drop_nulls().len() > MAX_KINDS:  # the rows of the rare ones are reported
+        return schema
     every, _ = propose_kinds(names[column], None)
     return schema.model_copy(update={"kinds": {**every, **schema.kinds}})
 
