@@ -64,6 +64,13 @@ def test_usual_variations_of_csv_read_alike(tmp_path: Path, content: bytes) -> N
     assert exactly(content, tmp_path) == ([(2, "1", "x"), (3, "2", "y")], [])
 
 
+def test_a_nameless_column_is_called_by_its_place(tmp_path: Path) -> None:
+    (tmp_path / "events.csv").write_text(",a,\n1,2,3\n4,5,6\n")
+    with open_table(tmp_path / "events.csv") as table:
+        assert table.columns == ["column_1", "a", "column_3"]
+        assert table.frame.collect().rows() == [(2, "1", "2", "3"), (3, "4", "5", "6")]
+
+
 @pytest.mark.parametrize("end", [b"\n", b"\r\n"])
 def test_blank_lines_are_no_rows_but_count_as_lines(tmp_path: Path, end: bytes) -> None:
     content = end.join([b"a,b", b"", b"1,x", b"", b"", b"2,y", b"", b""])

@@ -43,6 +43,20 @@ def test_the_delimiter_parts_every_line_alike(
         ("user,item\n1,2\n3,4\n", None, 0),
         ("user,item\n1,2\n", None, 0),
         ("name,genre\na,b\nc,d\n", None, 0),
+        ("u1\t2023-01-01T14:44:00Z\tf1b1\nu2\t2023-01-02T14:44:00Z\tc2\n", "\t", 3),
+        ("u1,2023-01-01,a\nu2,2023-01-02,b\n", None, 3),
+        ("u1,2023-01-01 10:00,a\nu2,2023-01-02 10:00,b\n", None, 3),
+        (
+            "0f8fad5b-d9cb-469f-a165-70867728950e,x\n7c9e6679-7425-40de-944b-e07fc1f90ae7,y\n",
+            None,
+            2,
+        ),
+        ("user25,item22,like\nuser7,item3,view\nuser25,item4,view\n", None, 3),
+        ("user25,item22,view\nuser7,item3,view\n", None, 3),
+        ("user_id,2024-01-01,2024-01-02\na,x,y\nb,x,y\n", None, 0),
+        ("user,item,\na,x,\nb,y,\n", None, 0),
+        ("label,kind,\na,x,\nb,y,\n", None, 0),
+        ("user,item\na,x\nuser,y\n", None, 0),
     ],
 )
 def test_a_file_may_have_no_header(

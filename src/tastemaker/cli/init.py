@@ -2,6 +2,7 @@
 
 import tomllib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,9 @@ from tastemaker.data.describe import describe
 from tastemaker.data.schema import EVENT_COLUMNS
 from tastemaker.disk import replacing
 from tastemaker.errors import DataError, ProjectError
-from tastemaker.project.find_files import find_tables
+from tastemaker.project.find_files import FoundFiles, find_files
 from tastemaker.project.project import FILE_NAME
-from tastemaker.project.project_text import project_text
+from tastemaker.project.project_text import not_read_text, project_text, unclear_text
 from tastemaker.project.propose import ProposedProject, propose_project
 
 
@@ -42,13 +43,21 @@ def init(
         raise ProjectError(f"{path} exists; change it, or replace it with --force")
     if not folder.is_dir():
         raise ProjectError(f"{folder} is not a folder")
-    tables = dict(given) if "events" in given else {**find_tables(folder), **given}
+    found = _found(folder, path, given)
+    tables, not_read = found.tables, found.not_read
+    if "events" not in tables:
+        _write(path, unclear_text(found.candidates, tables, folder))
+        shown = ", ".join(file.name for file in found.candidates)
+        raise DataError(
+            f"wrote {path}, but which file holds the events? found {shown}; fill it in and run "
+            "init again with --force, or say --events FILE"
+        )
     names = ", ".join(file.name for files in tables.values() for file in files)
     with show.step(f"looking at {names}"):
         proposed = propose_project(tables, hints, _columns_of(path))
+        proposed = replace(proposed, not_read=not_read)
         text = project_text(proposed, folder)
-        with replacing(path) as part:
-            part.write_text(text, encoding="utf-8")
+        _write(path, text)
         _require_readable(proposed, path)
     if as_json:
         files = {table: ", ".join(file.name for file in of) for table, of in tables.items()}
@@ -56,6 +65,7 @@ def init(
             {
                 "project": str(path),
                 "files": files,
+                "not_read": [str(file) for file in not_read],
                 "guessed": sorted(proposed.guessed),
                 **describe(proposed.require_data()),
             }
@@ -63,6 +73,23 @@ def init(
     else:
         show.result(text)
     _report(proposed, path)
+
+
+def _found(folder: Path, path: Path, given: Mapping[str, Sequence[Path]]) -> FoundFiles:
+    """The files that options name, those of an existing project file, and those of the folder.
+
+    Raises:
+        DataError: there is no table.
+    """
+    known = {**_files_of(path), **given}
+    if "events" in given:  # no other file of the folder is looked at
+        return FoundFiles({table: list(files) for table, files in known.items()})
+    return find_files(folder, known)
+
+
+def _write(path: Path, text: str) -> None:
+    with replacing(path) as part:
+        part.write_text(text, encoding="utf-8")
 
 
 def _require_readable(proposed: ProposedProject, path: Path) -> None:
@@ -79,7 +106,8 @@ def _require_readable(proposed: ProposedProject, path: Path) -> None:
             f"or run init again with --force {options}; the columns are {columns}"
         )
     if proposed.problem:
-        raise DataError(f"wrote {path}, but the data cannot be read like this: {proposed.problem}")
+        problems = "; ".join([*proposed.left_out, proposed.problem])
+        raise DataError(f"wrote {path}, but the data cannot be read like this: {problems}")
 
 
 def _report(proposed: ProposedProject, path: Path) -> None:
@@ -88,6 +116,8 @@ def _report(proposed: ProposedProject, path: Path) -> None:
         show.say(f"{part} is a guess: {_how_to_check(part, proposed)}")
     for problem in proposed.left_out:
         show.say(problem)
+    if proposed.not_read:
+        show.say(not_read_text(proposed.not_read))
     for report in proposed.data.reports if proposed.data else ():
         if report.quarantined:
             show.say(report.summary())
@@ -102,10 +132,13 @@ def _how_to_check(part: str, proposed: ProposedProject) -> str:
     table, _, column = part.rpartition(".")
     if table:
         return f"check [data.columns.{table}]"
-    file = proposed.files["events"][0]
+    events = proposed.files["events"]
+    file = events[0]
     if part == "timestamp" and file.schema.time_format:
         return f"check the time_format {file.schema.time_format}: is the day or the month first?"
-    place = "header under [[data.events]]" if file.schema.header else "the columns of [data]"
+    place = "columns under [[data.events]]" if len(events) > 1 else "[data.columns.events]"
+    if any(file.schema.header for file in events):
+        place = "header under [[data.events]]"
     return f"check {place}, or name the column: {_option(column)}"
 
 
@@ -113,15 +146,40 @@ def _option(part: str) -> str:
     return f"--{part.replace('_', '-')} COLUMN"
 
 
+def _data_of(path: Path) -> Any:
+    """[data] of an existing project file; None where it cannot be read."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))["data"]
+    except (OSError, ValueError, RecursionError, LookupError, TypeError):
+        return None
+
+
+def _files_of(path: Path) -> dict[str, list[Path]]:
+    """Table → the files that an existing project file names, as far as they exist.
+
+    A file of the event log is of no other table.
+    """
+    data = _data_of(path)
+    found: dict[str, list[Path]] = {}
+    for table in ("events", "items", "users"):
+        given = _at(data, table)
+        files = []
+        for one in given if isinstance(given, list) else [given]:
+            name = one if isinstance(one, str) else _at(one, "file")
+            if isinstance(name, str) and "\0" not in name and (path.parent / name).is_file():
+                files.append(path.parent / name)
+        files = [file for file in files if file not in found.get("events", ())]
+        if files:
+            found[table] = files
+    return found
+
+
 def _columns_of(path: Path) -> dict[str, dict[str, str]]:
     """Event file (empty: any) → what an existing project file calls its columns, as far as known.
 
     Whatever else the file holds, and whatever is wrong with it, is left out.
     """
-    try:
-        data: Any = tomllib.loads(path.read_text(encoding="utf-8-sig"))["data"]
-    except (OSError, ValueError, RecursionError, LookupError, TypeError):
-        return {}
+    data = _data_of(path)
     found = {"": _names(_at(data, "columns", "events"))}
     files = _at(data, "events")
     for file in files if isinstance(files, list) else [files]:

@@ -16,6 +16,10 @@ from tastemaker.data.report import ReadReport
 from tastemaker.data.schema import Schema
 from tastemaker.data.table import Table
 
+_IDS = {"items": "item_id", "users": "user_id"}
+_FEW_IDS = 0.05
+"""Ids that occur in the event log, below which the ids of a table are probably others."""
+
 
 @dataclass(frozen=True, slots=True)
 class Cleaned:
@@ -84,7 +88,28 @@ def clean_tables(
             parts = _once_by_id(parts)
         done[name] = _joined([rows for rows, _ in parts], of_table[0][1].clock == "order")
         reports += (report for _, report in parts)
-    return Cleaned(done, tuple(reports))
+    return Cleaned(done, tuple(_with_unknown_ids(report, done) for report in reports))
+
+
+def _with_unknown_ids(report: ReadReport, tables: Mapping[str, pl.DataFrame]) -> ReadReport:
+    """The report of an item or user table, with a note where the event log has few of its ids."""
+    ours = _IDS.get(report.table)
+    log, table = tables.get("events"), tables.get(report.table)
+    if ours is None or log is None or table is None or not (log.height and table.height):
+        return report
+    ids, known = table[ours].cast(pl.String), log[ours].unique().cast(pl.String)
+    found = int(ids.is_in(known.implode()).sum())
+    if found >= _FEW_IDS * min(ids.len(), known.len()):  # a large catalogue may have a small log
+        return report
+    mine, theirs = (
+        one.filter(~one.is_in(other.implode())).sort()[0]
+        for one, other in ((ids, known), (known, ids))
+    )
+    note = (
+        f"{found:,} of {ids.len():,} {report.table} occur in the event log; ids such as {mine} "
+        f"against {theirs}: check [data.columns.{report.table}] and [data.columns.events]"
+    )
+    return replace(report, notes=(*report.notes, note))
 
 
 def _once_by_id(

@@ -23,6 +23,10 @@ from tastemaker.data.set_aside import (
 from tastemaker.data.table import Table
 from tastemaker.errors import DataError, near_miss
 
+_LIST = r"(?s)^\s*\[([^\[\]]*)\]\s*$"
+_LIST_ENTRY = r"""(?s)"[^"]*"|'[^']*'|[^,\s'"][^,]*"""
+"""A list that is written as text, and its entries: `['a', "b, c", 3]`."""
+
 
 def clean_entities(table: Table, id_column: str, schema: Schema) -> tuple[pl.DataFrame, ReadReport]:
     """The usable rows of an item or user table, one per id, and how the reading went.
@@ -105,8 +109,19 @@ def _cell(table: Table, name: str, role: ColumnRole, types: pl.Schema, schema: S
     if role.role == "tags":
         is_list = isinstance(kind, pl.List | pl.Array)
         text = cell.cast(pl.List(pl.String)) if is_list else cell.cast(pl.String)
-        parts = text if is_list else pl.when(present).then(text).str.split(role.separator or "|")
-        labels = pl.element().str.strip_chars()
-        return parts.list.eval(labels.filter((labels != "") & ~labels.str.starts_with(SUBSTITUTE)))
+        if is_list:
+            return _labels(text)
+        parts = pl.when(present).then(text).str.split(role.separator or "|")
+        if role.separator != ",":
+            return _labels(parts)
+        inside = text.str.extract(_LIST).str.extract_all(_LIST_ENTRY)
+        inside = inside.list.eval(pl.element().str.strip_chars().str.strip_chars("'\""))
+        return _labels(pl.when(text.str.contains(_LIST)).then(inside).otherwise(parts))
     text = cell.cast(pl.String).str.strip_chars()
     return pl.when((text != "") & ~text.str.starts_with(SUBSTITUTE)).then(text)
+
+
+def _labels(parts: pl.Expr) -> pl.Expr:
+    """The labels of lists of text, without blanks around them and without empty ones."""
+    labels = pl.element().str.strip_chars()
+    return parts.list.eval(labels.filter((labels != "") & ~labels.str.starts_with(SUBSTITUTE)))

@@ -21,6 +21,7 @@ _KNOWN_BINARY = {
     b"\xfe\xff": "UTF-16",
 }
 _BATCH = 200_000
+_HEADER_LINES = 20
 _LITERAL_QUOTES = ("\t",)
 """Delimiters of files in which a quotation mark that does not close is an ordinary character."""
 
@@ -72,11 +73,13 @@ def open_delimited(path: Path, name: str, separator: str, header: Sequence[str] 
             if separator not in _LITERAL_QUOTES or not _splits(aside["row"], separator, columns):
                 raise
         return _split_lines(lines, name, separator, columns)
+    nameless = any(column == f"column_{at}" for at, column in enumerate(columns, 1))
     frame = pl.scan_csv(
         path,
         separator=separator,
         glob=False,
-        has_header=not header,
+        has_header=not header and not nameless,  # Polars refuses names that are not in the schema
+        skip_rows=1 if nameless and not header else 0,
         schema=dict.fromkeys(columns, pl.String),
         truncate_ragged_lines=True,
         row_index_name=LINE,
@@ -157,6 +160,11 @@ def _header(head: bytes, name: str, separator: str) -> list[str]:
         else:
             columns = next(csv.reader([line], delimiter=separator, strict=True), [])
     except csv.Error as problem:
+        if _is_record(head, separator):
+            raise DataError(
+                f"{name}: the header has a line break inside a quoted name; write the names on one "
+                "line, or remove the header and name the columns with header = [...]"
+            ) from None
         raise DataError(f"{name} line 1: a quotation mark does not close ({problem})") from None
     if len(columns) == 1:
         for other, setting in ((";", ";"), ("\t", r"\t"), ("|", "|"), (",", ",")):
@@ -170,9 +178,25 @@ def _header(head: bytes, name: str, separator: str) -> list[str]:
     columns = [column or f"column_{at}" for at, column in enumerate(columns, 1)]
     twice = [column for column in columns if columns.count(column) > 1]
     if twice:
-        raise DataError(f"{name}: the column '{twice[0]}' occurs twice in the header")
+        raise DataError(
+            f"{name}: the column '{twice[0]}' occurs twice in the header; rename one of them in "
+            "the file, or remove the header and name the columns with header = [...]"
+        )
     refuse_reserved_names(columns, name)
     return columns
+
+
+def _is_record(head: bytes, separator: str) -> bool:
+    """Whether a record over several lines begins the file."""
+    text = head.decode("utf-8-sig", errors="replace").replace("\r\n", "\n")
+    reader = csv.reader(
+        text.splitlines(keepends=True)[:_HEADER_LINES], delimiter=separator, strict=True
+    )
+    try:
+        next(reader, None)
+    except csv.Error:
+        return False
+    return True
 
 
 def _read_exactly(

@@ -12,10 +12,18 @@ _CATEGORY = re.compile(r"(?:id|code|category|genre|brand|type|class|group|cluste
 _SEPARATORS = ("|", ";", ", ", ",")
 _TAGGED = 0.2
 _FEW_LABELS = 0.25
+_NEARLY_ALL = 0.95
+_LIST = r"(?s)^\s*\[.*\]\s*$"
+_NESTED = r"(?s)^\s*(?:\{.*\}|\[\s*[\[{].*\])\s*$"
+_NUMBERS = r"^\s*\[\s*[+-]?\d*\.\d"
+"""A list of fractions, such as an embedding."""
 
 
 def propose_roles(frame: pl.DataFrame, id_column: str) -> dict[str, ColumnRole]:
     """Column → what it holds; columns that nothing can be made of are left out.
+
+    Lists that are written as text (`["a", "b"]`) are tags; objects, nested lists and lists of
+    fractions are left out.
 
     Args:
         frame: the table, or its beginning; all columns as a reader infers them.
@@ -31,6 +39,8 @@ def propose_roles(frame: pl.DataFrame, id_column: str) -> dict[str, ColumnRole]:
 
 def _role(column: pl.Series) -> ColumnRole | None:
     kind, name = column.dtype, plain(column.name)
+    if column.null_count() == column.len():
+        return None
     if isinstance(kind, pl.Datetime) or kind == pl.Date:
         return ColumnRole(role="time")
     if isinstance(kind, pl.List | pl.Array):
@@ -45,10 +55,15 @@ def _role(column: pl.Series) -> ColumnRole | None:
         is_code = bool(_CATEGORY.search(name)) and bool((whole == whole.round()).all())
         return ColumnRole(role="category" if is_code else "number")
     texts = column.drop_nulls() if kind == pl.String else column.clear()
+    texts = texts.filter(texts.str.contains(r"\S")) if kind == pl.String else texts
     return _role_of_text(texts, name) if texts.len() else None
 
 
 def _role_of_text(texts: pl.Series, name: str) -> ColumnRole | None:
+    if _share(texts, _NESTED) > 0.5 or _share(texts, _NUMBERS) > 0.5:
+        return None
+    if _share(texts, _LIST) > _NEARLY_ALL:
+        return ColumnRole(role="tags", separator=",")
     form = time_form(texts)
     if form is not None:
         return ColumnRole(role="time", format=None if form == ISO else form)

@@ -78,7 +78,7 @@ class ColumnRole(Settings):
     role: Literal["text", "tags", "category", "number", "time"]
     """Free text, several labels, one label, a number, or a moment."""
     separator: str | None = Field(None, min_length=1)
-    """What separates the tags in one cell."""
+    """What separates the tags in one cell; with a comma, cells such as `["a", "b"]` are lists."""
     format: str | None = Field(None, min_length=2)
     """How moments are written that are neither ISO 8601 nor numbers: a `strptime` pattern."""
 

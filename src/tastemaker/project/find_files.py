@@ -1,96 +1,203 @@
-"""Which files of a folder hold the events, the items and the users, by their names."""
+"""Which files of a folder hold the events, the items and the users: by names, else by columns."""
 
 import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
+from tastemaker.data.recognize import recognize_events
 from tastemaker.errors import DataError
+from tastemaker.project.file_words import (
+    WHOLE_LOGS,
+    event_word,
+    is_copy_of,
+    is_partial_copy,
+    plainest,
+    table_of,
+)
+from tastemaker.project.look import Looked, look_at
 
 _TABLE_ENDINGS = (".csv", ".tsv", ".dat", ".data", ".jsonl", ".ndjson", ".json")
 _PARQUET_ENDINGS = (".parquet", ".pq")
 _ENDINGS = (*_TABLE_ENDINGS, *(f"{ending}.gz" for ending in _TABLE_ENDINGS), *_PARQUET_ENDINGS)
 _TEXT_ENDINGS = (".txt", ".txt.gz")
 """Only files that are named like a table are tables."""
-_EVENTS = {
-    "event", "rating", "interaction", "log", "click", "transaction", "order", "view", "purchase",
-    "play", "listen", "history", "review", "watch", "cart", "behavior", "behaviour", "action",
-    "activity", "feedback", "like", "visit", "impression", "sale", "checkin",
-}  # fmt: skip
-_ITEMS = {
-    "item", "movie", "film", "product", "article", "video", "book", "song", "track", "artist",
-    "game", "catalog", "catalogue", "news", "recipe", "business", "info", "metadata", "meta",
-}  # fmt: skip
-_USERS = {"user", "customer", "visitor", "member", "client", "reader"}
-_OTHERS = {"readme", "source", "license", "licence", "notes", "friend", "trust", "follower", "link"}
+_OTHER_ENDINGS = (".item", ".user", ".test", ".base", ".genre")
+"""Endings of tables in published data sets; they are mentioned, not read."""
+_PACKED = (".zip", ".tar", ".tar.gz", ".tgz", ".7z", ".rar", ".bz2", ".xz", ".zst")
+_SPREADSHEETS = (".xlsx", ".xls", ".ods", ".numbers")
+_ROWS = 2_000
+"""How many rows to look at in order to recognize a log by its columns."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundFiles:
+    """The tables of a folder.
+
+    Attributes:
+        tables: `events`, `items`, `users` → files; without `events` where no file is clearly it.
+        not_read: the folder's other tables, and archives and spreadsheets.
+        candidates: the tables that may hold the events, where no file clearly does.
+    """
+
+    tables: dict[str, list[Path]]
+    not_read: tuple[Path, ...] = ()
+    candidates: tuple[Path, ...] = ()
 
 
 def find_tables(folder: Path) -> dict[str, list[Path]]:
-    """The files in a folder that look like events, items and users, by the words of their names.
-
-    Several event files are taken together where each has an event word of its own (`purchase`,
-    `play`), or where their names differ by digits alone (`events_2023`, `events_2024`).
+    """The files in a folder that look like events, items and users.
 
     Raises:
         DataError: none looks like an event log.
     """
-    files = sorted(path for path in folder.iterdir() if _is_table(path))
-    found: dict[str, list[Path]] = {}
-    events = [path for path in files if _part(path) == "events"]
-    if events:
-        found["events"] = _chosen(events)
-    for table in ("items", "users"):
-        named = [path for path in files if _part(path) == table]
-        if named:
-            found[table] = [min(named, key=_plainness)]
-    if "events" not in found:
-        unknown = [path for path in files if _part(path) is None]
-        if len(files) == 1 and unknown and files[0].name.lower().endswith(_ENDINGS):
-            return {"events": files}
-        shown = ", ".join(path.name for path in files) or "no table (CSV, JSON lines, Parquet)"
+    found = find_files(folder)
+    if "events" not in found.tables:
+        shown = ", ".join(path.name for path in found.candidates)
         raise DataError(f"which file holds the events? found {shown}; say --events FILE")
-    return found
+    return found.tables
 
 
-def event_word(path: Path) -> str:
-    """The word of a file's name that says what its events are, such as `purchase`."""
-    words = _words(path)
-    return next((word for word in words if word in _EVENTS), "interaction")
+def find_files(
+    folder: Path, known: Mapping[str, Sequence[Path]] = MappingProxyType({})
+) -> FoundFiles:
+    """The files in a folder that look like events, items and users.
+
+    Several event files are taken together where each has an event word of its own (`purchase`,
+    `play`), where their names differ by digits alone (`events_2023`, `events_2024`), and where
+    they have the same word and the same columns. Where no name says which file holds the events,
+    it is the only table, or the only one with a column of users and one of items.
+
+    Args:
+        folder: where to look.
+        known: tables whose files are known; for these no other is found.
+
+    Raises:
+        DataError: there is no table.
+    """
+    tables = {table: list(paths) for table, paths in known.items()}
+    every = _others(folder, tables)
+    files = [path for path in every if _is_table(path)]
+    if not files and "events" not in known:
+        raise DataError(_no_table(every))
+    events = [path for path in files if table_of(path) == "events"]
+    chosen = [] if "events" in known else _chosen(events) if events else _by_columns(files)
+    if chosen:
+        tables["events"] = chosen
+    for table in ("items", "users"):
+        named = [path for path in files if table_of(path) == table and path not in chosen]
+        if named and table not in known:
+            tables[table] = [plainest(named)]
+    others = [path for path in _others(folder, tables) if _may_be_table(path)]
+    return FoundFiles(tables, tuple(others), () if "events" in tables else tuple(files))
+
+
+def _others(folder: Path, used: Mapping[str, Sequence[Path]]) -> list[Path]:
+    """What is in a folder and not among the used files."""
+    known = {path.resolve() for paths in used.values() for path in paths}
+    return [path for path in sorted(folder.iterdir()) if path.resolve() not in known]
 
 
 def _is_table(path: Path) -> bool:
     name = path.name.lower()
+    if name.startswith("."):
+        return False
     if name.endswith(_TEXT_ENDINGS):
-        return _part(path) is not None
+        return table_of(path) not in (None, "other") and path.is_file()
     return name.endswith(_ENDINGS) and path.is_file()
 
 
-def _words(path: Path) -> list[str]:
-    stem = re.sub(r"([a-z])([A-Z])", r"\1_\2", path.name.split(".")[0]).lower()
-    words = [word for word in re.split(r"[^a-z]+", stem) if word]
-    return [*words, *(word.removesuffix("s") for word in words)]
+def _may_be_table(path: Path) -> bool:
+    """Whether a file is worth mentioning where it is not read."""
+    mentioned = (*_OTHER_ENDINGS, *_PACKED, *_SPREADSHEETS)
+    is_mentioned = path.name.lower().endswith(mentioned) and not path.name.startswith(".")
+    return _is_table(path) or (is_mentioned and path.is_file())
 
 
-def _part(path: Path) -> str | None:
-    """`events`, `items`, `users`, `other`; None where no word says it."""
-    words = set(_words(path))
-    if words & _OTHERS:
-        return "other"
-    if words & _EVENTS or (words & _ITEMS and words & _USERS):
-        return "events"
-    return "items" if words & _ITEMS else "users" if words & _USERS else None
-
-
-def _plainness(path: Path) -> tuple[int, str]:
-    return len(path.name.split(".")[0]), path.name
+def _no_table(files: Sequence[Path]) -> str:
+    packed = [path.name for path in files if path.name.lower().endswith(_PACKED)]
+    sheets = [path.name for path in files if path.name.lower().endswith(_SPREADSHEETS)]
+    steps = [f"extract {', '.join(packed)}"] if packed else []
+    steps += [f"export {', '.join(sheets)} as CSV"] if sheets else []
+    fix = f"; {' and '.join(steps)} first, or" if steps else ";"
+    return (
+        "which file holds the events? found no table (CSV, JSON lines, Parquet)"
+        f"{fix} say --events FILE"
+    )
 
 
 def _chosen(events: list[Path]) -> list[Path]:
     """Of several event files, those that are parts of one log."""
-    parts = {re.sub(r"\d+", "#", path.name) for path in events}
-    if len(parts) == 1 and "#" in parts.pop():
-        return events
-    words: dict[str, Path] = {}
-    for path in sorted(events, key=_plainness):
-        words.setdefault(event_word(path), path)
-    kinds = [path for word, path in words.items() if word not in ("event", "interaction", "log")]
-    whole = [path for word, path in words.items() if word in ("event", "interaction", "log")]
-    return sorted(whole[:1] or kinds)
+    words: dict[str, list[Path]] = {}
+    for path in events:
+        words.setdefault(event_word(path), []).append(path)
+    whole = [plainest(paths) for word, paths in words.items() if word in WHOLE_LOGS]
+    if whole:
+        return _one_log(words[event_word(plainest(whole))])
+    return sorted(path for paths in words.values() for path in _one_log(paths))
+
+
+def _one_log(paths: list[Path]) -> list[Path]:
+    """Of files with the same event word, the parts of one log: no copies, and the same columns."""
+    originals = [path for path in paths if not any(is_copy_of(path, other) for other in paths)]
+    if len(originals) < 2:
+        return originals
+    parts: dict[str, list[Path]] = {}
+    for path in originals:
+        parts.setdefault(re.sub(r"\d+", "#", path.name), []).append(path)
+    if len(parts) == 1:
+        return originals
+    seen = {path: _look(path) for path in originals}
+    complete = [path for path in originals if _has_ids(seen[path], guessed=False)]
+    full = [path for path in complete if not is_partial_copy(path)]
+    first = plainest(full or complete or originals)
+    return [
+        path
+        for of_name in parts.values()
+        for path in of_name
+        if first in of_name or _same_columns(seen[path], seen[first])
+    ]
+
+
+def _by_columns(files: list[Path]) -> list[Path]:
+    """The event log among files that no word names as one; empty where it is not clear."""
+    if len(files) == 1:
+        return files
+    seen = {path: _look(path) for path in files}
+    for guessed in (False, True):
+        fitting = [
+            path
+            for path, looked in seen.items()
+            if _has_ids(looked, guessed=guessed)
+            and (not guessed or table_of(path) in (None, "other"))
+        ]
+        fitting = [path for path in fitting if not any(is_copy_of(path, o) for o in fitting)]
+        whole = [path for path in fitting if not is_partial_copy(path)]
+        for paths in (fitting, whole):
+            if paths and all(_same_columns(seen[path], seen[paths[0]]) for path in paths):
+                return paths
+        if fitting:
+            break
+    return []
+
+
+def _look(path: Path) -> Looked | None:
+    """The first rows of a file; None where it cannot be read."""
+    try:
+        return look_at(path, _ROWS)
+    except DataError:
+        return None
+
+
+def _has_ids(looked: Looked | None, *, guessed: bool) -> bool:
+    """Whether a file has columns of users and of items, by their names or also by their values."""
+    if looked is None:
+        return False
+    found = recognize_events(looked.frame)
+    ids = {"user_id", "item_id"}
+    return ids <= found.columns.keys() and (guessed or not ids & found.guessed)
+
+
+def _same_columns(one: Looked | None, other: Looked | None) -> bool:
+    return one is not None and other is not None and one.frame.columns == other.frame.columns

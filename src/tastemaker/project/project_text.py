@@ -1,5 +1,6 @@
 """The text of a commented `tastemaker.toml` for a proposed project."""
 
+from collections.abc import Mapping, Sequence
 from math import ceil
 from pathlib import Path
 
@@ -31,6 +32,8 @@ def project_text(proposed: ProposedProject, folder: Path) -> str:
     if proposed.problem:
         lines += ["#", f"# The data cannot be read like this yet: {comment_text(proposed.problem)}"]
     lines += [f"# {comment_text(problem)}" for problem in proposed.left_out]
+    if proposed.not_read:
+        lines.append(f"# {comment_text(not_read_text(proposed.not_read))}")
     lines += [*_data_lines(proposed, folder), *_column_lines(proposed)]
     for table, roles in (("items", schema.item_roles), ("users", schema.user_roles)):
         if roles:
@@ -42,6 +45,37 @@ def project_text(proposed: ProposedProject, folder: Path) -> str:
     for name, kind in schema.kinds.items():
         lines += ["", f"[events.{toml_key(name)}]", *_kind_lines(name, kind)]
     lines += [*source_lines(proposed.data, schema.clock), *split_lines(proposed.data, schema.clock)]
+    return "\n".join(lines) + "\n"
+
+
+def not_read_text(files: Sequence[Path]) -> str:
+    """Names the files that `init` does not read, and says how to have them read."""
+    names = ", ".join(path.name for path in files)
+    return f"not read: {names}; add an event file under [[data.events]], or name it: --events FILE"
+
+
+def unclear_text(
+    candidates: Sequence[Path], others: Mapping[str, Sequence[Path]], folder: Path
+) -> str:
+    """The beginning of a project file where it is not clear which file holds the events.
+
+    Args:
+        candidates: the files that may hold them.
+        others: `items`, `users` → files.
+        folder: where the file will be; paths inside it are written relative to it.
+    """
+    names = comment_text(", ".join(_relative(path, folder) for path in candidates))
+    lines = [
+        "# Name the file that holds the events, then: tastemaker init --force",
+        "",
+        "[data]",
+        f"events = {toml_text(_FILL_IN)}  # one of: {names}",
+    ]
+    lines += [
+        f"{table} = {toml_text(_relative(path, folder))}"
+        for table, files in others.items()
+        for path in files[:1]
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -9,32 +9,16 @@ import polars as pl
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.files import DataFile
 from tastemaker.data.propose import Proposal, propose
-from tastemaker.data.propose_kinds import propose_kinds, propose_value
+from tastemaker.data.propose_kinds import MAX_KINDS, propose_kinds, propose_value
 from tastemaker.data.read import open_table
+from tastemaker.data.recognize import recognize_events, recognize_id
 from tastemaker.data.schema import MAX_BAD_ROWS, EventKind, Schema
-from tastemaker.data.table import LINE
 from tastemaker.errors import DataError
-from tastemaker.project.find_files import event_word
-from tastemaker.project.sniff import sniff
+from tastemaker.project.file_words import event_word, kind_of_word
+from tastemaker.project.look import ROWS_TO_LOOK_AT, Looked, look_at
 
-_ROWS_TO_LOOK_AT = 200_000
 _MOST_BAD_ROWS = 0.5
 """A table of which more cannot be used has been misunderstood."""
-
-
-@dataclass(frozen=True, slots=True)
-class Looked:
-    """A file as `init` sees it.
-
-    Attributes:
-        path: where it is.
-        form: its separator, header and encoding.
-        frame: its beginning, with inferred types.
-    """
-
-    path: Path
-    form: Schema
-    frame: pl.DataFrame
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +34,8 @@ class ProposedProject:
         max_bad_rows: table → the share of rows that cannot be used, where it exceeds the usual.
         data: the data as the project reads it; None where it cannot be read yet.
         problem: why it cannot; empty where it can.
-        left_out: item or user tables that cannot be used, and why.
+        left_out: item or user tables, and columns of event types, that cannot be used, and why.
+        not_read: other tables that lie beside the files.
     """
 
     files: dict[str, tuple[DataFile, ...]]
@@ -62,6 +47,7 @@ class ProposedProject:
     data: Dataset | None
     problem: str = ""
     left_out: tuple[str, ...] = ()
+    not_read: tuple[Path, ...] = ()
 
     def require_data(self) -> Dataset:
         """The data.
@@ -92,21 +78,36 @@ def propose_project(
         DataError: a file cannot be read at all, or a hint names a column that no event file has.
     """
     looked, problems = {"events": [look_at(path) for path in tables["events"]]}, []
-    for table in tables.keys() - {"events"}:
+    for table in sorted(tables.keys() - {"events"}):
         try:
             looked[table] = [look_at(path) for path in tables[table][:1]]
         except DataError as problem:  # the events alone make a project
             problems.append(f"{table} are left out: {problem}")
-    events, others = looked["events"], {t: seen[0] for t, seen in looked.items() if t != "events"}
-    items, users = (others[t].frame if t in others else None for t in ("items", "users"))
+    events = looked["events"]
+    others = {table: seen[0] for table, seen in looked.items() if table != "events"}
     _require_hinted(events, hints or {})
+    hints_of = [_known_columns(one, hints or {}, earlier or {}) for one in events]
+    for table in list(others):
+        problem_of_ids = _problem_of_ids(table, others[table], events[0], hints_of[0])
+        if problem_of_ids:
+            problems.append(f"{table} are left out: {problem_of_ids}")
+            del others[table]
+    items, users = (others[t].frame if t in others else None for t in ("items", "users"))
     proposals = []
-    for one in events:
-        usual = event_word(one.path) if len(events) > 1 else "interaction"
-        before = earlier or {}
-        named = {**before.get("", {}), **before.get(one.path.name, {}), **(hints or {})}
-        known = {ours: theirs for ours, theirs in named.items() if theirs in one.frame.columns}
-        proposals.append(propose(one.frame, items, users, hints=known, usual_kind=usual))
+    for one, known in zip(events, hints_of):
+        word = event_word(one.path)
+        usual = word if len(events) > 1 or not _is_positive(word) else "interaction"
+        try:
+            proposal = propose(one.frame, items, users, hints=known, usual_kind=usual)
+        except DataError as problem:
+            column = recognize_events(one.frame, known).columns.get("event_type")
+            if column is None:
+                raise
+            rest = one.frame.drop(column)
+            known = {ours: theirs for ours, theirs in known.items() if theirs != column}
+            proposal = propose(rest, items, users, hints=known, usual_kind=usual)
+            problems.append(f"{one.path.name}: {problem}; it is not used until then")
+        proposals.append(_with_sign_of_word(proposal, usual))
     proposals = _reconciled(proposals, events)
     schema = _merged(proposals)
     if len(events) == 1:
@@ -134,30 +135,43 @@ def propose_project(
     return proposed if proposed.lacking else _with_data(proposed)
 
 
-def look_at(path: Path) -> Looked:
-    """The beginning of a table with inferred types, and how the file is written.
+def _known_columns(
+    one: Looked, hints: Mapping[str, str], earlier: Mapping[str, Mapping[str, str]]
+) -> dict[str, str]:
+    """Ours → theirs, for the columns of an event file that the caller knows."""
+    named = {**earlier.get("", {}), **earlier.get(one.path.name, {}), **hints}
+    return {ours: theirs for ours, theirs in named.items() if theirs in one.frame.columns}
 
-    Raises:
-        DataError: the file cannot be used, whatever its delimiter.
+
+def _problem_of_ids(table: str, one: Looked, events: Looked, known: Mapping[str, str]) -> str:
+    """Why an item or user table has no column of ids; empty where it has one."""
+    ours = "item_id" if table == "items" else "user_id"
+    theirs = recognize_events(events.frame, known).columns.get(ours)
+    try:
+        ids = None if theirs is None else events.frame[theirs]
+        recognize_id(one.frame, ours, ids, theirs)
+    except DataError as problem:
+        return f"{one.path.name}: {problem}"
+    return ""
+
+
+def _is_positive(word: str) -> bool:
+    return kind_of_word(word).role == "positive"
+
+
+def _with_sign_of_word(proposal: Proposal, word: str) -> Proposal:
+    """The proposal of a file whose name says that its events are not liked.
+
+    A negative word holds whatever the values are; beside the other words a rating counts.
     """
-    form = sniff(path)
-    with open_table(path, form) as table:
-        head = table.frame.head(_ROWS_TO_LOOK_AT).drop(LINE).collect()
-    return Looked(path, form, _inferred(head))
-
-
-def _inferred(frame: pl.DataFrame) -> pl.DataFrame:
-    """Text columns that hold nothing but numbers, as numbers."""
-    columns = []
-    for column in frame:
-        for kind in (pl.Int64, pl.Float64):
-            number = column.cast(kind, strict=False) if column.dtype == pl.String else column
-            if number.null_count() == column.null_count():
-                break
-        else:
-            number = column
-        columns.append(number)
-    return pl.DataFrame(columns)
+    schema, meant = proposal.schema, kind_of_word(word)
+    if schema.default_kind is None or meant.role == "positive":
+        return proposal
+    kind = schema.kinds[schema.default_kind]
+    if kind.role != "positive" or (kind.like is not None and meant.role != "negative"):
+        return proposal
+    strength = kind.strength if meant.role == "negative" else None
+    return _with_kind(proposal, word, meant.model_copy(update={"strength": strength}))
 
 
 def _require_hinted(events: Sequence[Looked], hints: Mapping[str, str]) -> None:
@@ -202,6 +216,12 @@ def _merged(proposals: Sequence[Proposal]) -> Schema:
     kinds: dict[str, EventKind] = {}
     for proposal in proposals:
         kinds = {**proposal.schema.kinds, **kinds}
+    if len(proposals) > 1 and len(kinds) <= MAX_KINDS:  # a return in one file, an order in another
+        alike, _ = propose_kinds(pl.Series("event_type", list(kinds)), None)
+        kinds = {
+            name: kind.model_copy(update={"replaces": kind.replaces or alike[name].replaces})
+            for name, kind in kinds.items()
+        }
     timed = all(proposal.schema.clock == "absolute" for proposal in proposals)
     return proposals[0].schema.model_copy(
         update={
@@ -236,10 +256,12 @@ def _for_file(schema: Schema, one: Looked, proposal: Proposal, *, is_event: bool
 def _with_rare_kinds(schema: Schema, one: Looked) -> Schema:
     """Adds event types that do not occur among the first rows."""
     column = schema.event_columns.get("event_type", "event_type")
-    if column not in one.frame.columns or one.frame.height < _ROWS_TO_LOOK_AT:
+    if column not in one.frame.columns or one.frame.height < ROWS_TO_LOOK_AT:
         return schema
     with open_table(one.path, one.form) as table:
         names = table.frame.select(pl.col(column).cast(pl.String).unique()).collect()
+    if names[column].drop_nulls().len() > MAX_KINDS:  # the rows of the rare ones are reported
+        return schema
     every, _ = propose_kinds(names[column], None)
     return schema.model_copy(update={"kinds": {**every, **schema.kinds}})
 

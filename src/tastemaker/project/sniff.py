@@ -2,12 +2,14 @@
 
 import codecs
 import csv
+import re
 import zlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 from tastemaker.data.packed import is_parquet, open_plain
+from tastemaker.data.recognize import NAMES, TITLES, plain
 from tastemaker.data.schema import Schema
 
 _SEPARATORS = ("::", "\t", ";", "|", ",", " ")
@@ -15,6 +17,22 @@ _HEAD = 1 << 18
 _LINES = 200
 _AGREE = 0.9
 _NUMERIC = 0.9
+_USUAL_NAMES = {
+    "id",
+    *TITLES,
+    *(
+        name
+        for ours in ("user_id", "item_id", "timestamp", "event_id")
+        for name in NAMES[ours].split()
+    ),
+}
+"""Of other parts the usual names, such as `like` and `view`, are also usual values."""
+_VALUE = re.compile(
+    r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d.*)?$"
+    r"|[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}$",
+    re.IGNORECASE,
+)
+"""An ISO date, with or without a time of day, or a UUID."""
 
 
 def sniff(path: Path) -> Schema:
@@ -104,10 +122,20 @@ def _separator(lines: list[str]) -> str | None:
 
 
 def _has_header(rows: list[list[str]]) -> bool:
-    """Whether the first row differs from those below: words above a column of numbers."""
+    """Whether the first row differs from those below: words above a column of numbers.
+
+    A row that names a usual column is a header. Else one that holds a moment or a UUID, or a cell
+    that occurs again below it, is data.
+    """
     first, below = rows[0], rows[1:]
     if not below:
         return True
+    if not any(plain(cell) in _USUAL_NAMES for cell in first):
+        if any(_VALUE.match(cell.strip()) for cell in first):
+            return False
+        for at, cell in enumerate(first):
+            if cell.strip() and any(at < len(row) and row[at] == cell for row in below):
+                return False
     numeric = [
         at
         for at in range(len(first))
