@@ -37,6 +37,13 @@ def remove_steering_variables() -> None:
         os.unsetenv(name)
 
 
+def add_system_tools() -> None:
+    """Adds the folders of tools such as `mkfs`, which users other than root often lack."""
+    folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    more = [folder for folder in ("/usr/sbin", "/sbin") if folder not in folders]
+    os.environ["PATH"] = os.pathsep.join([*folders, *more])
+
+
 def pytest_make_parametrize_id(val: Any, argname: str) -> str | None:
     """A long value does not name a test.
 
@@ -48,3 +55,4 @@ def pytest_make_parametrize_id(val: Any, argname: str) -> str | None:
 
 
 remove_steering_variables()
+add_system_tools()

@@ -86,6 +86,8 @@ def breaking_disk(films: Path) -> Scenario:
     image = films.parent.parent / "disk.img"
     with image.open("wb") as stream:
         stream.truncate(40_000_000)
+    if shutil.which("mkfs.ext4") is None:
+        missing("there is no mkfs.ext4 here")
     made = subprocess.run(["mkfs.ext4", "-q", "-F", str(image)], capture_output=True, text=True)
     if made.returncode:
         missing(f"mkfs.ext4 makes no file system ({made.stderr.strip()})")

@@ -146,7 +146,7 @@ tell(train=train, again=again)
     assert seen["train"]["code"] == 1
     assert "the files are not imported (database or disk is full)" in seen["train"]["err"]
     assert "cannot be written (No space left on device)" in seen["train"]["err"]
-    assert seen["again"]["code"] == 0
+    assert seen["again"]["code"] == 0, seen["again"]["err"]
     assert "the import of events had been cut short: what it left was cl" in seen["again"]["err"]
 
 
