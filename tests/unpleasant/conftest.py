@@ -81,6 +81,13 @@ def small_disk(films: Path) -> Scenario:
 
 
 @pytest.fixture
+def filled_disk(films: Path) -> Scenario:
+    """The same with 54 MB more that are taken by the file `ballast`, for room to be made."""
+    mount = "mount -t tmpfs -o size=60m tmpfs STATE"
+    return _scenario(films, mount, "fallocate -l 54M STATE/ballast")
+
+
+@pytest.fixture
 def breaking_disk(films: Path) -> Scenario:
     """Runs code with the project's state on a disk that can turn read-only at once."""
     image = films.parent.parent / "disk.img"
