@@ -111,9 +111,9 @@ def _answer(folder: Path, *arguments: str) -> Any:
     return json.loads(done.stdout)
 
 
-def _facts(told: dict[str, Any]) -> dict[str, Any]:
+def _facts(answer: dict[str, Any]) -> dict[str, Any]:
     kept = ("events", "users", "items", "clock", "kinds", "files", "guessed")
-    return {key: told[key] for key in kept if key in told}
+    return {key: answer[key] for key in kept if key in answer}
 
 
 def _a_user(folder: Path) -> str:
