@@ -15,9 +15,9 @@ _UTF_16 = b"\xff\xfe"
 _FLAT_LIST = re.compile(rb"\[[^\[\]{}]+\]")
 _ROW_BYTES = 160
 """Memory a row of an event log takes while it is cleaned, sorted and indexed."""
-_COPIES = {None: 1.0, "lines": 1.75, "array": 5.5}
-"""Memory a byte of an event log takes while it is read, by its form of JSON: lines become a frame
-of text, an array is parsed whole before."""
+_COPIES = {None: 4.0, "lines": 1.75, "array": 5.5}
+"""Memory a byte of an event log takes while it is read, by its form: delimited text is read a
+column at a time, JSON lines become a frame of text, an array is parsed whole before."""
 _TEXT_COPIES = 6.0
 """Memory a byte of an item's text takes while it is read and packed."""
 _LABEL_BYTES = 130
