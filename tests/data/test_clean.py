@@ -670,3 +670,9 @@ def test_a_column_that_only_has_our_name_loses_no_row() -> None:
     log, report = cleaned(columns, TIMELESS)
     assert log["value"].to_list() == [None, 3.0]
     assert report.unused == ("value",)
+
+
+@pytest.mark.parametrize("cell", [1_700_000_000, 1.7e9])
+def test_a_number_is_not_iso_text(cell: float) -> None:
+    schema = VIEWS.model_copy(update={"time_unit": "iso"})
+    assert reasons({"timestamp": [cell]}, schema) == ["unreadable timestamp"]

@@ -94,6 +94,8 @@ def _of_texts(cells: pl.Series, unit: TimeUnit, form: str | None) -> pl.Series:
 
 def times_of_numbers(cells: pl.Series, unit: TimeUnit) -> pl.Series:
     """Numbers, or text that holds numbers, as int64 microseconds; null where unreadable."""
+    if unit == "iso":  # a number is not ISO 8601 text
+        return pl.Series(cells.name, [None] * len(cells), pl.Int64)
     if unit == "auto" and (plain := _usual(cells)) is not None:
         return plain
     number = cells.cast(pl.Float64, strict=False).fill_nan(None)
