@@ -31,9 +31,10 @@ from tastemaker.component.retriever import (
     Updates,
 )
 from tastemaker.component.task import Task
-from tastemaker.component.training_set import Features, TrainingSet
+from tastemaker.component.training_set import FUSED, Features, TrainingSet
 
 __all__ = [
+    "FUSED",
     "PROPENSITY",
     "WANTED",
     "ComparesItems",

@@ -1,7 +1,7 @@
 """Rankers: what scores candidates by their features, and what they answer."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, Self, runtime_checkable
 
@@ -105,13 +105,19 @@ class Ranker(Component, ABC):
         training: TrainingSet,
         options: FitOptions = FitOptions(),
         *,
-        validation: TrainingSet,
+        folds: Sequence[Self],
     ) -> Self:
-        """Learns again from both sets as much as the last `fit` on them found best.
+        """Learns from everything as much as the folds found best on what they left out.
 
-        By default the last `fit` stands.
+        By default `fit` without a validation.
+
+        Args:
+            training: all that may be learned from.
+            options: seed, threads, memory budget, progress.
+            folds: rankers of the same settings, each fitted on all windows but one and validated
+                on that one.
         """
-        return self
+        return self.fit(training, options)
 
     @abstractmethod
     def score(self, requests: Requests, candidates: Candidates, features: Features) -> Scores:

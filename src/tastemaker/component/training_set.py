@@ -5,6 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+FUSED = "fused_score"
+"""The feature that holds the fusion's score: what an order without a ranker goes by."""
+
 
 @dataclass(frozen=True, slots=True)
 class Features:

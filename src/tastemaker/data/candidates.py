@@ -47,6 +47,18 @@ class Candidates:
         )
 
     @classmethod
+    def concatenated(cls, parts: "Sequence[Candidates]") -> "Candidates":
+        """The candidates of several batches over the same sources, one after the other."""
+        return cls(
+            offsets_of(np.concatenate([part.counts for part in parts])),
+            np.concatenate([part.item for part in parts]),
+            np.concatenate([part.score for part in parts]),
+            parts[0].sources,
+            np.concatenate([part.source_rank for part in parts]),
+            np.concatenate([part.source_score for part in parts]),
+        )
+
+    @classmethod
     def none(cls, n: int) -> "Candidates":
         """Nothing found for n requests."""
         return cls.of([((), ())] * n)

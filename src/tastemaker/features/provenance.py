@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tastemaker.compilation import kernel
+from tastemaker.component import FUSED
 from tastemaker.features.pairs import Pairs, distinct
 
 
@@ -34,8 +35,7 @@ class Provenance:
                 (f"{name}_score", f"score by {name}, from the worst (0) to the best (1) found"),
             ]
         named += [
-            ("fused_rank", "rank after fusion, log"),
-            ("fused_score", "score of the fusion"),
+            (FUSED, "score of the fusion"),
             ("found_by", "how many sources found it"),
         ]
         return distinct(named)
@@ -85,6 +85,5 @@ def _describe(entry, row, offsets, score, source_rank, source_score, place, out)
                 told = source_score[entry[i], place[s]]
                 out[i, 4 * s + 3] = (told - worst[s]) / spread if spread > 0 else 1.0
             found += rank >= 0
-        out[i, 4 * sources] = np.log1p(entry[i] - offsets[described])
-        out[i, 4 * sources + 1] = score[entry[i]]
-        out[i, 4 * sources + 2] = found
+        out[i, 4 * sources] = score[entry[i]]
+        out[i, 4 * sources + 1] = found

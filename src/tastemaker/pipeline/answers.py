@@ -16,6 +16,7 @@ from tastemaker.data.schema import EventKind
 from tastemaker.data.seen import SeenPolicy
 from tastemaker.errors import NotFittedError, ProjectError, UnknownIdError, near_miss
 from tastemaker.features import FeatureSet
+from tastemaker.pipeline.fusion import Fusion
 from tastemaker.pipeline.pipeline import DEFAULT_N, REQUESTS_AT_A_TIME, Pipeline
 from tastemaker.pipeline.ranking import Ranking
 from tastemaker.pipeline.recommendations import Recommendations
@@ -38,6 +39,7 @@ class Answers:
     kinds: dict[str, EventKind]
     version: str
     learned: dict[str, dict[str, float]]
+    fusions: dict[str, Fusion]
     _watches: dict[str, Watch]
     _declared: dict[str, tuple[World, FeatureSet]]
 
@@ -217,14 +219,16 @@ class Answers:
             ranking = Ranking(
                 self.rankers[settings.ranker], self._features(name, sources), settings.value
             )
+        fusion = self.fusions.get(name) or Fusion.stated(settings)
         return Pipeline(
             sources,
-            settings.retrievers,
+            fusion.quotas,
             ranking,
             {name: self.rerankers[name] for name in settings.rerankers},
             settings.budget,
             self.version,
             self._watches[name],
+            fusion.weights,
         )
 
     def _features(self, placement: str, sources: Mapping[str, Retriever]) -> FeatureSet:

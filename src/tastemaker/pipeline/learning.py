@@ -1,117 +1,167 @@
-"""Fits a placement's ranker over its past, and decides how old its sources are to be."""
+"""Learns a placement's fusion and ranker from its past, and decides what it is ordered by.
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+An order is used only if it was better in the training windows than what it is made of: the fusion
+than the best single source, the ranker than both.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tastemaker import metrics
-from tastemaker.component import FitOptions, Ranker, Retriever, Task
-from tastemaker.data.candidates import Candidates
+from tastemaker.component import FitOptions, Ranker, Retriever
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.seen import SeenPolicy
-from tastemaker.features import FeatureSet
+from tastemaker.errors import DataError
 from tastemaker.metrics import UserBootstrap
-from tastemaker.pipeline.pipeline import REQUESTS_AT_A_TIME, Pipeline
-from tastemaker.pipeline.ranking import Ranking
-from tastemaker.pipeline.travel import Slice, joined, noted, travel
-from tastemaker.project import Training
+from tastemaker.pipeline.fusion import Figures, Found, Fusion, is_better, learn_fusion
+from tastemaker.pipeline.pipeline import Pipeline
+from tastemaker.pipeline.travel import Described, Slice, joined, noted, travel, travel_held_out
+from tastemaker.project import Placement, Training
 
-_K = 10
-
-Road = Callable[[Mapping[str, Retriever], Ranking | None], Pipeline]
+Sources = Mapping[str, Retriever]
 
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """What learning to rank came to.
+    """What learning from the past came to.
 
     Attributes:
-        last: the latest window, with its sources where these are to serve, else without: they
-            would stand in memory beside those fitted anew.
-        earned: whether the ranker did better than the fusion there, so that it is used.
-        refit: whether it is no worse over sources fitted anew, so that they are.
-        notes: rows, requests, what was dropped, and NDCG@10 in the latest window, by the ranker
-            that has not learned from it: `merged` without the ranker, `fresh` over sources fitted
-            at its start, `stale` over those of the window before.
+        fusion: the quotas and weights of the sources.
+        sources: those of the latest window where these are to serve, else none: they would stand
+            in memory beside those fitted anew.
+        earned: whether the ranker did better than the fusion and the best source, so that it is
+            used; None without a ranker.
+        notes: rows, requests, what was dropped, and NDCG@10 over all windows, each by a ranker that
+            has not learned from it: `ranked`, `merged` by the fusion, `single` by the best source;
+            and in the latest window `fresh` over sources fitted at its start, `stale` over those of
+            the window before.
+        refit: whether the ranker is no worse over sources fitted anew, so that they are.
     """
 
-    last: Slice
-    earned: bool
-    refit: bool
+    fusion: Fusion
+    sources: Sources
+    earned: bool | None
     notes: dict[str, float]
+    refit: bool = True
 
 
 def learn(
-    ranker: Ranker,
+    ranker: Ranker | None,
     data: Dataset,
-    road: Road,
-    retrievers: Mapping[str, Retriever],
+    placement: Placement,
+    retrievers: Sources,
     settings: Training,
-    seen: SeenPolicy,
-    value: Mapping[str, float],
     options: FitOptions = FitOptions(),
 ) -> Learned:
-    """Fits a ranker in place, on all windows but the last; that one stops and calibrates it.
+    """Learns what a placement leaves open: its fusion, where it names no numbers, and its ranker.
 
-    The ranker is then asked in the latest window over its own sources, fitted at the window's
-    start, and over those of the window before. Only if it is not worse over the fresher ones, as
-    far as users can tell (95 %, paired), may sources be fitted anew under it. One that orders no
-    better than the fusion has not earned its place. One that has learns again from all windows.
+    The ranker is fitted in place. It is judged on each window by one that has learned from all the
+    others, so that no figure comes from a window that was learned from, and it is used only if
+    it is better than the fusion and than the best single source by more than a standard error,
+    paired over the users of all windows. Where it is worse over sources fitted at the start of the
+    latest window than over those of the window before (95 %, paired), the sources stay as they are.
 
     Args:
-        ranker: to be fitted.
+        ranker: to be fitted; None, the fusion orders.
         data: everything that may be learned from.
-        road: (fitted sources, ranking) → the placement's pipeline without rerankers.
+        placement: its sources, seen policy and objectives' values.
         retrievers: the placement's sources, as settings.
         settings: the windows.
-        seen: the placement's seen policy.
-        value: what each objective is worth.
         options: seed, threads, memory budget, progress.
 
     Raises:
-        ClockError, DataError, SettingError: as `travel` and `Ranker.fit` do.
+        ClockError, DataError, SettingError: there is a ranker, and `travel` or `Ranker.fit` do.
     """
-    slices = travel(
-        data, lambda s: road(s, None), retrievers, settings, seen, ranker.objectives, options
-    )
+    seen, stated = SeenPolicy.of(data.kinds, placement.seen), Fusion.stated(placement)
+
+    def road(sources: Sources) -> Pipeline:
+        return Pipeline(sources, stated.quotas, weights=stated.weights)
+
+    if ranker is None:
+        slices = _windows_without_ranker(data, road, retrievers, settings, seen, options)
+        fusion = learn_fusion(_found(slices), placement) if slices else stated
+        return Learned(fusion, {}, None, {})
+    slices = travel(data, road, retrievers, settings, seen, ranker.objectives, options)
+    fusion = stated
+    if placement.learns_fusion:
+        fusion = learn_fusion(_found(slices), placement)
+    return _learn_to_rank(ranker, slices, fusion, placement, settings, options)
+
+
+def _windows_without_ranker(
+    data: Dataset,
+    road: Callable[[Sources], Pipeline],
+    retrievers: Sources,
+    settings: Training,
+    seen: SeenPolicy,
+    options: FitOptions,
+) -> list[Slice]:
+    """Windows to learn a fusion from; none where the log is too short for any."""
+    try:
+        if data.clock == "absolute":
+            return travel(data, road, retrievers, settings, seen, (), options, ranks=False)
+        return travel_held_out(data, road, retrievers, options)
+    except DataError:
+        return []
+
+
+def _found(slices: Sequence[Slice]) -> Found:
+    return Found.joined([part.judged.found for part in slices])
+
+
+def _learn_to_rank(
+    ranker: Ranker,
+    slices: Sequence[Slice],
+    fusion: Fusion,
+    placement: Placement,
+    settings: Training,
+    options: FitOptions,
+) -> Learned:
+    """Fits the ranker, and compares it with what it orders."""
     counted = noted([part.training for part in slices])
-    stale_sources, last = slices[-2].sources, slices[-1]
-    training = joined([part.training for part in slices[:-1]])
-    del slices  # each holds a copy of its share of the training
-    ranker.fit(training, options, validation=last.training)
-    ranking = Ranking(ranker, FeatureSet.of(last.task.world, last.sources), value)
-    merged, fresh = _ndcg(road(last.sources, ranking), last.task)
-    _, stale = _ndcg(road(stale_sources, ranking), last.task)
-    fresher = UserBootstrap(last.task.user, options.seed).mean(fresh - stale)
-    earned = bool(fresh.mean() > merged.mean()) or not settings.must_earn
-    if earned:
-        ranker.refit(training, options, validation=last.training)
+    trainings = [part.learned.fused(fusion).training for part in slices if part.learned]
+    judged = [part.judged.fused(fusion) for part in slices]
+    folds: list[Ranker] = []
+    ranked: list[Figures] = []
+    for place, window in enumerate(judged):
+        others = joined([one for other, one in enumerate(trainings) if other != place])
+        fold = ranker.clone().fit(others, options, validation=window.training)
+        folds.append(fold)
+        ranked.append(_ndcg(fold, window, placement.value))
+    fused = [window.found.ndcg(window.candidates.score) for window in judged]
+    alone = np.concatenate([window.found.by_source() for window in judged])
+    single = alone[:, int(alone.mean(axis=0).argmax())]
+    ours, theirs = np.concatenate(ranked), np.concatenate(fused)
+    user = np.concatenate([window.found.user for window in judged])
+    better = all(is_better(ours, other, user, options.seed) for other in (theirs, single))
+    last = slices[-1]
+    assert last.stale is not None  # noqa: S101 - there is a ranker
+    stale = _ndcg(folds[-1], last.stale.fused(fusion), placement.value)
+    fresher = UserBootstrap(last.judged.found.user, options.seed).mean(ranked[-1] - stale)
+    earned, refit = better or not settings.must_earn, bool(fresher.high >= 0)
     notes: dict[str, float] = {
-        "training_rows": len(training),
-        "validation_rows": len(last.training),
+        "training_rows": sum(map(len, trainings)),
         **counted,
-        "merged": float(merged.mean()),
-        "fresh": float(fresh.mean()),
+        "judged_requests": len(user),
+        "ranked": float(ours.mean()),
+        "merged": float(theirs.mean()),
+        "single": float(single.mean()),
+        "fresh": float(ranked[-1].mean()),
         "stale": float(stale.mean()),
+        "better": better,
     }
-    refit = fresher.high >= 0
-    kept = replace(last, sources={}) if refit or not earned else last
-    return Learned(kept, earned, refit, notes)
+    if earned:
+        ranker.refit(joined(trainings), options, folds=folds)
+    kept = last.sources if earned and not refit else {}
+    return Learned(fusion, kept, earned, notes, refit)
 
 
-def _ndcg(pipeline: Pipeline, task: Task) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """NDCG@10 of every request, by the order that comes to the ranker and by its own."""
-    merged, ranked = [], []
-    for start in range(0, len(task), REQUESTS_AT_A_TIME):
-        rows = np.arange(start, min(start + REQUESTS_AT_A_TIME, len(task)))
-        answer = pipeline.recommend(task.requests.take(rows), _K, world=task.world, trace=True)
-        answer.trace.require_whole()
-        stages = {stage.name: stage.candidates for stage in answer.trace.stages}
-        entries = slice(task.truth.offsets[rows[0]], task.truth.offsets[rows[-1] + 1])
-        wanted = (task.truth.take(rows), task.gain[entries], _K)
-        before = stages["filter"] or Candidates.none(len(rows))
-        merged.append(metrics.ndcg(*metrics.gains_of(before.head(_K), *wanted)))
-        ranked.append(metrics.ndcg(*metrics.gains_of(answer.candidates, *wanted)))
-    return np.concatenate(merged), np.concatenate(ranked)
+def _ndcg(ranker: Ranker, window: Described, value: Mapping[str, float]) -> Figures:
+    """NDCG@10 of every judged request by the ranker; the fusion's order decides between equals."""
+    candidates = window.candidates
+    scores = ranker.score(window.requests, candidates, window.training.features).combined(value)
+    order = np.lexsort((-candidates.score, -scores, candidates.rows))
+    place = np.empty(len(order))
+    place[order] = np.arange(len(order))
+    return window.found.ndcg(-place)

@@ -15,19 +15,26 @@ _DEEPEST = np.iinfo(np.int16).max
 _LARGEST = np.int64(np.iinfo(np.int32).max)
 
 
-def merge(found: Mapping[str, Candidates], quotas: Mapping[str, int], n: int = 0) -> Candidates:
+def merge(
+    found: Mapping[str, Candidates],
+    quotas: Mapping[str, int],
+    n: int = 0,
+    *,
+    weights: Mapping[str, float] | None = None,
+) -> Candidates:
     """Merges what several sources found for the same n requests.
 
     There is room for as many distinct items as all quotas add up to, and for `n` at least. Each
     source's best up to its quota are in for certain; what room is left, because sources agree or
     found too little, goes to the others by fused score. An item found by several sources stands
-    once, with the rank and score it had in each. The fused score is Σ wₛ / (k + rankₛ),
-    k = `RANK_OFFSET`, over the sources that found it (Cormack, Clarke & Büttcher 2009), wₛ the
-    source's quota over the largest quota; scores of different scales are never added.
+    once, with the rank and score it had in each. The fused score is Σ wₛ (k + 1) / (k + rankₛ),
+    k = `RANK_OFFSET`, over the sources that found it (Cormack, Clarke & Büttcher 2009), so that
+    the first of a source of weight 1 gets 1 from it; scores of different scales are never added.
 
     Args:
         found: source → its candidates, best first.
-        quotas: source → how many of its best are in; its trust in the fusion is in proportion.
+        quotas: source → how many of its best are in.
+        weights: source → its weight wₛ, above 0; by default its quota over the largest quota.
         n: how many distinct items every request should have, if the sources found as many.
 
     Returns:
@@ -36,6 +43,9 @@ def merge(found: Mapping[str, Candidates], quotas: Mapping[str, int], n: int = 0
     names = tuple(found)
     lists = [candidates.head(_DEEPEST) for candidates in found.values()]
     quota = np.array([quotas[name] for name in names])
+    weight = quota / quota.max()
+    if weights is not None:
+        weight = np.array([weights[name] for name in names], np.float64)
     requests, room = len(lists[0]), max(n, int(quota.sum()))
     room = min(room, int(np.sum([c.counts for c in lists], axis=0).max(initial=0)))
     item = np.empty((requests, room), np.int32)
@@ -47,7 +57,7 @@ def merge(found: Mapping[str, Candidates], quotas: Mapping[str, int], n: int = 0
         np.stack([c.offsets + start for c, start in zip(lists, starts)]),
         np.concatenate([candidates.item for candidates in lists]),
         np.concatenate([candidates.score for candidates in lists]),
-        *(quota, quota / quota.max(), item, score, source_rank, source_score),
+        *(quota, weight, item, score, source_rank, source_score),
     )
     there = np.arange(room) < counts[:, None]
     return Candidates(
@@ -62,7 +72,7 @@ def merge(found: Mapping[str, Candidates], quotas: Mapping[str, int], n: int = 0
 
 @kernel
 def _fuse(  # type: ignore[no-untyped-def]
-    offsets, found, found_score, quota, trust, item, score, source_rank, source_score
+    offsets, found, found_score, quota, weight, item, score, source_rank, source_score
 ):
     """Fills each request's row, best first, and returns how many entries it has, int64[n].
 
@@ -103,7 +113,7 @@ def _fuse(  # type: ignore[no-untyped-def]
                 rank = entry - first
                 ranks[at, source] = rank
                 scores[at, source] = found_score[entry]
-                fused[at] += trust[source] / (RANK_OFFSET + 1 + rank)
+                fused[at] += weight[source] * (RANK_OFFSET + 1) / (RANK_OFFSET + 1 + rank)
                 certain[at] |= rank < quota[source]
         for at in range(size):
             single[at] = fused[at]

@@ -42,12 +42,13 @@ class Pipeline:
 
     Attributes:
         retrievers: source → a fitted retriever.
-        quotas: source → how many candidates it may give.
+        quotas: source → how many candidates it gives for certain.
         ranking: the ranker with its features; None, the fusion's order stands.
         rerankers: name → reranker, in the order they are applied.
         budget: milliseconds of the stages, held where a deadline is set.
         model_version: the artifact the parts came from.
         watch: what stages have cost so far; shared by pipelines of one placement.
+        weights: source → its weight in the fusion; None, in proportion to the quotas.
 
     Raises:
         SettingError: a quota names an unknown source, is below 1, or there is none.
@@ -60,6 +61,7 @@ class Pipeline:
     budget: Budget = field(default_factory=Budget)
     model_version: str = ""
     watch: Watch = field(default_factory=Watch)
+    weights: Mapping[str, float] | None = None
 
     def __post_init__(self) -> None:
         check_quotas("pipeline", self.retrievers, self.quotas)
@@ -118,15 +120,16 @@ class Pipeline:
         sources = {name: self.retrievers[name] for name in self.quotas}
         found = ask(sources, requests, depth, world, deadline=until, watch=self.watch, trace=trace)
         n_in = np.sum([candidates.counts for candidates in found.values()], axis=0)
-        quotas = dict(self.quotas)
+        quotas, weights = dict(self.quotas), self.weights
         if trace.degraded and (n_in == 0).any():
             stand_in, milliseconds = trace.timed(partial(most_liked, requests, depth, world))
             found["most_liked"] = stand_in.where((n_in == 0)[stand_in.rows])
             quotas["most_liked"] = 1
+            weights = None if weights is None else {**weights, "most_liked": 1.0}
             n_in += found["most_liked"].counts
             trace.add("retrieve:most_liked", None, found["most_liked"], milliseconds)
             trace.degrade("retrieve", "where nothing was found, the items most liked stand in")
-        merged, milliseconds = trace.timed(partial(merge, found, quotas, n))
+        merged, milliseconds = trace.timed(partial(merge, found, quotas, n, weights=weights))
         trace.add("merge", n_in, merged, milliseconds)
         (kept, _), milliseconds = trace.timed(
             partial(verify, merged, requests, len(world.catalogue))

@@ -19,15 +19,15 @@ from tastemaker.data.candidates import Candidates
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.requests import Requests
 from tastemaker.data.schema import EventKind
-from tastemaker.data.seen import SeenPolicy
 from tastemaker.errors import (
     ArtifactError,
     SettingError,
 )
 from tastemaker.features import FeatureSet
 from tastemaker.pipeline.answers import Answers
+from tastemaker.pipeline.fusion import Fusion
 from tastemaker.pipeline.learning import Learned, learn
-from tastemaker.pipeline.pipeline import DEFAULT_N, Pipeline
+from tastemaker.pipeline.pipeline import DEFAULT_N
 from tastemaker.pipeline.saving import Parts, described, refusing
 from tastemaker.pipeline.watch import Watch
 from tastemaker.pipeline.wiring import check_own_rankers, check_quotas, check_stages
@@ -50,6 +50,7 @@ class Recommender(Answers):
         data: the events behind known users' histories, after `fit` or `attach`.
         version: the artifact it was loaded from, or empty.
         learned: ranker → what learning came to, after `fit`.
+        fusions: placement → its quotas and weights, where they were learned.
         sequence: how far into a store's log it has learned; 0 from files.
         store: which store that was; empty for files.
         sources: table → fingerprint of the file it has learned from; empty for frames, and for
@@ -76,13 +77,15 @@ class Recommender(Answers):
         if not self.placements:
             raise SettingError("a recommender needs at least one placement")
         for name, placement in self.placements.items():
-            check_quotas(f"placement '{name}'", self.retrievers, placement.retrievers)
+            stated = Fusion.stated(placement).quotas
+            check_quotas(f"placement '{name}'", self.retrievers, stated)
             check_stages(f"placement '{name}'", placement, self.rankers, self.rerankers)
         check_own_rankers(self.placements)
         self.data: Dataset | None = None
         self.kinds: dict[str, EventKind] = {}
         self.version = ""
         self.learned: dict[str, dict[str, float]] = {}
+        self.fusions: dict[str, Fusion] = {}
         self.sequence = 0
         self.store = ""
         self.sources: dict[str, str] = {}
@@ -122,9 +125,10 @@ class Recommender(Answers):
     def fit(self, data: Dataset, options: FitOptions = FitOptions()) -> Self:
         """Fits every component on all the events of `data`.
 
-        Rankers learn by time travel (`learn`). One that orders no better than the fusion is not
-        used; where one would be worse over sources fitted on everything, its sources stay as old
-        as those it was validated over. `learned` tells.
+        Fusions and rankers learn from windows of the past (`learn`). A ranker that orders no
+        better than the fusion and the best single source is not used; where it would be worse
+        over sources fitted on everything, its sources stay as old as those it was judged over.
+        `learned` and `fusions` say what came of it.
 
         Raises:
             ClockError: there is a ranker, and times are no moments.
@@ -133,15 +137,19 @@ class Recommender(Answers):
         """
         options = self.within_budget(options)
         kept: dict[str, Retriever] = {}
+        self.learned, self.fusions = {}, {}
         for name, placement in self.placements.items():
+            if placement.ranker is None and not placement.learns_fusion:
+                continue
+            learned = self._learn(placement, data, options)
+            self.fusions[name] = learned.fusion
+            kept |= learned.sources
             if placement.ranker is not None:
-                learned = self._learn(name, placement, data, options)
-                told = {"earned": learned.earned, "refit": learned.refit}
-                self.learned[placement.ranker] = {**learned.notes, **told}
-                kept |= learned.last.sources
-        for name, retriever in self.retrievers.items():
-            if name not in kept:
-                retriever.fit(data, options)
+                came_to = {"earned": bool(learned.earned), "refit": learned.refit}
+                self.learned[placement.ranker] = {**learned.notes, **came_to}
+        unfitted = [name for name in self.retrievers if name not in kept]
+        for name in options.progress.track(unfitted, "all events: sources", len(unfitted)):
+            self.retrievers[name].fit(data, options)
         self.retrievers |= kept
         self.world = self._fitted_world = World.of(data)
         self.kinds = data.kinds
@@ -168,18 +176,13 @@ class Recommender(Answers):
                 nothing = (Requests.of([]), Candidates.none(0), DEFAULT_N)
                 reranker.rerank(*nothing, self.world, pipeline.retrievers)
 
-    def _learn(
-        self, name: str, placement: Placement, data: Dataset, options: FitOptions
-    ) -> Learned:
-        assert placement.ranker is not None  # noqa: S101 - the caller asked
+    def _learn(self, placement: Placement, data: Dataset, options: FitOptions) -> Learned:
         return learn(
-            self.rankers[placement.ranker],
+            self.rankers[placement.ranker] if placement.ranker else None,
             data,
-            lambda sources, ranking: Pipeline(sources, placement.retrievers, ranking),
+            placement,
             {source: self.retrievers[source] for source in placement.retrievers},
             self.training,
-            SeenPolicy.of(data.kinds, placement.seen),
-            placement.value,
             options,
         )
 
@@ -277,6 +280,7 @@ class Recommender(Answers):
         about = {
             **self.settings(),
             "learned": self.learned,
+            "fusions": {name: fusion.to_dict() for name, fusion in self.fusions.items()},
             "kinds": {n: k.model_dump(mode="json") for n, k in self.kinds.items()},
             "sequence": self.sequence,
             "store": self.store,
@@ -284,7 +288,7 @@ class Recommender(Answers):
             "made_by": self.made_by,
         }
         parts = Parts(self.retrievers, self.rankers, self.rerankers, self._fitted_world)
-        parts.save(Path(folder), about, self.learned)
+        parts.save(Path(folder), about, [name for name in self.learned if self._earned(name)])
 
     @classmethod
     def load(cls, folder: str | Path) -> "Recommender":
@@ -303,6 +307,7 @@ class Recommender(Answers):
                 Training.model_validate(about["training"]),
             )
             recommender.learned = about["learned"]
+            recommender.fusions = {n: Fusion(**told) for n, told in about["fusions"].items()}
             recommender.kinds = {n: EventKind.model_validate(k) for n, k in about["kinds"].items()}
             recommender.sequence, recommender.store = about["sequence"], about["store"]
             recommender.sources = dict(about.get("data", {}))

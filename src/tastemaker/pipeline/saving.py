@@ -67,7 +67,7 @@ class Parts:
             for name, retriever in retrievers.items():
                 retriever.load(reader.child("components").child(name))
             rankers = _built(about["rankers"], Ranker)
-            for name in about["learned"]:
+            for name in [n for n, notes in about["learned"].items() if notes["earned"]]:
                 rankers[name].load(reader.child("rankers").child(name))
             world = World(
                 Catalogue.load(reader.child("catalogue")),

@@ -5,7 +5,7 @@ candidates and features of requests inside it are then what serving would have c
 moment, by the same functions; the labels are what happened next.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
@@ -13,7 +13,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from tastemaker.component import WANTED, Features, FitOptions, Retriever, Task, TrainingSet
+from tastemaker.component import FUSED, WANTED, Features, FitOptions, Retriever, Task, TrainingSet
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.ragged import Ragged, offsets_of, rows_of
@@ -22,18 +22,49 @@ from tastemaker.data.seen import SeenPolicy
 from tastemaker.data.times import parse_duration
 from tastemaker.errors import DataError, SettingError, near_miss
 from tastemaker.features import FeatureSet
+from tastemaker.pipeline.fusion import Found, Fusion
 from tastemaker.pipeline.pipeline import DEFAULT_N, REQUESTS_AT_A_TIME, Pipeline
 from tastemaker.pipeline.trace import Trace
 from tastemaker.pipeline.watch import Deadline
 from tastemaker.project import Training
-from tastemaker.split import wanted_after, window_task
+from tastemaker.split import holdout, wanted_after, window_task
 
 _COPIES = 2.3
 """How often the windows are held at once: to learn from, joined for the last trees, in bins."""
 _MOMENTS_PER_USER = 5
 _WITH_SOURCES = 2
+_JUDGED = 600
+"""Requests of a window whose candidates are all kept, about 100 MB of features."""
+_HELD_OUT = 0.2
 
 Sources = Mapping[str, Retriever]
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """Candidates of past requests, described, with what the sources made of them.
+
+    Attributes:
+        requests: n requests.
+        candidates: of each, with their ranks in each source and the score of the fusion.
+        training: the same candidates, described; the feature `FUSED` holds that score too.
+        found: the same candidates with what was relevant, to measure an order by; complete only
+            where none were left out.
+    """
+
+    requests: Requests
+    candidates: Candidates
+    training: TrainingSet
+    found: Found
+
+    def fused(self, fusion: Fusion) -> "Described":
+        """The same candidates with the score of another fusion."""
+        features = self.training.features
+        score = fusion.scores(self.candidates.source_rank, self.candidates.sources)
+        values = features.values.copy()
+        values[:, features.names.index(FUSED)] = score
+        training = replace(self.training, features=Features(features.names, values))
+        return replace(self, candidates=replace(self.candidates, score=score), training=training)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +75,25 @@ class Slice:
         start: when it begins, and where the sources' knowledge ends; microseconds.
         sources: the retrievers, fitted on what was known at its start; none for windows before
             the last two, since large models would fill the memory.
-        task: the requests in it and what was wanted.
-        training: their candidates, described and labelled.
+        task: the requests in it and what was relevant.
+        learned: its candidates, hits and a sample of the others; None without a ranker.
+        judged: all candidates of some of its requests, to measure orders by.
+        stale: the same requests of the last window over the sources of the window before; None for
+            the others, or without a ranker.
     """
 
     start: int
     sources: Sources
     task: Task
-    training: TrainingSet
+    learned: Described | None
+    judged: Described
+    stale: Described | None = None
+
+    @property
+    def training(self) -> TrainingSet:
+        """The candidates to learn from."""
+        assert self.learned is not None  # noqa: S101 - asked with a ranker only
+        return self.learned.training
 
 
 def travel(
@@ -62,8 +104,10 @@ def travel(
     seen: SeenPolicy,
     objectives: tuple[str, ...] = (),
     options: FitOptions = FitOptions(),
+    *,
+    ranks: bool = True,
 ) -> list[Slice]:
-    """The last windows of a log as training data for a ranker, oldest first.
+    """The last windows of a log as training data for a ranker and a fusion, oldest first.
 
     Positives that no source found are dropped and counted, never inserted: the ranker will never
     meet such a candidate.
@@ -76,6 +120,7 @@ def travel(
         seen: the placement's seen policy.
         objectives: kinds of event to label by; none, any positive event under the name `WANTED`.
         options: seed, threads, memory budget, progress.
+        ranks: whether a ranker is to learn from them.
 
     Raises:
         ClockError: the clock is not absolute.
@@ -86,11 +131,10 @@ def travel(
     _check_objectives(data, objectives)
     edges = _edges(data, settings)
     slices: list[Slice] = []
-    for start, stop in options.progress.track(
-        list(pairwise(edges)), "time travel: windows", len(edges) - 1
-    ):
+    for number, (start, stop) in enumerate(pairwise(edges), start=1):
         known = data.before(start)
-        sources = {name: source.clone().fit(known, options) for name, source in retrievers.items()}
+        label = f"window {number} of {settings.slices}"
+        sources = fit_sources(retrievers, known, options, label)
         task = window_task(
             data,
             known,
@@ -102,11 +146,65 @@ def travel(
         )
         labels = _labels(data, task, stop, objectives)
         room = None if slices else partial(_require_room, settings=settings, options=options)
-        training = describe(road(sources), task, labels, settings.negatives, options.seed, room)
-        slices.append(Slice(start, sources, task, training))
+        learned = stale = None
+        if ranks:
+            learned = describe(road(sources), task, labels, settings.negatives, options.seed, room)
+        some = _judged_rows(task, options.seed)
+        asked = _taken(task, some)
+        wanted = {name: ragged.take(some) for name, ragged in labels.items()}
+        judged = describe(road(sources), asked, wanted, None, options.seed)
+        if ranks and number == settings.slices:
+            stale = describe(road(slices[-1].sources), asked, wanted, None, options.seed)
+        slices.append(Slice(start, sources, task, learned, judged, stale))
         if len(slices) > _WITH_SOURCES:
             slices[-_WITH_SOURCES - 1] = replace(slices[-_WITH_SOURCES - 1], sources={})
     return slices
+
+
+def travel_held_out(
+    data: Dataset, road: Callable[[Sources], Pipeline], retrievers: Sources, options: FitOptions
+) -> list[Slice]:
+    """One stand-in for a window where times are no moments: a random share of each user's items.
+
+    Raises:
+        DataError: no user has enough items to hold one out.
+    """
+    split = holdout(data, test=_HELD_OUT, validation=_HELD_OUT, seed=options.seed)
+    sources = fit_sources(retrievers, split.before_test, options, "held out")
+    rows = _judged_rows(split.test, options.seed)
+    task = _taken(split.test, rows)
+    judged = describe(road(sources), task, {WANTED: task.truth}, None, options.seed)
+    return [Slice(0, sources, task, None, judged)]
+
+
+def fit_sources(
+    retrievers: Sources, known: Dataset, options: FitOptions, label: str
+) -> dict[str, Retriever]:
+    """Clones of the sources, fitted; `label` says in the progress what they are fitted for."""
+    named = options.progress.track(retrievers.items(), f"{label}: sources", len(retrievers))
+    return {name: source.clone().fit(known, options) for name, source in named}
+
+
+def _judged_rows(task: Task, seed: int) -> NDArray[np.int64]:
+    """Which requests are judged: all of them, or as many as there is room for, at random."""
+    if len(task) <= _JUDGED:
+        return np.arange(len(task))
+    return np.sort(np.random.default_rng(seed).choice(len(task), _JUDGED, replace=False))
+
+
+def _taken(task: Task, rows: NDArray[np.int64]) -> Task:
+    """Some of a task's requests."""
+    return replace(
+        task,
+        requests=task.requests.take(rows),
+        truth=task.truth.take(rows),
+        gain=np.concatenate(
+            [task.gain[task.truth.offsets[row] : task.truth.offsets[row + 1]] for row in rows]
+            or [task.gain[:0]]
+        ),
+        user=task.user[rows],
+        known_user=task.known_user[rows],
+    )
 
 
 def _require_room(window: int, settings: Training, options: FitOptions) -> None:
@@ -122,58 +220,108 @@ def describe(
     pipeline: Pipeline,
     task: Task,
     labels: Mapping[str, Ragged],
-    negatives: int,
+    negatives: int | None,
     seed: int,
     room: Callable[[int], None] | None = None,
-) -> TrainingSet:
+) -> Described:
     """The candidates of a task's requests, described by the pipeline's own functions.
 
     Args:
         pipeline: its sources fitted on what was known before the task.
-        task: requests and what was wanted.
-        labels: objective → what was wanted in its sense, per request.
-        negatives: how many candidates that were not relevant are kept of each request, at random.
+        task: requests and what was relevant.
+        labels: objective → what was relevant in its sense, per request.
+        negatives: how many candidates that were not relevant are kept of each request, at random;
+            None, all of them.
         seed: of the lot.
         room: told, after some of the requests, how many bytes the features of all will take; may
             refuse.
     """
     features = FeatureSet.of(task.world, pipeline.retrievers)
-    parts = []
+    parts: list[Described] = []
     for start in range(0, len(task), REQUESTS_AT_A_TIME):
         rows = np.arange(start, min(start + REQUESTS_AT_A_TIME, len(task)))
-        asked = task.requests.take(rows)
-        found = pipeline.candidates(
-            asked, DEFAULT_N, world=task.world, trace=(road := Trace()), deadline=Deadline()
-        )
-        road.require_whole()
-        marks = {name: _hits(found, wanted.take(rows)) for name, wanted in labels.items()}
-        entries, weight = _sample(asked, found, np.any(list(marks.values()), axis=0), negatives)
-        parts.append(
-            TrainingSet(
-                offsets=np.searchsorted(found.rows[entries], np.arange(len(rows) + 1)),
-                user=task.user[rows],
-                time=asked.time,
-                item=found.item[entries],
-                features=features.build(asked, found, task.world, pipeline.retrievers, entries),
-                labels={name: hits[entries].astype(np.float32) for name, hits in marks.items()},
-                weight=weight,
-                position=np.full(len(entries), -1, np.int16),
-                propensity=np.full(len(entries), np.nan, np.float32),
-                notes={
-                    "requests": len(rows),
-                    "wanted": sum(len(wanted.take(rows).values) for wanted in labels.values()),
-                    "wanted_but_not_found": sum(
-                        len(wanted.take(rows).values) - int(marks[name].sum())
-                        for name, wanted in labels.items()
-                    ),
-                    "candidates": len(found.item),
-                    "candidates_kept": len(entries),
-                },
-            )
-        )
+        parts.append(_described(pipeline, features, task, rows, labels, negatives))
         if start == 0 and room is not None:
-            room(parts[0].features.values.nbytes * len(task) // len(rows))
-    return joined(parts)
+            room(parts[0].training.features.values.nbytes * len(task) // len(rows))
+    return Described(
+        task.requests,
+        Candidates.concatenated([part.candidates for part in parts]),
+        joined([part.training for part in parts]),
+        Found.joined([part.found for part in parts]),
+    )
+
+
+def _described(
+    pipeline: Pipeline,
+    features: FeatureSet,
+    task: Task,
+    rows: NDArray[np.int64],
+    labels: Mapping[str, Ragged],
+    negatives: int | None,
+) -> Described:
+    """The candidates of some requests."""
+    asked, truth = task.requests.take(rows), task.truth.take(rows)
+    road = Trace(keep=True)
+    found = pipeline.candidates(asked, DEFAULT_N, world=task.world, trace=road, deadline=Deadline())
+    road.require_whole()
+    own_lists = {stage.name: stage.candidates for stage in road.stages}
+    marks = {name: _hits(found, wanted.take(rows)) for name, wanted in labels.items()}
+    any_mark = np.any(list(marks.values()), axis=0)
+    entries, weight = np.arange(len(found.item)), np.ones(len(found.item), np.float32)
+    if negatives is not None:
+        entries, weight = _sample(asked, found, any_mark, negatives)
+    offsets = np.searchsorted(found.rows[entries], np.arange(len(rows) + 1))
+    n_wanted = sum(len(wanted.take(rows).values) for wanted in labels.values())
+    training = TrainingSet(
+        offsets=offsets,
+        user=task.user[rows],
+        time=asked.time,
+        item=found.item[entries],
+        features=features.build(asked, found, task.world, pipeline.retrievers, entries),
+        labels={name: hits[entries].astype(np.float32) for name, hits in marks.items()},
+        weight=weight,
+        position=np.full(len(entries), -1, np.int16),
+        propensity=np.full(len(entries), np.nan, np.float32),
+        notes={
+            "requests": len(rows),
+            "wanted": n_wanted,
+            "wanted_but_not_found": n_wanted - sum(int(hits.sum()) for hits in marks.values()),
+            "candidates": len(found.item),
+            "candidates_kept": len(entries),
+        },
+    )
+    kept = found.entries(entries, offsets)
+    return Described(
+        asked,
+        kept,
+        training,
+        Found(
+            task.user[rows],
+            offsets,
+            kept.source_rank,
+            _hits(found, truth)[entries],
+            np.diff(truth.offsets),
+            _ranks_of(truth, [own_lists[f"retrieve:{name}"] for name in found.sources]),
+        ),
+    )
+
+
+def _ranks_of(truth: Ragged, lists: Sequence[Candidates | None]) -> NDArray[np.int16]:
+    """The rank of every relevant item in each source's list, int16[relevant × S]; −1: not there."""
+    ranks = np.full((len(truth.values), len(lists)), -1, np.int16)
+    row = rows_of(truth.offsets)
+    for place, candidates in enumerate(lists):
+        if candidates is None or not len(candidates.item):
+            continue
+        span = np.int64(max(candidates.item.max(), truth.values.max(initial=0))) + 1
+        keys = candidates.rows * span + candidates.item
+        order = np.argsort(keys)
+        sought = row * span + truth.values
+        at = np.minimum(np.searchsorted(keys[order], sought), len(keys) - 1)
+        entry = order[at]
+        rank = entry - candidates.offsets[candidates.rows[entry]]
+        ranks[:, place] = np.where(keys[entry] == sought, np.minimum(rank, 32_767), -1)
+    return ranks
 
 
 def joined(parts: list[TrainingSet]) -> TrainingSet:

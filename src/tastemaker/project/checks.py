@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from math import inf
 from typing import Any
 
 from tastemaker.component import WANTED, Component, Ranker
@@ -153,11 +154,18 @@ class Checks:
         place = ("placements", name)
         if not placement.retrievers and not self._problems.is_broken(*place, "retrievers"):
             self._problems.add((*place, "retrievers"), "names no retriever")
-        for source, quota in placement.retrievers.items():
+        for source, quota in placement.sources.items():
             self._used((*place, "retrievers"), "retriever", source)
-            if quota < 1:
+            if quota is not None and quota < 1:
                 told = f"must be at least 1, got {quota}"
                 self._problems.add((*place, "retrievers", source), told)
+        for source, weight in (placement.weights or {}).items():
+            if source not in placement.retrievers:
+                told = f"unknown source '{source}'{near_miss(source, placement.sources)}"
+                self._problems.add((*place, "weights"), told)
+            elif not 0 <= weight < inf:
+                told = f"must be a number of at least 0, got {weight}"
+                self._problems.add((*place, "weights", source), told)
         for reranker in placement.rerankers:
             self._used((*place, "rerankers"), "reranker", reranker)
         for kind, rule in placement.seen.items():

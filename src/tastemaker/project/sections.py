@@ -164,8 +164,14 @@ class Budget(Settings):
 class Placement(Settings):
     """[placements.NAME]: what one place on the page shows."""
 
-    retrievers: dict[str, int]
-    """Source → how many candidates it may give, and its weight in the fusion."""
+    retrievers: dict[str, int] | tuple[str, ...]
+    """The sources: a list of names, and how many candidates each gives is learned from the past;
+    or source → how many."""
+    candidates: int = Field(500, ge=1, le=30_000)
+    """How many candidates all sources give together, where a list names them."""
+    weights: dict[str, float] | None = None
+    """Source → its weight in the order before ranking. By default learned from the past for a list
+    of sources, and in proportion to how many candidates each gives where that is stated."""
     ranker: str | None = None
     """The ranker that orders the candidates; by default the fusion of the sources."""
     value: dict[str, float] = Field(default_factory=dict)
@@ -176,6 +182,18 @@ class Placement(Settings):
     """Kind → exclude, allow, or exclude for 30d; a kind not named: exclude."""
     budget: Budget = Budget()
     """How many milliseconds the stages may take when an answer is wanted by a deadline."""
+
+    @property
+    def sources(self) -> dict[str, int | None]:
+        """Source → how many candidates it gives; None where that is learned."""
+        if isinstance(self.retrievers, dict):
+            return dict(self.retrievers)
+        return dict.fromkeys(self.retrievers)
+
+    @property
+    def learns_fusion(self) -> bool:
+        """Whether quotas or weights are left to be learned."""
+        return len(self.retrievers) > 1 and not isinstance(self.retrievers, dict)
 
 
 class Training(Settings):

@@ -1,5 +1,6 @@
 """Growing trees with LightGBM: the one file that imports it, loaded by `fit` and the fallback."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ def grow(
     trees: int,
     options: FitOptions,
     *,
+    start: tuple[float, float] = (0.0, 0.0),
     later: Rows | None = None,
     patience: int = 0,
     standard_errors: float = 0.0,
@@ -41,15 +43,16 @@ def grow(
         parameters: of LightGBM; seed, threads and determinism are added.
         trees: how many at most.
         options: seed, threads, progress.
+        start: a and b: the trees add to a · fused + b.
         later: what to judge each number of trees by; None, all trees are kept.
         patience: trees without a better figure after which growing ends; 0, never.
-        standard_errors: the fewest trees are kept whose NDCG is within so many standard errors of
-            the best.
+        standard_errors: the fewest trees are kept whose NDCG is worse than the best by less than
+            so many standard errors of the difference.
     """
     metric = _metric(later, ranks=parameters["objective"] == "lambdarank")
     threads = _threads(rows, options.threads)
     settings = parameters | {
-        "metric": metric,
+        "metric": "none" if metric == "ndcg" else metric,
         "eval_at": [NDCG_AT],
         "seed": options.seed,
         "num_threads": threads,
@@ -58,38 +61,49 @@ def grow(
         "verbosity": -1,
     }
     watched = metric != "none"
+    judge = _Judge(later) if later is not None and metric == "ndcg" else None
     figures: list[float] = []
     smoothed: list[float] = []
     best, kept = -np.inf, 0
     with blas_threads(threads):  # LightGBM sets the limit of its library; this takes it back
-        booster = _booster(rows, settings, later if watched else None)
+        booster = _booster(rows, settings, start, later if watched else None)
         for _ in options.progress.track(range(trees), "GBM: trees", trees):
             exhausted = booster.update()
             grown = booster.current_iteration()
-            figures.append(_figure(booster) if watched else float(grown))
+            figures.append(_figure(booster, judge) if watched else float(grown))
             smoothed.append(float(np.mean(figures[-_SMOOTHED:])))
             if smoothed[-1] > best:
                 best, kept = smoothed[-1], grown
             if exhausted or (patience and grown - kept >= patience):
                 break
-        if later is not None and metric == "ndcg" and standard_errors:
-            enough = best - standard_errors * _standard_error(booster, kept, later)
-            kept = 1 + next(place for place, figure in enumerate(smoothed) if figure >= enough)
+    if judge is not None and standard_errors:
+        kept = judge.fewest(kept, smoothed, standard_errors)
     return _trimmed(booster.model_to_string(num_iteration=max(kept, 1)))
 
 
-def _booster(rows: Rows, settings: dict[str, Any], later: Rows | None) -> lightgbm.Booster:
+def _booster(
+    rows: Rows, settings: dict[str, Any], start: tuple[float, float], later: Rows | None
+) -> lightgbm.Booster:
     """A model of no tree yet, with the rows to learn from and those to judge by."""
+    slope, level = start
     data = lightgbm.Dataset(
-        rows.values, rows.label, weight=rows.weight, group=rows.counts, params=settings
+        rows.values,
+        rows.label,
+        weight=rows.weight,
+        group=rows.counts,
+        init_score=slope * rows.fused + level if any(start) else None,
+        params=settings,
     )
     booster = lightgbm.Booster(settings, data)
     if later is not None:
-        # A candidate that stands for others left out must not make its request count for more.
-        weight = None if settings["metric"] == "ndcg" else later.weight
         # A data set made without parameters would set the number of threads back.
         judged = data.create_valid(
-            later.values, later.label, weight=weight, group=later.counts, params=settings
+            later.values,
+            later.label,
+            weight=later.weight,
+            group=later.counts,
+            init_score=slope * later.fused + level if any(start) else None,
+            params=settings,
         )
         booster.add_valid(judged, "later")
     return booster
@@ -108,31 +122,53 @@ def _metric(later: Rows | None, *, ranks: bool) -> str:
     return "none" if ranks else "binary_logloss"
 
 
-def _figure(booster: lightgbm.Booster) -> float:
+def _figure(booster: lightgbm.Booster, judge: "_Judge | None") -> float:
     """The metric on the later rows, more is better.
 
     Rounded, because its threads add up in any order.
     """
+    if judge is not None:
+        booster.eval_valid(judge)
+        return judge.latest
     result = booster.eval_valid()[0]
     value, more_is_better = round(float(result[2]), 9), result[3]
     return value if more_is_better else -value
 
 
-def _standard_error(booster: lightgbm.Booster, trees: int, later: Rows) -> float:
-    """Of the mean NDCG@10 of the first `trees` trees over the later requests with a choice."""
-    scores = np.asarray(booster.predict(later.values, num_iteration=trees))
-    row, offsets = np.repeat(np.arange(len(later.counts)), later.counts), offsets_of(later.counts)
-    discount = 1 / np.log2(np.arange(2, 2 + int(later.counts.max())))
-    discount[NDCG_AT:] = 0
-    place = np.arange(len(row)) - np.repeat(offsets[:-1], later.counts)
-    gain = 2.0**later.label - 1
-    found, ideal = (
-        np.bincount(row, gain[np.lexsort((-by, row))] * discount[place])
-        for by in (scores, later.label)
-    )
-    with_choice = ideal > 0
-    ndcg = found[with_choice] / ideal[with_choice]
-    return float(ndcg.std() / np.sqrt(max(1, len(ndcg))))
+class _Judge:
+    """NDCG@10 of every later request with a choice, after each tree."""
+
+    def __init__(self, later: Rows) -> None:
+        self._row = np.repeat(np.arange(len(later.counts)), later.counts)
+        self._gain = 2.0**later.label - 1
+        place = np.arange(len(self._row)) - np.repeat(offsets_of(later.counts)[:-1], later.counts)
+        self._discount = np.where(place < NDCG_AT, 1 / np.log2(place + 2), 0.0)
+        self._ideal = self._dcg(later.label)
+        self._by_tree: list[NDArray[np.float32]] = []
+
+    def __call__(self, scores: NDArray[np.float64], _: Any) -> tuple[str, float, bool]:
+        """Judges the latest scores of the later rows, as LightGBM gives them."""
+        choice = self._ideal > 0
+        self._by_tree.append((self._dcg(scores)[choice] / self._ideal[choice]).astype(np.float32))
+        return "ndcg_of_requests", self.latest, True
+
+    @property
+    def latest(self) -> float:
+        """The mean after the latest tree."""
+        return float(self._by_tree[-1].mean(dtype=np.float64))
+
+    def fewest(self, best: int, smoothed: Sequence[float], standard_errors: float) -> int:
+        """The least number of trees whose figure is no worse than the best's, chance aside."""
+        for trees in range(1, best):
+            gain = self._by_tree[best - 1] - self._by_tree[trees - 1]
+            error = float(gain.std(dtype=np.float64)) / np.sqrt(max(1, len(gain)))
+            if smoothed[trees - 1] >= smoothed[best - 1] - standard_errors * error:
+                return trees
+        return best
+
+    def _dcg(self, by: NDArray[np.floating]) -> NDArray[np.float64]:
+        order = np.lexsort((-by, self._row))
+        return np.bincount(self._row, self._gain[order] * self._discount).astype(np.float64)
 
 
 def _trimmed(text: str) -> str:

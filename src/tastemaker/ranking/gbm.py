@@ -1,6 +1,7 @@
 """Gradient-boosted trees: one model per objective, calibrated, scored by kernels of our own."""
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -9,18 +10,20 @@ from pydantic import Field, field_validator
 from scipy.special import expit
 
 from tastemaker.artifact import ArtifactReader, ArtifactWriter
-from tastemaker.component import Features, FitOptions, Ranker, ScoreKind, Scores, TrainingSet
+from tastemaker.component import FUSED, Features, FitOptions, Ranker, ScoreKind, Scores, TrainingSet
 from tastemaker.config import Settings
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.requests import Requests
 from tastemaker.errors import DataError, SettingError, near_miss
 from tastemaker.ranking.calibration import platt
 from tastemaker.ranking.model_text import UnknownModelError
-from tastemaker.ranking.rows import Rows
+from tastemaker.ranking.rows import Rows, fused_scores
 from tastemaker.ranking.trees import Trees
 
 if TYPE_CHECKING:
     from tastemaker.ranking.boosting import LibraryTrees
+
+Line = tuple[float, float]
 
 
 class GBMConfig(Settings):
@@ -47,8 +50,11 @@ class GBMConfig(Settings):
     early_stopping: int = Field(50, ge=0)
     """Trees without a better figure on the validation after which growing ends; 0: never."""
     standard_errors: float = Field(1.0, ge=0)
-    """The fewest trees are kept whose NDCG is within so many standard errors of the best (the rule
-    of Breiman et al. 1984): the first trees learn what lasts; 0: as many as were best."""
+    """The fewest trees are kept whose NDCG is worse than the best by less than so many standard
+    errors of the difference (after Breiman et al. 1984): the first trees learn what lasts; 0: as
+    many as were best."""
+    start_from_fusion: bool = True
+    """Whether the trees add to the fusion's score, so that they only learn what it lacks."""
 
     @field_validator("objectives")
     @classmethod
@@ -62,7 +68,8 @@ class GBMConfig(Settings):
 class GBM(Ranker):
     """Gradient-boosted decision trees (Friedman 2001) grown by LightGBM (Ke et al. 2017).
 
-    One model per objective. The number of trees is the least whose NDCG@10 on the validation (the
+    One model per objective. The trees add to the fusion's score (the feature `FUSED`), so that none
+    of them means the fusion's order. Their number is the least whose NDCG@10 on the validation (the
     mean of ten trees' figures) is within a standard error of the best, or that of the least log
     loss where too few of its requests hold a choice. With the loss `binary` the raw score then
     becomes a probability (Platt 1999), fitted on the validation by the model that has not learned
@@ -72,6 +79,7 @@ class GBM(Ranker):
     Attributes:
         predicts: the objectives, in the order of the scores.
         models: LightGBM's text of each objective's trees.
+        starts: a and b of each objective: the raw score is a · fused + b + what the trees add.
         calibration: a and b of each objective: probability = sigmoid(a · raw + b).
 
     Cost: `fit`, trees × rows × features steps and 1 byte per value beside the training set (5 with
@@ -87,7 +95,8 @@ class GBM(Ranker):
     config: GBMConfig
     predicts: tuple[str, ...]
     models: tuple[str, ...]
-    calibration: tuple[tuple[float, float], ...]
+    starts: tuple[Line, ...]
+    calibration: tuple[Line, ...]
 
     def fit(
         self,
@@ -111,7 +120,7 @@ class GBM(Ranker):
         fitted = [self._fit_one(name, training, later, options) for name in objectives]
         self.predicts = objectives
         self.feature_names = training.features.names
-        self._take(tuple(text for text, _ in fitted), tuple(pair for _, pair in fitted))
+        self._take(*zip(*fitted))
         return self
 
     def refit(
@@ -119,24 +128,27 @@ class GBM(Ranker):
         training: TrainingSet,
         options: FitOptions = FitOptions(),
         *,
-        validation: TrainingSet,
+        folds: Sequence[Self],
     ) -> Self:
-        """Grows as many trees again as `fit` found best, from both sets; calibration follows."""
-        self.require_features(training.features)
-        self._require_memory(training, validation, options)
+        """Grows as many trees as the folds kept on average, and calibrates as they do."""
+        self._require_memory(training, None, options)
+        self.predicts, self.feature_names = folds[0].predicts, training.features.names
+        for fold in folds:
+            fold.require_features(training.features)
         fitted = [
-            self._grown_again(place, training, validation, options)
+            self._grown_again(place, training, folds, options)
             for place in range(len(self.predicts))
         ]
-        self._take(tuple(text for text, _ in fitted), tuple(pair for _, pair in fitted))
+        self._take(*zip(*fitted))
         return self
 
     def score(self, requests: Requests, candidates: Candidates, features: Features) -> Scores:
         """The probability of every objective, or an order."""
         self.require_features(features)
         values = np.empty((len(features), len(self.predicts)), np.float32)
+        fused = fused_scores(features)
         for place, (trees, (a, b)) in enumerate(zip(self._trees, self.calibration)):
-            raw = trees.raw(features.values)
+            raw = _raw(trees, self.starts[place], features.values, fused)
             values[:, place] = expit(a * raw + b) if self.config.loss == "binary" else raw
         return Scores(self.predicts, (self.kind,) * len(self.predicts), values)
 
@@ -146,10 +158,11 @@ class GBM(Ranker):
         return "probability" if self.config.loss == "binary" else "order"
 
     def contributions(self, features: Features, objective: str) -> NDArray[np.float32]:
-        """What each feature adds on the paths of the trees, in the units of the raw score.
+        """What each feature adds, in the units of the raw score: on the paths of the trees, and
+        the fusion's score as what they start from.
 
         For `binary` these are log-odds, and a row's sum is its log-odds less those expected of a
-        candidate of the training set.
+        candidate of the training set that no source found.
 
         Raises:
             SettingError: the ranker does not predict `objective`, or the features are others.
@@ -160,7 +173,12 @@ class GBM(Ranker):
             raise SettingError(f"{self!r} predicts no '{objective}'{hint}")
         place = self.predicts.index(objective)
         slope, _ = self.calibration[place]
-        return (slope * self._trees[place].contributions(features.values)).astype(np.float32)
+        added = self._trees[place].contributions(features.values)
+        if FUSED in self.feature_names:
+            added[:, self.feature_names.index(FUSED)] += self.starts[place][0] * fused_scores(
+                features
+            )
+        return (slope * added).astype(np.float32)
 
     def importance(self) -> dict[str, float]:
         """Each feature's share of what the splits gained, averaged over the objectives."""
@@ -175,6 +193,7 @@ class GBM(Ranker):
         for place, text in enumerate(self.models):
             writer.text(f"model_{place}", text)
         writer.json("objectives", list(self.predicts))
+        writer.json("starts", [list(pair) for pair in self.starts])
         writer.json("calibration", [list(pair) for pair in self.calibration])
         writer.json("feature_names", list(self.feature_names))
 
@@ -183,46 +202,58 @@ class GBM(Ranker):
         self.predicts = tuple(reader.json("objectives"))
         self.feature_names = tuple(reader.json("feature_names"))
         texts = tuple(reader.text(f"model_{place}") for place in range(len(self.predicts)))
-        self._take(texts, tuple((a, b) for a, b in reader.json("calibration")))
+        starts, lines = reader.json("starts"), reader.json("calibration")
+        self._take(texts, tuple((a, b) for a, b in starts), tuple((a, b) for a, b in lines))
         return self
 
     def _fit_one(
         self, objective: str, training: TrainingSet, later: TrainingSet | None, options: FitOptions
-    ) -> tuple[str, tuple[float, float]]:
-        """The text model of one objective, and its calibration."""
+    ) -> tuple[str, Line, Line]:
+        """The text model of one objective, what it starts from, and its calibration."""
         from tastemaker.ranking.boosting import grow  # costs a second that serving need not pay
 
         ranks = self.config.loss == "lambdarank"
         rows = Rows.of(training, objective, graded=ranks)
         rows.require_choice(objective, within_requests=ranks)
         after = Rows.of(later, objective, graded=ranks) if later is not None else None
-        stop, most = self.config.early_stopping, self.config.trees
-        judged = after if stop else None
+        start = self._start(rows)
         text = grow(
             rows,
             self._parameters(),
-            most,
+            self.config.trees,
             options,
-            later=judged,
-            patience=stop,
+            start=start,
+            later=after if self.config.early_stopping else None,
+            patience=self.config.early_stopping,
             standard_errors=self.config.standard_errors,
         )
-        if after is None:
-            return text, (1.0, 0.0)
-        return text, (1.0, 0.0) if ranks else _calibrated(_trees(text), after)
+        if after is None or ranks:
+            return text, start, (1.0, 0.0)
+        return text, start, _calibrated(_trees(text), start, after)
 
     def _grown_again(
-        self, place: int, training: TrainingSet, later: TrainingSet, options: FitOptions
-    ) -> tuple[str, tuple[float, float]]:
-        """One objective's model from both sets, and the calibration that goes with it."""
+        self, place: int, training: TrainingSet, folds: Sequence["GBM"], options: FitOptions
+    ) -> tuple[str, Line, Line]:
+        """One objective's model from everything; the folds' mean number of trees and calibration.
+
+        The folds were calibrated on what they had not learned from, which this one has nothing of.
+        """
         from tastemaker.ranking.boosting import grow
 
-        ranks, objective = self.config.loss == "lambdarank", self.predicts[place]
-        rows = Rows.of(training, objective, graded=ranks)
-        every = rows.then(Rows.of(later, objective, graded=ranks))
-        first, pair = self._trees[place], self.calibration[place]
-        text = grow(every, self._parameters(), len(first), options)
-        return text, pair if ranks else _levelled(pair, first, _trees(text), every, len(rows))
+        rows = Rows.of(training, self.predicts[place], graded=self.config.loss == "lambdarank")
+        start = self._start(rows)
+        trees = round(float(np.mean([len(fold._trees[place]) for fold in folds])))
+        text = grow(rows, self._parameters(), trees, options, start=start)
+        slope, level = np.mean([fold.calibration[place] for fold in folds], axis=0).tolist()
+        return text, start, (slope, level)
+
+    def _start(self, rows: Rows) -> Line:
+        """What the trees add to: the fusion's score, for `binary` as log-odds."""
+        if not (self.config.start_from_fusion and rows.fused.any()):
+            return 0.0, 0.0
+        if self.config.loss == "lambdarank":
+            return 1.0, 0.0
+        return platt(rows.fused, rows.label > 0, rows.weight.astype(np.float64))
 
     def _parameters(self) -> dict[str, Any]:
         """The settings by LightGBM's names.
@@ -253,8 +284,10 @@ class GBM(Ranker):
             "take fewer slices or candidates",
         )
 
-    def _take(self, models: tuple[str, ...], calibration: tuple[tuple[float, float], ...]) -> None:
-        self.models, self.calibration = models, calibration
+    def _take(
+        self, models: tuple[str, ...], starts: tuple[Line, ...], calibration: tuple[Line, ...]
+    ) -> None:
+        self.models, self.starts, self.calibration = models, starts, calibration
         self._trees = tuple(_trees(text) for text in models)
 
 
@@ -268,30 +301,21 @@ def _trees(text: str) -> "Trees | LibraryTrees":
         return LibraryTrees(text)
 
 
-def _calibrated(trees: "Trees | LibraryTrees", rows: Rows) -> tuple[float, float]:
+def _raw(
+    trees: "Trees | LibraryTrees",
+    start: Line,
+    values: NDArray[np.float32],
+    fused: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """What the trees add to what they start from."""
+    slope, level = start
+    return slope * fused + level + trees.raw(values)
+
+
+def _calibrated(trees: "Trees | LibraryTrees", start: Line, rows: Rows) -> Line:
     """Platt's a and b by rows the trees have not seen; as they are, where these tell nothing."""
-    wanted = rows.label > 0
-    if wanted.all() or not wanted.any():
+    relevant = rows.label > 0
+    if relevant.all() or not relevant.any():
         return 1.0, 0.0
-    return platt(trees.raw(rows.values), wanted, rows.weight.astype(np.float64))
-
-
-def _levelled(
-    pair: tuple[float, float],
-    first: "Trees | LibraryTrees",
-    refitted: "Trees | LibraryTrees",
-    every: Rows,
-    training: int,
-) -> tuple[float, float]:
-    """The calibration of the first trees for those that learned from the validation as well.
-
-    These have taken up part of what b corrects, the validation's own rate of events; so b moves by
-    as much as the mean of a · raw did, and is not counted twice. Trees remember what they have
-    learned from: on the training the first ones remember more, on the validation only the refitted
-    ones do. With the validation, whose rows follow the first `training` ones, at half its weight
-    the two errors about cancel.
-    """
-    slope, level = pair
-    moved = first.raw(every.values) - refitted.raw(every.values)
-    weight = np.where(np.arange(len(every)) < training, every.weight, every.weight / 2)
-    return slope, level + slope * float(np.average(moved, weights=weight))
+    raw = _raw(trees, start, rows.values, rows.fused)
+    return platt(raw, relevant, rows.weight.astype(np.float64))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tastemaker.component import TrainingSet
+from tastemaker.component import FUSED, Features, TrainingSet
 from tastemaker.data.ragged import rows_of
 from tastemaker.errors import DataError, near_miss
 
@@ -21,12 +21,14 @@ class Rows:
         label: float32[rows]; 0 or 1, or a grade.
         weight: float32[rows], above 0.
         counts: int64[requests], rows of each request, none of them 0.
+        fused: float64[rows], the fusion's score; 0 where the features have none.
     """
 
     values: NDArray[np.float32]
     label: NDArray[np.float32]
     weight: NDArray[np.float32]
     counts: NDArray[np.int64]
+    fused: NDArray[np.float64]
 
     def __len__(self) -> int:
         return len(self.label)
@@ -60,6 +62,7 @@ class Rows:
             label,
             training.weight[known],
             counts[counts > 0],
+            fused_scores(training.features)[known],
         )
 
     def require_choice(self, objective: str, *, within_requests: bool) -> None:
@@ -91,14 +94,12 @@ class Rows:
         lowest = np.minimum.reduceat(self.label, begin)
         return int((np.maximum.reduceat(self.label, begin) > lowest).sum())
 
-    def then(self, later: "Rows") -> "Rows":
-        """These rows and, after them, later ones."""
-        return Rows(
-            np.concatenate([self.values, later.values]),
-            np.concatenate([self.label, later.label]),
-            np.concatenate([self.weight, later.weight]),
-            np.concatenate([self.counts, later.counts]),
-        )
+
+def fused_scores(features: Features) -> NDArray[np.float64]:
+    """The fusion's score of each row, float64[rows]; 0 where the features have none."""
+    if FUSED not in features.names:
+        return np.zeros(len(features))
+    return features.values[:, features.names.index(FUSED)].astype(np.float64)
 
 
 def _require_grades(label: NDArray[np.float32], objective: str) -> None:

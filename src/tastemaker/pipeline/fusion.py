@@ -1,0 +1,264 @@
+"""How a placement's sources make one list: how many candidates each gives, and its weight.
+
+Numbers that a project file states are kept. Where it only names its sources, both are learned from
+the training windows: the weights by coordinate ascent on NDCG@10 (Metzler & Croft 2007), beginning
+with the best single source, the quotas by how many relevant items each finds.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tastemaker.compilation import kernel
+from tastemaker.metrics import UserBootstrap
+from tastemaker.pipeline.merge import RANK_OFFSET
+from tastemaker.project import Placement
+
+K = 10
+LEAST_WEIGHT = 1e-4
+"""Of a source that improves no order: its candidates follow those of the others."""
+_STEPS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0)
+"""Weights that are tried, as multiples of the largest weight of the other sources."""
+_PASSES = 3
+_GAIN = 1.001
+"""A weight changes only for this improvement of NDCG: less is chance."""
+_BLOCK = 10
+"""Candidates by which a quota grows, and the smallest quota."""
+_FEWEST_REQUESTS = 30
+"""With fewer requests for which a source found a relevant item nothing is learned."""
+
+Figures = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Fusion:
+    """How the lists of a placement's sources become one.
+
+    Attributes:
+        quotas: source → how many of its best are candidates for certain.
+        weights: source → its weight in reciprocal rank fusion, above 0; the largest is 1.
+        notes: where the numbers come from: `learned`, and if so `requests`, `best_source`, and
+            NDCG@10 of `best_source_ndcg` and `fused_ndcg` in the training windows.
+    """
+
+    quotas: dict[str, int]
+    weights: dict[str, float]
+    notes: dict[str, Any] = field(default_factory=lambda: {"learned": False})
+
+    @classmethod
+    def stated(cls, placement: Placement) -> "Fusion":
+        """The numbers of the project file; even ones where it states none.
+
+        Weights that are not stated are in proportion to stated quotas.
+        """
+        names = tuple(placement.retrievers)
+        even = max(_BLOCK, placement.candidates // max(1, len(names)))
+        quotas = {name: quota or even for name, quota in placement.sources.items()}
+        weights = dict(placement.weights) if placement.weights else dict(quotas)
+        return cls(quotas, _scaled([float(weights.get(name, 0)) for name in names], names))
+
+    def scores(self, ranks: NDArray[np.int16], sources: Sequence[str]) -> NDArray[np.float32]:
+        """The fused score of candidates, as `merge` computes it, float32[rows].
+
+        Args:
+            ranks: int16[rows × S], the rank in each source from 0; −1 where it was not found.
+            sources: the names of the S sources.
+        """
+        total = np.zeros(len(ranks))
+        for place, name in enumerate(sources):
+            found = ranks[:, place] >= 0
+            share = (RANK_OFFSET + 1) / (RANK_OFFSET + 1 + ranks[:, place].astype(np.float64))
+            total += np.where(found, self.weights[name] * share, 0.0)
+        return np.asarray(total, np.float32)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For an artifact's manifest."""
+        return {"quotas": self.quotas, "weights": self.weights, "notes": self.notes}
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the sources found for requests of the past, and which of it was relevant.
+
+    Attributes:
+        user: int32[requests], whose each request is.
+        offsets: int64[requests + 1], where each request's candidates begin.
+        ranks: int16[candidates × S], the rank in each source from 0; −1 where it was not found.
+        hit: bool[candidates], whether it was relevant.
+        relevant: int64[requests], how many items were relevant, found or not.
+        relevant_ranks: int16[relevant items × S], their rank in each source's own list; −1 where
+            it did not find them.
+    """
+
+    user: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+    ranks: NDArray[np.int16]
+    hit: NDArray[np.bool_]
+    relevant: NDArray[np.int64]
+    relevant_ranks: NDArray[np.int16]
+
+    @classmethod
+    def joined(cls, parts: Sequence["Found"]) -> "Found":
+        """Several windows as one."""
+        counts = np.concatenate([np.diff(part.offsets) for part in parts])
+        return cls(
+            np.concatenate([part.user for part in parts]),
+            np.concatenate([[0], np.cumsum(counts)]),
+            np.concatenate([part.ranks for part in parts]),
+            np.concatenate([part.hit for part in parts]),
+            np.concatenate([part.relevant for part in parts]),
+            np.concatenate([part.relevant_ranks for part in parts]),
+        )
+
+    def ndcg(self, score: NDArray[np.floating]) -> Figures:
+        """NDCG@10 of each request by a score of its candidates, float64[requests]."""
+        return np.asarray(ndcg(self.offsets, score, self.hit, self.relevant))
+
+    def by_source(self) -> Figures:
+        """NDCG@10 of each request by each source alone, float64[requests × S]."""
+        columns = self.ranks.T.astype(np.float64)
+        return np.stack(
+            [self.ndcg(np.where(rank >= 0, -rank, -np.inf)) for rank in columns], axis=1
+        )
+
+
+def learn_fusion(found: Found, placement: Placement) -> Fusion:
+    """The weights and quotas that would have been best in the training windows.
+
+    Weights begin with the best single source alone. Where all sources together are better by less
+    than a standard error (paired over users), that source keeps the order to itself, and the
+    others only add candidates behind its own.
+
+    Args:
+        found: what the placement's sources found in all windows, and what of it was relevant.
+        placement: its `retrievers` names the S sources in the order of `found`; what it states is
+            kept.
+    """
+    stated, names = Fusion.stated(placement), tuple(placement.retrievers)
+    if found.hit.sum() < _FEWEST_REQUESTS:
+        return stated
+    alone = found.by_source()
+    best = int(alone.mean(axis=0).argmax())
+    weights, fused = np.eye(len(names))[best], alone[:, best]
+    if placement.weights is None:
+        tried = _ascended(found, weights, float(fused.mean()))
+        by_tried = found.ndcg(_shares(found.ranks) @ tried)
+        if is_better(by_tried, fused, found.user):
+            weights, fused = tried, by_tried
+        chosen = _scaled(weights.tolist(), names)
+    else:
+        chosen = stated.weights
+        fused = found.ndcg(stated.scores(found.ranks, names))
+    quotas = dict(stated.quotas)
+    if None in placement.sources.values():
+        quotas = dict(zip(names, _quotas(found.relevant_ranks, placement.candidates).tolist()))
+    notes = {
+        "learned": True,
+        "requests": len(found.relevant),
+        "best_source": names[best],
+        "best_source_ndcg": float(alone[:, best].mean()),
+        "fused_ndcg": float(fused.mean()),
+    }
+    return Fusion(quotas, chosen, notes)
+
+
+def is_better(ours: Figures, theirs: Figures, user: NDArray[np.integer], seed: int = 0) -> bool:
+    """Whether figures of the same requests are better on average, by more than a standard error.
+
+    Args:
+        ours: float64[requests].
+        theirs: float64[requests].
+        user: int[requests]; the error is that of resampled users.
+        seed: of the samples.
+    """
+    gain = UserBootstrap(user, seed).mean(ours - theirs)
+    return gain.value > (gain.high - gain.low) / (2 * 1.96) and gain.value > 0
+
+
+def _scaled(weights: Sequence[float], names: Sequence[str]) -> dict[str, float]:
+    """Weights whose largest is 1, none of them 0."""
+    largest = max(weights) or 1.0
+    return {
+        name: max(LEAST_WEIGHT, round(weight / largest, 6)) for name, weight in zip(names, weights)
+    }
+
+
+def _shares(ranks: NDArray[np.int16]) -> Figures:
+    """What each source adds to a candidate's score at weight 1, float64[candidates × S]."""
+    share = (RANK_OFFSET + 1) / (RANK_OFFSET + 1 + ranks.astype(np.float64))
+    return np.asarray(np.where(ranks >= 0, share, 0.0), np.float64)
+
+
+def _ascended(found: Found, start: Figures, figure: float) -> Figures:
+    """Weights found by changing one at a time, float64[S]; never worse than `start`."""
+    shares, weights = _shares(found.ranks), start.copy()
+    for _ in range(_PASSES):
+        before = figure
+        for place in range(len(weights)):
+            others = np.delete(weights, place).max(initial=0.0)
+            if not others:
+                continue
+            rest = np.where(np.arange(len(weights)) == place, 0.0, weights)
+            base, own = shares @ rest, shares[:, place]
+            figures = [float(found.ndcg(base + step * others * own).mean()) for step in _STEPS]
+            best = int(np.argmax(figures))
+            if figures[best] > figure * _GAIN:
+                figure, weights[place] = figures[best], _STEPS[best] * others
+        if figure <= before * _GAIN:
+            break
+    return np.asarray(weights / weights.max())
+
+
+def _quotas(ranks: NDArray[np.int16], candidates: int) -> NDArray[np.int64]:
+    """How many of each source's best to take, so that most relevant items are among them, int64[S].
+
+    Grows by blocks the quota that adds most relevant items (a greedy cover, Nemhauser et al. 1978);
+    among equals the smaller quota.
+
+    Args:
+        ranks: int16[relevant items × S].
+        candidates: the sum of all quotas.
+    """
+    sources = ranks.shape[1]
+    quotas = np.full(sources, _BLOCK, np.int64)
+    covered = ((ranks >= 0) & (ranks < quotas)).any(axis=1)
+    while quotas.sum() + _BLOCK <= candidates:
+        left = ranks[~covered]
+        gains = ((left >= 0) & (left < quotas + _BLOCK)).sum(axis=0)
+        grown = int(np.lexsort((quotas, -gains))[0])
+        quotas[grown] += _BLOCK
+        covered |= (ranks[:, grown] >= 0) & (ranks[:, grown] < quotas[grown])
+    return quotas
+
+
+@kernel
+def ndcg(offsets, score, hit, relevant):  # type: ignore[no-untyped-def]
+    """NDCG@10 of each request, float64[requests]; −inf keeps a candidate out of the list.
+
+    Among equals the earlier candidate comes first.
+    """
+    figures = np.zeros(len(offsets) - 1)
+    top = np.empty(K, np.int64)
+    for row in range(len(figures)):
+        count = 0
+        for entry in range(offsets[row], offsets[row + 1]):
+            value = score[entry]
+            if value == -np.inf or (count == K and value <= score[top[K - 1]]):
+                continue
+            place = min(count, K - 1)
+            while place > 0 and score[top[place - 1]] < value:
+                top[place] = top[place - 1]
+                place -= 1
+            top[place] = entry
+            count = min(count + 1, K)
+        found, ideal = 0.0, 0.0
+        for place in range(count):
+            if hit[top[place]]:
+                found += 1 / np.log2(place + 2)
+        for place in range(min(K, relevant[row])):
+            ideal += 1 / np.log2(place + 2)
+        figures[row] = found / ideal if ideal > 0 else 0.0
+    return figures
