@@ -7,9 +7,11 @@ import pytest
 from scipy.sparse import csr_array
 
 from tastemaker.artifact import create_artifact, open_artifact
-from tastemaker.component import Retriever
+from tastemaker.component import Retriever, SimilarItems
 from tastemaker.data.requests import Requests
 from tastemaker.errors import ArtifactError
+from tastemaker.pipeline.merge import merge
+from tastemaker.project.registry import component_class, our_names
 from tastemaker.retrieval import ALS, BSPM, GraphFilter, Propagation
 from tastemaker.retrieval.connected import ConnectedItems
 from tastemaker.testing.relations import BLOCK, NO_USER, ONE_USER, blocks_dataset
@@ -88,3 +90,35 @@ def test_fewer_factors_than_blocks_need_find_nothing_foreign(model: Retriever) -
     assert found.counts[0]
     assert found.counts[1:3].tolist() == [0, 0]
     assert len(set((found[3] // BLOCK).tolist())) == 2
+
+
+@pytest.mark.parametrize("name", our_names(Retriever))
+def test_every_retriever_leaves_unconnected_items_out(name: str) -> None:
+    fitted = component_class(name, Retriever)().fit(blocks_dataset(), OPTIONS)
+    world = World.of(blocks_dataset())
+    if isinstance(fitted, SimilarItems):
+        isolated = np.array([ONE_USER, NO_USER], np.int32)
+        assert not fitted.similar(isolated, 100, world).item.tolist()
+    if fitted.serves.personal:
+        requests = Requests.of([[0, 1, 2], [ONE_USER]], time=blocks_dataset().end)
+        found = fitted.retrieve(requests, 100, world)
+        assert (found[0] < BLOCK).all()
+        assert not found[1].tolist()
+
+
+@pytest.mark.parametrize("name", our_names(Retriever))
+def test_every_personal_retriever_weighs_dislikes(name: str) -> None:
+    model = component_class(name, Retriever)()
+    assert hasattr(model.config, "dislike_weight") == model.serves.personal
+
+
+def test_a_fusion_holds_no_unconnected_item() -> None:
+    models = {"als": ALS(factors=3), "graph_filter": GraphFilter(factors=3)}
+    requests, world = Requests.of([[0, 1]]), World.of(blocks_dataset())
+    found = {
+        name: model.fit(blocks_dataset(), OPTIONS).retrieve(requests, 100, world)
+        for name, model in models.items()
+    }
+    fused = merge(found, {"als": 100, "graph_filter": 100})
+    assert len(fused.item)
+    assert (fused.item < BLOCK).all()

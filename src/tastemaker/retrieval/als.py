@@ -93,6 +93,7 @@ class ALS(Retriever):
     norms: NDArray[np.float32]
     index: VectorIndex
     connected: ConnectedItems
+    _pull: NDArray[np.float32]
 
     def fit(
         self,
@@ -131,6 +132,7 @@ class ALS(Retriever):
             seed=options.seed,
             threads=options.threads,
         )
+        self._pull = np.ones(n_items, np.float32)
         self.n_fitted = n_items
         return self
 
@@ -173,13 +175,13 @@ class ALS(Retriever):
             setattr(self, name, reader.array(name))
         self.index = load_index(reader.child("index"))
         self.n_fitted = len(self.item_factors)
+        self._pull = np.ones(self.n_fitted, np.float32)
         self.connected = ConnectedItems.load(reader, self.n_fitted)
         return self
 
     def _scored(self, requests: Requests) -> VectorScores:
         self.require_fitted()
-        pull = np.ones(self.n_fitted, np.float32)
-        space = ItemSpace(self.item_factors, pull, self.connected, self.index)
+        space = ItemSpace(self.item_factors, self._pull, self.connected, self.index)
         weight = self.config.dislike_weight
         return VectorScores.of(requests, space, self.user_factors, weight, averages=False)
 

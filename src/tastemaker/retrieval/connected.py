@@ -22,14 +22,16 @@ class ConnectedItems:
     directions than the data has; that score is an error of the approximation.
 
     Attributes:
-        of_item: int32[items], the component of each item; −1 for an item without any event.
+        of_item: int32[items], the component of each item; −1 for an item without any event, which a
+            model must give no vector.
         size: how many components there are.
+        is_whole: whether there are no two components to keep apart.
     """
 
     def __init__(self, of_item: NDArray[np.int32]) -> None:
         self.of_item = of_item
         self.size = int(of_item.max(initial=-1)) + 1
-        self.is_whole = self.size <= 1 and not (of_item < 0).any()
+        self.is_whole = self.size <= 1
 
     @classmethod
     def whole(cls, n_items: int) -> Self:

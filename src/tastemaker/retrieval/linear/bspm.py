@@ -86,6 +86,7 @@ class BSPM(GraphFilter):
             scores += self._passed(liked)
         scores[silent] = -np.inf
         self.connected.silence(liked, scores, -np.inf)
+        scores[:, self.root == 0] = -np.inf
         return scores
 
 
