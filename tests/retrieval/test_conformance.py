@@ -37,7 +37,7 @@ class TestALS(RetrieverConformance):
 
 class TestALSWithLogConfidence(RetrieverConformance):
     def make(self) -> Retriever:
-        return ALS(factors=16, confidence="log", frequency_scaling=0.0, regularization=1.0)
+        return ALS(factors=16, confidence="log", frequency_scaling=0.0, regularization=2.0)
 
 
 class TestALSThroughBytes(RetrieverConformance):

@@ -114,6 +114,29 @@ def test_an_item_nobody_chose_yet_counts_as_average() -> None:
     assert (_relative(np.zeros(3, np.float32)) == 1).all()
 
 
+def test_similar_items_are_not_pulled_towards_the_popular() -> None:
+    dataset = log("amelie", *["big"] * 30, *["solaris"] * 30)
+    world = World.of(dataset).with_items(["twin"], {"title": ["Aliens (1986)"]})
+    content = Content(category_weight=0.0).fit(dataset).extended(world.catalogue)
+    alien = np.array([places("alien")[0]], np.int32)
+    found = content.similar(alien, 5, world)
+    cosines = content.compare(np.repeat(alien, len(found.item)), found.item)
+    np.testing.assert_allclose(found.score, cosines, rtol=1e-6)
+    unlogged = content.similar(alien, 5, World.of(log("amelie")).with_items(["twin"], {}))
+    assert np.array_equal(found.item, unlogged.item)
+    assert np.array_equal(found.score, unlogged.score)
+
+
+def test_a_new_item_with_the_same_content_is_the_most_similar() -> None:
+    dataset = log(*["aliens"] * 50, "amelie")
+    title, genres, form = MOVIES["alien"]
+    known = {"title": [title], "genres": [genres.split("|")], "form": [[form]]}
+    world = World.of(dataset).with_items(["twin"], known)
+    content = Content().fit(dataset).extended(world.catalogue)
+    found = content.similar(np.array(places("alien"), np.int32), 5, world)
+    assert found[0][0] == len(MOVIES)
+
+
 def test_a_new_movie_is_found_by_title_and_genres_alone(movies: Dataset) -> None:
     world = World.of(movies).with_items(
         ["alien3", "nothing"],
@@ -169,7 +192,7 @@ def test_later_events_weigh_more(movies: Dataset) -> None:
 
 def test_disliked_content_speaks_against(movies: Dataset) -> None:
     history = asked(movies, "solaris", "big", weights=[1.0, -1.0])
-    content = Content(dislikes=1.0, half_life=1_000.0, category_weight=0.0).fit(movies)
+    content = Content(dislike_weight=1.0, half_life=1_000.0, category_weight=0.0).fit(movies)
     found = names(content.retrieve(history, 5, World.of(movies))[0])
     assert found == ["alien", "aliens"] or found == ["aliens", "alien"]
     assert content.profiles(history).weights.min() < 0
@@ -226,7 +249,9 @@ def requests_of(dataset: Dataset) -> Requests:
     return Requests.of(histories, time=dataset.end, weights=weights, exclude=[[]] * 5)
 
 
-def profile_by_hand(content: Content, requests: Requests) -> NDArray[np.float64]:
+def profile_by_hand(
+    content: Content, requests: Requests, dislike_weight: float
+) -> NDArray[np.float64]:
     """The slow twin: whole vectors added one event after the other."""
     width, config = content.encoder.width, content.config
     vectors = np.vstack([dense(content.rows, width), dense(content.added, width)])
@@ -242,7 +267,7 @@ def profile_by_hand(content: Content, requests: Requests) -> NDArray[np.float64]
             if 0 <= item < len(vectors)
         ]
         for age, (item, weight) in enumerate(reversed(events)):
-            sign = 1 if weight > 0 else -config.dislikes
+            sign = 1 if weight > 0 else -dislike_weight
             worth = sign * np.log2(1 + abs(weight)) * 0.5 ** (age / config.half_life)
             profiles[row] += worth * vectors[item]
     return profiles
@@ -257,11 +282,16 @@ def test_scores_are_profile_times_vector_times_liking(many: Dataset, terms: int)
     content = Content(profile_terms=terms, half_life=3.0, **EVERY_WORD).fit(many)
     content = content.extended(world.catalogue)
     requests, width = requests_of(many), content.encoder.width
-    profiles = profile_by_hand(content, requests)
+    profiles = profile_by_hand(content, requests, content.config.dislike_weight)
+    likes = profile_by_hand(content, requests, 0.0)
     found = dense(content.profiles(requests), width)
     for row in range(len(requests)):
-        strongest = np.argsort(-np.abs(profiles[row]), kind="stable")[terms:]
-        profiles[row, strongest] = 0
+        kept = np.argsort(-likes[row], kind="stable")[:terms]
+        kept = kept[likes[row, kept] > 0]
+        against = np.setdiff1d(np.flatnonzero(profiles[row] < 0), kept)
+        against = against[np.argsort(profiles[row, against], kind="stable")[:terms]]
+        left_out = np.setdiff1d(np.arange(width), np.concatenate([kept, against]))
+        profiles[row, left_out] = 0
     if terms == 1_000:
         np.testing.assert_allclose(found, profiles, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(

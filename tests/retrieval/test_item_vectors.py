@@ -37,7 +37,7 @@ def test_a_request_is_the_mean_of_what_it_liked() -> None:
     np.testing.assert_allclose(model().request_vectors(asked), expected, rtol=1e-6)
 
 
-def test_weights_count_by_their_logarithm_and_dislikes_not_at_all() -> None:
+def test_a_mean_is_of_likes_by_the_logarithm_of_their_weight() -> None:
     asked = Requests.of([[1, 2, 4]], weights=[[1.0, 3.0, -1.0]])
     np.testing.assert_allclose(model().request_vectors(asked), [[1 / 3, 2 / 3]], rtol=1e-6)
 

@@ -40,7 +40,8 @@ from tastemaker.retrieval import (
     UserKNN,
 )
 from tastemaker.retrieval.als import _conjugate_gradient
-from tastemaker.retrieval.content import _add_likeness, _profiles
+from tastemaker.retrieval.content import _add_likeness
+from tastemaker.retrieval.content_profiles import _profiles
 from tastemaker.retrieval.item_item import _add_rows, _stronger_way
 from tastemaker.retrieval.linear.bspm import _sharpen
 from tastemaker.retrieval.linear.ease import _gram

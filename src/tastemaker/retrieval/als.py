@@ -10,7 +10,6 @@ from scipy.sparse import csr_array
 from tastemaker.artifact import ArtifactReader, ArtifactWriter
 from tastemaker.compilation import kernel
 from tastemaker.component import FitOptions, Retriever, Serves, Task
-from tastemaker.config import Settings
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.ragged import Ragged
@@ -22,7 +21,10 @@ from tastemaker.index import (
     index_bytes,
     load_index,
 )
-from tastemaker.retrieval.cosine import cosines, inner_products, most_alike
+from tastemaker.retrieval.connected import ConnectedItems
+from tastemaker.retrieval.cosine import cosines, most_alike
+from tastemaker.retrieval.opinions import DislikeSettings
+from tastemaker.retrieval.vector_scores import ItemSpace, VectorScores
 from tastemaker.threads import blas_threads, run_chunks
 from tastemaker.world import World
 
@@ -31,7 +33,7 @@ _FOLD_IN_TOLERANCE = 1e-6
 _ARRAYS = ("item_factors", "gram", "norms")
 
 
-class ALSConfig(Settings):
+class ALSConfig(DislikeSettings):
     """Settings of `ALS`."""
 
     factors: int = Field(64, ge=1, le=2_048)
@@ -60,13 +62,16 @@ class ALS(Retriever):
     Minimizes Σ c_ui (p_ui − x_u·y_i)² + λ Σ (Σ_i c_ui)^ν ‖x_u‖² + the same for items, with p = 1
     where there is an event; conjugate gradient as Takács, Pilászy & Tikk 2011, the scaling of λ
     as Rendle, Krichene, Zhang & Koren 2022. A request's vector is solved from its history with
-    the item vectors fixed, to convergence: known and unknown users alike.
+    the item vectors fixed, to convergence: known and unknown users alike. Dislikes are
+    solved in the same way and lower the score as in `Opinions`. Items that the events do not
+    connect have no similarity and no score.
 
     Attributes:
         item_factors: float32[items × factors], Y.
         gram: float32[factors × factors], YᵀY.
         norms: float32[items], ‖y‖.
         index: the item vectors once more, laid out for search.
+        connected: which items the events connect.
 
     Cost: `fit`, iterations × (events × factors + (users + items) × factors²) steps and
     4 × (users + items) × factors bytes; a request, at most items × factors, a tenth of that in a
@@ -87,6 +92,8 @@ class ALS(Retriever):
     gram: NDArray[np.float32]
     norms: NDArray[np.float32]
     index: VectorIndex
+    connected: ConnectedItems
+    _pull: NDArray[np.float32]
 
     def fit(
         self,
@@ -115,6 +122,7 @@ class ALS(Retriever):
             self._solve(users, y, x, steps, options.threads)
             self._solve(items, x, y, steps, options.threads)
         self.item_factors = y
+        self.connected = ConnectedItems.by_users(users)
         self.gram = y.T @ y
         self.norms = np.linalg.norm(y, axis=1).astype(np.float32)
         self.index = build_index(
@@ -124,6 +132,7 @@ class ALS(Retriever):
             seed=options.seed,
             threads=options.threads,
         )
+        self._pull = np.ones(n_items, np.float32)
         self.n_fitted = n_items
         return self
 
@@ -137,29 +146,28 @@ class ALS(Retriever):
 
     def retrieve(self, requests: Requests, n: int, world: World) -> Candidates:
         """The items whose vectors have the largest inner product with the request's."""
-        x = self.user_factors(requests)
-        return self.index.top_n(x, requests, n, above=0.0)
+        return self._scored(requests).top_n(requests, n)
 
     def score(self, requests: Requests, items: Ragged) -> NDArray[np.float32]:
         """The inner product of the request's vector and each item's."""
-        x = self.user_factors(requests)
-        return inner_products(x, items, self.item_factors, np.ones(self.n_fitted, np.float32))
+        return self._scored(requests).of_items(items)
 
     def similar(self, items: NDArray[np.int32], n: int, world: World) -> Candidates:
         """The items whose vectors point most nearly the same way (cosine)."""
         self.require_fitted()
-        return most_alike(self.item_factors, self.norms, items, n)
+        return most_alike(self.item_factors, self.norms, items, n, self.connected)
 
     def compare(self, left: NDArray[np.int32], right: NDArray[np.int32]) -> NDArray[np.float32]:
-        """The cosine of the two vectors of each pair."""
+        """The cosine of the two vectors of each pair; 0 if the events do not connect them."""
         self.require_fitted()
-        return cosines(self.item_factors, self.norms, left, right)
+        return cosines(self.item_factors, self.norms, left, right, self.connected)
 
     def save(self, writer: ArtifactWriter) -> None:
         """Writes the item vectors, also as laid out for search: processes share what is mapped."""
         for name in _ARRAYS:
             writer.array(name, getattr(self, name))
         self.index.save(writer.child("index"))
+        self.connected.save(writer)
 
     def load(self, reader: ArtifactReader) -> Self:
         """Maps the item vectors."""
@@ -167,7 +175,15 @@ class ALS(Retriever):
             setattr(self, name, reader.array(name))
         self.index = load_index(reader.child("index"))
         self.n_fitted = len(self.item_factors)
+        self._pull = np.ones(self.n_fitted, np.float32)
+        self.connected = ConnectedItems.load(reader, self.n_fitted)
         return self
+
+    def _scored(self, requests: Requests) -> VectorScores:
+        self.require_fitted()
+        space = ItemSpace(self.item_factors, self._pull, self.connected, self.index)
+        weight = self.config.dislike_weight
+        return VectorScores.of(requests, space, self.user_factors, weight, averages=False)
 
     def _confidence(self, matrix: csr_array) -> csr_array:
         """What an observed pair counts more than an unobserved one, c − 1."""

@@ -16,13 +16,14 @@ from tastemaker.data.candidates import Candidates
 from tastemaker.data.catalogue import Catalogue
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.events import Histories
-from tastemaker.data.ragged import offsets_of, ranges, rows_of
+from tastemaker.data.ragged import offsets_of, rows_of
 from tastemaker.data.requests import Requests
 from tastemaker.data.times import MICROSECONDS, parse_duration
 from tastemaker.index import exact_top_n
-from tastemaker.index.heap import keep
+from tastemaker.retrieval.content_profiles import profile_rows, row_of, worths
 from tastemaker.retrieval.content_vectors import ContentEncoder, ContentSettings, SparseRows
 from tastemaker.retrieval.cooccurrence import strongest_reasons
+from tastemaker.retrieval.opinions import DislikeSettings
 from tastemaker.retrieval.trending import TICKS_PER_HALF_LIFE
 from tastemaker.statistics import ItemStatistics
 from tastemaker.world import World
@@ -30,15 +31,14 @@ from tastemaker.world import World
 Weights = Callable[[NDArray[np.int64]], NDArray[np.float32]]
 
 
-class ContentConfig(ContentSettings):
+class ContentConfig(ContentSettings, DislikeSettings):
     """Settings of `Content`."""
 
     half_life: float = Field(50.0, gt=0)
     """After so many later events an event of the history counts half."""
-    dislikes: float = Field(0.3, ge=0)
-    """How much a disliked event speaks against what it is about; a liked one counts 1."""
     profile_terms: int = Field(64, ge=1)
-    """How many terms of a user's profile are looked up: the strongest."""
+    """How many terms of a user's profile are looked up: the strongest of its likes, and as many
+    that its dislikes are about and its likes are not."""
     popularity: float = Field(0.75, ge=0)
     """β: a score is multiplied by the item's popularity, relative to the average, to this power."""
     popularity_half_life: str = "180d"
@@ -56,7 +56,7 @@ class Content(Retriever):
 
     An item is a vector of length 1 over words and labels (`ContentEncoder`). A profile is
     Σ ½^(age / half_life) · log₂(1 + weight) · vector over the history, age counted in later
-    events, disliked events times −`dislikes`; its strongest terms are looked up. A candidate
+    events, disliked events times −`dislike_weight`; its strongest terms are looked up. A candidate
     scores profile · vector × ((p + p̄) / 2p̄)^β, p its decayed popularity, p̄ the mean over items
     that have any; an item without events counts as average. Popularity is read at the last tick
     (a 32nd of its half-life, at most a day) at or before the request.
@@ -121,17 +121,9 @@ class Content(Retriever):
     def profiles(self, requests: Requests) -> SparseRows:
         """What each request's history is about: its strongest terms and their weights."""
         self.require_fitted()
-        history, cap = requests.history, min(self.config.profile_terms, self.encoder.width)
-        terms = np.empty((len(requests), cap), np.int32)
-        weights = np.empty((len(requests), cap), np.float32)
-        counts = np.zeros(len(requests), np.int64)
-        if cap:
-            _profiles(
-                *(history.offsets, history.item, self._worth(history), *self.rows, *self.added),
-                *(self.encoder.width, terms, weights, counts),
-            )
-        entries = ranges(np.arange(len(requests)) * cap, counts)
-        return SparseRows(offsets_of(counts), terms.ravel()[entries], weights.ravel()[entries])
+        history, most = requests.history, min(self.config.profile_terms, self.encoder.width)
+        worth = self._worth(history)
+        return profile_rows(history, worth, self.rows, self.added, self.encoder.width, most)
 
     def retrieve(self, requests: Requests, n: int, world: World) -> Candidates:
         """The items most like the history, the better liked among those equally like it."""
@@ -152,11 +144,13 @@ class Content(Retriever):
         return self._nearest(self.profiles(requests), requests, requests.time, n, world, weights)
 
     def similar(self, items: NDArray[np.int32], n: int, world: World) -> Candidates:
-        """The items whose contents are most like each item's, liked as of the world's end."""
+        """The items whose contents are most like each item's, however popular they are."""
         self.require_fitted()
-        now = np.full(len(items), world.watermark, np.int64)
         asked = Requests.of([[int(item)] for item in items])
-        return self._nearest(self._vectors(items), asked, now, n, world)
+        vectors = self._vectors(items)
+        return exact_top_n(
+            lambda chunk: self._likeness(vectors, chunk), asked, n, self.n_items, above=0.0
+        )
 
     def compare(self, left: NDArray[np.int32], right: NDArray[np.int32]) -> NDArray[np.float32]:
         """The cosine of the two items' contents."""
@@ -200,13 +194,7 @@ class Content(Retriever):
 
     def _worth(self, history: Histories) -> NDArray[np.float32]:
         """How much each event counts in its profile, float32[total]; 0 for unknown items."""
-        worth = np.zeros(len(history.item), np.float32)
-        config = self.config
-        _worths(
-            *(history.offsets, history.item, history.weight, self.n_items),
-            *(config.half_life, config.dislikes, worth),
-        )
-        return worth
+        return worths(history, self.n_items, self.config.half_life, self.config.dislike_weight)
 
     def _vectors(self, items: NDArray[np.int32]) -> SparseRows:
         """The vectors of items; none for an unknown one."""
@@ -234,10 +222,7 @@ class Content(Retriever):
         by_liking = self.config.popularity > 0 and world.clock == "absolute"
 
         def score(chunk: slice) -> NDArray[np.float32]:
-            scores = np.zeros((chunk.stop - chunk.start, self.n_items), np.float32)
-            offsets = asked.offsets[chunk.start : chunk.stop + 1]
-            width = self.encoder.width
-            _add_likeness(*(offsets, *asked[1:], *self.inverted, *self.added, width, scores))
+            scores = self._likeness(asked, chunk)
             if by_liking:
                 for moment in np.unique(moments[chunk]):
                     liking = self._liking(world.statistics, int(moment), half_life)
@@ -247,6 +232,14 @@ class Content(Retriever):
             return scores
 
         return exact_top_n(score, requests, n, self.n_items, above=0.0)
+
+    def _likeness(self, asked: SparseRows, chunk: slice) -> NDArray[np.float32]:
+        """Asked · vector for some rows of `asked` and every item, float32[chunk × n_items]."""
+        scores = np.zeros((chunk.stop - chunk.start, self.n_items), np.float32)
+        offsets = asked.offsets[chunk.start : chunk.stop + 1]
+        width = self.encoder.width
+        _add_likeness(*(offsets, *asked[1:], *self.inverted, *self.added, width, scores))
+        return scores
 
     def _liking(
         self, statistics: ItemStatistics, moment: int, half_life: int
@@ -275,59 +268,6 @@ def _no_rows() -> SparseRows:
 
 def _one_empty_row() -> SparseRows:
     return SparseRows(np.zeros(2, np.int64), np.empty(0, np.int32), np.empty(0, np.float32))
-
-
-@kernel
-def _worths(offsets, item, weight, n_items, half_life, dislikes, worth):  # type: ignore[no-untyped-def]
-    """Writes ½^(age / half_life) · log₂(1 + |weight|) of each event, disliked ones × −dislikes.
-
-    Age is the number of later events of known items; events of unknown ones are worth 0.
-    """
-    for row in range(len(offsets) - 1):
-        age = 0
-        for event in range(offsets[row + 1] - 1, offsets[row] - 1, -1):
-            worth[event] = 0
-            if 0 <= item[event] < n_items and weight[event] != 0:
-                strength = np.log2(1.0 + abs(weight[event])) * 0.5 ** (age / half_life)
-                worth[event] = strength if weight[event] > 0 else -dislikes * strength
-                age += 1
-
-
-@kernel
-def _profiles(  # type: ignore[no-untyped-def]
-    offsets, item, worth, row_offsets, row_terms, row_weights, more_offsets, more_terms,
-    more_weights, width, terms, weights, counts,
-):  # fmt: skip
-    """Writes each history's strongest terms, ascending: Σ over its events of worth × vector."""
-    profile = np.zeros(width, np.float32)
-    latest = np.full(width, -1, np.int64)
-    touched = np.empty(width, np.int32)
-    strengths = np.empty(terms.shape[1], np.float32)
-    for row in range(len(offsets) - 1):
-        size = 0
-        for event in range(offsets[row], offsets[row + 1]):
-            if worth[event] == 0:
-                continue
-            some, values = _row_of(
-                item[event], row_offsets, row_terms, row_weights, more_offsets, more_terms,
-                more_weights,
-            )  # fmt: skip
-            for place in range(len(some)):
-                term = some[place]
-                if latest[term] != row:
-                    latest[term] = row
-                    profile[term] = 0
-                    touched[size] = term
-                    size += 1
-                profile[term] += worth[event] * values[place]
-        kept = 0
-        for place in range(size):
-            term = touched[place]
-            kept = keep(abs(profile[term]), term, terms[row], strengths, kept)
-        terms[row, :kept].sort()
-        for place in range(kept):
-            weights[row, place] = profile[terms[row, place]]
-        counts[row] = kept
 
 
 @kernel
@@ -380,31 +320,16 @@ def _cosines(  # type: ignore[no-untyped-def]
         if pair == 0 or left[pair] != left[pair - 1]:
             for term in spread:
                 dense[term] = 0
-            spread, weights = _row_of(
+            spread, weights = row_of(
                 left[pair], row_offsets, row_terms, row_weights, more_offsets, more_terms,
                 more_weights,
             )  # fmt: skip
             for place in range(len(spread)):
                 dense[spread[place]] = weights[place]
-        terms, weights = _row_of(
+        terms, weights = row_of(
             right[pair], row_offsets, row_terms, row_weights, more_offsets, more_terms, more_weights
         )
         total = np.float32(0)
         for place in range(len(terms)):
             total += dense[terms[place]] * weights[place]
         out[pair] = min(total, np.float32(1))
-
-
-@kernel
-def _row_of(  # type: ignore[no-untyped-def]
-    item, row_offsets, row_terms, row_weights, more_offsets, more_terms, more_weights
-):
-    """Terms and weights of an item, fitted or added; none of an unknown one."""
-    n_fitted, n_added = len(row_offsets) - 1, len(more_offsets) - 1
-    if 0 <= item < n_fitted:
-        start, stop = row_offsets[item], row_offsets[item + 1]
-        return row_terms[start:stop], row_weights[start:stop]
-    if 0 <= item - n_fitted < n_added:
-        start, stop = more_offsets[item - n_fitted], more_offsets[item - n_fitted + 1]
-        return more_terms[start:stop], more_weights[start:stop]
-    return row_terms[:0], row_weights[:0]

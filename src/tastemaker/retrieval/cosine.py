@@ -8,6 +8,7 @@ from tastemaker.data.candidates import Candidates
 from tastemaker.data.ragged import Ragged, rows_of
 from tastemaker.data.requests import Requests
 from tastemaker.index import exact_top_n
+from tastemaker.retrieval.connected import ConnectedItems
 
 _SIMILAR_BYTES = 4 << 20
 
@@ -17,6 +18,7 @@ def cosines(
     norms: NDArray[np.float32],
     left: NDArray[np.int32],
     right: NDArray[np.int32],
+    connected: ConnectedItems,
 ) -> NDArray[np.float32]:
     """The cosine of each pair's vectors, float32[pairs]; 0 where one is unknown or zero.
 
@@ -25,23 +27,30 @@ def cosines(
         norms: float32[items], their lengths.
         left: int32[pairs], an item of each pair.
         right: int32[pairs], the other.
+        connected: which items the events connect; the cosine of others is 0.
     """
     out = np.zeros(len(left), np.float32)
     _cosines(vectors, norms, left, right, out)
+    if not connected.is_whole:
+        out[~connected.related(left, right)] = 0
     return out
 
 
 def most_alike(
-    vectors: NDArray[np.float32], norms: NDArray[np.float32], items: NDArray[np.int32], n: int
+    vectors: NDArray[np.float32],
+    norms: NDArray[np.float32],
+    items: NDArray[np.int32],
+    n: int,
+    connected: ConnectedItems,
 ) -> Candidates:
-    """For each of `items` the n whose vectors point most nearly the same way, never itself."""
+    """For each of `items` the n connected ones of highest cosine, never itself."""
     asked = Requests.of([[int(item)] for item in items])
     everything = np.arange(len(vectors), dtype=np.int32)
 
     def score(chunk: slice) -> NDArray[np.float32]:
         left = np.repeat(items[chunk], len(everything))
         right = np.tile(everything, len(items[chunk]))
-        return cosines(vectors, norms, left, right).reshape(-1, len(everything))
+        return cosines(vectors, norms, left, right, connected).reshape(-1, len(everything))
 
     return exact_top_n(score, asked, n, len(vectors), above=0.0, chunk_bytes=_SIMILAR_BYTES)
 

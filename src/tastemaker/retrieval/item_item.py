@@ -77,7 +77,7 @@ class ItemItem(ScoringRetriever):
             _between(history, found, *self._rows(), block)
             return block
 
-        return strongest_reasons(self.liked(requests), candidates, between)
+        return strongest_reasons(self.liked(self.likes(requests)), candidates, between)
 
     def compare(self, left: NDArray[np.int32], right: NDArray[np.int32]) -> NDArray[np.float32]:
         """How strongly one item of each pair speaks for the other, the stronger way, at most 1."""

@@ -10,20 +10,22 @@ from scipy.sparse import csr_array
 from tastemaker.artifact import ArtifactReader, ArtifactWriter
 from tastemaker.compilation import kernel
 from tastemaker.component import FitOptions, Retriever
-from tastemaker.config import Settings
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.ragged import Ragged
 from tastemaker.data.requests import Requests
 from tastemaker.errors import ArtifactError
 from tastemaker.index import IndexSettings, VectorIndex, build_index, load_index
+from tastemaker.retrieval.connected import ConnectedItems
 from tastemaker.retrieval.cooccurrence import strongest_reasons
-from tastemaker.retrieval.cosine import cosines, inner_products, most_alike
+from tastemaker.retrieval.cosine import cosines, most_alike
+from tastemaker.retrieval.opinions import DislikeSettings, Opinions
+from tastemaker.retrieval.vector_scores import ItemSpace, VectorScores
 from tastemaker.world import World
 
 _ARRAYS = ("vectors", "norms", "pull")
 
 
-class VectorSettings(Settings):
+class VectorSettings(DislikeSettings):
     """How a model of one vector per item answers a history."""
 
     popularity: float = Field(0.15, ge=0, le=1)
@@ -44,7 +46,8 @@ class ItemVectors(Retriever):
         x = Σ ½^(age / half_life) · log₂(1 + weight) · v̂ / Σ ½^(age / half_life) · log₂(1 + weight)
 
     over the liked events of its history, age counted in later ones, and a candidate scores
-    x · v̂ × pull, where pull = (users / most users)^β. A model learns vectors in `fit` and hands
+    x · v̂ × pull, where pull = (users / most users)^β; dislikes lower that as in `Opinions`. Items
+    that the events do not connect have no similarity. A model learns vectors in `fit` and hands
     them to `_take`; everything else follows.
 
     Attributes:
@@ -52,6 +55,7 @@ class ItemVectors(Retriever):
         norms: float32[items], these lengths as rounded.
         pull: float32[items], what a candidate's score is multiplied by.
         index: vectors × pull, laid out for search.
+        connected: which items the events connect.
 
     Cost: a request, its history × factors for its vector and at most items × factors to find the
     best.
@@ -62,9 +66,14 @@ class ItemVectors(Retriever):
     norms: NDArray[np.float32]
     pull: NDArray[np.float32]
     index: VectorIndex
+    connected: ConnectedItems
 
     def _take(
-        self, vectors: NDArray[np.float32], users: NDArray[np.integer], options: FitOptions
+        self,
+        vectors: NDArray[np.float32],
+        users: NDArray[np.integer],
+        options: FitOptions,
+        connected: ConnectedItems | None = None,
     ) -> Self:
         """Becomes fitted.
 
@@ -72,7 +81,9 @@ class ItemVectors(Retriever):
             vectors: float32[items × factors], of any length; 0 for an item that is never found.
             users: int[items], how many users each item has.
             options: seed and threads of what is built for search.
+            connected: which items the events connect; by default all.
         """
+        self.connected = connected or ConnectedItems.whole(len(vectors))
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
         unit = vectors / np.where(lengths > 0, lengths, 1)
         self.vectors = np.ascontiguousarray(unit, np.float32)
@@ -99,23 +110,21 @@ class ItemVectors(Retriever):
 
     def retrieve(self, requests: Requests, n: int, world: World) -> Candidates:
         """The items whose vectors point most the way of the history's."""
-        x = self.request_vectors(requests)
-        return self.index.top_n(x, requests, n, above=0.0)
+        return self._scored(requests).top_n(requests, n)
 
     def score(self, requests: Requests, items: Ragged) -> NDArray[np.float32]:
         """The score of each item for its request, whether or not it would be found."""
-        x = self.request_vectors(requests)
-        return inner_products(x, items, self.vectors, self.pull)
+        return self._scored(requests).of_items(items)
 
     def similar(self, items: NDArray[np.int32], n: int, world: World) -> Candidates:
         """The items whose vectors point most nearly the same way (cosine)."""
         self.require_fitted()
-        return most_alike(self.vectors, self.norms, items, n)
+        return most_alike(self.vectors, self.norms, items, n, self.connected)
 
     def compare(self, left: NDArray[np.int32], right: NDArray[np.int32]) -> NDArray[np.float32]:
-        """The cosine of the two vectors of each pair."""
+        """The cosine of the two vectors of each pair; 0 if the events do not connect them."""
         self.require_fitted()
-        return cosines(self.vectors, self.norms, left, right)
+        return cosines(self.vectors, self.norms, left, right, self.connected)
 
     def explain(
         self, requests: Requests, candidates: Candidates
@@ -127,6 +136,7 @@ class ItemVectors(Retriever):
             left, right = np.repeat(history, len(found)), np.tile(found, len(history))
             return self.compare(left, right).reshape(len(history), len(found))
 
+        requests = Opinions.of(requests, self.config.dislike_weight).likes
         history, worth = requests.history, self._worth(requests)
         known = worth > 0
         offsets = np.concatenate([[0], np.cumsum(known)])[history.offsets]
@@ -140,6 +150,7 @@ class ItemVectors(Retriever):
         for name in _ARRAYS:
             writer.array(name, getattr(self, name))
         self.index.save(writer.child("index"))
+        self.connected.save(writer)
 
     def load(self, reader: ArtifactReader) -> Self:
         """Maps the vectors."""
@@ -147,10 +158,17 @@ class ItemVectors(Retriever):
         self.n_fitted = len(self.vectors)
         self.norms = reader.array("norms", np.float32, (self.n_fitted,))
         self.pull = reader.array("pull", np.float32, (self.n_fitted,))
+        self.connected = ConnectedItems.load(reader, self.n_fitted)
         self.index = load_index(reader.child("index"))
         if self.index.size != self.n_fitted:
             raise ArtifactError("an index is not that of its model's vectors: train again")
         return self
+
+    def _scored(self, requests: Requests) -> VectorScores:
+        self.require_fitted()
+        space = ItemSpace(self.vectors, self.pull, self.connected, self.index)
+        weight = self.config.dislike_weight
+        return VectorScores.of(requests, space, self.request_vectors, weight, averages=True)
 
     def _worth(self, requests: Requests) -> NDArray[np.float32]:
         """How much each event of the histories counts, float32[total]; 0 if disliked or unknown."""

@@ -12,6 +12,7 @@ from tastemaker.data.ragged import Ragged, rows_of
 from tastemaker.data.requests import Requests
 from tastemaker.index import exact_top_n
 from tastemaker.index.exact import CHUNK_BYTES, ScoreChunk
+from tastemaker.retrieval.opinions import Opinions
 from tastemaker.world import World
 
 
@@ -22,9 +23,12 @@ class ScoringRetriever(Retriever):
 
     Attributes:
         above: only items that score higher are found.
+        averages: whether a long history scores no higher than a short one, so that one dislike
+            must count for less the more likes there are.
     """
 
     above: ClassVar[float] = 0.0
+    averages: ClassVar[bool] = False
 
     @property
     def n_items(self) -> int:
@@ -35,13 +39,18 @@ class ScoringRetriever(Retriever):
     def scores(self, requests: Requests) -> ScoreChunk:
         """What gives float32[chunk, n_items] for a slice of the requests; fitted.
 
-        Each row must have the same bits whatever else stands in the chunk.
+        Only events of positive weight count: `Opinions` applies the same to dislikes. Each row
+        must have the same bits whatever else stands in the chunk.
         """
+
+    def likes(self, requests: Requests) -> Requests:
+        """The requests with the likes of their histories that count, for reasons."""
+        return Opinions.of(requests, self._dislike_weight).likes
 
     def retrieve(self, requests: Requests, n: int, world: World) -> Candidates:
         """The items of highest score."""
         self.require_fitted()
-        return exact_top_n(self.scores(requests), requests, n, self.n_items, above=self.above)
+        return exact_top_n(self._lowered(requests), requests, n, self.n_items, above=self.above)
 
     def score(self, requests: Requests, items: Ragged) -> NDArray[np.float32]:
         """The score of each item for its request, whether or not it would be found.
@@ -49,7 +58,7 @@ class ScoringRetriever(Retriever):
         NaN where nothing can be said.
         """
         self.require_fitted()
-        scores = self.scores(requests)
+        scores = self._lowered(requests)
         known = (items.values >= 0) & (items.values < self.n_items)
         given = np.full(len(items.values), np.nan, np.float32)
         rows = max(1, CHUNK_BYTES // (4 * max(1, self.n_items)))
@@ -61,3 +70,29 @@ class ScoringRetriever(Retriever):
             given[entries] = scores(chunk)[row, items.values[entries]]
         given[np.isneginf(given)] = np.nan
         return given
+
+    @property
+    def _dislike_weight(self) -> float:
+        return float(getattr(self.config, "dislike_weight", 0.0))
+
+    def _lowered(self, requests: Requests) -> ScoreChunk:
+        """The scores of the likes, less those of the dislikes."""
+        opinions = Opinions.of(requests, self._dislike_weight)
+        likes = self.scores(opinions.likes)
+        if opinions.dislikes is None:
+            return likes
+        dislikes = self.scores(opinions.dislikes)
+        factor = np.full(len(opinions.rows), self._dislike_weight, np.float32)
+        if self.averages:
+            factor *= opinions.share
+
+        def score(chunk: slice) -> NDArray[np.float32]:
+            scores = np.array(likes(chunk), np.float32)
+            first, last = np.searchsorted(opinions.rows, (chunk.start, chunk.stop))
+            if first < last:
+                some = slice(int(first), int(last))
+                less = np.fmax(dislikes(some), np.float32(0))
+                scores[opinions.rows[some] - chunk.start] -= factor[some, None] * less
+            return scores
+
+        return score

@@ -15,6 +15,7 @@ from tastemaker.data.requests import Masks, Requests
 from tastemaker.data.schema import Clock, EventKind, Schema
 from tastemaker.errors import ClockError, NotFittedError, SettingError
 from tastemaker.testing.abilities import RetrieverAbilities
+from tastemaker.testing.relations import RetrieverRelations
 from tastemaker.testing.small import (
     OPTIONS,
     assert_identical,
@@ -30,7 +31,7 @@ from tastemaker.testing.small import (
 from tastemaker.world import World
 
 
-class RetrieverConformance(RetrieverAbilities):
+class RetrieverConformance(RetrieverAbilities, RetrieverRelations):
     """Inherit and implement `make`; fixtures and data come with the suite."""
 
     def test_the_constructor_only_stores_settings(self) -> None:

@@ -9,7 +9,6 @@ from scipy.sparse import csr_array
 
 from tastemaker.compilation import kernel
 from tastemaker.component import Serves
-from tastemaker.config import Settings
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.ragged import offsets_of
 from tastemaker.retrieval.cooccurrence import BothWays
@@ -17,9 +16,10 @@ from tastemaker.retrieval.graph.streams import mixed
 from tastemaker.retrieval.item_rows import ItemRows, RowLearner
 from tastemaker.retrieval.neighbors.nearest import nearest_items
 from tastemaker.retrieval.neighbors.similarity import Measure
+from tastemaker.retrieval.opinions import DislikeSettings
 
 
-class GraphSettings(Settings):
+class GraphSettings(DislikeSettings):
     """Which items are joined, and how strongly."""
 
     neighbors: int = Field(100, ge=1)

@@ -11,6 +11,7 @@ from tastemaker.component import FitOptions, Serves, Task
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.ragged import Ragged, offsets_of, ranges
 from tastemaker.index import index_bytes
+from tastemaker.retrieval.connected import ConnectedItems
 from tastemaker.retrieval.graph.skip_gram import WORTH_THREADS, SkipGram, SkipGramSettings
 from tastemaker.retrieval.graph.streams import below, mixed, next_state, uniform
 from tastemaker.retrieval.item_vectors import ItemVectors
@@ -83,7 +84,8 @@ class Item2Vec(ItemVectors):
             seed = np.uint64(options.seed * config.epochs + epoch)
             read = thinned(liked, keep, config.order == "set", seed, options.threads)
             model.learn(read, epoch / config.epochs, (epoch + 1) / config.epochs)
-        return self._take(model.items(), counts, options)
+        connected = ConnectedItems.by_users(dataset.interactions(reduce="binary"))
+        return self._take(model.items(), counts, options, connected)
 
 
 def likes_in_order(dataset: Dataset) -> Ragged:

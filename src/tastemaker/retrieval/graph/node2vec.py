@@ -12,6 +12,7 @@ from tastemaker.component import FitOptions, Serves, Task
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.ragged import Ragged, offsets_of
 from tastemaker.index import index_bytes
+from tastemaker.retrieval.connected import ConnectedItems
 from tastemaker.retrieval.graph.cooccurrence_graph import CooccurrenceGraph, GraphSettings
 from tastemaker.retrieval.graph.skip_gram import WORTH_THREADS, SkipGram, SkipGramSettings
 from tastemaker.retrieval.graph.streams import mixed, next_state, uniform
@@ -97,7 +98,7 @@ class Node2Vec(ItemVectors):
                 done, step = walk + first / len(order), len(starts) / len(order)
                 model.learn(walked, done / config.walks, (done + step) / config.walks)
         users = np.diff(dataset.interactions(reduce="binary").T.tocsr().indptr)
-        return self._take(model.items(), users, options)
+        return self._take(model.items(), users, options, ConnectedItems.by_edges(graph))
 
     def _graph(self, dataset: Dataset, options: FitOptions) -> csr_array:
         """The edges both ways, float32[items × items]."""

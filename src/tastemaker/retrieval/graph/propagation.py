@@ -11,6 +11,7 @@ from scipy.sparse import csr_array
 from tastemaker.component import FitOptions, Serves, Task
 from tastemaker.data.dataset import Dataset
 from tastemaker.index import index_bytes
+from tastemaker.retrieval.connected import ConnectedItems
 from tastemaker.retrieval.item_vectors import ItemVectors, VectorSettings
 from tastemaker.threads import blas_threads, run_chunks
 
@@ -97,7 +98,7 @@ class Propagation(ItemVectors):
             real = strength > _ROUNDING * strength.max(initial=0)
             vectors = vectors @ directions[:, real][:, ::-1][:, :factors]
         vectors[users == 0] = 0
-        return self._take(vectors, users, options)
+        return self._take(vectors, users, options, ConnectedItems.by_users(liked))
 
 
 def scaled(

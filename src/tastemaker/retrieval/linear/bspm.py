@@ -45,8 +45,9 @@ class BSPM(GraphFilter):
     The defaults are the published ones for Gowalla, but for the few `passes` of `GraphFilter`; with
     these sharpening for a shorter time does as well or better.
 
-    After sharpening a score below zero is an answer like others; what nobody liked, and whatever
-    is asked with a history that says nothing, scores −∞. Explanations are those of blurring.
+    After sharpening a score below zero is an answer like others; what nobody liked, what
+    nothing connects with the history, and whatever is asked with a history that says nothing,
+    scores −∞. Explanations are those of blurring.
 
     Cost: `fit`, as `GraphFilter`; a request, that of `GraphFilter`, and as often as the solver
     goes over the graph two steps for every event there is, of all users: 3 ms each time for
@@ -84,6 +85,7 @@ class BSPM(GraphFilter):
         if not early:
             scores += self._passed(liked)
         scores[silent] = -np.inf
+        self.connected.silence(liked, scores, -np.inf)
         scores[:, self.root == 0] = -np.inf
         return scores
 

@@ -10,7 +10,6 @@ from scipy.sparse import csr_array
 from tastemaker.artifact import ArtifactReader, ArtifactWriter
 from tastemaker.compilation import kernel
 from tastemaker.component import FitOptions, Serves, Task
-from tastemaker.config import Settings
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.events import Reduce
@@ -19,6 +18,7 @@ from tastemaker.index import exact_top_n
 from tastemaker.index.exact import ScoreChunk
 from tastemaker.retrieval.cooccurrence import BothWays, strongest_reasons
 from tastemaker.retrieval.linear.inverse import BLOCK, invert_in_place
+from tastemaker.retrieval.opinions import DislikeSettings
 from tastemaker.retrieval.scoring import ScoringRetriever
 from tastemaker.threads import blas_threads, run_chunks
 from tastemaker.world import World
@@ -28,7 +28,7 @@ _MOST = 0.7
 """Where at least this share of the items was liked, all are solved for."""
 
 
-class EASEConfig(Settings):
+class EASEConfig(DislikeSettings):
     """Settings of `EASE`."""
 
     regularization: float = Field(500.0, gt=0)
@@ -145,7 +145,8 @@ class EASE(ScoringRetriever):
             left, right = np.repeat(history, len(found)), np.tile(found, len(history))
             return self._speaks(left, right).reshape(len(history), len(found))
 
-        liked = requests.history.interactions(self.n_items, reduce=self.config.reduce)
+        history = self.likes(requests).history
+        liked = history.interactions(self.n_items, reduce=self.config.reduce)
         return strongest_reasons(liked, candidates, between)
 
     def compare(self, left: NDArray[np.int32], right: NDArray[np.int32]) -> NDArray[np.float32]:

@@ -10,7 +10,6 @@ from scipy.sparse import csr_array, diags_array
 from tastemaker.artifact import ArtifactReader, ArtifactWriter
 from tastemaker.compilation import kernel
 from tastemaker.component import FitOptions, Serves, Task
-from tastemaker.config import Settings
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.events import Reduce
@@ -19,8 +18,10 @@ from tastemaker.errors import ArtifactError
 from tastemaker.index import exact_top_n
 from tastemaker.index.exact import ScoreChunk
 from tastemaker.index.products import products
+from tastemaker.retrieval.connected import ConnectedItems
 from tastemaker.retrieval.cooccurrence import strongest_reasons
 from tastemaker.retrieval.linear.smooth import memory_for, smoothest
+from tastemaker.retrieval.opinions import DislikeSettings
 from tastemaker.retrieval.scoring import ScoringRetriever
 from tastemaker.world import World
 
@@ -30,7 +31,7 @@ _STEP = 8
 """`products` adds so many factors at a time."""
 
 
-class GraphFilterConfig(Settings):
+class GraphFilterConfig(DislikeSettings):
     """Settings of `GraphFilter`."""
 
     factors: int = Field(256, ge=1, le=2_048)
@@ -59,6 +60,9 @@ class GraphFilter(ScoringRetriever):
     passes gave Recall@20 .215 where the exact vectors of the authors' program gave .212, and took
     a tenth of the time. A hundred passes are as good as exact.
 
+    V has fewer directions than the graph, and few passes mix them, so V·Vᵀ is not 0 between parts
+    of the graph that nothing connects. Items outside the parts of the history are not found.
+
     P is not formed: a request walks from its items to the users who liked them, and to what else
     those liked. The fitted state therefore holds a row of every user, without ids.
 
@@ -67,6 +71,7 @@ class GraphFilter(ScoringRetriever):
         items: float32[items × users], the same the other way round.
         blocks: float32[blocks × factors, filled up × 1,024], V by blocks of items.
         root: float32[items], D_I^½.
+        connected: which items the graph connects.
 
     Cost: `fit`, passes × factors × (4 × events + 2 × items × factors) steps and
     8 × factors × (users + 3 × items) bytes; a request, users of its items × items of theirs, at
@@ -87,6 +92,7 @@ class GraphFilter(ScoringRetriever):
     items: csr_array
     blocks: NDArray[np.float32]
     root: NDArray[np.float32]
+    connected: ConnectedItems
 
     def fit(
         self,
@@ -107,6 +113,7 @@ class GraphFilter(ScoringRetriever):
         root = np.sqrt(liked.sum(axis=0, dtype=np.float64))
         of_users = diags_array(_inverse(np.sqrt(liked.sum(axis=1, dtype=np.float64))))
         self.root = root.astype(np.float32)
+        self.connected = ConnectedItems.by_users(liked)
         self.users = (of_users @ liked @ diags_array(_inverse(root))).tocsr().astype(np.float32)
         self.items = self.users.T.tocsr()
         told = f"{name}: smoothest signals"
@@ -123,7 +130,13 @@ class GraphFilter(ScoringRetriever):
     def scores(self, requests: Requests) -> ScoreChunk:
         """What both filters make of each history."""
         liked = requests.history.interactions(self.n_fitted, reduce=self.config.reduce)
-        return lambda chunk: self._blurred(liked[chunk]) + self._passed(liked[chunk])
+
+        def score(chunk: slice) -> NDArray[np.float32]:
+            scores = self._blurred(liked[chunk]) + self._passed(liked[chunk])
+            self.connected.silence(liked[chunk], scores, 0.0)
+            return scores
+
+        return score
 
     def _blurred(self, liked: csr_array) -> NDArray[np.float32]:
         """What the linear filter makes of each history, float32[n × items]."""
@@ -159,7 +172,8 @@ class GraphFilter(ScoringRetriever):
             _between(history, found, *self._of_items(), self.items.shape[1], block)
             return block
 
-        liked = requests.history.interactions(self.n_fitted, reduce=self.config.reduce)
+        history = self.likes(requests).history
+        liked = history.interactions(self.n_fitted, reduce=self.config.reduce)
         return strongest_reasons(liked, candidates, between)
 
     def _of_items(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float32]]:
@@ -176,12 +190,14 @@ class GraphFilter(ScoringRetriever):
         writer.sparse("items", self.items)
         writer.array("blocks", self.blocks)
         writer.array("root", self.root)
+        self.connected.save(writer)
 
     def load(self, reader: ArtifactReader) -> Self:
         """Maps the graph and the smoothest signals."""
         self.users, self.items = reader.sparse("users"), reader.sparse("items")
         self.root = reader.array("root", np.float32, (None,))
         self.n_fitted = len(self.root)
+        self.connected = ConnectedItems.load(reader, self.n_fitted)
         count = -(-self.n_fitted // _WIDTH)
         self.blocks = reader.array("blocks", np.float32, (count, None, _WIDTH))
         if self.users.shape != self.items.shape[::-1] or self.users.shape[1] != self.n_fitted:

@@ -10,7 +10,6 @@ from scipy.sparse import csr_array
 
 from tastemaker.compilation import kernel
 from tastemaker.component import FitOptions, Serves, Task
-from tastemaker.config import Settings
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.events import Reduce
 from tastemaker.data.ragged import offsets_of
@@ -18,6 +17,7 @@ from tastemaker.errors import MemoryBudgetError
 from tastemaker.index.heap import keep
 from tastemaker.retrieval.item_item import ItemItem
 from tastemaker.retrieval.linear.gram import SparseGram
+from tastemaker.retrieval.opinions import DislikeSettings
 from tastemaker.threads import run_chunks
 
 _AT_A_TIME = 1_000
@@ -33,7 +33,7 @@ _TOO_MANY = -1
 """Stands for the number of weights of a regression that memory did not suffice for."""
 
 
-class SLIMConfig(Settings):
+class SLIMConfig(DislikeSettings):
     """Settings of `SLIM`."""
 
     l1: float = Field(1.0, ge=0)

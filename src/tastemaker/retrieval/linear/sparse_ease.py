@@ -9,7 +9,6 @@ from scipy.sparse import csr_array
 
 from tastemaker.compilation import kernel
 from tastemaker.component import FitOptions, Serves, Task
-from tastemaker.config import Settings
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.events import Reduce
 from tastemaker.data.ragged import offsets_of
@@ -17,13 +16,14 @@ from tastemaker.index.heap import keep
 from tastemaker.retrieval.item_item import ItemItem
 from tastemaker.retrieval.item_rows import packed_rows
 from tastemaker.retrieval.linear.gram import SparseGram
+from tastemaker.retrieval.opinions import DislikeSettings
 from tastemaker.threads import run_chunks
 
 _AT_A_TIME = 1_000
 """Items between two words of progress."""
 
 
-class SparseEASEConfig(Settings):
+class SparseEASEConfig(DislikeSettings):
     """Settings of `SparseEASE`."""
 
     neighbors: int = Field(100, ge=1, le=4_096)

@@ -9,7 +9,6 @@ from scipy.sparse import csr_array
 
 from tastemaker.artifact import ArtifactReader, ArtifactWriter
 from tastemaker.component import FitOptions, Serves, Task
-from tastemaker.config import Settings
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.ragged import ranges
 from tastemaker.data.times import parse_duration
@@ -18,9 +17,10 @@ from tastemaker.retrieval.item_rows import ItemRows, RowLearner
 from tastemaker.retrieval.neighbors.nearest import nearest_items
 from tastemaker.retrieval.neighbors.similarity import Measure
 from tastemaker.retrieval.neighbors.visits import visits_of
+from tastemaker.retrieval.opinions import DislikeSettings
 
 
-class BoughtTogetherConfig(Settings):
+class BoughtTogetherConfig(DislikeSettings):
     """Settings of `BoughtTogether`."""
 
     neighbors: int = Field(100, ge=1)

@@ -9,7 +9,6 @@ from scipy.sparse import csr_array
 
 from tastemaker.compilation import kernel
 from tastemaker.component import FitOptions, Serves, Task
-from tastemaker.config import Settings
 from tastemaker.data.catalogue import Catalogue, CategoryColumn
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.times import parse_duration
@@ -18,9 +17,10 @@ from tastemaker.index.heap import best_first, keep
 from tastemaker.retrieval.item_item import ItemItem
 from tastemaker.retrieval.item_rows import learnt_rows
 from tastemaker.retrieval.neighbors.visits import visits_of
+from tastemaker.retrieval.opinions import DislikeSettings
 
 
-class ComplementsConfig(Settings):
+class ComplementsConfig(DislikeSettings):
     """Settings of `Complements`."""
 
     neighbors: int = Field(100, ge=1)

@@ -9,7 +9,6 @@ from pydantic import Field, ValidationInfo, field_validator
 from tastemaker.artifact import ArtifactReader, ArtifactWriter
 from tastemaker.compilation import kernel
 from tastemaker.component import FitOptions, Serves, Task
-from tastemaker.config import Settings
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.events import Histories
 from tastemaker.data.ragged import Ragged, offsets_of, ranges, rows_of
@@ -18,10 +17,11 @@ from tastemaker.data.times import parse_duration
 from tastemaker.index.exact import ScoreChunk
 from tastemaker.index.heap import best_first, keep
 from tastemaker.retrieval.neighbors.visits import visits_of
+from tastemaker.retrieval.opinions import DislikeSettings
 from tastemaker.retrieval.scoring import ScoringRetriever
 
 
-class SessionKNNConfig(Settings):
+class SessionKNNConfig(DislikeSettings):
     """Settings of `SessionKNN`."""
 
     method: Literal["vsknn", "stan"] = "vsknn"

@@ -9,16 +9,16 @@ from scipy.sparse import csr_array
 
 from tastemaker.compilation import kernel
 from tastemaker.component import Serves
-from tastemaker.config import Settings
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.ragged import offsets_of
 from tastemaker.index.heap import best_first, keep
 from tastemaker.retrieval.cooccurrence import BothWays
 from tastemaker.retrieval.item_rows import ItemRows, RowLearner
 from tastemaker.retrieval.neighbors.nearest import divide_by_sum
+from tastemaker.retrieval.opinions import DislikeSettings
 
 
-class SwingConfig(Settings):
+class SwingConfig(DislikeSettings):
     """Settings of `Swing`."""
 
     neighbors: int = Field(100, ge=1)

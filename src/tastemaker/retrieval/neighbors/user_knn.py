@@ -10,7 +10,6 @@ from scipy.sparse import csr_array
 from tastemaker.artifact import ArtifactReader, ArtifactWriter
 from tastemaker.compilation import kernel
 from tastemaker.component import FitOptions, Serves, Task
-from tastemaker.config import Settings
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.events import Reduce
@@ -19,10 +18,11 @@ from tastemaker.data.requests import Requests
 from tastemaker.index.exact import ScoreChunk
 from tastemaker.index.heap import best_first, keep
 from tastemaker.retrieval.cooccurrence import BothWays, strongest_reasons
+from tastemaker.retrieval.opinions import DislikeSettings
 from tastemaker.retrieval.scoring import ScoringRetriever
 
 
-class UserKNNConfig(Settings):
+class UserKNNConfig(DislikeSettings):
     """Settings of `UserKNN`."""
 
     neighbors: int = Field(100, ge=1)
@@ -80,6 +80,7 @@ class UserKNN(ScoringRetriever):
     name = "user_knn"
     serves: ClassVar = Serves(history="native", holds_users=True)
     because: ClassVar[str] = "liked by people with a taste like yours"
+    averages: ClassVar = True
     config: UserKNNConfig
     users: csr_array
     read: NDArray[np.float32]
@@ -156,7 +157,7 @@ class UserKNN(ScoringRetriever):
             _shared(history, found, self.fan_offsets, self.fans, block)
             return block
 
-        return strongest_reasons(self._liked(requests), candidates, between)
+        return strongest_reasons(self._liked(self.likes(requests)), candidates, between)
 
     def _liked(self, requests: Requests) -> csr_array:
         """What each history says, float32[n × n_fitted]."""

@@ -8,16 +8,16 @@ from pydantic import Field
 from scipy.sparse import csr_array
 
 from tastemaker.component import Serves
-from tastemaker.config import Settings
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.events import Reduce
 from tastemaker.retrieval.cooccurrence import BothWays
 from tastemaker.retrieval.item_rows import ItemRows, RowLearner
 from tastemaker.retrieval.neighbors.nearest import nearest_items
 from tastemaker.retrieval.neighbors.similarity import Measure
+from tastemaker.retrieval.opinions import DislikeSettings
 
 
-class P3AlphaConfig(Settings):
+class P3AlphaConfig(DislikeSettings):
     """Settings of `P3Alpha`."""
 
     neighbors: int = Field(100, ge=1)

@@ -1,0 +1,214 @@
+"""Scores of items by vectors of requests: lowered by dislikes, for connected items only."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from tastemaker.data.candidates import Candidates
+from tastemaker.data.ragged import Ragged, offsets_of
+from tastemaker.data.requests import Requests
+from tastemaker.index import VectorIndex
+from tastemaker.index.exact import packed
+from tastemaker.retrieval.connected import ConnectedItems
+from tastemaker.retrieval.cosine import inner_products
+from tastemaker.retrieval.opinions import Opinions
+
+_SEARCH_BYTES = 32 << 20
+"""The size of the lists of one further search."""
+_WIDER = 4
+"""How many times more items the next search asks for, where too many scores were lowered."""
+
+
+ToVectors = Callable[[Requests], NDArray[np.float32]]
+"""Requests → the vectors of their likes, float32[n × factors]."""
+
+
+class ItemSpace(NamedTuple):
+    """The vectors of a model's items.
+
+    Attributes:
+        vectors: float32[items × factors].
+        pull: float32[items], what an item's score is multiplied by.
+        connected: which items the events connect.
+        search: vectors × pull, laid out for search.
+    """
+
+    vectors: NDArray[np.float32]
+    pull: NDArray[np.float32]
+    connected: ConnectedItems
+    search: VectorIndex
+
+
+class _Side(NamedTuple):
+    """The likes or the dislikes of a batch: a vector each, and the items it was made of.
+
+    Attributes:
+        x: float32[n × factors].
+        items: [n × items]; None where all items are connected.
+    """
+
+    x: NDArray[np.float32]
+    items: csr_array | None
+
+    @classmethod
+    def of(cls, requests: Requests, space: ItemSpace, to_vectors: ToVectors) -> "_Side":
+        items = None
+        if not space.connected.is_whole:
+            items = requests.history.interactions(len(space.vectors), reduce="binary")
+        return cls(to_vectors(requests), items)
+
+    def scores(
+        self, space: ItemSpace, rows: NDArray[np.int64], items: Ragged
+    ) -> NDArray[np.float32]:
+        """The products of the vectors of `rows` and their items; 0 where they are not connected."""
+        return self.connected(
+            space, rows, items, inner_products(self.x[rows], items, space.vectors, space.pull)
+        )
+
+    def connected(
+        self,
+        space: ItemSpace,
+        rows: NDArray[np.int64],
+        items: Ragged,
+        scores: NDArray[np.float32],
+    ) -> NDArray[np.float32]:
+        """The scores, 0 where an item is not connected with the history; NaN stays."""
+        if self.items is None:
+            return scores
+        reached = space.connected.reached(self.items[rows], items)
+        return np.where(reached | np.isnan(scores), scores, np.float32(0))
+
+
+@dataclass(frozen=True, slots=True)
+class VectorScores:
+    """A batch of requests as vectors of a space.
+
+    Attributes:
+        space: of the items.
+        likes: of all requests.
+        dislikes: of the requests with a dislike; None where there is none.
+        place: int64[n], which of the latter each request is, −1 for none.
+        factor: float32[m], what the score of the dislikes is multiplied by.
+    """
+
+    space: ItemSpace
+    likes: _Side
+    dislikes: _Side | None
+    place: NDArray[np.int64]
+    factor: NDArray[np.float32]
+
+    @classmethod
+    def of(
+        cls,
+        requests: Requests,
+        space: ItemSpace,
+        to_vectors: ToVectors,
+        dislike_weight: float,
+        *,
+        averages: bool,
+    ) -> "VectorScores":
+        """Computes the vectors.
+
+        Args:
+            requests: the batch.
+            space: of the items.
+            to_vectors: what gives float32[n × factors] for the likes of n requests.
+            dislike_weight: the setting.
+            averages: whether a vector is a mean over the history, so that one dislike must count
+                for less the more likes there are.
+        """
+        opinions = Opinions.of(requests, dislike_weight)
+        likes = _Side.of(opinions.likes, space, to_vectors)
+        place = np.full(len(requests), -1, np.int64)
+        place[opinions.rows] = np.arange(len(opinions.rows))
+        dislikes = None
+        if opinions.dislikes is not None:
+            dislikes = _Side.of(opinions.dislikes, space, to_vectors)
+        weight = np.float32(dislike_weight)
+        factor = weight * opinions.share if averages else np.full_like(opinions.share, weight)
+        return cls(space, likes, dislikes, place, factor)
+
+    def of_items(self, items: Ragged) -> NDArray[np.float32]:
+        """The score of each item for its request, float32[total]; NaN if it is unknown."""
+        rows = np.arange(len(items))
+        return self._lowered(rows, items, self.likes.scores(self.space, rows, items))
+
+    def top_n(self, requests: Requests, n: int) -> Candidates:
+        """The items of highest score above 0, best first; among equals the lower index.
+
+        The index finds what the likes alone score highest. No score grows after that, so a list
+        is right once its last score is higher than the last one found; where it is not, the index
+        is searched for more.
+        """
+        found = self.space.search.top_n(self.likes.x, requests, n, above=0.0)
+        if self.dislikes is None and self.likes.items is None:
+            return found
+        scores = self._adjusted(np.arange(len(requests)), found)
+        left = np.unique(found.rows[scores != found.score])
+        if not len(left):
+            return found
+        n = min(n, self.space.search.size)
+        items = np.zeros((len(requests), n), np.int32)
+        best = np.zeros((len(requests), n), np.float32)
+        counts = found.counts.copy()
+        items[found.rows, found.ranks] = found.item
+        best[found.rows, found.ranks] = found.score
+        wide = n
+        while len(left):
+            wide = min(_WIDER * wide, self.space.search.size)
+            again = []
+            for some in np.array_split(left, -(-len(left) * wide * 8 // _SEARCH_BYTES)):
+                more = self.space.search.top_n(
+                    self.likes.x[some], requests.take(some), wide, above=0
+                )
+                ranked = _ranked(more, self._adjusted(some, more)).head(n)
+                items[some[ranked.rows], ranked.ranks] = ranked.item
+                best[some[ranked.rows], ranked.ranks] = ranked.score
+                counts[some] = ranked.counts
+                again.append(some[~_is_settled(more, ranked, n, wide, self.space.search.size)])
+            left = np.concatenate(again)
+        return packed(items, best, counts)
+
+    def _adjusted(self, rows: NDArray[np.int64], found: Candidates) -> NDArray[np.float32]:
+        """The scores of what the index found for the likes of `rows`."""
+        items = Ragged(found.offsets, found.item)
+        likes = self.likes.connected(self.space, rows, items, found.score)
+        return self._lowered(rows, items, likes)
+
+    def _lowered(
+        self, rows: NDArray[np.int64], items: Ragged, scores: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """The scores less those of the dislikes."""
+        place = self.place[rows]
+        some = np.flatnonzero(place >= 0)
+        if self.dislikes is None or not len(some):
+            return scores
+        less = np.zeros(len(scores), np.float32)
+        counts = np.where(place >= 0, items.counts, 0)
+        chosen = np.repeat(place >= 0, items.counts)
+        disliked = Ragged(offsets_of(counts[some]), items.values[chosen])
+        said = np.maximum(self.dislikes.scores(self.space, place[some], disliked), 0)
+        less[chosen] = np.repeat(self.factor[place[some]], counts[some]) * said
+        return scores - less
+
+
+def _ranked(found: Candidates, scores: NDArray[np.float32]) -> Candidates:
+    """The candidates by their new scores, those above 0."""
+    order = np.lexsort((found.item, -scores, found.rows))
+    again = Candidates(found.offsets, found.item[order], scores[order])
+    return again.where(again.score > 0)
+
+
+def _is_settled(
+    found: Candidates, ranked: Candidates, n: int, wide: int, size: int
+) -> NDArray[np.bool_]:
+    """Whether no item beyond what was found can stand among the first n, bool[requests]."""
+    done = (found.counts < wide) | (wide >= size)
+    full = ranked.counts >= n
+    last = ranked.offsets[1:][full] - 1
+    done[full] |= ranked.score[last] > found.score[found.offsets[1:][full] - 1]
+    return done
