@@ -49,7 +49,7 @@ PUBLIC = {
         "split",
     },
     "tastemaker.evaluation": {"Evaluation", "evaluate"},
-    "tastemaker.filtering": {"verify"},
+    "tastemaker.filtering": {"Restricted", "restrict", "verify"},
     "tastemaker.features": {"Family", "FeatureSet", "Pairs"},
     "tastemaker.index": {
         "ApproximateIndex",

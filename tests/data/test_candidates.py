@@ -81,3 +81,35 @@ def test_the_columns_of_the_sources_follow_their_candidates() -> None:
     turned = merged.take(np.array([1, 0]))
     np.testing.assert_array_equal(turned.source_score[0], [np.nan, 9])
     assert turned.sources == ("als", "popular")
+
+
+def test_a_list_is_followed_by_more_items_with_its_lowest_score() -> None:
+    first = replace(
+        packed([[(7, 3.0), (8, 2.0)], [], [(5, 1.0)]]),
+        sources=("als", "popular"),
+        source_rank=np.array([[0, -1], [1, 0], [-1, 0]], np.int16),
+        source_score=np.array([[3, np.nan], [2, 8], [np.nan, 9]], np.float32),
+        columns={"price": np.array([1.0, 2.0, 3.0]), "slot": np.array([4, 5, 6], np.int16)},
+    )
+    more = replace(
+        packed([[(1, 90.0)], [(2, 80.0), (3, 70.0)], []]),
+        sources=("popular", "unknown"),
+        source_rank=np.array([[4, 0], [5, 1], [6, 2]], np.int16),
+        source_score=np.array([[90, 0], [80, 0], [70, 0]], np.float32),
+    )
+    assert first.lowest.tolist() == [2, 0, 1]
+    joined = first.followed_by(more)
+    assert unpacked(joined) == [[(7, 3.0), (8, 2.0), (1, 2.0)], [(2, 0.0), (3, 0.0)], [(5, 1.0)]]
+    assert joined.sources == ("als", "popular")
+    expected = [[0, -1], [1, 0], [-1, 4], [-1, 5], [-1, 6], [-1, 0]]
+    assert joined.source_rank.tolist() == expected
+    np.testing.assert_array_equal(joined.source_score[2], [np.nan, 90])
+    np.testing.assert_array_equal(joined.columns["price"], [1, 2, np.nan, np.nan, np.nan, 3])
+    assert joined.columns["slot"].tolist() == [4, 5, -1, -1, -1, 6]
+    assert joined.columns["slot"].dtype == np.int16
+
+
+def test_nothing_more_leaves_the_lists_as_they_are() -> None:
+    plain = packed([[(7, 3.0)], []])
+    assert unpacked(plain.followed_by(Candidates.none(2))) == unpacked(plain)
+    assert unpacked(Candidates.none(2).followed_by(plain)) == [[(7, 0.0)], []]

@@ -2,6 +2,8 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tastemaker.data.requests import HISTORY_CAP, Masks, Requests
 
@@ -88,3 +90,22 @@ def test_a_mask_speaks_for_its_own_requests_alone() -> None:
 def test_an_item_the_mask_does_not_know_is_not_eligible(item: int) -> None:
     masks = Masks(np.ones((1, 3), np.bool_), np.zeros(1, np.int32))
     assert not masks.allows(np.array([0]), np.array([item], np.int32))[0]
+
+
+bitmaps = st.lists(st.lists(st.booleans(), min_size=3, max_size=3), min_size=1, max_size=3)
+
+
+@given(bitmaps, bitmaps, st.integers(0, 2), st.data())
+def test_two_masks_allow_what_both_allow(
+    one: list[list[bool]], other: list[list[bool]], cut: int, data: st.DataObject
+) -> None:
+    count = data.draw(st.integers(0, 4))
+    masks = []
+    for maps, width in ((one, 3), (other, 3 - cut)):
+        rows = st.lists(st.integers(-1, len(maps) - 1), min_size=count, max_size=count)
+        row = np.array(data.draw(rows), np.int32)
+        masks.append(Masks(np.array(maps, np.bool_)[:, :width], row))
+    rows, items = np.repeat(np.arange(count), 5), np.tile(np.arange(5, dtype=np.int32), count)
+    both = masks[0].intersect(masks[1])
+    expected = masks[0].allows(rows, items) & masks[1].allows(rows, items)
+    assert np.array_equal(both.allows(rows, items), expected)

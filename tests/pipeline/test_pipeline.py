@@ -112,9 +112,10 @@ def test_the_trace_adds_up_for_every_request() -> None:
 def test_what_a_source_should_not_have_given_is_removed_and_counted() -> None:
     pipeline = Pipeline({"fixed": Fixed(3, 1, 4, 99)}, {"fixed": 4})
     answer = pipeline.recommend(Requests.of([[1], []]), 4, world=WORLD)
-    assert [answer.candidates[row].tolist() for row in range(2)] == [[3, 4], [3, 1, 4]]
+    assert [answer.candidates[row][:3].tolist() for row in range(2)] == [[3, 4, 0], [3, 1, 4]]
     stages = [{s["name"]: s for s in answer.trace.to_list(row)}["filter"] for row in range(2)]
     assert [(stage["in"], stage["out"]) for stage in stages] == [(4, 2), (4, 3)]
+    assert answer.candidates.counts.tolist() == [4, 4]
 
 
 def test_a_batch_equals_its_requests_one_by_one() -> None:

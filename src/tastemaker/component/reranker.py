@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tastemaker.component.component import Component
 from tastemaker.component.retriever import Retriever
 from tastemaker.data.candidates import Candidates
-from tastemaker.data.requests import Requests
+from tastemaker.data.requests import Masks, Requests
 from tastemaker.world import World
 
 PROPENSITY = "propensity"
@@ -29,11 +29,16 @@ class Reranked:
         cost: float32[n], predicted value given up: the sum of the best scores for as many places
             less the sum of the scores in the list; never below 0 where nothing was pinned.
         notes: per request, what was done or could not be done, in words.
+        short: int64[n], places whose item breaks a rule because no candidate could take them
+            without; None where no list has such a place.
+        suitable: the items that could take such a place; None, any item.
     """
 
     candidates: Candidates
     cost: NDArray[np.float32]
     notes: tuple[tuple[str, ...], ...]
+    short: NDArray[np.int64] | None = None
+    suitable: Masks | None = None
 
 
 class Reranker(Component, ABC):
@@ -46,6 +51,15 @@ class Reranker(Component, ABC):
 
     must_run: ClassVar[bool] = False
 
+    def allowed_items(self, world: World) -> NDArray[np.bool_] | None:
+        """The items that may be shown at all, whatever the list: bool[items], None for every one.
+
+        The pipeline calls it before retrieval, so that the sources leave out what is not allowed
+        before they cut their lists. It is called for every batch: the answer should be kept for
+        as long as `world.catalogue` is the same object.
+        """
+        return None
+
     @abstractmethod
     def rerank(
         self,
@@ -56,6 +70,9 @@ class Reranker(Component, ABC):
         sources: Mapping[str, Retriever],
     ) -> Reranked:
         """At least the first n places of each list; changes no input.
+
+        Where a list cannot be made as wanted from these candidates, `Reranked.short` says so: the
+        pipeline then looks for more and calls again.
 
         Args:
             requests: n requests; their `exclude` and `eligible` hold for pinned items too.

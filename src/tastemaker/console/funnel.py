@@ -12,6 +12,7 @@ _MEANINGS = {
     "filter": "takes out what must not be shown",
     "features": "describes each item to the ranker",
     "rank": "orders by predicted value",
+    "fill": "adds items where a list is short",
     "select": "keeps the best",
 }
 

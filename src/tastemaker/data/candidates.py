@@ -105,7 +105,51 @@ class Candidates:
         counts = np.minimum(self.counts, n)
         return self.entries(ranges(self.offsets[:-1], counts), offsets_of(counts))
 
+    @property
+    def lowest(self) -> NDArray[np.float32]:
+        """The lowest score of each list, float32[n]; 0 where it is empty."""
+        lowest = np.full(len(self), np.inf, np.float32)
+        np.minimum.at(lowest, self.rows, self.score)
+        return np.where(np.isinf(lowest), np.float32(0), lowest)
+
+    def followed_by(self, more: "Candidates") -> "Candidates":
+        """Each list, and after it the items of `more` for the same request.
+
+        The items added have the lowest score of the list that they follow; of their sources, those
+        that are known here; missing values (NaN, −1) in all other columns.
+
+        Args:
+            more: n lists, none of whose items stands in the list already.
+        """
+        count = len(more.item)
+        rank = with_missing(self.source_rank, count if self.sources else 0)
+        source_score = with_missing(self.source_score, count if self.sources else 0)
+        for place, name in enumerate(more.sources):
+            if name in self.sources:
+                column = self.sources.index(name)
+                rank[len(self.item) :, column] = more.source_rank[:, place]
+                source_score[len(self.item) :, column] = more.source_score[:, place]
+        joined = Candidates(
+            offsets_of(self.counts + more.counts),
+            np.concatenate([self.item, more.item]),
+            np.concatenate([self.score, self.lowest[more.rows]]),
+            self.sources,
+            rank,
+            source_score,
+            {name: with_missing(column, count) for name, column in self.columns.items()},
+        )
+        order = np.argsort(np.concatenate([self.rows, more.rows]), kind="stable")
+        return joined.entries(order, joined.offsets)
+
     def take(self, rows: NDArray[np.integer]) -> "Candidates":
         """The candidates of the given requests, in the given order."""
         counts = self.counts[rows]
         return self.entries(ranges(self.offsets[rows], counts), offsets_of(counts))
+
+
+def with_missing(column: NDArray[Any], count: int) -> NDArray[Any]:
+    """A copy with `count` more missing values: NaN, −1, or the empty value of any other type."""
+    missing = np.zeros((count, *column.shape[1:]), column.dtype)
+    if column.dtype.kind in "fi":
+        missing[:] = np.nan if column.dtype.kind == "f" else -1
+    return np.concatenate([column, missing])

@@ -39,6 +39,24 @@ class Masks:
         """The masks of the given requests."""
         return Masks(self.bitmaps, self.row[rows])
 
+    def intersect(self, other: "Masks") -> "Masks":
+        """The items that both masks of each request allow; `other` is of the same n requests."""
+        if (self.row < 0).all():
+            return other
+        if (other.row < 0).all():
+            return self
+        width = max(self.bitmaps.shape[1], other.bitmaps.shape[1])
+        pairs, row = np.unique(np.stack([self.row, other.row], 1), axis=0, return_inverse=True)
+        bitmaps = np.ones((len(pairs), width), np.bool_)
+        for bitmap, choice in zip(bitmaps, pairs.tolist()):
+            for masks, chosen in zip((self, other), choice):
+                if chosen >= 0:
+                    size = masks.bitmaps.shape[1]
+                    bitmap[:size] &= masks.bitmaps[chosen]
+                    bitmap[size:] = False
+        row = np.where((self.row < 0) & (other.row < 0), -1, row.reshape(-1))
+        return Masks(bitmaps, row.astype(np.int32))
+
     def allows(self, rows: NDArray[np.int64], items: NDArray[np.int32]) -> NDArray[np.bool_]:
         """Whether each (request row, item) pair is eligible, bool[pairs]."""
         bitmap = self.row[rows]

@@ -20,7 +20,7 @@ from tastemaker.pipeline.fusion import Fusion
 from tastemaker.pipeline.pipeline import DEFAULT_N, REQUESTS_AT_A_TIME, Pipeline
 from tastemaker.pipeline.ranking import Ranking
 from tastemaker.pipeline.recommendations import Recommendations
-from tastemaker.pipeline.sources import most_liked
+from tastemaker.pipeline.sources import MOST_LIKED, most_liked
 from tastemaker.pipeline.watch import Deadline, Watch
 from tastemaker.project import Placement
 from tastemaker.retrieval import Popular, Trending
@@ -195,7 +195,7 @@ class Answers:
                     found = source.retrieve(anyone, n, self.world)
                     if len(found.item):
                         return name, found
-        return "most_liked", most_liked(anyone, n, self.world).head(n)
+        return MOST_LIKED, most_liked(anyone, n, self.world).head(n)
 
     def seen(self, placement: str | None = None) -> SeenPolicy:
         """Which past events exclude an item in a placement.

@@ -1,6 +1,6 @@
 """The road of a request through one placement.
 
-    retrieve → merge → filter → features → rank → rerank → the best n
+    allowed items → retrieve → merge → filter → features → rank → fill → rerank → the best n
 
 Holds no arrays of its own. Evaluation, batch scoring and serving all call `recommend`. Whatever
 fails, or has no time, is left out; the answer says what and why.
@@ -15,12 +15,13 @@ import numpy as np
 from tastemaker.component import Features, Reranker, Retriever
 from tastemaker.data.arguments import whole_number
 from tastemaker.data.candidates import Candidates
-from tastemaker.data.requests import Requests
-from tastemaker.filtering import verify
+from tastemaker.data.requests import Masks, Requests
+from tastemaker.filtering import restrict, verify
+from tastemaker.pipeline.filling import Listed, filled
 from tastemaker.pipeline.merge import merge
 from tastemaker.pipeline.ranking import Ranking
 from tastemaker.pipeline.recommendations import Recommendations
-from tastemaker.pipeline.sources import ask, most_liked
+from tastemaker.pipeline.sources import ask
 from tastemaker.pipeline.trace import Trace
 from tastemaker.pipeline.watch import Deadline, Watch
 from tastemaker.pipeline.wiring import check_quotas
@@ -79,7 +80,11 @@ class Pipeline:
         trace: bool = False,
         deadline: Deadline | None = None,
     ) -> Recommendations:
-        """At most n items for each request, best first, none of them excluded.
+        """min(n, allowed) items for each request, best first.
+
+        An item is allowed if the request does not exclude it, is eligible for it, and no reranker
+        blocks it; only where a reranker that must run fails, a list is empty. Where the sources
+        find too little, the items most liked follow what they found (`filled`).
 
         Args:
             requests: a batch; one request is a batch of one.
@@ -94,9 +99,26 @@ class Pipeline:
         """
         n = whole_number(n, "n", 0)
         road, until = Trace(keep=trace), deadline or Deadline()
-        found = self.candidates(requests, n, world=world, trace=road, deadline=until)
-        ranked, features = self._rank(found, n, requests, world, road, until)
-        listed = self._rerank(ranked, n, requests, world, road, until)
+        restricted = restrict(requests, self.rerankers, world)
+        allowed = restricted.requests
+        for name, problem in restricted.failed.items():
+            road.fail(f"rerank:{name}", problem)
+        found = self.candidates(allowed, n, world=world, trace=road, deadline=until)
+        for name, count in restricted.blocked.items():
+            road.annotate("filter", f"{count} items blocked by '{name}', left out by every source")
+        if (found.counts == 0).any() and road.has_degraded("retrieve:"):
+            road.degrade("retrieve", "where nothing was found, the items most liked stand in")
+        ranked, features = self._rank(found, n, allowed, world, road, until)
+        listed = filled(
+            ranked,
+            n,
+            allowed,
+            world,
+            lambda pool: self._rerank(pool, n, allowed, world, road, until),
+            lambda some: self._found_again(some, n, world, road, until),
+            until,
+            road,
+        )
         best = listed.head(n)
         road.add("select", listed.counts, best, 0.0)
         return Recommendations(
@@ -108,6 +130,8 @@ class Pipeline:
     ) -> Candidates:
         """What the sources found for each request, merged and filtered: the ranker's input.
 
+        What rerankers block is not considered here but in `recommend`: a ranker learns from all
+        items, so that rules can change without training.
         Every source is asked for enough to fill in for all the others. What the later stages will
         probably take is kept for them, up to half of the time.
         """
@@ -120,22 +144,24 @@ class Pipeline:
         sources = {name: self.retrievers[name] for name in self.quotas}
         found = ask(sources, requests, depth, world, deadline=until, watch=self.watch, trace=trace)
         n_in = np.sum([candidates.counts for candidates in found.values()], axis=0)
-        quotas, weights = dict(self.quotas), self.weights
-        if trace.degraded and (n_in == 0).any():
-            stand_in, milliseconds = trace.timed(partial(most_liked, requests, depth, world))
-            found["most_liked"] = stand_in.where((n_in == 0)[stand_in.rows])
-            quotas["most_liked"] = 1
-            weights = None if weights is None else {**weights, "most_liked": 1.0}
-            n_in += found["most_liked"].counts
-            trace.add("retrieve:most_liked", None, found["most_liked"], milliseconds)
-            trace.degrade("retrieve", "where nothing was found, the items most liked stand in")
-        merged, milliseconds = trace.timed(partial(merge, found, quotas, n, weights=weights))
+        merged, milliseconds = trace.timed(
+            partial(merge, found, self.quotas, n, weights=self.weights)
+        )
         trace.add("merge", n_in, merged, milliseconds)
         (kept, _), milliseconds = trace.timed(
             partial(verify, merged, requests, len(world.catalogue))
         )
         trace.add("filter", merged.counts, kept, milliseconds)
         return kept
+
+    def _found_again(
+        self, requests: Requests, n: int, world: World, trace: Trace, deadline: Deadline
+    ) -> Candidates:
+        """What the sources find when asked once more; `trace` gets what was left out then."""
+        again = Trace()
+        found = self.candidates(requests, n, world=world, trace=again, deadline=deadline)
+        trace.degraded += [lost for lost in again.degraded if not trace.has_degraded(lost.stage)]
+        return found
 
     def _rank(
         self,
@@ -178,12 +204,14 @@ class Pipeline:
         world: World,
         trace: Trace,
         deadline: Deadline,
-    ) -> Candidates:
+    ) -> Listed:
         """One reranker after the other; one that fails or has no time is left out.
 
         Without one that must run nothing is shown.
         """
         until, listed = deadline.within(self.budget.rerank), ranked
+        stages, short = Trace(keep=trace.keep), np.zeros(len(requests), np.int64)
+        suitable = Masks.everything(len(requests))
         for name, reranker in self.rerankers.items():
             stage, size, left = f"rerank:{name}", len(listed.item), until.left
             expected = self.watch.estimate(stage, size)
@@ -198,9 +226,12 @@ class Pipeline:
             except Exception as problem:
                 trace.fail(stage, problem)
                 if reranker.must_run:
-                    return Candidates.none(len(requests))
+                    nothing = Candidates.none(len(requests))
+                    return Listed(nothing, short, suitable, stages.stages, failed=True)
                 continue
             self.watch.record(stage, size, milliseconds)
-            trace.add(stage, listed.counts, done.candidates, milliseconds, done.notes, done.cost)
+            stages.add(stage, listed.counts, done.candidates, milliseconds, done.notes, done.cost)
             listed = done.candidates
-        return listed
+            short = short if done.short is None else np.maximum(short, done.short)
+            suitable = suitable if done.suitable is None else suitable.intersect(done.suitable)
+        return Listed(listed, short, suitable, stages.stages)

@@ -16,6 +16,9 @@ from tastemaker.pipeline.trace import Trace
 from tastemaker.pipeline.watch import Call, Deadline, StillWaiting, Watch
 from tastemaker.world import World
 
+MOST_LIKED = "most_liked"
+"""The source of items that no retriever found; no retriever can have this name."""
+
 
 def ask(
     retrievers: Mapping[str, Retriever],
@@ -93,7 +96,7 @@ def _usable(found: Candidates, requests: int) -> Candidates:
 
 
 def most_liked(requests: Requests, n: int, world: World) -> Candidates:
-    """The last resort where no source has found anything: the items most liked as of each moment.
+    """The fallback where the sources found too little: the items most liked as of each moment.
 
     Cost: a binary search an item for every distinct moment.
     """

@@ -1,7 +1,7 @@
 """What happened to a batch on its way: each stage's items and milliseconds, and what failed."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Any, TypeVar
 
@@ -73,9 +73,22 @@ class Trace:
         given_up = np.empty(0, np.float32) if cost is None else cost
         self.stages.append(Stage(name, counts, out.counts, milliseconds, kept, notes, given_up))
 
+    def annotate(self, name: str, note: str) -> None:
+        """Adds a note to the latest stage of that name, for every request."""
+        places = [place for place, stage in enumerate(self.stages) if stage.name == name]
+        stage = self.stages[places[-1]]
+        notes = stage.notes or ((),) * len(stage.n_in)
+        self.stages[places[-1]] = replace(stage, notes=tuple((*told, note) for told in notes))
+
     def degrade(self, stage: str, reason: str, error: Exception | None = None) -> None:
-        """Tells that a stage was left out or cut short."""
+        """Tells that a stage was left out or cut short; the same of the same stage once."""
+        if any(told.stage == stage and told.reason == reason for told in self.degraded):
+            return
         self.degraded.append(Degraded(stage, reason, error))
+
+    def has_degraded(self, stage: str) -> bool:
+        """Whether a stage whose name begins so was left out or cut short."""
+        return any(left_out.stage.startswith(stage) for left_out in self.degraded)
 
     def fail(self, stage: str, problem: Exception) -> None:
         """Tells that a stage was left out for what it raised."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from tastemaker.component import WANTED, Ranker, Reranker, Retriever
 from tastemaker.errors import SettingError, near_miss
+from tastemaker.pipeline.sources import MOST_LIKED
 from tastemaker.project import Placement
 
 
@@ -21,6 +22,10 @@ def check_quotas(
         if source not in retrievers:
             hint = near_miss(source, retrievers)
             raise SettingError(f"{owner}: no retriever is called '{source}'{hint}")
+        if source == MOST_LIKED:
+            raise SettingError(
+                f"{owner}: '{MOST_LIKED}' is the name of the fallback; rename the retriever"
+            )
         if quota < 1:
             raise SettingError(f"{owner}: the quota of '{source}' must be at least 1, got {quota}")
 

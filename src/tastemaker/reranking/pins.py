@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field
 from tastemaker.compilation import kernel
 from tastemaker.config import Settings
 from tastemaker.data.arguments import id_text, listed
-from tastemaker.data.candidates import Candidates
+from tastemaker.data.candidates import Candidates, with_missing
 from tastemaker.data.requests import Requests
 from tastemaker.errors import SettingError
 
@@ -120,28 +120,17 @@ def _with_entries(
     """The candidates and, after the last, the given items with the lowest score of their lists."""
     if not len(row):
         return candidates
-    lowest = np.full(len(candidates), np.inf, np.float32)
-    np.minimum.at(lowest, candidates.rows, candidates.score)
-    score = np.where(np.isinf(lowest), np.float32(0), lowest)[row]
     merged = bool(candidates.sources)
     rank, source_score = candidates.source_rank, candidates.source_score
     return Candidates(
         candidates.offsets,
         np.concatenate([candidates.item, item]),
-        np.concatenate([candidates.score, score]),
+        np.concatenate([candidates.score, candidates.lowest[row]]),
         candidates.sources,
-        _with_missing(rank, len(row)) if merged else rank,
-        _with_missing(source_score, len(row)) if merged else source_score,
-        {name: _with_missing(c, len(row)) for name, c in candidates.columns.items()},
+        with_missing(rank, len(row)) if merged else rank,
+        with_missing(source_score, len(row)) if merged else source_score,
+        {name: with_missing(c, len(row)) for name, c in candidates.columns.items()},
     )
-
-
-def _with_missing(column: NDArray[Any], count: int) -> NDArray[Any]:
-    """The column and `count` missing values: NaN, −1, or the empty value of any other type."""
-    missing = np.zeros((count, *column.shape[1:]), column.dtype)
-    if column.dtype.kind in "fi":
-        missing[:] = np.nan if column.dtype.kind == "f" else -1
-    return np.concatenate([column, missing])
 
 
 @kernel

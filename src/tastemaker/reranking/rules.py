@@ -16,7 +16,7 @@ from tastemaker.data.candidates import Candidates
 from tastemaker.data.catalogue import Catalogue, TagsColumn
 from tastemaker.data.likeness import attribute_columns
 from tastemaker.data.ragged import offsets_of, ranges
-from tastemaker.data.requests import Requests
+from tastemaker.data.requests import Masks, Requests
 from tastemaker.errors import SettingError, near_miss
 from tastemaker.reranking.cost import given_up
 from tastemaker.reranking.pins import (
@@ -54,12 +54,14 @@ class _Resolved:
     Attributes:
         catalogue: the one.
         blocked: bool[items]; None where no rule blocks anything.
+        allowed: bool[items], the others; None where no rule blocks anything.
         pins: what is to stand where.
         caps: (column's name, column, how many).
     """
 
     catalogue: Catalogue
     blocked: NDArray[np.bool_] | None
+    allowed: NDArray[np.bool_] | None
     pins: PinSet
     caps: tuple[tuple[str, TagsColumn, int], ...]
 
@@ -75,11 +77,14 @@ class Rules(Reranker):
     source, and nothing in other columns (NaN, −1). The `propensity` of a shown pin is 1; all others
     keep theirs.
 
+    What is blocked is left out before the sources cut their lists.
+
     Caps hold for the places shown. Each place goes to the next item in order that no cap stands
-    against; if that leaves places empty, they go to the items held back, in order, and a note
-    says which cap was not held: a full list comes first. With one capped category a cap is
-    missed only if no list could hold it; with tags or several columns, where to know that is a
-    hard problem (set packing), a list that holds all of them may be missed.
+    against; if that leaves places empty, the pipeline looks for more items that the caps allow. If
+    there are none, the places go to the items held back, in order, and a note says which cap was
+    not held: a full list comes first. With one capped category a cap is missed only if no list
+    could hold it; with tags or several columns, where to know that is a hard problem (set
+    packing), a list that holds all of them may be missed.
 
     What was done and what could not be done stands in the notes of each request.
 
@@ -114,14 +119,26 @@ class Rules(Reranker):
         if rules.blocked is not None:
             kept = candidates.where(~rules.blocked[candidates.item])
         placed = place_pins(rules.pins, requests, kept, n)
-        order, held, forced = _arranged(kept, placed, rules, n)
+        order, held, forced, over = _arranged(kept, placed, rules, n)
         reranked = _certain(placed).entries(order, offsets_of(placed.lengths))
         blocked = candidates.counts - kept.counts
         notes = tuple(
             tuple(_notes(rules, reranked[row][:n], *told))
             for row, told in enumerate(zip(blocked, placed.fate, held, forced))
         )
-        return Reranked(reranked, given_up(candidates, reranked, n), notes)
+        cost, short = given_up(candidates, reranked, n), np.zeros(len(requests), np.int64)
+        if not over.any():
+            return Reranked(reranked, cost, notes)
+        np.add.at(short, reranked.rows, over)
+        return Reranked(reranked, cost, notes, short, _below_caps(reranked, over, n, rules))
+
+    def allowed_items(self, world: World) -> NDArray[np.bool_] | None:
+        """All items but those that are blocked; computed once for a catalogue.
+
+        Raises:
+            SettingError: a rule names a column that has no labels; names the near miss.
+        """
+        return self._resolved(world.catalogue).allowed
 
     def _resolved(self, catalogue: Catalogue) -> _Resolved:
         """Ids and labels as indices; the latest answer is kept, as a catalogue lasts."""
@@ -131,7 +148,8 @@ class Rules(Reranker):
             columns = _labelled(catalogue, "caps", self.config.caps)
             caps = tuple((name, c, self.config.caps[name]) for name, c in columns.items())
             pins = _pin_set(self.config.pinned, catalogue, blocked)
-            latest = self._latest = _Resolved(catalogue, blocked, pins, caps)
+            allowed = None if blocked is None else ~blocked
+            latest = self._latest = _Resolved(catalogue, blocked, allowed, pins, caps)
         return latest
 
     def _blocked(self, catalogue: Catalogue) -> NDArray[np.bool_] | None:
@@ -146,9 +164,7 @@ class Rules(Reranker):
         for name, column in columns.items():
             away = np.zeros(len(column.labels) + 1, np.bool_)  # the last place takes unknown labels
             away[column.labels.indices(labels[name])] = True
-            away[-1] = False
-            among = np.concatenate([[0], np.cumsum(away[column.codes.values])])
-            blocked |= np.diff(among[column.codes.offsets]) > 0
+            blocked |= _has_label(column, away[:-1])
         return blocked
 
 
@@ -187,11 +203,12 @@ def _certain(placed: Placed) -> Candidates:
 
 def _arranged(
     kept: Candidates, placed: Placed, rules: _Resolved, n: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_]]:
     """The entries of `placed.table` in their new order, int64[total].
 
-    Also how many items the caps kept from being shown, int64[requests], and whether one of them
-    was not held, bool[requests].
+    Also how many items the caps kept from being shown, int64[requests]; whether one of them was
+    not held, bool[requests]; and which items, in the new order, are shown in spite of a cap for
+    lack of others, bool[total].
     """
     items = placed.table.item
     rows = [_labels(column, items) for _, column, _ in rules.caps]
@@ -202,12 +219,41 @@ def _arranged(
     caps = np.array([cap for *_, cap in rules.caps], np.int64)
     order = np.empty(int(placed.lengths.sum()), np.int64)
     held, forced = np.zeros(len(kept), np.int64), np.zeros(len(kept), np.bool_)
+    over = np.zeros(len(order), np.bool_)
     _arrange(
         *(kept.offsets, offsets_of(placed.lengths), n, rules.pins.position, placed.entry),
         *(len(items), label_offsets, codes, np.zeros(bases[-1], np.int64), caps),
-        *(order, held, forced),
+        *(order, held, forced, over),
     )
-    return order, held, forced
+    return order, held, forced, over
+
+
+def _below_caps(reranked: Candidates, over: NDArray[np.bool_], n: int, rules: _Resolved) -> Masks:
+    """The items none of whose labels is shown as often as its cap allows.
+
+    Args:
+        reranked: the lists.
+        over: bool[total], the items shown in spite of a cap; they do not count.
+        n: how many places are shown.
+        rules: the caps.
+    """
+    counted = (reranked.ranks < n) & ~over
+    rows = np.unique(reranked.rows[over])
+    bitmaps = np.ones((len(rows), len(rules.catalogue)), np.bool_)
+    for bitmap, row in zip(bitmaps, rows.tolist()):
+        shown = reranked.item[(reranked.rows == row) & counted]
+        for _, column, cap in rules.caps:
+            times = np.bincount(_labels(column, shown)[1], minlength=len(column.labels))
+            bitmap &= ~_has_label(column, times >= cap)
+    which = np.full(len(reranked), -1, np.int32)
+    which[rows] = np.arange(len(rows))
+    return Masks(bitmaps, which)
+
+
+def _has_label(column: TagsColumn, marked: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Whether an item has one of the marked labels, bool[items]; `marked` is bool[labels]."""
+    among = offsets_of(marked[column.codes.values])
+    return np.diff(among[column.codes.offsets]) > 0
 
 
 def _labels(
@@ -249,12 +295,13 @@ def _notes(
 @kernel
 def _arrange(  # type: ignore[no-untyped-def]
     offsets, new_offsets, n, position, pinned, entries, label_offsets, codes, used, caps,
-    order, held, forced,
+    order, held, forced, over,
 ):  # fmt: skip
     """Writes each row's order: pins first, then what the caps let through, then all the rest.
 
     Entry e's labels in the c-th capped column are `codes` at `label_offsets[c · entries + e]` and
-    on; `used` counts the shown items of every label and is 0 before and after.
+    on; `used` counts the shown items of every label and is 0 before and after. `over` marks the
+    places shown that went to the rest.
     """
     taken = np.zeros(entries, np.bool_)
     for row in range(len(held)):
@@ -288,6 +335,7 @@ def _arrange(  # type: ignore[no-untyped-def]
             if place < shown:
                 held[row] -= 1
                 forced[row] = True
+                over[new_offsets[row] + place] = True
                 _count(entry, 1, entries, len(caps), label_offsets, codes, used)
             new[place] = entry
         for place in range(shown):

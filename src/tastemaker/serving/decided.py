@@ -82,7 +82,7 @@ def _ranks_alone(ground: dict[str, Any]) -> dict[str, Any]:
 
 def _all_candidates(answered: Recommendations) -> list[dict[str, Any]]:
     """Every candidate in the order of the last stage before the list was made."""
-    stages = [stage for stage in answered.trace.stages if stage.name in ("filter", "rank")]
+    stages = [stage for stage in answered.trace.stages if stage.name in ("filter", "rank", "fill")]
     if not stages or stages[-1].candidates is None:
         return []
     found = stages[-1].candidates

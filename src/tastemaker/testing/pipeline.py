@@ -15,6 +15,7 @@ from tastemaker.data.ragged import Ragged
 from tastemaker.data.requests import Masks
 from tastemaker.pipeline import Recommender
 from tastemaker.pipeline.ranking import PREDICTED
+from tastemaker.pipeline.sources import MOST_LIKED
 from tastemaker.testing.small import (
     assert_identical,
     small_dataset,
@@ -131,7 +132,7 @@ class PipelineConformance:
 
     def test_every_item_says_where_it_came_from(self, fitted: Recommender) -> None:
         found = fitted.pipeline().recommend(small_requests(), 10, world=small_world()).candidates
-        assert found.sources == tuple(fitted.pipeline().quotas)
+        assert found.sources == (*fitted.pipeline().quotas, MOST_LIKED)
         assert (found.source_rank >= 0).any(axis=1).all()
         assert np.array_equal(found.source_rank < 0, np.isnan(found.source_score))
 

@@ -116,6 +116,21 @@ class RerankerConformance:
         after = self._answer(asked, allowed).candidates
         assert not set(after.item.tolist()) & set(never)
 
+    def test_what_is_not_allowed_is_never_shown(self) -> None:
+        allowed = self.make().allowed_items(small_world())
+        if allowed is not None:
+            assert allowed.shape == (len(small_world().catalogue),)
+            assert allowed.dtype == np.bool_
+            assert allowed[self._answer().candidates.item].all()
+            assert not allowed[[item for item in _indices(self.removes) if item >= 0]].any()
+
+    @pytest.mark.parametrize("n", [0, 1, _N, 10_000])
+    def test_a_list_is_short_by_at_most_its_places(self, n: int) -> None:
+        answer = self._answer(n=n)
+        if answer.short is not None:
+            shown = np.minimum(answer.candidates.counts, n)
+            assert ((answer.short >= 0) & (answer.short <= shown)).all()
+
     def test_no_input_is_changed(self) -> None:
         requests, before = small_requests(), small_candidates()
         copies = [array.copy() for array in _arrays(requests, before)]

@@ -146,6 +146,24 @@ class RetrieverConformance(RetrieverAbilities, RetrieverRelations):
             allowed = free[place] if bitmap < 0 else free[place][even[free[place]]]
             assert np.array_equal(found[place], allowed)
 
+    @pytest.mark.parametrize("n", [1, 5])
+    def test_what_is_not_allowed_is_left_out_before_the_cut(
+        self, fitted: Retriever, n: int
+    ) -> None:
+        requests = small_requests()
+        free = fitted.retrieve(requests, 10_000, small_world())
+        best = [free[row][:7] for row in range(len(requests))]
+        away = [np.union1d(best[row], requests.exclude[row]) for row in range(len(requests))]
+        excluding = replace(requests, exclude=Ragged.of(away))
+        bitmaps = np.ones((len(requests), len(small_world().catalogue)), np.bool_)
+        for bitmap, items in zip(bitmaps, best):
+            bitmap[items] = False
+        masks = Masks(bitmaps, np.arange(len(requests), dtype=np.int32))
+        for asked in (excluding, replace(requests, eligible=masks)):
+            found = fitted.retrieve(asked, n, small_world())
+            for row in range(len(requests)):
+                assert np.array_equal(found[row], free[row][7 : 7 + n])
+
     def test_an_empty_history_is_answered_as_declared(self, fitted: Retriever) -> None:
         found = fitted.retrieve(stranger([]), 5, small_world())
         assert found.counts[0] == (5 if fitted.serves.empty_history else 0)
