@@ -30,6 +30,7 @@ _TEXTS = {
     "string_type": "text",
     "tuple_type": "a list",
 }
+_SHAPES = ("dict_type", "list_type", "tuple_type")
 _LENGTHS = {
     "string_too_long": "at most {max_length} characters long",
     "string_too_short": "at least {min_length} characters long",
@@ -80,7 +81,7 @@ def faults_in(settings: type[BaseModel], problem: ValidationError) -> list[Fault
         problem: what it raised.
     """
     found: dict[Path, Fault] = {}
-    for details in problem.errors(include_url=False):
+    for details in _of_fitting_members(problem.errors(include_url=False)):
         fault = _fault(settings, details)
         earlier = found.get(fault.path)
         if earlier is None:
@@ -90,10 +91,34 @@ def faults_in(settings: type[BaseModel], problem: ValidationError) -> list[Fault
     return list(found.values())
 
 
+def _of_fitting_members(every: list[ErrorDetails]) -> list[ErrorDetails]:
+    """Without those of a table where a list was given, and the like, if the setting may be both."""
+    places = [details["loc"] for details in every]
+
+    def is_of_another(details: ErrorDetails) -> bool:
+        *above, member = details["loc"]
+        if details["type"] not in _SHAPES or not _is_member(member):
+            return False
+        size = len(above)
+        return any(
+            place[:size] == tuple(above) and len(place) > size + 1 and place[size] != member
+            for place in places
+        )
+
+    return [details for details in every if not is_of_another(details)]
+
+
+def _is_member(part: str | int) -> bool:
+    """Whether a part of a place names a member of a union."""
+    return isinstance(part, str) and part.startswith(("dict[", "list[", "tuple["))
+
+
 def _fault(settings: type[BaseModel], details: ErrorDetails) -> Fault:
     path, at = list[str | int](), settings
     kind, context = details["type"], details.get("ctx", {})
     for part in details["loc"]:
+        if _is_member(part):
+            continue
         step = inside(at, part)
         if step is None:
             break  # what follows names a member of a union

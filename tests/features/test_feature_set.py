@@ -84,7 +84,7 @@ def test_two_features_of_one_name_are_refused() -> None:
 
 
 def test_a_source_whose_name_makes_a_feature_twice_is_refused() -> None:
-    with pytest.raises(SettingError, match="two features are called 'fused_rank'"):
+    with pytest.raises(SettingError, match="two features are called 'fused_score'"):
         FeatureSet([Provenance(("fused", "als"))])
 
 

@@ -31,7 +31,6 @@ BY_HAND = {
     "b_percentile": [1 - 3 / 4, 0, 1, 1 - 1 / 4, 0],
     "b_found": [1, 0, 1, 1, 0],
     "b_score": [0, nan, 1, 1, nan],
-    "fused_rank": [0, log1p(1), log1p(2), log1p(3), 0],
     "fused_score": [0.9, 0.5, 0.25, 0.125, 1.0],
     "found_by": [2, 1, 2, 1, 1],
 }

@@ -33,7 +33,8 @@ def twin(
     fused: dict[int, float] = {}
     for name, listed in sources.items():
         for rank, item in enumerate(listed):
-            fused[item] = fused.get(item, 0) + quotas[name] / largest / (RANK_OFFSET + 1 + rank)
+            share = (RANK_OFFSET + 1) / (RANK_OFFSET + 1 + rank)
+            fused[item] = fused.get(item, 0) + quotas[name] / largest * share
     ranked = sorted(fused, key=lambda item: (-round(fused[item], 9), item))
     certain = [i for i in ranked if any(i in sources[s][: quotas[s]] for s in sources)]
     others = [item for item in ranked if item not in certain]
@@ -189,3 +190,10 @@ def test_a_list_longer_than_ranks_can_tell_is_cut_rather_than_garbled() -> None:
 def test_an_item_that_is_none_is_passed_over() -> None:
     whole = merge({"a": Candidates.of([([-1, 2, 3], [3.0, 2.0, 1.0]), ([-1], [1.0])])}, {"a": 3})
     assert items(whole) == [[2, 3], []]
+
+
+def test_a_weight_counts_for_the_order_and_a_quota_for_the_room() -> None:
+    lists = {"als": found([[1, 2, 3]]), "popular": found([[7, 8, 9]])}
+    whole = merge(lists, {"als": 3, "popular": 1}, weights={"als": 0.01, "popular": 1.0})
+    assert whole[0].tolist() == [7, 1, 2, 3]
+    assert whole.score[:3].tolist() == pytest.approx([1, 0.01, 0.01 * 21 / 22])

@@ -490,7 +490,10 @@ PAST = Training(slices=2, window=0.15, requests=400, must_earn=False)
 def ranking(**more: Placement) -> Recommender:
     """A home of two sources, a ranker and two rerankers; placements beside it may be added."""
     home = Placement(
-        retrievers={"content": 20, "popular": 20}, ranker="main", rerankers=("diverse", "rules")
+        retrievers={"content": 20, "popular": 20},
+        weights={"content": 1.0, "popular": 0.2},
+        ranker="main",
+        rerankers=("diverse", "rules"),
     )
     return Recommender(
         {"content": Content(), "popular": Popular(), "trending": Trending()},
@@ -606,7 +609,7 @@ def test_sources_stay_as_old_as_the_ranker_needs_them(
     unfitted = ranking(cart=cart)
     unfitted.training = unfitted.training.model_copy(update={"must_earn": False})
     recommender = unfitted.fit(small_dataset(), OPTIONS)
-    old = came_to[0].last.sources
+    old = came_to[0].sources
     assert recommender.learned["main"]["refit"] == refit
     assert set(old) == (set() if refit else {"content", "popular"})
     for name, source in old.items():

@@ -22,7 +22,7 @@ from tastemaker.data.times import MICROSECONDS
 from tastemaker.errors import ClockError, DataError, SettingError
 from tastemaker.features import FeatureSet
 from tastemaker.pipeline import Pipeline
-from tastemaker.pipeline.travel import Slice, joined, travel
+from tastemaker.pipeline.travel import Slice, travel
 from tastemaker.project import Training
 from tastemaker.retrieval import ItemKNN, Popular
 from tastemaker.world import World
@@ -284,7 +284,7 @@ def test_another_seed_asks_at_other_moments() -> None:
 
 def test_joined_sets_stand_one_after_the_other_and_their_notes_add_up() -> None:
     parts = [window.training for window in slices()]
-    whole = joined(parts)
+    whole = TrainingSet.joined(parts)
     assert len(whole) == sum(len(part) for part in parts)
     assert whole.notes == {name: sum(part.notes[name] for part in parts) for name in parts[0].notes}
     first = len(parts[0])
@@ -297,8 +297,8 @@ def test_joined_sets_stand_one_after_the_other_and_their_notes_add_up() -> None:
 
 def test_one_set_joined_is_itself() -> None:
     part = slices()[0].training
-    assert bytes_of(joined([part])) == bytes_of(part)
-    assert joined([part]).notes == part.notes
+    assert bytes_of(TrainingSet.joined([part])) == bytes_of(part)
+    assert TrainingSet.joined([part]).notes == part.notes
 
 
 # --- what is refused ---

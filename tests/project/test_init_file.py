@@ -187,23 +187,32 @@ def test_a_large_catalogue_gets_the_sparse_form_of_ease(tmp_path: Path) -> None:
     project = proposed(tmp_path, **tables)[0]
     assert "sparse_ease" in project.file.retrievers
     assert "ease" not in project.file.retrievers
-    assert project.file.placements["home"].retrievers["sparse_ease"] == 200
+    assert "sparse_ease" in project.file.placements["home"].retrievers
 
 
-def test_where_items_have_labels_and_rankers_can_learn_newcomers_are_tried_out(
-    tmp_path: Path,
-) -> None:
+def test_sources_are_named_and_their_numbers_left_to_be_learned(tmp_path: Path) -> None:
     project, _ = proposed(
         tmp_path,
         events=written(tmp_path, "events.csv", many_events()),
         items=written(tmp_path, "items.csv", labelled()),
     )
     home = project.file.placements["home"]
-    assert project.file.retrievers["newcomers"].use == "newcomers"
-    assert project.file.rerankers["fresh"].use == "explore"
-    assert home.retrievers["newcomers"] == 20
-    assert home.rerankers == ("fresh",)
+    assert home.retrievers == ("ease", "item_knn", "als", "trending", "popular", "content")
+    assert home.learns_fusion
     assert home.ranker == "main"
+
+
+def test_exploration_is_left_to_the_user_and_its_cost_is_stated(tmp_path: Path) -> None:
+    project, _ = proposed(
+        tmp_path,
+        events=written(tmp_path, "events.csv", many_events()),
+        items=written(tmp_path, "items.csv", labelled()),
+    )
+    assert "newcomers" not in project.file.retrievers
+    assert not project.file.placements["home"].rerankers
+    text = (tmp_path / "tastemaker.toml").read_text(encoding="utf-8")
+    assert "explore" in text
+    assert "2 % of NDCG@10" in text
 
 
 @pytest.mark.parametrize("lacking", ["labels", "times", "events"])

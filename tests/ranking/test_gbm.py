@@ -69,6 +69,20 @@ def mean_ratio(ranker: GBM, asked: TrainingSet) -> float:
     return float(told / np.average(asked.labels["wanted"], weights=weight))
 
 
+def folds_of(*windows: TrainingSet) -> list[GBM]:
+    """For each of two windows, one that has learned from the other."""
+    first, second = windows
+    return [
+        GBM().fit(second, OPTIONS, validation=first),
+        GBM().fit(first, OPTIONS, validation=second),
+    ]
+
+
+def refitted(*windows: TrainingSet) -> GBM:
+    """One that has learned from both windows."""
+    return GBM().refit(windows, OPTIONS, folds=folds_of(*windows))
+
+
 # -- calibration ----------------------------------------------------------------------------------
 
 
@@ -81,7 +95,7 @@ def test_the_mean_prediction_is_near_the_observed_mean(
     later, fresh = slices(600, seed=4, rate=rate), slices(3_000, seed=5, rate=rate)
     fitted = GBM().fit(training, OPTIONS, validation=later)
     if refit:
-        fitted.refit(training, OPTIONS, validation=later)
+        fitted = refitted(training, later)
     assert mean_ratio(fitted, later) == pytest.approx(1, abs=0.05)
     assert mean_ratio(fitted, fresh) == pytest.approx(1, abs=0.08)
 
@@ -98,8 +112,7 @@ def test_calibration_counts_weights(training: TrainingSet) -> None:
 
     later, fresh = slices(600, seed=4), slices(3_000, seed=5)
     sets = thinned(training, 1), thinned(later, 2)
-    fitted = GBM().fit(sets[0], OPTIONS, validation=sets[1])
-    fitted.refit(sets[0], OPTIONS, validation=sets[1])
+    fitted = refitted(*sets)
     assert mean_ratio(fitted, fresh) == pytest.approx(1, abs=0.1)
 
 
@@ -145,13 +158,13 @@ def test_growing_ends_soon_after_the_best_tree(training: TrainingSet, later: Tra
     assert grown(never.fit(training, OPTIONS, validation=later)) == 80
 
 
-def test_refitting_keeps_the_number_of_trees(training: TrainingSet, later: TrainingSet) -> None:
-    once = GBM().fit(training, OPTIONS, validation=later)
-    twice = (
-        GBM().fit(training, OPTIONS, validation=later).refit(training, OPTIONS, validation=later)
-    )
-    assert grown(once) == grown(twice)
-    assert once.models != twice.models
+def test_refitting_grows_as_many_trees_as_the_folds_kept(
+    training: TrainingSet, later: TrainingSet
+) -> None:
+    folds = folds_of(training, later)
+    again = GBM().refit((training, later), OPTIONS, folds=folds)
+    assert grown(again) == round(np.mean([grown(fold) for fold in folds]))
+    assert again.models != folds[-1].models
 
 
 def test_requests_without_a_choice_stop_by_log_loss(training: TrainingSet) -> None:

@@ -102,22 +102,22 @@ class Ranker(Component, ABC):
 
     def refit(
         self,
-        training: TrainingSet,
+        windows: Sequence[TrainingSet],
         options: FitOptions = FitOptions(),
         *,
         folds: Sequence[Self],
     ) -> Self:
-        """Learns from everything as much as the folds found best on what they left out.
+        """Learns from all windows as much as the folds found best on those they left out.
 
         By default `fit` without a validation.
 
         Args:
-            training: all that may be learned from.
+            windows: all that may be learned from, oldest first.
             options: seed, threads, memory budget, progress.
-            folds: rankers of the same settings, each fitted on all windows but one and validated
-                on that one.
+            folds: for each window, a ranker of the same settings that was fitted on the others and
+                validated on this one.
         """
-        return self.fit(training, options)
+        return self.fit(TrainingSet.joined(windows), options)
 
     @abstractmethod
     def score(self, requests: Requests, candidates: Candidates, features: Features) -> Scores:

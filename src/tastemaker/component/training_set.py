@@ -1,9 +1,12 @@
 """What rankers learn from: candidates as they stood in the past, and what came of them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from tastemaker.data.ragged import offsets_of
 
 FUSED = "fused_score"
 """The feature that holds the fusion's score: what an order without a ranker goes by."""
@@ -56,3 +59,22 @@ class TrainingSet:
 
     def __len__(self) -> int:
         return len(self.item)
+
+    @classmethod
+    def joined(cls, parts: "Sequence[TrainingSet]") -> "TrainingSet":
+        """Several training sets as one, one after the other, their notes added up."""
+        first = parts[0]
+        values = np.concatenate([part.features.values for part in parts])
+        labels = {name: np.concatenate([p.labels[name] for p in parts]) for name in first.labels}
+        return cls(
+            offsets=offsets_of(np.concatenate([np.diff(part.offsets) for part in parts])),
+            user=np.concatenate([part.user for part in parts]),
+            time=np.concatenate([part.time for part in parts]),
+            item=np.concatenate([part.item for part in parts]),
+            features=Features(first.features.names, values),
+            labels=labels,
+            weight=np.concatenate([part.weight for part in parts]),
+            position=np.concatenate([part.position for part in parts]),
+            propensity=np.concatenate([part.propensity for part in parts]),
+            notes={name: sum(part.notes[name] for part in parts) for name in first.notes},
+        )

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tastemaker.component import FitOptions, Ranker, Retriever
+from tastemaker.component import FitOptions, Ranker, Retriever, TrainingSet
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.seen import SeenPolicy
 from tastemaker.errors import DataError
 from tastemaker.metrics import UserBootstrap
 from tastemaker.pipeline.fusion import Figures, Found, Fusion, is_better, learn_fusion
 from tastemaker.pipeline.pipeline import Pipeline
-from tastemaker.pipeline.travel import Described, Slice, joined, noted, travel, travel_held_out
+from tastemaker.pipeline.travel import Described, Slice, travel, travel_held_out
 from tastemaker.project import Placement, Training
 
 Sources = Mapping[str, Retriever]
@@ -119,14 +119,13 @@ def _learn_to_rank(
     options: FitOptions,
 ) -> Learned:
     """Fits the ranker, and compares it with what it orders."""
-    counted = noted([part.training for part in slices])
     trainings = [part.learned.fused(fusion).training for part in slices if part.learned]
     judged = [part.judged.fused(fusion) for part in slices]
     folds: list[Ranker] = []
     ranked: list[Figures] = []
     for place, window in enumerate(judged):
-        others = joined([one for other, one in enumerate(trainings) if other != place])
-        fold = ranker.clone().fit(others, options, validation=window.training)
+        others = [one for other, one in enumerate(trainings) if other != place]
+        fold = ranker.clone().fit(TrainingSet.joined(others), options, validation=window.training)
         folds.append(fold)
         ranked.append(_ndcg(fold, window, placement.value))
     fused = [window.found.ndcg(window.candidates.score) for window in judged]
@@ -142,7 +141,7 @@ def _learn_to_rank(
     earned, refit = better or not settings.must_earn, bool(fresher.high >= 0)
     notes: dict[str, float] = {
         "training_rows": sum(map(len, trainings)),
-        **counted,
+        **{name: sum(part.notes[name] for part in trainings) for name in trainings[0].notes},
         "judged_requests": len(user),
         "ranked": float(ours.mean()),
         "merged": float(theirs.mean()),
@@ -152,7 +151,7 @@ def _learn_to_rank(
         "better": better,
     }
     if earned:
-        ranker.refit(joined(trainings), options, folds=folds)
+        ranker.refit(trainings, options, folds=folds)
     kept = last.sources if earned and not refit else {}
     return Learned(fusion, kept, earned, notes, refit)
 

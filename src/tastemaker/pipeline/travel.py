@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tastemaker.component import FUSED, WANTED, Features, FitOptions, Retriever, Task, TrainingSet
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.dataset import Dataset
-from tastemaker.data.ragged import Ragged, offsets_of, rows_of
+from tastemaker.data.ragged import Ragged, rows_of
 from tastemaker.data.requests import Requests
 from tastemaker.data.seen import SeenPolicy
 from tastemaker.data.times import parse_duration
@@ -246,7 +246,7 @@ def describe(
     return Described(
         task.requests,
         Candidates.concatenated([part.candidates for part in parts]),
-        joined([part.training for part in parts]),
+        TrainingSet.joined([part.training for part in parts]),
         Found.joined([part.found for part in parts]),
     )
 
@@ -322,30 +322,6 @@ def _ranks_of(truth: Ragged, lists: Sequence[Candidates | None]) -> NDArray[np.i
         rank = entry - candidates.offsets[candidates.rows[entry]]
         ranks[:, place] = np.where(keys[entry] == sought, np.minimum(rank, 32_767), -1)
     return ranks
-
-
-def joined(parts: list[TrainingSet]) -> TrainingSet:
-    """Several training sets as one, their notes added up."""
-    first = parts[0]
-    return TrainingSet(
-        offsets=offsets_of(np.concatenate([np.diff(part.offsets) for part in parts])),
-        user=np.concatenate([part.user for part in parts]),
-        time=np.concatenate([part.time for part in parts]),
-        item=np.concatenate([part.item for part in parts]),
-        features=Features(
-            first.features.names, np.concatenate([part.features.values for part in parts])
-        ),
-        labels={name: np.concatenate([p.labels[name] for p in parts]) for name in first.labels},
-        weight=np.concatenate([part.weight for part in parts]),
-        position=np.concatenate([part.position for part in parts]),
-        propensity=np.concatenate([part.propensity for part in parts]),
-        notes=noted(parts),
-    )
-
-
-def noted(parts: list[TrainingSet]) -> dict[str, int]:
-    """The notes of several training sets, added up."""
-    return {name: sum(part.notes[name] for part in parts) for name in parts[0].notes}
 
 
 def _check_objectives(data: Dataset, objectives: tuple[str, ...]) -> None:

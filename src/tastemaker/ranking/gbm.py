@@ -125,20 +125,18 @@ class GBM(Ranker):
 
     def refit(
         self,
-        training: TrainingSet,
+        windows: Sequence[TrainingSet],
         options: FitOptions = FitOptions(),
         *,
         folds: Sequence[Self],
     ) -> Self:
-        """Grows as many trees as the folds kept on average, and calibrates as they do."""
+        """Grows as many trees as the folds kept on average; calibration follows the latest."""
+        training, latest = TrainingSet.joined(windows), folds[-1]
+        latest.require_features(training.features)
         self._require_memory(training, None, options)
-        self.predicts, self.feature_names = folds[0].predicts, training.features.names
-        for fold in folds:
-            fold.require_features(training.features)
-        fitted = [
-            self._grown_again(place, training, folds, options)
-            for place in range(len(self.predicts))
-        ]
+        places = range(len(latest.predicts))
+        self.predicts, self.feature_names = latest.predicts, training.features.names
+        fitted = [self._grown_again(place, windows, folds, options) for place in places]
         self._take(*zip(*fitted))
         return self
 
@@ -232,20 +230,28 @@ class GBM(Ranker):
         return text, start, _calibrated(_trees(text), start, after)
 
     def _grown_again(
-        self, place: int, training: TrainingSet, folds: Sequence["GBM"], options: FitOptions
+        self,
+        place: int,
+        windows: Sequence[TrainingSet],
+        folds: Sequence["GBM"],
+        options: FitOptions,
     ) -> tuple[str, Line, Line]:
-        """One objective's model from everything; the folds' mean number of trees and calibration.
-
-        The folds were calibrated on what they had not learned from, which this one has nothing of.
-        """
+        """One objective's model from all windows, what it starts from, and its calibration."""
         from tastemaker.ranking.boosting import grow
 
-        rows = Rows.of(training, self.predicts[place], graded=self.config.loss == "lambdarank")
+        graded, objective = self.config.loss == "lambdarank", self.predicts[place]
+        rows = Rows.of(TrainingSet.joined(windows), objective, graded=graded)
         start = self._start(rows)
         trees = round(float(np.mean([len(fold._trees[place]) for fold in folds])))
         text = grow(rows, self._parameters(), trees, options, start=start)
-        slope, level = np.mean([fold.calibration[place] for fold in folds], axis=0).tolist()
-        return text, start, (slope, level)
+        if graded:
+            return text, start, (1.0, 0.0)
+        first = _raw(folds[-1]._trees[place], folds[-1].starts[place], rows.values, rows.fused)
+        refitted = _raw(_trees(text), start, rows.values, rows.fused)
+        earlier = len(rows) - len(Rows.of(windows[-1], objective, graded=graded))
+        weight = np.where(np.arange(len(rows)) < earlier, rows.weight, rows.weight / 2)
+        pair = folds[-1].calibration[place]
+        return text, start, _levelled(pair, first - refitted, weight)
 
     def _start(self, rows: Rows) -> Line:
         """What the trees add to: the fusion's score, for `binary` as log-odds."""
@@ -319,3 +325,20 @@ def _calibrated(trees: "Trees | LibraryTrees", start: Line, rows: Rows) -> Line:
         return 1.0, 0.0
     raw = _raw(trees, start, rows.values, rows.fused)
     return platt(raw, relevant, rows.weight.astype(np.float64))
+
+
+def _levelled(pair: Line, moved: NDArray[np.float64], weight: NDArray[np.float64]) -> Line:
+    """The calibration of the latest fold for trees that learned from the latest window as well.
+
+    These have taken up part of what b corrects, the latest window's own rate of events; so b moves
+    by as much as the mean of a · raw did, and is not counted twice. Trees remember what they have
+    learned from: on the earlier windows the fold remembers more, on the latest only the refitted
+    ones do. With the latest window at half its weight the two errors about cancel.
+
+    Args:
+        pair: the fold's a and b.
+        moved: float64[rows], the fold's raw scores less those of the refitted trees.
+        weight: float64[rows], what each row counts for.
+    """
+    slope, level = pair
+    return slope, level + slope * float(np.average(moved, weights=weight))
