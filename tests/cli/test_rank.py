@@ -1,0 +1,74 @@
+"""`tastemaker rank`, and what an edited project file does to answers on the command line."""
+
+from typing import Any
+
+from tastemaker.project import load_project
+from tastemaker.store import EventSource
+
+
+def test_given_items_are_ranked_for_a_user(shop: Any, run: Any) -> None:
+    run("train")
+    told = run("rank", "u0", "blue1", "red1", "blue2", "--json").told
+    assert sorted(item["item_id"] for item in told["items"]) == ["blue1", "blue2", "red1"]
+    assert told["items"][0]["item_id"] == "red1"
+    assert "recommendation_id" not in told
+    lines = run("rank", "u0", "blue1", "red1").out.splitlines()
+    assert lines[0] == "for user u0:"
+    assert "Red thing 1" in lines[1]
+
+
+def test_the_store_ranks_as_the_files_do(shop: Any, run: Any) -> None:
+    run("train")
+    items = ("blue1", "red1", "red9", "blue2")
+    files = run("rank", "u0", *items, "--json").told
+    EventSource(load_project(shop.project)).open().close()
+    assert run("rank", "u0", *items, "--json").told == files
+
+
+def test_seen_items_are_left_out_on_request(shop: Any, run: Any) -> None:
+    run("train")
+    told = run("rank", "u0", "red0", "blue1", "--exclude-seen", "--json").told
+    assert [item["item_id"] for item in told["items"]] == ["blue1"]
+
+
+def test_an_unknown_item_to_rank_is_named(shop: Any, run: Any) -> None:
+    run("train")
+    done = run("rank", "u0", "red1", "purple1")
+    assert (done.code, done.out) == (2, "")
+    assert done.err.splitlines()[-1] == "error: no item has the id 'purple1'"
+
+
+RULES = (
+    '[rerankers.rules]\nuse = "rules"\nblocked = ["red3"]\n[placements.home]\nrerankers = ["rules"]'
+)
+
+
+def test_an_edited_rule_counts_without_training(shop: Any, run: Any) -> None:
+    run("train")
+    before = run("recommend", "--history", "red1,red2", "--json")
+    assert "red3" in [item["item_id"] for item in before.told["items"]]
+    shop.change("[placements.home]", RULES)
+    after = run("recommend", "--history", "red1,red2", "--json")
+    assert "red3" not in [item["item_id"] for item in after.told["items"]]
+    assert after.err == ""
+
+
+def test_an_edit_that_needs_training_is_said_in_one_line(shop: Any, run: Any) -> None:
+    version = run("train", "--json").told["version"]
+    shop.change("popular = 10", "popular = 11")
+    told = (
+        f"the project file differs from what version {version} was trained with: "
+        "placements.home.retrievers.popular is 11, was 10; run `tastemaker train`\n"
+    )
+    assert run("recommend", "--history", "red1").err == told
+    assert run("similar", "red1").err == told
+    run("train")
+    assert run("recommend", "--history", "red1").err == ""
+
+
+def test_rules_that_do_not_fit_stop_the_answer(shop: Any, run: Any) -> None:
+    run("train")
+    shop.change("[placements.home]", RULES.replace('blocked = ["red3"]', "caps = { genre = 1 }"))
+    refused = run("recommend", "--history", "red1").refused(2)
+    assert "the rerankers in the project file do not fit version" in refused
+    assert run("doctor").code == 1
