@@ -129,7 +129,8 @@ def _answer(project: Project, recommender: Recommender, asked: Asked) -> Recomme
             _tell_recovered(source)
             live, stored = Live.of(recommender, store), store.history(asked.user or "")
             question = Question(asked.user, asked.history, asked.n, asked.placement)
-            request, known = question.request(live, stored, now()), len(stored) > 0
+            request = live.with_profile(question.request(live, stored, now()), store)
+            known = len(stored) > 0
             if asked.items:
                 given = {"exclude_seen": asked.exclude_seen}
                 answer = live.recommender.rank_for(request, asked.items, **given)

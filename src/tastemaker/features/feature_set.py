@@ -16,6 +16,7 @@ from tastemaker.features.context import Context
 from tastemaker.features.likeness import Likeness
 from tastemaker.features.pairs import Family, Pairs, distinct
 from tastemaker.features.popularity import Popularity
+from tastemaker.features.profile import Profile
 from tastemaker.features.provenance import Provenance
 from tastemaker.features.repeats import Repeats
 from tastemaker.world import World
@@ -63,6 +64,7 @@ class FeatureSet:
             *(Likeness(name) for name in compared),
             Provenance(tuple(sources)),
             Context(),
+            *([Profile(world.profiles)] if world.profiles else []),
         ]
         return cls(families)
 

@@ -10,6 +10,7 @@ from copy import copy
 from typing import Any
 
 from tastemaker.component import WANTED, Reranker
+from tastemaker.data.profiles import ROLES
 from tastemaker.errors import SettingError
 from tastemaker.pipeline.recommender import Recommender
 from tastemaker.project import Placement
@@ -83,6 +84,9 @@ def _needing_training(adopted: Recommender, file: ProjectFile) -> list[str]:
     if file.data.items is not None:
         roles = {name: role.role for name, role in file.items.roles.items()}
         found += changes(columns, roles, "items.roles.")
+    if file.data.users is not None:
+        used = {n: role.role for n, role in file.users.roles.items() if role.role in ROLES}
+        found += changes(adopted.world.profiles.roles, used, "users.roles.")
     if list(adopted.kinds.items()) != list(file.events.items()):
         found.append("[events]")
     return found

@@ -158,7 +158,7 @@ def warm_up(live: Live, store: Store) -> None:
             for told in (None, [first]):
                 asked = Asked(user, told, placement=placement)
                 stored = store.history(user or "")
-                request = asked.request(live, stored, times.now())
+                request = live.with_profile(asked.request(live, stored, times.now()), store)
                 answered = live.recommender.answer(request, asked.n)
                 answered.to_dict(trace=True)
     _ask(lambda: live.recommender.similar(first))

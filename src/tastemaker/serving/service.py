@@ -114,7 +114,8 @@ class Service:
         """
         live, now, id_ = self.live, times.now(), uuid4().hex
         stored = NOBODY if asked.user_id is None else self.store.history(asked.user_id)
-        request = replace(asked.request(live, stored, now), seed=_seed_of(id_))
+        request = live.with_profile(asked.request(live, stored, now), self.store)
+        request = replace(request, seed=_seed_of(id_))
         answered = live.recommender.answer(
             request, asked.n, within=asked.within, since=asked.since, trace=sampled(id_)
         )
@@ -137,7 +138,7 @@ class Service:
         """
         live, now = self.live, times.now()
         stored = NOBODY if asked.user_id is None else self.store.history(asked.user_id)
-        request = asked.request(live, stored, now)
+        request = live.with_profile(asked.request(live, stored, now), self.store)
         answered = live.recommender.rank_for(request, items, exclude_seen=exclude_seen)
         return ranked_dict(answered, asked.explain)
 
