@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tastemaker.data.catalogue import TagsColumn
+from tastemaker.data.catalogue import TagsColumn, VectorColumn
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.times import parse_duration
 from tastemaker.project.toml_text import comment_text, toml_key
@@ -66,7 +66,9 @@ def source_lines(data: Dataset | None, clock: str) -> list[str]:
     if len(data.catalogue) > _EASE_ITEMS:
         quotas = {"sparse_ease": quotas.pop("ease"), **quotas}
     ranks, explores = _can_learn_to_rank(data), False
-    if any(isinstance(column, TagsColumn) for column in data.catalogue.columns.values()):
+    if any(
+        isinstance(column, TagsColumn | VectorColumn) for column in data.catalogue.columns.values()
+    ):
         quotas["content"] = _CONTENT_QUOTA
         explores = ranks  # without a ranker nothing holds back what is new
     if explores:

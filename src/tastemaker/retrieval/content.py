@@ -38,7 +38,8 @@ class ContentConfig(ContentSettings):
     dislikes: float = Field(0.3, ge=0)
     """How much a disliked event speaks against what it is about; a liked one counts 1."""
     profile_terms: int = Field(64, ge=1)
-    """How many terms of a user's profile are looked up: the strongest."""
+    """How many terms of a user's profile are looked up: the strongest. Where items have vectors,
+    as many more as these have numbers."""
     popularity: float = Field(0.75, ge=0)
     """β: a score is multiplied by the item's popularity, relative to the average, to this power."""
     popularity_half_life: str = "180d"
@@ -54,9 +55,9 @@ class ContentConfig(ContentSettings):
 class Content(Retriever):
     """Items whose contents point the way a profile does (Pazzani & Billsus 2007).
 
-    An item is a vector of length 1 over words and labels (`ContentEncoder`). A profile is
-    Σ ½^(age / half_life) · log₂(1 + weight) · vector over the history, age counted in later
-    events, disliked events times −`dislikes`; its strongest terms are looked up. A candidate
+    An item is a vector of length 1 over words, labels and given vectors (`ContentEncoder`). A
+    profile is Σ ½^(age / half_life) · log₂(1 + weight) · vector over the history, age counted in
+    later events, disliked events times −`dislikes`; its strongest terms are looked up. A candidate
     scores profile · vector × ((p + p̄) / 2p̄)^β, p its decayed popularity, p̄ the mean over items
     that have any; an item without events counts as average. Popularity is read at the last tick
     (a 32nd of its half-life, at most a day) at or before the request.
@@ -121,7 +122,8 @@ class Content(Retriever):
     def profiles(self, requests: Requests) -> SparseRows:
         """What each request's history is about: its strongest terms and their weights."""
         self.require_fitted()
-        history, cap = requests.history, min(self.config.profile_terms, self.encoder.width)
+        history, most = requests.history, self.config.profile_terms + self.encoder.dense
+        cap = min(most, self.encoder.width)
         terms = np.empty((len(requests), cap), np.int32)
         weights = np.empty((len(requests), cap), np.float32)
         counts = np.zeros(len(requests), np.int64)
