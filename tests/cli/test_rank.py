@@ -72,3 +72,53 @@ def test_rules_that_do_not_fit_stop_the_answer(shop: Any, run: Any) -> None:
     refused = run("recommend", "--history", "red1").refused(2)
     assert "the rerankers in the project file do not fit version" in refused
     assert run("doctor").code == 1
+
+
+RANKER = """[rankers.main]
+use = "gbm"
+trees = 1
+[training]
+slices = 2
+window = 0.1
+must_earn = {}
+[placements.home]
+ranker = "main"
+"""
+
+
+def test_a_ranker_below_the_fusion_says_why_it_is_used(shop: Any, run: Any) -> None:
+    shop.change("[placements.home]\n", RANKER.format("false"))
+    run("train")
+    told = run("train", "--json").told
+    use, notes = told["rankers"]["main"], told["learned"]["main"]
+    assert use["used"] is True
+    assert use["better"] is (notes["fresh"] > notes["merged"])
+    assert (use["ranker"], use["fusion"]) == (notes["fresh"], notes["merged"])
+    assert run("versions", "--json").told["versions"][0]["rankers"] == {"main": use}
+    line = run("train").out.splitlines()[0]
+    assert ("used (must_earn = false), though" in line) is not use["better"]
+
+
+def test_text_of_users_is_refused_since_nothing_uses_it(shop: Any, run: Any) -> None:
+    (shop.folder / "users.csv").write_text("user_id,bio,age\nu0,likes red,30\n")
+    shop.change('items = "items.csv"\n', 'items = "items.csv"\nusers = "users.csv"\n')
+    shop.change("[items.roles]", '[users.roles]\nbio = { role = "text" }\n[items.roles]')
+    refused = run("validate").refused(2)
+    assert "bio" in refused
+    assert 'role "text" of a user column is used by nothing' in refused
+
+
+def test_init_proposes_vectors_and_leaves_text_of_users_out(shop: Any, run: Any) -> None:
+    titles = [f'{t}{i},{t} thing {i},"[0.{i}, 1.5]"' for t in ("red", "blue") for i in range(10)]
+    (shop.folder / "items.csv").write_text("\n".join(["item_id,title,embedding", *titles]) + "\n")
+    words = "abcdefghijkl"
+    users = [f"u{u},who {words[u]} is {words[-u]} {u},{20 + u},{'de' if u % 2 else 'fr'}"
+             for u in range(12)]  # fmt: skip
+    (shop.folder / "users.csv").write_text("\n".join(["user_id,bio,age,country", *users]) + "\n")
+    shop.project.unlink()
+    run("init", "--events", "events.csv", "--items", "items.csv", "--users", "users.csv")
+    text = shop.project.read_text()
+    assert 'embedding = { role = "vector" }' in text
+    assert 'age = { role = "number" }' in text
+    assert 'role = "text"' not in text.split("[users.roles]")[1].split("[events")[0]
+    assert run("train").code == 0
