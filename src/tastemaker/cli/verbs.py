@@ -11,6 +11,7 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 from tastemaker.cli import show
+from tastemaker.cli.hints import tell_without_effect
 from tastemaker.component import FitOptions
 from tastemaker.component.ranker_use import RankerUse
 from tastemaker.data.dataset import Dataset
@@ -69,6 +70,7 @@ def train(project: Path | None, promote: bool, as_json: bool) -> None:
     opened = open_project(project)
     tell_leftovers(Registry(opened.state))
     opened.require_clock()
+    tell_without_effect(opened)
     data = read_events(opened)
     version, seconds, recommender = train_project(opened, data, promote)
     told = {
@@ -142,9 +144,8 @@ def _answer(project: Project, recommender: Recommender, asked: Asked) -> Recomme
             data = read_events(project)
             recommender.attach(data)
             known = data.users.index(asked.user) >= 0
-        place = asked.placement
+        place, away = asked.placement, asked.exclude_seen
         if asked.items:
-            away = asked.exclude_seen
             answer = recommender.rank(asked.user, asked.items, placement=place, exclude_seen=away)
         else:
             history = asked.history
@@ -331,8 +332,8 @@ def _tell_reports(data: Dataset, project: Project) -> None:
 
 def _learned_line(name: str, notes: dict[str, float]) -> str:
     """What learning to rank came to."""
-    use, sources = RankerUse.of(notes), "sources fitted anew"
-    sources = sources if notes["refit"] else "sources as old as then"
+    use = RankerUse.of(notes)
+    sources = "sources fitted anew" if notes["refit"] else "sources as old as then"
     return (
         f"ranker {name}: NDCG@10 {notes['fresh']:.4f} in the latest window, the fusion "
         f"{notes['merged']:.4f}: {f'{use}, {sources}' if use.used else use}; "
