@@ -8,8 +8,11 @@ from numpy.typing import NDArray
 
 from tastemaker.data.catalogue import Catalogue
 from tastemaker.data.dataset import Dataset
+from tastemaker.data.profiles import ProfileSchema
 from tastemaker.data.schema import Clock
 from tastemaker.statistics import ItemStatistics
+
+_NO_PROFILES = ProfileSchema()
 
 
 class World:
@@ -23,15 +26,22 @@ class World:
         statistics: popularity as of any moment.
         watermark: the moment just after the last event known, microseconds.
         clock: whether times are moments; where they are not, nothing is read by time.
+        profiles: which columns of the user table requests carry; no user is known here.
     """
 
     def __init__(
-        self, catalogue: Catalogue, statistics: ItemStatistics, watermark: int, clock: Clock
+        self,
+        catalogue: Catalogue,
+        statistics: ItemStatistics,
+        watermark: int,
+        clock: Clock,
+        profiles: ProfileSchema = _NO_PROFILES,
     ) -> None:
         self.catalogue = catalogue
         self.statistics = statistics
         self.watermark = watermark
         self.clock: Clock = clock
+        self.profiles = profiles
 
     @classmethod
     def of(cls, dataset: Dataset, at: Any = None) -> "World":
@@ -44,7 +54,8 @@ class World:
         """
         known = dataset if at is None else dataset.before(at)
         statistics = ItemStatistics.of(known.events, len(known.catalogue), known.kinds)
-        return cls(known.catalogue, statistics, known.end, known.clock)
+        profiles = ProfileSchema.of(known.profiles, known.catalogue)
+        return cls(known.catalogue, statistics, known.end, known.clock, profiles)
 
     def with_items(
         self, ids: Sequence[str], attributes: Mapping[str, Sequence[Any]] | None = None
@@ -59,14 +70,14 @@ class World:
             nothing.astype(np.float32),
             len(catalogue),
         )
-        return World(catalogue, statistics, self.watermark, self.clock)
+        return World(catalogue, statistics, self.watermark, self.clock, self.profiles)
 
     def with_changed(
         self, items: NDArray[np.int64], attributes: Mapping[str, Sequence[Any]]
     ) -> "World":
         """This world with some of its items described anew; int64[m] and their columns."""
         catalogue = self.catalogue.changed(items, attributes)
-        return World(catalogue, self.statistics, self.watermark, self.clock)
+        return World(catalogue, self.statistics, self.watermark, self.clock, self.profiles)
 
     def with_events(
         self,
@@ -85,4 +96,4 @@ class World:
         """
         statistics = self.statistics.append(item, time, kind, weight)
         watermark = max(self.watermark, int(time.max(initial=-1)) + 1)
-        return World(self.catalogue, statistics, watermark, self.clock)
+        return World(self.catalogue, statistics, watermark, self.clock, self.profiles)

@@ -30,9 +30,18 @@ def test_a_wrong_kind_of_event_names_itself(values: dict[str, Any], message: str
         EventKind.checked(values, owner="events.rating")
 
 
-@pytest.mark.parametrize("values", [{"role": "tags"}, {"role": "text", "separator": "|"}])
-def test_a_separator_belongs_to_tags_alone(values: dict[str, Any]) -> None:
-    with pytest.raises(ProjectError, match="items: role 'tags' needs a 'separator'"):
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"role": "tags"}, "items: role 'tags' needs a 'separator'"),
+        (
+            {"role": "text", "separator": "|"},
+            "items: 'separator' belongs to role 'tags' or 'vector'",
+        ),
+    ],
+)
+def test_a_separator_belongs_to_tags_and_vectors(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ProjectError, match=message):
         ColumnRole.checked(values, owner="items", error=ProjectError)
 
 

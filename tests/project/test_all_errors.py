@@ -70,8 +70,8 @@ BROKEN: dict[str, tuple[str, list[str]]] = {
             "unknown section [placement.home]; did you mean [placements.home]?",
             "[events.view]: unknown setting 'wieght'; did you mean 'weight'?",
             "[retrievers.als]: unknown setting 'sed'; known: alpha, confidence, "
-            "conjugate_gradient_steps, dislike_weight, factors, frequency_scaling, index, iterations, "
-            "regularization",
+            "conjugate_gradient_steps, dislike_weight, factors, frequency_scaling, index, "
+            "iterations, regularization",
             "[retrievers.als] factors must be greater than or equal to 1, got -3",
         ],
     ),

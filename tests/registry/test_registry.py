@@ -18,6 +18,7 @@ import polars as pl
 import pytest
 
 from tastemaker.artifact import create_artifact
+from tastemaker.component.ranker_use import RankerUse
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.times import MICROSECONDS
 from tastemaker.errors import ArtifactError, SettingError, UnknownIdError
@@ -180,7 +181,7 @@ def test_a_version_tells_its_size_sources_and_rankers(registry: Registry) -> Non
     files = [path for path in (registry.artifacts / told.name).rglob("*") if path.is_file()]
     assert told.bytes >= sum(path.stat().st_size for path in files) > 800
     assert told.sources == ("popular", "als")
-    assert told.rankers == {"main": False, "cart": True}
+    assert told.rankers == {"main": RankerUse(False, False), "cart": RankerUse(True, True)}
     assert told.problem is None
 
 

@@ -54,7 +54,7 @@ def ask(client: TestClient, operation: Any, mode: GenerationMode) -> None:
 
 def test_good_questions_are_answered_as_the_document_says(client: TestClient) -> None:
     asked = operations(client)
-    assert len(asked) == 9
+    assert len(asked) == 10
     for operation in asked:
         ask(client, operation, GenerationMode.POSITIVE)
 

@@ -384,6 +384,7 @@ def test_the_interface_describes_itself_with_examples(client: TestClient) -> Non
         "/v1/recommendations/{recommendation_id}",
         "/v1/items/{item_id}/similar",
         "/v1/trending",
+        "/v1/rank",
         "/v1/events",
         "/v1/items/{item_id}",
         "/health/live",

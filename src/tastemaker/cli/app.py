@@ -127,6 +127,23 @@ def recommend(
 
 
 @app.command()
+def rank(
+    user: Annotated[str, typer.Argument(help="A user id.")],
+    items: Annotated[list[str], typer.Argument(help="The ids of the items to rank.")],
+    project: ProjectPath = None,
+    placement: Annotated[str | None, typer.Option(help="By default the first.")] = None,
+    exclude_seen: Annotated[
+        bool, typer.Option("--exclude-seen", help="Leave out what the user has seen.")
+    ] = False,
+    trace: Annotated[bool, typer.Option(help="With --json: add what each stage did.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Order given items by relevance to a user."""
+    asked = verbs.Asked(user, None, len(items), placement, tuple(items), exclude_seen)
+    verbs.recommend(project, asked, trace, as_json)
+
+
+@app.command()
 def similar(
     item: Annotated[str, typer.Argument(help="An item id.")],
     project: ProjectPath = None,

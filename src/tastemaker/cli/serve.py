@@ -126,8 +126,9 @@ def _announce(url: str, browser: bool) -> None:
             pass  # not listening yet, or somebody else's answer
         time.sleep(_LOOK_SECONDS)
     show.say(f"serving {version} at {url}  (the page: {url}/, the interface: {url}/openapi.json)")
-    if "problem" in status:
-        show.say(f"warning: {status['problem']}")
+    for warning in ("problem", "note"):
+        if warning in status:
+            show.say(f"warning: {status[warning]}")
     show.say("Ctrl-C stops")
     if browser:
         webbrowser.open(url)

@@ -11,7 +11,9 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 from tastemaker.cli import show
+from tastemaker.cli.hints import tell_without_effect
 from tastemaker.component import FitOptions
+from tastemaker.component.ranker_use import RankerUse
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.describe import describe
 from tastemaker.data.times import MICROSECONDS, now
@@ -22,6 +24,8 @@ from tastemaker.evaluation import evaluate as measure
 from tastemaker.machine import peak_bytes
 from tastemaker.pipeline import Recommendations, Recommender
 from tastemaker.pipeline.pipeline import REQUESTS_AT_A_TIME
+from tastemaker.pipeline.project_settings import difference, with_project_settings
+from tastemaker.pipeline.recommendations import ranked_dict
 from tastemaker.project import Project, find_project, load_project
 from tastemaker.registry import Registry
 from tastemaker.store import EventSource
@@ -39,6 +43,10 @@ class Asked:
     history: list[str] | None
     n: int
     placement: str | None
+    items: tuple[str, ...] = ()
+    """The items to rank; none, to find items."""
+    exclude_seen: bool = False
+    """Whether items to rank are left out that a list would not show."""
 
 
 def validate(project: Path | None, as_json: bool) -> None:
@@ -62,6 +70,7 @@ def train(project: Path | None, promote: bool, as_json: bool) -> None:
     opened = open_project(project)
     tell_leftovers(Registry(opened.state))
     opened.require_clock()
+    tell_without_effect(opened)
     data = read_events(opened)
     version, seconds, recommender = train_project(opened, data, promote)
     told = {
@@ -71,6 +80,7 @@ def train(project: Path | None, promote: bool, as_json: bool) -> None:
         "seconds": round(seconds, 3),
         "peak_mb": peak_megabytes(),
         "learned": recommender.learned,
+        "rankers": {n: RankerUse.of(t).to_dict() for n, t in recommender.learned.items()},
     }
     if as_json:
         show.result_json(told)
@@ -94,7 +104,7 @@ def evaluate(project: Path | None, k: int, on: str, as_json: bool) -> None:
 
 
 def recommend(project: Path | None, asked: Asked, trace: bool, as_json: bool) -> None:
-    """Prints a list for one user or stranger."""
+    """Prints a list, or given items in order, for one user or stranger."""
     if (asked.user is None) == (asked.history is None):
         raise SettingError("say either --user ID, or --history ITEM,ITEM,…, or --all")
     opened = open_project(project)
@@ -104,7 +114,8 @@ def recommend(project: Path | None, asked: Asked, trace: bool, as_json: bool) ->
         if recommender.world.catalogue.items.index(item) < 0:
             show.say(f"item '{item}' is not in the catalogue: left out of the history")
     if as_json:
-        show.result_json(answer.to_dict(trace=trace))
+        told = ranked_dict(answer, trace) if asked.items else answer.to_dict(trace=trace)
+        show.result_json(told)
     else:
         show.result(str(answer))
 
@@ -120,17 +131,25 @@ def _answer(project: Project, recommender: Recommender, asked: Asked) -> Recomme
             _tell_recovered(source)
             live, stored = Live.of(recommender, store), store.history(asked.user or "")
             question = Question(asked.user, asked.history, asked.n, asked.placement)
-            request, known = question.request(live, stored, now()), len(stored) > 0
-            answer = live.recommender.answer(request, asked.n)
+            request = live.with_profile(question.request(live, stored, now()), store)
+            known = len(stored) > 0
+            if asked.items:
+                given = {"exclude_seen": asked.exclude_seen}
+                answer = live.recommender.rank_for(request, asked.items, **given)
+            else:
+                answer = live.recommender.answer(request, asked.n)
     else:
         known = False
         if asked.user is not None:
             data = read_events(project)
             recommender.attach(data)
             known = data.users.index(asked.user) >= 0
-        answer = recommender.recommend(
-            asked.user, history=asked.history, n=asked.n, placement=asked.placement
-        )
+        place, away = asked.placement, asked.exclude_seen
+        if asked.items:
+            answer = recommender.rank(asked.user, asked.items, placement=place, exclude_seen=away)
+        else:
+            history = asked.history
+            answer = recommender.recommend(asked.user, history=history, n=asked.n, placement=place)
     if asked.user is not None and not known:
         show.say(f"user '{asked.user}' is not in the data: answered like a stranger")
     return answer
@@ -237,12 +256,18 @@ def evaluate_project(project: Project, data: Dataset, k: int, on: str = "test") 
 
 
 def load_current(project: Project) -> Recommender:
-    """The version of a project that serves.
+    """The version of a project that serves, under the settings of the project file.
+
+    Settings that take effect only with the next training are named on stderr.
 
     Raises:
         ArtifactError: nothing was trained yet, or the artifact is damaged.
+        SettingError: rerankers of the project file do not fit the version.
     """
-    return Registry(project.state).load()
+    recommender, changes = with_project_settings(Registry(project.state).load(), project.file)
+    if changes:
+        show.say(difference(recommender.version, changes))
+    return recommender
 
 
 def peak_megabytes() -> int:
@@ -307,10 +332,11 @@ def _tell_reports(data: Dataset, project: Project) -> None:
 
 def _learned_line(name: str, notes: dict[str, float]) -> str:
     """What learning to rank came to."""
+    use = RankerUse.of(notes)
     sources = "sources fitted anew" if notes["refit"] else "sources as old as then"
     return (
         f"ranker {name}: NDCG@10 {notes['fresh']:.4f} in the latest window, the fusion "
-        f"{notes['merged']:.4f}: {f'used, {sources}' if notes['earned'] else 'not used'}; "
+        f"{notes['merged']:.4f}: {f'{use}, {sources}' if use.used else use}; "
         f"{notes['wanted_but_not_found']:,} of {notes['wanted']:,} wanted items were found by no "
         "source and not learned from"
     )

@@ -101,13 +101,13 @@ def _told(version: Version) -> dict[str, Any]:
         "previous": version.previous,
         "problem": version.problem,
         "sources": list(version.sources),
-        "rankers": version.rankers,
+        "rankers": {name: use.to_dict() for name, use in version.rankers.items()},
         "data": {table: print_[:_SHOWN] for table, print_ in version.data.items()},
     }
 
 
 def _row(version: Version) -> tuple[str, ...]:
-    used = (f"{name}: {'used' if on else 'not used'}" for name, on in version.rankers.items())
+    used = (f"{name}: {use}" for name, use in version.rankers.items())
     served = "serves" if version.current else "rollback goes here" if version.previous else ""
     return (
         "*" if version.current else "",

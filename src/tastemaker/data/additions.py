@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from tastemaker.data.arguments import id_text, ids_text, is_missing, is_moment, listed, moment
-from tastemaker.data.catalogue import Catalogue, TimeColumn
+from tastemaker.data.catalogue import Catalogue, TimeColumn, VectorColumn
 from tastemaker.data.times import parse_moment
 from tastemaker.data.vocabulary import Vocabulary
 from tastemaker.errors import SettingError, near_miss
+
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 def new_ids(ids: Any, known: Vocabulary) -> list[str]:
@@ -53,14 +55,24 @@ def new_attributes(
         if name not in catalogue.columns:
             hint = near_miss(name, catalogue.columns)
             raise SettingError(f"the catalogue has no column '{name}'{hint}")
-        cells = listed(values, name)
+        is_vector = isinstance(catalogue.columns[name], VectorColumn)
+        matrix = is_vector and getattr(values, "ndim", 1) == 2  # a row for each item
+        cells = list(values) if matrix else listed(values, name)
         if len(cells) != count:
             raise SettingError(
                 f"'{name}' needs a list of {count} values, one for each item, got {len(cells)}"
             )
-        role = catalogue.columns[name].role
-        checked[name] = [cell(name, role, value) for value in cells]
+        column = catalogue.columns[name]
+        checked[name] = [cell(name, column.role, value) for value in cells]
+        if isinstance(column, VectorColumn):
+            _require_dimension(name, column.dimension, checked[name])
     return checked
+
+
+def _require_dimension(name: str, dimension: int, vectors: list[list[float] | None]) -> None:
+    for vector in vectors:
+        if vector is not None and len(vector) != dimension:
+            raise SettingError(f"'{name}' must be a list of {dimension} numbers, got {len(vector)}")
 
 
 def put_attributes(catalogue: Catalogue, attributes: Mapping[str, Any]) -> dict[str, Any]:
@@ -96,6 +108,7 @@ _CELLS = {
     "category": "one label",
     "number": "a finite number",
     "time": "a moment: microseconds, a datetime, a date or ISO 8601 text",
+    "vector": "a list of finite numbers",
 }
 
 
@@ -104,7 +117,7 @@ def cell(name: str, role: str, value: Any) -> Any:
 
     Args:
         name: the column.
-        role: text, tags, category, number or time.
+        role: text, tags, category, number, time or vector.
         value: what was given; a label may also be a boolean or a whole number.
 
     Raises:
@@ -119,6 +132,8 @@ def cell(name: str, role: str, value: Any) -> Any:
     if role == "category" and (label := _label(value)) is not None:
         return [label]
     is_list = isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping)
+    if role == "vector" and is_list and (vector := _vector(value)) is not None:
+        return vector
     if role in ("tags", "category") and is_list:
         labels = list(map(_label, value))
         if None not in labels and (role == "tags" or len(labels) <= 1):
@@ -137,6 +152,18 @@ def fitting_cell(name: str, role: str, value: Any) -> Any:
         return cell(name, role, value)
     except SettingError:
         return None
+
+
+def _vector(value: Iterable[Any]) -> list[float] | None:
+    """A list of numbers that float32 holds; None for what is not one."""
+    numbers: list[float] = []
+    for number in value:
+        if isinstance(number, bool | np.bool_) or not isinstance(number, Real | Decimal):
+            return None
+        if _is_infinite(number) or not abs(float(number)) <= _LARGEST:
+            return None
+        numbers.append(float(number))
+    return numbers or None
 
 
 def _label(value: Any) -> str | None:

@@ -136,9 +136,66 @@ class TimeColumn(NumberColumn):
     _dtype: ClassVar[type] = np.int64
 
 
-Column = TextColumn | TagsColumn | NumberColumn
+class VectorColumn:
+    """float32[n × dimension], finite; a missing vector is NaN throughout."""
+
+    role: ClassVar = "vector"
+
+    def __init__(self, values: NDArray[np.float32]) -> None:
+        self.values = values
+
+    @property
+    def dimension(self) -> int:
+        """How many numbers a vector has; 0 where every one is missing."""
+        return int(self.values.shape[1])
+
+    @property
+    def present(self) -> NDArray[np.bool_]:
+        """Which rows have a vector, bool[n]."""
+        if not self.dimension:
+            return np.zeros(len(self.values), np.bool_)
+        found: NDArray[np.bool_] = ~np.isnan(self.values[:, 0])
+        return found
+
+    @classmethod
+    def of(cls, values: Sequence[Sequence[float] | None]) -> Self:
+        """Packs one list of numbers or None a row; all of one length."""
+        dimension = max((len(row) for row in values if row is not None), default=0)
+        return cls(_packed(values, dimension))
+
+    def extended(self, values: Sequence[Sequence[float] | None]) -> "VectorColumn":
+        """This column with more rows; a vector of another dimension is missing."""
+        return VectorColumn(np.concatenate([self.values, _packed(values, self.dimension)]))
+
+    def take(self, rows: NDArray[np.int64]) -> "VectorColumn":
+        """The given rows, in the given order."""
+        return VectorColumn(self.values[rows])
+
+    def save(self, writer: ArtifactWriter) -> None:
+        """Writes the numbers."""
+        writer.array("values", self.values)
+
+    @classmethod
+    def load(cls, reader: ArtifactReader) -> Self:
+        """Maps the numbers."""
+        return cls(reader.array("values", np.float32, (None, None)))
+
+
+def _packed(values: Sequence[Sequence[float] | None], dimension: int) -> NDArray[np.float32]:
+    packed = np.full((len(values), dimension), np.nan, np.float32)
+    for row, value in enumerate(values):
+        if value is not None and len(value) == dimension:
+            packed[row] = value
+    return packed
+
+
+Column = TextColumn | TagsColumn | NumberColumn | VectorColumn
 COLUMN_TYPES: dict[str, type[Column]] = {
-    kind.role: kind for kind in (TextColumn, TagsColumn, CategoryColumn, NumberColumn, TimeColumn)
+    kind.role: kind
+    for kind in (
+        *(TextColumn, TagsColumn, CategoryColumn),
+        *(NumberColumn, TimeColumn, VectorColumn),
+    )
 }
 
 

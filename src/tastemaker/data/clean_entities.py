@@ -21,8 +21,11 @@ from tastemaker.data.set_aside import (
     whole_float_note,
 )
 from tastemaker.data.table import Table
+from tastemaker.data.vectors import vectors
 from tastemaker.errors import DataError, near_miss
 
+_SHOWN = 60
+"""Letters of an unreadable cell that a note shows."""
 _LIST = r"(?s)^\s*\[([^\[\]]*)\]\s*$"
 _LIST_ENTRY = r"""(?s)"[^"]*"|'[^']*'|[^,\s'"][^,]*"""
 """A list that is written as text, and its entries: `['a', "b, c", 3]`."""
@@ -61,8 +64,10 @@ def clean_entities(table: Table, id_column: str, schema: Schema) -> tuple[pl.Dat
     for name, role in roles.items():
         cell = _cell(table, name, role, types, schema)
         wanted.append(cell.alias(f"={name}"))
-        if role.role in ("number", "time"):
-            raw = pl.col(name)
+        if role.role in ("number", "time", "vector"):
+            raw, kind = pl.col(name), types[name]
+            if isinstance(kind, pl.List | pl.Array):
+                raw = raw.cast(pl.List(pl.String)).list.join(", ", ignore_nulls=True)
             unread = pl.when(~missing(name, types) & cell.is_null()).then(raw)
             wanted.append(unread.cast(pl.String).alias(f"{HELPER}raw {name}"))
     rows = table.collect(*wanted)
@@ -88,9 +93,13 @@ def _unread_note(rows: pl.DataFrame, name: str, role: ColumnRole) -> str:
     unread = rows[f"{HELPER}raw {name}"].drop_nulls()
     if not unread.len():
         return ""
+    what: str = role.role
+    if what == "vector":
+        lengths = rows[f"={name}"].list.len().drop_nulls()
+        what = f"vectors of {lengths[0]} finite numbers" if len(lengths) else "vectors"
     return (
-        f"{name}: {unread.len():,} of {rows.height:,} cells cannot be read as {role.role}, such as "
-        f"{unread[0]!r}, and are left empty"
+        f"{name}: {unread.len():,} of {rows.height:,} cells cannot be read as {what}, such as "
+        f"{unread[0][:_SHOWN]!r}, and are left empty"
     )
 
 
@@ -100,6 +109,8 @@ def _cell(table: Table, name: str, role: ColumnRole, types: pl.Schema, schema: S
         return numbers(table, name, types, schema.decimal)
     if role.role == "time":
         return moments(table, name, types, "auto", role.format)
+    if role.role == "vector":
+        return vectors(table, name, types, role.separator)
     require_type(table.source, name, kind, role.role)
     present = ~missing(name, types)
     if kind.is_float():  # a code of 3.0 is the code 3

@@ -19,6 +19,7 @@ from tastemaker.data.files import DataFile, with_distinct_names
 from tastemaker.data.frames import as_polars
 from tastemaker.data.indexing import index_tables
 from tastemaker.data.log_past import LogPast
+from tastemaker.data.profiles import ROLES
 from tastemaker.data.propose import propose_schema
 from tastemaker.data.report import ReadReport
 from tastemaker.data.requests import HISTORY_CAP, Masks, Requests, seeds_of
@@ -321,4 +322,5 @@ class Dataset:
             seeds_of(users, moments),
             tuple(self.users.ids(users)),
             placement,
+            {n: c.take(users) for n, c in self.profiles.items() if c.role in ROLES},
         )

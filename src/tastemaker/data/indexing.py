@@ -9,10 +9,11 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from tastemaker.data.catalogue import COLUMN_TYPES, NO_TIME, Catalogue, Column
+from tastemaker.data.catalogue import COLUMN_TYPES, NO_TIME, Catalogue, Column, VectorColumn
 from tastemaker.data.events import Events
 from tastemaker.data.ragged import offsets_of
 from tastemaker.data.schema import ColumnRole, Schema
+from tastemaker.data.vectors import as_matrix
 from tastemaker.data.vocabulary import Vocabulary
 
 
@@ -122,9 +123,12 @@ def _columns(
     row_of = np.full(n, -1, np.int64)
     row_of[places] = np.arange(len(places))
     rows = pl.Series(row_of).replace(-1, None)
-    columns = {}
+    columns: dict[str, Column] = {}
     for name, role in roles.items():
         cells = table[name].gather(rows)
+        if role.role == "vector":
+            columns[name] = VectorColumn(as_matrix(cells))
+            continue
         if role.role == "category":
             values: list[Any] = [[cell] if cell else None for cell in cells.to_list()]
         elif role.role == "time":

@@ -38,6 +38,42 @@ def attribute_likeness(
     return likeness
 
 
+def vector_likeness(
+    vectors: NDArray[np.float32], left: NDArray[np.int32], right: NDArray[np.int32]
+) -> NDArray[np.float32]:
+    """The cosine of two items' vectors; 0 where either has none.
+
+    Args:
+        vectors: float32[items × dimension], a missing one NaN throughout.
+        left: int32[pairs], an item of each pair.
+        right: int32[pairs], the other; an index outside the vectors is like nothing.
+
+    Returns:
+        float32[pairs], from −1 to 1; the same bits whatever else is asked in the same call.
+    """
+    likeness = np.zeros(len(left), np.float32)
+    _cosines(vectors, left, right, likeness)
+    return likeness
+
+
+@kernel
+def _cosines(vectors, left, right, likeness):  # type: ignore[no-untyped-def]
+    """Writes each pair's cosine; a comparison with NaN is false, so that missing is 0."""
+    items, dimension = vectors.shape
+    for pair in range(len(left)):
+        one, other = left[pair], right[pair]
+        if not (0 <= one < items and 0 <= other < items):
+            continue
+        product, mine, theirs = 0.0, 0.0, 0.0
+        for d in range(dimension):
+            a, b = np.float64(vectors[one, d]), np.float64(vectors[other, d])
+            product += a * b
+            mine += a * a
+            theirs += b * b
+        if mine * theirs > 0:
+            likeness[pair] = min(1.0, max(-1.0, product / np.sqrt(mine * theirs)))
+
+
 @kernel
 def _add_jaccard(offsets, codes, left, right, likeness):  # type: ignore[no-untyped-def]
     """Adds |A∩B| / |A∪B| of each pair's rows of sorted, distinct codes."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from tastemaker.data.column_types import require_type, type_name
+from tastemaker.data.profiles import ROLES as USER_ROLES
 from tastemaker.data.propose_kinds import propose_kinds
 from tastemaker.data.propose_roles import propose_roles
 from tastemaker.data.recognize import NAMES, Recognized, plain, recognize_events, recognize_id
@@ -93,7 +94,10 @@ def propose(
         known = _column(events, columns, ours)
         theirs, is_guess = recognize_id(frame, ours, known, columns.get(ours))
         entities[f"{table}_columns"] = {} if theirs == ours else {ours: theirs}
-        entities[f"{table}_roles"] = propose_roles(frame, theirs)
+        roles = propose_roles(frame, theirs)
+        if table == "user":  # what nothing could be made of is left out, and reported as not used
+            roles = {name: role for name, role in roles.items() if role.role in USER_ROLES}
+        entities[f"{table}_roles"] = roles
         guessed |= {f"{table}s.{ours}"} if is_guess else set()
     schema = Schema(
         event_columns={ours: theirs for ours, theirs in columns.items() if ours != theirs},

@@ -7,6 +7,7 @@ import polars as pl
 from tastemaker.data.recognize import NAMES, TITLES, plain
 from tastemaker.data.schema import ColumnRole
 from tastemaker.data.time_forms import ISO, time_form
+from tastemaker.data.vectors import are_vectors
 
 _CATEGORY = re.compile(r"(?:id|code|category|genre|brand|type|class|group|cluster|department)$")
 _SEPARATORS = ("|", ";", ", ", ",")
@@ -22,8 +23,8 @@ _NUMBERS = r"^\s*\[\s*[+-]?\d*\.\d"
 def propose_roles(frame: pl.DataFrame, id_column: str) -> dict[str, ColumnRole]:
     """Column → what it holds; columns that nothing can be made of are left out.
 
-    Lists that are written as text (`["a", "b"]`) are tags; objects, nested lists and lists of
-    fractions are left out.
+    Lists that are written as text (`["a", "b"]`) are tags, lists of as many fractions each are
+    vectors; objects, nested lists and lists of fractions of different lengths are left out.
 
     Args:
         frame: the table, or its beginning; all columns as a reader infers them.
@@ -45,6 +46,8 @@ def _role(column: pl.Series) -> ColumnRole | None:
         return ColumnRole(role="time")
     if isinstance(kind, pl.List | pl.Array):
         flat = not kind.inner.is_nested()
+        if flat and are_vectors(column.drop_nulls()):
+            return ColumnRole(role="vector")
         return ColumnRole(role="tags", separator="|") if flat else None
     if kind in (pl.Categorical, pl.Enum, pl.Boolean):
         return ColumnRole(role="category")
@@ -60,6 +63,8 @@ def _role(column: pl.Series) -> ColumnRole | None:
 
 
 def _role_of_text(texts: pl.Series, name: str) -> ColumnRole | None:
+    if are_vectors(texts):
+        return ColumnRole(role="vector")
     if _share(texts, _NESTED) > 0.5 or _share(texts, _NUMBERS) > 0.5:
         return None
     if _share(texts, _LIST) > _NEARLY_ALL:

@@ -23,6 +23,9 @@ _TEXT_COPIES = 6.0
 _LABEL_BYTES = 130
 """Memory a label takes while its column is read and indexed."""
 
+_NUMBER_BYTES = 24
+"""Memory a number of a vector takes while its column is read and indexed."""
+
 
 def bytes_to_read(path: Path, roles: Mapping[str, ColumnRole] | None = None) -> int:
     """About how much memory it takes to read a file and index it; 0 for what cannot be read.
@@ -61,6 +64,9 @@ def _parquet_size(path: Path, roles: Mapping[str, ColumnRole]) -> tuple[int, int
             if role.role == "tags":
                 mark = role.separator or "|"
                 labels += cell.str.count_matches(mark, literal=True).cast(pl.Int64).sum()
+        elif role.role == "vector" and isinstance(kind, pl.List | pl.Array):
+            numbers = cell.cast(pl.List(kind.inner)).list.len().cast(pl.Int64).sum()
+            text += _NUMBER_BYTES * numbers
         elif isinstance(kind, pl.List):
             labels += cell.list.len().cast(pl.Int64).sum()
     sizes = frame.select(pl.len().cast(pl.Int64), text=text, labels=labels)

@@ -4,14 +4,15 @@ A model is a function of a request, never of a user index: a stranger with five 
 user of ten years take the same path.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tastemaker.data.arguments import id_text, listed, moment
+from tastemaker.data.catalogue import Column
 from tastemaker.data.events import Histories
 from tastemaker.data.ragged import Ragged, offsets_of, ranges
 
@@ -79,6 +80,8 @@ class Requests:
         seed: uint64[n], for whatever draws at random.
         user_id: external ids, or None for strangers; no model may depend on them.
         placement: the placement asked for.
+        profile: user column → what the user table says of each user, n rows; a column that is not
+            there is missing for all.
     """
 
     time: NDArray[np.int64]
@@ -88,6 +91,7 @@ class Requests:
     seed: NDArray[np.uint64]
     user_id: tuple[str | None, ...]
     placement: str = ""
+    profile: Mapping[str, Column] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.time)
@@ -156,6 +160,7 @@ class Requests:
             self.seed[index],
             tuple(self.user_id[i] for i in index),
             self.placement,
+            {name: column.take(index) for name, column in self.profile.items()},
         )
 
 

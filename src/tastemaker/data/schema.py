@@ -75,17 +75,20 @@ class EventKind(Settings):
 class ColumnRole(Settings):
     """What a column of the item or user table holds."""
 
-    role: Literal["text", "tags", "category", "number", "time"]
-    """Free text, several labels, one label, a number, or a moment."""
+    role: Literal["text", "tags", "category", "number", "time", "vector"]
+    """Free text, several labels, one label, a number, a moment, or a vector of numbers."""
     separator: str | None = Field(None, min_length=1)
-    """What separates the tags in one cell; with a comma, cells such as `["a", "b"]` are lists."""
+    """What separates the tags in one cell; with a comma, cells such as `["a", "b"]` are lists. For
+    vectors written as text, what separates the numbers, by default commas or blanks."""
     format: str | None = Field(None, min_length=2)
     """How moments are written that are neither ISO 8601 nor numbers: a `strptime` pattern."""
 
     @model_validator(mode="after")
     def _separator_for_tags(self) -> Self:
-        if (self.role == "tags") != (self.separator is not None):
-            raise ValueError("role 'tags' needs a 'separator', and no other role takes one")
+        if self.role == "tags" and self.separator is None:
+            raise ValueError("role 'tags' needs a 'separator'")
+        if self.role not in ("tags", "vector") and self.separator is not None:
+            raise ValueError("'separator' belongs to role 'tags' or 'vector'")
         if self.format is not None and self.role != "time":
             raise ValueError("'format' belongs to role 'time'")
         return self

@@ -7,6 +7,7 @@ from time import perf_counter
 import numpy as np
 
 from tastemaker.component import FitOptions, Retriever, Task
+from tastemaker.component.ranker_use import RankerUse
 from tastemaker.data.arguments import whole_number
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.dataset import Dataset
@@ -163,8 +164,8 @@ def _stations(answer: Recommendations, pipeline: Pipeline) -> dict[str, Candidat
 def _told_of_rankers(fitted: Recommender) -> dict[str, str]:
     """What learning to rank came to, for the protocol."""
     return {
-        f"ranker_{name}": ("used" if notes["earned"] else "not used")
-        + f": NDCG@10 {notes['fresh']:.4f} in its latest window, the fusion {notes['merged']:.4f}"
+        f"ranker_{name}": f"{RankerUse.of(notes)}: NDCG@10 {notes['fresh']:.4f} in its latest "
+        f"window, the fusion {notes['merged']:.4f}"
         + ("" if notes["refit"] or not notes["earned"] else "; its sources are as old as then")
         for name, notes in fitted.learned.items()
     }

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from tastemaker.component import ComparesItems, Features, Retriever
 from tastemaker.data.candidates import Candidates
-from tastemaker.data.catalogue import NumberColumn, TagsColumn, TimeColumn
+from tastemaker.data.catalogue import NumberColumn, TagsColumn, TimeColumn, VectorColumn
 from tastemaker.data.requests import Requests
 from tastemaker.features.activity import Activity
 from tastemaker.features.affinity import Affinity
@@ -16,8 +16,10 @@ from tastemaker.features.context import Context
 from tastemaker.features.likeness import Likeness
 from tastemaker.features.pairs import Family, Pairs, distinct
 from tastemaker.features.popularity import Popularity
+from tastemaker.features.profile import Profile
 from tastemaker.features.provenance import Provenance
 from tastemaker.features.repeats import Repeats
+from tastemaker.features.vector_likeness import VectorLikeness
 from tastemaker.world import World
 
 
@@ -53,6 +55,7 @@ class FeatureSet:
             for name, column in columns.items()
             if isinstance(column, NumberColumn) and name not in times
         ]
+        vectors = [name for name, column in columns.items() if isinstance(column, VectorColumn)]
         compared = [name for name, source in sources.items() if isinstance(source, ComparesItems)]
         families: list[Family] = [
             Popularity(world.statistics.kinds),
@@ -60,9 +63,11 @@ class FeatureSet:
             Activity(),
             Repeats(),
             *(Affinity(name) for name in labels),
+            *(VectorLikeness(name) for name in vectors),
             *(Likeness(name) for name in compared),
             Provenance(tuple(sources)),
             Context(),
+            *([Profile(world.profiles)] if world.profiles else []),
         ]
         return cls(families)
 

@@ -17,6 +17,7 @@ from tastemaker.data.seen import SeenPolicy
 from tastemaker.errors import NotFittedError, ProjectError, UnknownIdError, near_miss
 from tastemaker.features import FeatureSet
 from tastemaker.pipeline.fusion import Fusion
+from tastemaker.pipeline.given import rank_given
 from tastemaker.pipeline.pipeline import DEFAULT_N, REQUESTS_AT_A_TIME, Pipeline
 from tastemaker.pipeline.ranking import Ranking
 from tastemaker.pipeline.recommendations import Recommendations
@@ -25,6 +26,10 @@ from tastemaker.pipeline.watch import Deadline, Watch
 from tastemaker.project import Placement
 from tastemaker.retrieval import Popular, Trending
 from tastemaker.world import World
+
+_NAMED = 5
+"""So many unknown ids are named."""
+_LONGEST_NAME = 80
 
 
 class Answers:
@@ -74,6 +79,66 @@ class Answers:
             SettingError: an id or the moment cannot be read, or `n` is not an integer of at least
                 0.
         """
+        request = self._request(user_id, history, placement, at)
+        return self.answer(request, n, within=within)
+
+    def rank(
+        self,
+        user_id: Any,
+        items: Any,
+        *,
+        history: Any = None,
+        placement: str | None = None,
+        at: Any = None,
+        exclude_seen: bool = False,
+    ) -> Recommendations:
+        """Given items in the order of relevance to a user.
+
+        By the placement's ranker, with the features and the scores that the items have in a list;
+        where there is no ranker, by the fusion of its sources. Rerankers are not applied, and
+        items that the user has seen or blocked are ranked like the others.
+
+        Args:
+            user_id: whose history to use; None for an anonymous user.
+            items: ids of the items to rank: a list, array or series; one that occurs twice is
+                ranked once.
+            history: ids of liked items, oldest first, as in `recommend`.
+            placement: the placement; by default the first.
+            at: the moment of the request, as in `recommend`.
+            exclude_seen: whether items are left out that a list for this user would not show
+                because of what the user did with them.
+
+        Raises:
+            NotFittedError: neither fitted nor loaded.
+            ProjectError: there is no such placement.
+            SettingError: an id or the moment cannot be read.
+            UnknownIdError: items are not in the catalogue; names them.
+        """
+        request = self._request(user_id, history, placement, at)
+        return self.rank_for(request, ids_text(items, "items"), exclude_seen=exclude_seen)
+
+    def rank_for(
+        self, request: Requests, items: Sequence[str], *, exclude_seen: bool = False
+    ) -> Recommendations:
+        """`rank` for a request that exists already, such as a server makes from its store.
+
+        Raises:
+            NotFittedError: neither fitted nor loaded.
+            ProjectError: there is no such placement.
+            UnknownIdError: items are not in the catalogue; names them.
+        """
+        pipeline = self.pipeline(request.placement or None)
+        ids = list(dict.fromkeys(items))
+        indices = self.world.catalogue.items.indices(ids)
+        unknown = [id_ for id_, index in zip(ids, indices) if index < 0]
+        if unknown:
+            more = f" and {len(unknown) - _NAMED:,} more" * (len(unknown) > _NAMED)
+            named = ", ".join(f"'{id_[:_LONGEST_NAME]}'" for id_ in unknown[:_NAMED])
+            raise UnknownIdError(f"no item has the id {named}{more}")
+        return rank_given(pipeline, request, indices, world=self.world, exclude_seen=exclude_seen)
+
+    def _request(self, user_id: Any, history: Any, placement: str | None, at: Any) -> Requests:
+        """One user's request, as `recommend` describes."""
         self._require_world()
         user = None if user_id is None else id_text(user_id, "'user_id'")
         liked = [] if history is None else ids_text(history, "history")
@@ -91,7 +156,7 @@ class Answers:
                 requests = replace(requests, history=by_history.history, exclude=away)
         else:
             requests = replace(self._anonymous(liked, time, seen), user_id=(user,))
-        return self.answer(replace(requests, placement=name), n, within=within)
+        return replace(requests, placement=name)
 
     def answer(
         self,

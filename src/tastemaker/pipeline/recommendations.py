@@ -184,6 +184,12 @@ class Recommendations:
         return "\n".join(lines)
 
 
+def ranked_dict(answer: Recommendations, trace: bool = False) -> dict[str, Any]:
+    """The answer to a ranking of given items: as `to_dict`, without what only a list has."""
+    told = answer.to_dict(trace=trace)
+    return {name: told[name] for name in told if name not in ("recommendation_id", "variant")}
+
+
 def _finite(value: np.floating) -> float | None:
     """A number as JSON has it; None where there is none."""
     return float(value) if np.isfinite(value) else None

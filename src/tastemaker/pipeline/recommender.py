@@ -32,6 +32,7 @@ from tastemaker.pipeline.saving import Parts, described, refusing
 from tastemaker.pipeline.watch import Watch
 from tastemaker.pipeline.wiring import check_own_rankers, check_quotas, check_stages
 from tastemaker.project import Placement, Training, find_project, load_project
+from tastemaker.project.sections import ProjectFile
 from tastemaker.world import World
 
 
@@ -103,7 +104,16 @@ class Recommender(Answers):
         Raises:
             ProjectError: the file is missing, malformed or wrong.
         """
-        file = load_project(find_project(Path.cwd()) if path is None else Path(path)).file
+        found = find_project(Path.cwd()) if path is None else Path(path)
+        return cls.from_file(load_project(found).file)
+
+    @classmethod
+    def from_file(cls, file: ProjectFile) -> "Recommender":
+        """Builds the components of a project file that was read already, unfitted.
+
+        Raises:
+            ProjectError: a component or a setting of one is wrong.
+        """
         return cls(
             {name: part.build(name, Retriever) for name, part in file.retrievers.items()},
             file.placements,
@@ -155,7 +165,7 @@ class Recommender(Answers):
         self.kinds = data.kinds
         self.sequence, self.store, self.sources = data.sequence, data.store, data.sources
         self.made_by = tastemaker.__version__
-        self._try_rerankers()
+        self.try_rerankers()
         return self.attach(data)
 
     def within_budget(self, options: FitOptions) -> FitOptions:
@@ -164,8 +174,8 @@ class Recommender(Answers):
             return options
         return replace(options, memory_budget=self.training.memory)
 
-    def _try_rerankers(self) -> None:
-        """Asks every placement's rerankers for nothing, so that a wrong setting is told now.
+    def try_rerankers(self) -> None:
+        """Runs every placement's rerankers on no requests, so that a wrong setting is found now.
 
         Raises:
             SettingError: a reranker names a column, a space or a source that is not there.

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from tastemaker.artifact import create_artifact, open_artifact
 from tastemaker.component import Component, Ranker, Reranker, Retriever
 from tastemaker.data.catalogue import Catalogue
+from tastemaker.data.profiles import ProfileSchema
 from tastemaker.errors import ArtifactError, ProjectError
 from tastemaker.project import component_class
 from tastemaker.statistics import ItemStatistics
@@ -44,6 +45,7 @@ class Parts:
             "items": self.world.catalogue.items.digest,
             "watermark": self.world.watermark,
             "clock": self.world.clock,
+            "profiles": self.world.profiles.to_dict(),
         }
         with create_artifact(folder, KIND, told) as writer:
             self.world.catalogue.save(writer.child("catalogue"))
@@ -74,6 +76,7 @@ class Parts:
                 ItemStatistics.load(reader.child("statistics")),
                 about["watermark"],
                 about["clock"],
+                _profiles(about),
             )
             _check_fit(folder, world, retrievers, about["items"])
             return cls(retrievers, rankers, _built(about["rerankers"], Reranker), world), about
@@ -107,6 +110,11 @@ def _check_fit(
                 f"{folder}: its {what} was fitted on a catalogue of {size:,} items, its own has "
                 f"{len(items):,}; train again"
             )
+
+
+def _profiles(about: Mapping[str, Any]) -> ProfileSchema:
+    """The user columns it was fitted with; none where a version does not record them."""
+    return ProfileSchema.from_dict(about["profiles"]) if "profiles" in about else ProfileSchema()
 
 
 def described(parts: Mapping[str, Component]) -> dict[str, dict[str, Any]]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from tastemaker.component import WANTED, Component, Ranker
 from tastemaker.data.packed import text_codec
+from tastemaker.data.profiles import ROLES as USER_ROLES
 from tastemaker.data.schema import EVENT_COLUMNS
 from tastemaker.data.seen import SeenPolicy
 from tastemaker.data.times import parse_duration
@@ -65,6 +66,12 @@ class Checks:
         data = self._file.data
         self._event_type(("data", "defaults", "event_type"), data.defaults.event_type)
         self._encoding(("data", "encoding"), data.encoding)
+        for name, role in self._file.users.roles.items():
+            if role.role not in USER_ROLES:
+                told = f'role "{role.role}" of a user column is used by nothing; write one of '
+                self._problems.add(
+                    ("users", "roles", name), f"{told}{', '.join(USER_ROLES)}, or remove it"
+                )
         for table, known in _COLUMNS.items():
             self._columns(("data", "columns", table), getattr(data.columns, table), known)
             files = getattr(data, table)

@@ -37,7 +37,7 @@ def project_text(proposed: ProposedProject, folder: Path) -> str:
     lines += [*_data_lines(proposed, folder), *_column_lines(proposed)]
     for table, roles in (("items", schema.item_roles), ("users", schema.user_roles)):
         if roles:
-            lines += ["", f"[{table}.roles]  # role: text, tags, category, number or time"]
+            lines += ["", f"[{table}.roles]  # role: text, tags, category, number, time or vector"]
         for name, role in roles.items():
             extras = {"separator": role.separator, "format": role.format}
             extra = "".join(f", {key} = {toml_text(v)}" for key, v in extras.items() if v)

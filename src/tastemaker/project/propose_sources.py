@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from tastemaker.data.catalogue import TagsColumn
+from tastemaker.data.catalogue import TagsColumn, VectorColumn
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.times import parse_duration
 from tastemaker.project.toml_text import comment_text, toml_key, toml_list
@@ -56,7 +56,8 @@ def source_lines(data: Dataset | None, clock: str) -> list[str]:
         names.remove("trending")
     if len(data.catalogue) > _EASE_ITEMS:
         names[0] = "sparse_ease"
-    if any(isinstance(column, TagsColumn) for column in data.catalogue.columns.values()):
+    columns = data.catalogue.columns.values()
+    if any(isinstance(column, TagsColumn | VectorColumn) for column in columns):
         names.append("content")
     ranks = _can_learn_to_rank(data)
     return [

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tastemaker.artifact import read_manifest
+from tastemaker.component.ranker_use import RankerUse
 from tastemaker.data.times import MICROSECONDS
 from tastemaker.errors import ArtifactError
 
@@ -30,7 +31,7 @@ class Version:
         previous: whether a rollback would go to it, as far as the manifests tell.
         problem: why it cannot serve, or None; the files' checksums are not looked at.
         sources: the names of its retrievers.
-        rankers: the rankers that learned → whether they earned their place.
+        rankers: the rankers that learned → whether each is used, and whether it was better.
         data: table → fingerprint of the file it was trained on, as far as it is told.
     """
 
@@ -41,7 +42,7 @@ class Version:
     previous: bool
     problem: str | None
     sources: tuple[str, ...]
-    rankers: dict[str, bool]
+    rankers: dict[str, RankerUse]
     data: dict[str, str]
 
 
@@ -99,11 +100,11 @@ def describe(folder: Path, *, current: bool, previous: bool) -> Version:
     """Reads a version's manifest; what is wrong with it is told, not raised."""
     problem: str | None = None
     sources: tuple[str, ...] = ()
-    rankers: dict[str, bool] = {}
+    rankers: dict[str, RankerUse] = {}
     data: dict[str, str] = {}
     try:
         about = read_version(folder)["about"]
-        rankers = {name: bool(notes["earned"]) for name, notes in about["learned"].items()}
+        rankers = {name: RankerUse.of(notes) for name, notes in about["learned"].items()}
         sources = tuple(about["components"])
         data = dict(about.get("data", {}))
     except ArtifactError as refused:

@@ -11,8 +11,8 @@ from tastemaker.compilation import kernel
 from tastemaker.component import ComparesItems, Reranked, Reranker, Retriever
 from tastemaker.config import Settings
 from tastemaker.data.candidates import Candidates
-from tastemaker.data.catalogue import Catalogue
-from tastemaker.data.likeness import attribute_columns, attribute_likeness
+from tastemaker.data.catalogue import Catalogue, VectorColumn
+from tastemaker.data.likeness import attribute_columns, attribute_likeness, vector_likeness
 from tastemaker.data.ragged import offsets_of, ranges, rows_of
 from tastemaker.data.requests import Requests
 from tastemaker.errors import SettingError, near_miss
@@ -33,8 +33,8 @@ class MMRConfig(Settings):
     depth: int = Field(100, ge=1)
     """Only the first so many candidates compete for places; the rest follow in their order."""
     space: str = ATTRIBUTES
-    """Where items are compared: `attributes`, the catalogue's tags and categories, or the name of
-    a source of the placement that compares items, such as `als`."""
+    """Where items are compared: `attributes`, the catalogue's tags and categories; the name of a
+    source of the placement that compares items, such as `als`; or a column of vectors."""
 
 
 class MMR(Reranker):
@@ -92,6 +92,9 @@ class MMR(Reranker):
             for name, source in sources.items()
             if isinstance(source, ComparesItems)
         }
+        for name, column in catalogue.columns.items():
+            if isinstance(column, VectorColumn) and name not in spaces:
+                spaces[name] = partial(vector_likeness, column.values)
         if attribute_columns(catalogue):
             spaces[ATTRIBUTES] = partial(attribute_likeness, catalogue)
         if space in spaces:

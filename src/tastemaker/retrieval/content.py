@@ -38,7 +38,8 @@ class ContentConfig(ContentSettings, DislikeSettings):
     """After so many later events an event of the history counts half."""
     profile_terms: int = Field(64, ge=1)
     """How many terms of a user's profile are looked up: the strongest of its likes, and as many
-    that its dislikes are about and its likes are not."""
+    that its dislikes are about and its likes are not. Where items have vectors, as many more as
+    these have numbers."""
     popularity: float = Field(0.75, ge=0)
     """β: a score is multiplied by the item's popularity, relative to the average, to this power."""
     popularity_half_life: str = "180d"
@@ -54,10 +55,10 @@ class ContentConfig(ContentSettings, DislikeSettings):
 class Content(Retriever):
     """Items whose contents point the way a profile does (Pazzani & Billsus 2007).
 
-    An item is a vector of length 1 over words and labels (`ContentEncoder`). A profile is
-    Σ ½^(age / half_life) · log₂(1 + weight) · vector over the history, age counted in later
-    events, disliked events times −`dislike_weight`; its strongest terms are looked up. A candidate
-    scores profile · vector × ((p + p̄) / 2p̄)^β, p its decayed popularity, p̄ the mean over items
+    An item is a vector of length 1 over words, labels and given vectors (`ContentEncoder`). A
+    profile is Σ ½^(age / half_life) · log₂(1 + weight) · vector over the history, age counted in
+    later events, disliked events times −`dislike_weight`; its strongest terms are looked up. A
+    candidate scores profile · vector × ((p + p̄) / 2p̄)^β, p its decayed popularity, p̄ the mean over items
     that have any; an item without events counts as average. Popularity is read at the last tick
     (a 32nd of its half-life, at most a day) at or before the request.
 
@@ -121,8 +122,8 @@ class Content(Retriever):
     def profiles(self, requests: Requests) -> SparseRows:
         """What each request's history is about: its strongest terms and their weights."""
         self.require_fitted()
-        history, most = requests.history, min(self.config.profile_terms, self.encoder.width)
-        worth = self._worth(history)
+        history, most = requests.history, self.config.profile_terms + self.encoder.dense
+        worth, most = self._worth(history), min(most, self.encoder.width)
         return profile_rows(history, worth, self.rows, self.added, self.encoder.width, most)
 
     def retrieve(self, requests: Requests, n: int, world: World) -> Candidates:

@@ -8,7 +8,14 @@ from pydantic import Field
 from scipy.sparse import csr_array
 
 from tastemaker.artifact import ArtifactReader, ArtifactWriter
-from tastemaker.data.catalogue import Catalogue, CategoryColumn, Column, TagsColumn, TextColumn
+from tastemaker.data.catalogue import (
+    Catalogue,
+    CategoryColumn,
+    Column,
+    TagsColumn,
+    TextColumn,
+    VectorColumn,
+)
 from tastemaker.data.ragged import offsets_of, ranges
 from tastemaker.text import TfidfEncoder, TfidfSettings, smooth_idf
 
@@ -22,6 +29,8 @@ class ContentSettings(TfidfSettings):
     """Weight of a column of tags; 0 leaves it out."""
     category_weight: float = Field(1.0, ge=0)
     """Weight of a column of categories; 0 leaves it out."""
+    vector_weight: float = Field(1.0, ge=0)
+    """Weight of a column of vectors; 0 leaves it out."""
 
 
 class SparseRows(NamedTuple):
@@ -83,7 +92,8 @@ class _Block:
         column: its name.
         weight: how much it counts.
         text: encodes a column of text; None for labels.
-        idf: float32[labels known when it was fitted]; empty for text.
+        idf: float32[labels known when it was fitted]; empty for text and vectors.
+        dimension: of a column of vectors; 0 for the others.
     """
 
     def __init__(
@@ -92,11 +102,13 @@ class _Block:
         weight: float,
         text: TfidfEncoder | None,
         idf: NDArray[np.float32],
+        dimension: int = 0,
     ) -> None:
         self.column = column
         self.weight = weight
         self.text = text
         self.idf = idf
+        self.dimension = dimension
 
     @classmethod
     def of(cls, name: str, column: Column, settings: ContentSettings) -> "_Block | None":
@@ -105,6 +117,9 @@ class _Block:
             texts = (column.texts[row] for row in range(len(column.texts)))
             encoder = TfidfEncoder.of(texts, settings)
             return cls(name, settings.text_weight, encoder, np.empty(0, np.float32))
+        if isinstance(column, VectorColumn):
+            nothing = np.empty(0, np.float32)
+            return cls(name, settings.vector_weight, None, nothing, column.dimension)
         if not isinstance(column, TagsColumn):
             return None
         is_category = isinstance(column, CategoryColumn)
@@ -113,13 +128,15 @@ class _Block:
         return cls(name, weight, None, smooth_idf(frequency, len(column.codes)))
 
     def __len__(self) -> int:
-        return len(self.idf) if self.text is None else len(self.text)
+        return self.dimension + (len(self.idf) if self.text is None else len(self.text))
 
     def rows(self, column: Column | None, start: int, stop: int) -> csr_array:
         """Rows start … stop − 1 of the column, each of length `weight`, or zero."""
         if self.text is not None and isinstance(column, TextColumn):
             rows = self.text.transform(column.texts[row] for row in range(start, stop))
-        elif self.text is None and isinstance(column, TagsColumn):
+        elif isinstance(column, VectorColumn) and column.dimension == self.dimension:
+            rows = _unit_rows(column.values[start:stop])
+        elif self.text is None and not self.dimension and isinstance(column, TagsColumn):
             rows = self._labels(column, start, stop)
         else:
             nothing = (np.empty(0, np.float32), (np.empty(0, np.int64), np.empty(0, np.int64)))
@@ -142,16 +159,19 @@ class _Block:
 class ContentEncoder:
     """Catalogue rows → vectors of length 1, blocks side by side; no content, a row of zeros.
 
-    A text column gives its tf–idf vector, a column of tags or categories the idf of each label;
+    A text column gives its tf–idf vector, a column of tags or categories the idf of each label, a
+    column of vectors its numbers;
     every block has length 1 before it is weighted, so that long texts do not drown short labels.
 
     Attributes:
-        width: how many terms there are, over all blocks.
+        width: how many terms there are, over all blocks; a number of a vector is one.
+        dense: how many of them are numbers of vectors, which nearly every item has.
     """
 
     def __init__(self, blocks: list[_Block]) -> None:
         self._blocks = blocks
         self.width = sum(len(block) for block in blocks)
+        self.dense = sum(block.dimension for block in blocks)
 
     @classmethod
     def of(cls, catalogue: Catalogue, settings: ContentSettings) -> Self:
@@ -172,9 +192,9 @@ class ContentEncoder:
             part.array("idf", block.idf)
             if block.text is not None:
                 block.text.save(part.child("text"))
-            told.append(
-                {"column": block.column, "weight": block.weight, "text": block.text is not None}
-            )
+            about: dict[str, Any] = {"column": block.column, "weight": block.weight}
+            about |= {"text": block.text is not None, "dimension": block.dimension}
+            told.append(about)
         writer.json("blocks", told)
 
     @classmethod
@@ -184,8 +204,19 @@ class ContentEncoder:
         for place, told in enumerate(reader.json("blocks")):
             part = reader.child(f"block_{place}")
             text = TfidfEncoder.load(part.child("text")) if told["text"] else None
-            blocks.append(_Block(told["column"], told["weight"], text, part.array("idf")))
+            settings = (told["column"], told["weight"], text, part.array("idf"))
+            blocks.append(_Block(*settings, told.get("dimension", 0)))
         return cls(blocks)
+
+
+def _unit_rows(vectors: NDArray[np.float32]) -> csr_array:
+    """Vectors at length 1; a missing one, or one of zeros, has no entries."""
+    present = np.isfinite(vectors).all(axis=1) & (vectors != 0).any(axis=1)
+    count, dimension = int(present.sum()), vectors.shape[1]
+    terms = np.tile(np.arange(dimension), count)
+    offsets = offsets_of(np.where(present, dimension, 0))
+    shape = (len(vectors), dimension)
+    return _unit(csr_array((vectors[present].ravel(), terms, offsets), shape=shape))
 
 
 def _side_by_side(parts: list[csr_array], n_rows: int) -> csr_array:

@@ -21,6 +21,7 @@ from tastemaker.serving.bodies import (
     MOST_ITEMS,
     MOST_TOLD,
     Question,
+    RankQuestion,
 )
 from tastemaker.serving.guards import Gate, SafeHeaders
 from tastemaker.serving.keys import CurrentKeys, KeyFile, is_loopback
@@ -154,6 +155,12 @@ def _add_recommendations(app: FastAPI, service: Service, lines: Lines) -> None:
 
 
 def _add_lists(app: FastAPI, service: Service, lines: Lines) -> None:
+    @app.post("/v1/rank", response_model=bodies.Ranked, responses={**_MISSING, **_WITH_BODY})
+    async def rank(question: RankQuestion) -> Response:
+        """Given items in the order of relevance to a user, known or not, or to a history."""
+        asked, items = question.asked(), question.items
+        return answer(await lines.scoring.run(service.rank, asked, items, question.exclude_seen))
+
     @app.get("/v1/items/{item_id:path}/similar", response_model=bodies.Listed, responses=_MISSING)
     async def similar(item_id: _ItemId, n: _Count = 20, source: str | _Absent = None) -> Response:
         """The items most like one."""

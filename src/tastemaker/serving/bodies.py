@@ -105,21 +105,57 @@ class Question(Body):
 
     def asked(self) -> Asked:
         """The question as the service takes it."""
-        told = None
-        if self.history is not None:
-            told = [
-                entry.model_dump(exclude_none=True) if isinstance(entry, ToldEvent) else entry
-                for entry in self.history
-            ]
         return Asked(
             self.user_id,
-            told,
+            _plain(self.history),
             self.n,
             self.placement,
             self.exclude,
             self.explain,
             self.within,
         )
+
+
+class RankQuestion(Body):
+    """Which items to rank, and for whom."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"user_id": "42", "items": ["1", "260", "3114"]}]}
+    )
+
+    items: list[Id] = Field(min_length=1, max_length=MOST_ITEMS)
+    """The ids of the items."""
+    user_id: Id | None = None
+    """A user, known or not; their stored events are their history."""
+    history: list[Told] | None = Field(None, max_length=MOST_TOLD)
+    """Items liked, or events, oldest first; instead of what is stored."""
+    placement: str | None = None
+    """Whose ranker and sources to use; by default the project's first placement."""
+    exclude_seen: bool = Field(False, strict=True)
+    """Whether items are left out that a list would not show because of the user's events; by
+    default they are ranked."""
+    explain: bool = Field(False, strict=True)
+    """Whether the answer says what each stage did, and what supports each item."""
+
+    def asked(self) -> Asked:
+        """Whose request it is, as the service takes it."""
+        return Asked(
+            self.user_id,
+            _plain(self.history),
+            len(self.items),
+            self.placement,
+            explain=self.explain,
+        )
+
+
+def _plain(history: list[Any] | None) -> list[Any] | None:
+    """A history of ids and events as ids and mappings; None where there is none."""
+    if history is None:
+        return None
+    return [
+        entry.model_dump(exclude_none=True) if isinstance(entry, ToldEvent) else entry
+        for entry in history
+    ]
 
 
 class Reason(BaseModel):
@@ -156,6 +192,15 @@ class Answer(BaseModel):
     recommendation_id: str
     model_version: str
     variant: str
+    degraded: list[LeftOut]
+    items: list[Item]
+    trace: dict[str, Any] | None = None
+
+
+class Ranked(BaseModel):
+    """Given items, the most relevant first."""
+
+    model_version: str
     degraded: list[LeftOut]
     items: list[Item]
     trace: dict[str, Any] | None = None
@@ -235,7 +280,10 @@ EVENT_SCHEMA: dict[str, Any] = {
         "user_id": ID,
         "item_id": ID,
         "event_type": {"type": ["string", "integer", "null"], "description": "A declared kind."},
-        "value": {"type": ["number", "null"]},
+        "value": {
+            "type": ["number", "boolean", "null"],
+            "description": "A rating or an amount; true is 1, false is 0.",
+        },
         "timestamp": {
             "type": ["string", "number", "null"],
             "description": "ISO 8601 or an epoch number; by default now.",

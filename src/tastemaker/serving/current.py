@@ -13,6 +13,8 @@ from time import monotonic, perf_counter
 
 from tastemaker.data import times
 from tastemaker.errors import TastemakerError
+from tastemaker.pipeline.project_settings import difference, with_project_settings
+from tastemaker.project.sections import ProjectFile
 from tastemaker.registry import Registry
 from tastemaker.serving.asked import Asked
 from tastemaker.serving.live import Live
@@ -34,14 +36,18 @@ class Current:
     Args:
         store: where events and items come from.
         registry: which version serves.
+        file: the project file, whose settings that need no training apply; by default those a
+            version was trained with.
 
     Attributes:
         problem: what stands in the way of the version that should serve, or of looking at the
             store; None where nothing does.
     """
 
-    def __init__(self, store: Store, registry: Registry) -> None:
+    def __init__(self, store: Store, registry: Registry, file: ProjectFile | None = None) -> None:
         self._store = store
+        self._file = file
+        self._changes: list[str] = []
         self._registry = registry
         self._live: Live | None = None
         self._changing = threading.Lock()
@@ -61,6 +67,11 @@ class Current:
     def problem(self) -> str | None:
         """What stands in the way; None where nothing does."""
         return next(iter(self._problems.values()), None)
+
+    @property
+    def note(self) -> str:
+        """What of the project file takes effect only with the next training; empty for nothing."""
+        return "" if self._live is None else difference(self._live.version, self._changes)
 
     def start(self) -> None:
         """Begins to load and to look."""
@@ -128,10 +139,13 @@ class Current:
     def _take(self, version: str) -> None:
         """Makes a version the one that answers."""
         begun = perf_counter()
-        live = Live.of(self._registry.load(version), self._store)
+        fitted, changes = self._registry.load(version), list[str]()
+        if self._file is not None:
+            fitted, changes = with_project_settings(fitted, self._file)
+        live = Live.of(fitted, self._store)
         warm_up(live, self._store)
         with self._changing:
-            self._live = live.refreshed(self._store)
+            self._live, self._changes = live.refreshed(self._store), changes
         _LOG.info("serving %s, ready after %.1f s", version, perf_counter() - begun)
 
 
@@ -144,7 +158,7 @@ def warm_up(live: Live, store: Store) -> None:
             for told in (None, [first]):
                 asked = Asked(user, told, placement=placement)
                 stored = store.history(user or "")
-                request = asked.request(live, stored, times.now())
+                request = live.with_profile(asked.request(live, stored, times.now()), store)
                 answered = live.recommender.answer(request, asked.n)
                 answered.to_dict(trace=True)
     _ask(lambda: live.recommender.similar(first))

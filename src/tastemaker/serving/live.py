@@ -13,6 +13,7 @@ from tastemaker.data.additions import fitting_cell
 from tastemaker.data.catalogue import Catalogue
 from tastemaker.data.events import preferences
 from tastemaker.data.past import Past
+from tastemaker.data.requests import Requests
 from tastemaker.data.schema import EventKind
 from tastemaker.errors import ArtifactError
 from tastemaker.pipeline import Recommender
@@ -88,6 +89,13 @@ class Live:
         kept = order[kind[order] >= 0]
         item = _taken(self.index_of_item, stored.item)
         return Past(item[kept], kind[kept], stored.value[kept], stored.time[kept])
+
+    def with_profile(self, request: Requests, store: Store) -> Requests:
+        """One user's request with what the store's user table says of the user."""
+        profiles, (user_id,) = self.recommender.world.profiles, request.user_id
+        if user_id is None or not profiles:
+            return request
+        return replace(request, profile=profiles.columns([store.attributes(user_id)]))
 
     def _with_events(self, events: StoredEvents, store: Store) -> "Live":
         """The world's statistics with these events; those of unknown items say nothing."""

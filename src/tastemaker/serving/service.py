@@ -19,6 +19,7 @@ from tastemaker.data import times
 from tastemaker.data.additions import put_attributes
 from tastemaker.data.candidates import Candidates
 from tastemaker.errors import BusyError, DataError, NotReadyError, StoreError, UnknownIdError
+from tastemaker.pipeline.recommendations import ranked_dict
 from tastemaker.progress import Progress
 from tastemaker.project import Project
 from tastemaker.registry import Registry
@@ -74,7 +75,7 @@ class Service:
     def __enter__(self) -> Self:
         self._open.enter_context(blas_threads(1))  # requests run side by side, kernels one by one
         self.store = self._open.enter_context(self._source.open())
-        self._current = Current(self.store, Registry(self.project.state))
+        self._current = Current(self.store, Registry(self.project.state), self.project.file)
         self._current.start()
         self._open.callback(self._current.stop)
         return self
@@ -101,6 +102,7 @@ class Service:
             "status": "loading" if live is None else "ready",
             **({} if live is None else {"model_version": live.version}),
             **({"problem": problem} if problem else {}),
+            **({"note": note} if (note := self._current.note) else {}),
         }
 
     def recommend(self, asked: Asked) -> dict[str, Any]:
@@ -112,7 +114,8 @@ class Service:
         """
         live, now, id_ = self.live, times.now(), uuid4().hex
         stored = NOBODY if asked.user_id is None else self.store.history(asked.user_id)
-        request = replace(asked.request(live, stored, now), seed=_seed_of(id_))
+        request = live.with_profile(asked.request(live, stored, now), self.store)
+        request = replace(request, seed=_seed_of(id_))
         answered = live.recommender.answer(
             request, asked.n, within=asked.within, since=asked.since, trace=sampled(id_)
         )
@@ -122,6 +125,22 @@ class Service:
         except (StoreError, BusyError) as problem:  # better not remembered than not given
             _LOG.error("the answer %s is not logged: %s", id_, problem)
         return told
+
+    def rank(
+        self, asked: Asked, items: Sequence[str], exclude_seen: bool = False
+    ) -> dict[str, Any]:
+        """Given items in the order of relevance to a user or history; not logged.
+
+        Raises:
+            NotReadyError: nothing is loaded yet.
+            UnknownIdError: items are not in the catalogue; names them.
+            InputError: the request cannot be answered; the message says why.
+        """
+        live, now = self.live, times.now()
+        stored = NOBODY if asked.user_id is None else self.store.history(asked.user_id)
+        request = live.with_profile(asked.request(live, stored, now), self.store)
+        answered = live.recommender.rank_for(request, items, exclude_seen=exclude_seen)
+        return ranked_dict(answered, asked.explain)
 
     def similar(self, item_id: str, n: int, source: str | None = None) -> dict[str, Any]:
         """The items most like one.

@@ -11,6 +11,7 @@ from tastemaker.data.clean import Cleaned
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.report import ReadReport
 from tastemaker.data.schema import ColumnRole, Schema
+from tastemaker.data.vectors import VECTOR
 from tastemaker.errors import StoreError
 from tastemaker.store import tables
 from tastemaker.store.tables import SERVED, VISIBLE, events, items, sources, store_id, users
@@ -30,6 +31,7 @@ _TYPES = {
     "tags": pl.List(pl.String),
     "number": pl.Float64(),
     "time": pl.Int64(),
+    "vector": VECTOR,
 }
 
 

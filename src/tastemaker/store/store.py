@@ -248,6 +248,14 @@ class Store:
         """
         return self._stretch(_HISTORY, {"user_id": user_id})
 
+    def attributes(self, user_id: str) -> dict[str, Any]:
+        """What the user table says of a user; nothing of an unknown one."""
+        with self._read() as connection:
+            asked = select(users.c.attributes).where(users.c.user_id == user_id)
+            told = connection.execute(asked).scalar()
+        with self._reads_damage():
+            return {} if told is None else dict(json.loads(told))
+
     def served_since(self, sequence: int) -> StoredEvents:
         """The events that came over the network after a place in the log, the first 200,000."""
         return self._stretch(_SERVED_SINCE, {"sequence": sequence, "most": _MOST_TO_READ})

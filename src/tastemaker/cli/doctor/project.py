@@ -5,9 +5,8 @@ Nothing is written, made or imported.
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
@@ -17,8 +16,9 @@ from tastemaker.cli.doctor.port import look_at_port
 from tastemaker.data.files import DataFile, table_fingerprint
 from tastemaker.data.report import quarantine_file
 from tastemaker.data.times import MICROSECONDS, format_duration, format_moment, now
-from tastemaker.errors import ArtifactError, StoreError
+from tastemaker.errors import ArtifactError, SettingError, StoreError
 from tastemaker.pipeline import Recommender
+from tastemaker.pipeline.project_settings import with_project_settings
 from tastemaker.project import Project
 from tastemaker.registry import Registry
 from tastemaker.registry.version import trained_at
@@ -187,16 +187,7 @@ class _Looks:
             made_by = trained.made_by or "of an earlier version"
             told = f"it was trained by Tastemaker {made_by}, this is {tastemaker.__version__}"
             yield Finding("model", "note", told, _TRAIN)
-        changes = _changes(
-            trained.settings(), Recommender.from_project(self.project.path).settings()
-        )
-        if list(trained.kinds.items()) != list(self.project.file.events.items()):
-            changes.append("[events]")
-        if changes:
-            more = f" and {len(changes) - _CHANGES_SHOWN} more" * (len(changes) > _CHANGES_SHOWN)
-            shown = ", ".join(changes[:_CHANGES_SHOWN]) + more
-            told = f"the project file has changed since it was trained: {shown}"
-            yield Finding("model", "note", told, _TRAIN)
+        yield from self._settings(trained)
         if trained.world.clock == "absolute":
             age = now() - trained.world.watermark
             if age > _OLD_DAYS * MICROSECONDS["d"]:
@@ -205,6 +196,19 @@ class _Looks:
                     f"{format_duration(age)} ago: what is new and trending since is unknown to it"
                 )
                 yield Finding("model", "note", told, f"{_TRAIN}, with newer events")
+
+    def _settings(self, trained: Recommender) -> Iterator[Finding]:
+        """What of the project file takes effect only with the next training, or not at all."""
+        try:
+            _, changes = with_project_settings(trained, self.project.file)
+        except SettingError as problem:
+            yield Finding("model", "bad", str(problem), _TRAIN)
+            return
+        if changes:
+            more = f" and {len(changes) - _CHANGES_SHOWN} more" * (len(changes) > _CHANGES_SHOWN)
+            shown = ", ".join(changes[:_CHANGES_SHOWN]) + more
+            told = f"the project file has changed since it was trained: {shown}"
+            yield Finding("model", "note", told, _TRAIN)
 
     def _way_back(self) -> str:
         """What to do where the version that should serve cannot."""
@@ -287,20 +291,6 @@ def _served(found: StoreLook) -> Finding:
     if share >= _MANY_SERVED:
         return Finding("data", "note", told, f"{_TRAIN}, so that they are learned from")
     return Finding("data", "ok", told)
-
-
-def _changes(before: Mapping[str, Any], today: Mapping[str, Any], at: str = "") -> list[str]:
-    """The settings that differ, as `placements.home.retrievers.als (10, was 20)`."""
-    found: list[str] = []
-    for name in [*before, *(name for name in today if name not in before)]:
-        was, now_, where = before.get(name), today.get(name), f"{at}{name}"
-        if isinstance(was, dict) and isinstance(now_, dict):
-            found += _changes(was, now_, f"{where}.")
-        elif name not in before or name not in today:
-            found.append(f"{where} is {'new' if name in today else 'gone'}")
-        elif was != now_:
-            found.append(f"{where} is {now_}, was {was}")
-    return found
 
 
 def _nearest(folder: Path) -> Path:

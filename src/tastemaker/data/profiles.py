@@ -1,0 +1,99 @@
+"""What the user table says of users, as requests carry it: which columns, and their usual labels.
+
+A fitted version keeps this description and no user: the values come with the request, from attached
+data or from a store.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tastemaker.data.additions import fitting_cell
+from tastemaker.data.catalogue import COLUMN_TYPES, Catalogue, Column, TagsColumn
+
+ROLES = ("number", "time", "category", "tags")
+"""The roles of user columns that features are made of."""
+MOST_LABELS = 12
+"""So many of a column's labels, the most frequent, are told apart."""
+_FEWEST_USERS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileSchema:
+    """The user table's columns that features are made of; empty without such a table.
+
+    Attributes:
+        roles: user column → number, time, category or tags.
+        labels: user column of labels → its most frequent ones, which at least two users have.
+        item_labels: item column of labels → its most frequent ones; what users of a group prefer is
+            learned of these.
+        matched: (user column, item column) that have labels in common.
+    """
+
+    roles: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    item_labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    matched: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def of(cls, profiles: Mapping[str, Column], catalogue: Catalogue) -> "ProfileSchema":
+        """The description of a user table's columns beside the catalogue's."""
+        used = {name: column for name, column in profiles.items() if column.role in ROLES}
+        if not used:
+            return cls()
+        of_users = {n: c for n, c in used.items() if isinstance(c, TagsColumn)}
+        of_items = {n: c for n, c in catalogue.columns.items() if isinstance(c, TagsColumn)}
+        return cls(
+            {name: column.role for name, column in used.items()},
+            {name: _frequent(column) for name, column in of_users.items()},
+            {name: _frequent(column) for name, column in of_items.items()},
+            tuple(
+                (user, item)
+                for user, mine in of_users.items()
+                for item, theirs in of_items.items()
+                if (theirs.labels.indices(mine.labels.ids(range(len(mine.labels)))) >= 0).any()
+            ),
+        )
+
+    def __bool__(self) -> bool:
+        return bool(self.roles)
+
+    def columns(self, attributes: Sequence[Mapping[str, Any]]) -> dict[str, Column]:
+        """Users' attributes, one mapping each, as columns; what is missing or does not fit is
+        missing.
+        """
+        return {
+            name: COLUMN_TYPES[role].of(
+                [fitting_cell(name, role, told.get(name)) for told in attributes]
+            )
+            for name, role in self.roles.items()
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as JSON has it."""
+        return {
+            "roles": dict(self.roles),
+            "labels": {name: list(labels) for name, labels in self.labels.items()},
+            "item_labels": {name: list(labels) for name, labels in self.item_labels.items()},
+            "matched": [list(pair) for pair in self.matched],
+        }
+
+    @classmethod
+    def from_dict(cls, told: Mapping[str, Any]) -> "ProfileSchema":
+        """What `to_dict` gave."""
+        return cls(
+            {name: str(role) for name, role in told["roles"].items()},
+            {name: tuple(labels) for name, labels in told["labels"].items()},
+            {name: tuple(labels) for name, labels in told["item_labels"].items()},
+            tuple((user, item) for user, item in told["matched"]),
+        )
+
+
+def _frequent(column: TagsColumn) -> tuple[str, ...]:
+    """The most frequent labels; among equally frequent ones by the alphabet."""
+    counts = np.bincount(column.codes.values, minlength=len(column.labels))
+    known = np.flatnonzero(counts >= _FEWEST_USERS).tolist()
+    named = sorted((-int(counts[code]), column.labels.id(code)) for code in known)
+    return tuple(label for _, label in named[:MOST_LABELS])

@@ -1,0 +1,92 @@
+"""Given items in the order of a placement: by its ranker, or by the fusion of its sources."""
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tastemaker.component import Features
+from tastemaker.data.candidates import Candidates
+from tastemaker.data.ragged import Ragged
+from tastemaker.data.requests import Masks, Requests
+from tastemaker.pipeline.pipeline import DEFAULT_N, Pipeline
+from tastemaker.pipeline.recommendations import Recommendations
+from tastemaker.pipeline.trace import Trace
+from tastemaker.pipeline.watch import Deadline
+from tastemaker.world import World
+
+
+def rank_given(
+    pipeline: Pipeline,
+    request: Requests,
+    items: NDArray[np.int32],
+    *,
+    world: World,
+    exclude_seen: bool = False,
+) -> Recommendations:
+    """Given items, best first, for one request; rerankers are not applied.
+
+    With a ranker every item gets the score that it would have in a list: the sources are asked as
+    for a list, and an item that none of them found is described as not found. Without a ranker,
+    the sources order these items alone, and their orders are fused; what no source knows anything
+    of has score 0 and is last, in the given order.
+
+    Args:
+        pipeline: the placement's.
+        request: one request.
+        items: int32[m], distinct indices into the world's catalogue.
+        world: what is known of items.
+        exclude_seen: whether items the request excludes are left out; by default they are ranked.
+    """
+    away = request.exclude[0]
+    if exclude_seen:
+        items = items[~np.isin(items, away)]
+    asked, trace = replace(request, exclude=Ragged.of([np.setdiff1d(away, items)])), Trace()
+    depth = DEFAULT_N
+    if pipeline.ranking is None:
+        bitmap = np.zeros((1, len(world.catalogue)), np.bool_)
+        bitmap[0, items] = asked.eligible.allows(np.zeros(len(items), np.int64), items)
+        asked = replace(asked, eligible=Masks(bitmap, np.zeros(1, np.int32)))
+        depth = len(items)
+    found = pipeline.candidates(asked, depth, world=world, trace=trace, deadline=Deadline())
+    found = _with_missing(found, items)
+    ranked, features = _ranked(pipeline, asked, found, world, trace)
+    listed = ranked.where(np.isin(ranked.item, items))
+    trace.add("select", ranked.counts, listed, 0.0)
+    return Recommendations(
+        asked,
+        listed,
+        world,
+        pipeline.retrievers,
+        pipeline.ranking,
+        features,
+        trace,
+        pipeline.model_version,
+    )
+
+
+def _ranked(
+    pipeline: Pipeline, asked: Requests, found: Candidates, world: World, trace: Trace
+) -> tuple[Candidates, Features | None]:
+    """By the ranker; as they are where there is none, or where it fails."""
+    if pipeline.ranking is None:
+        return found, None
+    try:
+        return pipeline.ranking.rank(found, asked, world, pipeline.retrievers, trace)
+    except Exception as problem:
+        trace.fail("rank", problem)
+        return found, None
+
+
+def _with_missing(found: Candidates, items: NDArray[np.int32]) -> Candidates:
+    """One request's candidates followed by the items that no source found, in their order."""
+    missing = items[~np.isin(items, found.item)]
+    total, sources = len(found.item) + len(missing), len(found.sources)
+    return Candidates(
+        np.array([0, total], np.int64),
+        np.concatenate([found.item, missing]),
+        np.concatenate([found.score, np.zeros(len(missing), np.float32)]),
+        found.sources,
+        np.concatenate([found.source_rank, np.full((len(missing), sources), -1, np.int16)]),
+        np.concatenate([found.source_score, np.full((len(missing), sources), np.nan, np.float32)]),
+    )

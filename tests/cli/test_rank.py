@@ -1,0 +1,133 @@
+"""`tastemaker rank`, and what an edited project file does to answers on the command line."""
+
+from typing import Any
+
+from tastemaker.project import load_project
+from tastemaker.store import EventSource
+
+
+def test_given_items_are_ranked_for_a_user(shop: Any, run: Any) -> None:
+    run("train")
+    told = run("rank", "u0", "blue1", "red1", "blue2", "--json").told
+    assert sorted(item["item_id"] for item in told["items"]) == ["blue1", "blue2", "red1"]
+    assert told["items"][0]["item_id"] == "red1"
+    assert "recommendation_id" not in told
+    lines = run("rank", "u0", "blue1", "red1").out.splitlines()
+    assert lines[0] == "for user u0:"
+    assert "Red thing 1" in lines[1]
+
+
+def test_the_store_ranks_as_the_files_do(shop: Any, run: Any) -> None:
+    run("train")
+    items = ("blue1", "red1", "red9", "blue2")
+    files = run("rank", "u0", *items, "--json").told
+    EventSource(load_project(shop.project)).open().close()
+    assert run("rank", "u0", *items, "--json").told == files
+
+
+def test_seen_items_are_left_out_on_request(shop: Any, run: Any) -> None:
+    run("train")
+    told = run("rank", "u0", "red0", "blue1", "--exclude-seen", "--json").told
+    assert [item["item_id"] for item in told["items"]] == ["blue1"]
+
+
+def test_an_unknown_item_to_rank_is_named(shop: Any, run: Any) -> None:
+    run("train")
+    done = run("rank", "u0", "red1", "purple1")
+    assert (done.code, done.out) == (2, "")
+    assert done.err.splitlines()[-1] == "error: no item has the id 'purple1'"
+
+
+RULES = (
+    '[rerankers.rules]\nuse = "rules"\nblocked = ["red3"]\n[placements.home]\nrerankers = ["rules"]'
+)
+
+
+def test_an_edited_rule_counts_without_training(shop: Any, run: Any) -> None:
+    run("train")
+    before = run("recommend", "--history", "red1,red2", "--json")
+    assert "red3" in [item["item_id"] for item in before.told["items"]]
+    shop.change("[placements.home]", RULES)
+    after = run("recommend", "--history", "red1,red2", "--json")
+    assert "red3" not in [item["item_id"] for item in after.told["items"]]
+    assert after.err == ""
+
+
+def test_an_edit_that_needs_training_is_said_in_one_line(shop: Any, run: Any) -> None:
+    version = run("train", "--json").told["version"]
+    shop.change("popular = 10", "popular = 11")
+    told = (
+        f"the project file differs from what version {version} was trained with: "
+        "placements.home.retrievers.popular is 11, was 10; run `tastemaker train`\n"
+    )
+    assert run("recommend", "--history", "red1").err == told
+    assert run("similar", "red1").err == told
+    run("train")
+    assert run("recommend", "--history", "red1").err == ""
+
+
+def test_rules_that_do_not_fit_stop_the_answer(shop: Any, run: Any) -> None:
+    run("train")
+    shop.change("[placements.home]", RULES.replace('blocked = ["red3"]', "caps = { genre = 1 }"))
+    refused = run("recommend", "--history", "red1").refused(2)
+    assert "the rerankers in the project file do not fit version" in refused
+    assert run("doctor").code == 1
+
+
+RANKER = """[rankers.main]
+use = "gbm"
+trees = 1
+[training]
+slices = 2
+window = 0.1
+must_earn = {}
+[placements.home]
+ranker = "main"
+"""
+
+
+def test_a_ranker_below_the_fusion_says_why_it_is_used(shop: Any, run: Any) -> None:
+    shop.change("[placements.home]\n", RANKER.format("false"))
+    run("train")
+    told = run("train", "--json").told
+    use, notes = told["rankers"]["main"], told["learned"]["main"]
+    assert use["used"] is True
+    assert use["better"] is (notes["fresh"] > notes["merged"])
+    assert (use["ranker"], use["fusion"]) == (notes["fresh"], notes["merged"])
+    assert run("versions", "--json").told["versions"][0]["rankers"] == {"main": use}
+    line = run("train").out.splitlines()[0]
+    assert ("used (must_earn = false), though" in line) is not use["better"]
+
+
+def test_text_of_users_is_refused_since_nothing_uses_it(shop: Any, run: Any) -> None:
+    (shop.folder / "users.csv").write_text("user_id,bio,age\nu0,likes red,30\n")
+    shop.change('items = "items.csv"\n', 'items = "items.csv"\nusers = "users.csv"\n')
+    shop.change("[items.roles]", '[users.roles]\nbio = { role = "text" }\n[items.roles]')
+    refused = run("validate").refused(2)
+    assert "bio" in refused
+    assert 'role "text" of a user column is used by nothing' in refused
+
+
+def test_init_proposes_vectors_and_leaves_text_of_users_out(shop: Any, run: Any) -> None:
+    titles = [f'{t}{i},{t} thing {i},"[0.{i}, 1.5]"' for t in ("red", "blue") for i in range(10)]
+    (shop.folder / "items.csv").write_text("\n".join(["item_id,title,embedding", *titles]) + "\n")
+    words = "abcdefghijkl"
+    users = [f"u{u},who {words[u]} is {words[-u]} {u},{20 + u},{'de' if u % 2 else 'fr'}"
+             for u in range(12)]  # fmt: skip
+    (shop.folder / "users.csv").write_text("\n".join(["user_id,bio,age,country", *users]) + "\n")
+    shop.project.unlink()
+    run("init", "--events", "events.csv", "--items", "items.csv", "--users", "users.csv")
+    text = shop.project.read_text()
+    assert 'embedding = { role = "vector" }' in text
+    assert 'age = { role = "number" }' in text
+    assert 'role = "text"' not in text.split("[users.roles]")[1].split("[events")[0]
+    assert run("train").code == 0
+
+
+def test_user_columns_without_a_ranker_are_said_to_have_no_effect(shop: Any, run: Any) -> None:
+    (shop.folder / "users.csv").write_text("user_id,age\nu0,30\n")
+    shop.change('items = "items.csv"\n', 'items = "items.csv"\nusers = "users.csv"\n')
+    shop.change("[items.roles]", '[users.roles]\nage = { role = "number" }\n[items.roles]')
+    assert "[users.roles] age: no effect without a ranker" in run("train").err
+    shop.change("[placements.home]\n", RANKER.format("false"))
+    assert "no effect" not in run("train").err
