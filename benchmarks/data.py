@@ -53,7 +53,7 @@ def prepare(name: str, folder: Path | None = None) -> Path:
     source = sources() / source_name
     try:
         if folder is None:
-            return _once(name, lambda target: write(source, target))
+            return kept(name, lambda target: write(source, target))
         folder.mkdir(parents=True, exist_ok=True)
         write(source, folder)
         return folder
@@ -75,7 +75,7 @@ def synthetic(**settings: Any) -> Path:
         world.events.write_csv(target / "events.csv")
         world.items.write_csv(target / "items.csv")
 
-    return _once(f"synthetic-{digest}", write)
+    return kept(f"synthetic-{digest}", write)
 
 
 def raw(name: str, folder: Path) -> Path:
@@ -108,7 +108,7 @@ def fingerprint(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _once(name: str, write: Callable[[Path], None]) -> Path:
+def kept(name: str, write: Callable[[Path], None]) -> Path:
     """The cached folder `name`, which appears whole or not at all."""
     folder = CACHE / name
     if not folder.is_dir():

@@ -80,11 +80,14 @@ def train(project: Path | None, promote: bool, as_json: bool) -> None:
         "seconds": round(seconds, 3),
         "peak_mb": peak_megabytes(),
         "learned": recommender.learned,
+        "fusions": {n: fusion.to_dict() for n, fusion in recommender.fusions.items()},
         "rankers": {n: RankerUse.of(t).to_dict() for n, t in recommender.learned.items()},
     }
     if as_json:
         show.result_json(told)
         return
+    for line in (f"fusion {name}: {fusion}" for name, fusion in recommender.fusions.items()):
+        show.result(line)
     for name, notes in recommender.learned.items():
         show.result(_learned_line(name, notes))
     show.result(f"trained {version} in {seconds:.1f} s, peak memory {told['peak_mb']:,} MB")
@@ -333,12 +336,10 @@ def _tell_reports(data: Dataset, project: Project) -> None:
 def _learned_line(name: str, notes: dict[str, float]) -> str:
     """What learning to rank came to."""
     use = RankerUse.of(notes)
-    sources = "sources fitted anew" if notes["refit"] else "sources as old as then"
+    sources = "; sources fitted anew" if notes["refit"] else "; sources as old as then"
     return (
-        f"ranker {name}: NDCG@10 {notes['fresh']:.4f} in the latest window, the fusion "
-        f"{notes['merged']:.4f}: {f'{use}, {sources}' if use.used else use}; "
-        f"{notes['wanted_but_not_found']:,} of {notes['wanted']:,} wanted items were found by no "
-        "source and not learned from"
+        f"ranker {name}: {use}{sources if use.used else ''}; {notes['wanted_but_not_found']:,} of "
+        f"{notes['wanted']:,} relevant items were found by no source and not learned from"
     )
 
 

@@ -79,7 +79,7 @@ def evaluate(
             if name not in pipeline.retrievers:
                 lists.ask(name, retriever)
         funnel = lists.walk(pipeline)
-        learned = _told_of_rankers(fitted)
+        learned = _told_of_learning(fitted)
     else:
         for name, retriever in retrievers.items():
             lists.ask(name, retriever.clone().fit(known, options))
@@ -161,14 +161,14 @@ def _stations(answer: Recommendations, pipeline: Pipeline) -> dict[str, Candidat
     return stations
 
 
-def _told_of_rankers(fitted: Recommender) -> dict[str, str]:
-    """What learning to rank came to, for the protocol."""
-    return {
-        f"ranker_{name}": f"{RankerUse.of(notes)}: NDCG@10 {notes['fresh']:.4f} in its latest "
-        f"window, the fusion {notes['merged']:.4f}"
+def _told_of_learning(fitted: Recommender) -> dict[str, str]:
+    """What learning to merge and to rank came to, for the protocol."""
+    rankers = {
+        f"ranker_{name}": str(RankerUse.of(notes))
         + ("" if notes["refit"] or not notes["earned"] else "; its sources are as old as then")
         for name, notes in fitted.learned.items()
     }
+    return {f"fusion_{name}": str(fusion) for name, fusion in fitted.fusions.items()} | rankers
 
 
 def _exclusion(models: Models, split: Split, known: Dataset) -> dict[str, str]:

@@ -6,10 +6,12 @@ from typing import Any
 
 from tastemaker.evaluation.funnel import FunnelRow, table
 from tastemaker.metrics import Estimate
+from tastemaker.project import RESERVED
 
 Figures = dict[str, dict[str, Estimate]]
 BASELINE = " (baseline)"
 """Follows the name of a baseline whose own name the caller gave to another model."""
+*_, PIPELINE = RESERVED
 _POPULAR = "popular"
 _NOTABLE = 0.05
 """From this share on, what was left out as seen is worth a line."""
@@ -81,6 +83,7 @@ class Evaluation:
             },
             "gains": _to_dict(self.gains),
             "funnel": [row.to_dict() for row in self.funnel],
+            "better_alone": self.better_alone(),
         }
 
     def __str__(self) -> str:
@@ -139,8 +142,9 @@ class Evaluation:
         lines = [self._requests_line(), self._left_out_line(), *self._seen_lines()]
         if "caution" in told:
             lines.append(f"Take care: {told['caution']}.")
-        rankers = {name: said for name, said in told.items() if name.startswith("ranker_")}
-        lines += [f"{name.replace('_', ' ', 1)}: {said}." for name, said in rankers.items()]
+        learned = {n: said for n, said in told.items() if n.startswith(("fusion_", "ranker_"))}
+        lines += [f"{name.replace('_', ' ', 1)}: {said}." for name, said in learned.items()]
+        lines += self.better_alone()
         rate = self.systems[self.best()][f"hit_rate@{self.k}"].value
         if 0 < rate < 1:
             users = ceil(16 * (1 - rate) / rate / 0.05**2)
@@ -149,6 +153,25 @@ class Evaluation:
                 f"online. To see a 5 % change of a hit rate of {rate:.2f} with 80 % power takes "
                 f"about {users:,} users in each arm."
             )
+        return lines
+
+    def better_alone(self) -> list[str]:
+        """Which sources or stages are better than the whole pipeline, in words; usually none."""
+        lines = []
+        for system, gain in sorted(self.gains.get(PIPELINE, {}).items(), key=lambda p: p[1].value):
+            if gain.value >= 0:
+                continue
+            interval = f"{gain.value:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]"
+            if gain.high < 0:
+                lines.append(
+                    f"▼ {system} alone is better than the whole pipeline: {interval}. Train on "
+                    "more of the past (slices and requests under [training]), or show it alone."
+                )
+            else:
+                lines.append(
+                    f"{system} alone did better than the whole pipeline, by no more than chance "
+                    f"explains: {interval}."
+                )
         return lines
 
     def _requests_line(self) -> str:

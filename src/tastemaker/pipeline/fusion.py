@@ -74,6 +74,20 @@ class Fusion:
             total += np.where(found, self.weights[name] * share, 0.0)
         return np.asarray(total, np.float32)
 
+    def __str__(self) -> str:
+        """In words: who leads, with which weights."""
+        shown = ", ".join(
+            f"{name} {weight:.2f} ({self.quotas[name]} candidates)"
+            for name, weight in sorted(self.weights.items(), key=lambda pair: -pair[1])
+        )
+        if not self.notes["learned"]:
+            return f"{shown}; as stated" if shown else ""
+        best, alone = self.notes["best_source"], self.notes["best_source_ndcg"]
+        fused = self.notes["fused_ndcg"]
+        if fused <= alone:
+            return f"{best} orders alone, no fusion was better: NDCG@10 {alone:.4f}; {shown}"
+        return f"NDCG@10 {fused:.4f} in the training windows, {best} alone {alone:.4f}; {shown}"
+
     def to_dict(self) -> dict[str, Any]:
         """For an artifact's manifest."""
         return {"quotas": self.quotas, "weights": self.weights, "notes": self.notes}
