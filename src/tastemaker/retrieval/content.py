@@ -59,8 +59,8 @@ class Content(Retriever):
     profile is Σ ½^(age / half_life) · log₂(1 + weight) · vector over the history, age counted in
     later events, disliked events times −`dislike_weight`; its strongest terms are looked up. A
     candidate scores profile · vector × ((p + p̄) / 2p̄)^β, p its decayed popularity, p̄ the mean over
-    items that have any; an item without events counts as average. Popularity is read at the last tick
-    (a 32nd of its half-life, at most a day) at or before the request.
+    items that have any; an item without events counts as average. Popularity is read at the last
+    tick (a 32nd of its half-life, at most a day) at or before the request.
 
     It needs no events of an item: `extended` takes up what was added to the catalogue later.
 
