@@ -15,6 +15,7 @@ from tastemaker.component import FitOptions, Retriever, Serves, Task
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.catalogue import Catalogue
 from tastemaker.data.dataset import Dataset
+from tastemaker.data.decay import LEAST_DECAY
 from tastemaker.data.events import Histories
 from tastemaker.data.ragged import offsets_of, ranges, rows_of
 from tastemaker.data.requests import Requests
@@ -288,7 +289,9 @@ def _worths(offsets, item, weight, n_items, half_life, dislikes, worth):  # type
         for event in range(offsets[row + 1] - 1, offsets[row] - 1, -1):
             worth[event] = 0
             if 0 <= item[event] < n_items and weight[event] != 0:
-                strength = np.log2(1.0 + abs(weight[event])) * 0.5 ** (age / half_life)
+                strength = np.log2(1.0 + abs(weight[event])) * max(
+                    0.5 ** (age / half_life), LEAST_DECAY
+                )
                 worth[event] = strength if weight[event] > 0 else -dislikes * strength
                 age += 1
 
