@@ -110,7 +110,7 @@ def recommend(project: Path | None, asked: Asked, trace: bool, as_json: bool) ->
 
 
 def _answer(project: Project, recommender: Recommender, asked: Asked) -> Recommendations:
-    """As the server would answer now; without a store, as of the end of the files."""
+    """As the server would answer now."""
     source = EventSource(project, show.ProgressBars())
     if source.stored:
         from tastemaker.serving import Asked as Question
@@ -120,7 +120,8 @@ def _answer(project: Project, recommender: Recommender, asked: Asked) -> Recomme
             _tell_recovered(source)
             live, stored = Live.of(recommender, store), store.history(asked.user or "")
             question = Question(asked.user, asked.history, asked.n, asked.placement)
-            request, known = question.request(live, stored, now()), len(stored) > 0
+            moment = live.moment(project.file.server.now)
+            request, known = question.request(live, stored, moment), len(stored) > 0
             answer = live.recommender.answer(request, asked.n)
     else:
         known = False
@@ -129,11 +130,38 @@ def _answer(project: Project, recommender: Recommender, asked: Asked) -> Recomme
             recommender.attach(data)
             known = data.users.index(asked.user) >= 0
         answer = recommender.recommend(
-            asked.user, history=asked.history, n=asked.n, placement=asked.placement
+            asked.user,
+            history=asked.history,
+            n=asked.n,
+            placement=asked.placement,
+            at=_moment_without_store(project, recommender),
         )
     if asked.user is not None and not known:
         show.say(f"user '{asked.user}' is not in the data: answered like a stranger")
     return answer
+
+
+def _in_present_world(project: Project, trained: Recommender) -> tuple[Recommender, int | None]:
+    """A version with the items and events that the store has since, and a request's moment.
+
+    Without a store, the version as it was trained; the moment may then be None, the end of what
+    is attached.
+    """
+    source = EventSource(project, show.ProgressBars())
+    if not source.stored:
+        return trained, _moment_without_store(project, trained)
+    from tastemaker.serving import Live
+
+    with source.open() as store:
+        live = Live.of(trained, store)
+    return live.recommender, live.moment(project.file.server.now)
+
+
+def _moment_without_store(project: Project, trained: Recommender) -> int | None:
+    """What `[server] now` says; None for the end of what is attached."""
+    if trained.world.clock != "absolute" or project.file.server.now == "auto":
+        return None
+    return now() if project.file.server.now == "clock" else trained.world.watermark
 
 
 def recommend_all(project: Path | None, asked: Asked, output: Path | None, as_json: bool) -> None:
@@ -144,8 +172,10 @@ def recommend_all(project: Path | None, asked: Asked, output: Path | None, as_js
         raise SettingError("--all needs --output with a name that ends in .parquet or .csv")
     opened = open_project(project)
     data = read_events(opened)
-    recommender = load_current(opened).attach(data)
-    batches = recommender.recommend_all(n=asked.n, placement=asked.placement)
+    recommender, moment = _in_present_world(opened, load_current(opened))
+    batches = recommender.attach(data).recommend_all(
+        n=asked.n, placement=asked.placement, at=moment
+    )
     total = ceil(len(data.users) / REQUESTS_AT_A_TIME)
     progress = show.ProgressBars().track(batches, "recommend --all", total)
     rows = 0
@@ -169,7 +199,8 @@ def recommend_all(project: Path | None, asked: Asked, output: Path | None, as_js
 
 def similar(project: Path | None, item: str, n: int, retriever: str | None, as_json: bool) -> None:
     """Prints the items most like one."""
-    recommender = load_current(open_project(project))
+    opened = open_project(project)
+    recommender, _ = _in_present_world(opened, load_current(opened))
     name, found = recommender.similar(item, n=n, retriever=retriever)
     catalogue = recommender.world.catalogue
     rows = [

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic, perf_counter
 
-from tastemaker.data import times
 from tastemaker.errors import TastemakerError
 from tastemaker.registry import Registry
 from tastemaker.serving.asked import Asked
@@ -144,11 +143,11 @@ def warm_up(live: Live, store: Store) -> None:
             for told in (None, [first]):
                 asked = Asked(user, told, placement=placement)
                 stored = store.history(user or "")
-                request = asked.request(live, stored, times.now())
+                request = asked.request(live, stored, live.moment())
                 answered = live.recommender.answer(request, asked.n)
                 answered.to_dict(trace=True)
     _ask(lambda: live.recommender.similar(first))
-    _ask(lambda: live.recommender.trending(at=times.now()))
+    _ask(lambda: live.recommender.trending(at=live.moment()))
 
 
 def _ask(work: Callable[[], object]) -> None:
