@@ -130,7 +130,7 @@ def run(options: Options) -> Result:
         met=all(value <= 1 for value in ratio.values()),
         seconds=2.0 * seconds,
         peak_mb=peak,
-        notes="the load generator on the same two cores; percentiles of what was answered 200; shed "
+        notes="the load generator on the same two cores; percentiles of answers (200); shed "
         "requests (503) are counted apart; stages from the decision log of the same requests; "
         "ratio = ours ÷ budget",
         runs={"one": one, "many": many},
