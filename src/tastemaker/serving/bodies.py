@@ -237,7 +237,7 @@ EVENT_SCHEMA: dict[str, Any] = {
         "user_id": ID,
         "item_id": ID,
         "event_type": {"type": ["string", "integer", "null"], "description": "A declared kind."},
-        "value": {"type": ["number", "null"]},
+        "value": {"type": ["number", "boolean", "null"], "description": "true is 1, false is 0."},
         "timestamp": {
             "type": ["string", "number", "null"],
             "description": "ISO 8601 or an epoch number; by default now.",
