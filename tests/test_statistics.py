@@ -1,5 +1,6 @@
 import math
 import tempfile
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -138,6 +139,35 @@ def test_one_half_life_halves_an_event() -> None:
     assert statistics_of([(0, 0, 1)]).decayed(7, 7)[0] == 3
 
 
+DAY = 86_400_000_000
+YEARS = 365 * DAY
+
+
+@pytest.mark.parametrize("age", [DAY, 400 * DAY, 20 * YEARS, 200 * YEARS])
+@pytest.mark.parametrize("half_life", [DAY // 24, 7 * DAY])
+def test_the_order_of_decayed_weights_outlives_any_age(age: int, half_life: int) -> None:
+    log = [(0, 0, 0), (1, 3 * half_life, 0), (2, 0, 1), (3, 3 * half_life, 2)]
+    found = statistics_of(log).decayed(3 * half_life + age, half_life)
+    assert found[1] > found[2] > found[0] > found[3] == 0
+    assert found[0] >= np.finfo(np.float32).tiny
+
+
+def test_an_old_item_keeps_weight_beside_a_live_event() -> None:
+    old = statistics_of([(0, 0, 0), (1, DAY, 0)])
+    found = appended(old, [(2, 20 * YEARS, 0), (0, 20 * YEARS, 2)]).decayed(20 * YEARS + 1, DAY)
+    assert found[2] == pytest.approx(1)
+    assert found[1] > np.finfo(np.float32).tiny
+    assert found[0] > np.finfo(np.float32).tiny
+
+
+@given(st.lists(st.integers(0, 4_000), min_size=2, max_size=4, unique=True))
+def test_decayed_weights_fall_with_age_without_end(times: list[int]) -> None:
+    found = statistics_of([(i, t, 0) for i, t in enumerate(times)]).decayed(4_001, 1)
+    order = sorted(range(len(times)), key=lambda i: times[i])
+    assert all(found[a] < found[b] for a, b in pairwise(order))
+    assert (found[: len(times)] >= np.finfo(np.float32).tiny).all()
+
+
 def test_a_dislike_takes_nothing_away() -> None:
     statistics = statistics_of([(0, 1, 0), (0, 2, 2)])
     assert counts(statistics, 9)[0] == 1
@@ -154,11 +184,13 @@ def test_an_unknown_kind_is_named_with_its_near_miss() -> None:
         counts(statistics_of([(0, 1, 0)]), 9, kind="veiw")
 
 
-def test_years_of_half_lives_fade_to_zero_without_a_warning() -> None:
+def test_years_of_half_lives_fade_without_becoming_subnormal() -> None:
     decade, hour = 10 * 365 * 86_400 * 10**6, 3_600 * 10**6
     faded = statistics_of([(0, 0, 0), (0, decade, 0)]).decayed(decade + 2 * hour, hour)
     assert faded[0] == pytest.approx(0.25)
-    assert statistics_of([(0, 0, 0)]).decayed(decade, hour).tolist() == [0] * ITEMS
+    found = statistics_of([(0, 0, 0)]).decayed(decade, hour).tolist()
+    assert found[0] == 2**-32
+    assert found[1:] == [0] * (ITEMS - 1)
 
 
 @settings(max_examples=20)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tastemaker.artifact import ArtifactReader, ArtifactWriter
 from tastemaker.compilation import kernel
 from tastemaker.data.catalogue import NO_TIME
+from tastemaker.data.decay import decayed_weights, first_not_before, running_weights
 from tastemaker.data.events import Events
 from tastemaker.data.ragged import offsets_of
 from tastemaker.data.schema import EventKind
@@ -87,7 +88,9 @@ class _Log:
         """The decayed positive weight of an item just after each of its events, float64[n]."""
 
         def make() -> NDArray[np.float64]:
-            made: NDArray[np.float64] = _run(self.offsets, self.time, self.weight, half_life)
+            made: NDArray[np.float64] = running_weights(
+                self.offsets, self.time, self.weight, half_life
+            )
             return made
 
         return self._once("running", half_life, make)
@@ -285,6 +288,10 @@ class ItemStatistics:
     def decayed(self, time: int, half_life: int) -> NDArray[np.float32]:
         """Positive weight of every item, each event halved per `half_life` of age, float32[items].
 
+        Where the largest is below 2⁻³², all are multiplied so that it is 2⁻³²; then one below 2⁻⁶⁴
+        is raised, in the same order, so that it is never subnormal and never becomes 0, however
+        long ago the item was liked. An item that nobody liked before the moment has 0.
+
         The first call for a half-life reads every event; later ones cost a binary search an item.
 
         Args:
@@ -292,8 +299,8 @@ class ItemStatistics:
             half_life: microseconds.
         """
         sums = np.zeros(self.n_items, np.float32)
-        for log in (self._base, self._tail):
-            _decay(log.offsets, log.time, log.running(half_life), time, half_life, sums)
+        logs = [(g.offsets, g.time, g.running(half_life)) for g in (self._base, self._tail)]
+        decayed_weights(*logs[0], *logs[1], time, half_life, sums)
         return sums
 
     def save(self, writer: ArtifactWriter) -> None:
@@ -328,18 +335,6 @@ def _empty(n_items: int) -> _Log:
 
 
 @kernel
-def _before(times, first, last, moment):  # type: ignore[no-untyped-def]
-    """The first position in times[first:last], sorted, that is not before `moment`."""
-    while first < last:
-        middle = (first + last) // 2
-        if times[middle] < moment:
-            first = middle + 1
-        else:
-            last = middle
-    return first
-
-
-@kernel
 def _locate(offsets, time, items, moments, windows, first, last):  # type: ignore[no-untyped-def]
     """Writes where the events of items[i] in [moments[i] − windows[w], moments[i]) begin and end.
 
@@ -349,7 +344,7 @@ def _locate(offsets, time, items, moments, windows, first, last):  # type: ignor
         if not 0 <= items[i] < len(offsets) - 1:
             continue
         start = offsets[items[i]]
-        last[i] = _before(time, start, offsets[items[i] + 1], moments[i])
+        last[i] = first_not_before(time, start, offsets[items[i] + 1], moments[i])
         since = last[i]
         for w in range(len(windows)):
             if w > 0 and windows[w] < windows[w - 1]:  # a longer window begins no later
@@ -357,7 +352,7 @@ def _locate(offsets, time, items, moments, windows, first, last):  # type: ignor
             if windows[w] == ALL_TIME:
                 since = start
             else:
-                since = _before(time, start, since, moments[i] - windows[w])
+                since = first_not_before(time, start, since, moments[i] - windows[w])
             first[w, i] = since
 
 
@@ -388,26 +383,3 @@ def _first_and_last(offsets, time, items, until, first, last):  # type: ignore[n
             if first[i] == NO_TIME or time[start] < first[i]:
                 first[i] = time[start]
             last[i] = max(last[i], time[stop - 1])
-
-
-@kernel
-def _run(offsets, time, weight, half_life):  # type: ignore[no-untyped-def]
-    """The decayed positive weight of an item just after each of its events, float64[n]."""
-    running = np.empty(len(time), np.float64)
-    for item in range(len(offsets) - 1):
-        total = 0.0
-        for event in range(offsets[item], offsets[item + 1]):
-            if event > offsets[item]:
-                total *= 2.0 ** (-(time[event] - time[event - 1]) / half_life)
-            total += max(weight[event], 0.0)
-            running[event] = total
-    return running
-
-
-@kernel
-def _decay(offsets, time, running, moment, half_life, out):  # type: ignore[no-untyped-def]
-    """Adds to out[item] its decayed positive weight at `moment`."""
-    for item in range(len(offsets) - 1):
-        last = _before(time, offsets[item], offsets[item + 1], moment) - 1
-        if last >= offsets[item]:
-            out[item] += running[last] * 2.0 ** (-(moment - time[last]) / half_life)

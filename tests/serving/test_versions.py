@@ -138,17 +138,19 @@ def test_a_version_of_other_data_is_refused_and_the_old_one_serves_on(
 
 
 def foreign_version(folder: Path) -> str:
-    """A version of the same project whose items nobody here has heard of."""
-    kept = {name: (folder / name).read_text() for name in ("items.csv", "events.csv")}
-    state = folder / ".tastemaker"
-    store = state / "store.db"
-    store.rename(state / "hidden.db")  # so that the files are read
-    for name, content in kept.items():
-        (folder / name).write_text(content.replace("-", "_of_elsewhere_"))
-    version = train(folder, promote=False)
-    for name, content in kept.items():
-        (folder / name).write_text(content)
-    (state / "hidden.db").rename(store)
+    """A version of the same project whose items are not in the store; trained elsewhere.
+
+    The files and the store beside the running service stay untouched.
+    """
+    elsewhere = folder.parent / "elsewhere"
+    elsewhere.mkdir()
+    for name in ("items.csv", "events.csv", "tastemaker.toml"):
+        text = (folder / name).read_text()
+        other = text.replace("-", "_of_elsewhere_") if name.endswith(".csv") else text
+        (elsewhere / name).write_text(other)
+    version = train(elsewhere, promote=False)
+    artifact = Path(".tastemaker") / "artifacts" / version
+    (elsewhere / artifact).rename(folder / artifact)
     return version
 
 

@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
+from tastemaker.cli import answers, verbs
 from tastemaker.cli import demo as demo_verb
 from tastemaker.cli import doctor as doctor_verb
 from tastemaker.cli import init as init_verb
 from tastemaker.cli import keys as keys_verb
 from tastemaker.cli import serve as serve_verb
-from tastemaker.cli import verbs
 from tastemaker.cli import versions as versions_verb
 from tastemaker.cli.show import say
 from tastemaker.disk import cure
@@ -117,13 +117,13 @@ def recommend(
     as_json: Json = False,
 ) -> None:
     """Recommend items to a user, to a stranger with a history, or to everybody."""
-    asked = verbs.Asked(user, None if history is None else history.split(","), n, placement)
+    asked = answers.Asked(user, None if history is None else history.split(","), n, placement)
     if output is not None and not everybody:
         raise SettingError("--output goes with --all")
     if everybody:
-        verbs.recommend_all(project, asked, output, as_json)
+        answers.recommend_all(project, asked, output, as_json)
     else:
-        verbs.recommend(project, asked, trace, as_json)
+        answers.recommend(project, asked, trace, as_json)
 
 
 @app.command()
@@ -139,8 +139,8 @@ def rank(
     as_json: Json = False,
 ) -> None:
     """Order given items by relevance to a user."""
-    asked = verbs.Asked(user, None, len(items), placement, tuple(items), exclude_seen)
-    verbs.recommend(project, asked, trace, as_json)
+    asked = answers.Asked(user, None, len(items), placement, tuple(items), exclude_seen)
+    answers.recommend(project, asked, trace, as_json)
 
 
 @app.command()
@@ -152,7 +152,7 @@ def similar(
     as_json: Json = False,
 ) -> None:
     """Name the items most like one."""
-    verbs.similar(project, item, n, retriever, as_json)
+    answers.similar(project, item, n, retriever, as_json)
 
 
 @app.command()

@@ -14,11 +14,19 @@ from http.client import HTTPException
 from tastemaker.cli import show
 from tastemaker.cli.keys import warn
 from tastemaker.cli.verbs import tell_leftovers
+from tastemaker.data import times
+from tastemaker.data.times import MICROSECONDS, parse_iso
 from tastemaker.errors import SettingError, TastemakerError
 from tastemaker.project import Project
+from tastemaker.project.sections import Now
 from tastemaker.registry import Registry
 
 _LOOK_SECONDS = 0.2
+_MEASURED_FROM: dict[Now, str] = {
+    "auto": "there until newer events are served",
+    "log": "the end of what was trained on",
+    "clock": "today",
+}
 
 
 def serve(
@@ -62,7 +70,8 @@ def serve(
             "warning: other machines can connect, and keys travel in the clear unless TLS is put "
             "in front"
         )
-    told = threading.Thread(target=_announce, args=(url_of(chosen, address), browser), daemon=True)
+    reached = (url_of(chosen, address), browser, settings.now)
+    told = threading.Thread(target=_announce, args=reached, daemon=True)
     told.start()
     run(
         project.path,
@@ -106,7 +115,7 @@ def url_of(host: str, port: int) -> str:
     return f"http://{f'[{named}]' if ':' in named else named}:{port}"
 
 
-def _announce(url: str, browser: bool) -> None:
+def _announce(url: str, browser: bool, now: Now) -> None:
     """Says when the server answers, or what stands in the way."""
     told = ""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # this machine itself
@@ -129,9 +138,26 @@ def _announce(url: str, browser: bool) -> None:
     for warning in ("problem", "note"):
         if warning in status:
             show.say(f"warning: {status[warning]}")
+    if "log_ended" in status:
+        show.say(old_log_warning(status["log_ended"], now))
     show.say("Ctrl-C stops")
     if browser:
         webbrowser.open(url)
+
+
+def old_log_warning(ended: str, now: Now) -> str:
+    """The line about a log that ended long ago.
+
+    Args:
+        ended: when, ISO 8601.
+        now: `[server] now`.
+    """
+    moment = parse_iso(ended)
+    days = 0 if moment is None else (times.now() - moment) // MICROSECONDS["d"]
+    return (
+        f"warning: the newest event is {days:,} days old ({ended[:10]}): popularity and ages are "
+        f"measured from {_MEASURED_FROM[now]}; see [server] now"
+    )
 
 
 def free_or_any(host: str, port: int) -> int:

@@ -1,14 +1,9 @@
 """What each verb does with a project."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from math import ceil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
-from polars.io.plugins import register_io_source
 
 from tastemaker.cli import show
 from tastemaker.cli.hints import tell_without_effect
@@ -17,36 +12,15 @@ from tastemaker.component.ranker_use import RankerUse
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.describe import describe
 from tastemaker.data.times import MICROSECONDS, now
-from tastemaker.disk import replacing
-from tastemaker.errors import ArtifactError, DataError, SettingError
+from tastemaker.errors import ArtifactError, DataError
 from tastemaker.evaluation import Evaluation
 from tastemaker.evaluation import evaluate as measure
 from tastemaker.machine import peak_bytes
-from tastemaker.pipeline import Recommendations, Recommender
-from tastemaker.pipeline.pipeline import REQUESTS_AT_A_TIME
+from tastemaker.pipeline import Recommender
 from tastemaker.pipeline.project_settings import difference, with_project_settings
-from tastemaker.pipeline.recommendations import ranked_dict
 from tastemaker.project import Project, find_project, load_project
 from tastemaker.registry import Registry
 from tastemaker.store import EventSource
-
-_ANSWERS = pl.Schema(
-    {"user_id": pl.String, "rank": pl.Int32, "item_id": pl.String, "score": pl.Float32}
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """Who asks for recommendations, and for how many."""
-
-    user: str | None
-    history: list[str] | None
-    n: int
-    placement: str | None
-    items: tuple[str, ...] = ()
-    """The items to rank; none, to find items."""
-    exclude_seen: bool = False
-    """Whether items to rank are left out that a list would not show."""
 
 
 def validate(project: Path | None, as_json: bool) -> None:
@@ -104,116 +78,6 @@ def evaluate(project: Path | None, k: int, on: str, as_json: bool) -> None:
         show.result_json(evaluation.to_dict())
     else:
         show.result(str(evaluation))
-
-
-def recommend(project: Path | None, asked: Asked, trace: bool, as_json: bool) -> None:
-    """Prints a list, or given items in order, for one user or stranger."""
-    if (asked.user is None) == (asked.history is None):
-        raise SettingError("say either --user ID, or --history ITEM,ITEM,…, or --all")
-    opened = open_project(project)
-    recommender = load_current(opened)
-    answer = _answer(opened, recommender, asked)
-    for item in asked.history or ():
-        if recommender.world.catalogue.items.index(item) < 0:
-            show.say(f"item '{item}' is not in the catalogue: left out of the history")
-    if as_json:
-        told = ranked_dict(answer, trace) if asked.items else answer.to_dict(trace=trace)
-        show.result_json(told)
-    else:
-        show.result(str(answer))
-
-
-def _answer(project: Project, recommender: Recommender, asked: Asked) -> Recommendations:
-    """As the server would answer now; without a store, as of the end of the files."""
-    source = EventSource(project, show.ProgressBars())
-    if source.stored:
-        from tastemaker.serving import Asked as Question
-        from tastemaker.serving import Live
-
-        with source.open() as store:
-            _tell_recovered(source)
-            live, stored = Live.of(recommender, store), store.history(asked.user or "")
-            question = Question(asked.user, asked.history, asked.n, asked.placement)
-            request = live.with_profile(question.request(live, stored, now()), store)
-            known = len(stored) > 0
-            if asked.items:
-                given = {"exclude_seen": asked.exclude_seen}
-                answer = live.recommender.rank_for(request, asked.items, **given)
-            else:
-                answer = live.recommender.answer(request, asked.n)
-    else:
-        known = False
-        if asked.user is not None:
-            data = read_events(project)
-            recommender.attach(data)
-            known = data.users.index(asked.user) >= 0
-        place, away = asked.placement, asked.exclude_seen
-        if asked.items:
-            answer = recommender.rank(asked.user, asked.items, placement=place, exclude_seen=away)
-        else:
-            history = asked.history
-            answer = recommender.recommend(asked.user, history=history, n=asked.n, placement=place)
-    if asked.user is not None and not known:
-        show.say(f"user '{asked.user}' is not in the data: answered like a stranger")
-    return answer
-
-
-def recommend_all(project: Path | None, asked: Asked, output: Path | None, as_json: bool) -> None:
-    """Writes a list for every known user."""
-    if asked.user is not None or asked.history is not None:
-        raise SettingError("--all goes without --user and --history")
-    if output is None or output.suffix not in (".parquet", ".csv"):
-        raise SettingError("--all needs --output with a name that ends in .parquet or .csv")
-    opened = open_project(project)
-    data = read_events(opened)
-    recommender = load_current(opened).attach(data)
-    batches = recommender.recommend_all(n=asked.n, placement=asked.placement)
-    total = ceil(len(data.users) / REQUESTS_AT_A_TIME)
-    progress = show.ProgressBars().track(batches, "recommend --all", total)
-    rows = 0
-
-    def frames(*_: object) -> Iterator[pl.DataFrame]:
-        nonlocal rows
-        for answer in progress:
-            frame = _frame(answer)
-            rows += frame.height
-            yield frame
-
-    with replacing(output) as part:  # batch by batch, whatever the number of users
-        written = register_io_source(frames, schema=_ANSWERS)
-        written.sink_parquet(part) if output.suffix == ".parquet" else written.sink_csv(part)
-    told = {"users": len(data.users), "rows": rows, "output": str(output)}
-    if as_json:
-        show.result_json(told)
-    else:
-        show.result(f"{rows:,} rows for {len(data.users):,} users in {output}")
-
-
-def similar(project: Path | None, item: str, n: int, retriever: str | None, as_json: bool) -> None:
-    """Prints the items most like one."""
-    recommender = load_current(open_project(project))
-    name, found = recommender.similar(item, n=n, retriever=retriever)
-    catalogue = recommender.world.catalogue
-    rows = [
-        {
-            "item_id": catalogue.items.id(int(index)),
-            **({"title": title} if (title := catalogue.title(int(index))) else {}),
-            "score": float(score),
-        }
-        for index, score in zip(found.item, found.score)
-    ]
-    if as_json:
-        show.result_json(
-            {"item_id": item, "source": name, "model_version": recommender.version, "items": rows}
-        )
-        return
-    title = catalogue.title(catalogue.items.index(item)) or item
-    lines = [f"like {title} (by {name}):"]
-    lines += [
-        f"{rank:3}. {row.get('title', row['item_id'])}  {row['score']:.4f}"
-        for rank, row in enumerate(rows, start=1)
-    ]
-    show.result("\n".join(lines))
 
 
 def train_project(
@@ -299,7 +163,7 @@ def read_events(project: Project) -> Dataset:
     source = EventSource(project, show.ProgressBars())
     with show.step(f"reading {'the store' if source.stored else _event_files(project)}"):
         data = source.read()
-    _tell_recovered(source)
+    tell_recovered(source)
     _tell_reports(data, project)
     return data
 
@@ -308,7 +172,7 @@ def _event_files(project: Project) -> str:
     return ", ".join(file.file for file in project.file.data.events)
 
 
-def _tell_recovered(source: EventSource) -> None:
+def tell_recovered(source: EventSource) -> None:
     """Says what was found when the store was opened."""
     for recovered in source.recovered:
         show.say(recovered)
@@ -353,21 +217,6 @@ def _missing_for_training(data: Dataset) -> list[str]:
         (bool(liked.any()), "no event is positive: see [events.*] in the project file"),
     )
     return [problem for holds, problem in needs if not holds]
-
-
-def _frame(answer: Recommendations) -> pl.DataFrame:
-    """The columns of `_ANSWERS`: one row per recommended item."""
-    shown = answer.candidates
-    users = [answer.requests.user_id[row] for row in shown.rows]
-    return pl.DataFrame(
-        {
-            "user_id": users,
-            "rank": shown.ranks + 1,
-            "item_id": answer.world.catalogue.items.ids(shown.item),
-            "score": shown.score,
-        },
-        schema=_ANSWERS,
-    )
 
 
 def _facts_lines(facts: dict[str, Any]) -> list[str]:

@@ -14,6 +14,7 @@ from scipy.sparse import csr_array
 from tastemaker.data.arguments import indices_of, moment, moments_of, whole_number
 from tastemaker.data.catalogue import Catalogue, Column
 from tastemaker.data.clean import Cleaned, clean_files, clean_tables
+from tastemaker.data.decay import LEAST_DECAY
 from tastemaker.data.events import Events, Reduce, Role, reduce_events
 from tastemaker.data.files import DataFile, with_distinct_names
 from tastemaker.data.frames import as_polars
@@ -216,13 +217,13 @@ class Dataset:
 
         Args:
             catalogue: whose indices to use.
-            known: int32[items of `catalogue`], the index each has here.
+            known: int32[items of `catalogue`], the index each has here; −1 where it has none.
 
         Returns:
             The same users; events of items the catalogue does not have are left out.
         """
         index = np.full(len(self.catalogue), -1, np.int32)
-        index[known] = np.arange(len(known), dtype=np.int32)
+        index[known[known >= 0]] = np.flatnonzero(known >= 0).astype(np.int32)
         kept = self.events.where(index[self.events.item] >= 0)
         events = replace(kept, item=index[kept.item])
         return self._with(catalogue, events)
@@ -268,7 +269,8 @@ class Dataset:
         if half_life is not None:
             self.require_clock("half_life")
             age = (self.end - self.events.time).astype(np.float64)
-            weights = (weights * np.exp2(-age / half_life)).astype(np.float32)
+            decay = np.maximum(np.exp2(-age / half_life), LEAST_DECAY)
+            weights = (weights * decay).astype(np.float32)
         return reduce_events(
             self.events.user,
             self.events.item,

@@ -13,6 +13,8 @@ MICROSECONDS = {
     "d": 86400 * 10**6,
     "w": 7 * 86400 * 10**6,
 }
+OLD_LOG_MICROSECONDS = 30 * MICROSECONDS["d"]
+"""A log whose newest event is older is worth a warning."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _LONGEST_NUMBER = 30

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tastemaker.component import Ranker, Reranker, Retriever, SimilarItems
+from tastemaker.component import Extends, Ranker, Reranker, Retriever, SimilarItems
 from tastemaker.data.arguments import id_text, ids_text, moment, whole_number
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.dataset import Dataset
@@ -186,22 +186,28 @@ class Answers:
         return pipeline.recommend(requests, n, world=self.world, trace=trace, deadline=deadline)
 
     def recommend_all(
-        self, *, n: int = DEFAULT_N, placement: str | None = None
+        self, *, n: int = DEFAULT_N, placement: str | None = None, at: Any = None
     ) -> Iterator[Recommendations]:
         """A list for every known user, a few thousand at a time.
 
+        Args:
+            n: how many items.
+            placement: the placement; by default the first.
+            at: the moment of the requests, as in `recommend`; by default just after the last event.
+
         Raises:
             NotFittedError: no data is attached.
-            SettingError: `n` is not an integer of at least 0.
+            SettingError: the moment cannot be read, or `n` is not an integer of at least 0.
         """
         self._require_world()
         if self.data is None:
             raise NotFittedError(self)
         name, _ = self._placement(placement)
         seen, pipeline = self.seen(name), self.pipeline(name)
+        time = self._latest() if at is None else moment(at, "at")
         for start in range(0, len(self.data.users), REQUESTS_AT_A_TIME):
             users = np.arange(start, min(start + REQUESTS_AT_A_TIME, len(self.data.users)))
-            moments = np.full(len(users), self._latest())
+            moments = np.full(len(users), time)
             requests = self.data.requests(users, moments, seen=seen, placement=name)
             yield pipeline.recommend(requests, n, world=self.world)
 
@@ -213,7 +219,8 @@ class Answers:
         Args:
             item_id: the item; text, an integer or a whole float, of Python or a frame.
             n: how many.
-            retriever: the source; by default the first that can answer.
+            retriever: the source; by default the first that knows the item and finds any similar
+                ones. An item added after the fit is known to sources that `Extends`.
 
         Raises:
             UnknownIdError: there is no such item.
@@ -231,12 +238,15 @@ class Answers:
             raise ProjectError(
                 "none of the retrievers can name similar items; add item_knn, ease or als"
             )
-        name = next(iter(able)) if retriever is None else retriever
-        if name not in able:
+        if retriever is not None and retriever not in able:
             raise ProjectError(
-                f"no retriever '{name}' can name similar items{near_miss(name, able)}"
+                f"no retriever '{retriever}' can name similar items{near_miss(retriever, able)}"
             )
-        return name, able[name].similar(np.array([index], np.int32), n, self.world)
+        knowing = [name for name in able if _knows(self.retrievers[name], index)] or [*able]
+        names = knowing if retriever is None else [retriever]
+        answers = ((k, able[k].similar(np.array([index], np.int32), n, self.world)) for k in names)
+        first = next(answers)
+        return first if len(first[1].item) else next((a for a in answers if len(a[1].item)), first)
 
     def trending(self, *, n: int = DEFAULT_N, at: Any = None) -> tuple[str, Candidates]:
         """What many users liked recently, the same for everyone, and the source that found it.
@@ -329,3 +339,8 @@ class Answers:
     def _require_world(self) -> None:
         if not hasattr(self, "world"):
             raise NotFittedError(self)
+
+
+def _knows(source: Retriever, item: int) -> bool:
+    """Whether a source has learned of an item: when it was fitted, or as it was extended."""
+    return item < source.n_fitted or isinstance(source, Extends)

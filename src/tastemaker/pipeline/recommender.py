@@ -83,6 +83,7 @@ class Recommender(Answers):
             check_stages(f"placement '{name}'", placement, self.rankers, self.rerankers)
         check_own_rankers(self.placements)
         self.data: Dataset | None = None
+        self._attached: Dataset | None = None
         self.kinds: dict[str, EventKind] = {}
         self.version = ""
         self.learned: dict[str, dict[str, float]] = {}
@@ -241,11 +242,14 @@ class Recommender(Answers):
             }
         self.world = world
         self._declared = {}
+        if self._attached is not None:
+            self.data = self._placed(self._attached)
 
     def attach(self, data: Dataset) -> Self:
         """Takes the histories of known users from `data`, whose items must be those fitted on.
 
-        Items that came later may be there as well; what was done with them is left out.
+        Items that came later may be there as well. What was done with them counts once they are
+        added (`add_items`), before or after this, and is left out until then.
 
         Raises:
             ArtifactError: fitted items are missing, or the kinds of event differ.
@@ -263,9 +267,18 @@ class Recommender(Answers):
                     "the data's items are not those of this artifact: the data has changed since "
                     "training; train again"
                 )
-            data = data.onto(fitted, known)
-        self.data = data
+        self._attached = data
+        self.data = self._placed(data)
         return self
+
+    def _placed(self, data: Dataset) -> Dataset:
+        """Attached data with the indices of the present catalogue."""
+        catalogue = self.world.catalogue
+        if catalogue.items.digest == data.catalogue.items.digest:
+            return data
+        return data.onto(
+            catalogue, data.catalogue.items.indices(catalogue.items.ids(range(len(catalogue))))
+        )
 
     def settings(self) -> dict[str, Any]:
         """Which components there are, with which settings, and how they are wired."""

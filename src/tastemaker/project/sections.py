@@ -271,6 +271,9 @@ class StoreSection(Settings):
     """`sqlite`, which is .tastemaker/store.db, or `sqlite:///FILE`."""
 
 
+Now = Literal["auto", "log", "clock"]
+
+
 class ServerSection(Settings):
     """[server]."""
 
@@ -282,6 +285,10 @@ class ServerSection(Settings):
     """How many processes answer."""
     longest_wait: float = Field(250.0, gt=0, le=60_000)
     """Milliseconds a question may wait for its turn; where it would be more, it is refused."""
+    now: Now = "auto"
+    """The moment of a request, here and for `recommend`. auto: just after the newest event known;
+    once events are served, the clock, at most a day after the newest of them. log: just after the
+    newest event that the version was trained on. clock: always the clock of the machine."""
 
 
 class ProjectFile(Settings):

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tastemaker.compilation import kernel
+from tastemaker.data.decay import LEAST_DECAY
 from tastemaker.data.events import Histories
 from tastemaker.data.ragged import offsets_of, ranges
 from tastemaker.index.heap import keep
@@ -72,7 +73,8 @@ def _worths(offsets, item, weight, n_items, half_life, dislike_weight, worth):  
         for event in range(offsets[row + 1] - 1, offsets[row] - 1, -1):
             worth[event] = 0
             if 0 <= item[event] < n_items and weight[event] != 0:
-                strength = np.log2(1.0 + abs(weight[event])) * 0.5 ** (age / half_life)
+                fading = max(0.5 ** (age / half_life), LEAST_DECAY)
+                strength = np.log2(1.0 + abs(weight[event])) * fading
                 worth[event] = strength if weight[event] > 0 else -dislike_weight * strength
                 age += 1
 

@@ -11,6 +11,7 @@ from tastemaker.artifact import ArtifactReader, ArtifactWriter
 from tastemaker.compilation import kernel
 from tastemaker.component import FitOptions, Retriever
 from tastemaker.data.candidates import Candidates
+from tastemaker.data.decay import LEAST_DECAY
 from tastemaker.data.ragged import Ragged
 from tastemaker.data.requests import Requests
 from tastemaker.errors import ArtifactError
@@ -187,7 +188,8 @@ def _worths(offsets, item, weight, n_items, half_life, worth):  # type: ignore[n
         for event in range(offsets[row + 1] - 1, offsets[row] - 1, -1):
             worth[event] = 0
             if 0 <= item[event] < n_items and weight[event] > 0:
-                worth[event] = 0.5 ** (age / half_life) * np.log2(1.0 + weight[event])
+                decay = max(0.5 ** (age / half_life), LEAST_DECAY)
+                worth[event] = decay * np.log2(1.0 + weight[event])
                 age += 1
 
 

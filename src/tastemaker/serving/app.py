@@ -1,7 +1,7 @@
 """The HTTP interface: thin routes over `Service`; whatever computes runs off the event loop."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -12,7 +12,7 @@ from pydantic.json_schema import SkipJsonSchema
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from tastemaker.errors import UnknownIdError
+from tastemaker.errors import DataError, UnknownIdError
 from tastemaker.serving import bodies
 from tastemaker.serving.bodies import (
     LARGEST_ITEM,
@@ -39,6 +39,10 @@ _WRITING_SECONDS = 0.3
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _Absent = SkipJsonSchema[None]  # a URL can leave out, but not say null
 _Count = Annotated[int, Query(ge=1, le=MOST_ITEMS, description="How many items.")]
+_LIST = (
+    "Separated by commas, or the parameter repeated. A value that is the id of an item, commas "
+    "included, is that item."
+)
 _ItemId = Annotated[
     str,
     Path(min_length=1, max_length=LONGEST_ID, description="The item's id; it may hold slashes."),
@@ -119,23 +123,25 @@ def _add_recommendations(app: FastAPI, service: Service, lines: Lines) -> None:
     async def recommend_by_url(
         user_id: bodies.Id | _Absent = None,
         history: Annotated[
-            list[bodies.Id] | _Absent,
-            Query(max_length=MOST_TOLD, description="Repeat it for each."),
+            list[bodies.Ids] | _Absent,
+            Query(max_length=MOST_TOLD, description=f"Ids of liked items, oldest first. {_LIST}"),
         ] = None,
         n: _Count = 20,
         placement: str | _Absent = None,
         exclude: Annotated[
-            list[bodies.Id] | _Absent, Query(max_length=MOST_EXCLUDED, description="Repeat it.")
+            list[bodies.Ids] | _Absent,
+            Query(max_length=MOST_EXCLUDED, description=f"Ids of items not to show. {_LIST}"),
         ] = None,
         explain: bool = False,
     ) -> Response:
         """The same, asked by a URL."""
+        liked = None if history is None else _ids(service, "history", history, MOST_TOLD)
         question = Question(
             user_id=user_id,
-            history=list(history) if history is not None else None,
+            history=None if liked is None else [*liked],
             n=n,
             placement=placement,
-            exclude=list(exclude or ()),
+            exclude=_ids(service, "exclude", exclude or (), MOST_EXCLUDED),
             explain=explain,
         )
         asked = question.asked()
@@ -152,6 +158,14 @@ def _add_recommendations(app: FastAPI, service: Service, lines: Lines) -> None:
             await asyncio.sleep(_WRITING_SECONDS)
             told = await lines.storing.run(service.decision, recommendation_id)
         return answer(told)
+
+
+def _ids(service: Service, name: str, values: Sequence[str], most: int) -> list[str]:
+    """The item ids of a parameter; what is wrong with them names it."""
+    try:
+        return service.ids_of(name, values, most)
+    except DataError as problem:
+        raise Refused(422, "invalid", str(problem), name) from None
 
 
 def _add_lists(app: FastAPI, service: Service, lines: Lines) -> None:

@@ -37,6 +37,8 @@ ID_TEXT = {
     "description": f"At most {LONGEST_ID:,} bytes; not blank, and no float such as 1.0.",
 }
 ID: dict[str, Any] = {"anyOf": [ID_TEXT, {"type": "integer"}]}
+_IDS = {"type": "string", "minLength": 1, "description": "An id, or ids separated by commas."}
+Ids = Annotated[str, WithJsonSchema(_IDS)]
 Id = Annotated[str, BeforeValidator(lambda value: checked_id(value, "id")), WithJsonSchema(ID)]
 
 

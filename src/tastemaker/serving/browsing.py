@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tastemaker.console import Card, Shelf, View
-from tastemaker.data import times
 from tastemaker.data.catalogue import Catalogue, NumberColumn, TagsColumn
 from tastemaker.data.past import Past
 from tastemaker.data.schema import EventKind
@@ -60,7 +59,7 @@ def view_of(service: Service, user_id: str, label: str, query: str) -> View:
     answer = service.recommend(Asked(user_id, n=RECOMMENDED, explain=True))
     live, acts = service.live, Acts.of(service.project.file.events)
     past = live.past(service.store.history(user_id))
-    shelves = _Shelves(live, past)
+    shelves = _Shelves(live, past, service.moment(live))
     catalogue = live.recommender.world.catalogue
     listed = catalogue.items.indices([item["item_id"] for item in answer["items"]])
     cards = {card.item_id: card for card in shelves.cards(listed[listed >= 0])}
@@ -82,9 +81,10 @@ def view_of(service: Service, user_id: str, label: str, query: str) -> View:
 class _Shelves:
     """Items as cards, for a user with a past."""
 
-    def __init__(self, live: Live, past: Past) -> None:
+    def __init__(self, live: Live, past: Past, moment: int) -> None:
         recommender = live.recommender
         self._world = recommender.world
+        self._moment = moment
         self._catalogue: Catalogue = recommender.world.catalogue
         weight = past.weight(recommender.kinds)
         self._said = {int(i): float(w) for i, w in zip(past.item, weight) if w}
@@ -112,7 +112,7 @@ class _Shelves:
                 [i for i in wanted if sought in (self._catalogue.title(int(i)) or "").casefold()],
                 np.int32,
             )
-        liked = self._world.statistics.at(wanted, np.full(len(wanted), times.now()))
+        liked = self._world.statistics.at(wanted, np.full(len(wanted), self._moment))
         best = wanted[np.argsort(-liked, kind="stable")[:SHOWN_ON_SHELF]]
         return Shelf(tuple(self.cards(best)), names, label, query)
 

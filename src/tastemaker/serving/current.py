@@ -11,7 +11,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic, perf_counter
 
-from tastemaker.data import times
 from tastemaker.errors import TastemakerError
 from tastemaker.pipeline.project_settings import difference, with_project_settings
 from tastemaker.project.sections import ProjectFile
@@ -158,11 +157,11 @@ def warm_up(live: Live, store: Store) -> None:
             for told in (None, [first]):
                 asked = Asked(user, told, placement=placement)
                 stored = store.history(user or "")
-                request = live.with_profile(asked.request(live, stored, times.now()), store)
+                request = live.with_profile(asked.request(live, stored, live.moment()), store)
                 answered = live.recommender.answer(request, asked.n)
                 answered.to_dict(trace=True)
     _ask(lambda: live.recommender.similar(first))
-    _ask(lambda: live.recommender.trending(at=times.now()))
+    _ask(lambda: live.recommender.trending(at=live.moment()))
 
 
 def _ask(work: Callable[[], object]) -> None:

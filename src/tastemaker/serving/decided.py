@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from tastemaker.component import PROPENSITY
+from tastemaker.data import times
 from tastemaker.data.times import format_moment
 from tastemaker.pipeline import Recommendations
 from tastemaker.serving.asked import Asked
@@ -42,14 +43,14 @@ def decision_of(asked: Asked, answered: Recommendations, told: dict[str, Any]) -
         }
         for item, ground, propensity in zip(told["items"], grounds, likely)
     ]
-    context: dict[str, Any] = {"n": asked.n}
+    context: dict[str, Any] = {"n": asked.n, "now": format_moment(int(requests.time[0]))}
     if asked.history is not None:
         context["history"] = len(asked.history)
     if asked.exclude:
         context["exclude"] = len(asked.exclude)
     return Decision(
         told["recommendation_id"],
-        int(requests.time[0]),
+        times.now(),
         asked.user_id,
         requests.placement,
         answered.model_version,

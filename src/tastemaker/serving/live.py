@@ -9,16 +9,20 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from tastemaker.data import times
 from tastemaker.data.additions import fitting_cell
-from tastemaker.data.catalogue import Catalogue
+from tastemaker.data.catalogue import NO_TIME, Catalogue
 from tastemaker.data.events import preferences
 from tastemaker.data.past import Past
 from tastemaker.data.requests import Requests
 from tastemaker.data.schema import EventKind
 from tastemaker.errors import ArtifactError
 from tastemaker.pipeline import Recommender
+from tastemaker.project.sections import Now
 from tastemaker.store import SERVED, Store, StoredEvents, StoredItem
 
+FOLLOWED_MICROSECONDS = times.MICROSECONDS["d"]
+"""For so long after the newest served event the moment of a request follows the clock."""
 Number = TypeVar("Number", np.int32, np.int8)
 
 
@@ -34,6 +38,7 @@ class Live:
         sequence: how far into the store's log its statistics reach.
         changed: the last change of an item it knows.
         unheard_of: the keys of items that had events before anybody described them.
+        served_until: the latest moment among the recently served events; `NO_TIME` without any.
     """
 
     fitted: Recommender
@@ -43,6 +48,7 @@ class Live:
     sequence: int
     changed: int
     unheard_of: frozenset[int] = frozenset()
+    served_until: int = NO_TIME
 
     @classmethod
     def of(cls, fitted: Recommender, store: Store) -> "Live":
@@ -62,7 +68,8 @@ class Live:
             )
         sequence = fitted.sequence if fitted.store == store.id else 0
         live = cls(fitted, fitted, index, _codes(store, fitted.kinds), sequence, 0)
-        return live.refreshed(store)
+        latest = store.latest_served()
+        return replace(live, served_until=NO_TIME if latest is None else latest).refreshed(store)
 
     def refreshed(self, store: Store) -> "Live":
         """This state with what has come into the store since; itself, if nothing has.
@@ -81,6 +88,29 @@ class Live:
     def version(self) -> str:
         """The version that answers."""
         return self.recommender.version
+
+    def moment(self, now: Now = "auto") -> int:
+        """The moment of a request that arrives now, microseconds.
+
+        Args:
+            now: how it is chosen, `[server] now`.
+        """
+        clock = times.now()
+        if now == "clock" or self.fitted.world.clock != "absolute":
+            return clock
+        if now == "log":
+            return self.fitted.world.watermark
+        followed = min(clock, self.served_until + FOLLOWED_MICROSECONDS)
+        return max(self.recommender.world.watermark, followed)
+
+    def ended(self) -> int | None:
+        """When the newest event known happened, if that is long ago; None if not.
+
+        Microseconds; `times.OLD_LOG_MICROSECONDS` is long ago.
+        """
+        world = self.recommender.world
+        is_old = times.now() - world.watermark > times.OLD_LOG_MICROSECONDS
+        return world.watermark - 1 if world.clock == "absolute" and is_old else None
 
     def past(self, stored: StoredEvents) -> Past:
         """A user's stored events as this state reads them; undeclared kinds are left out."""
@@ -113,6 +143,7 @@ class Live:
             live,
             recommender=live.recommender.in_world(world),
             sequence=int(events.sequence[-1]),
+            served_until=max(live.served_until, int(events.time.max())),
             unheard_of=unheard_of,
         )
 

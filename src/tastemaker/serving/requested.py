@@ -80,7 +80,10 @@ def _check_headers(request: Request) -> None:
         raise Refused(415, "unsupported_media", told)
     kind = request.headers.get("content-type", "application/json").split(";")[0].strip().lower()
     if not (kind.startswith("application/") and kind.endswith(("/json", "+json"))):
-        told = f"'Content-Type: {kind[:40]}' is not understood: send 'application/json'"
+        told = (
+            f"'Content-Type: {kind[:40]}' is not understood: send JSON with the header "
+            "'Content-Type: application/json' (curl: -H 'Content-Type: application/json')"
+        )
         raise Refused(415, "unsupported_media", told)
 
 
@@ -91,8 +94,13 @@ def _check_url(request: Request) -> None:
             unquote_to_bytes(part).decode()
     except UnicodeDecodeError:
         raise Refused(422, "invalid", "the URL is not UTF-8 behind its percent signs") from None
-    known = [parameter.alias for parameter in request.scope["route"].dependant.query_params]
+    parameters = request.scope["route"].dependant.query_params
+    known = [parameter.alias for parameter in parameters]
+    lists = [parameter.alias for parameter in parameters if "list[" in str(parameter.field_info)]
     for name in request.query_params:
         if name not in known:
             told = f"unknown field '{name}'{near_miss(name, known)}"
             raise Refused(422, UNKNOWN_FIELD, told, name)
+        if name not in lists and len(request.query_params.getlist(name)) > 1:
+            told = f"'{name}' is given more than once: give one value"
+            raise Refused(422, "invalid", told, name)

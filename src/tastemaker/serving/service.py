@@ -95,14 +95,23 @@ class Service:
             raise NotReadyError(self._current.problem or "the model is being loaded")
         return live
 
+    def moment(self, live: Live) -> int:
+        """The moment of a request that arrives now, microseconds; see `[server] now`."""
+        return live.moment(self.project.file.server.now)
+
     def status(self) -> dict[str, Any]:
-        """Whether it answers, with which version, and what stands in the way."""
+        """Whether it answers, with which version, what stands in the way, and when the log ended.
+
+        The last only where that was long ago.
+        """
         live, problem = self._current.live, self._current.problem
+        ended = None if live is None else live.ended()
         return {
             "status": "loading" if live is None else "ready",
             **({} if live is None else {"model_version": live.version}),
             **({"problem": problem} if problem else {}),
             **({"note": note} if (note := self._current.note) else {}),
+            **({} if ended is None else {"log_ended": times.format_moment(ended)}),
         }
 
     def recommend(self, asked: Asked) -> dict[str, Any]:
@@ -112,9 +121,9 @@ class Service:
             NotReadyError: nothing is loaded yet.
             InputError: the question cannot be answered; the message says why.
         """
-        live, now, id_ = self.live, times.now(), uuid4().hex
+        live, id_ = self.live, uuid4().hex
         stored = NOBODY if asked.user_id is None else self.store.history(asked.user_id)
-        request = live.with_profile(asked.request(live, stored, now), self.store)
+        request = live.with_profile(asked.request(live, stored, self.moment(live)), self.store)
         request = replace(request, seed=_seed_of(id_))
         answered = live.recommender.answer(
             request, asked.n, within=asked.within, since=asked.since, trace=sampled(id_)
@@ -136,14 +145,14 @@ class Service:
             UnknownIdError: items are not in the catalogue; names them.
             InputError: the request cannot be answered; the message says why.
         """
-        live, now = self.live, times.now()
+        live = self.live
         stored = NOBODY if asked.user_id is None else self.store.history(asked.user_id)
-        request = live.with_profile(asked.request(live, stored, now), self.store)
+        request = live.with_profile(asked.request(live, stored, self.moment(live)), self.store)
         answered = live.recommender.rank_for(request, items, exclude_seen=exclude_seen)
         return ranked_dict(answered, asked.explain)
 
     def similar(self, item_id: str, n: int, source: str | None = None) -> dict[str, Any]:
-        """The items most like one.
+        """The items most like one; by default from the first source that knows it.
 
         Raises:
             UnknownIdError: nobody knows the item.
@@ -156,7 +165,7 @@ class Service:
     def trending(self, n: int) -> dict[str, Any]:
         """What is liked by many of late."""
         live = self.live
-        name, found = live.recommender.trending(n=n, at=times.now())
+        name, found = live.recommender.trending(n=n, at=self.moment(live))
         return {"source": name, **self._listed(live, found)}
 
     def add_events(self, events: Sequence[Any]) -> Taken:
@@ -193,6 +202,28 @@ class Service:
         checked_id(item_id, "item_id")
         catalogue = self.live.recommender.world.catalogue
         return self.store.put_item(item_id, put_attributes(catalogue, attributes))
+
+    def ids_of(self, name: str, values: Sequence[str], most: int) -> list[str]:
+        """The item ids in the values of a URL's parameter, as `_LIST` of the interface says.
+
+        Args:
+            name: the parameter.
+            values: each an id, or ids separated by commas.
+            most: how many ids there may be.
+
+        Raises:
+            NotReadyError: nothing is loaded yet.
+            DataError: a part is not an id, or there are too many.
+        """
+        items = self.live.recommender.world.catalogue.items
+        ids: list[str] = []
+        for value in values:
+            is_one = "," not in value or items.index(value) >= 0
+            parts = [value] if is_one else value.split(",")
+            ids += [checked_id(part.strip() if len(parts) > 1 else part, name) for part in parts]
+        if len(ids) > most:
+            raise DataError(f"'{name}' has {len(ids):,} ids, at most {most:,} are allowed")
+        return ids
 
     def refresh(self) -> None:
         """Takes up what has come into the store; when it returns, answers know of it."""

@@ -28,7 +28,7 @@ class Decision:
 
     Attributes:
         recommendation_id: what the answer is known by.
-        time: the moment of the request, microseconds.
+        time: when it was answered, microseconds; `context` has the moment it was answered for.
         user_id: who asked; None for a stranger without a name.
         placement: what was asked for.
         model_version: the artifact that answered.

@@ -107,6 +107,10 @@ _SERVED_SINCE = text(
     "SELECT sequence, item, kind, value, time FROM events "
     "WHERE sequence > :sequence AND source = 0 ORDER BY sequence LIMIT :most"
 )
+_LATEST_SERVED = text(
+    "SELECT max(time) FROM (SELECT time FROM events WHERE source = 0 "
+    "ORDER BY sequence DESC LIMIT 1000)"
+)
 _ITEMS_SINCE = text(
     "SELECT item, item_id, attributes, source, changed FROM items "
     "WHERE changed > :changed AND attributes IS NOT NULL ORDER BY changed"
@@ -259,6 +263,12 @@ class Store:
     def served_since(self, sequence: int) -> StoredEvents:
         """The events that came over the network after a place in the log, the first 200,000."""
         return self._stretch(_SERVED_SINCE, {"sequence": sequence, "most": _MOST_TO_READ})
+
+    def latest_served(self) -> int | None:
+        """The latest moment among the last 1,000 served events, microseconds; None without any."""
+        with self._read() as connection:
+            latest: int | None = connection.execute(_LATEST_SERVED).scalar()
+            return latest
 
     def items_since(self, changed: int) -> list[StoredItem]:
         """The items put or imported after a change, those known by events alone left out."""

@@ -15,11 +15,12 @@ from tastemaker.cli.doctor.finding import Finding, looked, refused
 from tastemaker.cli.doctor.port import look_at_port
 from tastemaker.data.files import DataFile, table_fingerprint
 from tastemaker.data.report import quarantine_file
-from tastemaker.data.times import MICROSECONDS, format_duration, format_moment, now
+from tastemaker.data.times import OLD_LOG_MICROSECONDS, format_duration, format_moment, now
 from tastemaker.errors import ArtifactError, SettingError, StoreError
 from tastemaker.pipeline import Recommender
 from tastemaker.pipeline.project_settings import with_project_settings
 from tastemaker.project import Project
+from tastemaker.project.sections import Now
 from tastemaker.registry import Registry
 from tastemaker.registry.version import trained_at
 from tastemaker.store import EventSource
@@ -27,12 +28,16 @@ from tastemaker.store.look import StoreLook
 
 _COMFORT_BYTES = 1_000_000_000
 """Less room than this beside what the next training needs is worth knowing."""
-_OLD_DAYS = 30
 _MANY_SERVED = 0.1
 """Share of the events that came after the training from which on it is worth training again."""
 _CLOCK_MICROSECONDS = 60_000_000
 """So far into the future two machines' clocks may well differ."""
 _CHANGES_SHOWN = 3
+_MEASURED: dict[Now, str] = {
+    "auto": "ages are measured from there until newer events are served",
+    "log": "ages are measured from there, as [server] now is 'log'",
+    "clock": "ages are measured from today, as [server] now is 'clock'",
+}
 _TRAIN = "tastemaker train"
 
 
@@ -190,10 +195,11 @@ class _Looks:
         yield from self._settings(trained)
         if trained.world.clock == "absolute":
             age = now() - trained.world.watermark
-            if age > _OLD_DAYS * MICROSECONDS["d"]:
+            if age > OLD_LOG_MICROSECONDS:
                 told = (
                     f"its events end {format_moment(trained.world.watermark)[:10]}, "
-                    f"{format_duration(age)} ago: what is new and trending since is unknown to it"
+                    f"{format_duration(age)} ago: what is new and trending since is unknown to it; "
+                    f"{_MEASURED[self.project.file.server.now]}"
                 )
                 yield Finding("model", "note", told, f"{_TRAIN}, with newer events")
 

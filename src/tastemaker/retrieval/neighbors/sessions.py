@@ -20,6 +20,11 @@ from tastemaker.retrieval.neighbors.visits import visits_of
 from tastemaker.retrieval.opinions import DislikeSettings
 from tastemaker.retrieval.scoring import ScoringRetriever
 
+_MOST_FADED = 32.0
+"""Lifetimes of `age_decay` that the latest session of a request counts as old at most."""
+_LEAST_LIKENESS = np.float32(2.0**-100)
+"""Less is left out: float32 would hold it with fewer digits, or as 0."""
+
 
 class SessionKNNConfig(DislikeSettings):
     """Settings of `SessionKNN`."""
@@ -244,15 +249,20 @@ def _score(  # type: ignore[no-untyped-def]
         while compared < sample and oldest > 0:  # from the latest backwards
             oldest -= 1
             compared += int(met[oldest])
-        kept = 0
+        kept, youngest = 0, np.inf
+        for session in touched[:together]:
+            if session >= oldest:
+                youngest = min(youngest, max(now[request] - session_end[session], 0))
+        since = max(youngest - _MOST_FADED * age_decay, 0.0)  # a log that ended long ago
         for session in touched[:together]:
             if session >= oldest:
                 like = shared[session]
                 if stan:
                     size = session_offsets[session + 1] - session_offsets[session]
                     age = max(now[request] - session_end[session], 0)
-                    like = like / np.sqrt(np.float64(length * size)) * np.exp(-age / age_decay)
-                if like > 0:
+                    fading = np.exp(-(age - since) / age_decay)
+                    like = like / np.sqrt(np.float64(length * size)) * fading
+                if like > _LEAST_LIKENESS:
                     kept = keep(np.float32(like), session, near, likeness, kept)
             shared[session], met[session] = 0, False
         best_first(near, likeness, kept)
@@ -265,6 +275,8 @@ def _score(  # type: ignore[no-untyped-def]
                     middle = place if held[place] == items[latest[session]] else middle
                 for place in range(len(held)):
                     said = likeness[rank] * np.exp(-abs(place - middle) / distance_decay)
+                    if said < _LEAST_LIKENESS:
+                        continue
                     scores[request, held[place]] += np.float32(said) * frequency[held[place]]
             else:
                 said = likeness[rank] / np.float32(length - latest[session])
