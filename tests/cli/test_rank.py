@@ -92,8 +92,9 @@ def test_a_ranker_below_the_fusion_says_why_it_is_used(shop: Any, run: Any) -> N
     told = run("train", "--json").told
     use, notes = told["rankers"]["main"], told["learned"]["main"]
     assert use["used"] is True
-    assert use["better"] is (notes["fresh"] > notes["merged"])
-    assert (use["ranker"], use["fusion"]) == (notes["fresh"], notes["merged"])
+    assert use["better"] is notes["better"]
+    figures = [notes[name] for name in ("ranked", "merged", "single")]
+    assert [use[name] for name in ("ranker", "fusion", "source")] == figures
     assert run("versions", "--json").told["versions"][0]["rankers"] == {"main": use}
     line = run("train").out.splitlines()[0]
     assert ("used (must_earn = false), though" in line) is not use["better"]

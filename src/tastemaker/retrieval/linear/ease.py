@@ -17,6 +17,7 @@ from tastemaker.data.requests import Requests
 from tastemaker.index import exact_top_n
 from tastemaker.index.exact import ScoreChunk
 from tastemaker.retrieval.cooccurrence import BothWays, strongest_reasons
+from tastemaker.retrieval.linear.by_users import few_users, inverse_by_users
 from tastemaker.retrieval.linear.inverse import BLOCK, invert_in_place
 from tastemaker.retrieval.opinions import DislikeSettings
 from tastemaker.retrieval.scoring import ScoringRetriever
@@ -108,6 +109,13 @@ class EASE(ScoringRetriever):
         self, users: csr_array, options: FitOptions
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """B and the diagonal of P, in place: one matrix of items × items is nearly all it holds."""
+        if few_users(users):
+            with blas_threads(options.threads):
+                inverse = inverse_by_users(
+                    users, self.config.regularization, self.config.dropout, options.progress
+                )
+            diagonal = inverse.diagonal().copy()
+            return _to_weights(inverse), diagonal
         gram = _gram(users, options.threads)
         on_diagonal = np.diag_indices(len(gram))
         gram[on_diagonal] /= np.float32(1 - self.config.dropout)
