@@ -41,7 +41,7 @@ def inverse_by_users(
 
     Cost: users³ + entries × (users + items) steps, and 4 × users × items bytes beside the result.
     """
-    entries = csr_array(users[np.diff(users.indptr) > 0], dtype=np.float64)
+    entries = users[np.diff(users.indptr) > 0].astype(np.float64)
     n_users, n_items = entries.shape
     squares = np.bincount(entries.indices, entries.data**2, n_items)
     diagonal = regularization + squares * (dropout / (1 - dropout))
