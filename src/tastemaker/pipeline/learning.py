@@ -14,9 +14,10 @@ from tastemaker.data.dataset import Dataset
 from tastemaker.data.seen import SeenPolicy
 from tastemaker.errors import DataError
 from tastemaker.metrics import UserBootstrap
+from tastemaker.pipeline.described import Described
 from tastemaker.pipeline.fusion import Figures, Found, Fusion, is_better, learn_fusion
 from tastemaker.pipeline.pipeline import Pipeline
-from tastemaker.pipeline.travel import Described, Slice, travel, travel_held_out
+from tastemaker.pipeline.travel import Slice, travel, travel_held_out
 from tastemaker.project import Placement, Training
 
 Sources = Mapping[str, Retriever]
