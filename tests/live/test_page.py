@@ -72,25 +72,25 @@ def test_three_clicks_on_films_of_one_genre_change_the_list_towards_it(
 ) -> None:
     before = listed(page)
     for place in range(3):
-        act(page, "click", place, ".shelf")
+        act(page, "like", place, ".shelf")
     assert listed(page) != before
     (user,) = parse_qs(urlparse(page.url).query)["user"]
     assert horror_films(page, demo, user) > horror_films(page, demo, "a stranger")
 
 
 def test_a_disliked_film_is_gone_and_stays_gone(page: Any) -> None:
-    act(page, "click", 0, ".shelf")
+    act(page, "like", 0, ".shelf")
     gone = listed(page)[0]
     act(page, "dislike", 0, ".recommendations")
     assert gone not in listed(page)
-    act(page, "click", 1, ".shelf")
+    act(page, "like", 1, ".shelf")
     assert gone not in listed(page)
     page.reload()
     assert gone not in listed(page)
 
 
 def test_every_film_says_why_and_the_funnel_is_drawn(page: Any) -> None:
-    act(page, "click", 0, ".shelf")
+    act(page, "like", 0, ".shelf")
     assert "Because you liked" in page.locator(".recommendations").inner_text()
     page.locator(".recommendations details summary").first.click()
     opened = page.locator(".recommendations details[open]").first.inner_text()
@@ -104,7 +104,7 @@ def test_every_film_says_why_and_the_funnel_is_drawn(page: Any) -> None:
 
 def test_the_keyboard_is_enough(page: Any) -> None:
     before = listed(page)
-    button = page.locator(".shelf button[value=click]:not([aria-disabled=true])").first
+    button = page.locator(".shelf button[value=like]:not([aria-disabled=true])").first
     button.focus()
     with page.expect_response(lambda got: "/?user=" in got.url and got.status == 200):
         page.keyboard.press("Enter")
@@ -136,7 +136,7 @@ def test_with_a_key_as_password_the_page_works_and_without_it_there_is_none(
         opened.on("pageerror", lambda problem: wrong.append(str(problem)))
         opened.goto(url)
         before = listed(opened)
-        act(opened, "click", 0, ".shelf")
+        act(opened, "like", 0, ".shelf")
         assert listed(opened) != before
         assert wrong == []
         known.close()

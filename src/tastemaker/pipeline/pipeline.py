@@ -128,6 +128,7 @@ class Pipeline:
             trace.degrade("retrieve", "where nothing was found, the items most liked stand in")
         merged, milliseconds = trace.timed(partial(merge, found, quotas, n))
         trace.add("merge", n_in, merged, milliseconds)
+        trace.keep_counts(merged, quotas)
         (kept, _), milliseconds = trace.timed(
             partial(verify, merged, requests, len(world.catalogue))
         )

@@ -92,6 +92,7 @@ class Rules(Reranker):
     """
 
     name = "rules"
+    purpose = "rules applied"
     must_run: ClassVar = True
     config: RulesConfig
     _latest: _Resolved | None = None
