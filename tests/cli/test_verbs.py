@@ -115,7 +115,7 @@ def test_recommend_answers_a_known_user(trained: Any, run: Any) -> None:
     text = run("recommend", "--user", "u2", "--n", "3").out
     assert "for user u2:" in text
     assert "Red thing 3" in text
-    assert "because you liked Red thing" in text
+    assert "because you viewed Red thing" in text
 
 
 def test_recommend_answers_a_stranger_with_five_events(trained: Any, run: Any) -> None:

@@ -101,7 +101,7 @@ def test_quotas_go_to_the_source_that_finds_more() -> None:
     wanted = [order[10:30] for order in deep]
     fusion = learn_fusion(found([deep, shallow], wanted), HOME)
     assert fusion.quotas["a"] >= 30
-    assert sum(fusion.quotas.values()) == HOME.candidates
+    assert fusion.candidates == 2 * sum(fusion.quotas.values()) == HOME.candidates
 
 
 def test_too_little_past_leaves_even_numbers() -> None:
@@ -131,7 +131,7 @@ def test_scores_are_those_of_the_merge() -> None:
         "a": Candidates.of([([3, 1, 4], [3, 2, 1]), ([9], [1])]),
         "b": Candidates.of([([4, 5], [2, 1]), ([2, 9], [2, 1])]),
     }
-    fusion = Fusion({"a": 10, "b": 10}, {"a": 1.0, "b": 0.35})
+    fusion = Fusion({"a": 10, "b": 10}, {"a": 1.0, "b": 0.35}, 20)
     merged = merge(lists, fusion.quotas, weights=fusion.weights)
     scores = fusion.scores(merged.source_rank, merged.sources)
     assert scores.tolist() == merged.score.tolist()
@@ -185,7 +185,7 @@ def test_a_list_of_sources_learns_its_numbers_and_saves_them(tmp_path: Path) -> 
     fusion = fitted.fusions["home"]
     assert fusion.notes["learned"]
     assert fusion.notes["fused_ndcg"] >= fusion.notes["best_source_ndcg"]
-    assert sum(fusion.quotas.values()) == 60
+    assert fitted.pipeline().room == fusion.candidates == 60
     assert fitted.pipeline().weights == fusion.weights
     fitted.save(tmp_path / "v1")
     loaded = Recommender.load(tmp_path / "v1").attach(world.dataset())

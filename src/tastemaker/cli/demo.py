@@ -30,7 +30,7 @@ STRANGER = ("2571", "1196", "260")
 """The Matrix and two of Star Wars, liked by someone who was never in the data."""
 _WEEK_SECONDS = 7 * 86_400
 _ACTS = """
-[events.click]  # what the page's buttons say
+[events.like]  # what the page's buttons say
 weight = 1.0
 
 [events.dislike]

@@ -47,9 +47,11 @@ class Reranker(Component, ABC):
     Attributes:
         must_run: whether a list must not be shown without it: it is never left out for time, and
             where it fails, nothing is shown.
+        purpose: what it does to a list, in a few words for people who look at an answer.
     """
 
     must_run: ClassVar[bool] = False
+    purpose: ClassVar[str] = "reordered"
 
     def allowed_items(self, world: World) -> NDArray[np.bool_] | None:
         """The items that may be shown at all, whatever the list: bool[items], None for every one.

@@ -6,6 +6,6 @@ returns, and answers `/console/assets/NAME` with `asset(NAME)`.
 
 from tastemaker.console.assets import ASSETS, asset
 from tastemaker.console.page import render, render_error
-from tastemaker.console.view import Card, Shelf, View
+from tastemaker.console.view import Card, KnownUser, Shelf, View
 
-__all__ = ["ASSETS", "Card", "Shelf", "View", "asset", "render", "render_error"]
+__all__ = ["ASSETS", "Card", "KnownUser", "Shelf", "View", "asset", "render", "render_error"]

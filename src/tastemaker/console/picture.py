@@ -10,7 +10,7 @@ WIDTH = 340.0
 COLORS = 8
 """Sources are told apart by so many colours; further ones begin again."""
 
-_LEGEND_LINE, _FIRST_LEGEND = 24.0, 15.0
+_LEGEND_LINE, _FIRST_LEGEND = 40.0, 15.0
 _BAR = 12.0
 _TEXT_ABOVE_BAR, _TEXT_TO_BAR = 27.0, 8.0
 _THINNEST = 3.0
@@ -20,7 +20,7 @@ _GAP = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A source in the legend: a spot in its colour, its name and what it found."""
+    """A source in the legend: a spot in its colour, what it finds, and below it the counts."""
 
     y: float
     color: int
@@ -160,7 +160,7 @@ def _flow(above: float, top: float, below: float, bottom: float) -> str:
 
 def _description(sources: Sequence[Step], passed: Sequence[Step], found: int) -> str:
     told = [f"{len(sources)} sources found {count(found)} items"]
-    told += [f"{step.name}: {step.items}" for step in passed]
+    told += [f"{step.words}: {step.items}" for step in passed]
     total = sum(step.milliseconds for step in (*sources, *passed))
     return f"{'; '.join(told)}; {milliseconds(total)} in all."
 

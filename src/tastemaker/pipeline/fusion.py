@@ -6,7 +6,7 @@ with the best single source, the quotas by how many relevant items each finds.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -40,12 +40,15 @@ class Fusion:
     Attributes:
         quotas: source → how many of its best are candidates for certain.
         weights: source → its weight in reciprocal rank fusion, above 0; the largest is 1.
+        candidates: how many distinct candidates there are room for; what the quotas leave goes to
+            the best others by fused score.
         notes: where the numbers come from: `learned`, and if so `requests`, `best_source`, and
             NDCG@10 of `best_source_ndcg` and `fused_ndcg` in the training windows.
     """
 
     quotas: dict[str, int]
     weights: dict[str, float]
+    candidates: int
     notes: dict[str, Any] = field(default_factory=lambda: {"learned": False})
 
     @classmethod
@@ -58,7 +61,8 @@ class Fusion:
         even = max(_BLOCK, placement.candidates // max(1, len(names)))
         quotas = {name: quota or even for name, quota in placement.sources.items()}
         weights = dict(placement.weights) if placement.weights else dict(quotas)
-        return cls(quotas, _scaled([float(weights.get(name, 0)) for name in names], names))
+        scaled = _scaled([float(weights.get(name, 0)) for name in names], names)
+        return cls(quotas, scaled, sum(quotas.values()))
 
     def scores(self, ranks: NDArray[np.int16], sources: Sequence[str]) -> NDArray[np.float32]:
         """The fused score of candidates, as `merge` computes it, float32[rows].
@@ -77,7 +81,7 @@ class Fusion:
     def __str__(self) -> str:
         """In words: who leads, with which weights."""
         shown = ", ".join(
-            f"{name} {weight:.2f} ({self.quotas[name]} candidates)"
+            f"{name} {weight:.2f} (at least {self.quotas[name]} candidates)"
             for name, weight in sorted(self.weights.items(), key=lambda pair: -pair[1])
         )
         if not self.notes["learned"]:
@@ -90,7 +94,7 @@ class Fusion:
 
     def to_dict(self) -> dict[str, Any]:
         """For an artifact's manifest."""
-        return {"quotas": self.quotas, "weights": self.weights, "notes": self.notes}
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,9 +170,10 @@ def learn_fusion(found: Found, placement: Placement) -> Fusion:
     else:
         chosen = stated.weights
         fused = found.ndcg(stated.scores(found.ranks, names))
-    quotas = dict(stated.quotas)
+    quotas, room = dict(stated.quotas), stated.candidates
     if None in placement.sources.values():
-        quotas = dict(zip(names, _quotas(found.relevant_ranks, placement.candidates).tolist()))
+        room = placement.candidates
+        quotas = dict(zip(names, _quotas(found.relevant_ranks, room // 2).tolist()))
     notes = {
         "learned": True,
         "requests": len(found.relevant),
@@ -176,7 +181,7 @@ def learn_fusion(found: Found, placement: Placement) -> Fusion:
         "best_source_ndcg": float(alone[:, best].mean()),
         "fused_ndcg": float(fused.mean()),
     }
-    return Fusion(quotas, chosen, notes)
+    return Fusion(quotas, chosen, room, notes)
 
 
 def is_better(ours: Figures, theirs: Figures, user: NDArray[np.integer], seed: int = 0) -> bool:
@@ -227,10 +232,11 @@ def _ascended(found: Found, start: Figures, figure: float) -> Figures:
 
 
 def _quotas(ranks: NDArray[np.int16], candidates: int) -> NDArray[np.int64]:
-    """How many of each source's best to take, so that most relevant items are among them, int64[S].
+    """How many of each source's best are candidates for certain, int64[S].
 
     Grows by blocks the quota that adds most relevant items (a greedy cover, Nemhauser et al. 1978);
-    among equals the smaller quota.
+    among equals the smaller quota. Covering all of the room so loses more than filling half of it
+    by fused score: sources that agree are few in number and often right.
 
     Args:
         ranks: int16[relevant items × S].

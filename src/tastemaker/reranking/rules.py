@@ -97,6 +97,7 @@ class Rules(Reranker):
     """
 
     name = "rules"
+    purpose = "rules applied"
     must_run: ClassVar = True
     config: RulesConfig
     _latest: _Resolved | None = None

@@ -80,7 +80,7 @@ class Content(Retriever):
 
     name = "content"
     serves: ClassVar = Serves(history="native", new_items=True, similar_items=True)
-    because: ClassVar = "like what you chose"
+    because: ClassVar = "similar to what you chose"
     config: ContentConfig
     encoder: ContentEncoder
     rows: SparseRows

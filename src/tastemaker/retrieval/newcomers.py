@@ -79,7 +79,7 @@ class Newcomers(Retriever):
     name = "newcomers"
     serves: ClassVar = Serves(history="native", new_items=True)
     needs_clock: ClassVar = "absolute"
-    because: ClassVar = "new, and like what you chose"
+    because: ClassVar = "new, and similar to what you chose"
     config: NewcomersConfig
     content: Content
     typical: NDArray[np.float32]

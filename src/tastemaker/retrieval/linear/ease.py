@@ -64,6 +64,7 @@ class EASE(ScoringRetriever):
 
     name = "ease"
     serves: ClassVar = Serves(history="native", similar_items=True)
+    because: ClassVar[str] = "goes with what you chose"
     config: EASEConfig
     weights: NDArray[np.float32]
 
