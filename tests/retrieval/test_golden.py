@@ -31,8 +31,11 @@ BANDS = {
 FIXED = {
     'use = "gbm"\n': 'use = "gbm"\ntrees = 100\nearly_stopping = 0\n',
     "[training]\n": "[training]\nmust_earn = false\n",
+    "[placements.home]\n": '[retrievers.newcomers]\nuse = "newcomers"\n\n[rerankers.fresh]\n'
+    'use = "explore"\n\n[placements.home]\nrerankers = ["fresh"]\n',
+    '"popular", "content"]\n': '"popular", "content", "newcomers"]\n',
 }
-"""What replaces the rules that choose by a figure."""
+"""What replaces the rules that choose by a figure, and adds exploration as `init` describes it."""
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("golden")]
 
