@@ -26,7 +26,7 @@ def evaluation() -> Evaluation:
 
 def test_a_source_that_is_better_alone_is_named(evaluation: Evaluation) -> None:
     told = evaluation.to_dict()["better_alone"]
-    assert told[0].startswith("▼ ease alone is better than the whole pipeline: -0.")
+    assert told[0].startswith("▼ ease alone is better than the whole pipeline: +0.")
     assert told[0] in str(evaluation)
 
 
@@ -34,11 +34,20 @@ def test_a_difference_within_chance_is_called_so(evaluation: Evaluation) -> None
     gains = {"pipeline": {"ease": Estimate(-0.001, -0.004, 0.002)}}
     lines = replace(evaluation, gains=gains).better_alone()
     assert lines == [
-        "ease alone did better than the whole pipeline, by no more than chance explains: -0.0010 "
-        "[-0.0040, +0.0020]."
+        "ease alone did better than the whole pipeline, by no more than chance explains: +0.0010 "
+        "[-0.0020, +0.0040]."
     ]
 
 
 def test_nothing_is_said_where_the_whole_is_better(evaluation: Evaluation) -> None:
     gains = {"pipeline": {"ease": Estimate(0.01, 0.004, 0.02)}}
     assert replace(evaluation, gains=gains).better_alone() == []
+
+
+def test_a_stage_that_is_better_is_called_a_stage(evaluation: Evaluation) -> None:
+    gains = {"pipeline": {"ranked": Estimate(-0.01, -0.02, -0.001)}}
+    line = replace(evaluation, gains=gains).better_alone()[0]
+    assert line.startswith(
+        "▼ the stage before it (ranked) is better than the whole pipeline: +0.0100"
+    )
+    assert "alone" not in line

@@ -136,6 +136,7 @@ def test_progress_names_every_window_and_counts_its_sources() -> None:
 def test_judged_requests_keep_all_candidates_with_what_was_relevant() -> None:
     window = slices()[-1]
     judged = window.judged
+    assert judged is not None
     assert len(judged.requests) == len(judged.found.user) <= len(window.task)
     assert (judged.training.weight == 1).all()
     assert judged.found.hit.sum() == judged.training.labels[WANTED].sum()
@@ -146,14 +147,15 @@ def test_judged_requests_keep_all_candidates_with_what_was_relevant() -> None:
 
 
 def test_another_fusion_changes_the_score_and_its_feature_alone() -> None:
-    judged = slices()[-1].judged
-    names = judged.candidates.sources
+    judged = travelled()[-1].judged
+    assert judged is not None
+    features, names = judged.training.features, judged.candidates.sources
+    column, before = features.names.index(FUSED), features.values.copy()
     other = judged.fused(Fusion(dict.fromkeys(names, 5), dict(zip(names, (1.0, 0.1))), 10))
     assert not np.array_equal(other.candidates.score, judged.candidates.score)
-    column = other.training.features.names.index(FUSED)
-    assert np.array_equal(other.training.features.values[:, column], other.candidates.score)
-    before, after = (np.delete(d.training.features.values, column, 1) for d in (judged, other))
-    assert np.array_equal(before, after, equal_nan=True)
+    assert np.array_equal(features.values[:, column], other.candidates.score)
+    unchanged = np.delete(before, column, 1), np.delete(features.values, column, 1)
+    assert np.array_equal(*unchanged, equal_nan=True)
 
 
 def test_windows_follow_one_another_up_to_the_end() -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from tastemaker.component import FUSED, Features, Task, TrainingSet
+from tastemaker.component import FUSED, Task, TrainingSet
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.ragged import Ragged, rows_of
 from tastemaker.data.requests import Requests
@@ -35,13 +35,11 @@ class Described:
     found: Found
 
     def fused(self, fusion: Fusion) -> "Described":
-        """The same candidates with the score of another fusion."""
+        """The same candidates by another fusion; its score is written into their features."""
         features = self.training.features
         score = fusion.scores(self.candidates.source_rank, self.candidates.sources)
-        values = features.values.copy()
-        values[:, features.names.index(FUSED)] = score
-        training = replace(self.training, features=Features(features.names, values))
-        return replace(self, candidates=replace(self.candidates, score=score), training=training)
+        features.values[:, features.names.index(FUSED)] = score
+        return replace(self, candidates=replace(self.candidates, score=score))
 
 
 def describe(
@@ -50,7 +48,7 @@ def describe(
     labels: Mapping[str, Ragged],
     negatives: int | None,
     seed: int,
-    room: Callable[[int], None] | None = None,
+    room: Callable[[TrainingSet], None] | None = None,
 ) -> Described:
     """The candidates of a task's requests, described by the pipeline's own functions.
 
@@ -61,8 +59,7 @@ def describe(
         negatives: how many candidates that were not relevant are kept of each request, at random;
             None, all of them.
         seed: of the lot.
-        room: told, after some of the requests, how many bytes the features of all will take; may
-            refuse.
+        room: is given the first of the requests, described; may refuse.
     """
     features = FeatureSet.of(task.world, pipeline.retrievers)
     parts: list[Described] = []
@@ -70,12 +67,58 @@ def describe(
         rows = np.arange(start, min(start + REQUESTS_AT_A_TIME, len(task)))
         parts.append(_described(pipeline, features, task, rows, labels, negatives))
         if start == 0 and room is not None:
-            room(parts[0].training.features.values.nbytes * len(task) // len(rows))
+            room(parts[0].training)
     return Described(
         task.requests,
         Candidates.concatenated([part.candidates for part in parts]),
         TrainingSet.joined([part.training for part in parts]),
         Found.joined([part.found for part in parts]),
+    )
+
+
+def find(pipeline: Pipeline, task: Task) -> Found:
+    """What the sources find for a task's requests, and what of it was relevant; not described.
+
+    Args:
+        pipeline: its sources fitted on what was known before the task.
+        task: requests and what was relevant.
+    """
+    parts = []
+    for start in range(0, len(task), REQUESTS_AT_A_TIME):
+        rows = np.arange(start, min(start + REQUESTS_AT_A_TIME, len(task)))
+        found, own_lists = _candidates(pipeline, task.requests.take(rows), task)
+        parts.append(_found(task, rows, found, own_lists))
+    return Found.joined(parts)
+
+
+def _candidates(
+    pipeline: Pipeline, requests: Requests, task: Task
+) -> tuple[Candidates, list[Candidates | None]]:
+    """The candidates of requests, and the lists of their sources."""
+    trace = Trace(keep=True)
+    found = pipeline.candidates(
+        requests, DEFAULT_N, world=task.world, trace=trace, deadline=Deadline()
+    )
+    trace.require_whole()
+    lists = {stage.name: stage.candidates for stage in trace.stages}
+    return found, [lists[f"retrieve:{name}"] for name in found.sources]
+
+
+def _found(
+    task: Task,
+    rows: NDArray[np.int64],
+    kept: Candidates,
+    own_lists: Sequence[Candidates | None],
+) -> Found:
+    """Candidates of some of a task's requests with what was relevant."""
+    truth = task.truth.take(rows)
+    return Found(
+        task.user[rows],
+        kept.offsets,
+        kept.source_rank,
+        _hits(kept, truth),
+        np.diff(truth.offsets),
+        _ranks_of(truth, own_lists),
     )
 
 
@@ -88,24 +131,21 @@ def _described(
     negatives: int | None,
 ) -> Described:
     """The candidates of some requests."""
-    asked, truth = task.requests.take(rows), task.truth.take(rows)
-    road = Trace(keep=True)
-    found = pipeline.candidates(asked, DEFAULT_N, world=task.world, trace=road, deadline=Deadline())
-    road.require_whole()
-    own_lists = {stage.name: stage.candidates for stage in road.stages}
+    requests = task.requests.take(rows)
+    found, own_lists = _candidates(pipeline, requests, task)
     marks = {name: _hits(found, wanted.take(rows)) for name, wanted in labels.items()}
     any_mark = np.any(list(marks.values()), axis=0)
     entries, weight = np.arange(len(found.item)), np.ones(len(found.item), np.float32)
     if negatives is not None:
-        entries, weight = _sample(asked, found, any_mark, negatives)
+        entries, weight = _sample(requests, found, any_mark, negatives)
     offsets = np.searchsorted(found.rows[entries], np.arange(len(rows) + 1))
     n_wanted = sum(len(wanted.take(rows).values) for wanted in labels.values())
     training = TrainingSet(
         offsets=offsets,
         user=task.user[rows],
-        time=asked.time,
+        time=requests.time,
         item=found.item[entries],
-        features=features.build(asked, found, task.world, pipeline.retrievers, entries),
+        features=features.build(requests, found, task.world, pipeline.retrievers, entries),
         labels={name: hits[entries].astype(np.float32) for name, hits in marks.items()},
         weight=weight,
         position=np.full(len(entries), -1, np.int16),
@@ -119,19 +159,7 @@ def _described(
         },
     )
     kept = found.entries(entries, offsets)
-    return Described(
-        asked,
-        kept,
-        training,
-        Found(
-            task.user[rows],
-            offsets,
-            kept.source_rank,
-            _hits(found, truth)[entries],
-            np.diff(truth.offsets),
-            _ranks_of(truth, [own_lists[f"retrieve:{name}"] for name in found.sources]),
-        ),
-    )
+    return Described(requests, kept, training, _found(task, rows, kept, own_lists))
 
 
 def _ranks_of(truth: Ragged, lists: Sequence[Candidates | None]) -> NDArray[np.int16]:

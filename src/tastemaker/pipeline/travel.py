@@ -5,7 +5,7 @@ candidates and features of requests inside it are then what serving would have c
 moment, by the same functions; the labels are what happened next.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
@@ -19,7 +19,8 @@ from tastemaker.data.ragged import Ragged
 from tastemaker.data.seen import SeenPolicy
 from tastemaker.data.times import parse_duration
 from tastemaker.errors import DataError, SettingError, near_miss
-from tastemaker.pipeline.described import Described, describe
+from tastemaker.pipeline.described import Described, describe, find
+from tastemaker.pipeline.fusion import Found
 from tastemaker.pipeline.pipeline import Pipeline
 from tastemaker.project import Training
 from tastemaker.split import holdout, wanted_after, window_task
@@ -33,6 +34,7 @@ _JUDGED = 600
 _HELD_OUT = 0.2
 
 Sources = Mapping[str, Retriever]
+Road = Callable[[Sources], Pipeline]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +46,9 @@ class Slice:
         sources: the retrievers, fitted on what was known at its start; none for windows before
             the last two, since large models would fill the memory.
         task: the requests in it and what was relevant.
-        learned: its candidates, hits and a sample of the others; None without a ranker.
-        judged: all candidates of some of its requests, to measure orders by.
+        found: what the sources found for some of them; None where no fusion is learned.
+        learned: their candidates, hits and a sample of the others; None without a ranker.
+        judged: all candidates of some requests, to measure orders by; None without a ranker.
         stale: the same requests of the last window over the sources of the window before; None for
             the others, or without a ranker.
     """
@@ -53,8 +56,9 @@ class Slice:
     start: int
     sources: Sources
     task: Task
-    learned: Described | None
-    judged: Described
+    found: Found | None = None
+    learned: Described | None = None
+    judged: Described | None = None
     stale: Described | None = None
 
     @property
@@ -66,7 +70,7 @@ class Slice:
 
 def travel(
     data: Dataset,
-    road: Callable[[Sources], Pipeline],
+    road: Road,
     retrievers: Sources,
     settings: Training,
     seen: SeenPolicy,
@@ -74,6 +78,7 @@ def travel(
     options: FitOptions = FitOptions(),
     *,
     ranks: bool = True,
+    fuse: Callable[[Sequence[Found]], Road] | None = None,
 ) -> list[Slice]:
     """The last windows of a log as training data for a ranker and a fusion, oldest first.
 
@@ -89,10 +94,12 @@ def travel(
         objectives: kinds of event to label by; none, any positive event under the name `WANTED`.
         options: seed, threads, memory budget, progress.
         ranks: whether a ranker is to learn from them.
+        fuse: learns the fusion from the windows so far, so that candidates are described as they
+            will be served; by default that of `road` is kept.
 
     Raises:
         ClockError: the clock is not absolute.
-        DataError: a window is empty, or nothing wanted was found by any source.
+        DataError: a window is empty, or nothing relevant was found by any source.
         SettingError: an objective is no kind of positive event.
     """
     data.require_clock("a ranker")
@@ -112,25 +119,35 @@ def travel(
             max_users=max(1, settings.requests // (settings.slices * _MOMENTS_PER_USER)),
             seed=options.seed,
         )
-        labels = _labels(data, task, stop, objectives)
-        room = None if slices else partial(_require_room, settings=settings, options=options)
-        learned = stale = None
-        if ranks:
-            learned = describe(road(sources), task, labels, settings.negatives, options.seed, room)
         some = _judged_rows(task, options.seed)
-        asked = _taken(task, some)
-        wanted = {name: ragged.take(some) for name, ragged in labels.items()}
-        judged = describe(road(sources), asked, wanted, None, options.seed)
-        if ranks and number == settings.slices:
-            stale = describe(road(slices[-1].sources), asked, wanted, None, options.seed)
-        slices.append(Slice(start, sources, task, learned, judged, stale))
+        asked, described = _taken(task, some), road
+        window = Slice(start, sources, task)
+        if fuse is not None:
+            window = replace(window, found=find(road(sources), asked))
+            lists = [part.found for part in (*slices, window) if part.found is not None]
+            described = fuse(lists) if ranks else road
+        if ranks:
+            labels = _labels(data, task, stop, objectives)
+            wanted = {name: ragged.take(some) for name, ragged in labels.items()}
+            room = partial(_require_room, len(task), settings, options) if not slices else None
+            served = described(sources)
+            window = replace(
+                window,
+                learned=describe(served, task, labels, settings.negatives, options.seed, room),
+                judged=describe(served, asked, wanted, None, options.seed),
+            )
+            if number == settings.slices:
+                older = described(slices[-1].sources)
+                stale = describe(older, asked, wanted, None, options.seed)
+                window = replace(window, stale=stale)
+        slices.append(window)
         if len(slices) > _WITH_SOURCES:
             slices[-_WITH_SOURCES - 1] = replace(slices[-_WITH_SOURCES - 1], sources={})
     return slices
 
 
 def travel_held_out(
-    data: Dataset, road: Callable[[Sources], Pipeline], retrievers: Sources, options: FitOptions
+    data: Dataset, road: Road, retrievers: Sources, options: FitOptions
 ) -> list[Slice]:
     """One stand-in for a window where times are no moments: a random share of each user's items.
 
@@ -139,10 +156,8 @@ def travel_held_out(
     """
     split = holdout(data, test=_HELD_OUT, validation=_HELD_OUT, seed=options.seed)
     sources = fit_sources(retrievers, split.before_test, options, "held out")
-    rows = _judged_rows(split.test, options.seed)
-    task = _taken(split.test, rows)
-    judged = describe(road(sources), task, {WANTED: task.truth}, None, options.seed)
-    return [Slice(0, sources, task, None, judged)]
+    task = _taken(split.test, _judged_rows(split.test, options.seed))
+    return [Slice(0, sources, task, find(road(sources), task))]
 
 
 def fit_sources(
@@ -175,10 +190,16 @@ def _taken(task: Task, rows: NDArray[np.int64]) -> Task:
     )
 
 
-def _require_room(window: int, settings: Training, options: FitOptions) -> None:
+def _require_room(
+    requests: int, settings: Training, options: FitOptions, first: TrainingSet
+) -> None:
     """Refuses what the first requests of the first window show to be too much."""
+    described = first.notes["requests"]
+    learned = first.features.values.nbytes * requests // described
+    bytes_a_row = first.features.values.nbytes // max(1, len(first))
+    judged = bytes_a_row * first.notes["candidates"] * min(requests, _JUDGED) // described
     options.require_memory(
-        int(_COPIES * settings.slices * window),
+        int(_COPIES * settings.slices * learned + (settings.slices + 1) * judged),
         f"learning to rank from {settings.requests:,} requests",
         "lower 'requests' or 'negatives' under [training], or raise its 'memory'",
     )
