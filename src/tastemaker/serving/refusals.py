@@ -18,6 +18,7 @@ from tastemaker.errors import (
     StoreError,
     UnknownIdError,
 )
+from tastemaker.printable import json_escaped
 from tastemaker.serving.bodies import KINDS_OF_TOLD, UNKNOWN_FIELD
 
 _LOG = logging.getLogger(__name__)
@@ -35,8 +36,13 @@ class Refused(HTTPException):
 
 
 def answer(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """A value as JSON; what is no number becomes null."""
+    """A value as JSON; what is no number becomes null.
+
+    Characters that act on a terminal are escaped, as for whoever prints the answer.
+    """
     content = to_json(value, inf_nan_mode="null")
+    if not content.isascii() or b"\x7f" in content:
+        content = json_escaped(content.decode()).encode()
     return Response(content, status, headers, media_type="application/json")
 
 
