@@ -44,12 +44,9 @@ class TemporaryFolderError(OSError):
     """
 
     def __init__(self, problem: OSError, work: str, fix: str) -> None:
-        reason = os.strerror(problem.errno or errno.ENOSPC)
-        super().__init__(
-            problem.errno or errno.ENOSPC,
-            f"{reason} in this folder for temporary files while {work}",
-            _temporary_folder(),
-        )
+        number = problem.errno or errno.ENOSPC
+        told = f"{os.strerror(number)} in the folder for temporary files, {_temporary_folder()},"
+        super().__init__(number, f"{told} while {work}")
         self.fix = f"set TMPDIR to a folder with more room, or {fix}"
 
 

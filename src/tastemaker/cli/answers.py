@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -95,6 +95,7 @@ def recommend(project: Path | None, asked: Asked, trace: bool, as_json: bool) ->
         for item in history or ():
             if items.index(item) < 0:
                 show.say(f"item '{item}' is not in the catalogue: left out of the history")
+        asked = replace(asked, items=tuple(checked_id(item, "items") for item in asked.items))
         if present.live is None:
             answer, known = _from_files(present, asked, user, history)
         else:
@@ -198,7 +199,6 @@ def similar(project: Path | None, item: str, n: int, retriever: str | None, as_j
     """Prints the items most like one."""
     with _present(open_project(project)) as present:
         recommender = present.recommender
-        item = checked_id(item, "item_id")
         name, found = recommender.similar(item, n=n, retriever=retriever)
     catalogue = recommender.world.catalogue
     rows = [

@@ -136,11 +136,14 @@ def _methods(app: FastAPI, request: Request) -> list[str]:
 
 
 _NOT_FIELDS = ("body", "query", "path", *KINDS_OF_TOLD)
+_VALIDATOR = "function-"
+"""Begins the name of a function that checks one form of a field."""
 
 
 def _invalid(error: Any) -> Response:
     """What is wrong with a field, in words."""
-    where = [str(part) for part in error["loc"] if part not in _NOT_FIELDS]
+    parts = [str(part) for part in error["loc"] if part not in _NOT_FIELDS]
+    where = [part for part in parts if not part.startswith(_VALIDATOR)]
     field, told = ".".join(where), error["msg"][0].lower() + error["msg"][1:]
     if error["type"] == UNKNOWN_FIELD:
         return refusal(422, UNKNOWN_FIELD, told, ".".join([*where, error["ctx"]["name"]]))
