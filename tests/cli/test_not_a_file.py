@@ -1,5 +1,6 @@
 """A named pipe, socket, device or folder in place of a file never keeps a command waiting."""
 
+import faulthandler
 import os
 import signal
 import socket
@@ -22,7 +23,9 @@ def impatient() -> Iterator[None]:
 
     before = signal.signal(signal.SIGALRM, waited)
     signal.alarm(SECONDS)
+    faulthandler.dump_traceback_later(2 * SECONDS, exit=True)  # no signal ends a wait in Rust
     yield
+    faulthandler.cancel_dump_traceback_later()
     signal.alarm(0)
     signal.signal(signal.SIGALRM, before)
 
