@@ -442,11 +442,12 @@ def test_what_the_system_refuses_is_one_line(
     assert last_line(run("train"), 1) == "error: /data/.tastemaker: Permission denied"
 
 
-def test_a_user_id_that_is_no_text_is_answered_like_a_stranger(shop: Any, run: Any) -> None:
+@pytest.mark.parametrize("options", [["--user"], ["--history"]])
+def test_an_id_that_is_not_text_is_refused(shop: Any, run: Any, options: list[str]) -> None:
     run("train")
-    done = run("recommend", "--user", "caf\udce9")
-    assert done.code == 0
-    assert "for user caf" in done.out
+    message = last_line(run("recommend", *options, "caf\udce9"), 2)
+    assert r"half a character in" in message
+    assert r"'caf\udce9': write UTF-8" in message
 
 
 def test_names_with_brackets_are_shown_as_they_are(shop: Any, run: Any) -> None:

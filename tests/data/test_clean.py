@@ -117,7 +117,7 @@ def test_ids_of_another_type_are_refused_by_column(ids: list[Any]) -> None:
         cleaned({"user_id": ["u"], "item_id": ids}, TIMELESS)
 
 
-@pytest.mark.parametrize("cell", ["a\nb", "a\tb", "\x00"])
+@pytest.mark.parametrize("cell", ["a\nb", "a\tb", "\x00", "a\x7f", "a\x80", "a\x9b", "\u2028a"])
 def test_an_id_with_a_control_character_is_set_aside(cell: str) -> None:
     assert reasons({"item_id": ["a", cell]}) == [
         None,

@@ -115,6 +115,8 @@ def test_a_whole_id_written_as_a_float_is_the_integer() -> None:
         (["a"], "'{}' must be text or an integer, got ['a']"),
         ("a\nb", r"line break or control character in {} 'a\nb'"),
         ("a\x00", r"line break or control character in {} 'a\x00'"),
+        ("a\x9b", r"line break or control character in {} 'a\x9b'"),
+        ("a\u2028", r"line break or control character in {} 'a\u2028'"),
         ("\ud800", r"half a character in {} '\ud800': write UTF-8"),
         ("x" * 1001, "'{}' is longer than 1,000 bytes: '" + "x" * 79 + "…"),
         ("é" * 501, "'{}' is longer than 1,000 bytes: '" + "é" * 79 + "…"),

@@ -37,7 +37,7 @@ def versions(about: About) -> None:
         }
         show.result_json({**named, "versions": [_told(version) for version in found]})
     elif found:
-        show.result("\n".join(_table([_HEAD, *(_row(version) for version in found)])))
+        show.result_lines(_table([_HEAD, *(_row(version) for version in found)]))
     else:
         show.say("nothing is trained yet: run `tastemaker train` first")
     verbs.tell_leftovers(registry)

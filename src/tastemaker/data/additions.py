@@ -1,5 +1,6 @@
 """Items that come after training: their ids and attributes, checked as the catalogue takes them."""
 
+import re
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from math import isinf
@@ -10,6 +11,7 @@ import numpy as np
 
 from tastemaker.data.arguments import id_text, ids_text, is_missing, is_moment, listed, moment
 from tastemaker.data.catalogue import Catalogue, TimeColumn, VectorColumn
+from tastemaker.data.id_forms import CONTROL
 from tastemaker.data.times import parse_moment
 from tastemaker.data.vocabulary import Vocabulary
 from tastemaker.errors import SettingError, near_miss
@@ -28,6 +30,8 @@ def new_ids(ids: Any, known: Vocabulary) -> list[str]:
     for id_ in named:
         if not id_ or not _is_text(id_):
             raise SettingError(f"an id must be text of at least one letter, got {id_!r}")
+        if re.search(CONTROL, id_):
+            raise SettingError(f"line break or control character in the id {id_!r}: remove it")
         if id_ in taken:
             raise SettingError(f"the item '{id_}' stands twice")
         if known.index(id_) >= 0:

@@ -33,7 +33,7 @@ ID_TEXT = {
     "type": "string",
     "minLength": 1,
     "maxLength": LONGEST_ID,
-    "pattern": r"^[^\x00-\x1f\x7f]+$",
+    "pattern": r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]+$",
     "description": f"At most {LONGEST_ID:,} bytes; not blank, and no float such as 1.0.",
 }
 ID: dict[str, Any] = {"anyOf": [ID_TEXT, {"type": "integer"}]}

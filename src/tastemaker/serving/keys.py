@@ -17,7 +17,7 @@ from pydantic import Field, ValidationError
 
 from tastemaker.config import Settings
 from tastemaker.data.times import MICROSECONDS, format_moment, now
-from tastemaker.disk import replacing
+from tastemaker.disk import read_bytes, replacing
 from tastemaker.errors import SettingError, StoreError, UnknownIdError, near_miss
 from tastemaker.lock import locked
 
@@ -85,7 +85,7 @@ class KeyFile:
             StoreError: it is not, is damaged or cannot be read.
         """
         try:
-            kept = _Kept.model_validate_json(self.path.read_bytes(), strict=True).keys
+            kept = _Kept.model_validate_json(read_bytes(self.path), strict=True).keys
         except ValidationError as problem:
             raise self._unusable(f"is damaged ({_reason(problem)})") from None
         except OSError as problem:

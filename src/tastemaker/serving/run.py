@@ -14,10 +14,12 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp
 
+from tastemaker.printable import log_printable
 from tastemaker.progress import Progress
 from tastemaker.project import load_project
 from tastemaker.serving.app import create_app
 from tastemaker.serving.heads import LimitHeads
+from tastemaker.serving.logs import log_settings
 from tastemaker.serving.service import Service
 from tastemaker.store import EventSource
 
@@ -33,6 +35,7 @@ _IDLE_SECONDS = 60
 
 def application() -> ASGIApp:
     """The application of the project named in the environment, for worker processes."""
+    log_printable()
     parent = int(os.environ[_PARENT])
     threading.Thread(target=_end_with, args=(parent,), name="parent", daemon=True).start()
     return create_app(Service(load_project(Path(os.environ[_PROJECT]))), patient=True)
@@ -69,7 +72,7 @@ def run(project: Path, host: str, port: int, workers: int, progress: Progress = 
         "port": port,
         "http": LimitHeads,
         "ws": "none",
-        "log_level": "warning",
+        "log_config": log_settings(),
         "access_log": False,
         "timeout_graceful_shutdown": _GRACE_SECONDS,
         "server_header": False,
@@ -77,6 +80,7 @@ def run(project: Path, host: str, port: int, workers: int, progress: Progress = 
     }
     with suppress(ValueError, OSError):  # where nobody reads what is said
         faulthandler.enable()  # files of a version that are changed in place end the process
+    log_printable()
     _allow_connections()
     source = EventSource(opened, progress)
     source.open().close()  # a bad file is told here, before anything starts

@@ -28,7 +28,7 @@ from tastemaker.serving.current import Current
 from tastemaker.serving.decided import decision_of, sampled, told_decision
 from tastemaker.serving.live import Live
 from tastemaker.store import EventSource, StoredEvents, check_event
-from tastemaker.store.incoming import checked_id
+from tastemaker.store.incoming import checked_id, ids_in
 from tastemaker.threads import blas_threads
 
 _LOG = logging.getLogger(__name__)
@@ -215,12 +215,7 @@ class Service:
             NotReadyError: nothing is loaded yet.
             DataError: a part is not an id, or there are too many.
         """
-        items = self.live.recommender.world.catalogue.items
-        ids: list[str] = []
-        for value in values:
-            is_one = "," not in value or items.index(value) >= 0
-            parts = [value] if is_one else value.split(",")
-            ids += [checked_id(part.strip() if len(parts) > 1 else part, name) for part in parts]
+        ids = ids_in(name, values, self.live.recommender.world.catalogue.items)
         if len(ids) > most:
             raise DataError(f"'{name}' has {len(ids):,} ids, at most {most:,} are allowed")
         return ids

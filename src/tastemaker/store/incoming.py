@@ -3,7 +3,7 @@
 import json
 import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -11,6 +11,7 @@ from uuid import uuid4
 from tastemaker.data.id_forms import CONTROL, EXACT, FLOAT, MISSING, WHOLE_FLOAT
 from tastemaker.data.schema import EventKind
 from tastemaker.data.times import MICROSECONDS, parse_moment
+from tastemaker.data.vocabulary import Vocabulary
 from tastemaker.errors import DataError, near_miss
 
 FIELDS = (
@@ -116,6 +117,25 @@ def checked_id(value: Any, name: str) -> str:
     if re.search(CONTROL, id_):
         raise DataError(f"line break or control character in {name} {_shown(id_)}")
     return id_
+
+
+def ids_in(name: str, values: Sequence[str], items: Vocabulary) -> list[str]:
+    """The item ids in texts that hold an id, or ids separated by commas.
+
+    Args:
+        name: what messages call them.
+        values: the texts; one that is the id of an item is that id, whatever commas it has.
+        items: the known ids.
+
+    Raises:
+        DataError: a part is not an id.
+    """
+    ids: list[str] = []
+    for value in values:
+        is_one = "," not in value or items.index(value) >= 0
+        parts = [value] if is_one else value.split(",")
+        ids += [checked_id(part.strip() if len(parts) > 1 else part, name) for part in parts]
+    return ids
 
 
 def _optional_text(fields: Mapping[str, Any], name: str) -> str | None:

@@ -7,7 +7,7 @@ from sqlalchemy import URL, Connection, NullPool, create_engine, func, select, t
 from sqlalchemy.exc import DatabaseError
 
 from tastemaker.errors import StoreError
-from tastemaker.store.opening import check_schema, url_to_read
+from tastemaker.store.opening import check_schema, require_files, url_to_read
 from tastemaker.store.tables import (
     SCHEMA,
     SERVED,
@@ -53,6 +53,7 @@ def look(path: Path, store: str = "", sequence: int = 0) -> StoreLook:
     Raises:
         StoreError: it is damaged, holds something else, or cannot be read.
     """
+    require_files(path)
     url = url_to_read(path)
     try:
         return _looked(path, url, store, sequence)

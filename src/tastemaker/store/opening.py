@@ -12,7 +12,7 @@ from uuid import uuid4
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.exc import DatabaseError
 
-from tastemaker.disk import cure, refusal
+from tastemaker.disk import cure, refusal, require_regular
 from tastemaker.errors import StoreError
 from tastemaker.lock import is_held
 from tastemaker.store.tables import SCHEMA, about, about_store, events, metadata, sources
@@ -20,6 +20,8 @@ from tastemaker.store.tables import SCHEMA, about, about_store, events, metadata
 PATIENCE_SECONDS = 10.0
 """How long a write waits for another process's before it gives up."""
 _CACHE_KIB = 65_536
+_BESIDE = ("-wal", "-shm", "-journal")
+"""Endings of the files that SQLite keeps beside a database."""
 
 _FOREIGN = (
     "SELECT EXISTS (SELECT 1 FROM sqlite_master) "
@@ -40,6 +42,7 @@ def connect(path: Path, patience: float = PATIENCE_SECONDS) -> tuple[Engine, Eng
     Raises:
         StoreError: the file is damaged, of another version, locked, or cannot be written.
     """
+    require_files(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         return _opened(URL.create("sqlite", database=str(path)), patience, path, _check_version)
@@ -50,6 +53,24 @@ def connect(path: Path, patience: float = PATIENCE_SECONDS) -> tuple[Engine, Eng
         return _opened(url_to_read(path), patience, path, check_schema)
     except (DatabaseError, OSError) as problem:
         raise StoreError(f"{path}: cannot be used {told(problem, path)}") from None
+
+
+def require_files(path: Path) -> None:
+    """Refuses a database of which a part is something else than a file, such as a named pipe.
+
+    Raises:
+        StoreError: names the part.
+    """
+    for part in (path, *(path.with_name(f"{path.name}{end}") for end in _BESIDE)):
+        try:
+            require_regular(part)
+        except FileNotFoundError:
+            continue
+        except OSError as problem:
+            if problem.errno == errno.EINVAL:
+                raise StoreError(
+                    f"{part}: {problem.strerror}; remove it, or set another place by [store] url"
+                ) from None
 
 
 def url_to_read(path: Path) -> URL:
