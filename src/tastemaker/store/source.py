@@ -154,6 +154,11 @@ class EventSource:
                 cleaned = clean_files({table: files}, self._project.quarantine)
                 rows = cleaned.tables[table]
                 importer.replace(table, print_, rows, self._project.schema)
+            if importer.conflicts:
+                self.recovered.append(
+                    f"rows of the event files left out, as their event_id was served with other "
+                    f"content: {importer.conflicts:,}"
+                )
 
     def _to_import(self, store: Store) -> Iterator[tuple[str, tuple[DataFile, ...], str]]:
         """Table, files and fingerprint of what the store lacks, or has otherwise.
