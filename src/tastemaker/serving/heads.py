@@ -3,8 +3,11 @@ for ever, and keep all of it.
 """
 
 import asyncio
+from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from tastemaker.serving.upgrades import UpgradeIgnoringParser
 
 LARGEST_HEAD = 65_536
 SLOWEST_SECONDS = 30.0
@@ -16,6 +19,10 @@ class LimitHeads(HttpToolsProtocol):
     _awaited = True
     _read = 0
     _end: asyncio.TimerHandle | None = None
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.parser = UpgradeIgnoringParser(self)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begins to wait."""
@@ -43,9 +50,18 @@ class LimitHeads(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """The head is there; what follows is a body."""
+        if self.parser.is_offered:  # it comes again, without the offer
+            return
         self._awaited = False
         self._wait_no_more()
+        if self.parser.get_http_version() == "1.0":  # such a client does not know it
+            self.expect_100_continue = False
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """The body is there."""
+        if not self.parser.is_offered:
+            super().on_message_complete()
 
     def _wait_no_more(self) -> None:
         if self._end is not None:
