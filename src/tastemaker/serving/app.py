@@ -23,6 +23,7 @@ from tastemaker.serving.bodies import (
     Question,
     RankQuestion,
 )
+from tastemaker.serving.draining import DRAINING
 from tastemaker.serving.guards import Gate, SafeHeaders
 from tastemaker.serving.keys import CurrentKeys, KeyFile, is_loopback
 from tastemaker.serving.limits import LimitBodies, TurnAway
@@ -82,7 +83,7 @@ def create_app(service: Service, *, host: str | None = None, patient: bool = Fal
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        with service:
+        with DRAINING.on_signals(), service:
             if patient:
                 await asyncio.to_thread(service.wait_until_ready)
             yield

@@ -7,10 +7,15 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from tastemaker.serving.draining import DRAINING
 from tastemaker.serving.upgrades import UpgradeIgnoringParser
 
 LARGEST_HEAD = 65_536
 SLOWEST_SECONDS = 30.0
+IDLE_SECONDS = 0.6
+"""How long a connection without a request is kept open when the server stops."""
+LAST_SECONDS = 0.4
+"""How long its client has to notice the end."""
 
 
 class LimitHeads(HttpToolsProtocol):
@@ -18,6 +23,7 @@ class LimitHeads(HttpToolsProtocol):
 
     _awaited = True
     _read = 0
+    _ended = False
     _end: asyncio.TimerHandle | None = None
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
@@ -36,6 +42,8 @@ class LimitHeads(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Reads on, unless it has been too much."""
+        if self._ended:
+            return
         super().data_received(data)
         self._read += len(data)
         if self._awaited and self._read > LARGEST_HEAD and not self.transport.is_closing():
@@ -57,11 +65,34 @@ class LimitHeads(HttpToolsProtocol):
         if self.parser.get_http_version() == "1.0":  # such a client does not know it
             self.expect_100_continue = False
         super().on_headers_complete()
+        if DRAINING.begun:
+            self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
         """The body is there."""
         if not self.parser.is_offered:
             super().on_message_complete()
+
+    def shutdown(self) -> None:
+        """Ends the connection after the answer; an idle one a little later.
+
+        A request that is on its way would otherwise meet a closed connection and be reset.
+        """
+        if self._is_idle:
+            self.loop.call_later(IDLE_SECONDS, self._end_idle)
+        else:
+            super().shutdown()
+
+    @property
+    def _is_idle(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _end_idle(self) -> None:
+        """Says that nothing more will be answered, and closes when the client has heard it."""
+        if self._is_idle and not self.transport.is_closing():
+            self._ended = True
+            self.transport.write_eof()
+            self.loop.call_later(LAST_SECONDS, self.transport.close)
 
     def _wait_no_more(self) -> None:
         if self._end is not None:

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 from tastemaker.progress import Progress
 from tastemaker.project import load_project
 from tastemaker.serving.app import create_app
+from tastemaker.serving.draining import DRAINING, allow_new_connections, listeners
 from tastemaker.serving.heads import LimitHeads
 from tastemaker.serving.service import Service
 from tastemaker.store import EventSource
@@ -39,9 +40,16 @@ def application() -> ASGIApp:
 
 
 def _end_with(parent: int) -> None:
-    """Ends this worker when the process is dead that would replace and stop it."""
+    """Ends this worker when the process is dead that would replace and stop it.
+
+    A worker that stops alone keeps new connections from all of them; here that ends.
+    """
+    found: list[int] = []
     while os.getppid() == parent:
         sleep(_LOOK_SECONDS)
+        found = found or listeners()
+        if not DRAINING.begun:
+            allow_new_connections(found)
     _LOG.error("the process that started this worker is dead: it ends as well")
     os.kill(os.getpid(), signal.SIGTERM)
 

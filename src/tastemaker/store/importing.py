@@ -190,7 +190,7 @@ class Importer:
             for part in found.partitions():
                 served = pl.DataFrame(part, types, orient="row")
                 both = ids.join(served, on="event_id", suffix="_served")
-                differs = [pl.col(name).ne_missing(f"{name}_served") for name in compared]
+                differs = [pl.col(name).ne_missing(pl.col(f"{name}_served")) for name in compared]
                 if timed:  # a time in the future was replaced by that of receipt
                     replaced = pl.col("time_served") == pl.col("received")
                     later = replaced & (pl.col("time") > pl.col("time_served"))
