@@ -85,6 +85,11 @@ class EventSource:
                     "killed or while another was reading; all that was committed is there: "
                     f"{store.count():,} events"
                 )
+            if store.tightened:
+                names = ", ".join(file.name for file in store.tightened)
+                self.recovered.append(
+                    f"{names} could be read by other users of this machine; now by its owner alone"
+                )
             self._import(store)
         except (DatabaseError, OSError) as problem:
             if refused_by_disk(problem, self.path) and self._is_whole(store):

@@ -28,6 +28,7 @@ from tastemaker.store.decision import Decision
 from tastemaker.store.importing import Importer
 from tastemaker.store.incoming import EventRow
 from tastemaker.store.opening import PATIENCE_SECONDS, connect, told
+from tastemaker.store.private import tighten
 from tastemaker.store.reading import read_dataset
 from tastemaker.store.tables import (
     SERVED,
@@ -136,6 +137,7 @@ class Store:
     Attributes:
         log_left: whether a log was left beside it, by a process that was killed, or that closed it
             while another was reading. Whatever had been committed is there.
+        tightened: its files that other users of the machine could read before.
     """
 
     def __init__(self, path: Path, patience: float = PATIENCE_SECONDS) -> None:
@@ -143,6 +145,7 @@ class Store:
         log = path.with_name(f"{path.name}-wal")  # SQLite removes it when the last one closes
         self._presence = Presence(path.with_name(f"{path.name}-open"))
         self.log_left = self._presence.first and log.is_file() and log.stat().st_size > 0
+        self.tightened = tighten(path)
         try:
             self._writing, self._reading = connect(path, patience)
         except BaseException:
@@ -189,12 +192,12 @@ class Store:
             return store_id(connection)
 
     def require_in_place(self) -> None:
-        """Refuses to go on where the file was moved away or replaced.
+        """Refuses to go on where a file of the database was moved away, replaced or cut.
 
         Raises:
             StoreError: it was.
         """
-        self._writer.place.require()
+        self._writer.require_in_place()
 
     @contextmanager
     def _read(self) -> Iterator[Connection]:
