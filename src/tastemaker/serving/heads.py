@@ -28,7 +28,8 @@ class LimitHeads(HttpToolsProtocol):
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        self.parser = UpgradeIgnoringParser(self)
+        self._upgrades = UpgradeIgnoringParser(self)
+        self.parser = self._upgrades  # type: ignore[assignment]
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begins to wait."""
@@ -58,7 +59,7 @@ class LimitHeads(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """The head is there; what follows is a body."""
-        if self.parser.is_offered:  # it comes again, without the offer
+        if self._upgrades.is_offered:  # it comes again, without the offer
             return
         self._awaited = False
         self._wait_no_more()
@@ -70,7 +71,7 @@ class LimitHeads(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The body is there."""
-        if not self.parser.is_offered:
+        if not self._upgrades.is_offered:
             super().on_message_complete()
 
     def shutdown(self) -> None:

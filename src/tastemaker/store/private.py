@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from tastemaker.disk import OTHERS
+
 ENDINGS = ("", "-wal", "-shm", "-journal")
 """What the names of a database's files end with, after the name of the first."""
 MODE = 0o600
-_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 def files_of(path: Path) -> Iterator[Path]:
@@ -40,7 +41,7 @@ def open_to_others(path: Path) -> list[Path]:
     for file in files_of(path):
         with suppress(OSError):
             mode = file.stat().st_mode
-            if stat.S_ISREG(mode) and mode & _OTHERS:
+            if stat.S_ISREG(mode) and mode & OTHERS:
                 found.append(file)
     return found
 
@@ -54,28 +55,6 @@ def tighten(path: Path) -> list[Path]:
     changed = []
     for file in open_to_others(path):
         with suppress(OSError):
-            file.chmod(stat.S_IMODE(file.stat().st_mode) & ~_OTHERS)
+            file.chmod(stat.S_IMODE(file.stat().st_mode) & ~OTHERS)
             changed.append(file)
     return changed
-
-
-def make_private_folder(folder: Path) -> bool:
-    """Makes a folder that its owner alone can enter, or takes the rights of others from it.
-
-    Returns:
-        Whether a folder that was there has been changed.
-
-    Raises:
-        OSError: it cannot be made.
-    """
-    try:
-        folder.mkdir(mode=0o700, parents=True)
-    except FileExistsError:
-        with suppress(OSError):
-            mode = stat.S_IMODE(folder.stat().st_mode)
-            if mode & _OTHERS:
-                folder.chmod(mode & ~_OTHERS)
-                return True
-        return False
-    folder.chmod(0o700)
-    return False

@@ -8,6 +8,7 @@ from sqlalchemy.exc import DatabaseError
 from tastemaker.data.clean import clean_files
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.files import DataFile, table_fingerprint
+from tastemaker.disk import make_private_folder
 from tastemaker.errors import StoreError
 from tastemaker.progress import Progress
 from tastemaker.project import Project
@@ -77,6 +78,11 @@ class EventSource:
             StoreError: the store cannot be used.
         """
         is_new = not self.stored
+        if self._close_folder() and not is_new:
+            self.recovered.append(
+                f"the folder {self.path.parent} was open to other users of this machine; now to "
+                "its owner alone"
+            )
         store = Store(self.path)
         try:
             if store.log_left:
@@ -108,6 +114,13 @@ class EventSource:
             self._leave(store, is_new)
             raise
         return store
+
+    def _close_folder(self) -> bool:
+        """Makes the folder of state its owner's alone; whether a folder has been changed."""
+        try:
+            return self.path.parent == self._project.state and make_private_folder(self.path.parent)
+        except OSError:  # the store says what is in the way
+            return False
 
     def _is_whole(self, store: Store) -> bool:
         """Whether it has every table in some state of its file."""
