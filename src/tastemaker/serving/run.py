@@ -1,6 +1,7 @@
 """Starting a server: in this process, or several workers that share one port and one store."""
 
 import faulthandler
+import inspect
 import logging
 import os
 import resource
@@ -30,6 +31,8 @@ _PARENT = "TASTEMAKER_PARENT"
 _GRACE_SECONDS = 10
 _LOOK_SECONDS = 1.0
 _IDLE_SECONDS = 60
+_HUNG_SECONDS = 60
+"""A worker silent for so long is killed, with its connections; on a busy machine 5 s are usual."""
 
 
 def application() -> ASGIApp:
@@ -83,6 +86,8 @@ def run(project: Path, host: str, port: int, workers: int, progress: Progress = 
         "server_header": False,
         "timeout_keep_alive": _IDLE_SECONDS,
     }
+    if "timeout_worker_healthcheck" in inspect.signature(uvicorn.run).parameters:
+        settings["timeout_worker_healthcheck"] = _HUNG_SECONDS
     with suppress(ValueError, OSError):  # where nobody reads what is said
         faulthandler.enable()  # files of a version that are changed in place end the process
     _allow_connections()
