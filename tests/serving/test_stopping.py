@@ -74,7 +74,7 @@ def test_no_connection_is_reset_when_a_server_stops(
             clients = Clients(server.port)
             time.sleep(LOAD_SECONDS)
             end(server)
-            server._process.wait(30)
+            server._process.wait(60)
             clients.join()
         finally:
             server.stop(signal.SIGKILL)

@@ -12,7 +12,7 @@ from tastemaker.serving.upgrades import UpgradeIgnoringParser
 
 LARGEST_HEAD = 65_536
 SLOWEST_SECONDS = 30.0
-IDLE_SECONDS = 0.6
+IDLE_SECONDS = 2.0
 """How long a connection without a request is kept open when the server stops."""
 LAST_SECONDS = 0.4
 """How long its client has to notice the end."""

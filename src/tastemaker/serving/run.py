@@ -31,8 +31,9 @@ _PARENT = "TASTEMAKER_PARENT"
 _GRACE_SECONDS = 10
 _LOOK_SECONDS = 1.0
 _IDLE_SECONDS = 60
-_HUNG_SECONDS = 60
-"""A worker silent for so long is killed, with its connections; on a busy machine 5 s are usual."""
+_HUNG_SECONDS = 15
+"""A worker silent for so long is killed, with its connections; on a busy machine 5 s are usual. The
+process that watches waits as long for a worker that ends just then."""
 
 
 def application() -> ASGIApp:
