@@ -15,6 +15,8 @@ from io import BufferedReader
 from pathlib import Path
 from uuid import uuid4
 
+OTHERS = stat.S_IRWXG | stat.S_IRWXO
+"""The rights of all users but the owner, in a mode."""
 _DEAD_SECONDS = 3600.0
 _ROOM = "make room on the disk (`tastemaker versions prune --keep 3` removes old versions)"
 _POLARS = re.compile(r"\(os error ([0-9]+)\)")
@@ -211,6 +213,28 @@ def flush(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def make_private_folder(folder: Path) -> bool:
+    """Makes a folder that its owner alone can enter, or takes the rights of others from it.
+
+    Returns:
+        Whether a folder that was there has been changed.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True)
+    except FileExistsError:
+        with suppress(OSError):
+            mode = stat.S_IMODE(folder.stat().st_mode)
+            if mode & OTHERS:
+                folder.chmod(mode & ~OTHERS)
+                return True
+        return False
+    folder.chmod(0o700)
+    return False
 
 
 def refusal(folder: Path) -> OSError | None:

@@ -74,7 +74,7 @@ def tell(client: TestClient, user: str, kind: str, value: float | None = None) -
     """Sends an event of the first comedy."""
     event: dict[str, Any] = {"user_id": user, "item_id": COMEDY[0], "event_type": kind}
     answer = client.post("/v1/events", json={"events": [event | {"value": value}]})
-    assert answer.json() == {"accepted": 1, "rejected": []}
+    assert answer.json() == {"accepted": 1, "duplicates": 0, "rejected": []}
 
 
 def listed(client: TestClient, user: str) -> list[str]:

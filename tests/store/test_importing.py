@@ -56,9 +56,24 @@ def test_an_event_served_before_its_file_came_counts_once(shop: Shop) -> None:
     assert data.catalogue.items.index("served-first") >= 0
 
 
+def test_a_file_with_other_content_for_a_served_id_is_reported(shop: Shop) -> None:
+    shop.write(of_file("abc", "id"))
+    moment = 1_700_000_000_000_000
+    with Store(shop.source.path) as store:
+        same = row(event_id="ida", user_id="a", item_id="a", time=moment)
+        other = row(event_id="idb", user_id="b", item_id="x", time=moment)
+        store.append([same, other]).result()
+    source = shop.source
+    with source.open() as store:
+        assert (users_in(store), store.count()) == ("abc", 3)
+    assert [line for line in source.recovered if "event_id" in line] == [
+        "rows of the event files left out, as their event_id was served with other content: 1"
+    ]
+
+
 def test_an_event_of_the_file_that_is_posted_again_counts_once(shop: Shop) -> None:
     with shop.source.open() as store:
-        assert store.append([row(event_id="f1"), row(event_id="new")]).result() == 1
+        assert store.append([row(event_id="f1"), row(event_id="new")]).result().new == 1
         assert store.count() == 401
 
 
@@ -93,7 +108,7 @@ def test_event_ids_of_both_files_stand_there_once_and_as_the_new_one_has_them(sh
         assert (users_in(store), store.count()) == ("cdef", 4)
         assert store.history("c").time.tolist() == [1_700_000_009_000_000]
         again = [row(event_id="idc", user_id="c"), row(event_id="ida", user_id="a")]
-        assert store.append(again).result() == 1  # the new file has no such event
+        assert store.append(again).result().new == 1  # the new file has no such event
         assert users_in(store) == "acdef"
 
 
@@ -110,7 +125,7 @@ def test_an_event_that_is_served_while_its_file_is_imported_counts_once(
 
         def post() -> None:
             served = [row(event_id=f"id{user}", user_id=user) for user in "hbd"]
-            posted.append(other.append(served).result(5))
+            posted.append(other.append(served).result(5).new)
 
         def post_in_the_middle() -> None:  # when b and d have come, and h has not
             if max(rows_by_source(shop).values(), default=0) >= 4:
@@ -345,7 +360,7 @@ def test_while_files_are_imported_first_training_is_refused_and_posts_go_on(
 
         def act() -> None:
             nonlocal refused, posted
-            posted += other.append([row(user_id="meanwhile")]).result(5)
+            posted += other.append([row(user_id="meanwhile")]).result(5).new
             with pytest.raises(StoreError, match="was cut short or still goes on"):
                 other.dataset(shop.project.schema)
             refused += 1

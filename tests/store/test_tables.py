@@ -73,7 +73,7 @@ def test_a_store_of_the_first_schema_keeps_everything(shop: Shop) -> None:
         assert store.count() == 401
         assert len(store.id) == 32
         assert store.history("u1").sequence.tolist() == history.sequence.tolist()
-        assert store.append([row(event_id="served"), row(event_id="f1")]).result() == 0
+        assert store.append([row(event_id="served"), row(event_id="f1")]).result().new == 0
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute(_SHAPES).fetchall() == wanted
     shop.write(lines(9))
@@ -192,7 +192,7 @@ def test_a_write_waits_for_a_lock_and_fails_alone_when_it_does_not_go(path: Path
         assert store.count() == 0  # reading goes on
         waiting = store.append([row(event_id="kept")])
         other.execute("COMMIT")
-        assert waiting.result(10) == 1
+        assert waiting.result(10).new == 1
         assert store.count() == 1
 
 

@@ -33,7 +33,7 @@ class ReadReport:
         read: rows found.
         kept: rows that became events, items or users.
         duplicates: rows left out because their id (`event_id`, `item_id`, `user_id`) occurred
-            before.
+            before; a row with another event's id is in the quarantine instead.
         reasons: reason → rows in the quarantine.
         quarantine: the rows set aside (line, reason, row).
         table: `events`, `items` or `users`.

@@ -23,6 +23,7 @@ from tastemaker.serving.bodies import (
     Question,
     RankQuestion,
 )
+from tastemaker.serving.draining import DRAINING
 from tastemaker.serving.guards import Gate, SafeHeaders
 from tastemaker.serving.keys import CurrentKeys, KeyFile, is_loopback
 from tastemaker.serving.limits import LimitBodies, TurnAway
@@ -82,7 +83,7 @@ def create_app(service: Service, *, host: str | None = None, patient: bool = Fal
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        with service:
+        with DRAINING.on_signals(), service:
             if patient:
                 await asyncio.to_thread(service.wait_until_ready)
             yield
@@ -198,8 +199,9 @@ def _add_intake(app: FastAPI, service: Service, lines: Lines) -> None:
     async def events(request: Request) -> Response:
         """Takes in events; answered when the accepted ones are on disk.
 
-        An event whose `event_id` came before is accepted and left out. A bad one in a batch is
-        rejected alone.
+        `accepted` counts the new events. An event whose `event_id` is stored already is a duplicate
+        if user, item, type, value and time are the same, and is rejected otherwise. An invalid
+        event in a batch is rejected alone.
         """
         posted = await request.json()
         if not isinstance(posted, dict):
@@ -215,8 +217,10 @@ def _add_intake(app: FastAPI, service: Service, lines: Lines) -> None:
         taken = await lines.storing.run(service.add_events, batch)
         if "events" not in posted and taken.rejected:
             raise Refused(422, "invalid", taken.rejected[0]["error"])
-        await _written(taken.written)
-        return answer({"accepted": taken.accepted, "rejected": taken.rejected})
+        result = taken.result(await _written(taken.written))
+        if "events" not in posted and result["rejected"]:
+            raise Refused(422, "invalid", result["rejected"][0]["error"], "event_id")
+        return answer(result)
 
     @app.put(
         "/v1/items/{item_id:path}",

@@ -1,6 +1,7 @@
 """Starting a server: in this process, or several workers that share one port and one store."""
 
 import faulthandler
+import inspect
 import logging
 import os
 import resource
@@ -18,6 +19,7 @@ from tastemaker.printable import log_printable
 from tastemaker.progress import Progress
 from tastemaker.project import load_project
 from tastemaker.serving.app import create_app
+from tastemaker.serving.draining import DRAINING, allow_new_connections, listeners
 from tastemaker.serving.heads import LimitHeads
 from tastemaker.serving.logs import log_settings
 from tastemaker.serving.service import Service
@@ -31,6 +33,9 @@ _PARENT = "TASTEMAKER_PARENT"
 _GRACE_SECONDS = 10
 _LOOK_SECONDS = 1.0
 _IDLE_SECONDS = 60
+_HUNG_SECONDS = 15
+"""A worker silent for so long is killed, with its connections; on a busy machine 5 s are usual. The
+process that watches waits as long for a worker that ends just then."""
 
 
 def application() -> ASGIApp:
@@ -42,9 +47,16 @@ def application() -> ASGIApp:
 
 
 def _end_with(parent: int) -> None:
-    """Ends this worker when the process is dead that would replace and stop it."""
+    """Ends this worker when the process is dead that would replace and stop it.
+
+    A worker that stops alone keeps new connections from all of them; here that ends.
+    """
+    found: list[int] = []
     while os.getppid() == parent:
         sleep(_LOOK_SECONDS)
+        found = found or listeners()
+        if not DRAINING.begun:
+            allow_new_connections(found)
     _LOG.error("the process that started this worker is dead: it ends as well")
     os.kill(os.getpid(), signal.SIGTERM)
 
@@ -78,6 +90,8 @@ def run(project: Path, host: str, port: int, workers: int, progress: Progress = 
         "server_header": False,
         "timeout_keep_alive": _IDLE_SECONDS,
     }
+    if "timeout_worker_healthcheck" in inspect.signature(uvicorn.run).parameters:
+        settings["timeout_worker_healthcheck"] = _HUNG_SECONDS
     with suppress(ValueError, OSError):  # where nobody reads what is said
         faulthandler.enable()  # files of a version that are changed in place end the process
     log_printable()

@@ -27,7 +27,7 @@ from tastemaker.serving.asked import Asked
 from tastemaker.serving.current import Current
 from tastemaker.serving.decided import decision_of, sampled, told_decision
 from tastemaker.serving.live import Live
-from tastemaker.store import EventSource, StoredEvents, check_event
+from tastemaker.store import Added, EventSource, StoredEvents, check_event
 from tastemaker.store.incoming import checked_id, ids_in
 from tastemaker.threads import blas_threads
 
@@ -39,17 +39,25 @@ NOBODY = StoredEvents.of([])
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What became of posted events.
+    """Posted events that were checked and are being written.
 
     Attributes:
-        accepted: how many can be used.
+        indices: the positions of the events that can be used.
         rejected: `{"index", "error"}` for each of the others.
-        written: done when the accepted ones are on disk.
+        written: done when the usable events are on disk.
     """
 
-    accepted: int
+    indices: list[int]
     rejected: list[dict[str, Any]]
-    written: "Future[int]"
+    written: "Future[Added]"
+
+    def result(self, added: Added) -> dict[str, Any]:
+        """The answer to the client, given what was written: every event is counted once."""
+        conflicts = [
+            {"index": self.indices[place], "error": reason} for place, reason in added.conflicts
+        ]
+        rejected = sorted([*self.rejected, *conflicts], key=lambda one: int(one["index"]))
+        return {"accepted": added.new, "duplicates": added.duplicates, "rejected": rejected}
 
 
 class Service:
@@ -177,15 +185,17 @@ class Service:
         Raises:
             BusyError: too much is waiting for the disk.
         """
-        now, rows, rejected = times.now(), [], []
+        now, rows, indices, rejected = times.now(), [], [], []
         for index, fields in enumerate(events):
             try:
                 if not isinstance(fields, Mapping):
                     raise DataError(f"an event must be an object, got {str(fields)[:40]!r}")
                 rows.append(check_event(fields, self._kinds, self._default_kind, now))
+                indices.append(index)
             except DataError as problem:
                 rejected.append({"index": index, "error": str(problem)})
-        return Taken(len(rows), rejected, self.store.append(rows))
+        timed = self.project.file.data.clock == "absolute"
+        return Taken(indices, rejected, self.store.append(rows, timed=timed))
 
     def put_item(self, item_id: str, attributes: Mapping[str, Any]) -> "Future[bool]":
         """Adds an item, or describes one anew; done when on disk, with whether it was new.

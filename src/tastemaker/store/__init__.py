@@ -1,5 +1,6 @@
 """What happened, kept: events, items, users and decisions, durable and shared by all processes."""
 
+from tastemaker.store.adding import Added
 from tastemaker.store.decision import Decision
 from tastemaker.store.incoming import EventRow, check_event
 from tastemaker.store.source import EventSource
@@ -8,6 +9,7 @@ from tastemaker.store.tables import SERVED
 
 __all__ = [
     "SERVED",
+    "Added",
     "Decision",
     "EventRow",
     "EventSource",

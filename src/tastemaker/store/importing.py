@@ -44,6 +44,9 @@ class Importer:
         reading: reads what was committed before.
         path: the database file.
         progress: reports the rows.
+
+    Attributes:
+        conflicts: how many rows were left out because their event id was served with other content.
     """
 
     def __init__(self, writing: Engine, reading: Engine, path: Path, progress: Progress) -> None:
@@ -51,6 +54,7 @@ class Importer:
         self._reading = reading
         self._lock = path.with_name(f"{path.name}-import")
         self._progress = progress
+        self.conflicts = 0
 
     def alone(self) -> AbstractContextManager[None]:
         """Waits until no other process imports, which may be long, and then says so."""
@@ -165,6 +169,7 @@ class Importer:
         )
         add = insert(events)
         if "event_id" in frame.columns:
+            self.conflicts += self._count_conflicts(log, schema.clock == "absolute")
             served = select(events.c.sequence).where(
                 events.c.event_id == bindparam("event_id"), events.c.source == SERVED
             )
@@ -172,6 +177,26 @@ class Importer:
             add = add.from_select(log.columns, told.where(~served.exists()))
             add = add.on_conflict_do_nothing(index_elements=["event_id", "source"])
         self._write(add, log, "importing events")
+
+    def _count_conflicts(self, log: pl.DataFrame, timed: bool) -> int:
+        """How many events of a file have the id of a served event with other content."""
+        compared = {"user": pl.Int64, "item": pl.Int64, "kind": pl.Int64, "value": pl.Float64}
+        columns = [events.c[name] for name in ("event_id", *compared, "time", "received")]
+        asked = select(*columns).where(text("source = 0"), events.c.event_id.is_not(None))
+        types = {"event_id": pl.String, **compared, "time": pl.Int64, "received": pl.Int64}
+        ids, count = log.select("event_id", *compared, "time"), 0
+        with self._reading.connect() as connection:
+            found = connection.execution_options(yield_per=ROWS_AT_A_TIME).execute(asked)
+            for part in found.partitions():
+                served = pl.DataFrame(part, types, orient="row")
+                both = ids.join(served, on="event_id", suffix="_served")
+                differs = [pl.col(name).ne_missing(pl.col(f"{name}_served")) for name in compared]
+                if timed:  # a time in the future was replaced by that of receipt
+                    replaced = pl.col("time_served") == pl.col("received")
+                    later = replaced & (pl.col("time") > pl.col("time_served"))
+                    differs.append((pl.col("time") != pl.col("time_served")) & ~later)
+                count += both.filter(pl.any_horizontal(differs)).height
+        return count
 
     def _put_entities(self, print_: str, frame: pl.DataFrame, table: str) -> None:
         """Adds or replaces rows; one put over the network stays as it was put."""

@@ -87,7 +87,7 @@ def check_event(
     kind = _kind(fields.get("event_type"), kinds, default_kind)
     context = fields.get("context")
     return EventRow(
-        _optional_text(fields, "event_id") or uuid4().hex,
+        _event_id(fields.get("event_id")),
         checked_id(fields.get("user_id"), "user_id"),
         checked_id(fields.get("item_id"), "item_id"),
         kind,
@@ -136,6 +136,16 @@ def ids_in(name: str, values: Sequence[str], items: Vocabulary) -> list[str]:
         parts = [value] if is_one else value.split(",")
         ids += [checked_id(part.strip() if len(parts) > 1 else part, name) for part in parts]
     return ids
+
+
+def _event_id(value: Any) -> str:
+    """The id of an event: any text, also a word such as `null`; a new one where there is none."""
+    if value is None:
+        return uuid4().hex
+    text = _text(value, "event_id")
+    if not text.strip():
+        raise DataError(f"empty event_id {text!r}: leave it out, or give the event an id")
+    return text
 
 
 def _optional_text(fields: Mapping[str, Any], name: str) -> str | None:

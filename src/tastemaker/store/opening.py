@@ -15,6 +15,7 @@ from sqlalchemy.exc import DatabaseError
 from tastemaker.disk import cure, refusal, require_regular
 from tastemaker.errors import StoreError
 from tastemaker.lock import is_held
+from tastemaker.store.private import make_private_file
 from tastemaker.store.tables import SCHEMA, about, about_store, events, metadata, sources
 
 PATIENCE_SECONDS = 10.0
@@ -45,6 +46,7 @@ def connect(path: Path, patience: float = PATIENCE_SECONDS) -> tuple[Engine, Eng
     require_files(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        make_private_file(path)
         return _opened(URL.create("sqlite", database=str(path)), patience, path, _check_version)
     except (DatabaseError, OSError) as problem:
         if not path.is_file() or not _on_read_only_disk(path):
@@ -86,39 +88,6 @@ def url_to_read(path: Path) -> URL:
     how = {"immutable": "1"} if alone else {}
     query = {"uri": "true", "mode": "ro", **how}
     return URL.create("sqlite", database=f"file:{quote(str(path))}", query=query)
-
-
-class Place:
-    """The file of a database that is open: whoever moves it away while it is, or puts another in
-    its place, would otherwise lose what is acknowledged from then on.
-
-    Args:
-        path: the database file.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file = _identity(path)
-
-    def require(self) -> None:
-        """Refuses to go on with a file that is no longer there.
-
-        Raises:
-            StoreError: there is none, or another.
-        """
-        if _identity(self._path) != self._file:
-            raise StoreError(
-                f"{self._path}: was moved away or replaced while it was open, so nothing more is "
-                "taken in: put it back, or start again"
-            )
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 def _opened(

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Select, TextClause, bindparam, func, literal, select, text
+from sqlalchemy import Connection, Select, TextClause, func, select, text
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import DatabaseError
 
@@ -23,10 +23,12 @@ from tastemaker.errors import BusyError, StoreError
 from tastemaker.lock import Presence
 from tastemaker.progress import Progress
 from tastemaker.store import tables
+from tastemaker.store.adding import Added, add_events
 from tastemaker.store.decision import Decision
 from tastemaker.store.importing import Importer
 from tastemaker.store.incoming import EventRow
 from tastemaker.store.opening import PATIENCE_SECONDS, connect, told
+from tastemaker.store.private import tighten
 from tastemaker.store.reading import read_dataset
 from tastemaker.store.tables import (
     SERVED,
@@ -135,6 +137,7 @@ class Store:
     Attributes:
         log_left: whether a log was left beside it, by a process that was killed, or that closed it
             while another was reading. Whatever had been committed is there.
+        tightened: its files that other users of the machine could read before.
     """
 
     def __init__(self, path: Path, patience: float = PATIENCE_SECONDS) -> None:
@@ -142,6 +145,7 @@ class Store:
         log = path.with_name(f"{path.name}-wal")  # SQLite removes it when the last one closes
         self._presence = Presence(path.with_name(f"{path.name}-open"))
         self.log_left = self._presence.first and log.is_file() and log.stat().st_size > 0
+        self.tightened = tighten(path)
         try:
             self._writing, self._reading = connect(path, patience)
         except BaseException:
@@ -188,12 +192,12 @@ class Store:
             return store_id(connection)
 
     def require_in_place(self) -> None:
-        """Refuses to go on where the file was moved away or replaced.
+        """Refuses to go on where a file of the database was moved away, replaced or cut.
 
         Raises:
             StoreError: it was.
         """
-        self._writer.place.require()
+        self._writer.require_in_place()
 
     @contextmanager
     def _read(self) -> Iterator[Connection]:
@@ -220,12 +224,19 @@ class Store:
         except (TypeError, ValueError, OverflowError) as problem:
             raise StoreError(f"{self.path}: cannot be read (it is damaged: {problem})") from None
 
-    def append(self, rows: Sequence[EventRow]) -> "Future[int]":
-        """Adds events; done when they are on disk, with how many of them were new.
+    def append(self, rows: Sequence[EventRow], *, timed: bool = True) -> "Future[Added]":
+        """Adds events; done when they are on disk.
 
-        An event whose `event_id` is there already is left out.
+        An event whose `event_id` is stored already is not added again; the result says whether it
+        had the same content.
+
+        Args:
+            rows: the events.
+            timed: whether their times are compared with those of imported events too.
         """
-        return self._writer.submit(lambda connection: add_events(connection, rows), rows=len(rows))
+        return self._writer.submit(
+            lambda connection: add_events(connection, rows, timed), rows=len(rows)
+        )
 
     def put_item(self, item_id: str, attributes: Mapping[str, Any]) -> "Future[bool]":
         """Adds or replaces what is known of an item; tells, when on disk, whether it was new."""
@@ -397,64 +408,5 @@ class Store:
         return (Decision.decoded(content, known) for content in contents)
 
 
-_ADD_USER = insert(users).on_conflict_do_nothing()
-_ADD_ITEM = insert(items).on_conflict_do_nothing()
 _ADD_NAMES = insert(feature_names).on_conflict_do_nothing()
 _ADD_DECISION = insert(decisions).on_conflict_do_nothing()
-_ADD_KIND = insert(tables.kinds).on_conflict_do_nothing()
-_TOLD = (
-    "event_id",
-    "value",
-    "time",
-    "received",
-    "session",
-    "recommendation_id",
-    "position",
-    "context",
-)
-_FOUND = {
-    "user": select(users.c.user).where(users.c.user_id == bindparam("of_user")),
-    "item": select(items.c.item).where(items.c.item_id == bindparam("of_item")),
-    "kind": select(tables.kinds.c.kind).where(tables.kinds.c.name == bindparam("of_kind")),
-    "source": select(literal(SERVED)),
-}
-_KNOWN = select(events.c.sequence).where(events.c.event_id == bindparam("event_id"), VISIBLE)
-# one that is known from a file not yet whole is added; the file's then makes room
-_ADD_EVENT = insert(events).from_select(
-    [*_FOUND, *_TOLD],
-    select(
-        *(found.scalar_subquery() for found in _FOUND.values()),
-        *(bindparam(name, type_=events.c[name].type) for name in _TOLD),
-    ).where(~_KNOWN.exists()),
-)
-
-
-def add_events(connection: Connection, rows: Sequence[EventRow]) -> int:
-    """Adds events inside a transaction; how many of them were new."""
-    if not rows:
-        return 0
-    connection.execute(_ADD_USER, [{"user_id": id_} for id_ in {row.user_id for row in rows}])
-    connection.execute(_ADD_ITEM, [{"item_id": id_} for id_ in {row.item_id for row in rows}])
-    connection.execute(_ADD_KIND, [{"name": name} for name in {row.kind for row in rows}])
-    last = connection.execute(select(func.max(events.c.sequence))).scalar() or 0
-    connection.execute(
-        _ADD_EVENT,
-        [
-            {
-                "of_user": row.user_id,
-                "of_item": row.item_id,
-                "of_kind": row.kind,
-                "event_id": row.event_id,
-                "value": row.value,
-                "time": row.time,
-                "received": row.received,
-                "session": row.session,
-                "recommendation_id": row.recommendation_id,
-                "position": row.position,
-                "context": row.context,
-            }
-            for row in rows
-        ],
-    )
-    added = select(func.count()).where(events.c.sequence > last)
-    return connection.execute(added).scalar_one()
