@@ -61,14 +61,16 @@ def _answer(project: Project, recommender: Recommender, asked: Asked) -> Recomme
     if source.stored:
         from tastemaker.serving import Asked as Question
         from tastemaker.serving import Live
+        from tastemaker.serving.user_requests import UserRequests
 
         with source.open() as store:
             tell_recovered(source)
-            live, stored = Live.of(recommender, store), store.history(asked.user or "")
+            live = Live.of(recommender, store)
+            requests = UserRequests(store, project.file.server.history_events)
             question = Question(asked.user, asked.history, asked.n, asked.placement)
             moment = live.moment(project.file.server.now)
-            request = live.with_profile(question.request(live, stored, moment), store)
-            known = len(stored) > 0
+            request = requests.request(question, live, moment)
+            known = asked.user is not None and store.has_events(asked.user)
             if asked.items:
                 given = {"exclude_seen": asked.exclude_seen}
                 answer = live.recommender.rank_for(request, asked.items, **given)

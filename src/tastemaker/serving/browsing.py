@@ -58,7 +58,7 @@ def view_of(service: Service, user_id: str, label: str, query: str) -> View:
     """
     answer = service.recommend(Asked(user_id, n=RECOMMENDED, explain=True))
     live, acts = service.live, Acts.of(service.project.file.events)
-    past = live.past(service.store.history(user_id))
+    past = live.past(service.requests.newest(user_id, live))
     shelves = _Shelves(live, past, service.moment(live))
     catalogue = live.recommender.world.catalogue
     listed = catalogue.items.indices([item["item_id"] for item in answer["items"]])

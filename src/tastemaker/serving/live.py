@@ -112,6 +112,27 @@ class Live:
         is_old = times.now() - world.watermark > times.OLD_LOG_MICROSECONDS
         return world.watermark - 1 if world.clock == "absolute" and is_old else None
 
+    def indices(self, keys: NDArray[np.int64]) -> NDArray[np.int32]:
+        """The catalogue's index of the items of some keys of the store; −1 where it has none."""
+        return _taken(self.index_of_item, keys)
+
+    def kinds_of(self, keys: NDArray[np.int64]) -> NDArray[np.int8]:
+        """The positions of event types by their keys in the store; −1 where not declared."""
+        return _taken(self.code_of_kind, keys)
+
+    @property
+    def kinds_read(self) -> list[int]:
+        """The store's keys of the event types that can matter to a request.
+
+        Exposures do not, unless they block or replace something.
+        """
+        matter = [
+            kind.role != "exposure" or kind.blocks or bool(kind.replaced(name))
+            for name, kind in self.recommender.kinds.items()
+        ]
+        codes = enumerate(self.code_of_kind.tolist())
+        return [key for key, code in codes if code >= 0 and matter[code]]
+
     def past(self, stored: StoredEvents) -> Past:
         """A user's stored events as this state reads them; undeclared kinds are left out."""
         kind = _taken(self.code_of_kind, stored.kind)

@@ -1,9 +1,10 @@
 """What happened, kept: events, items, users and decisions, durable and shared by all processes."""
 
 from tastemaker.store.decision import Decision
+from tastemaker.store.history import StoredEvents, StoredPairs
 from tastemaker.store.incoming import EventRow, check_event
 from tastemaker.store.source import EventSource
-from tastemaker.store.store import Store, StoredEvents, StoredItem
+from tastemaker.store.store import Store, StoredItem
 from tastemaker.store.tables import SERVED
 
 __all__ = [
@@ -14,5 +15,6 @@ __all__ = [
     "Store",
     "StoredEvents",
     "StoredItem",
+    "StoredPairs",
     "check_event",
 ]

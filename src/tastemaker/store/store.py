@@ -24,9 +24,21 @@ from tastemaker.lock import Presence
 from tastemaker.progress import Progress
 from tastemaker.store import tables
 from tastemaker.store.decision import Decision
+from tastemaker.store.history import (
+    ANY_TIME,
+    ANY_BEFORE,
+    ITEMS_AFTER,
+    LAST_SEQUENCE,
+    PAIRS_OF_ITEMS,
+    USER_PAIRS,
+    StoredEvents,
+    StoredPairs,
+    newest_events,
+)
 from tastemaker.store.importing import Importer
 from tastemaker.store.incoming import EventRow
 from tastemaker.store.opening import PATIENCE_SECONDS, connect, told
+from tastemaker.store.pairs import add_to_pairs, last_place, pairs_state
 from tastemaker.store.reading import read_dataset
 from tastemaker.store.tables import (
     SERVED,
@@ -42,41 +54,6 @@ from tastemaker.store.tables import (
 from tastemaker.store.writer import CLOSED, Writer
 
 _MOST_TO_READ = 200_000
-
-
-@dataclass(frozen=True, slots=True)
-class StoredEvents:
-    """Events by the store's own keys, in the log's order.
-
-    Attributes:
-        sequence: int64[m].
-        item: int64[m], item keys.
-        kind: int64[m], kind keys.
-        value: float32[m], NaN where there is none.
-        time: int64[m], microseconds.
-    """
-
-    sequence: NDArray[np.int64]
-    item: NDArray[np.int64]
-    kind: NDArray[np.int64]
-    value: NDArray[np.float32]
-    time: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.sequence)
-
-    @classmethod
-    def of(cls, rows: Sequence[Sequence[Any]]) -> "StoredEvents":
-        """Rows of (sequence, item, kind, value, time)."""
-        columns = list(zip(*rows)) or [(), (), (), (), ()]
-        sequence, item, kind, value, time = columns
-        return cls(
-            np.array(sequence, np.int64),
-            np.array(item, np.int64),
-            np.array(kind, np.int64),
-            np.array(value, np.float32),  # None becomes NaN
-            np.array(time, np.int64),
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +75,6 @@ class StoredItem:
     changed: int
 
 
-_HISTORY = text(
-    "SELECT sequence, item, kind, value, time FROM events "
-    'WHERE "user" = (SELECT "user" FROM users WHERE user_id = :user_id) '
-    "AND source NOT IN (SELECT source FROM sources WHERE complete = 0) ORDER BY sequence"
-)
 _SERVED_SINCE = text(
     "SELECT sequence, item, kind, value, time FROM events "
     "WHERE sequence > :sequence AND source = 0 ORDER BY sequence LIMIT :most"
@@ -206,11 +178,16 @@ class Store:
             raise StoreError(f"{self.path}: cannot be read {told(problem, self.path)}") from None
 
     def _stretch(self, asked: TextClause, values: Mapping[str, Any]) -> StoredEvents:
+        rows = self._rows(asked, values)
+        with self._reads_damage():
+            return StoredEvents.of(rows)
+
+    def _rows(self, asked: TextClause, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         with self._read() as connection:
             # the driver's own tuples: SQLAlchemy's rows would take twice as long
             cursor = connection.execute(asked, values).cursor
             with self._reads_damage():
-                return StoredEvents.of([] if cursor is None else cursor.fetchall())
+                return [] if cursor is None else list(cursor.fetchall())
 
     @contextmanager
     def _reads_damage(self) -> Iterator[None]:
@@ -245,12 +222,61 @@ class Store:
 
         return self._writer.submit(work)
 
-    def history(self, user_id: str) -> StoredEvents:
-        """Everything one user did, in the log's order; empty for an unknown user.
+    def history(
+        self, user_id: str, kinds: Sequence[int] | None = None, most: int | None = None
+    ) -> StoredEvents:
+        """What one user did, in the log's order; empty for an unknown user.
 
-        Cost: one stretch of an index, about a microsecond an event.
+        Args:
+            user_id: the user.
+            kinds: the keys of the event types to read; by default all.
+            most: only so many of the latest by their time are read; by default all.
+
+        Cost: one stretch of an index for each type, about a microsecond an event that is read.
         """
-        return self._stretch(_HISTORY, {"user_id": user_id})
+        if kinds is None:
+            kinds = list(self.kind_keys().values())
+        return self._stretch(newest_events(kinds), {"user_id": user_id, "most": most or -1})
+
+    def pairs(
+        self, user_id: str, after: int = 0, most: int = -1, items: Sequence[int] | None = None
+    ) -> StoredPairs:
+        """What one user did with each item, summed up, by item key.
+
+        Args:
+            user_id: the user.
+            after: only items of a larger key.
+            most: at most so many rows; −1, all.
+            items: only these item keys; by default all.
+        """
+        values = {"user_id": user_id, "after": after, "most": most}
+        if items is None:
+            rows = self._rows(USER_PAIRS, values)
+        else:
+            rows = self._rows(PAIRS_OF_ITEMS, {"user_id": user_id, "items": json.dumps([*items])})
+        with self._reads_damage():
+            return StoredPairs.of(rows)
+
+    def last_sequence(self, user_id: str) -> int:
+        """The place in the log of the event of a user that came last; 0 without events."""
+        with self._read() as connection:
+            return connection.execute(LAST_SEQUENCE, {"user_id": user_id}).scalar() or 0
+
+    def items_after(self, user_id: str, sequence: int, most: int) -> list[int]:
+        """The item keys of a user's first `most` events after a place in the log."""
+        values = {"user_id": user_id, "sequence": sequence, "most": most}
+        return [item for (item,) in self._rows(ITEMS_AFTER, values)]
+
+    def pairs_state(self) -> str:
+        """Changes whenever `pairs` changes otherwise than by events that are added."""
+        with self._read() as connection:
+            return pairs_state(connection)
+
+    def has_events(self, user_id: str, before: int = ANY_TIME) -> bool:
+        """Whether a user has an event, or one before a moment, microseconds."""
+        with self._read() as connection:
+            values = {"user_id": user_id, "moment": before}
+            return bool(connection.execute(ANY_BEFORE, values).scalar_one())
 
     def attributes(self, user_id: str) -> dict[str, Any]:
         """What the user table says of a user; nothing of an unknown one."""
@@ -436,7 +462,7 @@ def add_events(connection: Connection, rows: Sequence[EventRow]) -> int:
     connection.execute(_ADD_USER, [{"user_id": id_} for id_ in {row.user_id for row in rows}])
     connection.execute(_ADD_ITEM, [{"item_id": id_} for id_ in {row.item_id for row in rows}])
     connection.execute(_ADD_KIND, [{"name": name} for name in {row.kind for row in rows}])
-    last = connection.execute(select(func.max(events.c.sequence))).scalar() or 0
+    last = last_place(connection)
     connection.execute(
         _ADD_EVENT,
         [
@@ -456,5 +482,6 @@ def add_events(connection: Connection, rows: Sequence[EventRow]) -> int:
             for row in rows
         ],
     )
+    add_to_pairs(connection, last)
     added = select(func.count()).where(events.c.sequence > last)
     return connection.execute(added).scalar_one()
