@@ -37,6 +37,12 @@ class Texts:
     def __getitem__(self, index: int) -> str:
         return self.encoded(index).decode()
 
+    def start(self, index: int, length: int) -> str:
+        """The first characters of one string; a very long one is not read to its end."""
+        first, end = int(self._offsets[index]), int(self._offsets[index + 1])
+        some = self._data[first : min(end, first + 4 * length)].tobytes()
+        return some.decode(errors="ignore")[:length]
+
     def encoded(self, index: int) -> bytes:
         """The UTF-8 bytes of one string."""
         return self._data[self._offsets[index] : self._offsets[index + 1]].tobytes()

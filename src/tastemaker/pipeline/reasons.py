@@ -15,6 +15,8 @@ from tastemaker.retrieval import Popular
 from tastemaker.world import World
 
 _LOG = logging.getLogger(__name__)
+LONGEST_TITLE_IN_REASON = 200
+"""Characters of a title in a reason."""
 _UNFOUND = np.iinfo(np.int16).max
 
 
@@ -100,9 +102,10 @@ def _explained(
     for entry, item, weight in zip(entries.tolist(), liked.tolist(), share.tolist()):
         if item >= 0:
             item_id = world.catalogue.items.id(item)
+            title = world.catalogue.title(item, LONGEST_TITLE_IN_REASON)
             reasons[entry] = {
                 "kind": "because_you_liked",
-                "text": f"because you liked {world.catalogue.title(item) or item_id}",
+                "text": f"because you liked {title or item_id}",
                 "source": name,
                 "item_id": item_id,
                 "weight": round(weight, 4),

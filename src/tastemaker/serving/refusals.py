@@ -22,6 +22,8 @@ from tastemaker.serving.bodies import KINDS_OF_TOLD, UNKNOWN_FIELD
 
 _LOG = logging.getLogger(__name__)
 
+LARGEST_ANSWER = 32_000_000
+"""Bytes of an answer."""
 _LONGEST_MESSAGE = 600
 _LONGEST_FIELD = 100
 
@@ -37,6 +39,9 @@ class Refused(HTTPException):
 def answer(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """A value as JSON; what is no number becomes null."""
     content = to_json(value, inf_nan_mode="null")
+    if len(content) > LARGEST_ANSWER and status < 400:
+        told = f"the answer would have {len(content):,} bytes, {LARGEST_ANSWER:,} are allowed"
+        return refusal(422, "too_large", f"{told}: ask for fewer items, or without 'explain'")
     return Response(content, status, headers, media_type="application/json")
 
 

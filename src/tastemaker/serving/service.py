@@ -226,7 +226,8 @@ class Service:
         """
         checked_id(item_id, "item_id")
         catalogue = self.live.recommender.world.catalogue
-        return self.store.put_item(item_id, put_attributes(catalogue, attributes))
+        longest = self.project.file.server.longest_title
+        return self.store.put_item(item_id, put_attributes(catalogue, attributes, longest))
 
     def ids_of(self, name: str, values: Sequence[str], most: int) -> list[str]:
         """The item ids in the values of a URL's parameter, as `_LIST` of the interface says.
