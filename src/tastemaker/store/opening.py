@@ -228,7 +228,7 @@ def _upgrade_to_2(connection: Connection) -> None:
 def _upgrade_to_3(connection: Connection) -> None:
     """Schema 2 → 3: the newest events of a user by time, and the events summed up by pair."""
     for index in events.indexes:
-        if index.name in ("events_by_user", "events_by_time"):
+        if index.name in ("events_by_user", "events_by_time", "events_served_of"):
             index.drop(connection, checkfirst=True)
             index.create(connection)
     pairs.create(connection, checkfirst=True)

@@ -79,6 +79,11 @@ _SERVED_SINCE = text(
     "SELECT sequence, item, kind, value, time FROM events "
     "WHERE sequence > :sequence AND source = 0 ORDER BY sequence LIMIT :most"
 )
+_SERVED_OF = text(
+    "SELECT sequence, item, kind, value, time FROM events WHERE source = 0 AND item IN "
+    "(SELECT value FROM json_each(:items)) AND sequence > :after AND sequence <= :until "
+    "ORDER BY sequence"
+)
 _LATEST_SERVED = text(
     "SELECT max(time) FROM (SELECT time FROM events WHERE source = 0 "
     "ORDER BY sequence DESC LIMIT 1000)"
@@ -289,6 +294,17 @@ class Store:
     def served_since(self, sequence: int) -> StoredEvents:
         """The events that came over the network after a place in the log, the first 200,000."""
         return self._stretch(_SERVED_SINCE, {"sequence": sequence, "most": _MOST_TO_READ})
+
+    def served_of(self, items: Sequence[int], after: int, until: int) -> StoredEvents:
+        """The events of some items that came over the network, in a stretch of the log.
+
+        Args:
+            items: item keys.
+            after: the place in the log before the first.
+            until: the last place.
+        """
+        values = {"items": json.dumps([*items]), "after": after, "until": until}
+        return self._stretch(_SERVED_OF, values)
 
     def latest_served(self) -> int | None:
         """The latest moment among the last 1,000 served events, microseconds; None without any."""

@@ -98,6 +98,8 @@ events = Table(
     ),
     # what was served is found without going through what was imported after it
     Index("events_served", "sequence", sqlite_where=text("source = 0")),
+    # what was served of an item that is put later
+    Index("events_served_of", "item", "sequence", sqlite_where=text("source = 0")),
     sqlite_autoincrement=True,
 )
 pairs = Table(
