@@ -80,8 +80,13 @@ class _Log:
             return replace(self, offsets=offsets)
         if len(item) > _FEW:
             before = np.repeat(np.arange(n_items, dtype=np.int32), np.diff(offsets))
-            columns = ((before, item), (self.time, time), (self.kind, kind), (self.weight, weight))
-            return _Log.of(*(np.concatenate(column) for column in columns), n_items)
+            return _Log.of(
+                np.concatenate([before, item]),
+                np.concatenate([self.time, time]),
+                np.concatenate([self.kind, kind]),
+                np.concatenate([self.weight, weight]),
+                n_items,
+            )
         order = np.lexsort((time, item))
         item, time = item[order], time[order]
         starts, stops = offsets[item].tolist(), offsets[item + 1].tolist()

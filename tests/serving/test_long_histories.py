@@ -13,6 +13,7 @@ from tastemaker.data.seen import SeenPolicy
 from tastemaker.project import load_project
 from tastemaker.serving import Asked, Service
 from tastemaker.serving import seen_items as seen_items_module
+from tastemaker.serving.live import Live
 from tastemaker.serving.seen_items import ManySeenItems, SeenItems, excluded_until
 from tastemaker.serving.user_requests import UserRequests
 from tastemaker.store import check_event
@@ -135,3 +136,35 @@ def test_kept_seen_items_are_bounded(service: Service, monkeypatch: pytest.Monke
         seen.of(user, None, service.live, NOW)
     assert sum(len(kept.key) for kept in seen._kept.values()) <= 20
     assert (users[-1], None) in seen._kept
+
+
+def test_an_item_put_after_its_events_changes_nothing_else(service: Service) -> None:
+    told = [{"user_id": f"u{n}", "item_id": "late", "event_type": "click"} for n in range(5)]
+    post(service, [*told, {"user_id": "u", "item_id": item(0, 1), "event_type": "click"}])
+    service.put_item("late", {"title": "Late", "genres": ["Horror"]}).result()
+    service.refresh()
+    grown, anew = service.live, Live.of(service.live.fitted, service.store)
+    assert grown.sequence == anew.sequence
+    one, other = grown.recommender.world, anew.recommender.world
+    ids = one.catalogue.items.ids(range(len(one.catalogue)))
+    assert ids == other.catalogue.items.ids(range(len(other.catalogue)))
+    items, moments = np.arange(len(ids), dtype=np.int32), np.full(len(ids), times.now() + 1)
+    counts = one.statistics.at(items, moments)
+    assert counts.tolist() == other.statistics.at(items, moments).tolist()
+    assert counts[one.catalogue.items.index("late")] == 5
+
+
+def test_items_added_one_by_one_are_those_added_at_once(service: Service) -> None:
+    told = {f"new-{n}": {"title": f"night {n}", "genres": ["Horror"] * (n % 2)} for n in range(6)}
+    for name, attributes in told.items():
+        service.put_item(name, attributes).result()
+        service.refresh()
+    anew = Live.of(service.live.fitted, service.store)
+    for live in (service.live, anew):
+        assert live.recommender.world.catalogue.items.index("new-5") >= 0
+    lists = [
+        live.recommender.similar("new-1", n=30, retriever="content")[1]
+        for live in (service.live, anew)
+    ]
+    assert lists[0].item.tolist() == lists[1].item.tolist()
+    assert lists[0].score.tolist() == lists[1].score.tolist()

@@ -209,6 +209,18 @@ def test_a_crowd_of_one_caller_does_not_refuse_another(line: Line) -> None:
     assert any(isinstance(each, BusyError) for each in told)
 
 
+def test_a_crowd_of_many_callers_is_refused_too(line: Line) -> None:
+    async def scenario() -> list[object]:
+        await of(line, "first", lambda: time.sleep(0.05))
+        crowd = [asyncio.create_task(of(line, f"caller-{n}", lambda: time.sleep(0.05)))
+                 for n in range(40)]  # fmt: skip
+        return await asyncio.gather(*crowd, return_exceptions=True)
+
+    told = finished(scenario())
+    assert 4 <= sum(each is None for each in told) <= 12
+    assert all(each is None or isinstance(each, BusyError) for each in told)
+
+
 def test_one_caller_never_takes_all_threads() -> None:
     line = Line("storing", 2, longest_wait=2.0)
     go_on = threading.Event()

@@ -7,9 +7,9 @@ most; if every connection is being answered, the new one is refused.
 
 import asyncio
 import logging
-import os
 import resource
 from collections import Counter
+from pathlib import Path
 from time import monotonic
 from typing import Protocol
 
@@ -48,9 +48,7 @@ class Connections:
         most_each: how many there may be of one address.
     """
 
-    def __init__(
-        self, most: int = CONNECTIONS, most_each: int = CONNECTIONS_PER_ADDRESS
-    ) -> None:
+    def __init__(self, most: int = CONNECTIONS, most_each: int = CONNECTIONS_PER_ADDRESS) -> None:
         self._most = max(1, min(most, _free_files()))
         self._most_each = min(most_each, self._most)
         self._open: dict[Connection, tuple[str, float]] = {}
@@ -156,7 +154,7 @@ def _free_files() -> int:
     if allowed == resource.RLIM_INFINITY:
         return CONNECTIONS * 100
     try:
-        taken = len(os.listdir("/proc/self/fd"))
+        taken = len(list(Path("/proc/self/fd").iterdir()))
     except OSError:
         taken = RESERVED_FILES
     return max(allowed - taken - RESERVED_FILES, allowed // 4)

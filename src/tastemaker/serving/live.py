@@ -183,8 +183,8 @@ class Live:
         live = live._with_new(new)
         # events of these items that came before anybody described them count from now on
         keys, trained = [item.item for item in new], self._trained_until(store)
-        before = store.served_of(keys, trained, self.sequence)
-        return live._counted(before) if len(before) else live
+        earlier = store.served_of(keys, trained, self.sequence)
+        return live._counted(earlier) if len(earlier) else live
 
     def _trained_until(self, store: Store) -> int:
         """How far into the store's log the training reached."""

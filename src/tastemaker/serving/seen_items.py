@@ -179,7 +179,9 @@ def excluded_until(
         if replaced_at is not None:
             away &= replaced_at == NEVER
     window, time = window[away], time[away]
-    moment = np.where(window > _FOREVER - time, _FOREVER, time + np.minimum(window, _FOREVER - time))
+    moment = np.where(
+        window > _FOREVER - time, _FOREVER, time + np.minimum(window, _FOREVER - time)
+    )
     key, place = np.unique(pairs.item[order][away], return_inverse=True)
     until = np.zeros(len(key), np.int64)
     np.maximum.at(until, place, moment)

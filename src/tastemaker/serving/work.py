@@ -30,6 +30,9 @@ STORING_THREADS = 4
 LONGEST_STORING_SECONDS = 2.0
 """Whoever sends events would rather wait than send them again."""
 _LEARNING = 0.1
+_FIRST_GUESS = 0.05
+"""Seconds that the first piece of a caller is taken to need at most: it is let in, however
+expensive the pieces of the others are."""
 _MISJUDGED = 2.0
 """A wait that comes out so many times as long as allowed was misjudged: the work is not begun,
 unless nobody else waits: to refuse then would give the machine's slowness as a crowd's."""
@@ -51,11 +54,11 @@ class _Caller:
     Attributes:
         waiting: pieces in the order they came.
         running: pieces being done.
-        cost: seconds that one piece takes, the latest counting most.
+        cost: seconds that one piece takes, the latest counting most; 0 while that is not known.
         turn: the line's clock when the caller's next piece is due; the least comes first.
     """
 
-    cost: float
+    cost: float = 0.0
     waiting: deque[_Piece] = field(default_factory=deque)
     running: int = 0
     turn: float = 0.0
@@ -65,10 +68,13 @@ class _Caller:
         """Pieces that are not done."""
         return len(self.waiting) + self.running
 
-    @property
-    def backlog(self) -> float:
-        """Seconds of work that they take together."""
-        return self.inside * self.cost
+    def backlog(self, guess: float) -> float:
+        """Seconds of work that they take together.
+
+        Args:
+            guess: seconds of a piece, while its cost is not known.
+        """
+        return self.inside * (self.cost or guess)
 
 
 class Line:
@@ -125,12 +131,18 @@ class Line:
         Raises:
             BusyError: it would be.
         """
+        if self._inside <= self._threads:
+            return
         caller = self._caller()
-        own = max(caller.backlog, caller.cost)
+        known = (each.cost for each in self._callers.values() if each.cost)
+        guess = min(_FIRST_GUESS, *known, self._cost or _FIRST_GUESS)
+        backlog = caller.backlog(guess)
+        own = max(backlog, caller.cost or guess)
         others = (each for each in self._callers.values() if each is not caller and each.inside)
-        ahead = caller.backlog + sum(min(each.backlog, own) for each in others)
-        wait = ahead / min(self._threads, max(1, self._inside))
-        if wait > self._longest_wait and self._inside > self._threads and caller.inside:
+        # of each other caller about as much is done before as of this one
+        ahead = backlog + sum(min(each.backlog(guess), own) for each in others)
+        wait = ahead / self._threads
+        if wait > self._longest_wait:
             raise self._refusal(wait)
 
     def close(self) -> None:
@@ -142,7 +154,7 @@ class Line:
         name = CALLER.get()
         caller = self._callers.get(name)
         if caller is None:
-            caller = self._callers[name] = _Caller(self._cost, turn=self._clock)
+            caller = self._callers[name] = _Caller(turn=self._clock)
             for other in list(self._callers)[: max(0, len(self._callers) - MOST_CALLERS)]:
                 if other != name and not self._callers[other].inside:
                     del self._callers[other]
@@ -165,19 +177,22 @@ class Line:
                     piece.done.set_exception(self._refusal(begun - piece.came))
                 continue
             self._clock = caller.turn
-            caller.turn += caller.cost
+            charged = caller.cost
+            caller.turn += charged
             caller.running += 1
             self._running += 1
             work = asyncio.get_running_loop().run_in_executor(self._pool, _timed, piece.work, begun)
-            work.add_done_callback(partial(self._ended, caller, piece))
+            work.add_done_callback(partial(self._ended, caller, piece, charged))
 
-    def _ended(self, caller: _Caller, piece: _Piece, work: "asyncio.Future[_Done]") -> None:
+    def _ended(
+        self, caller: _Caller, piece: _Piece, charged: float, work: "asyncio.Future[_Done]"
+    ) -> None:
         caller.running -= 1
         self._running -= 1
         self._inside -= 1
         if not work.cancelled():
             result, problem, seconds = work.result()
-            caller.turn += seconds - caller.cost  # it was taken to cost as much as those before
+            caller.turn += seconds - charged  # it was taken to cost as much as those before
             caller.cost = _learned(caller.cost, seconds)
             self._cost = _learned(self._cost, seconds)
             if piece.done.done():

@@ -14,7 +14,7 @@ _USER = '"user" = (SELECT "user" FROM users WHERE user_id = :user_id)'
 _VISIBLE = "source NOT IN (SELECT source FROM sources WHERE complete = 0)"
 _PAIRS = f"SELECT item, kind, negative, time, sequence, amount FROM pairs WHERE {_USER} AND "  # noqa: S608
 USER_PAIRS = text(f"{_PAIRS} item > :after AND {_VISIBLE} ORDER BY item LIMIT :most")
-PAIRS_OF_ITEMS = text(f"{_PAIRS} item IN (SELECT value FROM json_each(:items)) AND {_VISIBLE}")
+PAIRS_OF_ITEMS = text(f"{_PAIRS} item IN (SELECT value FROM json_each(:items)) AND {_VISIBLE}")  # noqa: S608
 LAST_SEQUENCE = text(f"SELECT max(sequence) FROM events WHERE {_USER}")  # noqa: S608
 ITEMS_AFTER = text(
     f"SELECT item FROM events WHERE {_USER} AND sequence > :sequence "  # noqa: S608
@@ -103,12 +103,25 @@ class StoredPairs:
 
     def rows(self, which: NDArray[np.bool_]) -> "StoredPairs":
         """Some of the rows, bool[m]."""
-        columns = (self.item, self.kind, self.negative, self.time, self.sequence, self.amount)
-        return StoredPairs(*(column[which] for column in columns))
+        return StoredPairs(
+            self.item[which],
+            self.kind[which],
+            self.negative[which],
+            self.time[which],
+            self.sequence[which],
+            self.amount[which],
+        )
 
     @classmethod
     def of(cls, rows: Sequence[Sequence[Any]]) -> "StoredPairs":
         """Rows of (item, kind, negative, time, sequence, amount)."""
         columns = list(zip(*rows)) or [(), (), (), (), (), ()]
-        types = (np.int64, np.int64, np.bool_, np.int64, np.int64, np.float32)
-        return cls(*(np.array(column, type_) for column, type_ in zip(columns, types)))
+        item, kind, negative, time, sequence, amount = columns
+        return cls(
+            np.array(item, np.int64),
+            np.array(kind, np.int64),
+            np.array(negative, np.bool_),
+            np.array(time, np.int64),
+            np.array(sequence, np.int64),
+            np.array(amount, np.float32),
+        )

@@ -15,9 +15,7 @@ from tastemaker.store.tables import about_store, events
 REMOVALS = "removals"
 
 _COLUMNS = '"user", item, kind, negative, source, time, sequence, amount'
-_VALUES = (
-    '"user", item, kind, coalesce(value < 0, 0), source, time, sequence, coalesce(value, 1.0)'
-)
+_VALUES = '"user", item, kind, coalesce(value < 0, 0), source, time, sequence, coalesce(value, 1.0)'
 # in the log's order, so that of two events of the same time the later row counts
 _ADD = (
     f"INSERT INTO pairs ({_COLUMNS}) SELECT {_VALUES} FROM events WHERE {{which}} "  # noqa: S608
@@ -72,5 +70,3 @@ def pairs_state(connection: Connection) -> str:
     """Changes whenever events were removed, or hidden or shown with their source."""
     named = connection.execute(_NAMED).scalar()
     return f"{named} {about_store(connection, REMOVALS)}"
-
-

@@ -25,8 +25,8 @@ from tastemaker.progress import Progress
 from tastemaker.store import tables
 from tastemaker.store.decision import Decision
 from tastemaker.store.history import (
-    ANY_TIME,
     ANY_BEFORE,
+    ANY_TIME,
     ITEMS_AFTER,
     LAST_SEQUENCE,
     PAIRS_OF_ITEMS,
