@@ -131,11 +131,11 @@ class Line:
         Raises:
             BusyError: it would be.
         """
-        if self._inside <= self._threads:
+        if self._inside <= self._threads or not self._cost:  # nothing is known of what it costs
             return
         caller = self._caller()
         known = (each.cost for each in self._callers.values() if each.cost)
-        guess = min(_FIRST_GUESS, *known, self._cost or _FIRST_GUESS)
+        guess = min(_FIRST_GUESS, min(known, default=0.0))
         backlog = caller.backlog(guess)
         own = max(backlog, caller.cost or guess)
         others = (each for each in self._callers.values() if each is not caller and each.inside)
