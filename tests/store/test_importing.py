@@ -401,3 +401,42 @@ with EventSource(project).open() as store:
     processes = [process(shop, code) for _ in range(3)]
     told = [one.communicate(timeout=120)[0] for one in processes]
     assert told == ["3000\n"] * 3
+
+
+def sums(path: Path, table: str) -> list[tuple[object, ...]]:
+    """The events of visible sources summed up by pair, from the log or from the table of sums."""
+    of = {
+        "pairs": "SELECT user, item, kind, negative, source, time, sequence, amount FROM pairs",
+        "events": (
+            "SELECT user, item, kind, coalesce(value < 0, 0) AS negative, source, max(time), "
+            "(SELECT sequence FROM events AS e WHERE (e.user, e.item, e.kind, e.source, "
+            "coalesce(e.value < 0, 0)) = (events.user, events.item, events.kind, events.source, "
+            "coalesce(events.value < 0, 0)) ORDER BY time DESC, sequence DESC LIMIT 1), "
+            "sum(coalesce(value, 1.0)) FROM events GROUP BY user, item, kind, negative, source"
+        ),
+    }
+    with closing(sqlite3.connect(path)) as connection:
+        return sorted(connection.execute(of[table]).fetchall())
+
+
+def test_sums_by_pair_are_those_of_the_log_after_imports_and_posts(shop: Shop) -> None:
+    shop.write(of_file("aabcd", "id"))
+    with shop.source.open() as store:
+        store.append([row(user_id="a", item_id="a", value=v) for v in (2.0, -1.0, None)]).result()
+        store.append([row(user_id="a", item_id="a", time=5)]).result()  # late
+        assert sums(store.path, "pairs") == sums(store.path, "events")
+    shop.write(of_file("bcdef", "id"))
+    with shop.source.open() as store:
+        assert sums(store.path, "pairs") == sums(store.path, "events")
+        assert len({source for *_, source, _, _, _ in sums(store.path, "pairs")}) == 2
+
+
+def test_sums_by_pair_leave_out_what_was_posted_while_a_file_came(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.write(of_file("abcd", "id"))
+    with Store(shop.source.path) as other:
+        posted = [row(event_id="idc", user_id="c", item_id="c")]
+        between(monkeypatch, lambda: other.append(posted).result(5) and None)
+        shop.source.open().close()
+        assert sums(other.path, "pairs") == sums(other.path, "events")

@@ -20,6 +20,7 @@ from tastemaker.data.schema import EventKind, Schema
 from tastemaker.errors import StoreError
 from tastemaker.store import SERVED, Added, Decision, Store, StoredEvents
 from tastemaker.store import store as store_module
+from tastemaker.store.history import newest_events
 from tests.store.conftest import NOW, row, rows
 from tests.store.test_decision import assert_same, realistic
 
@@ -215,10 +216,13 @@ def test_some_users_are_told_the_longest_known_first(store: Store) -> None:
 
 def test_a_history_is_served_by_one_index_alone(store: Store) -> None:
     with store._read() as connection:
-        asked = text(f"EXPLAIN QUERY PLAN {store_module._HISTORY.text}")
-        plan = [str(step.detail) for step in connection.execute(asked, {"user_id": "u"})]
-    assert "SEARCH events USING COVERING INDEX events_by_user (user=?)" in plan
-    assert not any("SORT" in step or "TEMP B-TREE" in step for step in plan)
+        asked = text(f"EXPLAIN QUERY PLAN {newest_events([1, 2]).text}")
+        values = {"user_id": "u", "most": 10}
+        plan = [str(step.detail) for step in connection.execute(asked, values)]
+    search = "SEARCH events USING COVERING INDEX events_by_time (user=? AND kind=?)"
+    assert plan.count(search) == 2
+    # only what was found is sorted, by its place in the log
+    assert [step for step in plan if "TEMP B-TREE" in step] == ["USE TEMP B-TREE FOR ORDER BY"]
 
 
 # --- items ---

@@ -114,17 +114,18 @@ def _from_store(
 ) -> tuple[Recommendations, bool]:
     """The answer a server would give, and whether the user has events."""
     from tastemaker.serving import Asked as Question
+    from tastemaker.serving.user_requests import UserRequests
 
     live, store = cast("Live", present.live), cast(Store, present.store)
-    stored = store.history(user or "")  # no user has an empty id
+    requests = UserRequests(store, present.project.file.server.history_events)
     question = Question(user, history, asked.n, asked.placement)
-    request = live.with_profile(question.request(live, stored, cast(int, present.moment)), store)
+    request = requests.request(question, live, cast(int, present.moment))
     if asked.items:
         given = {"exclude_seen": asked.exclude_seen}
         answer = present.recommender.rank_for(request, asked.items, **given)
     else:
         answer = present.recommender.answer(request, asked.n)
-    return answer, len(stored) > 0
+    return answer, user is not None and store.has_events(user)
 
 
 def _from_files(

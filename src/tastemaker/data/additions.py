@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tastemaker.data.arguments import id_text, ids_text, is_missing, is_moment, listed, moment
-from tastemaker.data.catalogue import Catalogue, TimeColumn, VectorColumn
+from tastemaker.data.catalogue import LONGEST_TITLE, Catalogue, TimeColumn, VectorColumn
 from tastemaker.data.id_forms import CONTROL
 from tastemaker.data.times import parse_moment
 from tastemaker.data.vocabulary import Vocabulary
@@ -79,15 +79,19 @@ def _require_dimension(name: str, dimension: int, vectors: list[list[float] | No
             raise SettingError(f"'{name}' must be a list of {dimension} numbers, got {len(vector)}")
 
 
-def put_attributes(catalogue: Catalogue, attributes: Mapping[str, Any]) -> dict[str, Any]:
+def put_attributes(
+    catalogue: Catalogue, attributes: Mapping[str, Any], longest_title: int = LONGEST_TITLE
+) -> dict[str, Any]:
     """The attributes of one item, as JSON can keep them and the item table's columns take them.
 
     Args:
         catalogue: whose columns they are.
         attributes: column → value; moments also as ISO 8601 text.
+        longest_title: characters that a title or a label may have.
 
     Raises:
-        SettingError: a column is not in the catalogue, or a value does not fit its column.
+        SettingError: a column is not in the catalogue, a value does not fit its column, or a title
+            or a label is too long.
     """
     told = dict(attributes)
     for name, value in attributes.items():
@@ -98,6 +102,15 @@ def put_attributes(catalogue: Catalogue, attributes: Mapping[str, Any]) -> dict[
                     f"'{name}' must be a moment: ISO 8601 text or an epoch number, got {value!r}"
                 )
     checked = new_attributes(catalogue, 1, {name: [value] for name, value in told.items()})
+    for name, (value,) in checked.items():
+        texts = value if catalogue.columns[name].role in ("tags", "category") else ()
+        what = "a label" if texts else "a title"
+        for text in (value,) if name == catalogue.title_name else texts or ():
+            if text is not None and len(text) > longest_title:
+                raise SettingError(
+                    f"'{name}': {what} may have {longest_title:,} characters, got "
+                    f"{len(text):,}: {text[:40]!r}…"
+                )
     kept = {}
     for name, (value,) in checked.items():
         if value is not None:

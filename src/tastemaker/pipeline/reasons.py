@@ -20,6 +20,8 @@ from tastemaker.retrieval import Popular
 from tastemaker.world import World
 
 _LOG = logging.getLogger(__name__)
+LONGEST_TITLE_IN_REASON = 200
+"""Characters of a title in a reason."""
 _UNFOUND = np.iinfo(np.int16).max
 
 
@@ -105,7 +107,7 @@ def _explained(
     for entry, item, weight in zip(entries.tolist(), liked.tolist(), share.tolist()):
         if item >= 0:
             item_id = world.catalogue.items.id(item)
-            title = display_title(world.catalogue.title(item) or item_id)
+            title = display_title(world.catalogue.title(item, LONGEST_TITLE_IN_REASON) or item_id)
             reasons[entry] = {
                 "kind": "because_you_liked",
                 "text": f"because you {_verb(request, item, world)} {title}",

@@ -109,8 +109,9 @@ class Newcomers(Retriever):
         self.require_fitted()
         grown = copy(self)
         grown.content = self.content.extended(catalogue)
-        later = self._rarities(grown.content.added)
-        grown.rarity = np.concatenate([self.rarity[: self.n_fitted], later])
+        places = np.arange(self.content.n_items, grown.content.n_items) - self.n_fitted
+        later = self._rarities(grown.content.added.take(places))
+        grown.rarity = np.concatenate([self.rarity, later])
         grown._latest = None
         return grown
 

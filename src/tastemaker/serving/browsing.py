@@ -61,7 +61,11 @@ def view_of(service: Service, user_id: str, label: str, query: str) -> View:
     """
     answer = service.recommend(Asked(user_id, n=RECOMMENDED, explain=True))
     live, acts = service.live, Acts.of(service.project.file.events)
-    past = live.past(service.store.history(user_id))
+
+    def past_of(user: str) -> Past:
+        return live.past(service.requests.newest(user, live))
+
+    past = past_of(user_id)
     moment = service.moment(live)
     shelves = _Shelves(live, past, moment)
     ranking = live.recommender.pipeline().ranking
@@ -80,7 +84,9 @@ def view_of(service: Service, user_id: str, label: str, query: str) -> View:
         cards=cards,
         latest=tuple(shelves.cards(np.array(list(dict.fromkeys(latest))[:LATEST], np.int32))),
         users=tuple(
-            KnownUser(user, _Shelves(live, live.past(service.store.history(user)), moment).about())
+            KnownUser(
+                user, _Shelves(live, live.past(service.requests.newest(user, live)), moment).about()
+            )
             for user in service.store.users(USERS)
         ),
         like_verb=verb_of(acts.like),

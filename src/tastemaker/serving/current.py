@@ -17,6 +17,7 @@ from tastemaker.project.sections import ProjectFile
 from tastemaker.registry import Registry
 from tastemaker.serving.asked import Asked
 from tastemaker.serving.live import Live
+from tastemaker.serving.user_requests import UserRequests
 from tastemaker.store import Store
 
 _LOG = logging.getLogger(__name__)
@@ -151,13 +152,13 @@ class Current:
 def warm_up(live: Live, store: Store) -> None:
     """Asks everything once or more, so that kernels are compiled and costs are known."""
     users: list[str | None] = [None, *store.users(_WARM_UPS)]
+    requests = UserRequests(store)
     first = live.recommender.world.catalogue.items.id(0)
     for placement in live.recommender.placements:
         for user in users:
             for told in (None, [first]):
                 asked = Asked(user, told, placement=placement)
-                stored = store.history(user or "")
-                request = live.with_profile(asked.request(live, stored, live.moment()), store)
+                request = requests.request(asked, live, live.moment())
                 answered = live.recommender.answer(request, asked.n)
                 answered.to_dict(trace=True)
     _ask(lambda: live.recommender.similar(first))

@@ -23,6 +23,8 @@ from tastemaker.serving.bodies import KINDS_OF_TOLD, UNKNOWN_FIELD
 
 _LOG = logging.getLogger(__name__)
 
+LARGEST_ANSWER = 32_000_000
+"""Bytes of an answer."""
 _LONGEST_MESSAGE = 600
 _LONGEST_FIELD = 100
 
@@ -41,6 +43,9 @@ def answer(value: Any, status: int = 200, headers: dict[str, str] | None = None)
     Characters that act on a terminal are escaped, as for whoever prints the answer.
     """
     content = to_json(value, inf_nan_mode="null")
+    if len(content) > LARGEST_ANSWER and status < 400:
+        told = f"the answer would have {len(content):,} bytes, {LARGEST_ANSWER:,} are allowed"
+        return refusal(422, "too_large", f"{told}: ask for fewer items, or without 'explain'")
     if not content.isascii() or b"\x7f" in content:
         content = json_escaped(content.decode()).encode()
     return Response(content, status, headers, media_type="application/json")

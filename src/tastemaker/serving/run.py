@@ -17,8 +17,9 @@ from starlette.types import ASGIApp
 
 from tastemaker.printable import log_printable
 from tastemaker.progress import Progress
-from tastemaker.project import load_project
+from tastemaker.project import Project, load_project
 from tastemaker.serving.app import create_app
+from tastemaker.serving.connections import Connections
 from tastemaker.serving.draining import DRAINING, allow_new_connections, listeners
 from tastemaker.serving.heads import LimitHeads
 from tastemaker.serving.logs import log_settings
@@ -43,7 +44,15 @@ def application() -> ASGIApp:
     log_printable()
     parent = int(os.environ[_PARENT])
     threading.Thread(target=_end_with, args=(parent,), name="parent", daemon=True).start()
-    return create_app(Service(load_project(Path(os.environ[_PROJECT]))), patient=True)
+    project = load_project(Path(os.environ[_PROJECT]))
+    _limit_connections(project)
+    return create_app(Service(project), patient=True)
+
+
+def _limit_connections(project: Project) -> None:
+    """Limits the connections of this process as the project says, and as the system allows."""
+    server = project.file.server
+    LimitHeads.open_connections = Connections(server.connections, server.connections_per_address)
 
 
 def _end_with(parent: int) -> None:
@@ -102,6 +111,7 @@ def run(project: Path, host: str, port: int, workers: int, progress: Progress = 
         _LOG.warning("%s", recovered)
     if workers == 1:
         # Without a number uvicorn reads WEB_CONCURRENCY, and refuses several for an object.
+        _limit_connections(opened)
         uvicorn.run(create_app(Service(opened), host=host), workers=1, **settings)
         return
     os.environ[_PROJECT] = str(project.resolve())

@@ -27,14 +27,14 @@ from tastemaker.serving.asked import Asked
 from tastemaker.serving.current import Current
 from tastemaker.serving.decided import decision_of, sampled, told_decision
 from tastemaker.serving.live import Live
-from tastemaker.store import Added, EventSource, StoredEvents, check_event
+from tastemaker.serving.user_requests import UserRequests
+from tastemaker.store import Added, EventSource, check_event
 from tastemaker.store.incoming import checked_id, ids_in
 from tastemaker.threads import blas_threads
 
 _LOG = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 0.05
-NOBODY = StoredEvents.of([])
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,7 @@ class Service:
     Attributes:
         project: the same.
         store: its events, items and decisions.
+        requests: makes requests of questions and of what the store knows.
     """
 
     def __init__(self, project: Project, progress: Progress = Progress()) -> None:
@@ -83,6 +84,7 @@ class Service:
     def __enter__(self) -> Self:
         self._open.enter_context(blas_threads(1))  # requests run side by side, kernels one by one
         self.store = self._open.enter_context(self._source.open())
+        self.requests = UserRequests(self.store, self.project.file.server.history_events)
         self._current = Current(self.store, Registry(self.project.state), self.project.file)
         self._current.start()
         self._open.callback(self._current.stop)
@@ -122,16 +124,20 @@ class Service:
             **({} if ended is None else {"log_ended": times.format_moment(ended)}),
         }
 
-    def recommend(self, asked: Asked) -> dict[str, Any]:
+    def recommend(self, asked: Asked, *, patient: bool = True) -> dict[str, Any]:
         """An answer, in the shape of `Recommendations.to_dict`; logged.
 
+        Args:
+            asked: the question.
+            patient: whether to read however much there is to read of the user; see `read_seen`.
+
         Raises:
+            ManySeenItems: not `patient`, and much would have to be read.
             NotReadyError: nothing is loaded yet.
             InputError: the question cannot be answered; the message says why.
         """
         live, id_ = self.live, uuid4().hex
-        stored = NOBODY if asked.user_id is None else self.store.history(asked.user_id)
-        request = live.with_profile(asked.request(live, stored, self.moment(live)), self.store)
+        request = self.requests.request(asked, live, self.moment(live), patient=patient)
         request = replace(request, seed=_seed_of(id_))
         answered = live.recommender.answer(
             request, asked.n, within=asked.within, since=asked.since, trace=sampled(id_)
@@ -144,20 +150,39 @@ class Service:
         return told
 
     def rank(
-        self, asked: Asked, items: Sequence[str], exclude_seen: bool = False
+        self,
+        asked: Asked,
+        items: Sequence[str],
+        exclude_seen: bool = False,
+        *,
+        patient: bool = True,
     ) -> dict[str, Any]:
         """Given items in the order of relevance to a user or history; not logged.
 
+        Args:
+            asked: for whom.
+            items: ids of the items.
+            exclude_seen: whether items are left out that a list would not show.
+            patient: as for `recommend`.
+
         Raises:
+            ManySeenItems: not `patient`, and much would have to be read.
             NotReadyError: nothing is loaded yet.
             UnknownIdError: items are not in the catalogue; names them.
             InputError: the request cannot be answered; the message says why.
         """
         live = self.live
-        stored = NOBODY if asked.user_id is None else self.store.history(asked.user_id)
-        request = live.with_profile(asked.request(live, stored, self.moment(live)), self.store)
+        request = self.requests.request(asked, live, self.moment(live), patient=patient)
         answered = live.recommender.rank_for(request, items, exclude_seen=exclude_seen)
         return ranked_dict(answered, asked.explain)
+
+    def read_seen(self, asked: Asked) -> None:
+        """Reads what the store knows of a user with very many events, so that it can be answered.
+
+        Takes up to a second for each million items, mostly in SQLite: not for the scoring thread.
+        """
+        live = self.live
+        self.requests.request(asked, live, self.moment(live))
 
     def similar(self, item_id: str, n: int, source: str | None = None) -> dict[str, Any]:
         """The items most like one; by default from the first source that knows it.
@@ -211,7 +236,8 @@ class Service:
         """
         checked_id(item_id, "item_id")
         catalogue = self.live.recommender.world.catalogue
-        return self.store.put_item(item_id, put_attributes(catalogue, attributes))
+        longest = self.project.file.server.longest_title
+        return self.store.put_item(item_id, put_attributes(catalogue, attributes, longest))
 
     def ids_of(self, name: str, values: Sequence[str], most: int) -> list[str]:
         """The item ids in the values of a URL's parameter, as `_LIST` of the interface says.
@@ -252,8 +278,7 @@ class Service:
 
     def is_trained_on(self, user_id: str) -> bool:
         """Whether the user had events when the present version was trained."""
-        stored = self.store.history(user_id)
-        return bool((stored.time < self.live.fitted.world.watermark).any())
+        return self.store.has_events(user_id, self.live.fitted.world.watermark)
 
     def _titles(self, ids: Sequence[str]) -> dict[str, str]:
         live = self._current.live

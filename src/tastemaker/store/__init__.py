@@ -2,9 +2,10 @@
 
 from tastemaker.store.adding import Added
 from tastemaker.store.decision import Decision
+from tastemaker.store.history import StoredEvents, StoredPairs
 from tastemaker.store.incoming import EventRow, check_event
 from tastemaker.store.source import EventSource
-from tastemaker.store.store import Store, StoredEvents, StoredItem
+from tastemaker.store.store import Store, StoredItem
 from tastemaker.store.tables import SERVED
 
 __all__ = [
@@ -16,5 +17,6 @@ __all__ = [
     "Store",
     "StoredEvents",
     "StoredItem",
+    "StoredPairs",
     "check_event",
 ]

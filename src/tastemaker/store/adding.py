@@ -8,6 +8,7 @@ from sqlalchemy.dialects.sqlite import insert
 
 from tastemaker.store import tables
 from tastemaker.store.incoming import EventRow
+from tastemaker.store.pairs import add_to_pairs, last_place
 from tastemaker.store.tables import SERVED, VISIBLE, events, items, users
 
 _IDS_AT_A_TIME = 500
@@ -123,7 +124,9 @@ def add_events(connection: Connection, rows: Sequence[EventRow], timed: bool = T
         elif differing := before.differences(content, timed):
             conflicts.append((index, _reason(row.event_id, differing)))
     if fresh:
+        last = last_place(connection)
         _insert(connection, fresh)
+        add_to_pairs(connection, last)
     return Added(len(fresh), len(rows) - len(fresh) - len(conflicts), tuple(conflicts))
 
 

@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Any
 
 import polars as pl
-from sqlalchemy import Connection, Engine, bindparam, case, delete, func, select, text, update
+from sqlalchemy import Connection, Engine, bindparam, case, delete, select, text, update
 from sqlalchemy.dialects.sqlite import insert
 
 from tastemaker.data import times
@@ -25,15 +25,18 @@ from tastemaker.errors import StoreError
 from tastemaker.lock import locked
 from tastemaker.progress import Progress
 from tastemaker.store import tables
-from tastemaker.store.tables import SERVED, events, items, next_change, sources, users
+from tastemaker.store.pairs import add_to_pairs, count_pairs_again, last_place
+from tastemaker.store.tables import SERVED, events, items, next_change, pairs, sources, users
 
 ROWS_AT_A_TIME = 20_000
 """Rows of one transaction: about a tenth of a second."""
 # what was served while the file's rows came; "source = 0" has an index, a parameter would not
-_FORGET_SERVED = text(
-    "DELETE FROM events WHERE source = :source AND event_id IN "
+_SERVED_MEANWHILE = (
+    "events WHERE source = :source AND event_id IN "
     "(SELECT event_id FROM events WHERE source = 0 AND sequence > :last)"
 )
+_USERS_MEANWHILE = text(f'SELECT DISTINCT "user" FROM {_SERVED_MEANWHILE}')  # noqa: S608
+_FORGET_SERVED = text(f"DELETE FROM {_SERVED_MEANWHILE}")  # noqa: S608
 
 
 class Importer:
@@ -101,6 +104,7 @@ class Importer:
         """Removes events that nobody sees: replaced, or of an import that was cut short."""
         for source in self.leftovers:
             self._forget_events(source)
+            self._forget_pairs(source)
             with self._writing.begin() as connection:
                 connection.execute(delete(sources).where(sources.c.source == source))
 
@@ -123,11 +127,14 @@ class Importer:
         with self._writing.begin() as connection:
             added = insert(sources).values(values).returning(sources.c.source)
             source = connection.execute(added).scalar_one()
-            last = connection.execute(select(func.max(events.c.sequence))).scalar() or 0
+            last = last_place(connection)
         self._add_events(source, frame, schema)
         shown = case((sources.c.source == source, 1), else_=0)
         with self._writing.begin() as connection:
-            connection.execute(_FORGET_SERVED, {"source": source, "last": last})
+            meanwhile = {"source": source, "last": last}
+            concerned = connection.execute(_USERS_MEANWHILE, meanwhile).scalars().all()
+            connection.execute(_FORGET_SERVED, meanwhile)
+            count_pairs_again(connection, concerned)
             connection.execute(
                 update(sources).where(sources.c.name == "events").values(complete=shown)
             )
@@ -146,6 +153,20 @@ class Importer:
             stretch = (events.c.source == source, events.c.sequence.between(first, last))
             with self._writing.begin() as connection:
                 connection.execute(delete(events).where(*stretch))
+
+    def _forget_pairs(self, source: int) -> None:
+        last = 0
+        while True:
+            left = (pairs.c.source == source, pairs.c.user > last)
+            asked = select(pairs.c.user).where(*left).order_by(pairs.c.user)
+            with self._reading.connect() as connection:
+                found = connection.execute(asked.limit(ROWS_AT_A_TIME)).scalars().all()
+            if not found:
+                return
+            first, last = found[0], found[-1]
+            stretch = (pairs.c.source == source, pairs.c.user.between(first, last))
+            with self._writing.begin() as connection:
+                connection.execute(delete(pairs).where(*stretch))
 
     def _add_events(self, source: int, frame: pl.DataFrame, schema: Schema) -> None:
         with self._writing.begin() as connection:
@@ -257,7 +278,10 @@ class Importer:
             with self._writing.begin() as connection:
                 numbers = {name: of(connection) for name, of in numbered.items()}
                 whole = part.with_columns(**{name: pl.lit(n) for name, n in numbers.items()})
+                last = last_place(connection)
                 connection.execute(statement, whole.to_dicts())
+                if last_place(connection) > last:
+                    add_to_pairs(connection, last)
 
 
 def _as_json(row: dict[str, Any]) -> str:

@@ -17,8 +17,8 @@ from tastemaker.store.tables import (
     store_id,
 )
 
-_READABLE = ("1", str(SCHEMA))
-"""Whoever opens a store of the first schema to write upgrades it."""
+_READABLE = tuple(str(number) for number in range(1, SCHEMA + 1))
+"""A store of an earlier schema is upgraded when it is opened to write."""
 
 
 @dataclass(frozen=True, slots=True)

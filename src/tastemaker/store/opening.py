@@ -9,14 +9,23 @@ from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy import URL, Connection, Engine, create_engine, delete, event, inspect, text
 from sqlalchemy.exc import DatabaseError
 
 from tastemaker.disk import cure, refusal, require_regular
 from tastemaker.errors import StoreError
 from tastemaker.lock import is_held
+from tastemaker.store.pairs import add_to_pairs
 from tastemaker.store.private import make_private_file
-from tastemaker.store.tables import SCHEMA, about, about_store, events, metadata, sources
+from tastemaker.store.tables import (
+    SCHEMA,
+    about,
+    about_store,
+    events,
+    metadata,
+    pairs,
+    sources,
+)
 
 PATIENCE_SECONDS = 10.0
 """How long a write waits for another process's before it gives up."""
@@ -171,7 +180,9 @@ def _check_version(connection: Connection, path: Path) -> None:
         [{"name": "schema", "value": str(SCHEMA)}, {"name": "id", "value": uuid4().hex}],
     )
     if about_store(connection, "schema") == "1":
-        _upgrade(connection)
+        _upgrade_to_2(connection)
+    if about_store(connection, "schema") == "2":
+        _upgrade_to_3(connection)
     check_schema(connection, path)
     metadata.create_all(connection)
 
@@ -192,7 +203,7 @@ def check_schema(
         )
 
 
-def _upgrade(connection: Connection) -> None:
+def _upgrade_to_2(connection: Connection) -> None:
     """Schema 1 → 2: more than one source of a name, and an event id once in each source."""
     connection.exec_driver_sql("ALTER TABLE sources RENAME TO earlier")
     sources.create(connection)
@@ -201,7 +212,23 @@ def _upgrade(connection: Connection) -> None:
     for index in events.indexes:
         index.drop(connection, checkfirst=True)
         index.create(connection)
-    connection.execute(about.update().where(about.c.name == "schema").values(value="2"))
+    _set_schema(connection, 2)
+
+
+def _upgrade_to_3(connection: Connection) -> None:
+    """Schema 2 → 3: the newest events of a user by time, and the events summed up by pair."""
+    for index in events.indexes:
+        if index.name in ("events_by_user", "events_by_time", "events_served_of"):
+            index.drop(connection, checkfirst=True)
+            index.create(connection)
+    pairs.create(connection, checkfirst=True)
+    connection.execute(delete(pairs))
+    add_to_pairs(connection, 0)
+    _set_schema(connection, 3)
+
+
+def _set_schema(connection: Connection, number: int) -> None:
+    connection.execute(about.update().where(about.c.name == "schema").values(value=str(number)))
 
 
 def _prepare(connection: Any, _: Any) -> None:

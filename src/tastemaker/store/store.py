@@ -25,9 +25,21 @@ from tastemaker.progress import Progress
 from tastemaker.store import tables
 from tastemaker.store.adding import Added, add_events
 from tastemaker.store.decision import Decision
+from tastemaker.store.history import (
+    ANY_BEFORE,
+    ANY_TIME,
+    ITEMS_AFTER,
+    LAST_SEQUENCE,
+    PAIRS_OF_ITEMS,
+    USER_PAIRS,
+    StoredEvents,
+    StoredPairs,
+    newest_events,
+)
 from tastemaker.store.importing import Importer
 from tastemaker.store.incoming import EventRow
 from tastemaker.store.opening import PATIENCE_SECONDS, connect, told
+from tastemaker.store.pairs import pairs_state
 from tastemaker.store.private import tighten
 from tastemaker.store.reading import read_dataset
 from tastemaker.store.tables import (
@@ -44,41 +56,6 @@ from tastemaker.store.tables import (
 from tastemaker.store.writer import CLOSED, Writer
 
 _MOST_TO_READ = 200_000
-
-
-@dataclass(frozen=True, slots=True)
-class StoredEvents:
-    """Events by the store's own keys, in the log's order.
-
-    Attributes:
-        sequence: int64[m].
-        item: int64[m], item keys.
-        kind: int64[m], kind keys.
-        value: float32[m], NaN where there is none.
-        time: int64[m], microseconds.
-    """
-
-    sequence: NDArray[np.int64]
-    item: NDArray[np.int64]
-    kind: NDArray[np.int64]
-    value: NDArray[np.float32]
-    time: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.sequence)
-
-    @classmethod
-    def of(cls, rows: Sequence[Sequence[Any]]) -> "StoredEvents":
-        """Rows of (sequence, item, kind, value, time)."""
-        columns = list(zip(*rows)) or [(), (), (), (), ()]
-        sequence, item, kind, value, time = columns
-        return cls(
-            np.array(sequence, np.int64),
-            np.array(item, np.int64),
-            np.array(kind, np.int64),
-            np.array(value, np.float32),  # None becomes NaN
-            np.array(time, np.int64),
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,14 +77,14 @@ class StoredItem:
     changed: int
 
 
-_HISTORY = text(
-    "SELECT sequence, item, kind, value, time FROM events "
-    'WHERE "user" = (SELECT "user" FROM users WHERE user_id = :user_id) '
-    "AND source NOT IN (SELECT source FROM sources WHERE complete = 0) ORDER BY sequence"
-)
 _SERVED_SINCE = text(
     "SELECT sequence, item, kind, value, time FROM events "
     "WHERE sequence > :sequence AND source = 0 ORDER BY sequence LIMIT :most"
+)
+_SERVED_OF = text(
+    "SELECT sequence, item, kind, value, time FROM events WHERE source = 0 AND item IN "
+    "(SELECT value FROM json_each(:items)) AND sequence > :after AND sequence <= :until "
+    "ORDER BY sequence"
 )
 _LATEST_SERVED = text(
     "SELECT max(time) FROM (SELECT time FROM events WHERE source = 0 "
@@ -210,11 +187,16 @@ class Store:
             raise StoreError(f"{self.path}: cannot be read {told(problem, self.path)}") from None
 
     def _stretch(self, asked: TextClause, values: Mapping[str, Any]) -> StoredEvents:
+        rows = self._rows(asked, values)
+        with self._reads_damage():
+            return StoredEvents.of(rows)
+
+    def _rows(self, asked: TextClause, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         with self._read() as connection:
             # the driver's own tuples: SQLAlchemy's rows would take twice as long
             cursor = connection.execute(asked, values).cursor
             with self._reads_damage():
-                return StoredEvents.of([] if cursor is None else cursor.fetchall())
+                return [] if cursor is None else list(cursor.fetchall())
 
     @contextmanager
     def _reads_damage(self) -> Iterator[None]:
@@ -256,12 +238,61 @@ class Store:
 
         return self._writer.submit(work)
 
-    def history(self, user_id: str) -> StoredEvents:
-        """Everything one user did, in the log's order; empty for an unknown user.
+    def history(
+        self, user_id: str, kinds: Sequence[int] | None = None, most: int | None = None
+    ) -> StoredEvents:
+        """What one user did, in the log's order; empty for an unknown user.
 
-        Cost: one stretch of an index, about a microsecond an event.
+        Args:
+            user_id: the user.
+            kinds: the keys of the event types to read; by default all.
+            most: only so many of the latest by their time are read; by default all.
+
+        Cost: one stretch of an index for each type, about a microsecond an event that is read.
         """
-        return self._stretch(_HISTORY, {"user_id": user_id})
+        if kinds is None:
+            kinds = list(self.kind_keys().values())
+        return self._stretch(newest_events(kinds), {"user_id": user_id, "most": most or -1})
+
+    def pairs(
+        self, user_id: str, after: int = 0, most: int = -1, items: Sequence[int] | None = None
+    ) -> StoredPairs:
+        """What one user did with each item, summed up, by item key.
+
+        Args:
+            user_id: the user.
+            after: only items of a larger key.
+            most: at most so many rows; −1, all.
+            items: only these item keys; by default all.
+        """
+        values = {"user_id": user_id, "after": after, "most": most}
+        if items is None:
+            rows = self._rows(USER_PAIRS, values)
+        else:
+            rows = self._rows(PAIRS_OF_ITEMS, {"user_id": user_id, "items": json.dumps([*items])})
+        with self._reads_damage():
+            return StoredPairs.of(rows)
+
+    def last_sequence(self, user_id: str) -> int:
+        """The place in the log of the event of a user that came last; 0 without events."""
+        with self._read() as connection:
+            return connection.execute(LAST_SEQUENCE, {"user_id": user_id}).scalar() or 0
+
+    def items_after(self, user_id: str, sequence: int, most: int) -> list[int]:
+        """The item keys of a user's first `most` events after a place in the log."""
+        values = {"user_id": user_id, "sequence": sequence, "most": most}
+        return [item for (item,) in self._rows(ITEMS_AFTER, values)]
+
+    def pairs_state(self) -> str:
+        """Changes whenever `pairs` changes otherwise than by events that are added."""
+        with self._read() as connection:
+            return pairs_state(connection)
+
+    def has_events(self, user_id: str, before: int = ANY_TIME) -> bool:
+        """Whether a user has an event, or one before a moment, microseconds."""
+        with self._read() as connection:
+            values = {"user_id": user_id, "moment": before}
+            return bool(connection.execute(ANY_BEFORE, values).scalar_one())
 
     def attributes(self, user_id: str) -> dict[str, Any]:
         """What the user table says of a user; nothing of an unknown one."""
@@ -274,6 +305,17 @@ class Store:
     def served_since(self, sequence: int) -> StoredEvents:
         """The events that came over the network after a place in the log, the first 200,000."""
         return self._stretch(_SERVED_SINCE, {"sequence": sequence, "most": _MOST_TO_READ})
+
+    def served_of(self, items: Sequence[int], after: int, until: int) -> StoredEvents:
+        """The events of some items that came over the network, in a stretch of the log.
+
+        Args:
+            items: item keys.
+            after: the place in the log before the first.
+            until: the last place.
+        """
+        values = {"items": json.dumps([*items]), "after": after, "until": until}
+        return self._stretch(_SERVED_OF, values)
 
     def latest_served(self) -> int | None:
         """The latest moment among the last 1,000 served events, microseconds; None without any."""
