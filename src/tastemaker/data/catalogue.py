@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from tastemaker.artifact import ArtifactReader, ArtifactWriter
 from tastemaker.data.ragged import Ragged
@@ -54,6 +55,14 @@ class TagsColumn:
     def __init__(self, labels: Vocabulary, codes: Ragged) -> None:
         self.labels = labels
         self.codes = codes
+
+    @cached_property
+    def rows_by_label(self) -> Ragged:
+        """The rows that have each label, ascending; computed once, in one pass over the codes."""
+        codes, shape = self.codes, (len(self.codes), len(self.labels))
+        present = np.ones(len(codes.values), np.bool_)
+        by_label = csr_array((present, codes.values, codes.offsets), shape).tocsc()
+        return Ragged(by_label.indptr.astype(np.int64), by_label.indices.astype(np.int32))
 
     @classmethod
     def of(cls, values: Sequence[Sequence[str] | None]) -> Self:

@@ -15,6 +15,9 @@ from tastemaker.pipeline.trace import Stage, Trace
 from tastemaker.pipeline.watch import Deadline
 from tastemaker.world import World
 
+_MORE = 4
+"""A refill adds so many items for each place that is short, and n more."""
+
 
 @dataclass(frozen=True, slots=True)
 class Listed:
@@ -50,8 +53,9 @@ def filled(
     Where fewer than n candidates were found, the most liked of the allowed items follow them, with
     the source `MOST_LIKED`. Where the lists are short all the same, because a reranker has no
     candidate that its rules allow, the sources are called once more with only the suitable items
-    eligible, then the most liked of these are added, twice as many each time, and the rerankers
-    run again. It ends when no list is short or no suitable item is left.
+    eligible, and the best of what they find are added: a few for each such place. Then the most
+    liked of the suitable items are added, twice as many each time. The rerankers run again each
+    time. It ends when no list is short or no suitable item is left.
 
     Cost: nothing where no list is short. A second retrieval, and at most log₂(items) passes over
     the items and calls of the rerankers, for a batch in which one is.
@@ -77,7 +81,7 @@ def filled(
             trace.degrade("fill", "no time left to look for more items that the rules allow")
             break
         if turn == 0:
-            more = partial(fill.add_found, open_items, retrieve)
+            more = partial(fill.add_found, n + _MORE * short, open_items, retrieve)
         else:
             more = partial(fill.add_most_liked, short << (turn - 1), open_items)
         added, took = trace.timed(more)
@@ -154,9 +158,15 @@ class _Fill:
         eligible = Masks(able[some], np.arange(len(some), dtype=np.int32))
         return _Open(rows[some], replace(asked.take(some), eligible=eligible))
 
-    def add_found(self, open_items: _Open, retrieve: Callable[[Requests], Candidates]) -> int:
-        """Adds what the sources find; how many items that were."""
+    def add_found(
+        self,
+        counts: NDArray[np.int64],
+        open_items: _Open,
+        retrieve: Callable[[Requests], Candidates],
+    ) -> int:
+        """Adds at most so many of what the sources find to each list; how many items that were."""
         found = retrieve(open_items.requests)
+        found = found.where(found.ranks < np.repeat(counts[open_items.rows], found.counts))
         self._from_sources[open_items.rows] += found.counts
         return self._add(open_items.rows, found)
 
