@@ -11,6 +11,7 @@ from scipy.sparse import csr_array
 from tastemaker.artifact import ArtifactReader, ArtifactWriter
 from tastemaker.data.ragged import Ragged
 from tastemaker.data.recognize import title_column
+from tastemaker.data.titles import TitleSearch
 from tastemaker.data.vocabulary import Texts, Vocabulary
 
 NO_TIME = np.iinfo(np.int64).min
@@ -234,6 +235,11 @@ class Catalogue:
         else in the first text column.
         """
         return None if self._titles is None else self._titles.texts[index] or None
+
+    @cached_property
+    def title_search(self) -> TitleSearch:
+        """The titles, ready to be searched; made once, in one pass over the items."""
+        return TitleSearch(self.title(item) or "" for item in range(len(self)))
 
     @cached_property
     def _titles(self) -> TextColumn | None:

@@ -11,7 +11,7 @@ from tastemaker.data.catalogue import Catalogue, NumberColumn, TagsColumn
 from tastemaker.data.event_verbs import verb_of
 from tastemaker.data.past import Past
 from tastemaker.data.schema import EventKind
-from tastemaker.data.titles import display_title, match_rank, search_text
+from tastemaker.data.titles import NO_MATCH, display_title, search_text
 from tastemaker.retrieval import Popular
 from tastemaker.serving.asked import Asked
 from tastemaker.serving.live import Live
@@ -135,15 +135,14 @@ class _Shelves:
         names: tuple[str, ...] = ()
         if self._labels is not None:
             names = self._often()
-            code = self._labels.labels.index(label) if label else -1
             if label:
-                wanted = np.unique(self._rows(self._labels, code)).astype(np.int32)
+                code = self._labels.labels.index(label)
+                wanted = self._labels.rows_by_label[code] if code >= 0 else wanted[:0]
         match = np.zeros(len(wanted), np.int8)
         if sought := search_text(query):
-            ranks = [match_rank(self._catalogue.title(int(i)) or "", sought) for i in wanted]
-            wanted = wanted[[rank is not None for rank in ranks]]
-            match = np.array([rank for rank in ranks if rank is not None], np.int8)
-        liked = self._world.statistics.at(wanted, np.full(len(wanted), self._moment))
+            match = self._catalogue.title_search.ranks(sought)[wanted]
+            wanted, match = wanted[match < NO_MATCH], match[match < NO_MATCH]
+        liked = self._world.statistics.of_every_item(self._moment)[wanted]
         best = wanted[np.lexsort((-liked, match))[:SHOWN_ON_SHELF]]
         return Shelf(tuple(self.cards(best)), names, label, query)
 
@@ -187,12 +186,6 @@ class _Shelves:
         counts = np.bincount(self._labels.codes.values, minlength=len(self._labels.labels))
         often = np.argsort(-counts, kind="stable")[:_LABELS]
         return tuple(sorted(self._labels.labels.ids(often)))
-
-    @staticmethod
-    def _rows(column: TagsColumn, code: int) -> NDArray[np.int64]:
-        """The items that have a label."""
-        places = np.flatnonzero(column.codes.values == code)
-        return np.searchsorted(column.codes.offsets, places, side="right") - 1
 
 
 def act(service: Service, fields: dict[str, Any]) -> list[dict[str, Any]]:
