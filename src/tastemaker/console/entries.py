@@ -108,8 +108,8 @@ def _reason(reason: Mapping[str, Any], view: View) -> str:
 def _predicted(objective: str, value: float | None, chances: bool) -> tuple[str, str]:
     """An objective in words; `wanted` is any positive event."""
     if chances:
-        chosen = "you choose it next" if objective == _ANY else f"the next event is '{objective}'"
-        return f"Chance that {chosen}", percent(value)
+        chance = "Chance that you choose it soon"
+        return chance if objective == _ANY else f"{chance}, by '{objective}'", percent(value)
     name = "Score of the ranking model"
     return name if objective == _ANY else f"{name} for '{objective}'", number(value)
 
