@@ -26,7 +26,7 @@ _ANSWERS = pl.Schema(
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Who asks for recommendations, and for how many."""
+    """The user, and how many recommendations."""
 
     user: str | None
     history: list[str] | None
@@ -39,9 +39,9 @@ class Asked:
 
 
 def recommend(project: Path | None, asked: Asked, trace: bool, as_json: bool) -> None:
-    """Prints a list, or given items in order, for one user or stranger."""
+    """Prints a list, or given items in order, for one user, known or anonymous."""
     if (asked.user is None) == (asked.history is None):
-        raise SettingError("say either --user ID, or --history ITEM,ITEM,…, or --all")
+        raise SettingError("pass exactly one of --user ID, --history ITEM,ITEM,… and --all")
     opened = open_project(project)
     recommender = load_current(opened)
     answer = _answer(opened, recommender, asked)
@@ -91,7 +91,7 @@ def _answer(project: Project, recommender: Recommender, asked: Asked) -> Recomme
                 asked.user, history=asked.history, n=asked.n, placement=place, at=at
             )
     if asked.user is not None and not known:
-        show.say(f"user '{asked.user}' is not in the data: answered like a stranger")
+        show.say(f"user '{asked.user}' is not in the data: answered as an anonymous user")
     return answer
 
 

@@ -60,9 +60,9 @@ def describe(
         labels: objective → what was relevant in its sense, per request.
         negatives: how many candidates that were not relevant are kept of each request, at random;
             None, all of them.
-        seed: of the lot.
-        room: told, after some of the requests, how many bytes the features of all will take; may
-            refuse.
+        seed: of the random choice.
+        room: called after some of the requests with how many bytes the features of all will take;
+            it may refuse.
     """
     features = FeatureSet.of(task.world, pipeline.retrievers)
     parts: list[Described] = []
@@ -88,24 +88,26 @@ def _described(
     negatives: int | None,
 ) -> Described:
     """The candidates of some requests."""
-    asked, truth = task.requests.take(rows), task.truth.take(rows)
-    road = Trace(keep=True)
-    found = pipeline.candidates(asked, DEFAULT_N, world=task.world, trace=road, deadline=Deadline())
-    road.require_whole()
-    own_lists = {stage.name: stage.candidates for stage in road.stages}
+    requests, truth = task.requests.take(rows), task.truth.take(rows)
+    trace = Trace(keep=True)
+    found = pipeline.candidates(
+        requests, DEFAULT_N, world=task.world, trace=trace, deadline=Deadline()
+    )
+    trace.require_whole()
+    own_lists = {stage.name: stage.candidates for stage in trace.stages}
     marks = {name: _hits(found, wanted.take(rows)) for name, wanted in labels.items()}
     any_mark = np.any(list(marks.values()), axis=0)
     entries, weight = np.arange(len(found.item)), np.ones(len(found.item), np.float32)
     if negatives is not None:
-        entries, weight = _sample(asked, found, any_mark, negatives)
+        entries, weight = _sample(requests, found, any_mark, negatives)
     offsets = np.searchsorted(found.rows[entries], np.arange(len(rows) + 1))
     n_wanted = sum(len(wanted.take(rows).values) for wanted in labels.values())
     training = TrainingSet(
         offsets=offsets,
         user=task.user[rows],
-        time=asked.time,
+        time=requests.time,
         item=found.item[entries],
-        features=features.build(asked, found, task.world, pipeline.retrievers, entries),
+        features=features.build(requests, found, task.world, pipeline.retrievers, entries),
         labels={name: hits[entries].astype(np.float32) for name, hits in marks.items()},
         weight=weight,
         position=np.full(len(entries), -1, np.int16),
@@ -120,7 +122,7 @@ def _described(
     )
     kept = found.entries(entries, offsets)
     return Described(
-        asked,
+        requests,
         kept,
         training,
         Found(
@@ -153,22 +155,22 @@ def _ranks_of(truth: Ragged, lists: Sequence[Candidates | None]) -> NDArray[np.i
 
 
 def _hits(found: Candidates, wanted: Ragged) -> NDArray[np.bool_]:
-    """Whether each candidate is among what its request wanted."""
+    """Whether each candidate is among the relevant items of its request."""
     span = np.int64(max(found.item.max(initial=0), wanted.values.max(initial=0))) + 1
     keys = rows_of(wanted.offsets) * span + wanted.values
     return np.isin(found.rows * span + found.item, keys)
 
 
 def _sample(
-    asked: Requests, found: Candidates, hit: NDArray[np.bool_], negatives: int
+    requests: Requests, found: Candidates, hit: NDArray[np.bool_], negatives: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """The hits and random other candidates, ascending; and how many each stands for."""
-    lot = np.empty(len(found.item))
+    draw = np.empty(len(found.item))
     for row in range(len(found)):
         own = slice(found.offsets[row], found.offsets[row + 1])
-        lot[own] = np.random.default_rng(asked.seed[row]).random(found.counts[row])
-    lot[hit] = -1.0
-    order = np.lexsort((lot, found.rows))
+        draw[own] = np.random.default_rng(requests.seed[row]).random(found.counts[row])
+    draw[hit] = -1.0
+    order = np.lexsort((draw, found.rows))
     hits = np.bincount(found.rows[hit], minlength=len(found))
     kept = np.minimum(found.counts, hits + negatives)
     place = np.arange(len(order)) - np.repeat(found.offsets[:-1], found.counts)

@@ -28,12 +28,12 @@ _LONGEST_POSITION = 10
 
 @dataclass(frozen=True, slots=True)
 class Acts:
-    """Which kinds of event the console's buttons stand for.
+    """Which kinds of event the console's buttons record.
 
     Attributes:
-        like: the kind that says "I like it".
+        like: the kind of a like.
         like_value: the value such an event needs, where the kind is a rating.
-        dislike: the kind that says "I do not"; None where there is none.
+        dislike: the kind of a dislike; None where there is none.
     """
 
     like: str
@@ -54,7 +54,7 @@ def view_of(service: Service, user_id: str, label: str, query: str) -> View:
     """Everything one page shows.
 
     Args:
-        service: to ask.
+        service: that answers.
         user_id: who looks.
         label: what the shelf is narrowed to; empty, everything.
         query: what is searched for; empty, nothing.
@@ -182,7 +182,7 @@ class _Shelves:
 
     def _often(self) -> tuple[str, ...]:
         """The labels most items have, in the order of the alphabet."""
-        assert self._labels is not None  # noqa: S101 - asked by the caller
+        assert self._labels is not None  # noqa: S101 - checked by the caller
         counts = np.bincount(self._labels.codes.values, minlength=len(self._labels.labels))
         often = np.argsort(-counts, kind="stable")[:_LABELS]
         return tuple(sorted(self._labels.labels.ids(often)))
@@ -195,12 +195,12 @@ def act(service: Service, fields: dict[str, Any]) -> list[dict[str, Any]]:
         Why it was rejected; empty if it was not.
     """
     acts = Acts.of(service.project.file.events)
-    told = {name: value for name, value in fields.items() if value != ""}
-    if told.get("event_type") == acts.like and acts.like_value is not None:
-        told["value"] = acts.like_value
-    position = str(told.get("position", ""))
+    event_fields = {name: value for name, value in fields.items() if value != ""}
+    if event_fields.get("event_type") == acts.like and acts.like_value is not None:
+        event_fields["value"] = acts.like_value
+    position = str(event_fields.get("position", ""))
     if position.isascii() and position.isdecimal() and len(position) < _LONGEST_POSITION:
-        told["position"] = int(position)
-    taken = service.add_events([told])
+        event_fields["position"] = int(position)
+    taken = service.add_events([event_fields])
     taken.written.result()
     return taken.rejected
