@@ -1,4 +1,6 @@
-"""Every command and Python block of README and docs runs, against a real project and server."""
+"""Fenced commands and Python of README and docs run, against a real project and server.
+
+Commands in prose are not run: they exist, with the options they are written with."""
 
 import json
 import os
@@ -49,6 +51,13 @@ def blocks(language: str) -> list[tuple[str, str]]:
     ]
 
 
+def commands_in_prose() -> list[str]:
+    """Every command in the text outside fenced blocks, each once."""
+    prose = (re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S) for page in PAGES)
+    spans = (re.findall(r"`((?:tastemaker|make) [^`]+)`", text) for text in prose)
+    return sorted({" ".join(span.split()) for found in spans for span in found})
+
+
 def commands(block: str) -> list[str]:
     """The commands of a shell block: continued lines joined, without comments."""
     lines = block.replace("\\\n", " ").splitlines()
@@ -86,8 +95,8 @@ class Reader:
     def follow(self, block: str) -> None:
         """Runs the commands of one block, which begins without keys."""
         if (self.folder / ".tastemaker" / "keys.json").exists():
-            for key in json.loads(self._tastemaker(["keys", "--json"]))["keys"]:
-                self._tastemaker(["keys", "remove", key["name"]])
+            for key in json.loads(self.tastemaker(["keys", "--json"]))["keys"]:
+                self.tastemaker(["keys", "remove", key["name"]])
         told = commands(block)
         if any(line.startswith("curl") for line in told) and not any(
             line.startswith("tastemaker serve") for line in told
@@ -111,7 +120,7 @@ class Reader:
         if arguments[0] == "serve":
             self._serve(arguments[1:])
             return ""
-        return self._tastemaker(arguments)
+        return self.tastemaker(arguments)
 
     def stop(self) -> None:
         """Stops the server, if there is one."""
@@ -126,12 +135,13 @@ class Reader:
         for name, value in self._variables.items():
             word = word.replace(f"${name}", value)
         if word == "VERSION":
-            known = json.loads(self._tastemaker(["versions", "--json"]))["versions"]
+            known = json.loads(self.tastemaker(["versions", "--json"]))["versions"]
             return next(str(one["version"]) for one in known if not one["current"])
         word = word.replace("localhost:8765", f"127.0.0.1:{self._port}")
         return re.sub(r"/ID$", f"/{self._recommendation}", word)
 
-    def _tastemaker(self, arguments: list[str]) -> str:
+    def tastemaker(self, arguments: list[str]) -> str:
+        """Runs the command in this process; fails if it does, and gives what it printed."""
         self._capsys.readouterr()
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sys, "argv", ["tastemaker", *arguments])
@@ -191,7 +201,7 @@ def reader(
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is missing: apt install curl")
-def test_every_command_of_readme_and_docs_runs(reader: Reader) -> None:
+def test_every_fenced_command_of_readme_and_docs_runs(reader: Reader) -> None:
     shell = blocks("sh") + blocks("bash") + blocks("console")
     assert len(shell) >= 4
     for _, block in shell:
@@ -199,7 +209,7 @@ def test_every_command_of_readme_and_docs_runs(reader: Reader) -> None:
     assert (reader.folder / "recommendations.parquet").is_file()
 
 
-def test_every_python_block_of_readme_and_docs_runs(reader: Reader) -> None:
+def test_every_fenced_python_of_readme_and_docs_runs(reader: Reader) -> None:
     reader.run("tastemaker init")
     scope: dict[str, object] = {}
     for page, block in blocks("python"):
@@ -209,6 +219,19 @@ def test_every_python_block_of_readme_and_docs_runs(reader: Reader) -> None:
     for span in spans:
         exec(compile(span, "README.md", "exec"), scope)  # noqa: S102
     assert (reader.folder / "artifacts/v1/manifest.json").is_file()
+
+
+def test_every_command_in_prose_exists_with_its_options(reader: Reader) -> None:
+    """`--help` runs nothing, but refuses a command or an option that does not exist."""
+    made = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.M))
+    found = commands_in_prose()
+    assert len(found) >= 5
+    for line in found:
+        program, *arguments = shlex.split(line)
+        if program == "make":
+            assert set(arguments[:1]) <= made, f"no such target: {line}"
+        else:
+            assert "Usage" in reader.tastemaker([*arguments, "--help"]), line
 
 
 def test_a_command_is_left_out_only_if_a_page_has_it() -> None:

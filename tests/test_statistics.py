@@ -112,6 +112,21 @@ def test_a_base_and_its_tail_equal_everything_at_once(
     np.testing.assert_allclose(parted.decayed(moment, 9), whole.decayed(moment, 9), rtol=1e-6)
 
 
+@given(rows, st.integers(0, 30), st.integers(0, 30), moments)
+def test_every_item_at_once_has_the_counts_of_each(
+    log: list[Row], first: int, second: int, moment: int
+) -> None:
+    a, b = sorted((first, second))
+    parted = appended(statistics_of(log[:a]), log[a:b])
+    before = parted.of_every_item(moment)
+    grown = appended(parted, [*log[b:], (5, 45, 0)], n_items=6)
+    for statistics in (parted, grown):
+        found = statistics.of_every_item(moment)
+        assert found.dtype == np.float32
+        assert found.tolist() == counts(statistics, moment)
+    assert parted.of_every_item(moment).tolist() == before.tolist()
+
+
 def test_appending_changes_nothing_for_who_holds_the_older_statistics() -> None:
     older = statistics_of([(0, 1, 0)])
     older.decayed(10, 5)

@@ -125,6 +125,11 @@ class _Log:
 
         return self._once("before", code, make)
 
+    @property
+    def latest(self) -> int:
+        """The time of the latest event; `NO_TIME` where there is none."""
+        return self._once("latest", 0, lambda: int(self.time.max(initial=NO_TIME)))
+
     def running(self, half_life: int) -> NDArray[np.float64]:
         """The decayed positive weight of an item just after each of its events, float64[n]."""
 
@@ -266,6 +271,15 @@ class ItemStatistics:
             SettingError: no kind has this name.
         """
         return self.counts(items, times, (window,), POSITIVE if kind is None else kind)[:, 0]
+
+    def of_every_item(self, time: int) -> NDArray[np.float32]:
+        """How many positive events every item had before a moment, float32[items]."""
+        if max(self._base.latest, self._tail.latest) >= time:
+            return self.at(np.arange(self.n_items, dtype=np.int32), np.full(self.n_items, time))
+        counts = np.zeros(self.n_items, np.float32)
+        for log in (self._base, self._tail):
+            counts += np.diff(log.before(_CODES[POSITIVE])[log.offsets])
+        return counts
 
     def counts(
         self,

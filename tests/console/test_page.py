@@ -244,8 +244,8 @@ def test_a_probability_is_shown_as_a_chance(read: Any, view: Any) -> None:
     answer["trace"]["items"][0]["predicted"] = {"wanted": 0.031, "purchase": 0.5}
     predicted = read(answer=answer, chances=True).one("ul", of="predicted")
     assert [li.text for li in predicted.all("li")] == [
-        "Chance that you choose it next: 3.1 %",
-        "Chance that the next event is 'purchase': 50 %",
+        "Chance that you choose it soon: 3.1 %",
+        "Chance that you choose it soon, by 'purchase': 50 %",
     ]
 
 

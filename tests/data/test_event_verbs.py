@@ -1,4 +1,4 @@
-"""What a user did is told by the event type: bought, played, read, watched, liked."""
+"""The event type says what a user did: bought, played, read, watched, liked."""
 
 import pytest
 
@@ -13,6 +13,10 @@ from tastemaker.data.event_verbs import verb_of
         *(("read", "read"), ("watch", "watched"), ("listen", "listened to"), ("like", "liked")),
         *(("rating", "liked"), ("ThumbsUp", "liked"), ("view_item", "viewed")),
         *(("click", "clicked"), ("favorite", "liked"), ("bookmark", "saved")),
+        *(("booked", "booked"), ("book", "booked"), ("book_read", "read"), ("Tried", "tried")),
+        *(("preorder", "preordered"), ("rented", "rented"), ("reservations", "booked")),
+        *(("purchase_view", "viewed"), ("cartClicked", "clicked"), ("like_impression", "saw")),
+        *(("VIEW", "viewed"), ("CART_VIEWS", "viewed"), ("view_cart", "wanted to buy")),
         *(("event", "chose"), ("x", "chose"), ("", "chose"), ("unlike", "chose")),
     ],
 )

@@ -35,7 +35,7 @@ _ITEM_MARKED = is_marked(pl.col("item_id"))
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Who asks for recommendations, and for how many."""
+    """The user, and how many recommendations."""
 
     user: str | None
     history: str | None

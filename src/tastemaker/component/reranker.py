@@ -30,7 +30,8 @@ class Reranked:
             less the sum of the scores in the list; never below 0 where nothing was pinned.
         notes: per request, what was done or could not be done, in words.
         short: int64[n], places whose item breaks a rule because no candidate could take them
-            without; None where no list has such a place.
+            without, though another item of the catalogue could; None where no list has such a
+            place.
         suitable: the items that could take such a place; None, any item.
     """
 

@@ -1,6 +1,6 @@
 """The console: the page that people see first. Plain data in, text out.
 
-It knows neither the server nor the store. Whoever serves it builds a `View`, sends what `render`
+It knows neither the server nor the store. The server builds a `View`, sends what `render`
 returns, and answers `/console/assets/NAME` with `asset(NAME)`.
 """
 

@@ -1,4 +1,4 @@
-"""What an answer tells of each recommended item, made ready to be shown."""
+"""What an answer says of each recommended item, ready to be shown."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from tastemaker.console.words import feature_words, number, percent, signed
 
 _ANY = "wanted"
 HALF_BAR = 50.0
-"""Half the width of a weight's bar: 0 stands in the middle."""
+"""Half the width of a weight's bar: 0 is in the middle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Spoke:
 
     @property
     def side(self) -> str:
-        """`for` where it speaks for the item, `against` where it does not."""
+        """`for` where it raises the score, `against` where it lowers it."""
         return "for" if self.x >= HALF_BAR else "against"
 
 
@@ -46,7 +46,7 @@ class Entry:
     Attributes:
         rank: from 1.
         card: what it is.
-        reason: why it is here, in words; empty where nothing was told.
+        reason: why it is here, in words; empty where there is none.
         also: further reasons.
         found: the sources that found it, best rank first.
         spoke: the features that moved its score most, strongest first.
@@ -63,25 +63,25 @@ class Entry:
 
     @property
     def explained(self) -> bool:
-        """Whether there is more to tell than the reason."""
+        """Whether there is more to show than the reason."""
         return bool(self.also or self.found or self.spoke or self.predicted)
 
 
 def entries_of(view: View) -> tuple[Entry, ...]:
     """The list that was answered, best first."""
-    told = {item["item_id"]: item for item in (view.answer.get("trace") or {}).get("items", ())}
+    traced = {item["item_id"]: item for item in (view.answer.get("trace") or {}).get("items", ())}
     return tuple(
-        _entry(rank, item, told.get(item["item_id"], {}), view)
+        _entry(rank, item, traced.get(item["item_id"], {}), view)
         for rank, item in enumerate(view.answer.get("items", ()), start=1)
     )
 
 
-def _entry(rank: int, item: Mapping[str, Any], told: Mapping[str, Any], view: View) -> Entry:
+def _entry(rank: int, item: Mapping[str, Any], traced: Mapping[str, Any], view: View) -> Entry:
     item_id = item["item_id"]
     texts = [_reason(reason, view) for reason in item.get("reasons") or ()] or [""]
     found = [
         Found(name, at["rank"], stage_words(f"retrieve:{name}", view.stage_words))
-        for name, at in told.get("sources", {}).items()
+        for name, at in traced.get("sources", {}).items()
     ]
     return Entry(
         rank=rank,
@@ -89,10 +89,10 @@ def _entry(rank: int, item: Mapping[str, Any], told: Mapping[str, Any], view: Vi
         reason=texts[0],
         also=tuple(texts[1:]),
         found=tuple(sorted(found, key=lambda at: at.rank)),
-        spoke=_spoke(told.get("features", ())),
+        spoke=_spoke(traced.get("features", ())),
         predicted=tuple(
             _predicted(name, value, view.chances)
-            for name, value in told.get("predicted", {}).items()
+            for name, value in traced.get("predicted", {}).items()
         ),
     )
 
@@ -108,8 +108,8 @@ def _reason(reason: Mapping[str, Any], view: View) -> str:
 def _predicted(objective: str, value: float | None, chances: bool) -> tuple[str, str]:
     """An objective in words; `wanted` is any positive event."""
     if chances:
-        chosen = "you choose it next" if objective == _ANY else f"the next event is '{objective}'"
-        return f"Chance that {chosen}", percent(value)
+        chance = "Chance that you choose it soon"
+        return chance if objective == _ANY else f"{chance}, by '{objective}'", percent(value)
     name = "Score of the ranking model"
     return name if objective == _ANY else f"{name} for '{objective}'", number(value)
 

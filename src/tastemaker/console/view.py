@@ -1,4 +1,4 @@
-"""What the page shows, as plain data: whoever serves it fills this in."""
+"""What the page shows, as plain data: the server fills it in."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -73,7 +73,7 @@ class View:
 
     Attributes:
         project: the project's name.
-        user_id: who looks; events are told of this user.
+        user_id: who looks; events are recorded for this user.
         known: whether this user had events before this visit.
         like_kind: the kind of event that says "I like it".
         like_verb: the same in the past tense, such as `liked` or `bought`.

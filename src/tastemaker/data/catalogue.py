@@ -6,10 +6,12 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from tastemaker.artifact import ArtifactReader, ArtifactWriter
 from tastemaker.data.ragged import Ragged
 from tastemaker.data.recognize import title_column
+from tastemaker.data.titles import TitleSearch
 from tastemaker.data.vocabulary import Texts, Vocabulary
 
 NO_TIME = np.iinfo(np.int64).min
@@ -56,6 +58,14 @@ class TagsColumn:
     def __init__(self, labels: Vocabulary, codes: Ragged) -> None:
         self.labels = labels
         self.codes = codes
+
+    @cached_property
+    def rows_by_label(self) -> Ragged:
+        """The rows that have each label, ascending; computed once, in one pass over the codes."""
+        codes, shape = self.codes, (len(self.codes), len(self.labels))
+        present = np.ones(len(codes.values), np.bool_)
+        by_label = csr_array((present, codes.values, codes.offsets), shape).tocsc()
+        return Ragged(by_label.indptr.astype(np.int64), by_label.indices.astype(np.int32))
 
     @classmethod
     def of(cls, values: Sequence[Sequence[str] | None]) -> Self:
@@ -236,6 +246,11 @@ class Catalogue:
         """The name of the column that titles stand in; None without one."""
         texts = [name for name, c in self.columns.items() if isinstance(c, TextColumn)]
         return title_column(texts) or next(iter(texts), None)
+
+    @cached_property
+    def title_search(self) -> TitleSearch:
+        """The titles, ready to be searched; made once, in one pass over the items."""
+        return TitleSearch(self.title(item) or "" for item in range(len(self)))
 
     @cached_property
     def _titles(self) -> TextColumn | None:

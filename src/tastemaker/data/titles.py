@@ -2,7 +2,13 @@
 
 import re
 import unicodedata
+from collections.abc import Iterable
 
+import numpy as np
+from numpy.typing import NDArray
+
+NO_MATCH = 3
+"""The rank of a title that does not match a query."""
 _ARTICLES = (
     *("The", "A", "An"),
     *("Le", "La", "Les", "L'", "Un", "Une"),
@@ -41,35 +47,64 @@ def search_text(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def match_rank(title: str, query: str) -> int | None:
-    """How well a title matches a query: 0 is best, None means that it does not match.
+class TitleSearch:
+    """Titles, ready to be searched.
 
-    0: the title begins with the query, with or without its article. 1: a word of it does. 2: the
-    query is inside a word.
+    All texts stand in one array of code points, each after a line break, so that a search is a few
+    comparisons of arrays.
 
-    Args:
-        title: as in the data.
-        query: what `search_text` made of the words searched for, not empty.
+    Cost: to make, one pass over the titles and about 5 bytes a character; a search, one comparison
+    a character.
 
-    >>> [match_rank(title, "alien") for title in ("Aliens", "My Alien", "Valientes", "Jaws")]
-    [0, 1, 2, None]
+    Example:
+        >>> TitleSearch(["Aliens", "My Alien", "Valientes", "Jaws"]).ranks("alien").tolist()
+        [0, 1, 2, 3]
     """
-    raw = search_text(title)
-    shown = search_text(display_title(title)) if ", " in title else raw
-    if raw.startswith(query) or shown.startswith(query):
-        return 0
-    if _begins_a_word(raw, query) or _begins_a_word(shown, query):
-        return 1
-    return 2 if query in raw or query in shown else None
+
+    def __init__(self, titles: Iterable[str]) -> None:
+        texts, items = list[str](), list[int]()
+        self._n_titles = 0
+        for item, title in enumerate(titles):
+            raw = search_text(title)
+            shown = search_text(display_title(title)) if ", " in title else raw
+            texts += [raw] if shown == raw else [raw, shown]
+            items += [item] if shown == raw else [item, item]
+            self._n_titles = item + 1
+        self._points = _code_points("\n" + "\n".join(texts))
+        self._item = np.array(items, np.int32)
+        self._breaks = np.flatnonzero(self._points == ord("\n"))
+        in_words = np.zeros(int(self._points.max()) + 1, np.bool_)
+        in_words[self._points] = True
+        points = np.flatnonzero(in_words)
+        in_words[points] = [chr(point).isalnum() for point in points.tolist()]
+        self._in_word = in_words[self._points]
+
+    def ranks(self, query: str) -> NDArray[np.int8]:
+        """How well each title matches a query, int8[titles]: 0 is best, `NO_MATCH` not at all.
+
+        0: the title begins with the query, with or without its article. 1: a word of it does. 2:
+        the query is inside a word.
+
+        Args:
+            query: what `search_text` made of the words searched for, not empty.
+        """
+        ranks = np.full(self._n_titles, NO_MATCH, np.int8)
+        if not self._n_titles:
+            return ranks
+        sought = _code_points(query)
+        last = max(0, len(self._points) - len(sought) + 1)
+        at = np.flatnonzero(self._points[:last] == sought[0])
+        for place in range(1, len(sought)):
+            at = at[self._points[at + place] == sought[place]]
+        item = self._item[np.searchsorted(self._breaks, at) - 1]
+        ranks[item] = 2
+        ranks[item[~self._in_word[at - 1]]] = 1
+        ranks[item[self._points[at - 1] == ord("\n")]] = 0
+        return ranks
 
 
-def _begins_a_word(text: str, query: str) -> bool:
-    at = text.find(query)
-    while at >= 0:
-        if at == 0 or not text[at - 1].isalnum():
-            return True
-        at = text.find(query, at + 1)
-    return False
+def _code_points(text: str) -> NDArray[np.uint32]:
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
 
 
 def _joined(article: str, rest: str) -> str:

@@ -58,7 +58,7 @@ def describe(
         labels: objective → what was relevant in its sense, per request.
         negatives: how many candidates that were not relevant are kept of each request, at random;
             None, all of them.
-        seed: of the lot.
+        seed: of the random choice.
         room: is given the first of the requests, described; may refuse.
     """
     features = FeatureSet.of(task.world, pipeline.retrievers)
@@ -181,22 +181,22 @@ def _ranks_of(truth: Ragged, lists: Sequence[Candidates | None]) -> NDArray[np.i
 
 
 def _hits(found: Candidates, wanted: Ragged) -> NDArray[np.bool_]:
-    """Whether each candidate is among what its request wanted."""
+    """Whether each candidate is among the relevant items of its request."""
     span = np.int64(max(found.item.max(initial=0), wanted.values.max(initial=0))) + 1
     keys = rows_of(wanted.offsets) * span + wanted.values
     return np.isin(found.rows * span + found.item, keys)
 
 
 def _sample(
-    asked: Requests, found: Candidates, hit: NDArray[np.bool_], negatives: int
+    requests: Requests, found: Candidates, hit: NDArray[np.bool_], negatives: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """The hits and random other candidates, ascending; and how many each stands for."""
-    lot = np.empty(len(found.item))
+    draw = np.empty(len(found.item))
     for row in range(len(found)):
         own = slice(found.offsets[row], found.offsets[row + 1])
-        lot[own] = np.random.default_rng(asked.seed[row]).random(found.counts[row])
-    lot[hit] = -1.0
-    order = np.lexsort((lot, found.rows))
+        draw[own] = np.random.default_rng(requests.seed[row]).random(found.counts[row])
+    draw[hit] = -1.0
+    order = np.lexsort((draw, found.rows))
     hits = np.bincount(found.rows[hit], minlength=len(found))
     kept = np.minimum(found.counts, hits + negatives)
     place = np.arange(len(order)) - np.repeat(found.offsets[:-1], found.counts)

@@ -11,7 +11,7 @@ from tastemaker.data.catalogue import Catalogue, NumberColumn, TagsColumn
 from tastemaker.data.event_verbs import verb_of
 from tastemaker.data.past import Past
 from tastemaker.data.schema import EventKind
-from tastemaker.data.titles import display_title, match_rank, search_text
+from tastemaker.data.titles import NO_MATCH, display_title, search_text
 from tastemaker.retrieval import Popular
 from tastemaker.serving.asked import Asked
 from tastemaker.serving.live import Live
@@ -28,12 +28,12 @@ _LONGEST_POSITION = 10
 
 @dataclass(frozen=True, slots=True)
 class Acts:
-    """Which kinds of event the console's buttons stand for.
+    """Which kinds of event the console's buttons record.
 
     Attributes:
-        like: the kind that says "I like it".
+        like: the kind of a like.
         like_value: the value such an event needs, where the kind is a rating.
-        dislike: the kind that says "I do not"; None where there is none.
+        dislike: the kind of a dislike; None where there is none.
     """
 
     like: str
@@ -54,7 +54,7 @@ def view_of(service: Service, user_id: str, label: str, query: str) -> View:
     """Everything one page shows.
 
     Args:
-        service: to ask.
+        service: that answers.
         user_id: who looks.
         label: what the shelf is narrowed to; empty, everything.
         query: what is searched for; empty, nothing.
@@ -141,15 +141,14 @@ class _Shelves:
         names: tuple[str, ...] = ()
         if self._labels is not None:
             names = self._often()
-            code = self._labels.labels.index(label) if label else -1
             if label:
-                wanted = np.unique(self._rows(self._labels, code)).astype(np.int32)
+                code = self._labels.labels.index(label)
+                wanted = self._labels.rows_by_label[code] if code >= 0 else wanted[:0]
         match = np.zeros(len(wanted), np.int8)
         if sought := search_text(query):
-            ranks = [match_rank(self._catalogue.title(int(i)) or "", sought) for i in wanted]
-            wanted = wanted[[rank is not None for rank in ranks]]
-            match = np.array([rank for rank in ranks if rank is not None], np.int8)
-        liked = self._world.statistics.at(wanted, np.full(len(wanted), self._moment))
+            match = self._catalogue.title_search.ranks(sought)[wanted]
+            wanted, match = wanted[match < NO_MATCH], match[match < NO_MATCH]
+        liked = self._world.statistics.of_every_item(self._moment)[wanted]
         best = wanted[np.lexsort((-liked, match))[:SHOWN_ON_SHELF]]
         return Shelf(tuple(self.cards(best)), names, label, query)
 
@@ -189,16 +188,10 @@ class _Shelves:
 
     def _often(self) -> tuple[str, ...]:
         """The labels most items have, in the order of the alphabet."""
-        assert self._labels is not None  # noqa: S101 - asked by the caller
+        assert self._labels is not None  # noqa: S101 - checked by the caller
         counts = np.bincount(self._labels.codes.values, minlength=len(self._labels.labels))
         often = np.argsort(-counts, kind="stable")[:_LABELS]
         return tuple(sorted(self._labels.labels.ids(often)))
-
-    @staticmethod
-    def _rows(column: TagsColumn, code: int) -> NDArray[np.int64]:
-        """The items that have a label."""
-        places = np.flatnonzero(column.codes.values == code)
-        return np.searchsorted(column.codes.offsets, places, side="right") - 1
 
 
 def act(service: Service, fields: dict[str, Any]) -> list[dict[str, Any]]:
@@ -208,12 +201,12 @@ def act(service: Service, fields: dict[str, Any]) -> list[dict[str, Any]]:
         Why it was rejected; empty if it was not.
     """
     acts = Acts.of(service.project.file.events)
-    told = {name: value for name, value in fields.items() if value != ""}
-    if told.get("event_type") == acts.like and acts.like_value is not None:
-        told["value"] = acts.like_value
-    position = str(told.get("position", ""))
+    event_fields = {name: value for name, value in fields.items() if value != ""}
+    if event_fields.get("event_type") == acts.like and acts.like_value is not None:
+        event_fields["value"] = acts.like_value
+    position = str(event_fields.get("position", ""))
     if position.isascii() and position.isdecimal() and len(position) < _LONGEST_POSITION:
-        told["position"] = int(position)
-    taken = service.add_events([told])
+        event_fields["position"] = int(position)
+    taken = service.add_events([event_fields])
     taken.written.result()
     return taken.rejected
