@@ -41,7 +41,8 @@ def run(options: Options) -> Result:
     """Histories one after the other, then the same requests quiet and beside the two clients."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        isolated(train, folder, options.quick, options.seed)
+        n_events = 200_000 if options.quick else 1_000_000
+        isolated(train, folder, options.quick, options.seed, n_events)
         users = isolated(some_users, folder, options.seed)
         isolated(fill, folder, options.seed)
         keys = {name: _key(folder, name) for name in ("ordinary", "history", "many")}
