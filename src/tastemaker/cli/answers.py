@@ -10,6 +10,7 @@ from polars.io.plugins import register_io_source
 
 from tastemaker.cli import show
 from tastemaker.cli.verbs import load_current, open_project, read_events, tell_recovered
+from tastemaker.data.dataset import Dataset
 from tastemaker.data.times import now
 from tastemaker.disk import replacing
 from tastemaker.errors import SettingError
@@ -75,12 +76,12 @@ def _answer(project: Project, recommender: Recommender, asked: Asked) -> Recomme
             else:
                 answer = live.recommender.answer(request, asked.n)
     else:
-        known = False
+        known, place = False, asked.placement
+        at = _moment_without_store(project, recommender)
         if asked.user is not None:
-            data = read_events(project)
+            data = _known_at(at, read_events(project))
             recommender.attach(data)
             known = data.users.index(asked.user) >= 0
-        place, at = asked.placement, _moment_without_store(project, recommender)
         if asked.items:
             away = asked.exclude_seen
             answer = recommender.rank(
@@ -118,6 +119,11 @@ def _moment_without_store(project: Project, trained: Recommender) -> int | None:
     return now() if project.file.server.now == "clock" else trained.world.watermark
 
 
+def _known_at(moment: int | None, data: Dataset) -> Dataset:
+    """The data as the server knows it at a moment: later events count as just before it."""
+    return data if moment is None or data.clock != "absolute" else data.no_later_than(moment - 1)
+
+
 def recommend_all(project: Path | None, asked: Asked, output: Path | None, as_json: bool) -> None:
     """Writes a list for every known user."""
     if asked.user is not None or asked.history is not None:
@@ -127,7 +133,7 @@ def recommend_all(project: Path | None, asked: Asked, output: Path | None, as_js
     opened = open_project(project)
     data = read_events(opened)
     recommender, moment = _in_present_world(opened, load_current(opened))
-    batches = recommender.attach(data).recommend_all(
+    batches = recommender.attach(_known_at(moment, data)).recommend_all(
         n=asked.n, placement=asked.placement, at=moment
     )
     total = ceil(len(data.users) / REQUESTS_AT_A_TIME)
