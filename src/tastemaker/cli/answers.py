@@ -12,6 +12,7 @@ from polars.io.plugins import register_io_source
 
 from tastemaker.cli import show
 from tastemaker.cli.verbs import load_current, open_project, read_events, tell_recovered
+from tastemaker.data.dataset import Dataset
 from tastemaker.data.spreadsheet import for_spreadsheets, is_marked
 from tastemaker.data.times import now
 from tastemaker.disk import replacing
@@ -134,7 +135,7 @@ def _from_files(
     """The same where there is no store yet."""
     recommender, known = present.recommender, False
     if user is not None:
-        data = read_events(present.project)
+        data = _known_at(present.moment, read_events(present.project))
         recommender.attach(data)
         known = data.users.index(user) >= 0
     place, at = asked.placement, present.moment
@@ -153,6 +154,11 @@ def _moment_without_store(project: Project, trained: Recommender) -> int | None:
     return now() if project.file.server.now == "clock" else trained.world.watermark
 
 
+def _known_at(moment: int | None, data: Dataset) -> Dataset:
+    """The data as the server knows it at a moment: later events count as just before it."""
+    return data if moment is None or data.clock != "absolute" else data.no_later_than(moment - 1)
+
+
 def recommend_all(project: Path | None, asked: Asked, output: Path | None, as_json: bool) -> None:
     """Writes a list for every known user."""
     if asked.user is not None or asked.history is not None:
@@ -163,7 +169,7 @@ def recommend_all(project: Path | None, asked: Asked, output: Path | None, as_js
     data = read_events(opened)
     with _present(opened) as present:
         recommender, moment = present.recommender, present.moment
-    batches = recommender.attach(data).recommend_all(
+    batches = recommender.attach(_known_at(moment, data)).recommend_all(
         n=asked.n, placement=asked.placement, at=moment
     )
     total = ceil(len(data.users) / REQUESTS_AT_A_TIME)

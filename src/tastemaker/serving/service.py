@@ -68,30 +68,35 @@ class Service:
         progress: reports the import of files.
 
     Attributes:
-        project: the same.
         store: its events, items and decisions.
         requests: makes requests of questions and of what the store knows.
     """
 
     def __init__(self, project: Project, progress: Progress = Progress()) -> None:
-        self.project = project
+        self._given = project
         self._source = EventSource(project, progress)
-        self._kinds = project.file.events
-        named = project.file.data.defaults.event_type
-        self._default_kind = named or (next(iter(self._kinds)) if len(self._kinds) == 1 else None)
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
         self._open.enter_context(blas_threads(1))  # requests run side by side, kernels one by one
         self.store = self._open.enter_context(self._source.open())
-        self.requests = UserRequests(self.store, self.project.file.server.history_events)
-        self._current = Current(self.store, Registry(self.project.state), self.project.file)
+        self.requests = UserRequests(self.store, self._given.file.server.history_events)
+        self._current = Current(self.store, Registry(self._given.state), self._given)
         self._current.start()
         self._open.callback(self._current.stop)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._open.close()
+
+    @property
+    def project(self) -> Project:
+        """The project, with its file as it was read when the present version was loaded.
+
+        What concerns the process (address, workers, waiting times, the store) follows the file
+        that the process was started with.
+        """
+        return self._current.project if hasattr(self, "_current") else self._given
 
     @property
     def live(self) -> Live:
@@ -210,12 +215,16 @@ class Service:
         Raises:
             BusyError: too much is waiting for the disk.
         """
-        now, rows, indices, rejected = times.now(), [], [], []
+        file, now = self.project.file, times.now()
+        rows, indices, rejected = [], [], []
+        kinds, default = file.events, file.data.defaults.event_type
+        if default is None and len(kinds) == 1:
+            default = next(iter(kinds))
         for index, fields in enumerate(events):
             try:
                 if not isinstance(fields, Mapping):
                     raise DataError(f"an event must be an object, got {str(fields)[:40]!r}")
-                rows.append(check_event(fields, self._kinds, self._default_kind, now))
+                rows.append(check_event(fields, kinds, default, now))
                 indices.append(index)
             except DataError as problem:
                 rejected.append({"index": index, "error": str(problem)})
