@@ -6,7 +6,7 @@ with the best single source, the quotas by how many relevant items each finds.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,8 @@ _GAIN = 1.001
 _BLOCK = 10
 """Candidates by which a quota grows, and the smallest quota."""
 _FOLDS = 3
+_NEAR = 40
+"""The deepest rank from which a mixture of sources brings an item into a list of ten."""
 _FEWEST_REQUESTS = 30
 """With fewer requests for which a source found a relevant item nothing is learned."""
 
@@ -136,6 +138,12 @@ class Found:
             np.concatenate([part.relevant_ranks for part in parts]),
         )
 
+    def near(self) -> "Found":
+        """Without candidates that no source ranks high, which reach no list of ten."""
+        kept = ((self.ranks >= 0) & (self.ranks < _NEAR)).any(axis=1)
+        counts = np.bincount(rows_of(self.offsets)[kept], minlength=len(self.user))
+        return replace(self, offsets=offsets_of(counts), ranks=self.ranks[kept], hit=self.hit[kept])
+
     def take(self, rows: NDArray[np.int64]) -> "Found":
         """Some of the requests, without the ranks of their relevant items."""
         entries = ranges(self.offsets[rows], np.diff(self.offsets)[rows])
@@ -160,7 +168,9 @@ class Found:
         )
 
 
-def learn_fusion(windows: Sequence[Found], placement: Placement) -> Fusion:
+def learn_fusion(
+    windows: Sequence[Found], placement: Placement, *, provisional: bool = False
+) -> Fusion:
     """The weights and quotas that would have been best in the training windows.
 
     Weights begin with the best single source alone. All sources together are used only if weights
@@ -172,8 +182,11 @@ def learn_fusion(windows: Sequence[Found], placement: Placement) -> Fusion:
         windows: for each, what the placement's sources found and what of it was relevant.
         placement: its `retrievers` names the S sources in the order of `windows`; what it states
             is kept.
+        provisional: whether the weights are used without that comparison, which takes four times
+            as long: to describe candidates by, not to serve.
     """
     stated, names = Fusion.stated(placement), tuple(placement.retrievers)
+    windows = [window.near() for window in windows]
     found = Found.joined(windows)
     with_hit = np.unique(rows_of(found.offsets)[found.hit])
     if len(with_hit) < _FEWEST_REQUESTS:
@@ -185,7 +198,7 @@ def learn_fusion(windows: Sequence[Found], placement: Placement) -> Fusion:
     if not learns_weights:
         weights = np.array([stated.weights[name] for name in names])
         fused = found.ndcg(stated.scores(found.ranks, names))
-    elif is_better(_by_weights_of_others(windows, found), fused, found.user):
+    elif provisional or is_better(_by_weights_of_others(windows, found), fused, found.user):
         weights = _ascended(found)
         fused = found.ndcg(_shares(found.ranks) @ weights)
     quotas, room = dict(stated.quotas), stated.candidates

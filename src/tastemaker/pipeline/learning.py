@@ -82,7 +82,7 @@ def learn(
         )
 
     def fuse(found: Sequence[Found]) -> Road:
-        return road(learn_fusion(found, placement))
+        return road(learn_fusion(found, placement, provisional=True))
 
     if ranker is None:
         args = (data, road(stated), retrievers, settings, seen, fuse, options)

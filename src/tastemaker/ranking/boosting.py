@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tastemaker.compilation import kernel
 from tastemaker.component import FitOptions
 from tastemaker.data.ragged import offsets_of
 from tastemaker.errors import LibraryError
@@ -140,17 +141,17 @@ class _Judge:
     """NDCG@10 of every later request with a choice, after each tree."""
 
     def __init__(self, later: Rows) -> None:
-        self._row = np.repeat(np.arange(len(later.counts)), later.counts)
-        self._gain = 2.0**later.label - 1
-        place = np.arange(len(self._row)) - np.repeat(offsets_of(later.counts)[:-1], later.counts)
-        self._discount = np.where(place < NDCG_AT, 1 / np.log2(place + 2), 0.0)
-        self._ideal = self._dcg(later.label)
+        self._offsets = offsets_of(later.counts)
+        self._gain = 2.0 ** later.label.astype(np.float64) - 1
+        ideal = _dcg(self._offsets, later.label.astype(np.float64), self._gain)
+        self._choice = ideal > 0
+        self._ideal = ideal[self._choice]
         self._by_tree: list[NDArray[np.float32]] = []
 
     def __call__(self, scores: NDArray[np.float64], _: Any) -> tuple[str, float, bool]:
         """Judges the latest scores of the later rows, as LightGBM gives them."""
-        choice = self._ideal > 0
-        self._by_tree.append((self._dcg(scores)[choice] / self._ideal[choice]).astype(np.float32))
+        found = _dcg(self._offsets, scores, self._gain)[self._choice]
+        self._by_tree.append((found / self._ideal).astype(np.float32))
         return "ndcg_of_requests", self.latest, True
 
     @property
@@ -167,9 +168,26 @@ class _Judge:
                 return trees
         return best
 
-    def _dcg(self, by: NDArray[np.floating]) -> NDArray[np.float64]:
-        order = np.lexsort((-by, self._row))
-        return np.bincount(self._row, self._gain[order] * self._discount).astype(np.float64)
+
+@kernel
+def _dcg(offsets, score, gain):  # type: ignore[no-untyped-def]
+    """Discounted gains of the ten best rows of each request, float64[requests]."""
+    sums = np.zeros(len(offsets) - 1)
+    top = np.empty(NDCG_AT, np.int64)
+    for row in range(len(sums)):
+        count = 0
+        for entry in range(offsets[row], offsets[row + 1]):
+            if count == NDCG_AT and score[entry] <= score[top[NDCG_AT - 1]]:
+                continue
+            place = min(count, NDCG_AT - 1)
+            while place > 0 and score[top[place - 1]] < score[entry]:
+                top[place] = top[place - 1]
+                place -= 1
+            top[place] = entry
+            count = min(count + 1, NDCG_AT)
+        for place in range(count):
+            sums[row] += gain[top[place]] / np.log2(place + 2)
+    return sums
 
 
 def _trimmed(text: str) -> str:
