@@ -77,7 +77,7 @@ def _answer(project: Project, recommender: Recommender, asked: Asked) -> Recomme
     else:
         known = False
         if asked.user is not None:
-            data = read_events(project)
+            data = read_events(project, every_item=True)
             recommender.attach(data)
             known = data.users.index(asked.user) >= 0
         place, at = asked.placement, _moment_without_store(project, recommender)
@@ -125,7 +125,7 @@ def recommend_all(project: Path | None, asked: Asked, output: Path | None, as_js
     if output is None or output.suffix not in (".parquet", ".csv"):
         raise SettingError("--all needs --output with a name that ends in .parquet or .csv")
     opened = open_project(project)
-    data = read_events(opened)
+    data = read_events(opened, every_item=True)
     recommender, moment = _in_present_world(opened, load_current(opened))
     batches = recommender.attach(data).recommend_all(
         n=asked.n, placement=asked.placement, at=moment

@@ -39,6 +39,7 @@ class Live:
         changed: the last change of an item it knows.
         unheard_of: the keys of items that had events before anybody described them.
         served_until: the latest moment among the recently served events; `NO_TIME` without any.
+        removals: what changes when something is removed from the store; see `Store.removal_mark`.
     """
 
     fitted: Recommender
@@ -49,6 +50,7 @@ class Live:
     changed: int
     unheard_of: frozenset[int] = frozenset()
     served_until: int = NO_TIME
+    removals: tuple[int, int] = (0, 0)
 
     @classmethod
     def of(cls, fitted: Recommender, store: Store) -> "Live":
@@ -57,6 +59,9 @@ class Live:
         Raises:
             ArtifactError: most of its items are not in the store: it was trained on other data.
         """
+        removals = store.removal_mark()
+        gone = store.withdrawn_ids() if removals[1] else []
+        shown = fitted.without_items(gone) if len(gone) else fitted
         ids, keys = store.item_keys()
         index = np.full(int(keys.max(initial=-1)) + 1, -1, np.int32)
         index[keys] = fitted.world.catalogue.items.indices(ids)
@@ -67,15 +72,26 @@ class Live:
                 f"{size:,} items; promote another version, or train again"
             )
         sequence = fitted.sequence if fitted.store == store.id else 0
-        live = cls(fitted, fitted, index, _codes(store, fitted.kinds), sequence, 0)
         latest = store.latest_served()
-        return replace(live, served_until=NO_TIME if latest is None else latest).refreshed(store)
+        live = cls(
+            shown,
+            shown,
+            index,
+            _codes(store, fitted.kinds),
+            sequence,
+            0,
+            served_until=NO_TIME if latest is None else latest,
+            removals=removals,
+        )
+        return live.refreshed(store)
 
     def refreshed(self, store: Store) -> "Live":
         """This state with what has come into the store since; itself, if nothing has.
 
         Cost: proportional to what was served since the training, not to the whole log.
         """
+        if store.removal_mark() != self.removals:
+            return Live.of(self.fitted, store)
         items = store.items_since(self.changed)
         if any(item.item in self.unheard_of for item in items):
             return Live.of(self.fitted, store)  # their events count from now on

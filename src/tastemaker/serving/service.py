@@ -26,9 +26,12 @@ from tastemaker.registry import Registry
 from tastemaker.serving.asked import Asked
 from tastemaker.serving.current import Current
 from tastemaker.serving.decided import decision_of, sampled, told_decision
+from tastemaker.serving.housekeeping import Housekeeping
 from tastemaker.serving.live import Live
 from tastemaker.store import EventSource, StoredEvents, check_event
+from tastemaker.store.decision import compact_bytes
 from tastemaker.store.incoming import checked_id
+from tastemaker.store.room import Room
 from tastemaker.threads import blas_threads
 
 _LOG = logging.getLogger(__name__)
@@ -78,6 +81,10 @@ class Service:
         self._current = Current(self.store, Registry(self.project.state), self.project.file)
         self._current.start()
         self._open.callback(self._current.stop)
+        self._room = Room(self.store, self.project.file.store)
+        housekeeping = Housekeeping(self._room)
+        housekeeping.start()
+        self._open.callback(housekeeping.stop)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -111,6 +118,7 @@ class Service:
             **({} if live is None else {"model_version": live.version}),
             **({"problem": problem} if problem else {}),
             **({"note": note} if (note := self._current.note) else {}),
+            **({"warning": warning} if (warning := self._room.problem) else {}),
             **({} if ended is None else {"log_ended": times.format_moment(ended)}),
         }
 
@@ -126,11 +134,14 @@ class Service:
         request = live.with_profile(asked.request(live, stored, self.moment(live)), self.store)
         request = replace(request, seed=_seed_of(id_))
         answered = live.recommender.answer(
-            request, asked.n, within=asked.within, since=asked.since, trace=sampled(id_)
+            request, asked.n, within=asked.within, since=asked.since, trace=self._in_full(id_)
         )
         told = answered.to_dict(trace=asked.explain, recommendation_id=id_)
+        if self._room.problem is not None:
+            return told
         try:
-            self.store.log(decision_of(asked, answered, told))
+            decision = decision_of(asked, answered, told)
+            self.store.log(decision, compact_bytes(len(decision.items)))
         except (StoreError, BusyError) as problem:  # better not remembered than not given
             _LOG.error("the answer %s is not logged: %s", id_, problem)
         return told
@@ -176,6 +187,7 @@ class Service:
 
         Raises:
             BusyError: too much is waiting for the disk.
+            StoreFullError: the store holds as much as its settings allow.
         """
         now, rows, rejected = times.now(), [], []
         for index, fields in enumerate(events):
@@ -185,6 +197,7 @@ class Service:
                 rows.append(check_event(fields, self._kinds, self._default_kind, now))
             except DataError as problem:
                 rejected.append({"index": index, "error": str(problem)})
+        self._room.require_events(len(rows))
         return Taken(len(rows), rejected, self.store.append(rows))
 
     def put_item(self, item_id: str, attributes: Mapping[str, Any]) -> "Future[bool]":
@@ -198,8 +211,10 @@ class Service:
 
         Raises:
             InputError: the id, a column or a value cannot be used.
+            StoreFullError: the store holds as much as its settings allow.
         """
         checked_id(item_id, "item_id")
+        self._room.require_item()
         catalogue = self.live.recommender.world.catalogue
         return self.store.put_item(item_id, put_attributes(catalogue, attributes))
 
@@ -249,6 +264,10 @@ class Service:
         """Whether the user had events when the present version was trained."""
         stored = self.store.history(user_id)
         return bool((stored.time < self.live.fitted.world.watermark).any())
+
+    def _in_full(self, recommendation_id: str) -> bool:
+        """Whether an answer is logged with all its candidates."""
+        return sampled(recommendation_id, self.project.file.store.full_decisions)
 
     def _titles(self, ids: Sequence[str]) -> dict[str, str]:
         live = self._current.live

@@ -3,7 +3,8 @@
 from tastemaker.store.decision import Decision
 from tastemaker.store.incoming import EventRow, check_event
 from tastemaker.store.source import EventSource
-from tastemaker.store.store import Store, StoredEvents, StoredItem
+from tastemaker.store.store import Store
+from tastemaker.store.stored import StoredEvents, StoredItem
 from tastemaker.store.tables import SERVED
 
 __all__ = [

@@ -25,6 +25,7 @@ from tastemaker.errors import StoreError
 from tastemaker.lock import locked
 from tastemaker.progress import Progress
 from tastemaker.store import tables
+from tastemaker.store.removing import keep_removed_entities_out, keep_removed_events_out
 from tastemaker.store.tables import SERVED, events, items, next_change, sources, users
 
 ROWS_AT_A_TIME = 20_000
@@ -121,6 +122,8 @@ class Importer:
             source = connection.execute(added).scalar_one()
             last = connection.execute(select(func.max(events.c.sequence))).scalar() or 0
         self._add_events(source, frame, schema)
+        with self._writing.begin() as connection:
+            keep_removed_events_out(connection, source)
         shown = case((sources.c.source == source, 1), else_=0)
         with self._writing.begin() as connection:
             connection.execute(_FORGET_SERVED, {"source": source, "last": last})
@@ -202,6 +205,7 @@ class Importer:
         )
         self._write(put, told, f"importing {table}", numbered)
         with self._writing.begin() as connection:
+            keep_removed_entities_out(connection, table, source)
             connection.execute(update(sources).where(named).values(complete=1))
 
     def _keys(self, table: Any, key: str, ids: pl.Series) -> pl.Series:

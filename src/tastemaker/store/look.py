@@ -17,8 +17,8 @@ from tastemaker.store.tables import (
     store_id,
 )
 
-_READABLE = ("1", str(SCHEMA))
-"""Whoever opens a store of the first schema to write upgrades it."""
+_READABLE = tuple(str(schema) for schema in range(1, SCHEMA + 1))
+"""A store of an earlier schema is upgraded when it is opened to be written."""
 
 
 @dataclass(frozen=True, slots=True)

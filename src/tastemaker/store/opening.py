@@ -9,13 +9,37 @@ from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    create_engine,
+    event,
+    func,
+    insert,
+    inspect,
+    literal,
+    select,
+    text,
+)
 from sqlalchemy.exc import DatabaseError
 
 from tastemaker.disk import cure, refusal
 from tastemaker.errors import StoreError
 from tastemaker.lock import is_held
-from tastemaker.store.tables import SCHEMA, about, about_store, events, metadata, sources
+from tastemaker.store.tables import (
+    ROW_BYTES,
+    SCHEMA,
+    about,
+    about_store,
+    decisions,
+    events,
+    metadata,
+    removals,
+    removed_items,
+    sources,
+    totals,
+)
 
 PATIENCE_SECONDS = 10.0
 """How long a write waits for another process's before it gives up."""
@@ -180,8 +204,11 @@ def _check_version(connection: Connection, path: Path) -> None:
         text("INSERT INTO about (name, value) VALUES (:name, :value) ON CONFLICT DO NOTHING"),
         [{"name": "schema", "value": str(SCHEMA)}, {"name": "id", "value": uuid4().hex}],
     )
-    if about_store(connection, "schema") == "1":
-        _upgrade(connection)
+    for schema, upgrade in _UPGRADES.items():
+        if about_store(connection, "schema") == str(schema):
+            upgrade(connection)
+            later = about.update().where(about.c.name == "schema")
+            connection.execute(later.values(value=str(schema + 1)))
     check_schema(connection, path)
     metadata.create_all(connection)
 
@@ -202,7 +229,7 @@ def check_schema(
         )
 
 
-def _upgrade(connection: Connection) -> None:
+def _allow_several_sources(connection: Connection) -> None:
     """Schema 1 → 2: more than one source of a name, and an event id once in each source."""
     connection.exec_driver_sql("ALTER TABLE sources RENAME TO earlier")
     sources.create(connection)
@@ -211,7 +238,22 @@ def _upgrade(connection: Connection) -> None:
     for index in events.indexes:
         index.drop(connection, checkfirst=True)
         index.create(connection)
-    connection.execute(about.update().where(about.c.name == "schema").values(value="2"))
+
+
+def _count_decisions(connection: Connection) -> None:
+    """Schema 2 → 3: what was removed, and how much the decisions take up."""
+    for table in (removals, removed_items, totals):
+        table.create(connection, checkfirst=True)
+    decisions.create(connection, checkfirst=True)
+    size = func.length(decisions.c.content) + ROW_BYTES
+    counted = select(literal("decisions"), func.count(), func.coalesce(func.sum(size), 0))
+    connection.execute(
+        insert(totals).prefix_with("OR REPLACE").from_select(["name", "rows", "bytes"], counted)
+    )
+
+
+_UPGRADES = {1: _allow_several_sources, 2: _count_decisions}
+"""Schema → what makes it the next one; a store of an early schema takes all of them in turn."""
 
 
 def _prepare(connection: Any, _: Any) -> None:

@@ -6,34 +6,35 @@ What is written is acknowledged when it is on disk; what is read is what was com
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Select, TextClause, bindparam, func, literal, select, text
+from sqlalchemy import Connection, TextClause, bindparam, func, literal, select, text
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import DatabaseError
 
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.schema import Schema
-from tastemaker.errors import BusyError, StoreError
+from tastemaker.errors import StoreError
 from tastemaker.lock import Presence
 from tastemaker.progress import Progress
 from tastemaker.store import tables
+from tastemaker.store.compacting import compact, store_size
 from tastemaker.store.decision import Decision
+from tastemaker.store.decision_log import DecisionLog
 from tastemaker.store.importing import Importer
 from tastemaker.store.incoming import EventRow
 from tastemaker.store.opening import PATIENCE_SECONDS, connect, told
 from tastemaker.store.reading import read_dataset
+from tastemaker.store.removing import Remover, removal_mark, withdrawn_ids
+from tastemaker.store.stored import StoredEvents, StoredItem, StoreSize
 from tastemaker.store.tables import (
     SERVED,
     VISIBLE,
-    decisions,
     events,
-    feature_names,
     items,
     next_change,
     store_id,
@@ -42,60 +43,6 @@ from tastemaker.store.tables import (
 from tastemaker.store.writer import CLOSED, Writer
 
 _MOST_TO_READ = 200_000
-
-
-@dataclass(frozen=True, slots=True)
-class StoredEvents:
-    """Events by the store's own keys, in the log's order.
-
-    Attributes:
-        sequence: int64[m].
-        item: int64[m], item keys.
-        kind: int64[m], kind keys.
-        value: float32[m], NaN where there is none.
-        time: int64[m], microseconds.
-    """
-
-    sequence: NDArray[np.int64]
-    item: NDArray[np.int64]
-    kind: NDArray[np.int64]
-    value: NDArray[np.float32]
-    time: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.sequence)
-
-    @classmethod
-    def of(cls, rows: Sequence[Sequence[Any]]) -> "StoredEvents":
-        """Rows of (sequence, item, kind, value, time)."""
-        columns = list(zip(*rows)) or [(), (), (), (), ()]
-        sequence, item, kind, value, time = columns
-        return cls(
-            np.array(sequence, np.int64),
-            np.array(item, np.int64),
-            np.array(kind, np.int64),
-            np.array(value, np.float32),  # None becomes NaN
-            np.array(time, np.int64),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class StoredItem:
-    """An item as it was last put.
-
-    Attributes:
-        item: its key.
-        item_id: its id.
-        attributes: column → value, as JSON has it.
-        source: the table it came from; `SERVED` if it was put over the network.
-        changed: grows with every change of any item.
-    """
-
-    item: int
-    item_id: str
-    attributes: dict[str, Any]
-    source: int
-    changed: int
 
 
 _HISTORY = text(
@@ -114,6 +61,13 @@ _LATEST_SERVED = text(
 _ITEMS_SINCE = text(
     "SELECT item, item_id, attributes, source, changed FROM items "
     "WHERE changed > :changed AND attributes IS NOT NULL ORDER BY changed"
+)
+_NO_LONGER_REMOVED = text(
+    "DELETE FROM removed_items WHERE item = (SELECT item FROM items WHERE item_id = :item_id)"
+)
+_ITEM_COUNT = text(
+    "SELECT (SELECT count(*) FROM items WHERE changed > 0) - (SELECT count(*) FROM removed_items "
+    "JOIN items USING (item) WHERE changed > 0)"
 )
 _ANYTHING_SERVED = text(
     "SELECT EXISTS (SELECT 1 FROM events WHERE source = 0) OR EXISTS (SELECT 1 FROM decisions) "
@@ -135,6 +89,7 @@ class Store:
     Attributes:
         log_left: whether a log was left beside it, by a process that was killed, or that closed it
             while another was reading. Whatever had been committed is there.
+        decision_log: the decisions.
     """
 
     def __init__(self, path: Path, patience: float = PATIENCE_SECONDS) -> None:
@@ -148,9 +103,8 @@ class Store:
             self._presence.close()
             raise
         self._writer = Writer(self._writing, path)
-        self._unwritten: dict[str, Decision] = {}
-        self._named: set[str] = set()
         self._closed = False
+        self.decision_log = DecisionLog(self._writer, self._read)
 
     def close(self) -> None:
         """Writes what is waiting and closes."""
@@ -241,6 +195,7 @@ class Store:
                 .values(item_id=item_id, **values)
                 .on_conflict_do_update(index_elements=["item_id"], set_=values)
             )
+            connection.execute(_NO_LONGER_REMOVED, {"item_id": item_id})
             return known is None or known.attributes is None
 
         return self._writer.submit(work)
@@ -292,14 +247,46 @@ class Store:
             rows = connection.execute(select(tables.kinds.c.name, tables.kinds.c.kind)).all()
             return {row.name: row.kind for row in rows}
 
-    def dataset(self, schema: Schema) -> Dataset:
+    def dataset(self, schema: Schema, *, every_item: bool = False) -> Dataset:
         """Everything in the store as one data set; see `read_dataset`."""
         with self._read() as connection:
-            return read_dataset(connection, schema)
+            return read_dataset(connection, schema, every_item=every_item)
 
     def importer(self, progress: Progress = Progress()) -> Importer:
         """What writes files' tables into this store."""
         return Importer(self._writing, self._reading, self.path, progress)
+
+    def reading(self) -> AbstractContextManager[Connection]:
+        """A connection to read with."""
+        return self._read()
+
+    def size(self) -> StoreSize:
+        """What the database takes up, without its write-ahead log."""
+        with self._read() as connection:
+            return store_size(connection)
+
+    def item_count(self) -> int:
+        """How many items were described and not removed."""
+        with self._read() as connection:
+            return int(connection.execute(_ITEM_COUNT).scalar_one())
+
+    def compact(self) -> None:
+        """Writes the database anew without the room that removed rows have left; see `compact`."""
+        compact(self._writing, self._presence, self.path)
+
+    def remover(self) -> Remover:
+        """What takes events, users and items out of this store."""
+        return Remover(self._writing, self._reading, self.path)
+
+    def removal_mark(self) -> tuple[int, int]:
+        """What changes with every removal, and when a removed item is put again."""
+        with self._read() as connection:
+            return removal_mark(connection)
+
+    def withdrawn_ids(self) -> list[str]:
+        """The items that were removed and not put again."""
+        with self._read() as connection:
+            return withdrawn_ids(connection)
 
     def count(self) -> int:
         """How many events there are."""
@@ -339,68 +326,21 @@ class Store:
             asked = select(users.c.user_id).order_by(users.c.user).limit(most)
             return list(connection.execute(asked).scalars())
 
-    def log(self, decision: Decision) -> "Future[None]":
-        """Keeps a decision; it can be read at once, and is on disk when the future is done.
-
-        Nobody waits for it: it is written within a tenth of a second, together with others.
-        """
-        self._unwritten[decision.recommendation_id] = decision
-        digest = decision.names_digest
-
-        def work(connection: Connection) -> None:
-            if digest not in self._named:
-                names = json.dumps(decision.features.names)
-                connection.execute(_ADD_NAMES, {"digest": digest, "names": names})
-            connection.execute(
-                _ADD_DECISION,
-                {
-                    "recommendation_id": decision.recommendation_id,
-                    "time": decision.time,
-                    "user_id": decision.user_id,
-                    "placement": decision.placement,
-                    "model_version": decision.model_version,
-                    "content": decision.encoded(),
-                },
-            )
-
-        def written(done: "Future[None]") -> None:
-            self._unwritten.pop(decision.recommendation_id, None)
-            if done.exception() is None:
-                self._named.add(digest)
-
-        try:
-            done = self._writer.submit(work, patient=True)
-        except (StoreError, BusyError):
-            del self._unwritten[decision.recommendation_id]
-            raise
-        done.add_done_callback(written)
-        return done
+    def log(self, decision: Decision, most_bytes: int | None = None) -> "Future[None]":
+        """Keeps a decision; see `DecisionLog.add`."""
+        return self.decision_log.add(decision, most_bytes)
 
     def decision(self, recommendation_id: str) -> Decision | None:
         """A decision by its id; None if there is none."""
-        waiting = self._unwritten.get(recommendation_id)
-        if waiting is not None:
-            return waiting
-        of_id = decisions.c.recommendation_id == recommendation_id
-        return next(self._decisions(select(decisions.c.content).where(of_id)), None)
+        return self.decision_log.find(recommendation_id)
 
     def latest_decisions(self, most: int) -> list[Decision]:
         """The latest decisions, the latest first."""
-        asked = select(decisions.c.content).order_by(decisions.c.time.desc()).limit(most)
-        return list(self._decisions(asked))
-
-    def _decisions(self, asked: Select[tuple[bytes]]) -> Iterator[Decision]:
-        with self._read() as connection:
-            contents = [row.content for row in connection.execute(asked)]
-            named = connection.execute(select(feature_names)).all()
-        known = {digest: tuple(json.loads(names)) for digest, names in named}
-        return (Decision.decoded(content, known) for content in contents)
+        return self.decision_log.latest(most)
 
 
 _ADD_USER = insert(users).on_conflict_do_nothing()
 _ADD_ITEM = insert(items).on_conflict_do_nothing()
-_ADD_NAMES = insert(feature_names).on_conflict_do_nothing()
-_ADD_DECISION = insert(decisions).on_conflict_do_nothing()
 _ADD_KIND = insert(tables.kinds).on_conflict_do_nothing()
 _TOLD = (
     "event_id",

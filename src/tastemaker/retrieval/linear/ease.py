@@ -94,8 +94,8 @@ class EASE(ScoringRetriever):
             + 12 * n_items * min(n_items, BLOCK)
             + 40 * users.nnz,
             f"{name} on {n_items:,} items",
-            "take SparseEASE, its approximation for large catalogues, or leave out items with few "
-            "events",
+            'take SparseEASE (use = "sparse_ease"), its approximation for large catalogues, or '
+            "leave out items with few events",
         )
         if not apart:
             return self._solve(users, options)
