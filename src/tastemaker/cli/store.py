@@ -7,7 +7,6 @@ from typing import Any
 
 from tastemaker.cli import show, verbs
 from tastemaker.cli.versions import About
-from tastemaker.data import times
 from tastemaker.data.times import format_moment, parse_duration, parse_moment
 from tastemaker.errors import SettingError
 from tastemaker.store import EventSource, Store
@@ -152,8 +151,8 @@ def items_listed(
 ) -> None:
     """Lists items, those with most events first."""
     with _opened(about) as store, store.reading() as connection:
-        chosen = {"undescribed": undescribed, "max_users": max_users}
-        rows = list_items(connection, tuple(ids), most, **chosen)
+        chosen = (tuple(ids), most)
+        rows = list_items(connection, *chosen, undescribed=undescribed, max_users=max_users)
     _tell(about, "items", rows, len(rows))
 
 
@@ -165,8 +164,8 @@ def items_removed(
         raise SettingError("say which items: --item ID, again for each further one; --undescribed")
     with _opened(about) as store:
         with store.reading() as connection:
-            chosen = {"undescribed": undescribed, "max_users": max_users}
-            rows = list_items(connection, tuple(ids), None, **chosen)
+            chosen = (tuple(ids), None)
+            rows = list_items(connection, *chosen, undescribed=undescribed, max_users=max_users)
         if yes:
             store.remover().remove_items([row["item_id"] for row in rows])
     count = sum(row["events"] for row in rows)

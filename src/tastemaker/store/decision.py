@@ -113,12 +113,14 @@ class Decision:
 
     def _shorter(self) -> Iterator["Decision"]:
         """This decision with less and less in it."""
-        rows, nothing = len(self.features), Features((), np.empty((0, 0), np.float32))
-        for kept in (rows // 2, rows // 4):
-            values = self.features.values[:kept]
-            yield replace(self, features=Features(self.features.names, values))
+        names, values = self.features.names, self.features.values
+        half, quarter, nothing = (
+            Features(names, values[: len(values) // part]) for part in (2, 4, len(values) + 1)
+        )
+        yield replace(self, features=half)
+        yield replace(self, features=quarter)
         plain = [{**item, "reasons": []} for item in self.items]
-        yield replace(self, features=Features(self.features.names, values), items=plain)
+        yield replace(self, features=quarter, items=plain)
         yield replace(self, features=nothing, items=plain)
         bare = [{name: item[name] for name in _ALWAYS if name in item} for item in self.items]
         yield replace(self, features=nothing, items=bare)
