@@ -61,7 +61,7 @@ class Live:
         """
         removals = store.removal_mark()
         gone = store.withdrawn_ids() if removals[1] else []
-        shown = fitted.without_items(gone) if len(gone) else fitted
+        shown = fitted.without_items(gone) if gone or len(fitted.withdrawn) else fitted
         ids, keys = store.item_keys()
         index = np.full(int(keys.max(initial=-1)) + 1, -1, np.int32)
         index[keys] = fitted.world.catalogue.items.indices(ids)
