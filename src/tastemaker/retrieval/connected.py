@@ -114,12 +114,12 @@ class ConnectedItems:
 
     def save(self, writer: ArtifactWriter) -> None:
         """Writes the components."""
-        writer.array(_NAME, self.of_item)
+        writer.array(_NAME, self.of_item + np.int32(1))  # an index from 0 on
 
     @classmethod
     def load(cls, reader: ArtifactReader, n_items: int) -> Self:
         """Maps the components."""
-        return cls(reader.array(_NAME, np.int32, (n_items,), below=n_items))
+        return cls(reader.array(_NAME, np.int32, (n_items,), below=n_items + 1) - np.int32(1))
 
 
 @kernel

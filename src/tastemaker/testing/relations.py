@@ -2,11 +2,13 @@
 
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 
+from tastemaker.artifact import create_artifact, open_artifact
 from tastemaker.component import Retriever, ScoresItems, SimilarItems
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.dataset import Dataset
@@ -90,6 +92,18 @@ class RetrieverRelations:
         assert set(found[1].tolist()) <= set(range(BLOCK, 2 * BLOCK))
         assert found[2].tolist() == found[3].tolist() == []
         assert found.counts[:2].all()
+
+    def test_saved_it_knows_isolated_items_still(
+        self, of_blocks: Retriever, tmp_path: Path
+    ) -> None:
+        with create_artifact(tmp_path / "saved", "retriever", {}) as writer:
+            of_blocks.save(writer)
+        loaded = self.make().load(open_artifact(tmp_path / "saved", "retriever")[0])
+        requests = Requests.of([[0, 1], [ONE_USER], [NO_USER]], time=blocks_dataset().end)
+        world = World.of(blocks_dataset())
+        before, after = (part.retrieve(requests, 100, world) for part in (of_blocks, loaded))
+        assert after.item.tolist() == before.item.tolist()
+        assert after.score.tolist() == before.score.tolist()
 
     def test_dislikes_lower_what_is_like_them(self, fitted: Retriever) -> None:
         if not fitted.serves.personal:
