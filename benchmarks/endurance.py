@@ -42,7 +42,8 @@ class Sample:
         rss_mb: what the server's process held.
         p99_ms: of the answers since the sample before.
         answered: how many of them there were.
-        other: answers with another status than 200.
+        shed: how many the server refused with 503, as more came than it could answer in time.
+        other: how many had any other status.
     """
 
     seconds: float
@@ -50,6 +51,7 @@ class Sample:
     rss_mb: float
     p99_ms: float
     answered: int
+    shed: int
     other: int
 
 
@@ -71,6 +73,7 @@ def run(options: Options) -> Result:
     draw(samples, picture)
     ours = {"events refused": float(refused), "other answers": float(sum(s.other for s in samples))}
     must = dict.fromkeys(ours, 0.0)
+    ours["shed"] = float(sum(sample.shed for sample in samples))
     for name in ("file_mb", "rss_mb", "p99_ms"):
         middle, last = (
             float(np.median([getattr(sample, name) for sample in part]))
@@ -105,6 +108,7 @@ def _endured(server: Server, folder: Path, length: float, seed: int) -> tuple[li
             bodies = [{"user_id": f"u{user}"} for user in rng.integers(0, 20_000, 200)]
             told = storm(server.port, ANSWERS, _SAMPLE_SECONDS, bodies, int(rng.integers(1 << 30)))
             good = [one.seconds * 1e3 for one in told if one.status == 200]
+            shed = sum(one.status == 503 for one in told)
             files = [folder / ".tastemaker" / f"store.db{ending}" for ending in ("", "-wal")]
             samples.append(
                 Sample(
@@ -113,7 +117,8 @@ def _endured(server: Server, folder: Path, length: float, seed: int) -> tuple[li
                     _rss_mb(server.pid),
                     float(np.percentile(good, 99)) if good else float("nan"),
                     len(good),
-                    len(told) - len(good),
+                    shed,
+                    len(told) - len(good) - shed,
                 )
             )
     finally:
