@@ -63,7 +63,8 @@ class Client:
         for sent in [[event] for event in batch] if alone else [batch]:
             body = sent[0] if alone else {"events": sent}
             status, told = caller.call("POST", "/v1/events", body)
-            if status == 200 and told == {"accepted": len(sent), "rejected": []}:
+            taken = told.get("accepted", 0) + told.get("duplicates", 0)
+            if status == 200 and taken == len(sent) and not told["rejected"]:
                 self.acknowledged += [event["event_id"] for event in sent]
             else:
                 self.refused += len(sent)

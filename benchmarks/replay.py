@@ -112,7 +112,7 @@ def _train(folder: Path, first: bool) -> dict[str, Any]:
     version = registry.add(recommender)
     registry.promote(version)
     names = list(data.kinds)
-    acts = [names.index(name) for name in ("click", "dislike")]
+    acts = [names.index(name) for name in ("like", "dislike")]
     visitors = [u for u in range(len(data.users)) if data.users.id(u).startswith("visitor-")]
     return {
         "version": version,
@@ -163,7 +163,7 @@ def _replay(
                 continue
             kind = ""
             if rng.random() < _CLICKS["favourite" if favourite else "else"]:
-                kind = "click"
+                kind = "like"
             elif rng.random() < _DISLIKES:
                 kind = "dislike"
             if kind:

@@ -137,10 +137,10 @@ def run(options: Options) -> Result:
     )
 
 
-def train(folder: Path, quick: bool, seed: int) -> None:
+def train(folder: Path, quick: bool, seed: int, n_events: int = 1_000_000) -> None:
     """A project of 100,000 items whose events end now, trained and imported."""
     items = 10_000 if quick else 100_000
-    made = synthetic(users=20_000, items=items, events=1_000_000, tastes=100, seed=seed)
+    made = synthetic(users=20_000, items=items, events=n_events, tastes=100, seed=seed)
     shutil.copy(made / "items.csv", folder)
     events = pl.read_parquet(made / "events.parquet")
     shift = times.now() - int(events["timestamp"].to_numpy().max()) - 1

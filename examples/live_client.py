@@ -87,7 +87,7 @@ def story(client: Client, data: Dataset, genre: str) -> Iterator[tuple[str, bool
     visitor = f"visitor-{uuid4().hex[:8]}"
     before = client.recommend(user_id=visitor)
     for item in STRANGER:
-        client.tell(visitor, item, "click")
+        client.tell(visitor, item, "like")
     served = client.recommend(user_id=visitor)
     listed = [item["item_id"] for item in served["items"]]
     same = served["model_version"] == before["model_version"]
@@ -100,16 +100,16 @@ def story(client: Client, data: Dataset, genre: str) -> Iterator[tuple[str, bool
     yield f"{told}, without a new training", changed and same and personal > len(listed) / 2
 
     clicked = listed[4]
-    client.tell(visitor, clicked, "click")
+    client.tell(visitor, clicked, "like")
     after = client.items(user_id=visitor)
     moved = sum(item not in listed for item in after)
-    yield f"one click: {moved} of {len(after)} films are others now", clicked not in after != listed
+    yield f"one like: {moved} of {len(after)} films are others now", clicked not in after != listed
 
     disliked = after[0]
     client.tell(visitor, disliked, "dislike")
     lists = [client.items(user_id=visitor, n=1_000)]
     for item in after[1:6]:
-        client.tell(visitor, item, "click")
+        client.tell(visitor, item, "like")
         lists.append(client.items(user_id=visitor, n=1_000))
     never = all(disliked not in items for items in lists)
     yield f"a disliked film is in none of {len(lists)} lists of up to 1,000", never

@@ -14,7 +14,7 @@ from tastemaker.data.catalogue import NO_TIME
 from tastemaker.data.events import Events
 from tastemaker.data.schema import EventKind
 from tastemaker.errors import SettingError
-from tastemaker.statistics import ALL_TIME, EVERY, POSITIVE, ItemStatistics
+from tastemaker.statistics import ALL_TIME, EVERY, POSITIVE, ItemStatistics, _Log
 
 KINDS = {"view": EventKind(), "buy": EventKind(weight=6), "hide": EventKind(role="negative")}
 WEIGHTS = (1.0, 6.0, -1.0)
@@ -110,6 +110,21 @@ def test_a_base_and_its_tail_equal_everything_at_once(
     for kind in (None, *KINDS):
         assert counts(parted, moment, kind=kind) == counts(whole, moment, kind=kind)
     np.testing.assert_allclose(parted.decayed(moment, 9), whole.decayed(moment, 9), rtol=1e-6)
+
+
+@given(rows, st.integers(0, 30), st.integers(0, 30), moments)
+def test_every_item_at_once_has_the_counts_of_each(
+    log: list[Row], first: int, second: int, moment: int
+) -> None:
+    a, b = sorted((first, second))
+    parted = appended(statistics_of(log[:a]), log[a:b])
+    before = parted.of_every_item(moment)
+    grown = appended(parted, [*log[b:], (5, 45, 0)], n_items=6)
+    for statistics in (parted, grown):
+        found = statistics.of_every_item(moment)
+        assert found.dtype == np.float32
+        assert found.tolist() == counts(statistics, moment)
+    assert parted.of_every_item(moment).tolist() == before.tolist()
 
 
 def test_appending_changes_nothing_for_who_holds_the_older_statistics() -> None:
@@ -393,3 +408,27 @@ def test_items_added_after_the_first_question_are_counted_too() -> None:
     assert more.counts(*asked, [int(ALL_TIME)], EVERY).ravel().tolist() == [2, 1, 0, 1]
     assert more.totals(asked[1][:1], [int(ALL_TIME)], EVERY).tolist() == [[4]]
     assert more.first_and_last(*asked)[1].tolist() == [4, 2, NO_TIME, 3]
+
+
+@pytest.mark.parametrize("few", [0, 1_000])
+def test_events_put_in_their_places_are_as_if_sorted_again(
+    monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    monkeypatch.setattr("tastemaker.statistics._FEW", few)
+    random = np.random.default_rng(3)
+    nothing = np.empty(0, np.int32)
+    log = _Log.of(nothing, nothing.astype(np.int64), nothing.astype(np.int8), nothing * 1.0, 5)
+    every = [np.empty(0, column) for column in (np.int32, np.int64, np.int8, np.float32)]
+    for part in range(6):
+        m, size = int(random.integers(0, 9)), 5 + part
+        more = [
+            random.integers(0, size, m).astype(np.int32),
+            random.integers(0, 4, m),
+            random.integers(0, 3, m).astype(np.int8),
+            random.random(m).astype(np.float32),
+        ]
+        log = log.grown(*more, size)
+        every = [np.concatenate(both) for both in zip(every, more)]
+        wanted = _Log.of(*every, size)
+        for name in ("offsets", "time", "kind", "weight"):
+            np.testing.assert_array_equal(getattr(log, name), getattr(wanted, name))

@@ -1,3 +1,4 @@
+import os
 import threading
 
 import numpy as np
@@ -7,7 +8,7 @@ from hypothesis import strategies as st
 from threadpoolctl import threadpool_info
 
 from tastemaker.data.ragged import offsets_of
-from tastemaker.threads import available_threads, blas_threads, run_chunks
+from tastemaker.threads import available_threads, blas_threads, run_chunks, sleeping_openmp
 
 lengths = st.lists(st.integers(0, 50), max_size=60)
 
@@ -69,3 +70,19 @@ def test_the_linear_algebra_threads_are_limited_inside_the_block_alone() -> None
 
 def test_there_is_at_least_one_thread() -> None:
     assert available_threads() >= 1
+
+
+def test_openmp_is_asked_to_sleep_only_while_a_library_loads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    with sleeping_openmp():
+        assert os.environ["OMP_WAIT_POLICY"] == "passive"
+    assert "OMP_WAIT_POLICY" not in os.environ
+
+
+def test_a_policy_in_the_environment_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    with sleeping_openmp():
+        assert os.environ["OMP_WAIT_POLICY"] == "active"
+    assert os.environ["OMP_WAIT_POLICY"] == "active"

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from scipy.sparse import csr_array
 
-from tastemaker.disk import cure, flush, naming
+from tastemaker.disk import cure, flush, naming, read_bytes, read_text, reading, require_regular
 from tastemaker.errors import ArtifactError
 
 FORMAT = 1
@@ -156,7 +156,7 @@ class ArtifactReader:
         path = self._path(f"{name}.json")
         try:
             with _reading(path):
-                return json.loads(path.read_text(encoding="utf-8"))
+                return json.loads(read_text(path))
         except (ValueError, RecursionError) as problem:
             raise ArtifactError(f"{path}: not JSON ({problem})") from None
 
@@ -165,7 +165,7 @@ class ArtifactReader:
         path = self._path(f"{name}.txt")
         try:
             with _reading(path):
-                return path.read_bytes().decode()
+                return read_bytes(path).decode()
         except UnicodeDecodeError as problem:
             raise ArtifactError(f"{path}: not UTF-8 ({problem})") from None
 
@@ -261,9 +261,10 @@ def read_manifest(folder: Path, kind: str) -> dict[str, Any]:
         with _reading(path):
             if not path.exists():
                 raise ArtifactError(f"{folder}: not an artifact (no {_MANIFEST})")
+            require_regular(path)
             if path.stat().st_size > _LARGEST_MANIFEST:
                 raise ValueError(f"it is larger than {_LARGEST_MANIFEST:,} bytes")
-            text = path.read_text(encoding="utf-8")
+            text = read_text(path)
         manifest = json.loads(text, object_pairs_hook=_without_repeats)
     except (ValueError, RecursionError) as problem:
         raise ArtifactError(f"{folder}: {_MANIFEST} cannot be read ({problem})") from None
@@ -298,11 +299,11 @@ def _verify(folder: Path, root: Path, name: str, told: Any) -> None:
     """Refuses a file that is not as the manifest tells."""
     path = folder / name
     if path.is_symlink() or not path.resolve().is_relative_to(root):
-        raise ArtifactError(f"{folder}: the manifest names '{name}', outside its folder")
+        raise ArtifactError(f"{folder}: the manifest names {name!r}, outside its folder")
     if not path.is_file():
-        raise ArtifactError(f"{folder}: the file '{name}' is missing")
+        raise ArtifactError(f"{folder}: the file {name!r} is missing")
     if _described(path) != told:
-        raise ArtifactError(f"{folder}: the file '{name}' is damaged (its checksum differs)")
+        raise ArtifactError(f"{folder}: the file {name!r} is damaged (its checksum differs)")
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -317,7 +318,7 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _check_size(path: Path) -> None:
     """Refuses an array whose head announces more, or less, than the file holds."""
-    with path.open("rb") as stream:
+    with reading(path) as stream:
         version = np.lib.format.read_magic(stream)
         if version != (1, 0):  # the others' heads may have gigabytes, which would be made room for
             raise ValueError(f"its format is {version}")
@@ -329,7 +330,7 @@ def _check_size(path: Path) -> None:
 
 
 def _described(path: Path) -> dict[str, Any]:
-    with path.open("rb") as stream:
+    with reading(path) as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     return {"sha256": digest, "bytes": path.stat().st_size}
 

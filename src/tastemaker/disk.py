@@ -1,15 +1,22 @@
-"""Disks that refuse: files that take their place whole or not at all, and what to do about it."""
+"""Disks that refuse: files that take their place whole or not at all, and what to do about it.
+
+Whatever is read is a regular file: a named pipe or a device could keep its reader waiting forever.
+"""
 
 import errno
 import os
 import re
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
 from uuid import uuid4
 
+OTHERS = stat.S_IRWXG | stat.S_IRWXO
+"""The rights of all users but the owner, in a mode."""
 _DEAD_SECONDS = 3600.0
 _ROOM = "make room on the disk (`tastemaker versions prune --keep 3` removes old versions)"
 _POLARS = re.compile(r"\(os error ([0-9]+)\)")
@@ -19,6 +26,128 @@ _CURES = {
     errno.EROFS: "mount the disk for writing; one that turned read-only by itself may be failing",
     errno.EIO: "the disk may be failing: look into the system's log",
 }
+
+
+_KINDS = {
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+class TemporaryFolderError(OSError):
+    """The folder for temporary files takes no more.
+
+    Args:
+        problem: what the system refused.
+        work: what needed the room, such as `unpacking events.csv.gz`.
+        fix: what else to do than to choose another folder.
+    """
+
+    def __init__(self, problem: OSError, work: str, fix: str) -> None:
+        number = problem.errno or errno.ENOSPC
+        told = f"{os.strerror(number)} in the folder for temporary files, {_temporary_folder()},"
+        super().__init__(number, f"{told} while {work}")
+        self.fix = f"set TMPDIR to a folder with more room, or {fix}"
+
+
+def require_regular(path: Path) -> None:
+    """Refuses what is not a regular file, or a link to one, before anything opens it.
+
+    Raises:
+        OSError: with number, reason and file name; also where there is nothing.
+    """
+    _require_regular(path.stat(), path)
+
+
+def open_regular(path: Path, flags: int = os.O_RDONLY, mode: int = 0o666) -> int:
+    """Opens a regular file, or a link to one, and never waits for anybody.
+
+    Args:
+        path: the file.
+        flags: as `os.open` takes them; by default to read.
+        mode: of a file that is made.
+
+    Returns:
+        The file descriptor.
+
+    Raises:
+        OSError: it is something else, or cannot be opened; with number, reason and file name.
+    """
+    with suppress(FileNotFoundError):
+        require_regular(path)  # opening a device may already do something
+    handle = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY, mode)
+    try:
+        _require_regular(os.fstat(handle), path)
+    except BaseException:
+        os.close(handle)
+        raise
+    return handle
+
+
+def reading(path: Path) -> BufferedReader:
+    """A regular file, open to read its bytes.
+
+    Raises:
+        OSError: it is something else, or cannot be read; with number, reason and file name.
+    """
+    return os.fdopen(open_regular(path), "rb")
+
+
+def read_bytes(path: Path) -> bytes:
+    """The bytes of a regular file.
+
+    Raises:
+        OSError: as `reading`.
+    """
+    with reading(path) as stream:
+        return stream.read()
+
+
+def read_text(path: Path, encoding: str = "utf-8") -> str:
+    """The text of a regular file, with line feeds as line ends.
+
+    Raises:
+        OSError: as `reading`.
+        UnicodeDecodeError: it is not text of this encoding.
+    """
+    text = read_bytes(path).decode(encoding)
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _require_regular(about: os.stat_result, path: Path) -> None:
+    if stat.S_ISDIR(about.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(about.st_mode):
+        kind = _KINDS.get(stat.S_IFMT(about.st_mode), "something else")
+        raise OSError(errno.EINVAL, f"it is {kind}, not a file", str(path))
+
+
+@contextmanager
+def temporary_folder(work: str, fix: str) -> Iterator[Path]:
+    """A folder for temporary files, removed at the end.
+
+    Args:
+        work: what needs the room, for the message.
+        fix: what else to do than to choose another folder.
+
+    Raises:
+        TemporaryFolderError: none can be made.
+    """
+    try:
+        made = tempfile.TemporaryDirectory(prefix="tastemaker-", ignore_cleanup_errors=True)
+    except OSError as problem:
+        raise TemporaryFolderError(problem, work, fix) from None
+    with made as folder:
+        yield Path(folder)
+
+
+def _temporary_folder() -> str:
+    try:
+        return tempfile.gettempdir()
+    except OSError:  # no folder takes anything
+        return os.environ.get("TMPDIR", "/tmp")  # noqa: S108 - where it would have been
 
 
 @contextmanager
@@ -86,6 +215,28 @@ def flush(path: Path) -> None:
         os.close(handle)
 
 
+def make_private_folder(folder: Path) -> bool:
+    """Makes a folder that its owner alone can enter, or takes the rights of others from it.
+
+    Returns:
+        Whether a folder that was there has been changed.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True)
+    except FileExistsError:
+        with suppress(OSError):
+            mode = stat.S_IMODE(folder.stat().st_mode)
+            if mode & OTHERS:
+                folder.chmod(mode & ~OTHERS)
+                return True
+        return False
+    folder.chmod(0o700)
+    return False
+
+
 def refusal(folder: Path) -> OSError | None:
     """Why nothing can be written to a folder; None where something can. Tries it."""
     try:
@@ -98,6 +249,8 @@ def refusal(folder: Path) -> OSError | None:
 
 def cure(problem: OSError) -> str:
     """What to do, to follow the reason: `; make room on the disk …`; empty where nobody knows."""
+    if isinstance(problem, TemporaryFolderError):
+        return f"; {problem.fix}"
     known = _CURES.get(problem.errno or 0)
     return f"; {known}" if known else ""
 

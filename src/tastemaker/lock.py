@@ -1,5 +1,6 @@
 """Advisory locks on files, released by the system when their process dies."""
 
+import errno
 import fcntl
 import logging
 import os
@@ -8,14 +9,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from math import inf
 from pathlib import Path
-from typing import TextIO
+from typing import TextIO, cast
 
+from tastemaker.disk import open_regular, reading
 from tastemaker.errors import TastemakerError
 
 _LOG = logging.getLogger(__name__)
 
 _PAUSE_SECONDS = 0.02
 _SILENT_SECONDS = 1.0
+_NOT_A_FILE = (errno.EINVAL, errno.EISDIR)
+"""What `open_regular` refuses other things with."""
 
 
 @contextmanager
@@ -34,7 +38,13 @@ def locked(path: Path, error: type[TastemakerError], patience: float = inf) -> I
         TastemakerError: of the type `error`: another process has held it all that time.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+b", buffering=0) as stream:
+    try:
+        handle = open_regular(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
+    except OSError as problem:
+        if problem.errno not in _NOT_A_FILE:
+            raise
+        raise error(f"{path}: {problem.strerror}; remove it, so that it can be locked") from None
+    with os.fdopen(handle, "a+b", buffering=0) as stream:
         _wait(stream.fileno(), path, error, patience)
         try:
             with suppress(OSError):  # nobody's number stands there; on a full disk that will do
@@ -51,12 +61,16 @@ def is_held(path: Path) -> bool:
     A file that is not there is held by nobody.
     """
     try:
-        with path.open("rb") as stream:
+        with reading(path) as stream:
             return not _taken(stream.fileno())
     except FileNotFoundError:
         return False
     except PermissionError:
         return True
+    except OSError as problem:
+        if problem.errno not in _NOT_A_FILE:
+            raise
+        return False  # none of our processes can hold it
 
 
 class Presence:
@@ -87,9 +101,10 @@ class Presence:
 
 
 def _opened(path: Path) -> TextIO | None:
-    for mode in ("a", "r"):  # a lock can be held on a disk that cannot be written
+    # a lock can be held on a disk that cannot be written
+    for flags, mode in ((os.O_WRONLY | os.O_APPEND | os.O_CREAT, "a"), (os.O_RDONLY, "r")):
         with suppress(OSError):
-            return path.open(mode)
+            return cast(TextIO, os.fdopen(open_regular(path, flags), mode))
     return None
 
 

@@ -20,6 +20,8 @@ from tastemaker.data.ragged import offsets_of
 from tastemaker.data.schema import EventKind
 from tastemaker.errors import SettingError, near_miss
 
+_FEW = 1_000
+"""Events that are put in their places one by one."""
 ALL_TIME = np.iinfo(np.int64).max
 POSITIVE = "positive events"
 EVERY = "every event"
@@ -60,6 +62,45 @@ class _Log:
         counts = np.bincount(item, minlength=n_items)
         return cls(offsets_of(counts), time[order], kind[order], weight[order])
 
+    def grown(
+        self,
+        item: NDArray[np.int32],
+        time: NDArray[np.int64],
+        kind: NDArray[np.int8],
+        weight: NDArray[np.float32],
+        n_items: int,
+    ) -> "_Log":
+        """This log with more events and items; of events of the same time these come later.
+
+        Cost: where there are few, one copy of the log; else, sorting it again.
+        """
+        offsets = np.full(n_items + 1, len(self.time), np.int64)
+        offsets[: len(self.offsets)] = self.offsets
+        if not len(item):
+            return replace(self, offsets=offsets)
+        if len(item) > _FEW:
+            before = np.repeat(np.arange(n_items, dtype=np.int32), np.diff(offsets))
+            return _Log.of(
+                np.concatenate([before, item]),
+                np.concatenate([self.time, time]),
+                np.concatenate([self.kind, kind]),
+                np.concatenate([self.weight, weight]),
+                n_items,
+            )
+        order = np.lexsort((time, item))
+        item, time = item[order], time[order]
+        starts, stops = offsets[item].tolist(), offsets[item + 1].tolist()
+        places = [
+            start + int(np.searchsorted(self.time[start:stop], moment, side="right"))
+            for start, stop, moment in zip(starts, stops, time)
+        ]
+        return _Log(
+            offsets + offsets_of(np.bincount(item, minlength=n_items)),
+            np.insert(self.time, places, time),
+            np.insert(self.kind, places, kind[order]),
+            np.insert(self.weight, places, weight[order]),
+        )
+
     def together(self) -> "_Log":
         """The same events as if all were of one item."""
 
@@ -83,6 +124,11 @@ class _Log:
             return before
 
         return self._once("before", code, make)
+
+    @property
+    def latest(self) -> int:
+        """The time of the latest event; `NO_TIME` where there is none."""
+        return self._once("latest", 0, lambda: int(self.time.max(initial=NO_TIME)))
 
     def running(self, half_life: int) -> NDArray[np.float64]:
         """The decayed positive weight of an item just after each of its events, float64[n]."""
@@ -201,14 +247,7 @@ class ItemStatistics:
             n_items: items counted from now on, where some were added.
         """
         size = self.n_items if n_items is None else n_items
-        before = np.repeat(np.arange(self.n_items, dtype=np.int32), np.diff(self._tail.offsets))
-        tail = _Log.of(
-            np.concatenate([before, item]),
-            np.concatenate([self._tail.time, time]),
-            np.concatenate([self._tail.kind, kind]),
-            np.concatenate([self._tail.weight, weight]),
-            size,
-        )
+        tail = self._tail.grown(item, time, kind, weight, size)
         grown = np.full(size + 1, len(self._base.time), np.int64)
         grown[: self.n_items + 1] = self._base.offsets
         return ItemStatistics(size, self.kinds, replace(self._base, offsets=grown), tail)
@@ -232,6 +271,15 @@ class ItemStatistics:
             SettingError: no kind has this name.
         """
         return self.counts(items, times, (window,), POSITIVE if kind is None else kind)[:, 0]
+
+    def of_every_item(self, time: int) -> NDArray[np.float32]:
+        """How many positive events every item had before a moment, float32[items]."""
+        if max(self._base.latest, self._tail.latest) >= time:
+            return self.at(np.arange(self.n_items, dtype=np.int32), np.full(self.n_items, time))
+        counts = np.zeros(self.n_items, np.float32)
+        for log in (self._base, self._tail):
+            counts += np.diff(log.before(_CODES[POSITIVE])[log.offsets])
+        return counts
 
     def counts(
         self,

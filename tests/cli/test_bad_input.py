@@ -271,14 +271,16 @@ def test_rows_refused_for_being_too_many_can_be_looked_at(shop: Any, run: Any) -
 
 def test_of_events_with_one_id_the_first_counts(shop: Any, run: Any) -> None:
     rows = [f"{row},e{place}" for place, row in enumerate(shop.rows)]
-    twice = ["fresh,red1,view,1700000000,e0", "fresh,red1,view,1700000000,e1"]
-    shop.write([*rows, *twice], f"{HEADER},event_id")
+    other = "fresh,red1,view,1700000000,e0"
+    shop.change("[data]\n", "[data]\nmax_bad_rows = { events = 0.05 }\n")
+    shop.write([*rows, *rows[:2], other], f"{HEADER},event_id")
     done = run("validate", "--json")
     assert done.told["events"]["duplicates"] == 2
+    assert done.told["events"]["reasons"] == {"event_id of another event": 1}
     assert done.told["events"]["kept"] == 84
     assert done.told["users"] == 12
     assert "events.csv: 2 rows with an id seen before left out" in done.err
-    assert "cannot be used" not in done.err
+    assert "1 of 87 rows cannot be used (1 event_id of another event)" in done.err
 
 
 def test_ids_of_all_sorts_are_fine(shop: Any, run: Any) -> None:
@@ -442,11 +444,12 @@ def test_what_the_system_refuses_is_one_line(
     assert last_line(run("train"), 1) == "error: /data/.tastemaker: Permission denied"
 
 
-def test_a_user_id_that_is_no_text_is_answered_like_a_stranger(shop: Any, run: Any) -> None:
+@pytest.mark.parametrize("options", [["--user"], ["--history"]])
+def test_an_id_that_is_not_text_is_refused(shop: Any, run: Any, options: list[str]) -> None:
     run("train")
-    done = run("recommend", "--user", "caf\udce9")
-    assert done.code == 0
-    assert "for user caf" in done.out
+    message = last_line(run("recommend", *options, "caf\udce9"), 2)
+    assert r"half a character in" in message
+    assert r"'caf\udce9': write UTF-8" in message
 
 
 def test_names_with_brackets_are_shown_as_they_are(shop: Any, run: Any) -> None:

@@ -754,6 +754,17 @@ def test_a_file_that_is_missing_is_in_the_way_unless_a_store_has_it(
 # --- the store ---
 
 
+def test_a_store_that_others_can_read_is_noted(project: Any, run: Any, doctor: Any) -> None:
+    source = EventSource(load_project(project.project))
+    source.open().close()
+    assert "other users" not in str(doctor().of("store"))
+    source.path.chmod(0o644)
+    found = doctor()
+    assert "store.db can be read by other users of this machine" in str(found.of("store"))
+    assert "chmod 600 " in found.of("store")["cure"]
+    assert found.of("store")["verdict"] == "note"
+
+
 def test_a_damaged_store_is_told(project: Any, run: Any, doctor: Any) -> None:
     run("train")
     (state(project) / "store.db").write_bytes(b"no database at all" * 100)

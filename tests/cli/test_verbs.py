@@ -115,7 +115,7 @@ def test_recommend_answers_a_known_user(trained: Any, run: Any) -> None:
     text = run("recommend", "--user", "u2", "--n", "3").out
     assert "for user u2:" in text
     assert "Red thing 3" in text
-    assert "because you liked Red thing" in text
+    assert "because you viewed Red thing" in text
 
 
 def test_recommend_answers_a_stranger_with_five_events(trained: Any, run: Any) -> None:
@@ -130,7 +130,7 @@ def test_recommend_answers_an_unknown_user_and_says_so(trained: Any, run: Any) -
     done = run("recommend", "--user", "nobody", "--json")
     assert done.code == 0
     assert len(done.told["items"]) == 20
-    assert "user 'nobody' is not in the data: answered like a stranger" in done.err
+    assert "user 'nobody' is not in the data: answered as a new user" in done.err
 
 
 def test_recommend_names_the_items_of_a_history_nobody_knows(trained: Any, run: Any) -> None:
@@ -172,8 +172,8 @@ def test_recommend_all_writes_a_list_for_everybody(trained: Any, run: Any, endin
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "say either --user ID, or --history ITEM,ITEM,…, or --all"),
-        (["--user", "u1", "--history", "red1"], "say either --user ID, or --history"),
+        ([], "specify exactly one of --user ID, --history ITEM,ITEM,… and --all"),
+        (["--user", "u1", "--history", "red1"], "specify exactly one of --user ID, --history"),
         (["--all"], "--all needs --output with a name that ends in .parquet or .csv"),
         (["--all", "--output", "recs.xlsx"], "--all needs --output"),
         (["--all", "--user", "u1", "--output", "r.csv"], "--all goes without --user"),

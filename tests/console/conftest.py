@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tastemaker.console import Card, Shelf, View, render
+from tastemaker.console import Card, KnownUser, Shelf, View, render
 
 VOID = {"area", "base", "br", "col", "hr", "img", "input", "link", "meta"}
 
@@ -84,14 +84,14 @@ class Reader(HTMLParser):
 
 
 ALIEN = Card("1214", "Alien", ("Horror", "Sci-Fi"), detail="1979")
-THING = Card("2288", "The Thing", ("Horror",), "liked", "1982")
-GREASE = Card("1380", "Grease", ("Musical",), "disliked", "1978")
+THING = Card("2288", "The Thing", ("Horror",), "liked", "1982", "liked")
+GREASE = Card("1380", "Grease", ("Musical",), "disliked", "1978", "disliked")
 PSYCHO = Card("1219", "Psycho", ("Horror",), detail="1960")
 SHREK = Card("4306", "Shrek", ("Animation",), detail="2001")
 
 STAGES = [
     {"name": "retrieve:ease", "in": 0, "out": 1200, "ms": 0.456},
-    {"name": "retrieve:als", "in": 0, "out": 1776, "ms": 0.425},
+    {"name": "retrieve:als", "in": 0, "out": 1776, "ms": 0.425, "quota": 100, "kept": 360},
     {"name": "retrieve:trending", "in": 0, "out": 0, "ms": 0.26},
     {"name": "merge", "in": 2976, "out": 560, "ms": 0.341},
     {"name": "filter", "in": 560, "out": 557, "ms": 0.108},
@@ -165,7 +165,8 @@ def view() -> View:
         answer=answer(),
         cards={PSYCHO.item_id: PSYCHO, SHREK.item_id: SHREK},
         latest=(GREASE, THING),
-        users=("42", "a/b"),
+        users=(KnownUser("42", "mostly Horror"), KnownUser("a/b")),
+        stage_words={"retrieve:als": "close to your taste", "rerank:diverse": "made varied"},
     )
 
 

@@ -35,8 +35,8 @@ def test_every_control_has_a_name(read: Any) -> None:
 
 def test_buttons_name_their_item(read: Any) -> None:
     names = [b["aria-label"] for b in read().all("button", name="event_type", type="submit")]
-    assert "Like Alien (1979)" in names
-    assert "Dislike Psycho (1960)" in names
+    assert "I like Alien (1979)" in names
+    assert "Not for me: Psycho (1960)" in names
     assert len(set(names)) == len(names)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import tastemaker.console
-from tastemaker.console import asset, render, render_error
+from tastemaker.console import KnownUser, asset, render, render_error
 
 TEMPLATES = sorted((Path(tastemaker.console.__file__).parent / "templates").glob("*.html"))
 JINJA = re.compile(r"\{%.*?%\}|\{#.*?#\}", re.DOTALL)
@@ -81,7 +81,7 @@ def test_no_title_id_or_user_becomes_what_the_policy_forbids(view: Any, text: st
         id_: replace(card, title=text, labels=(text,), detail=text)
         for id_, card in view.cards.items()
     }
-    changed = replace(view, user_id=f"x{text}", project=text, users=(text,), cards=cards)
+    changed = replace(view, user_id=f"x{text}", project=text, users=(KnownUser(text),), cards=cards)
     assert Forbidden(render(changed)).found == []
     assert Forbidden(render_error(text, text)).found == []
 

@@ -19,26 +19,34 @@ def traced(*stages: dict[str, Any], degraded: tuple[str, ...] = ()) -> dict[str,
 
 def picture_rows(page: Any) -> list[list[str]]:
     """Name, items and time as the picture writes them, line by line."""
-    lines: dict[str, list[str]] = {}
+    rows: list[list[str]] = []
     for text in page.one("svg", of="funnel-picture").all("text"):
-        lines.setdefault(text["y"], []).append(text.text)
-    return list(lines.values())
+        if text["x"] in ("0", "18") and "counts" not in text.classes:
+            rows.append([])
+        told = text.text.partition(": ")[2] or text.text if "counts" in text.classes else text.text
+        rows[-1].append(told)
+    return rows
 
 
 def test_the_funnel_shows_every_stage_with_what_came_in_and_went_out(read: Any) -> None:
     rows = picture_rows(read())
-    assert ["ease", "1,200", "0.46 ms"] in rows
-    assert ["trending", "0", "0.26 ms"] in rows
+    assert ["ease", "gave 1,200", "0.46 ms"] in rows
+    assert ["trending", "gave 0", "0.26 ms"] in rows
     assert ["found", "2,976"] in rows
-    assert ["merge", "2,976 → 560", "0.34 ms"] in rows
-    assert ["diverse", "557 → 20", "12 ms"] in rows
-    assert rows[-1] == ["select", "20 → 2", "0.00 ms"]
+    assert ["in one list", "2,976 → 560", "0.34 ms"] in rows
+    assert ["made varied", "557 → 20", "12 ms"] in rows
+    assert rows[-1] == ["shown", "20 → 2", "0.00 ms"]
+
+
+def test_a_source_tells_quota_what_it_gave_and_what_was_kept(read: Any) -> None:
+    row = ["close to your taste", "quota 100, gave 1,776, kept 360", "0.42 ms"]
+    assert row in picture_rows(read())
 
 
 def test_the_table_equals_the_picture(read: Any) -> None:
     page = read()
     table = [
-        [tr.one("th").children[0].split()[0], *(td.text for td in tr.all("td"))]
+        [tr.one("th").children[0].strip(), *(td.text for td in tr.all("td"))]
         for tr in page.one("details", id="stages").one("tbody").all("tr")
     ]
     assert table == [row for row in picture_rows(page) if row[0] != "found"]
@@ -49,7 +57,7 @@ def test_the_picture_is_named_and_described(read: Any) -> None:
     assert svg["role"] == "img"
     named = [svg.one("title")["id"], svg.one("desc")["id"]]
     assert svg["aria-labelledby"].split() == named
-    assert "3 sources found 2,976 items; merge: 2,976 → 560" in svg.one("desc").text
+    assert "3 sources found 2,976 items; in one list: 2,976 → 560" in svg.one("desc").text
 
 
 def test_a_stages_own_notes_stand_in_the_table(read: Any) -> None:
@@ -90,7 +98,13 @@ def test_a_stage_that_never_ran_stands_where_it_would_have_worked() -> None:
     )
     steps = steps_of(answer)
     assert [step.name for step in steps] == ["a", "b", "merge", "rank", "select"]
-    assert [step.items for step in steps] == ["5", "left out", "5 → 5", "left out", "5 → 2"]
+    assert [step.items for step in steps] == [
+        "gave 5",
+        "left out",
+        "5 → 5",
+        "left out",
+        "5 → 2",
+    ]
 
 
 def test_a_stage_that_did_a_part_of_its_work_says_so() -> None:
@@ -123,8 +137,11 @@ def test_more_sources_than_colours_begin_again() -> None:
 @pytest.mark.parametrize(
     ("answer", "told"),
     [
-        ({"items": []}, "does not tell why"),
-        (traced(stage("retrieve:a", 0, 0), stage("merge", 0, 0)), "nobody has liked enough yet"),
+        ({"items": []}, "does not say why"),
+        (
+            traced(stage("retrieve:a", 0, 0), stage("merge", 0, 0)),
+            "there are not enough events yet",
+        ),
         (
             traced(stage("retrieve:a", 0, 0), stage("merge", 0, 0), degraded=("retrieve:a",)),
             "some of them were left out",
@@ -135,11 +152,11 @@ def test_more_sources_than_colours_begin_again() -> None:
         ),
         (
             traced(stage("retrieve:a", 0, 9), stage("merge", 9, 9), stage("rerank:rules", 9, 0)),
-            "9 items came to 'rules', none went out",
+            "'rules' removed all 9 items",
         ),
         (
             traced(stage("retrieve:a", 0, 9), stage("merge", 9, 9), degraded=("rerank:rules",)),
-            "a stage that must decide about them was left out",
+            "a stage that must check them was left out",
         ),
     ],
 )

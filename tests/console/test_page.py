@@ -2,13 +2,14 @@
 
 import subprocess
 import sys
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from tastemaker.console import Card, Shelf, render_error
+from tastemaker.console import Card, KnownUser, Shelf, render_error
 
 NASTY = [
     "<script>alert(1)</script>",
@@ -47,7 +48,9 @@ def test_whatever_comes_from_data_is_text_and_nothing_else(read: Any, view: Any,
         answer=answer,
         cards={text: card},
         latest=(card,),
-        users=(text,),
+        users=(KnownUser(text, text),),
+        like_verb=text,
+        stage_words={"retrieve:als": text, "rank": text},
     )
     assert [e.tag for e in page.all("script")] == [e.tag for e in plain.all("script")]
     assert not page.all("b") or {b.text for b in page.all("b")} == {" ".join(text.split())}
@@ -58,7 +61,7 @@ def test_whatever_comes_from_data_is_text_and_nothing_else(read: Any, view: Any,
 @pytest.mark.parametrize("text", NASTY)
 def test_ids_and_words_come_back_from_forms_and_links_as_they_were(read: Any, text: str) -> None:
     shelf = Shelf((Card(text, "Alien"),), (text,), text, text)
-    page = read(user_id=text, shelf=shelf, users=(text,))
+    page = read(user_id=text, shelf=shelf, users=(KnownUser(text),))
     form = page.all("form", of="card")[0]
     assert given(form) == {"user": text, "item_id": text, "label": text, "q": text}
     link = page.one("nav", **{"aria-label": "Known users"}).one("a")
@@ -109,7 +112,7 @@ def test_what_was_said_of_an_item_shows_on_the_shelf_and_is_not_said_twice(read:
     ]
     sends = [[b["type"] == "submit" for b in form.all("button")] for form in (alien, thing, grease)]
     assert sends == [[True, True], [False, True], [True, False]]
-    assert thing.all("button")[0]["aria-label"] == "The Thing (1982): you like it"
+    assert thing.all("button")[0]["aria-label"] == "The Thing (1982): you liked it"
 
 
 def test_the_chosen_label_and_the_words_searched_for_stay(read: Any) -> None:
@@ -156,18 +159,22 @@ def test_what_was_done_last_is_told_in_words(read: Any) -> None:
 def test_each_item_has_rank_title_labels_and_its_main_reason(read: Any) -> None:
     first, second = read().all("li", of="entry")
     assert first.one("span", of="rank").text == "1"
-    assert first.one("h3").text == "Psycho 1960 new"
+    assert first.one("h3").text == "Psycho 1960 just added"
     assert first.one("span", of="fresh").attributes.get("hidden", "shown") is None
     assert first.one("p", of="labels").text == "Horror"
-    assert first.one("p", of="reason").text == "because you liked The Thing (ease)"
+    assert first.one("p", of="reason").text == "because you liked The Thing"
     assert not second.all("p", of="reason")
 
 
 def test_why_tells_sources_by_rank_features_with_signs_and_predictions(read: Any) -> None:
     why = read().all("details", of="why")[0]
     found, predicted = why.all("ul", of="found")
-    assert [li.text for li in found.all("li")] == ["als rank 3", "ease rank 12"]
-    assert [li.text for li in predicted.all("li")] == ["wanted −1.04"]
+    assert [li.text for li in found.all("li")] == [
+        "close to your taste no. 3 of als",
+        "ease no. 12",
+    ]
+    assert [li.text for li in predicted.all("li")] == ["Score of the ranking model: −1.04"]
+    assert "It only orders this list" in why.text
     rows = [[cell.text for cell in tr if cell.tag in ("th", "td")] for tr in why.all("tr")[1:]]
     assert rows == [
         ["likes ever", "5.5", "", "+0.400"],
@@ -186,17 +193,65 @@ def test_a_bar_is_as_long_as_its_weight_and_on_its_side_of_zero(read: Any) -> No
 def test_a_source_has_one_colour_in_the_reasons_and_in_the_picture(read: Any) -> None:
     page = read()
     spots = {
-        li.text.split()[0]: li.one("span", of="spot").classes[1]
+        li.text.split()[-1]: li.one("span", of="spot").classes[1]
         for li in page.all("ul", of="found")[0].all("li")
     }
-    assert spots == {"ease": "source-0", "als": "source-1"}
+    assert spots == {"12": "source-0", "als": "source-1"}
     keys = [c["class"] for c in page.one("svg", of="funnel-picture").all("circle")]
     assert keys == ["source-0", "source-1", "source-2"]
 
 
 def test_an_item_without_a_card_is_shown_by_its_title(read: Any) -> None:
     titles = [h3.text for h3 in read(cards={}).all("h3")]
-    assert titles == ["Psycho new", "Shrek new"]
+    assert titles == ["Psycho just added", "Shrek just added"]
+
+
+# --- words ---
+
+
+@pytest.mark.parametrize(
+    ("verb", "question", "button"),
+    [
+        ("liked", "What do you like?", "I like Alien (1979)"),
+        ("bought", "What have you bought?", "I bought Alien (1979)"),
+        ("clicked", "What interests you?", "I clicked Alien (1979)"),
+    ],
+)
+def test_the_shelf_speaks_of_what_the_button_records(
+    read: Any, verb: str, question: str, button: str
+) -> None:
+    page = read(like_verb=verb)
+    assert page.one("h2", id="shelf-title").text == question
+    assert page.all("form", of="card")[0].all("button")[0]["aria-label"] == button
+
+
+def test_a_purchase_is_never_called_a_like(read: Any, view: Any) -> None:
+    bought = replace(view.shelf.cards[1], verb="bought")
+    page = read(like_verb="bought", latest=(bought,), shelf=replace(view.shelf, cards=(bought,)))
+    assert page.one("ul", id="latest").text == "bought The Thing"
+    labels = [b["aria-label"] for b in page.all("button") if b["aria-label"]]
+    assert "The Thing (1982): you bought it" in labels
+    assert not [label for label in labels if "like" in label.casefold()]
+
+
+def test_known_users_are_named_with_what_they_choose(read: Any) -> None:
+    links = [a.text for a in read().one("nav", **{"aria-label": "Known users"}).all("a")]
+    assert links == ["user 42, mostly Horror", "user a/b"]
+
+
+def test_a_probability_is_shown_as_a_chance(read: Any, view: Any) -> None:
+    answer = deepcopy(dict(view.answer))
+    answer["trace"]["items"][0]["predicted"] = {"wanted": 0.031, "purchase": 0.5}
+    predicted = read(answer=answer, chances=True).one("ul", of="predicted")
+    assert [li.text for li in predicted.all("li")] == [
+        "Chance that you choose it soon: 3.1 %",
+        "Chance that you choose it soon, by 'purchase': 50 %",
+    ]
+
+
+def test_the_reason_of_a_source_has_words_not_names(read: Any) -> None:
+    why = read().all("details", of="why")[0]
+    assert why.all("p")[0].text == "close to your taste"
 
 
 # --- less than everything ---
@@ -205,14 +260,14 @@ def test_an_item_without_a_card_is_shown_by_its_title(read: Any) -> None:
 def test_what_was_left_out_is_told_plainly(read: Any, changed: Any) -> None:
     left_out = [{"stage": "rank", "reason": "ValueError: no such <column>"}]
     page = read(answer=changed(degraded=left_out))
-    assert page.one("div", of="degraded").one("li").text == "rank : ValueError: no such <column>"
+    assert page.one("div", of="degraded").one("li").text == "ranked : ValueError: no such <column>"
     assert not read().all("div", of="degraded")
 
 
 def test_an_empty_list_says_why(read: Any, changed: Any) -> None:
     page = read(answer=changed(items=[]), latest=())
     assert not page.all("ol")
-    assert "what others like" not in page.text
+    assert "what is popular" not in page.text
     assert page.one("p", of="nothing").text.startswith("Nothing to recommend.")
 
 

@@ -8,10 +8,11 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from tastemaker.data.additions import cell
+from tastemaker.data.additions import cell, new_ids
 from tastemaker.data.clean_entities import clean_entities
 from tastemaker.data.schema import ColumnRole, Schema
 from tastemaker.data.table import frame_table
+from tastemaker.data.vocabulary import Vocabulary
 from tastemaker.errors import SettingError
 
 
@@ -57,3 +58,15 @@ def test_what_is_not_a_label_is_refused(value: Any) -> None:
         cell("column", "category", value)
     with pytest.raises(SettingError, match="'column' must be a list of labels, got"):
         cell("column", "tags", [value])
+
+
+@pytest.mark.parametrize("id_", ["a\n", "a\x1b[2J", "a\x7f", "a\x9b", "a\u2029"])
+def test_a_new_id_with_a_control_character_is_refused(id_: str) -> None:
+    with pytest.raises(SettingError, match="line break or control character in the id") as refused:
+        new_ids(["fine", id_], Vocabulary.of([]))
+    assert str(refused.value).isprintable()
+
+
+def test_a_new_id_may_be_of_any_script() -> None:
+    named = ["日本", "עברית\u200f", "é", "a b"]
+    assert new_ids(named, Vocabulary.of([])) == named

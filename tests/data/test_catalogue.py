@@ -57,6 +57,15 @@ def test_a_label_given_twice_counts_once() -> None:
     assert TagsColumn.of([["art", "art"]]).codes.counts.tolist() == [1]
 
 
+def test_the_rows_of_each_label_are_ascending() -> None:
+    tags = TagsColumn.of([["b"], None, ["a", "b"], [], ["b", "c"]])
+    column = tags.extended([["d", "a"]])
+    rows = [column.rows_by_label[code].tolist() for code in range(len(column.labels))]
+    expected = {"a": [2, 5], "b": [0, 2, 4], "c": [4], "d": [5]}
+    assert dict(zip(column.labels.ids(range(4)), rows)) == expected
+    assert len(tags.rows_by_label) == 3
+
+
 def test_a_title_is_text_or_none(catalogue: Catalogue) -> None:
     assert [catalogue.title(i) for i in range(3)] == ["Alpha", None, "Gämma"]
     assert Catalogue(catalogue.items, {}).title(0) is None

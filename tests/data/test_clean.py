@@ -117,7 +117,7 @@ def test_ids_of_another_type_are_refused_by_column(ids: list[Any]) -> None:
         cleaned({"user_id": ["u"], "item_id": ids}, TIMELESS)
 
 
-@pytest.mark.parametrize("cell", ["a\nb", "a\tb", "\x00"])
+@pytest.mark.parametrize("cell", ["a\nb", "a\tb", "\x00", "a\x7f", "a\x80", "a\x9b", "\u2028a"])
 def test_an_id_with_a_control_character_is_set_aside(cell: str) -> None:
     assert reasons({"item_id": ["a", cell]}) == [
         None,
@@ -429,13 +429,35 @@ def test_rows_swallowed_by_quotes_show_up_in_the_quarantine(tmp_path: Path) -> N
 def test_the_first_of_equal_event_ids_wins_and_the_rest_are_counted() -> None:
     log, report = cleaned(
         {
-            "user_id": ["u"] * 6, "item_id": ["a", "", "b", "c", "d", "e"],
-            "event_id": ["1", "2", "2", "1", None, ""],
+            "user_id": ["u"] * 7, "item_id": ["a", "", "b", "c", "d", "e", "a"],
+            "event_id": ["1", "2", "2", "1", None, "", "1"],
         },
         TIMELESS,
     )  # fmt: skip
     assert log["item_id"].to_list() == ["a", "b", "d", "e"]
-    assert (report.read, report.kept, report.duplicates, report.quarantined) == (6, 4, 1, 1)
+    assert (report.read, report.kept, report.duplicates, report.quarantined) == (7, 4, 1, 2)
+    assert report.reasons == {"missing item_id": 1, "event_id of another event": 1}
+    assert report.quarantine["row"].to_list()[1].count('"c"') == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [("user_id", "v"), ("item_id", "j"), ("event_type", "buy"), ("value", 4.0), ("timestamp", 1)],
+)
+def test_any_other_content_of_an_event_id_is_set_aside(name: str, other: object) -> None:
+    row = {"user_id": "u", "item_id": "i", "event_type": "view", "value": 3.0, "timestamp": 0}
+    rows = [{**row, "event_id": "1"}, {**row, name: other, "event_id": "1"}]
+    columns = {key: [each[key] for each in rows] for key in rows[0]}
+    _, report = cleaned(columns, VIEWS)
+    assert (report.kept, report.duplicates) == (1, 0)
+    assert report.reasons == {"event_id of another event": 1}
+
+
+@pytest.mark.parametrize("clock", ["order", "none"])
+def test_an_order_of_rows_is_not_content(clock: Any) -> None:
+    columns = {"user_id": ["u", "u"], "item_id": ["i", "i"], "event_id": ["1", "1"]}
+    _, report = cleaned(columns, TIMELESS.model_copy(update={"clock": clock}))
+    assert (report.kept, report.duplicates, report.quarantined) == (1, 1, 0)
 
 
 def test_equal_rows_without_event_ids_are_separate_events() -> None:

@@ -383,6 +383,15 @@ def test_before_keeps_what_was_strictly_earlier_and_every_index() -> None:
     assert past.before(moment(3)).end == moment(1) + 1
 
 
+def test_no_later_than_keeps_every_event_and_moves_the_later_ones() -> None:
+    data = shop([("a", "x", "view", 1), ("b", "y", "view", 2), ("a", "z", "view", 3)])
+    moved = data.no_later_than(moment(2))
+    assert rows(moved) == [("a", "x", "view", 1), ("a", "z", "view", 2), ("b", "y", "view", 2)]
+    assert moved.end == moment(2) + 1
+    assert data.end == moment(3) + 1
+    assert moved.no_later_than(moment(2)) is moved
+
+
 @pytest.mark.parametrize("clock", ["order", "none"])
 def test_a_data_set_without_moments_says_so(clock: Any) -> None:
     frame = pl.DataFrame({"user_id": ["a", "a"], "item_id": ["y", "x"]})

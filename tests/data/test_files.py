@@ -17,7 +17,7 @@ SCHEMA = Schema(kinds=KINDS, clock="none")
 
 def two_files(folder: Path, clock: Clock = "none") -> tuple[DataFile, DataFile]:
     (folder / "purchases.dat").write_text("User_ID\tGame_ID\n1\t7\n2\t8\n")
-    (folder / "ratings.csv").write_text("who,what,stars,event_id\nu1,8,5,a\n2,7,1,b\n2,8,4,a\n")
+    (folder / "ratings.csv").write_text("who,what,stars,event_id\nu1,8,5,a\n2,7,1,b\nu1,8,5,a\n")
     base = SCHEMA.model_copy(update={"clock": clock})
     purchases = {
         "separator": "\t", "default_kind": "purchase",
@@ -54,12 +54,29 @@ def test_an_order_goes_on_from_file_to_file(tmp_path: Path) -> None:
 def test_an_event_id_counts_once_in_all_files(tmp_path: Path) -> None:
     first, second = two_files(tmp_path)
     again = DataFile(tmp_path / "again.csv", second.schema)
-    again.path.write_text("who,what,stars,event_id\nu9,8,5,b\nu9,8,5,c\n")
+    again.path.write_text("who,what,stars,event_id\n2,7,1,b\nu9,8,5,c\n")
     data = Dataset.from_data_files({"events": (first, second, again)}, SCHEMA)
     assert len(data.events) == 5
     assert [(report.kept, report.duplicates) for report in data.reports] == [
         (2, 0), (2, 1), (1, 1)
     ]  # fmt: skip
+
+
+def test_an_event_id_with_other_content_in_another_file_is_set_aside(tmp_path: Path) -> None:
+    first, second = two_files(tmp_path)
+    tolerant = second.schema.model_copy(update={"max_bad_rows": 0.5})
+    again = DataFile(tmp_path / "again.csv", tolerant)
+    again.path.write_text("who,what,stars,event_id\nu9,8,5,b\nu1,8,5,a\n3,8,1,c\n,,,\n")
+    data = Dataset.from_data_files(
+        {"events": (first, second, again)}, SCHEMA, quarantine=tmp_path / "quarantine"
+    )
+    report = data.reports[-1]
+    assert (report.read, report.kept, report.duplicates) == (4, 1, 1)
+    assert report.reasons == {"missing user_id": 1, "event_id of another event": 1}
+    written = quarantine_file(tmp_path / "quarantine", "again.csv").read_text().splitlines()
+    assert written[1].startswith("2,event_id of another event,")
+    assert '""who"":""u9""' in written[1]
+    assert len(written) == 3
 
 
 def test_too_many_bad_rows_of_one_file_stop_all(tmp_path: Path) -> None:

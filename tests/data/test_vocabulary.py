@@ -124,3 +124,15 @@ def test_the_digest_tells_order_and_boundaries_apart() -> None:
 def test_texts_are_packed_and_joined_without_loss(first: list[str], second: list[str]) -> None:
     joined = Texts.of(first).joined(Texts.of(second))
     assert [joined[i] for i in range(len(joined))] == first + second
+
+
+def test_ids_added_in_parts_are_found_as_if_they_came_at_once() -> None:
+    ids = [f"id-{n}" for n in range(300)]
+    grown = Vocabulary.of(ids[:7])
+    for first in range(7, 300, 41):
+        grown = grown.extended(ids[first : first + 41])
+    whole = Vocabulary.of(ids)
+    assert grown.indices(ids).tolist() == list(range(300))
+    assert grown.digest == whole.digest
+    assert grown._hashes.tolist() == whole._hashes.tolist()
+    assert grown._order.tolist() == whole._order.tolist()

@@ -86,3 +86,23 @@ def test_where_all_scores_are_equal_all_are_the_best(told: Told) -> None:
 def test_what_is_found_for_another_request_changes_nothing(told: Told) -> None:
     whole, alone = told(FOUND), told(FOUND.take(np.array([2])))
     assert str({name: values[-1:] for name, values in whole.items()}) == str(alone)
+
+
+@pytest.mark.parametrize("column", ["a_rank", "a_score"])
+def test_the_order_of_a_source_can_be_reproduced(told: Told, column: str) -> None:
+    """By its rank as by its score: what learns from these columns can do no worse."""
+    count = 200
+    random = np.random.default_rng(3)
+    rank = random.permutation(count).astype(np.int16)
+    score = np.sort(random.lognormal(0, 2, count))[::-1][rank].astype(np.float32)
+    found = Candidates(
+        offsets_of([count]),
+        np.arange(count, dtype=np.int32),
+        np.ones(count, np.float32),
+        ("a",),
+        rank[:, None],
+        score[:, None],
+    )
+    values = np.array(told(found, sources=("a",))[column])
+    order = np.argsort(values if column == "a_rank" else -values, kind="stable")
+    assert order.tolist() == np.argsort(rank).tolist()

@@ -14,6 +14,10 @@ from tests.live.conftest import Demo, Made, served
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("live")]
 
+_REPORT_VIOLATIONS = """
+document.addEventListener("securitypolicyviolation", (found) =>
+  console.error("policy", found.violatedDirective, found.blockedURI, found.sample));
+"""
 WIDE = {"width": 1280, "height": 900}
 PHONE = {"width": 390, "height": 844}
 
@@ -25,6 +29,9 @@ def page(request: Any, browser: Any, demo: Demo) -> Iterator[Any]:
     opened = context.new_page()
     wrong: list[str] = []
     opened.on("pageerror", lambda problem: wrong.append(str(problem)))
+    # a violation of the content security policy is an error in the console
+    opened.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
+    opened.add_init_script(_REPORT_VIOLATIONS)
     opened.on("requestfailed", lambda asked: wrong.append(f"failed: {asked.url}"))
     opened.on("response", lambda got: wrong.append(got.url) if got.status >= 400 else None)
     asked: list[str] = []
@@ -72,39 +79,40 @@ def test_three_clicks_on_films_of_one_genre_change_the_list_towards_it(
 ) -> None:
     before = listed(page)
     for place in range(3):
-        act(page, "click", place, ".shelf")
+        act(page, "like", place, ".shelf")
     assert listed(page) != before
     (user,) = parse_qs(urlparse(page.url).query)["user"]
     assert horror_films(page, demo, user) > horror_films(page, demo, "a stranger")
 
 
 def test_a_disliked_film_is_gone_and_stays_gone(page: Any) -> None:
-    act(page, "click", 0, ".shelf")
+    act(page, "like", 0, ".shelf")
     gone = listed(page)[0]
     act(page, "dislike", 0, ".recommendations")
     assert gone not in listed(page)
-    act(page, "click", 1, ".shelf")
+    act(page, "like", 1, ".shelf")
     assert gone not in listed(page)
     page.reload()
     assert gone not in listed(page)
 
 
 def test_every_film_says_why_and_the_funnel_is_drawn(page: Any) -> None:
-    act(page, "click", 0, ".shelf")
+    act(page, "like", 0, ".shelf")
     assert "Because you liked" in page.locator(".recommendations").inner_text()
     page.locator(".recommendations details summary").first.click()
     opened = page.locator(".recommendations details[open]").first.inner_text()
     assert "Found by" in opened
     assert "What moved its score" in opened
+    assert "wanted" not in opened
     picture = page.locator("svg[role=img]").last
     assert picture.is_visible()
-    for stage in ("merge", "filter", "features", "rank", "select"):
+    for stage in ("in one list", "allowed", "described", "ranked", "shown", "quota 10, gave"):
         assert stage in picture.inner_html()
 
 
 def test_the_keyboard_is_enough(page: Any) -> None:
     before = listed(page)
-    button = page.locator(".shelf button[value=click]:not([aria-disabled=true])").first
+    button = page.locator(".shelf button[value=like]:not([aria-disabled=true])").first
     button.focus()
     with page.expect_response(lambda got: "/?user=" in got.url and got.status == 200):
         page.keyboard.press("Enter")
@@ -117,6 +125,27 @@ def test_the_keyboard_is_enough(page: Any) -> None:
 def test_nothing_runs_over_the_edge(page: Any) -> None:
     wider = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
     assert wider <= 0
+
+
+def test_where_columns_scroll_the_page_does_not(page: Any) -> None:
+    if page.viewport_size != WIDE:
+        pytest.skip("on a phone the page itself scrolls")
+    page.locator(".recommendations details summary").first.click()
+    page.locator("#stages summary").click()
+    longer = page.evaluate("document.documentElement.scrollHeight - window.innerHeight")
+    assert longer <= 0
+
+
+def test_a_search_begins_with_what_begins_so(page: Any, demo: Demo) -> None:
+    page.goto(f"{demo.url}/?user=searcher&q=alien")
+    titles = page.locator(".shelf .card-title").all_inner_texts()
+    begins = [title.casefold().startswith("alien") for title in titles]
+    assert begins[0]
+    assert begins == sorted(begins, reverse=True)
+    assert not page.evaluate(
+        "[...document.querySelectorAll('*')].filter((found) => [...found.attributes].some("
+        "({name}) => name === 'style' || name.startsWith('on'))).length"
+    )
 
 
 def test_with_a_key_as_password_the_page_works_and_without_it_there_is_none(
@@ -136,7 +165,7 @@ def test_with_a_key_as_password_the_page_works_and_without_it_there_is_none(
         opened.on("pageerror", lambda problem: wrong.append(str(problem)))
         opened.goto(url)
         before = listed(opened)
-        act(opened, "click", 0, ".shelf")
+        act(opened, "like", 0, ".shelf")
         assert listed(opened) != before
         assert wrong == []
         known.close()

@@ -301,6 +301,34 @@ def test_what_a_reranker_drops_is_replaced(n: int) -> None:
         assert len(answer.candidates[row]) == min(n, len(allowed))
 
 
+class Keeping(Dropping):
+    """Drops every item but some."""
+
+    def __init__(self, kept: list[int]) -> None:
+        super().__init__()
+        self.kept = kept
+
+    def rerank(
+        self,
+        requests: Requests,
+        candidates: Candidates,
+        n: int,
+        world: World,
+        sources: Mapping[str, Retriever],
+    ) -> Reranked:
+        kept = candidates.where(np.isin(candidates.item, self.kept))
+        return Reranked(kept, np.zeros(len(kept), np.float32), ((),) * len(kept))
+
+
+def test_a_refill_adds_a_few_items_for_each_place() -> None:
+    """The sources find 25 more; the two places that are empty get 4 each, and 3 for the list."""
+    order = most_liked(stranger([]), N_ITEMS, WORLD)[0].tolist()
+    keeping = Keeping([order[0], order[30], order[35]])
+    answer = ask(pipeline({"popular": 25}, {"few": keeping}), stranger([]), 3)
+    assert answer.candidates[0].tolist() == [order[0], order[30], order[35]]
+    assert stages(answer)["fill"]["notes"] == ["11 more from the sources, for the caps"]
+
+
 # --- everything at once ---
 
 

@@ -1,6 +1,7 @@
 """How sources become one list: weights and quotas learned from what was relevant in the past."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,13 @@ def found(orders: Sequence[Sequence[Sequence[int]]], relevant: Sequence[Sequence
     )
 
 
+def split(whole: Found) -> list[Found]:
+    """Three windows."""
+    thirds = np.array_split(np.arange(len(whole.user)), 3)
+    ranks = np.split(whole.relevant_ranks, np.cumsum(whole.relevant)[[t[-1] for t in thirds[:-1]]])
+    return [replace(whole.take(rows), relevant_ranks=own) for rows, own in zip(thirds, ranks)]
+
+
 def _rank(order: Sequence[int], item: int) -> int:
     return list(order).index(item) if item in order else -1
 
@@ -60,7 +68,7 @@ def random_orders(requests: int, seed: int) -> list[list[int]]:
 
 def test_a_source_that_knows_everything_orders_alone() -> None:
     good, noise = random_orders(100, 1), random_orders(100, 2)
-    fusion = learn_fusion(found([noise, good], [order[:3] for order in good]), HOME)
+    fusion = learn_fusion(split(found([noise, good], [order[:3] for order in good])), HOME)
     assert fusion.weights == {"a": LEAST_WEIGHT, "b": 1.0}
     assert fusion.notes["best_source"] == "b"
     assert fusion.notes["fused_ndcg"] == fusion.notes["best_source_ndcg"] == pytest.approx(1)
@@ -70,9 +78,25 @@ def test_two_sources_that_complement_each_other_both_count() -> None:
     one = [order[:4] for order in random_orders(200, 3)]
     other = [order[:4] for order in random_orders(200, 4)]
     wanted = [[a[0], b[0]] for a, b in zip(one, other)]
-    fusion = learn_fusion(found([one, other], wanted), HOME)
+    fusion = learn_fusion(split(found([one, other], wanted)), HOME)
     assert min(fusion.weights.values()) > 0.3
     assert fusion.notes["fused_ndcg"] > 1.2 * fusion.notes["best_source_ndcg"]
+
+
+@pytest.mark.parametrize("windows", [1, 3])
+def test_sources_of_noise_are_given_no_weight(windows: int) -> None:
+    """Weights that fit the noise of a window do not help in another."""
+    said = 0
+    for seed in range(12):
+        random = np.random.default_rng(seed)
+        good = random_orders(200, 100 * seed)
+        wanted = [[order[int(random.geometric(0.25) - 1) % N_ITEMS]] for order in good]
+        noise = [random_orders(200, 100 * seed + place) for place in range(1, 6)]
+        whole = found([good, *noise], wanted)
+        home = Placement(retrievers=("a", "b", "c", "d", "e", "f"), candidates=100)
+        fusion = learn_fusion(split(whole) if windows == 3 else [whole], home)
+        said += max(list(fusion.weights.values())[1:]) > LEAST_WEIGHT
+    assert said <= 3
 
 
 def test_a_lucky_second_source_does_not_get_a_say() -> None:
@@ -82,7 +106,7 @@ def test_a_lucky_second_source_does_not_get_a_say() -> None:
     wanted[0] = [good[0][0], good[0][30]]
     lucky = random_orders(100, 6)
     lucky[0] = [good[0][30], *[item for item in lucky[0] if item != good[0][30]]]
-    fusion = learn_fusion(found([good, lucky], wanted), HOME)
+    fusion = learn_fusion(split(found([good, lucky], wanted)), HOME)
     assert fusion.weights == {"a": 1.0, "b": LEAST_WEIGHT}
 
 
@@ -91,7 +115,7 @@ def test_the_fusion_is_never_worse_than_the_best_source_it_learned_from(seed: in
     one, other = random_orders(40, seed), random_orders(40, seed + 5_000)
     wanted = [[a[0], b[seed % 7]] for a, b in zip(one, other)]
     past = found([one, other], wanted)
-    fusion = learn_fusion(past, HOME)
+    fusion = learn_fusion(split(past), HOME)
     fused = past.ndcg(fusion.scores(past.ranks, ("a", "b"))).mean()
     assert fused >= past.by_source().mean(axis=0).max() - 1e-3
 
@@ -99,14 +123,14 @@ def test_the_fusion_is_never_worse_than_the_best_source_it_learned_from(seed: in
 def test_quotas_go_to_the_source_that_finds_more() -> None:
     deep, shallow = random_orders(100, 7), [order[:5] for order in random_orders(100, 8)]
     wanted = [order[10:30] for order in deep]
-    fusion = learn_fusion(found([deep, shallow], wanted), HOME)
+    fusion = learn_fusion(split(found([deep, shallow], wanted)), HOME)
     assert fusion.quotas["a"] >= 30
-    assert sum(fusion.quotas.values()) == HOME.candidates
+    assert fusion.candidates == 2 * sum(fusion.quotas.values()) == HOME.candidates
 
 
 def test_too_little_past_leaves_even_numbers() -> None:
     one = random_orders(5, 9)
-    fusion = learn_fusion(found([one, one], [order[:1] for order in one]), HOME)
+    fusion = learn_fusion(split(found([one, one], [order[:1] for order in one])), HOME)
     assert fusion == Fusion.stated(HOME)
     assert fusion.quotas == {"a": 50, "b": 50}
     assert fusion.weights == {"a": 1.0, "b": 1.0}
@@ -115,7 +139,7 @@ def test_too_little_past_leaves_even_numbers() -> None:
 def test_stated_weights_are_kept() -> None:
     home = HOME.model_copy(update={"weights": {"a": 1.0, "b": 4.0}})
     one = random_orders(100, 10)
-    fusion = learn_fusion(found([one, one], [order[:1] for order in one]), home)
+    fusion = learn_fusion(split(found([one, one], [order[:1] for order in one])), home)
     assert fusion.weights == {"a": 0.25, "b": 1.0}
 
 
@@ -131,7 +155,7 @@ def test_scores_are_those_of_the_merge() -> None:
         "a": Candidates.of([([3, 1, 4], [3, 2, 1]), ([9], [1])]),
         "b": Candidates.of([([4, 5], [2, 1]), ([2, 9], [2, 1])]),
     }
-    fusion = Fusion({"a": 10, "b": 10}, {"a": 1.0, "b": 0.35})
+    fusion = Fusion({"a": 10, "b": 10}, {"a": 1.0, "b": 0.35}, 20)
     merged = merge(lists, fusion.quotas, weights=fusion.weights)
     scores = fusion.scores(merged.source_rank, merged.sources)
     assert scores.tolist() == merged.score.tolist()
@@ -185,7 +209,7 @@ def test_a_list_of_sources_learns_its_numbers_and_saves_them(tmp_path: Path) -> 
     fusion = fitted.fusions["home"]
     assert fusion.notes["learned"]
     assert fusion.notes["fused_ndcg"] >= fusion.notes["best_source_ndcg"]
-    assert sum(fusion.quotas.values()) == 60
+    assert fitted.pipeline().room == fusion.candidates == 60
     assert fitted.pipeline().weights == fusion.weights
     fitted.save(tmp_path / "v1")
     loaded = Recommender.load(tmp_path / "v1").attach(world.dataset())

@@ -168,6 +168,41 @@ def test_a_ranker_that_the_fusion_beats_has_not_earned_its_place(must_earn: bool
     assert came_to.earned is not must_earn
 
 
+class NoBetter(Backwards):
+    """Leaves the order as it is."""
+
+    name = "no_better"
+
+    def score(self, requests: Requests, candidates: Candidates, features: Features) -> Scores:
+        return Scores((WANTED,), ("order",), candidates.score[:, None])
+
+
+def test_a_ranker_that_adds_nothing_is_not_used() -> None:
+    came_to = learned(NoBetter())
+    assert came_to.notes["ranked"] == came_to.notes["merged"]
+    assert not came_to.earned
+
+
+class Blurred(Backwards):
+    """The order of one source, with every third candidate put last."""
+
+    name = "blurred"
+
+    def score(self, requests: Requests, candidates: Candidates, features: Features) -> Scores:
+        rank = candidates.source_rank[:, candidates.sources.index("trending")].astype(np.float32)
+        last = (rank < 0) | (candidates.item % 3 == 0)
+        return Scores((WANTED,), ("order",), np.where(last, -1e6, -rank)[:, None])
+
+
+def test_a_ranker_below_the_best_source_is_not_used() -> None:
+    """Better than the fusion is not enough."""
+    home = Placement(retrievers=QUOTAS, ranker="main", weights={"popular": 1.0})
+    came_to = learn(Blurred(), news(), home, sources(), SETTINGS, OPTIONS)
+    notes = came_to.notes
+    assert notes["merged"] < notes["ranked"] < notes["single"]
+    assert not came_to.earned
+
+
 def test_several_objectives_are_worth_what_the_placement_says() -> None:
     made = ranker(("read", "save"))
     came_to = learned(made, {"read": 1.0, "save": 3.0})

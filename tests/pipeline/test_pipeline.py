@@ -188,7 +188,8 @@ def test_an_answer_has_the_shape_that_programs_rely_on() -> None:
 
 def test_a_trace_is_told_only_when_it_is_asked_for() -> None:
     told = road().recommend(requests(), 3, world=WORLD).to_dict(0, trace=True)
-    assert [sorted(stage) for stage in told["trace"]["stages"]] == [["in", "ms", "name", "out"]] * 5
+    stage, source = ["in", "ms", "name", "out"], ["in", "kept", "ms", "name", "out", "quota"]
+    assert [sorted(s) for s in told["trace"]["stages"]] == [source] * 2 + [stage] * 3
     for item, traced in zip(told["items"], told["trace"]["items"]):
         assert traced["item_id"] == item["item_id"]
         assert traced["sources"].keys() <= {"knn", "popular"}
@@ -205,7 +206,7 @@ def test_a_reason_names_the_liked_item_and_the_source() -> None:
     because, source = told["items"][0]["reasons"]
     assert because["kind"] == "because_you_liked"
     assert because["item_id"] == "i6"
-    assert because["text"] == "because you liked Item 6"
+    assert because["text"] == "because you viewed Item 6"
     assert because["source"] == "knn"
     assert source["kind"] == "source"
     assert source["source"] in ("knn", "popular")
@@ -231,4 +232,4 @@ def test_as_text_an_answer_names_the_user_the_titles_and_the_reasons() -> None:
     assert "for user a:" in text
     assert "for a stranger:" in text
     assert text.count("\n") + 1 == 5 + 2 * 5
-    assert "because you liked Item" in text
+    assert "because you viewed Item" in text

@@ -14,7 +14,9 @@ from tastemaker.component import FitOptions
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.schema import EventKind, Schema
 from tastemaker.pipeline import Recommendations, Recommender
-from tastemaker.project import Placement
+from tastemaker.project import Placement, Training
+from tastemaker.ranking import GBM
+from tastemaker.reranking import Rules
 from tastemaker.retrieval import Content, ItemKNN, Popular, Trending
 
 GENRES = ("red", "blue")
@@ -25,7 +27,10 @@ FRESH = ("v0", "v1")
 SCHEMA = Schema(
     kinds={"like": EventKind(), "hide": EventKind(role="negative", blocks=True)},
     item_roles={"genre": {"role": "category"}},  # type: ignore[dict-item]
+    user_roles={"favorite": {"role": "category"}},  # type: ignore[dict-item]
 )
+BLOCKED = {"red-1", "blue-2", "red-new-0"}
+PLACES = ("home", "again", "learned")
 START = 1_700_000_000_000_000
 HOUR = 3_600_000_000
 Event = tuple[str, str, str, int]
@@ -43,14 +48,24 @@ def dataset(log: list[Event], extra: tuple[str, ...]) -> Dataset:
     columns = ("user_id", "item_id", "event_type", "timestamp")
     events = pl.DataFrame(log, schema=columns, orient="row")
     table = pl.DataFrame({"item_id": ids, "genre": [genre_of(item) for item in ids]})
-    return Dataset.from_frames(events, items=table, schema=SCHEMA)
+    told = {"user_id": USERS, "favorite": [GENRES[number % 2] for number in range(len(USERS))]}
+    return Dataset.from_frames(events, items=table, users=pl.DataFrame(told), schema=SCHEMA)
 
 
 def recommender() -> Recommender:
     sources = {"knn": ItemKNN(), "content": Content(), "trending": Trending(), "popular": Popular()}
     home = Placement(retrievers=dict.fromkeys(sources, ALL))
     again = Placement(retrievers={"popular": ALL, "trending": ALL}, seen={"like": "allow"})
-    return Recommender(sources, {"home": home, "again": again})
+    learned = Placement(
+        retrievers=("knn", "content", "popular"), ranker="main", rerankers=("house",)
+    )
+    return Recommender(
+        sources,
+        {"home": home, "again": again, "learned": learned},
+        {"main": GBM(trees=3)},
+        {"house": Rules(blocked=sorted(BLOCKED), caps={"genre": 3})},
+        Training(slices=2, window=0.2, requests=50, must_earn=False),
+    )
 
 
 class Sequences(RuleBasedStateMachine):
@@ -75,6 +90,7 @@ class Sequences(RuleBasedStateMachine):
             for step in range(4):
                 self.happens(user, f"{genre}-{(number + step) % 7}", "like")
         self.fit()
+        assert self.recommender.learned["main"]["earned"]
 
     def happens(self, user: str, item: str, kind: str) -> None:
         self.log.append((user, item, kind, START + len(self.log) * HOUR))
@@ -125,39 +141,43 @@ class Sequences(RuleBasedStateMachine):
     def save_and_load(self) -> None:
         folder = self.folder / str(self.saved)
         self.saved += 1
-        before = [self.answer(user_id=user) for user in (*USERS[:3], FRESH[0])]
+        before = self.answers()
         self.recommender.save(folder)
         data = self.recommender._attached
         assert data is not None
         self.recommender = Recommender.load(folder).attach(data)
         for item in self.added:  # no part of an artifact
             self.recommender.add_items([item], {"genre": [genre_of(item)]})
-        assert [self.answer(user_id=user) for user in (*USERS[:3], FRESH[0])] == before
+        assert self.answers() == before
 
-    @rule(user=st.sampled_from([*USERS, *FRESH, "nobody"]), n=counts, again=st.booleans())
-    def recommend(self, user: str, n: int, again: bool) -> None:
-        placement = "again" if again else "home"
-        answer = self.recommender.recommend(user, n=n, placement=placement)
-        self.check(answer.item_ids(), n, self.away(user, again))
+    @rule(user=st.sampled_from([*USERS, *FRESH, "nobody"]), n=counts, place=st.sampled_from(PLACES))
+    def recommend(self, user: str, n: int, place: str) -> None:
+        answer = self.recommender.recommend(user, n=n, placement=place)
+        assert not answer.trace.degraded
+        self.check(answer.item_ids(), n, self.away(user, place))
 
-    @rule(history=st.lists(st.sampled_from([*FITTED, *LATER, "unknown"]), max_size=4), n=counts)
-    def recommend_history(self, history: list[str], n: int) -> None:
-        answer = self.recommender.recommend(history=history, n=n)
-        self.check(answer.item_ids(), n, set(history))
+    @rule(
+        history=st.lists(st.sampled_from([*FITTED, *LATER, "unknown"]), max_size=4),
+        n=counts,
+        place=st.sampled_from(["home", "learned"]),
+    )
+    def recommend_history(self, history: list[str], n: int, place: str) -> None:
+        answer = self.recommender.recommend(history=history, n=n, placement=place)
+        self.check(answer.item_ids(), n, {*history, *self.blocked(place)})
 
-    @rule(n=st.sampled_from([0, 1, 5]))
-    def recommend_every(self, n: int) -> None:
-        self.recommend_all(n)
+    @rule(n=st.sampled_from([0, 1, 5]), place=st.sampled_from(PLACES))
+    def recommend_every(self, n: int, place: str) -> None:
+        self.recommend_all(n, place)
 
-    def recommend_all(self, n: int) -> None:
+    def recommend_all(self, n: int, place: str = "home") -> None:
         found: dict[str | None, list[Any]] = {}
-        for batch in self.recommender.recommend_all(n=n):
+        for batch in self.recommender.recommend_all(n=n, placement=place):
             lists = as_lists(batch)
             found |= dict(zip(batch.requests.user_id, lists))
-        assert set(found) == {user for user, *_ in self.attached}
+        assert set(found) == {*USERS, *(user for user, *_ in self.attached)}
         for user, shown in found.items():
-            assert shown == self.answer(user_id=user, n=n)
-            self.check([item for item, _ in shown], n, self.away(str(user), False))
+            assert shown == self.answer(user_id=user, n=n, placement=place)
+            self.check([item for item, _ in shown], n, self.away(str(user), place))
 
     @precondition(lambda self: self.added)
     @rule(place=st.integers(0, 5))
@@ -179,9 +199,17 @@ class Sequences(RuleBasedStateMachine):
         (shown,) = as_lists(self.recommender.recommend(**question))
         return shown
 
-    def away(self, user: str, again: bool) -> set[str]:
+    def answers(self) -> list[Any]:
+        users = (*USERS[:3], FRESH[0])
+        return [self.answer(user_id=user, placement=place) for user in users for place in PLACES]
+
+    def blocked(self, place: str) -> set[str]:
+        return BLOCKED if place == "learned" else set()
+
+    def away(self, user: str, place: str) -> set[str]:
         mine = [(item, kind) for who, item, kind, _ in self.attached if who == user]
-        return {item for item, kind in mine if kind == "hide" or not again}
+        seen = {item for item, kind in mine if kind == "hide" or place != "again"}
+        return seen | self.blocked(place)
 
     def check(self, shown: list[str], n: int, away: set[str]) -> None:
         known = {*self.fitted, *self.added}
@@ -201,5 +229,5 @@ def as_lists(answer: Recommendations) -> list[list[tuple[str, float]]]:
 
 TestSequences = Sequences.TestCase
 TestSequences.settings = settings(
-    max_examples=20, stateful_step_count=15, phases=[Phase.explicit, Phase.generate]
+    max_examples=8, stateful_step_count=15, phases=[Phase.explicit, Phase.generate]
 )

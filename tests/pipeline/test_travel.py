@@ -1,8 +1,8 @@
 """Time travel: what a training set knows, what it wants, and what it leaves out."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
-from typing import ClassVar, Self
+from typing import ClassVar, Self, TypeVar
 
 import numpy as np
 import polars as pl
@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tastemaker.artifact import ArtifactReader, ArtifactWriter
-from tastemaker.component import WANTED, FitOptions, Retriever, Serves, Task, TrainingSet
+from tastemaker.component import FUSED, WANTED, FitOptions, Retriever, Serves, Task, TrainingSet
 from tastemaker.config import Settings
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.dataset import Dataset
@@ -22,11 +22,14 @@ from tastemaker.data.times import MICROSECONDS
 from tastemaker.errors import ClockError, DataError, SettingError
 from tastemaker.features import FeatureSet
 from tastemaker.pipeline import Pipeline
+from tastemaker.pipeline.fusion import Fusion
 from tastemaker.pipeline.travel import Slice, travel
+from tastemaker.progress import Progress
 from tastemaker.project import Training
 from tastemaker.retrieval import ItemKNN, Popular
 from tastemaker.world import World
 
+T = TypeVar("T")
 SETTINGS = Training(slices=3, window=0.1, requests=600, negatives=5)
 
 
@@ -113,6 +116,46 @@ def test_sources_know_nothing_at_or_after_the_start_of_their_window() -> None:
         assert isinstance(spy, Spy)
         assert spy.latest < start
         assert spy.latest == int(data().events.time[data().events.time < start].max())
+
+
+def test_progress_names_every_window_and_counts_its_sources() -> None:
+    heard: list[tuple[str, int | None]] = []
+
+    class Heard(Progress):
+        def track(self, steps: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
+            heard.append((label, total))
+            yield from steps
+
+    sources = {"popular": Popular(), "item_knn": ItemKNN()}
+    options = FitOptions(threads=1, progress=Heard())
+    travel(data(), road, sources, SETTINGS, SeenPolicy.of(data().kinds), (), options)
+    windows = [f"window {n} of {SETTINGS.slices}: sources" for n in range(1, SETTINGS.slices + 1)]
+    assert [entry for entry in heard if entry[0] in windows] == [(w, 2) for w in windows]
+
+
+def test_judged_requests_keep_all_candidates_with_what_was_relevant() -> None:
+    window = slices()[-1]
+    judged = window.judged
+    assert judged is not None
+    assert len(judged.requests) == len(judged.found.user) <= len(window.task)
+    assert (judged.training.weight == 1).all()
+    assert judged.found.hit.sum() == judged.training.labels[WANTED].sum()
+    assert judged.candidates.item.tolist() == judged.training.item.tolist()
+    assert (
+        judged.found.relevant >= np.add.reduceat(judged.found.hit, judged.found.offsets[:-1])
+    ).all()
+
+
+def test_another_fusion_changes_the_score_and_its_feature_alone() -> None:
+    judged = travelled()[-1].judged
+    assert judged is not None
+    features, names = judged.training.features, judged.candidates.sources
+    column, before = features.names.index(FUSED), features.values.copy()
+    other = judged.fused(Fusion(dict.fromkeys(names, 5), dict(zip(names, (1.0, 0.1))), 10))
+    assert not np.array_equal(other.candidates.score, judged.candidates.score)
+    assert np.array_equal(features.values[:, column], other.candidates.score)
+    unchanged = np.delete(before, column, 1), np.delete(features.values, column, 1)
+    assert np.array_equal(*unchanged, equal_nan=True)
 
 
 def test_windows_follow_one_another_up_to_the_end() -> None:

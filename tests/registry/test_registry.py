@@ -260,14 +260,14 @@ def unreadable(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
     """Makes whatever lies in a folder, or a file, unreadable, as on a failing disk."""
 
     def spoil(place: Path) -> None:
-        real = Path.open
+        real = os.open
 
-        def refuse(path: Path, *arguments: Any, **named: Any) -> Any:
-            if path.is_relative_to(place):
+        def refuse(path: Any, *arguments: Any, **named: Any) -> int:
+            if Path(path).is_relative_to(place):
                 raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
             return real(path, *arguments, **named)
 
-        monkeypatch.setattr(Path, "open", refuse)
+        monkeypatch.setattr(os, "open", refuse)
 
     return spoil
 

@@ -139,6 +139,29 @@ def test_a_feasible_first_item_is_never_refused() -> None:
         assert ids(ask(Rules(caps={"category": 1, "tags": 1}), first, 1)) == first
 
 
+@pytest.mark.parametrize("rules", [{"category": 1}, {"category": 1, "tags": 3}, {"labels": 1}])
+def test_a_cap_that_no_item_can_hold_leaves_nothing_short(rules: dict[str, int]) -> None:
+    """All ten items have one of three labels: the other seven cannot take a place."""
+    labels = [[label] for label in "xxxyyzzxyz"]
+    columns = {"category": CategoryColumn.of(labels), "labels": TagsColumn.of(labels)}
+    catalogue = Catalogue(WORLD.catalogue.items, {**WORLD.catalogue.columns, **columns})
+    world = World(catalogue, WORLD.statistics, 0, "none")
+    found = Candidates.of([([0, 3, 5, 1], [4, 3, 2, 1]), ([0, 1], [2, 1])])
+    answer = Rules(caps=rules).rerank(Requests.of([[]] * 2), found, 4, world, {})
+    assert answer.short is not None
+    assert answer.suitable is not None
+    assert answer.short.tolist() == [0, 1]
+    rows, expected = np.ones(10, np.int64), [label != ["x"] for label in labels]
+    assert answer.suitable.allows(rows, np.arange(10, dtype=np.int32)).tolist() == expected
+
+
+def test_items_that_could_take_a_place_have_no_full_label() -> None:
+    answer = ask(Rules(caps={"category": 1, "tags": 2}), "abg", 3)
+    assert answer.suitable is not None
+    could = answer.suitable.allows(np.zeros(10, np.int64), np.arange(10, dtype=np.int32))
+    assert [item for item, able in zip(IDS, could) if able] == ["d", "e", "f", "g", "i", "j"]
+
+
 def test_requests_of_a_batch_are_capped_apart() -> None:
     found = Candidates.of([([0, 1, 3], [3, 2, 1])] * 3)
     answer = Rules(caps={"category": 1}).rerank(Requests.of([[]] * 3), found, 2, WORLD, {})

@@ -68,6 +68,13 @@ def test_whatever_the_mask_the_file_is_the_owners_alone(file: KeyFile, mask: int
     assert file.warning() is None
 
 
+def test_the_folder_of_keys_is_the_owners_alone(file: KeyFile) -> None:
+    file.path.parent.mkdir(exist_ok=True)
+    file.path.parent.chmod(0o755)
+    file.add("shop")
+    assert stat.S_IMODE(file.path.parent.stat().st_mode) == 0o700
+
+
 @pytest.mark.parametrize("name", ["", " ", "a b", "-x", "a/b", "é", "a\n", "x" * 101, "\x1b[2J"])
 def test_a_name_that_cannot_be_used_is_refused(file: KeyFile, name: str) -> None:
     with pytest.raises(SettingError, match="letters, digits"):

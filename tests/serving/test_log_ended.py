@@ -111,15 +111,25 @@ def test_trending_of_an_old_log_is_found(old: Path) -> None:
     assert min(scores) > 0.5
 
 
+def set_now(path: Path, now: str) -> None:
+    path.write_text(path.read_text() + f'[server]\nnow = "{now}"\n')
+
+
+@pytest.mark.parametrize("now", ["auto", "log"])
 def test_every_list_and_similar_items_match_too(
-    old: Path, cli: Told, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    old: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], now: str
 ) -> None:
     path, output = old / "tastemaker.toml", tmp_path / "all.csv"
+    set_now(path, now)
+    present = [("click", "user-2", item(2, 1)), ("dislike", "user-2", item(2, 4))] * (now == "log")
     with without_network(old) as client:
         attributes = {"title": "Western night", "genres": ["Western"]}
         assert client.put("/v1/items/added", json=attributes).status_code == 201
         event = {"user_id": "user-2", "item_id": "added", "timestamp": 1_100_000_000}
         assert client.post("/v1/events", json=event).status_code == 200
+        for kind, user, id_ in present:
+            event = {"user_id": user, "item_id": id_, "event_type": kind}
+            assert client.post("/v1/events", json=event).status_code == 200
         client.put("/v1/items/added", json=attributes)  # when it returns, the event counts too
         served = asked(client, user_id="user-2")
         alike = client.get("/v1/items/added/similar?n=5").json()
@@ -130,17 +140,28 @@ def test_every_list_and_similar_items_match_too(
     rows = [line.split(",") for line in output.read_text().splitlines()[1:]]
     found = [(row[2], np.float32(row[3])) for row in rows if row[0] == "user-2"]
     assert found == [(id_, np.float32(score)) for id_, score in shown(served)]
-    assert "added" not in [id_ for id_, _ in found]
+    assert not {"added", *(id_ for _, _, id_ in present)} & {id_ for id_, _ in found}
     assert (told["source"], told["items"]) == (alike["source"], alike["items"])
     assert told["source"] == "content"
     assert alike["items"][0]["item_id"].startswith("western")
+
+
+def test_a_file_that_grew_answers_as_the_server_does(old: Path, cli: Told) -> None:
+    set_now(old / "tastemaker.toml", "log")
+    liked = next(id_ for id_, _ in shown(cli("user-3")))
+    with (old / "events.csv").open("a") as log:
+        log.write(f"user-3,{liked},{times.now() // 1_000_000}\n")
+    first = shown(cli("user-3"))  # no store so far
+    assert liked not in [id_ for id_, _ in first]
+    with without_network(old) as client:
+        assert shown(asked(client, user_id="user-3")) == first == shown(cli("user-3"))
 
 
 def moment_of(folder: Path, *, served: int | None = None, now: str = "auto") -> int:
     """The moment of a request, with an event served so many microseconds ago."""
     path = folder / "tastemaker.toml"
     if now != "auto":
-        path.write_text(path.read_text() + f'[server]\nnow = "{now}"\n')
+        set_now(path, now)
     with Service(load_project(path)) as service:
         wait_until(lambda: service.status()["status"] == "ready")
         if served is not None:

@@ -74,7 +74,7 @@ def tell(client: TestClient, user: str, kind: str, value: float | None = None) -
     """Sends an event of the first comedy."""
     event: dict[str, Any] = {"user_id": user, "item_id": COMEDY[0], "event_type": kind}
     answer = client.post("/v1/events", json={"events": [event | {"value": value}]})
-    assert answer.json() == {"accepted": 1, "rejected": []}
+    assert answer.json() == {"accepted": 1, "duplicates": 0, "rejected": []}
 
 
 def listed(client: TestClient, user: str) -> list[str]:
@@ -113,7 +113,8 @@ def test_a_question_about_a_user_is_that_request(service: Service) -> None:
     assert_same(asked, logs)
 
 
-def test_stored_events_are_replaced_as_those_of_the_log(replacing: Service) -> None:
+@pytest.mark.parametrize("later", ["ignored", "moved"])
+def test_stored_events_are_replaced_as_those_of_the_log(replacing: Service, later: str) -> None:
     service = replacing
     kinds, now = service.project.file.events, times.now()
     types, values = ("click", "unclick", "rating", "order"), (5, 1, 3, -1, 2)
@@ -131,8 +132,11 @@ def test_stored_events_are_replaced_as_those_of_the_log(replacing: Service) -> N
     for id_ in (f"user-{n}" for n in range(7)):
         user, past = data.users.index(id_), service.live.past(service.store.history(id_))
         for moment in moments:
-            asked = past.request(moment, kinds, seen, user_id=id_)
-            assert_same(asked, data.requests(np.array([user]), np.array([moment]), seen=seen))
+            mine, log = past, data
+            if later == "moved":
+                mine, log = past.no_later_than(moment - 1), data.no_later_than(moment - 1)
+            asked = mine.request(moment, kinds, seen, user_id=id_)
+            assert_same(asked, log.requests(np.array([user]), np.array([moment]), seen=seen))
 
 
 def test_a_second_rating_replaces_the_first_in_the_next_answer(client: TestClient) -> None:

@@ -159,6 +159,84 @@ def test_a_body_announced_as_too_large_is_not_waited_for(wire: Wire) -> None:
     assert b'{"error":{"code":"too_large"' in heard
 
 
+EVENT = b'{"user_id": "%s", "item_id": "horror-1", "event_id": "%s"}'
+OFFERS = {
+    "curl": b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n",
+    "java": b"Connection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAEAAEAA\r\nUpgrade: h2c\r\n",
+    "split": b"Connection: HTTP2-Settings\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n",
+    "websocket": b"Upgrade: websocket\r\nConnection: Upgrade\r\n",
+    "closing": b"Connection: close, Upgrade\r\nUpgrade: h2c\r\n",
+    "not on offer": b"Upgrade: h2c\r\n",
+    "continue": b"Expect: 100-continue\r\n",
+    "both": b"Expect: 100-Continue\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n",
+    "plain": b"",
+}
+
+
+def post(body: bytes, headers: bytes, version: bytes = b"1.1", chunked: bool = False) -> bytes:
+    """A whole request that posts a body."""
+    if chunked:
+        half = len(body) // 2
+        headers += b"Transfer-Encoding: chunked\r\n"
+        body = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (body[:half], body[half:]))
+        body += b"0\r\n\r\n"
+    else:
+        headers += b"Content-Length: %d\r\n" % len(body)
+    return (
+        b"POST /v1/events HTTP/" + version + b"\r\nHost: 127.0.0.1\r\n" + headers + b"\r\n" + body
+    )
+
+
+def accepted(heard: bytes) -> list[int]:
+    """How many events each of the answers says were new."""
+    return [int(part[:1]) for part in heard.split(b'"accepted":')[1:]]
+
+
+@pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
+@pytest.mark.parametrize("name", OFFERS)
+def test_a_body_is_read_whatever_is_offered(wire: Wire, name: str, chunked: bool) -> None:
+    id_ = f"{name}-{chunked}".encode()
+    sent = post(EVENT % (id_, id_), OFFERS[name], chunked=chunked)
+    parts = [sent] if name == "closing" else [sent, GET + b"\r\n"]
+    assert accepted(wire.say(*parts)) == [1]
+    again = wire.say(*parts)
+    assert b'"duplicates":1' in again, "the first was stored"
+    assert again.count(b"200 OK") == len(parts), "the connection goes on"
+    assert b"101 " not in again
+    assert (b"100 Continue" in again) == (b"Expect" in OFFERS[name])
+    assert "Unsupported upgrade" not in wire.stderr.read_text()
+
+
+@pytest.mark.parametrize("name", ["curl", "both"])
+def test_a_body_that_comes_in_pieces_after_an_offer_is_read(wire: Wire, name: str) -> None:
+    id_ = f"pieces-{name}".encode()
+    sent = post(EVENT % (id_, id_), OFFERS[name] + b"X: " + b"x" * 5_000 + b"\r\n")
+    pieces = [sent[at : at + 977] for at in range(0, len(sent), 977)]
+    assert accepted(wire.say(*pieces, GET + b"\r\n")) == [1]
+
+
+def test_requests_with_offers_follow_each_other_on_one_connection(wire: Wire) -> None:
+    sent = [post(EVENT % (b"row", b"row-%d" % n), OFFERS["curl"], chunked=n == 1) for n in range(3)]
+    assert accepted(wire.say(b"".join(sent) + GET + b"\r\n")) == [1, 1, 1]
+
+
+def test_an_offer_without_a_body_is_answered(wire: Wire) -> None:
+    head = b"GET /health/live HTTP/1.1\r\nHost: 127.0.0.1\r\n" + OFFERS["curl"] + b"\r\n"
+    assert wire.say(head, head, GET + b"\r\n").count(b'"status":"live"') == 3
+
+
+@pytest.mark.parametrize("name", ["plain", "continue", "curl"])
+def test_a_body_over_http_1_0_is_read(wire: Wire, name: str) -> None:
+    id_ = f"old-{name}".encode()
+    heard = wire.say(post(EVENT % (id_, id_), OFFERS[name], b"1.0"))
+    assert accepted(heard) == [1]
+    assert b"100 Continue" not in heard, "a client of HTTP/1.0 does not know it"
+
+
+def test_a_connect_is_refused(wire: Wire) -> None:
+    assert wire.say(b"CONNECT a:1 HTTP/1.1\r\n" + HEAD + b"\r\n").startswith(b"HTTP/1.1 400 ")
+
+
 class Patient:
     """A server in a thread, which answers everything with an empty page."""
 

@@ -1,14 +1,18 @@
 """Lines of work: who comes to a full one is refused at once, who is let in is served in time."""
 
 import asyncio
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import pytest
 
 from tastemaker.errors import BusyError
-from tastemaker.serving.work import Line, Shared
+from tastemaker.serving.work import CALLER, MOST_CALLERS, Line, Shared
 from tests.serving.conftest import finished
+
+T = TypeVar("T")
 
 
 @pytest.fixture
@@ -147,3 +151,96 @@ def test_work_of_a_crowd_that_went_away_is_not_counted_for_ever(line: Line) -> N
         return await line.run(lambda: "done")
 
     assert finished(scenario()) == "done"
+
+
+async def of(line: Line, caller: str, work: Callable[[], T]) -> T:
+    """Does a piece of work of a caller."""
+    CALLER.set(caller)
+    return await line.run(work)
+
+
+def test_a_caller_waits_for_one_piece_of_each_other_caller(line: Line) -> None:
+    order: list[str] = []
+
+    async def scenario() -> None:
+        many = [asyncio.create_task(of(line, "many", lambda: order.append("many")))
+                for _ in range(20)]  # fmt: skip
+        await asyncio.sleep(0)
+        few = asyncio.create_task(of(line, "few", lambda: order.append("few")))
+        await asyncio.gather(few, *many)
+
+    finished(scenario())
+    assert order.index("few") <= 2
+
+
+def test_who_sends_expensive_work_gets_no_more_time_than_others(line: Line) -> None:
+    spent = {"dear": 0.0, "cheap": 0.0}
+
+    def take(caller: str, seconds: float) -> None:
+        time.sleep(seconds)
+        spent[caller] += seconds
+
+    async def keep_on(caller: str, seconds: float, end: float) -> None:
+        while time.perf_counter() < end:
+            try:
+                await of(line, caller, lambda: take(caller, seconds))
+            except BusyError:
+                await asyncio.sleep(0.005)
+
+    async def scenario() -> None:
+        end = time.perf_counter() + 1.0
+        callers = [("dear", 0.05)] * 8 + [("cheap", 0.005)] * 8
+        await asyncio.gather(*(keep_on(*caller, end) for caller in callers))
+
+    finished(scenario())
+    assert spent["cheap"] > 0.5 * spent["dear"]
+
+
+def test_a_crowd_of_one_caller_does_not_refuse_another(line: Line) -> None:
+    async def scenario() -> tuple[list[object], str]:
+        await of(line, "many", lambda: time.sleep(0.1))
+        many = [asyncio.create_task(of(line, "many", lambda: time.sleep(0.1))) for _ in range(30)]
+        await asyncio.sleep(0)
+        done = await of(line, "few", lambda: "done")
+        return await asyncio.gather(*many, return_exceptions=True), done
+
+    told, done = finished(scenario())
+    assert done == "done"
+    assert any(isinstance(each, BusyError) for each in told)
+
+
+def test_a_crowd_of_many_callers_is_refused_too(line: Line) -> None:
+    async def scenario() -> list[object]:
+        await of(line, "first", lambda: time.sleep(0.05))
+        crowd = [asyncio.create_task(of(line, f"caller-{n}", lambda: time.sleep(0.05)))
+                 for n in range(40)]  # fmt: skip
+        return await asyncio.gather(*crowd, return_exceptions=True)
+
+    told = finished(scenario())
+    assert 4 <= sum(each is None for each in told) <= 12
+    assert all(each is None or isinstance(each, BusyError) for each in told)
+
+
+def test_one_caller_never_takes_all_threads() -> None:
+    line = Line("storing", 2, longest_wait=2.0)
+    go_on = threading.Event()
+
+    async def scenario() -> str:
+        slow = [asyncio.create_task(of(line, "slow", go_on.wait)) for _ in range(4)]
+        await asyncio.sleep(0)
+        done = await of(line, "other", lambda: "done")
+        go_on.set()
+        await asyncio.gather(*slow)
+        return done
+
+    assert finished(scenario()) == "done"
+    line.close()
+
+
+def test_callers_who_are_gone_are_forgotten(line: Line) -> None:
+    async def scenario() -> None:
+        for number in range(MOST_CALLERS + 50):
+            await of(line, f"caller-{number}", lambda: None)
+
+    finished(scenario())
+    assert len(line._callers) <= MOST_CALLERS + 1

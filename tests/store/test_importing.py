@@ -56,9 +56,24 @@ def test_an_event_served_before_its_file_came_counts_once(shop: Shop) -> None:
     assert data.catalogue.items.index("served-first") >= 0
 
 
+def test_a_file_with_other_content_for_a_served_id_is_reported(shop: Shop) -> None:
+    shop.write(of_file("abc", "id"))
+    moment = 1_700_000_000_000_000
+    with Store(shop.source.path) as store:
+        same = row(event_id="ida", user_id="a", item_id="a", time=moment)
+        other = row(event_id="idb", user_id="b", item_id="x", time=moment)
+        store.append([same, other]).result()
+    source = shop.source
+    with source.open() as store:
+        assert (users_in(store), store.count()) == ("abc", 3)
+    assert [line for line in source.recovered if "event_id" in line] == [
+        "rows of the event files left out, as their event_id was served with other content: 1"
+    ]
+
+
 def test_an_event_of_the_file_that_is_posted_again_counts_once(shop: Shop) -> None:
     with shop.source.open() as store:
-        assert store.append([row(event_id="f1"), row(event_id="new")]).result() == 1
+        assert store.append([row(event_id="f1"), row(event_id="new")]).result().new == 1
         assert store.count() == 401
 
 
@@ -93,7 +108,7 @@ def test_event_ids_of_both_files_stand_there_once_and_as_the_new_one_has_them(sh
         assert (users_in(store), store.count()) == ("cdef", 4)
         assert store.history("c").time.tolist() == [1_700_000_009_000_000]
         again = [row(event_id="idc", user_id="c"), row(event_id="ida", user_id="a")]
-        assert store.append(again).result() == 1  # the new file has no such event
+        assert store.append(again).result().new == 1  # the new file has no such event
         assert users_in(store) == "acdef"
 
 
@@ -110,7 +125,7 @@ def test_an_event_that_is_served_while_its_file_is_imported_counts_once(
 
         def post() -> None:
             served = [row(event_id=f"id{user}", user_id=user) for user in "hbd"]
-            posted.append(other.append(served).result(5))
+            posted.append(other.append(served).result(5).new)
 
         def post_in_the_middle() -> None:  # when b and d have come, and h has not
             if max(rows_by_source(shop).values(), default=0) >= 4:
@@ -345,7 +360,7 @@ def test_while_files_are_imported_first_training_is_refused_and_posts_go_on(
 
         def act() -> None:
             nonlocal refused, posted
-            posted += other.append([row(user_id="meanwhile")]).result(5)
+            posted += other.append([row(user_id="meanwhile")]).result(5).new
             with pytest.raises(StoreError, match="was cut short or still goes on"):
                 other.dataset(shop.project.schema)
             refused += 1
@@ -386,3 +401,42 @@ with EventSource(project).open() as store:
     processes = [process(shop, code) for _ in range(3)]
     told = [one.communicate(timeout=120)[0] for one in processes]
     assert told == ["3000\n"] * 3
+
+
+def sums(path: Path, table: str) -> list[tuple[object, ...]]:
+    """The events of visible sources summed up by pair, from the log or from the table of sums."""
+    of = {
+        "pairs": "SELECT user, item, kind, negative, source, time, sequence, amount FROM pairs",
+        "events": (
+            "SELECT user, item, kind, coalesce(value < 0, 0) AS negative, source, max(time), "
+            "(SELECT sequence FROM events AS e WHERE (e.user, e.item, e.kind, e.source, "
+            "coalesce(e.value < 0, 0)) = (events.user, events.item, events.kind, events.source, "
+            "coalesce(events.value < 0, 0)) ORDER BY time DESC, sequence DESC LIMIT 1), "
+            "sum(coalesce(value, 1.0)) FROM events GROUP BY user, item, kind, negative, source"
+        ),
+    }
+    with closing(sqlite3.connect(path)) as connection:
+        return sorted(connection.execute(of[table]).fetchall())
+
+
+def test_sums_by_pair_are_those_of_the_log_after_imports_and_posts(shop: Shop) -> None:
+    shop.write(of_file("aabcd", "id"))
+    with shop.source.open() as store:
+        store.append([row(user_id="a", item_id="a", value=v) for v in (2.0, -1.0, None)]).result()
+        store.append([row(user_id="a", item_id="a", time=5)]).result()  # late
+        assert sums(store.path, "pairs") == sums(store.path, "events")
+    shop.write(of_file("bcdef", "id"))
+    with shop.source.open() as store:
+        assert sums(store.path, "pairs") == sums(store.path, "events")
+        assert len({source for *_, source, _, _, _ in sums(store.path, "pairs")}) == 2
+
+
+def test_sums_by_pair_leave_out_what_was_posted_while_a_file_came(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.write(of_file("abcd", "id"))
+    with Store(shop.source.path) as other:
+        posted = [row(event_id="idc", user_id="c", item_id="c")]
+        between(monkeypatch, lambda: other.append(posted).result(5) and None)
+        shop.source.open().close()
+        assert sums(other.path, "pairs") == sums(other.path, "events")

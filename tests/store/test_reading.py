@@ -65,8 +65,8 @@ def test_it_does_without_event_ids(shop: Shop, tmp_path: Path) -> None:
 
 def test_it_does_with_ids_that_are_integers_in_the_file(shop: Shop, tmp_path: Path) -> None:
     frame = {
-        "who": [3, 20, 100, 3], "what": [9, 10, 9, 11], "event_type": ["view"] * 4,
-        "value": [None, 1.5, None, 0.1], "timestamp": [5, 4, 3, 2], "event_id": [1, 2, 1, None],
+        "who": [3, 20, 3, 3], "what": [9, 10, 9, 11], "event_type": ["view"] * 4,
+        "value": [None, 1.5, None, 0.1], "timestamp": [5, 4, 5, 2], "event_id": [1, 2, 1, None],
     }  # fmt: skip
     pl.DataFrame(frame).write_parquet(shop.folder / "events.parquet")
     shop.change("events.csv", "events.parquet")

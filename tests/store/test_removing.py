@@ -1,13 +1,18 @@
 """What is removed from a store stays out: of reading, histories, and files imported again."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import pytest
+from sqlalchemy import Connection
+
 from tastemaker.data import times
-from tastemaker.store import Store
+from tastemaker.store import Store, removing
 from tastemaker.store.listing import count_events, list_events, list_items, list_users
-from tastemaker.store.removing import EventFilter
+from tastemaker.store.removing import EventFilter, Remover
 from tests.store.conftest import ITEMS, NOW, Shop, lines, row
 from tests.store.test_decision import realistic
+from tests.store.test_importing import sums
 from tests.store.test_store import VIEWS
 
 
@@ -88,6 +93,70 @@ def test_what_was_removed_stays_out_of_a_file_imported_again(shop: Shop) -> None
         assert store.withdrawn_ids() == ["b"]
         assert "b" not in [item.item_id for item in store.items_since(0)]
         assert store.attributes("u2") == {}
+
+
+def fill_with_sums(store: Store) -> None:
+    """Users with several events of an item, of several types, values and times."""
+    store.append([
+        row(user_id=f"u{n % 4}", item_id=f"x{n % 3}", kind=("view", "buy")[n % 2],
+            value=(None, 2.0, -1.0, 0.5, 4.0)[n % 5], time=NOW + (n * 7) % 60)
+        for n in range(60)
+    ]).result()  # fmt: skip
+
+
+REMOVALS: dict[str, Callable[[Remover], int]] = {
+    "events": lambda remover: remover.remove_events(EventFilter(since=NOW + 30)),
+    "events of a type": lambda remover: remover.remove_events(EventFilter(event_types=("buy",))),
+    "an item": lambda remover: remover.remove_items(["x1"]),
+    "a user": lambda remover: remover.remove_users(["u1"]),
+}
+
+
+@pytest.mark.parametrize("removed", REMOVALS)
+@pytest.mark.parametrize("at_a_time", [3, 2_000])
+def test_sums_by_pair_stay_those_of_the_log(
+    store: Store, monkeypatch: pytest.MonkeyPatch, removed: str, at_a_time: int
+) -> None:
+    monkeypatch.setattr(removing, "ROWS_AT_A_TIME", at_a_time)
+    fill_with_sums(store)
+    before, state = sums(store.path, "pairs"), store.pairs_state()
+    assert REMOVALS[removed](store.remover()) > 0
+    assert sums(store.path, "pairs") == sums(store.path, "events") != before
+    assert store.pairs_state() != state
+    fill_with_sums(store)
+    assert sums(store.path, "pairs") == sums(store.path, "events")
+
+
+def test_each_step_of_a_removal_keeps_the_sums_right(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill_with_sums(store)
+    monkeypatch.setattr(removing, "ROWS_AT_A_TIME", 7)
+    seen: list[bool] = []
+    drop = removing._drop_events
+
+    def dropped(connection: Connection, places: Sequence[int]) -> None:
+        seen.append(sums(store.path, "pairs") == sums(store.path, "events"))
+        drop(connection, places)
+
+    monkeypatch.setattr(removing, "_drop_events", dropped)
+    store.remover().remove_events(EventFilter(until=NOW + 40))
+    assert len(seen) > 3
+    assert all(seen)
+
+
+def test_sums_stay_right_when_a_file_is_imported_after_removals(shop: Shop) -> None:
+    with shop.source.open() as store:
+        user = store.users(1)[0]
+        store.remover().remove_events(EventFilter(users=(user,)))
+        store.remover().remove_items(["b"])
+        store.remover().remove_users(["u2"])
+        assert sums(store.path, "pairs") == sums(store.path, "events")
+    shop.write(lines(399))
+    with shop.source.open() as store:
+        assert store.count() < 399
+        assert sums(store.path, "pairs") == sums(store.path, "events")
+        assert len(store.pairs(user)) == len(store.pairs("u2")) == 0
 
 
 def test_lists_show_bots_and_invented_ids_first(store: Store) -> None:

@@ -18,8 +18,9 @@ from sqlalchemy import text
 
 from tastemaker.data.schema import EventKind, Schema
 from tastemaker.errors import StoreError
-from tastemaker.store import SERVED, Decision, Store, StoredEvents
+from tastemaker.store import SERVED, Added, Decision, Store, StoredEvents
 from tastemaker.store import store as store_module
+from tastemaker.store.history import newest_events
 from tests.store.conftest import NOW, row, rows
 from tests.store.test_decision import assert_same, realistic
 
@@ -82,26 +83,27 @@ def test_a_stranger_has_no_history(store: Store) -> None:
 
 def test_an_event_id_counts_once_within_a_post_and_the_first_wins(store: Store) -> None:
     posted = [row(event_id="e", item_id="first"), row(event_id="e", item_id="second"), row()]
-    assert store.append(posted).result() == 2
+    added = store.append(posted).result()
+    assert (added.new, added.duplicates, [index for index, _ in added.conflicts]) == (2, 0, [1])
     assert ids_of(store, store.history("u")) == ["first", "i"]
 
 
 def test_an_event_id_counts_once_between_posts_and_the_first_wins(store: Store) -> None:
-    assert store.append([row(event_id="e", item_id="first")]).result() == 1
-    assert store.append([row(event_id="e", item_id="second"), row()]).result() == 1
+    assert store.append([row(event_id="e", item_id="first")]).result() == Added(1)
+    assert store.append([row(event_id="e", item_id="second"), row()]).result().new == 1
     assert ids_of(store, store.history("u")) == ["first", "i"]
 
 
 def test_the_events_of_posts_that_share_a_commit_are_counted_apart(store: Store) -> None:
     futures = [store.append(rows([f"{n % 7}", f"x{n}"])) for n in range(50)]
     added = [future.result() for future in futures]
-    assert added == [2] * 7 + [1] * 43
+    assert added == [Added(2)] * 7 + [Added(1, 1)] * 43
     assert store.count() == 57
 
 
 def test_a_post_of_nothing_is_a_post(store: Store) -> None:
-    assert store.append([]).result() == 0
-    assert store.append([row()]).result() == 1
+    assert store.append([]).result() == Added(0)
+    assert store.append([row()]).result() == Added(1)
 
 
 @pytest.mark.parametrize("id_", ODD_IDS)
@@ -113,7 +115,8 @@ def test_an_id_of_any_letters_is_that_id_and_no_other(store: Store, id_: str) ->
     assert ids_of(store, store.history(id_)) == [id_]
     (item,) = store.items_since(0)
     assert (item.item_id, item.attributes) == (id_, {"title": id_})
-    assert store.append([row(event_id=id_)]).result() == 0
+    again = row(user_id=id_, item_id=id_, event_id=id_)
+    assert store.append([again]).result() == Added(0, 1)
     data = store.dataset(VIEWS)
     assert sorted(data.users.ids(range(len(data.users)))) == sorted(ODD_IDS)
     assert store.count() == len(ODD_IDS)
@@ -144,7 +147,7 @@ def test_many_threads_lose_nothing_and_the_sequence_grows(store: Store) -> None:
             # every second event is also posted by the next thread
             shared = f"shared-{n}-{(number + n % 2) // 2}"
             own = [row(user_id=f"u{number}", item_id=f"{number}-{n}"), row(event_id=shared)]
-            added += store.append(own).result()
+            added += store.append(own).result().new
             sequence = store.history(f"u{number}").sequence
             assert len(sequence) == n + 1
             assert sequence[-1] > last.get(number, 0)
@@ -173,7 +176,7 @@ with Store(Path(sys.argv[1])) as store:
         store.append(rows([f"shared-{n}", f"{sys.argv[2]}-{n}"], user_id=sys.argv[2]))
         for n in range(200)
     ]
-    print(sum(future.result() for future in futures))
+    print(sum(future.result().new for future in futures))
 """
     processes = [
         subprocess.Popen(
@@ -213,10 +216,13 @@ def test_some_users_are_told_the_longest_known_first(store: Store) -> None:
 
 def test_a_history_is_served_by_one_index_alone(store: Store) -> None:
     with store._read() as connection:
-        asked = text(f"EXPLAIN QUERY PLAN {store_module._HISTORY.text}")
-        plan = [str(step.detail) for step in connection.execute(asked, {"user_id": "u"})]
-    assert "SEARCH events USING COVERING INDEX events_by_user (user=?)" in plan
-    assert not any("SORT" in step or "TEMP B-TREE" in step for step in plan)
+        asked = text(f"EXPLAIN QUERY PLAN {newest_events([1, 2]).text}")
+        values = {"user_id": "u", "most": 10}
+        plan = [str(step.detail) for step in connection.execute(asked, values)]
+    search = "SEARCH events USING COVERING INDEX events_by_time (user=? AND kind=?)"
+    assert plan.count(search) == 2
+    # only what was found is sorted, by its place in the log
+    assert [step for step in plan if "TEMP B-TREE" in step] == ["USE TEMP B-TREE FOR ORDER BY"]
 
 
 # --- items ---
@@ -298,7 +304,7 @@ def test_closing_writes_what_was_appended(path: Path) -> None:
     store = Store(path)
     futures = [store.append([row(item_id=f"i{n}")]) for n in range(500)]
     store.close()
-    assert [future.result(0) for future in futures] == [1] * 500
+    assert [future.result(0) for future in futures] == [Added(1)] * 500
     with Store(path) as again:
         assert again.count() == 500
 

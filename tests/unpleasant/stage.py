@@ -65,13 +65,13 @@ class Server:
     def __init__(self, project: Path) -> None:
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))
-            self._port = listener.getsockname()[1]
+            self.port = listener.getsockname()[1]
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the server
         start = "from tastemaker.cli import main; main()"
         self._process = subprocess.Popen(
             [
                 *(sys.executable, "-c", start, "serve"),
-                *("--project", str(project), "--port", str(self._port)),
+                *("--project", str(project), "--port", str(self.port)),
             ],
             stdout=subprocess.DEVNULL,
             stderr=self._said,
@@ -93,7 +93,7 @@ class Server:
 
     def call(self, method: str, path: str, body: Any = None) -> tuple[int, Any, str | None]:
         """Status, body and Retry-After."""
-        connection = HTTPConnection("127.0.0.1", self._port, timeout=30)
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
             connection.request(method, path, None if body is None else json.dumps(body))
             answer = connection.getresponse()

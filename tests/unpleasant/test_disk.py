@@ -186,3 +186,31 @@ tell(ran=ran, events=events, recommends=recommends, said=said)
     assert (seen["events"][0], seen["events"][1]["error"]["code"]) == (503, "store")
     assert "mount the disk for writing" in seen["events"][1]["error"]["message"]
     assert seen["recommends"]
+
+
+@pytest.mark.parametrize("verb", ["validate", "train", "evaluate"])
+def test_a_full_temporary_folder_is_named_with_the_right_fix(
+    small_disk: Scenario, verb: str
+) -> None:
+    seen = small_disk(f"""
+import gzip, random
+folder = project.parent
+text = (folder / "events.csv").read_text()
+rows = "".join(f"user-1,horror-{{n % 9}},{{1760000000 + n}}\\n" for n in range(250_000))
+with gzip.open(folder / "events.csv", "wt") as packed:
+    packed.write(text + rows)
+os.environ["TMPDIR"] = str(state)
+(state / "store.db").unlink(missing_ok=True)
+ballast = fill(state)
+os.truncate(ballast, ballast.stat().st_size - 1_500_000)
+tell(ran=verb(project, {verb!r}), left=sorted(path.name for path in state.glob("tastemaker-*")),
+     state=str(state))
+""")
+    told = Ran(**seen["ran"]).refusal
+    assert "No space left on device in the folder for temporary files" in told
+    assert f"{seen['state']}, while unpacking events.csv" in told
+    assert told.endswith(
+        "set TMPDIR to a folder with more room, or unpack the file yourself and "
+        "name the unpacked one"
+    )
+    assert seen["left"] == []

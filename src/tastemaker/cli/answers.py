@@ -1,15 +1,19 @@
 """What the command line answers: lists, given items in order, similar items."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import polars as pl
 from polars.io.plugins import register_io_source
 
 from tastemaker.cli import show
 from tastemaker.cli.verbs import load_current, open_project, read_events, tell_recovered
+from tastemaker.data.dataset import Dataset
+from tastemaker.data.spreadsheet import for_spreadsheets, is_marked
 from tastemaker.data.times import now
 from tastemaker.disk import replacing
 from tastemaker.errors import SettingError
@@ -17,19 +21,26 @@ from tastemaker.pipeline import Recommendations, Recommender
 from tastemaker.pipeline.pipeline import REQUESTS_AT_A_TIME
 from tastemaker.pipeline.recommendations import ranked_dict
 from tastemaker.project import Project
-from tastemaker.store import EventSource
+from tastemaker.store import EventSource, Store
+from tastemaker.store.incoming import checked_id, ids_in
+
+if TYPE_CHECKING:
+    from tastemaker.serving import Live
 
 _ANSWERS = pl.Schema(
     {"user_id": pl.String, "rank": pl.Int32, "item_id": pl.String, "score": pl.Float32}
 )
 
+_ITEM_MARKED = is_marked(pl.col("item_id"))
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Who asks for recommendations, and for how many."""
+    """The user, and how many recommendations."""
 
     user: str | None
-    history: list[str] | None
+    history: str | None
+    """Item ids, separated by commas."""
     n: int
     placement: str | None
     items: tuple[str, ...] = ()
@@ -38,16 +49,60 @@ class Asked:
     """Whether items to rank are left out that a list would not show."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Present:
+    """A version in the present world, from which every command answers.
+
+    Attributes:
+        project: the project.
+        recommender: the version, with the items and events that the store has since.
+        moment: of a request; None for the end of what is attached.
+        live: the state of a server that answers now; None without a store.
+        store: the store; None where there is none yet.
+    """
+
+    project: Project
+    recommender: Recommender
+    moment: int | None
+    live: "Live | None" = None
+    store: Store | None = None
+
+
+@contextmanager
+def _present(project: Project) -> Iterator[_Present]:
+    """The version that serves, as a server would answer from it now."""
+    trained = load_current(project)
+    source = EventSource(project, show.ProgressBars())
+    if not source.stored:
+        yield _Present(project, trained, _moment_without_store(project, trained))
+        return
+    from tastemaker.serving import Live
+
+    with source.open() as store:
+        tell_recovered(source)
+        live = Live.of(trained, store)
+        moment = live.moment(project.file.server.now)
+        yield _Present(project, live.recommender, moment, live, store)
+
+
 def recommend(project: Path | None, asked: Asked, trace: bool, as_json: bool) -> None:
-    """Prints a list, or given items in order, for one user or stranger."""
+    """Prints a list, or given items in order, for one user or history."""
     if (asked.user is None) == (asked.history is None):
-        raise SettingError("say either --user ID, or --history ITEM,ITEM,…, or --all")
-    opened = open_project(project)
-    recommender = load_current(opened)
-    answer = _answer(opened, recommender, asked)
-    for item in asked.history or ():
-        if recommender.world.catalogue.items.index(item) < 0:
-            show.say(f"item '{item}' is not in the catalogue: left out of the history")
+        raise SettingError("specify exactly one of --user ID, --history ITEM,ITEM,… and --all")
+    with _present(open_project(project)) as present:
+        items = present.recommender.world.catalogue.items
+        user = None if asked.user is None else checked_id(asked.user, "user_id")
+        history = None if asked.history is None else ids_in("history", [asked.history], items)
+        for item in history or ():
+            if items.index(item) < 0:
+                show.say(f"item '{item}' is not in the catalogue: left out of the history")
+        asked = replace(asked, items=tuple(checked_id(item, "items") for item in asked.items))
+        if present.live is None:
+            answer, known = _from_files(present, asked, user, history)
+        else:
+            answer, known = _from_store(present, asked, user, history)
+    if user is not None and not known:
+        show.say(f"user '{user}' is not in the data: answered as a new user")
     if as_json:
         told = ranked_dict(answer, trace) if asked.items else answer.to_dict(trace=trace)
         show.result_json(told)
@@ -55,60 +110,41 @@ def recommend(project: Path | None, asked: Asked, trace: bool, as_json: bool) ->
         show.result(str(answer))
 
 
-def _answer(project: Project, recommender: Recommender, asked: Asked) -> Recommendations:
-    """As the server would answer now."""
-    source = EventSource(project, show.ProgressBars())
-    if source.stored:
-        from tastemaker.serving import Asked as Question
-        from tastemaker.serving import Live
+def _from_store(
+    present: _Present, asked: Asked, user: str | None, history: list[str] | None
+) -> tuple[Recommendations, bool]:
+    """The answer a server would give, and whether the user has events."""
+    from tastemaker.serving import Asked as Question
+    from tastemaker.serving.user_requests import UserRequests
 
-        with source.open() as store:
-            tell_recovered(source)
-            live, stored = Live.of(recommender, store), store.history(asked.user or "")
-            question = Question(asked.user, asked.history, asked.n, asked.placement)
-            moment = live.moment(project.file.server.now)
-            request = live.with_profile(question.request(live, stored, moment), store)
-            known = len(stored) > 0
-            if asked.items:
-                given = {"exclude_seen": asked.exclude_seen}
-                answer = live.recommender.rank_for(request, asked.items, **given)
-            else:
-                answer = live.recommender.answer(request, asked.n)
+    live, store = cast("Live", present.live), cast(Store, present.store)
+    requests = UserRequests(store, present.project.file.server.history_events)
+    question = Question(user, history, asked.n, asked.placement)
+    request = requests.request(question, live, cast(int, present.moment))
+    if asked.items:
+        given = {"exclude_seen": asked.exclude_seen}
+        answer = present.recommender.rank_for(request, asked.items, **given)
     else:
-        known = False
-        if asked.user is not None:
-            data = read_events(project, every_item=True)
-            recommender.attach(data)
-            known = data.users.index(asked.user) >= 0
-        place, at = asked.placement, _moment_without_store(project, recommender)
-        if asked.items:
-            away = asked.exclude_seen
-            answer = recommender.rank(
-                asked.user, asked.items, placement=place, at=at, exclude_seen=away
-            )
-        else:
-            answer = recommender.recommend(
-                asked.user, history=asked.history, n=asked.n, placement=place, at=at
-            )
-    if asked.user is not None and not known:
-        show.say(f"user '{asked.user}' is not in the data: answered like a stranger")
-    return answer
+        answer = present.recommender.answer(request, asked.n)
+    return answer, user is not None and store.has_events(user)
 
 
-def _in_present_world(project: Project, trained: Recommender) -> tuple[Recommender, int | None]:
-    """A version with the items and events that the store has since, and a request's moment.
-
-    Without a store, the version as it was trained; the moment may then be None, the end of what
-    is attached.
-    """
-    source = EventSource(project, show.ProgressBars())
-    if not source.stored:
-        return trained, _moment_without_store(project, trained)
-    from tastemaker.serving import Live
-
-    with source.open() as store:
-        live = Live.of(trained, store)
-    return live.recommender, live.moment(project.file.server.now)
+def _from_files(
+    present: _Present, asked: Asked, user: str | None, history: list[str] | None
+) -> tuple[Recommendations, bool]:
+    """The same where there is no store yet."""
+    recommender, known = present.recommender, False
+    if user is not None:
+        data = _known_at(present.moment, read_events(present.project, every_item=True))
+        recommender.attach(data)
+        known = data.users.index(user) >= 0
+    place, at = asked.placement, present.moment
+    if asked.items:
+        away = asked.exclude_seen
+        answer = recommender.rank(user, asked.items, placement=place, at=at, exclude_seen=away)
+    else:
+        answer = recommender.recommend(user, history=history, n=asked.n, placement=place, at=at)
+    return answer, known
 
 
 def _moment_without_store(project: Project, trained: Recommender) -> int | None:
@@ -116,6 +152,11 @@ def _moment_without_store(project: Project, trained: Recommender) -> int | None:
     if trained.world.clock != "absolute" or project.file.server.now == "auto":
         return None
     return now() if project.file.server.now == "clock" else trained.world.watermark
+
+
+def _known_at(moment: int | None, data: Dataset) -> Dataset:
+    """The data as the server knows it at a moment: later events count as just before it."""
+    return data if moment is None or data.clock != "absolute" else data.no_later_than(moment - 1)
 
 
 def recommend_all(project: Path | None, asked: Asked, output: Path | None, as_json: bool) -> None:
@@ -126,24 +167,34 @@ def recommend_all(project: Path | None, asked: Asked, output: Path | None, as_js
         raise SettingError("--all needs --output with a name that ends in .parquet or .csv")
     opened = open_project(project)
     data = read_events(opened, every_item=True)
-    recommender, moment = _in_present_world(opened, load_current(opened))
-    batches = recommender.attach(data).recommend_all(
+    with _present(opened) as present:
+        recommender, moment = present.recommender, present.moment
+    batches = recommender.attach(_known_at(moment, data)).recommend_all(
         n=asked.n, placement=asked.placement, at=moment
     )
     total = ceil(len(data.users) / REQUESTS_AT_A_TIME)
     progress = show.ProgressBars().track(batches, "recommend --all", total)
-    rows = 0
+    rows = marked = 0
+    as_csv = output.suffix == ".csv"
 
     def frames(*_: object) -> Iterator[pl.DataFrame]:
-        nonlocal rows
+        nonlocal rows, marked
         for answer in progress:
             frame = _frame(answer)
             rows += frame.height
+            if as_csv:
+                marked += frame.filter(is_marked(pl.col("user_id")) | _ITEM_MARKED).height
+                frame = for_spreadsheets(frame)
             yield frame
 
     with replacing(output) as part:  # batch by batch, whatever the number of users
         written = register_io_source(frames, schema=_ANSWERS)
-        written.sink_parquet(part) if output.suffix == ".parquet" else written.sink_csv(part)
+        written.sink_csv(part) if as_csv else written.sink_parquet(part)
+    if marked:
+        show.say(
+            f"{marked:,} rows have an id that a spreadsheet would run as a formula: a ' stands "
+            "before it; a .parquet file has every id as it is"
+        )
     told = {"users": len(data.users), "rows": rows, "output": str(output)}
     if as_json:
         show.result_json(told)
@@ -153,9 +204,9 @@ def recommend_all(project: Path | None, asked: Asked, output: Path | None, as_js
 
 def similar(project: Path | None, item: str, n: int, retriever: str | None, as_json: bool) -> None:
     """Prints the items most like one."""
-    opened = open_project(project)
-    recommender, _ = _in_present_world(opened, load_current(opened))
-    name, found = recommender.similar(item, n=n, retriever=retriever)
+    with _present(open_project(project)) as present:
+        recommender = present.recommender
+        name, found = recommender.similar(item, n=n, retriever=retriever)
     catalogue = recommender.world.catalogue
     rows = [
         {
@@ -176,7 +227,7 @@ def similar(project: Path | None, item: str, n: int, retriever: str | None, as_j
         f"{rank:3}. {row.get('title', row['item_id'])}  {row['score']:.4f}"
         for rank, row in enumerate(rows, start=1)
     ]
-    show.result("\n".join(lines))
+    show.result_lines(lines)
 
 
 def _frame(answer: Recommendations) -> pl.DataFrame:

@@ -16,10 +16,13 @@ from tastemaker.cli import serve as serve_verb
 from tastemaker.cli import versions as versions_verb
 from tastemaker.cli.show import say
 from tastemaker.cli.store_app import app as store_app
+from tastemaker.cli.usage import Verbs
 from tastemaker.disk import cure
 from tastemaker.errors import InputError, SettingError, TastemakerError
+from tastemaker.printable import log_printable
 
 app = typer.Typer(
+    cls=Verbs,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -118,7 +121,7 @@ def recommend(
     as_json: Json = False,
 ) -> None:
     """Recommend items to a user, to a stranger with a history, or to everybody."""
-    asked = answers.Asked(user, None if history is None else history.split(","), n, placement)
+    asked = answers.Asked(user, history, n, placement)
     if output is not None and not everybody:
         raise SettingError("--output goes with --all")
     if everybody:
@@ -273,6 +276,7 @@ def main() -> None:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by whoever started this
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
+    log_printable()
     try:
         app(standalone_mode=True)
     except InputError as problem:

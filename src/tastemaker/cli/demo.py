@@ -17,7 +17,7 @@ from tastemaker.cli import show, verbs
 from tastemaker.cli.serve import free_or_any, serve
 from tastemaker.data import times
 from tastemaker.data.sample import sample_bytes
-from tastemaker.disk import refusal, replacing
+from tastemaker.disk import read_text, refusal, replacing
 from tastemaker.errors import ArtifactError
 from tastemaker.pipeline import Recommender
 from tastemaker.project import Project, load_project
@@ -30,7 +30,7 @@ STRANGER = ("2571", "1196", "260")
 """The Matrix and two of Star Wars, liked by someone who was never in the data."""
 _WEEK_SECONDS = 7 * 86_400
 _ACTS = """
-[events.click]  # what the page's buttons say
+[events.like]  # what the page's buttons say
 weight = 1.0
 
 [events.dislike]
@@ -184,7 +184,7 @@ def _evaluation(project: Project, data: Any, version: str) -> tuple[dict[str, An
     """The figures of a version, as JSON and as a table; measured once."""
     kept = project.state / "runs" / f"{version}.json"
     if kept.is_file():
-        told = json.loads(kept.read_text(encoding="utf-8"))
+        told = json.loads(read_text(kept))
         return told["evaluation"], told["table"]
     evaluation = verbs.evaluate_project(project, data, 10)
     told = {"evaluation": evaluation.to_dict(), "table": str(evaluation)}

@@ -9,7 +9,7 @@ from typing import Any
 from tastemaker.cli import show
 from tastemaker.data.describe import describe
 from tastemaker.data.schema import EVENT_COLUMNS
-from tastemaker.disk import replacing
+from tastemaker.disk import read_text, replacing
 from tastemaker.errors import DataError, ProjectError
 from tastemaker.project.find_files import FoundFiles, find_files
 from tastemaker.project.project import FILE_NAME
@@ -149,7 +149,7 @@ def _option(part: str) -> str:
 def _data_of(path: Path) -> Any:
     """[data] of an existing project file; None where it cannot be read."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))["data"]
+        return tomllib.loads(read_text(path, "utf-8-sig"))["data"]
     except (OSError, ValueError, RecursionError, LookupError, TypeError):
         return None
 

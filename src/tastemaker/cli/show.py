@@ -1,6 +1,6 @@
 """How the command line speaks: results to stdout, everything else to stderr."""
 
-import json
+import codecs
 import math
 import sys
 import time
@@ -19,6 +19,7 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bars
 
+from tastemaker.printable import printable, printable_remark, printable_text, to_json
 from tastemaker.progress import Progress
 
 T = TypeVar("T")
@@ -44,7 +45,7 @@ class ProgressBars(Progress):
             TimeRemainingColumn(),
         )
         bars = Bars(*columns, console=self._console, transient=True)
-        task = bars.add_task(label, total=total)
+        task = bars.add_task(printable(label), total=total)
         begun = time.monotonic()
         shown = False
         try:
@@ -64,6 +65,7 @@ class ProgressBars(Progress):
 def step(label: str) -> Iterator[None]:
     """Tells on stderr what is being done, and how long it took."""
     console = Console(stderr=True, soft_wrap=True, emoji=False)
+    label = _writable(printable(label), sys.stderr)
     begun = time.monotonic()
     if console.is_terminal:
         with console.status(escape(label)):
@@ -77,17 +79,24 @@ def step(label: str) -> Iterator[None]:
 def say(text: str) -> None:
     """A remark on stderr."""
     console = Console(stderr=True, soft_wrap=True, emoji=False)
-    console.print(_writable(text, sys.stderr), highlight=False, markup=False)
+    text = _writable(printable_remark(text), sys.stderr)
+    console.print(text, highlight=False, markup=False)
 
 
 def result(text: str) -> None:
-    """The result, on stdout."""
-    _write(text.rstrip("\n") + "\n")
+    """The result, on stdout; characters that act on a terminal are written as escapes."""
+    _write(printable_text(text.rstrip("\n")) + "\n")
+
+
+def result_lines(lines: Iterable[str]) -> None:
+    """The same, a line for each; line breaks inside a line are written as escapes as well."""
+    result("\n".join(map(printable, lines)))
 
 
 def result_json(value: Any) -> None:
-    """The result as one JSON document on stdout; what is no number becomes null."""
-    _write(json.dumps(_finite(value), ensure_ascii=False, indent=2) + "\n")
+    """The result as one JSON document on stdout, exact; a value that is not a number is null."""
+    encoding = codecs.lookup(sys.stdout.encoding or "utf-8").name
+    _write(to_json(_finite(value), ascii_only=encoding != "utf-8") + "\n")
 
 
 def _write(text: str) -> None:

@@ -9,6 +9,7 @@ from tastemaker.cli import show, verbs
 from tastemaker.cli.versions import About
 from tastemaker.data.times import format_moment, parse_duration, parse_moment
 from tastemaker.errors import SettingError
+from tastemaker.printable import printable
 from tastemaker.store import EventSource, Store
 from tastemaker.store.listing import count_events, list_events, list_items, list_users
 from tastemaker.store.removing import EventFilter
@@ -70,7 +71,7 @@ def stats(about: About) -> None:
             f"removed     {format_moment(one['time'])[:16]}Z {one['what']} {one['filter']}: "
             f"{one['events']:,} events{unfinished}"
         )
-    show.result("\n".join(lines))
+    show.result_lines(lines)
 
 
 def prune(about: About, older_than: str | None) -> None:
@@ -189,16 +190,18 @@ def _tell(about: About, what: str, rows: list[dict[str, Any]], count: int) -> No
     if rows:
         cells = [list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)]
         widths = [max(map(len, column)) for column in zip(*cells)]
-        lines = ("  ".join(c.ljust(w) for c, w in zip(row, widths)).rstrip() for row in cells)
-        show.result("\n".join(lines))
+        show.result_lines(
+            "  ".join(c.ljust(w) for c, w in zip(row, widths)).rstrip() for row in cells
+        )
     if count > len(rows) or not rows:
         show.say(f"{len(rows):,} of {count:,} {what} shown")
 
 
 def _cell(value: Any) -> str:
-    """A cell of one line, whatever an id holds."""
-    text = "" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
+    """A value as it is printed, escaped before the columns are measured."""
+    return printable(
+        "" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
+    )
 
 
 def _tell_removal(about: About, yes: bool, told: str, counts: dict[str, int]) -> None:

@@ -33,7 +33,7 @@ def validate(project: Path | None, as_json: bool) -> None:
     if as_json:
         show.result_json(facts)
     else:
-        show.result("\n".join(_facts_lines(facts)))
+        show.result_lines(_facts_lines(facts))
     problems = _missing_for_training(data)
     if problems:
         show.say(f"not enough to train on: {'; '.join(problems)}")

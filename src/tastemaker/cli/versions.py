@@ -37,7 +37,7 @@ def versions(about: About) -> None:
         }
         show.result_json({**named, "versions": [_told(version) for version in found]})
     elif found:
-        show.result("\n".join(_table([_HEAD, *(_row(version) for version in found)])))
+        show.result_lines(_table([_HEAD, *(_row(version) for version in found)]))
         for version in found:
             for name, reason in version.left_out.items():
                 show.say(f"{version.name} has no source '{name}': {reason}")

@@ -30,7 +30,8 @@ class Reranked:
             less the sum of the scores in the list; never below 0 where nothing was pinned.
         notes: per request, what was done or could not be done, in words.
         short: int64[n], places whose item breaks a rule because no candidate could take them
-            without; None where no list has such a place.
+            without, though another item of the catalogue could; None where no list has such a
+            place.
         suitable: the items that could take such a place; None, any item.
     """
 
@@ -47,9 +48,11 @@ class Reranker(Component, ABC):
     Attributes:
         must_run: whether a list must not be shown without it: it is never left out for time, and
             where it fails, nothing is shown.
+        purpose: what it does to a list, in a few words for people who look at an answer.
     """
 
     must_run: ClassVar[bool] = False
+    purpose: ClassVar[str] = "reordered"
 
     def allowed_items(self, world: World) -> NDArray[np.bool_] | None:
         """The items that may be shown at all, whatever the list: bool[items], None for every one.

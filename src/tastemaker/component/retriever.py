@@ -59,7 +59,8 @@ class Retriever(Component, ABC):
     Attributes:
         serves: what it can do.
         needs_clock: what times must be for `fit`: moments, an order at least, or nothing.
-        because: what to tell a user whom nothing more precise can be told.
+        because: what it finds, in a few words: a reason where no better one is known, and its name
+            on the page; true for every event type, so neither "liked" nor "bought".
         n_fitted: items in the catalogue when it was fitted; set by `fit` and by `load`. Items at or
             above this index were added later.
     """

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tastemaker.data.ragged import offsets_of
+from tastemaker.errors import DataError
 
 FUSED = "fused_score"
 """The feature that holds the fusion's score: what an order without a ranker goes by."""
@@ -62,8 +63,14 @@ class TrainingSet:
 
     @classmethod
     def joined(cls, parts: "Sequence[TrainingSet]") -> "TrainingSet":
-        """Several training sets as one, one after the other, their notes added up."""
+        """Several training sets as one, one after the other, their notes added up.
+
+        Raises:
+            DataError: their features differ.
+        """
         first = parts[0]
+        if any(part.features.names != first.features.names for part in parts):
+            raise DataError("training sets have different features: describe all by one FeatureSet")
         values = np.concatenate([part.features.values for part in parts])
         labels = {name: np.concatenate([p.labels[name] for p in parts]) for name in first.labels}
         return cls(

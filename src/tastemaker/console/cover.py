@@ -1,4 +1,4 @@
-"""A cover for an item that brings no picture: a colour, a shape and initials, from its title."""
+"""A cover for an item without a picture: a colour, a shape and initials, from its title."""
 
 from dataclasses import dataclass
 from zlib import crc32
@@ -35,9 +35,9 @@ def cover_of(card: Card) -> Cover:
     >>> cover_of(Card("541", "Blade Runner")).initials
     'BR'
     """
-    lot = crc32(card.name.encode())
+    code = crc32(card.name.encode())
     return Cover(
-        lot % HUES, lot // HUES % MOTIFS, bool(lot // (HUES * MOTIFS) % 2), _initials(card.title)
+        code % HUES, code // HUES % MOTIFS, bool(code // (HUES * MOTIFS) % 2), _initials(card.title)
     )
 
 

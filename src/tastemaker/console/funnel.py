@@ -6,14 +6,23 @@ from typing import Any
 
 from tastemaker.console.words import count, milliseconds
 
+_NO_WORDS: Mapping[str, str] = {}
 _RETRIEVE, _RERANK = "retrieve:", "rerank:"
+_WORDS = {
+    "merge": "in one list",
+    "filter": "allowed",
+    "features": "described",
+    "rank": "ranked",
+    "select": "shown",
+}
 _MEANINGS = {
-    "merge": "makes one list of what the sources found, each item once",
-    "filter": "takes out what must not be shown",
-    "features": "describes each item to the ranker",
-    "rank": "orders by predicted value",
-    "fill": "adds items where a list is short",
-    "select": "keeps the best",
+    "merge": "each item once; of every source its best up to the quota, then what the sources "
+    "together rank highest",
+    "filter": "without what was seen before, is hidden or not available",
+    "features": "what is known of each item and of you, for the ranking model",
+    "rank": "ordered by the ranking model",
+    "fill": "added where the list was short",
+    "select": "the best of the list",
 }
 
 
@@ -22,17 +31,21 @@ class Step:
     """One stage of one request.
 
     Attributes:
-        name: as a reader calls it: `ease`, `merge`, `rank`, …
-        meaning: what it does, in words.
+        name: as the project calls it: `ease`, `merge`, `rank`, …
+        words: what comes out of it, in a few words.
+        meaning: what it does, in a sentence; empty for a source.
         is_source: whether it finds items rather than passing them on.
         n_in: items that came in; 0 for a source.
         n_out: items that went out.
         milliseconds: what it took.
         problem: `left out` or `cut short`, where it did not do all of its work; or empty.
         notes: what it did or could not do, in its own words.
+        quota: of a source, how many of its best are in the list for certain; None if unknown.
+        kept: of a source, how many of its items are in the list; None if unknown.
     """
 
     name: str
+    words: str
     meaning: str
     is_source: bool
     n_in: int
@@ -40,14 +53,22 @@ class Step:
     milliseconds: float
     problem: str = ""
     notes: tuple[str, ...] = ()
+    quota: int | None = None
+    kept: int | None = None
 
     @property
     def items(self) -> str:
-        """In → out in words; a source has nothing coming in."""
+        """In → out in words; of a source, what it gave, its quota, and what was kept."""
         if self.problem == "left out":
             return self.problem
-        out = count(self.n_out) if self.is_source else f"{count(self.n_in)} → {count(self.n_out)}"
+        out = self._given if self.is_source else f"{count(self.n_in)} → {count(self.n_out)}"
         return f"{out}, {self.problem}" if self.problem else out
+
+    @property
+    def _given(self) -> str:
+        if self.quota is None or self.kept is None:
+            return f"gave {count(self.n_out)}"
+        return f"quota {count(self.quota)}, gave {count(self.n_out)}, kept {count(self.kept)}"
 
     @property
     def time(self) -> str:
@@ -55,10 +76,14 @@ class Step:
         return "" if self.problem == "left out" else milliseconds(self.milliseconds)
 
 
-def steps_of(answer: Mapping[str, Any]) -> tuple[Step, ...]:
+def steps_of(answer: Mapping[str, Any], words: Mapping[str, str] = _NO_WORDS) -> tuple[Step, ...]:
     """The stages of an answer in their order, sources first; none if it was not traced.
 
     A stage that was left out altogether stands where it would have worked.
+
+    Args:
+        answer: as in `View`.
+        words: stage → what a source finds or a reranker does, in words.
     """
     stages = list((answer.get("trace") or {}).get("stages", ()))
     if not stages:
@@ -75,7 +100,7 @@ def steps_of(answer: Mapping[str, Any]) -> tuple[Step, ...]:
     missing = [stage for stage in absent if not stage["name"].startswith(_RETRIEVE)]
     end = next((at for at, stage in enumerate(later) if stage["name"] == "select"), len(later))
     return tuple(
-        _step(stage, stage["name"] in troubled, absent=stage in absent)
+        _step(stage, stage["name"] in troubled, absent=stage in absent, words=words)
         for stage in (*sources, *later[:end], *missing, *later[end:])
     )
 
@@ -90,11 +115,11 @@ def why_empty(answer: Mapping[str, Any]) -> str:
     steps = steps_of(answer)
     passed = [step for step in steps if not step.is_source]
     if not steps:
-        return "The answer holds no items, and does not tell why."
+        return "The answer holds no items and does not say why."
     if not any(step.n_out for step in steps if step.is_source):
         if any(step.problem for step in steps if step.is_source):
             return "No source found anything; some of them were left out."
-        return "No source found anything: nobody has liked enough yet."
+        return "No source found anything: there are not enough events yet."
     for step in passed:
         if step.n_in and not step.n_out and not step.problem:
             if step.name == "filter":
@@ -102,17 +127,30 @@ def why_empty(answer: Mapping[str, Any]) -> str:
                     f"All {count(step.n_in)} items found were filtered out: "
                     "seen before, hidden, or not available."
                 )
-            return f"{count(step.n_in)} items came to '{step.name}', none went out."
-    return "Items were found, but a stage that must decide about them was left out."
+            return f"'{step.name}' removed all {count(step.n_in)} items."
+    return "Items were found, but a stage that must check them was left out."
 
 
-def _step(stage: Mapping[str, Any], troubled: bool, *, absent: bool) -> Step:
+def stage_words(stage: str, words: Mapping[str, str] = _NO_WORDS) -> str:
+    """A stage in a few words: `retrieve:als` is what ALS finds; its own name if there are none.
+
+    >>> stage_words("filter"), stage_words("rerank:house")
+    ('allowed', 'house')
+    """
+    name = stage.removeprefix(_RETRIEVE).removeprefix(_RERANK)
+    return words.get(stage) or _WORDS.get(stage) or name
+
+
+def _step(
+    stage: Mapping[str, Any], troubled: bool, *, absent: bool, words: Mapping[str, str]
+) -> Step:
     name, is_source = stage["name"], stage["name"].startswith(_RETRIEVE)
     problem = "cut short" if troubled else ""
     if absent or (troubled and not stage["out"]):
         problem = "left out"
     return Step(
         name=name.removeprefix(_RETRIEVE).removeprefix(_RERANK),
+        words=stage_words(name, words),
         meaning=_meaning(name),
         is_source=is_source,
         n_in=stage["in"],
@@ -120,10 +158,12 @@ def _step(stage: Mapping[str, Any], troubled: bool, *, absent: bool) -> Step:
         milliseconds=stage["ms"],
         problem=problem,
         notes=tuple(stage.get("notes", ())),
+        quota=stage.get("quota"),
+        kept=stage.get("kept"),
     )
 
 
 def _meaning(name: str) -> str:
     if name.startswith(_RERANK):
-        return "reorders the list"
+        return "order or selection changed by this project's own rule"
     return _MEANINGS.get(name, "")

@@ -7,10 +7,10 @@ from urllib.parse import quote, urlencode
 
 from tastemaker.console.cover import cover_of
 from tastemaker.console.entries import entries_of
-from tastemaker.console.funnel import steps_of, why_empty
+from tastemaker.console.funnel import stage_words, steps_of, why_empty
 from tastemaker.console.picture import color_of, draw
 from tastemaker.console.view import Card, View
-from tastemaker.console.words import count, milliseconds
+from tastemaker.console.words import count, milliseconds, shelf_question
 
 if TYPE_CHECKING:
     import jinja2
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def render(view: View) -> str:
     """The whole page; whatever comes from data is escaped."""
-    steps = steps_of(view.answer)
+    steps = steps_of(view.answer, view.stage_words)
     return _template("page.html").render(
         view=view,
         entries=entries_of(view),
@@ -27,6 +27,8 @@ def render(view: View) -> str:
         color_of=partial(color_of, steps=steps),
         spent=milliseconds(sum(step.milliseconds for step in steps)),
         why_empty=why_empty(view.answer),
+        question=shelf_question(view.like_verb),
+        words_of=partial(stage_words, words=view.stage_words),
     )
 
 

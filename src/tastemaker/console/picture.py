@@ -8,9 +8,9 @@ from tastemaker.console.words import count, milliseconds
 
 WIDTH = 340.0
 COLORS = 8
-"""Sources are told apart by so many colours; further ones begin again."""
+"""So many sources have different colours; further ones repeat them."""
 
-_LEGEND_LINE, _FIRST_LEGEND = 24.0, 15.0
+_LEGEND_LINE, _FIRST_LEGEND = 40.0, 15.0
 _BAR = 12.0
 _TEXT_ABOVE_BAR, _TEXT_TO_BAR = 27.0, 8.0
 _THINNEST = 3.0
@@ -20,7 +20,7 @@ _GAP = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A source in the legend: a spot in its colour, its name and what it found."""
+    """A source in the legend: a spot in its colour, what it finds, and below it the counts."""
 
     y: float
     color: int
@@ -159,10 +159,10 @@ def _flow(above: float, top: float, below: float, bottom: float) -> str:
 
 
 def _description(sources: Sequence[Step], passed: Sequence[Step], found: int) -> str:
-    told = [f"{len(sources)} sources found {count(found)} items"]
-    told += [f"{step.name}: {step.items}" for step in passed]
+    phrases = [f"{len(sources)} sources found {count(found)} items"]
+    phrases += [f"{step.words}: {step.items}" for step in passed]
     total = sum(step.milliseconds for step in (*sources, *passed))
-    return f"{'; '.join(told)}; {milliseconds(total)} in all."
+    return f"{'; '.join(phrases)}; {milliseconds(total)} in all."
 
 
 def color_of(source: str, steps: Sequence[Step]) -> int | None:

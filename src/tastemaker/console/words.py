@@ -1,6 +1,10 @@
 """Numbers and states in words, the same everywhere on the page."""
 
+from math import exp, expm1
+
 _MINUS = "\N{MINUS SIGN}"
+_LOG = ", log"
+_VAGUE = frozenset({"chose", "clicked", "viewed", "visited", "hid"})
 
 
 def count(value: int) -> str:
@@ -40,3 +44,45 @@ def milliseconds(value: float) -> str:
     ('0.46 ms', '41 ms', '0.00 ms')
     """
     return f"{value:.0f} ms" if value >= 10 else f"{value:.2f} ms"
+
+
+def percent(value: float | None) -> str:
+    """A probability.
+
+    >>> percent(0.0312), percent(0.4), percent(None)
+    ('3.1 %', '40 %', 'unknown')
+    """
+    return "unknown" if value is None else f"{100 * value:.2g} %"
+
+
+def shelf_question(verb: str) -> str:
+    """The heading above the items to choose from.
+
+    Args:
+        verb: what the button says, in the past tense.
+
+    >>> shelf_question("liked"), shelf_question("bought"), shelf_question("viewed")
+    ('What do you like?', 'What have you bought?', 'What interests you?')
+    """
+    if verb == "liked":
+        return "What do you like?"
+    return "What interests you?" if verb in _VAGUE else f"What have you {verb}?"
+
+
+def feature_words(meaning: str, value: float | None) -> tuple[str, str]:
+    """A feature as people read it: logarithms are turned back into counts, ranks start at 1.
+
+    >>> feature_words("likes ever, log", 1.791759), feature_words("rank by als, log", 0.0)
+    (('likes ever', '5'), ('rank by als', '1'))
+    >>> feature_words("share of all likes ever, log", -6.9)
+    ('share of all likes ever', '0.1 %')
+    """
+    plain = meaning.removesuffix(_LOG)
+    if value is None or plain == meaning:
+        return plain, number(value)
+    if plain.startswith("share of "):
+        return plain, percent(exp(value))
+    if " over " in plain:  # a ratio
+        return plain, number(exp(value))
+    counted = expm1(value) + (1.0 if plain.startswith("rank ") else 0.0)
+    return plain, number(round(counted, 4))

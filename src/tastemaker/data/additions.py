@@ -1,5 +1,6 @@
 """Items that come after training: their ids and attributes, checked as the catalogue takes them."""
 
+import re
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from math import isinf
@@ -9,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from tastemaker.data.arguments import id_text, ids_text, is_missing, is_moment, listed, moment
-from tastemaker.data.catalogue import Catalogue, TimeColumn, VectorColumn
+from tastemaker.data.catalogue import LONGEST_TITLE, Catalogue, TimeColumn, VectorColumn
+from tastemaker.data.id_forms import CONTROL
 from tastemaker.data.times import parse_moment
 from tastemaker.data.vocabulary import Vocabulary
 from tastemaker.errors import SettingError, near_miss
@@ -28,6 +30,8 @@ def new_ids(ids: Any, known: Vocabulary) -> list[str]:
     for id_ in named:
         if not id_ or not _is_text(id_):
             raise SettingError(f"an id must be text of at least one letter, got {id_!r}")
+        if re.search(CONTROL, id_):
+            raise SettingError(f"line break or control character in the id {id_!r}: remove it")
         if id_ in taken:
             raise SettingError(f"the item '{id_}' stands twice")
         if known.index(id_) >= 0:
@@ -75,15 +79,19 @@ def _require_dimension(name: str, dimension: int, vectors: list[list[float] | No
             raise SettingError(f"'{name}' must be a list of {dimension} numbers, got {len(vector)}")
 
 
-def put_attributes(catalogue: Catalogue, attributes: Mapping[str, Any]) -> dict[str, Any]:
+def put_attributes(
+    catalogue: Catalogue, attributes: Mapping[str, Any], longest_title: int = LONGEST_TITLE
+) -> dict[str, Any]:
     """The attributes of one item, as JSON can keep them and the item table's columns take them.
 
     Args:
         catalogue: whose columns they are.
         attributes: column → value; moments also as ISO 8601 text.
+        longest_title: characters that a title or a label may have.
 
     Raises:
-        SettingError: a column is not in the catalogue, or a value does not fit its column.
+        SettingError: a column is not in the catalogue, a value does not fit its column, or a title
+            or a label is too long.
     """
     told = dict(attributes)
     for name, value in attributes.items():
@@ -94,6 +102,15 @@ def put_attributes(catalogue: Catalogue, attributes: Mapping[str, Any]) -> dict[
                     f"'{name}' must be a moment: ISO 8601 text or an epoch number, got {value!r}"
                 )
     checked = new_attributes(catalogue, 1, {name: [value] for name, value in told.items()})
+    for name, (value,) in checked.items():
+        texts = value if catalogue.columns[name].role in ("tags", "category") else ()
+        what = "a label" if texts else "a title"
+        for text in (value,) if name == catalogue.title_name else texts or ():
+            if text is not None and len(text) > longest_title:
+                raise SettingError(
+                    f"'{name}': {what} may have {longest_title:,} characters, got "
+                    f"{len(text):,}: {text[:40]!r}…"
+                )
     kept = {}
     for name, (value,) in checked.items():
         if value is not None:

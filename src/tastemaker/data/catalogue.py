@@ -6,13 +6,17 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from tastemaker.artifact import ArtifactReader, ArtifactWriter
 from tastemaker.data.ragged import Ragged
 from tastemaker.data.recognize import title_column
+from tastemaker.data.titles import TitleSearch
 from tastemaker.data.vocabulary import Texts, Vocabulary
 
 NO_TIME = np.iinfo(np.int64).min
+LONGEST_TITLE = 1_000
+"""Characters of a title that are shown."""
 
 
 class TextColumn:
@@ -54,6 +58,14 @@ class TagsColumn:
     def __init__(self, labels: Vocabulary, codes: Ragged) -> None:
         self.labels = labels
         self.codes = codes
+
+    @cached_property
+    def rows_by_label(self) -> Ragged:
+        """The rows that have each label, ascending; computed once, in one pass over the codes."""
+        codes, shape = self.codes, (len(self.codes), len(self.labels))
+        present = np.ones(len(codes.values), np.bool_)
+        by_label = csr_array((present, codes.values, codes.offsets), shape).tocsc()
+        return Ragged(by_label.indptr.astype(np.int64), by_label.indices.astype(np.int32))
 
     @classmethod
     def of(cls, values: Sequence[Sequence[str] | None]) -> Self:
@@ -218,19 +230,32 @@ class Catalogue:
     def __len__(self) -> int:
         return len(self.items)
 
-    def title(self, index: int) -> str | None:
-        """The item's title; None where it has none.
+    def title(self, index: int, longest: int = LONGEST_TITLE) -> str | None:
+        """The item's title, at most `longest` characters of it; None where it has none.
 
         It stands in the text column whose name says so (`title`, `Book-Title`, `Game Name`), or
         else in the first text column.
         """
-        return None if self._titles is None else self._titles.texts[index] or None
+        if self._titles is None:
+            return None
+        title = self._titles.texts.start(index, longest + 1)
+        return f"{title[: longest - 1]}…" if len(title) > longest else title or None
+
+    @property
+    def title_name(self) -> str | None:
+        """The name of the column that titles stand in; None without one."""
+        texts = [name for name, c in self.columns.items() if isinstance(c, TextColumn)]
+        return title_column(texts) or next(iter(texts), None)
+
+    @cached_property
+    def title_search(self) -> TitleSearch:
+        """The titles, ready to be searched; made once, in one pass over the items."""
+        return TitleSearch(self.title(item) or "" for item in range(len(self)))
 
     @cached_property
     def _titles(self) -> TextColumn | None:
-        texts = {n: c for n, c in self.columns.items() if isinstance(c, TextColumn)}
-        named = title_column(list(texts)) or next(iter(texts), None)
-        return None if named is None else texts[named]
+        named = None if self.title_name is None else self.columns[self.title_name]
+        return named if isinstance(named, TextColumn) else None
 
     def extended(
         self, ids: Sequence[str], attributes: Mapping[str, Sequence[Any]] | None = None

@@ -10,6 +10,7 @@ import polars as pl
 from tastemaker.data import times
 from tastemaker.data.clean_entities import clean_entities
 from tastemaker.data.clean_events import clean_events
+from tastemaker.data.event_ids import KnownIds
 from tastemaker.data.files import DataFile, table_fingerprint
 from tastemaker.data.read import open_table
 from tastemaker.data.report import ReadReport
@@ -78,14 +79,15 @@ def clean_tables(
     reports: list[ReadReport] = []
     for name, of_table in tables.items():
         parts = []
+        known = KnownIds(of_table[0][1].clock == "absolute")
         for table, schema in of_table:
             rows, report = clean[name](table, schema)
+            if len(of_table) > 1:
+                rows, report = known.left(table, rows, report)
             if quarantine is not None:
                 report.write_quarantine(quarantine)
             report.refuse_if_too_many(schema.max_bad_rows)
             parts.append((rows, report))
-        if len(parts) > 1:
-            parts = _once_by_id(parts)
         done[name] = _joined([rows for rows, _ in parts], of_table[0][1].clock == "order")
         reports += (report for _, report in parts)
     return Cleaned(done, tuple(_with_unknown_ids(report, done) for report in reports))
@@ -110,24 +112,6 @@ def _with_unknown_ids(report: ReadReport, tables: Mapping[str, pl.DataFrame]) ->
         f"against {theirs}: check [data.columns.{report.table}] and [data.columns.events]"
     )
     return replace(report, notes=(*report.notes, note))
-
-
-def _once_by_id(
-    parts: Sequence[tuple[pl.DataFrame, ReadReport]],
-) -> list[tuple[pl.DataFrame, ReadReport]]:
-    """The rows of several event files, without those whose event id an earlier file has."""
-    known, kept = pl.Series(dtype=pl.String), []
-    for rows, report in parts:
-        once, left = rows, report
-        if "event_id" in rows.columns:
-            ids = rows["event_id"].cast(pl.String)
-            again = ids.is_in(known.implode()).fill_null(False)
-            known = pl.concat([known, ids.drop_nulls()])
-            once = rows.filter(~again)
-            duplicates = report.duplicates + int(again.sum())
-            left = replace(report, kept=once.height, duplicates=duplicates)
-        kept.append((once, left))
-    return kept
 
 
 def _joined(parts: Sequence[pl.DataFrame], ordered: bool) -> pl.DataFrame:

@@ -10,6 +10,7 @@ import polars as pl
 
 from tastemaker.data.cells import ids, missing, numbers
 from tastemaker.data.column_types import require_type
+from tastemaker.data.event_ids import with_conflicts
 from tastemaker.data.moments import moments
 from tastemaker.data.report import ReadReport
 from tastemaker.data.schema import EVENT_COLUMNS, Schema
@@ -79,6 +80,8 @@ def clean_events(table: Table, schema: Schema, now: int) -> tuple[pl.DataFrame, 
     notes = [whole_float_note(rows, ours, columns[ours]) for ours in ("user_id", "item_id")]
     for ours in ("user_id", "item_id"):
         refuse_float_ids(rows, ours, columns[ours], table.source)
+    if "event_id" in columns:
+        rows = with_conflicts(rows, schema.clock == "absolute")
     repeated = rows.height - rows[_ROW].n_unique()
     kept, report = split_off_bad(table, rows, "event_id" if "event_id" in columns else None)
     used = _used_columns(columns, schema)

@@ -219,6 +219,24 @@ class Dataset:
         self.require_clock("before")
         return self._with(self.catalogue, self.events.before(moment(time, "time")))
 
+    def no_later_than(self, time: Any) -> "Dataset":
+        """The same events, those after a moment moved to it: what a server knows at that moment.
+
+        Args:
+            time: a datetime, a date, ISO 8601 text or microseconds.
+
+        Raises:
+            ClockError: the clock is not absolute.
+            SettingError: it is not a moment.
+        """
+        self.require_clock("no_later_than")
+        latest = moment(time, "time")
+        return (
+            self
+            if self.end <= latest + 1
+            else self._with(self.catalogue, self.events.no_later_than(latest))
+        )
+
     def where(self, keep: NDArray[np.bool_]) -> "Dataset":
         """The events for which `keep` bool[events] holds; items and users keep their indices.
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import polars as pl
 
 from tastemaker.data.table import LINE, REJECTS, Table, refuse_reserved_names
+from tastemaker.disk import reading
 from tastemaker.errors import DataError
 
 _KNOWN_BINARY = {
@@ -39,7 +40,7 @@ def open_delimited(path: Path, name: str, separator: str, header: Sequence[str] 
     Raises:
         DataError: empty, binary, without columns or rows, or of another delimiter.
     """
-    with path.open("rb") as stream:
+    with reading(path) as stream:
         head = stream.read(1 << 16)
     if not head:
         raise DataError(f"{name}: the file is empty; it needs a header line and rows")

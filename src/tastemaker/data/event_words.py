@@ -44,7 +44,7 @@ _SHORTENED = (
 
 def kind_of_name(name: str) -> EventKind:
     """The event type a name suggests; positive with weight 1 where nothing is known of it."""
-    words = _words(name)
+    words = words_of(name)
     if _undoes(words):
         return EventKind(role="neutral")
     if _is_return(words) or _is_negative(words):
@@ -56,7 +56,7 @@ def kind_of_name(name: str) -> EventKind:
 
 def is_known(name: str) -> bool:
     """Whether the name says what the events are."""
-    words = _words(name)
+    words = words_of(name)
     known = _PLAIN.union(_EXPOSURE, *(vocabulary for vocabulary, _ in _WEIGHTS))
     undone = _undoes(words) or _is_return(words) or _is_negative(words)
     return bool(undone) or bool(words & known) or _is_thumbs_up(words)
@@ -64,7 +64,7 @@ def is_known(name: str) -> bool:
 
 def replaced_by(name: str, names: list[str]) -> tuple[str, ...]:
     """The event types that one of this name takes back, as an unlike does the like."""
-    words, others = _words(name), {other: _words(other) for other in names if other != name}
+    words, others = words_of(name), {other: words_of(other) for other in names if other != name}
     undone = _undoes(words)
     if undone:
         found = [o for o, said in others.items() if undone & said and not _undoes(said)]
@@ -83,11 +83,11 @@ def replaced_by(name: str, names: list[str]) -> tuple[str, ...]:
 
 def value_is_amount(name: str) -> bool:
     """Whether a value of such events is how many or how long, rather than a rating."""
-    words = _words(name)
+    words = words_of(name)
     return bool(words & _AMOUNTS) and not words & _RATED
 
 
-def _words(name: str) -> set[str]:
+def words_of(name: str) -> set[str]:
     """The words of a name in small letters, also without an ending such as -ed or -s."""
     parts = re.sub(r"([a-z])([A-Z])", r"\1 \2", name).lower()
     words = set(re.findall(r"[a-z]+", parts))

@@ -111,6 +111,13 @@ class Events:
         replaced_at = np.where(kept.replaced_at < time, kept.replaced_at, NEVER)
         return replace(kept, replaced_at=replaced_at if (replaced_at < NEVER).any() else None)
 
+    def no_later_than(self, time: int) -> "Events":
+        """The same events, those after a moment moved to it, as `Past.no_later_than` does."""
+        replaced_at = self.replaced_at
+        if replaced_at is not None:
+            replaced_at = np.where(replaced_at < NEVER, np.minimum(replaced_at, time), NEVER)
+        return replace(self, time=np.minimum(self.time, time), replaced_at=replaced_at)
+
     def _kept(self, keep: NDArray[np.bool_]) -> "Events":
         """The columns where `keep` holds."""
         kept = np.concatenate([[0], np.cumsum(keep)])

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 from tastemaker.data.schema import Schema
+from tastemaker.disk import reading
 from tastemaker.errors import DataError
 
 _FILE = ("decimal", "separator", "header", "encoding")
@@ -35,7 +36,7 @@ def fingerprint(path: Path, table: str, schema: Schema) -> str:
     Cost: one pass of SHA-256 over the file, about a second per gigabyte.
     """
     try:
-        with path.open("rb") as stream:
+        with reading(path) as stream:
             content = hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as problem:
         raise DataError(f"{path}: cannot be read ({problem.strerror})") from None

@@ -2,8 +2,8 @@
 
 MISSING = r"^\s*(?:[nN][aA][nN]|[nN][uU][lL][lL]|[nN]one|<NA>|NA|#?N/A|NaT|-|\\N)?\s*$"
 """Blank, or a usual word for null."""
-CONTROL = r"[\x00-\x1f\x7f]"
-"""A character that no id may hold."""
+CONTROL = r"[\x00-\x1f\x7f-\x9f\u2028\u2029]"
+"""A character that no new id may hold: controls (C0, DEL, C1) and line breaks."""
 FLOAT = r"^[+-]?(\d+\.\d*|\.\d+)([eE][+-]?\d+)?$"
 """A float, which is not an id."""
 WHOLE_FLOAT = r"^(-?\d+)\.0+$"

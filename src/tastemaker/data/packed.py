@@ -5,9 +5,23 @@ import gzip
 from pathlib import Path
 from typing import IO, cast
 
+from tastemaker.disk import reading
 from tastemaker.errors import DataError
 
 _GZIP, _PARQUET = b"\x1f\x8b", b"PAR1"
+
+
+class _Unpacked(gzip.GzipFile):
+    """The unpacked bytes of a gzipped file; closes the file with itself."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        super().__init__(fileobj=stream, mode="rb")
+        self._packed = stream
+
+    def close(self) -> None:
+        """Closes both."""
+        super().close()
+        self._packed.close()
 
 
 def is_parquet(path: Path) -> bool:
@@ -26,7 +40,10 @@ def open_plain(path: Path) -> IO[bytes]:
     Raises:
         OSError: it cannot be opened.
     """
-    return cast(IO[bytes], gzip.open(path, "rb") if is_gzipped(path) else path.open("rb"))
+    stream = reading(path)
+    if not is_gzipped(path):
+        return stream
+    return cast(IO[bytes], _Unpacked(stream))
 
 
 def text_codec(encoding: str) -> str:
@@ -47,7 +64,7 @@ def text_codec(encoding: str) -> str:
 
 def _begins_with(path: Path, magic: bytes) -> bool:
     try:
-        with path.open("rb") as stream:
+        with reading(path) as stream:
             return stream.read(len(magic)) == magic
     except OSError:
         return False

@@ -16,7 +16,7 @@ from tastemaker.data.catalogue import COLUMN_TYPES, Catalogue, Column, TagsColum
 ROLES = ("number", "time", "category", "tags")
 """The roles of user columns that features are made of."""
 MOST_LABELS = 12
-"""So many of a column's labels, the most frequent, are told apart."""
+"""So many of a column's labels, the most frequent, are distinguished."""
 _FEWEST_USERS = 2
 
 
@@ -66,7 +66,7 @@ class ProfileSchema:
         """
         return {
             name: COLUMN_TYPES[role].of(
-                [fitting_cell(name, role, told.get(name)) for told in attributes]
+                [fitting_cell(name, role, user.get(name)) for user in attributes]
             )
             for name, role in self.roles.items()
         }
@@ -81,13 +81,13 @@ class ProfileSchema:
         }
 
     @classmethod
-    def from_dict(cls, told: Mapping[str, Any]) -> "ProfileSchema":
+    def from_dict(cls, stored: Mapping[str, Any]) -> "ProfileSchema":
         """What `to_dict` gave."""
         return cls(
-            {name: str(role) for name, role in told["roles"].items()},
-            {name: tuple(labels) for name, labels in told["labels"].items()},
-            {name: tuple(labels) for name, labels in told["item_labels"].items()},
-            tuple((user, item) for user, item in told["matched"]),
+            {name: str(role) for name, role in stored["roles"].items()},
+            {name: tuple(labels) for name, labels in stored["labels"].items()},
+            {name: tuple(labels) for name, labels in stored["item_labels"].items()},
+            tuple((user, item) for user, item in stored["matched"]),
         )
 
 

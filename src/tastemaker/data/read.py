@@ -3,9 +3,9 @@
 CSV and its kin, JSON lines, and Parquet; text files may be gzipped and of another encoding.
 """
 
+import errno
 import gzip
 import shutil
-import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,10 +15,11 @@ import polars as pl
 
 from tastemaker.data.delimited import open_delimited
 from tastemaker.data.json_lines import json_form, open_json
-from tastemaker.data.packed import is_gzipped, is_parquet, text_codec
+from tastemaker.data.packed import is_gzipped, is_parquet, open_plain, text_codec
 from tastemaker.data.plain import plain_frame
 from tastemaker.data.schema import Schema
 from tastemaker.data.table import Table, first_line, frame_table, refuse_reserved_names
+from tastemaker.disk import TemporaryFolderError, reading, temporary_folder
 from tastemaker.errors import DataError
 
 _COPIED_AT_ONCE = 1 << 22
@@ -44,7 +45,7 @@ def open_table(
     name = name or path.name
     refuse_reserved_names(how.header, name)
     try:
-        with path.open("rb") as stream:
+        with reading(path) as stream:
             head = stream.read(4)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
@@ -62,21 +63,35 @@ def open_table(
     except DataError as problem:
         raise DataError(f"{name}: {problem}") from None
     suffix = Path(path.stem).suffix if packed else path.suffix
-    with tempfile.TemporaryDirectory(prefix="tastemaker-") as folder:
+    if not (packed or encoded):
+        yield _open_text(path, suffix, how, name)
+        return
+    with temporary_folder(*_work(name, packed)) as folder:
         plain = path
         if packed:
-            plain = Path(folder) / "plain"
+            plain = folder / "plain"
             _decompress(path, plain, name)
         if encoded:
-            source, plain = plain, Path(folder) / "utf-8"
+            source, plain = plain, folder / "utf-8"
             _decode(source, plain, how.encoding, name)
-        separator = how.separator or ("\t" if suffix == ".tsv" else ",")
-        with plain.open("rb") as stream:
-            is_json = json_form(stream.read(1 << 12)) is not None
-        if how.separator is None and not how.header and is_json:
-            yield open_json(plain, name)
-        else:
-            yield open_delimited(plain, name, separator, how.header)
+        yield _open_text(plain, suffix, how, name)
+
+
+def _open_text(plain: Path, suffix: str, how: Schema, name: str) -> Table:
+    """A plain file of UTF-8 text."""
+    separator = how.separator or ("\t" if suffix == ".tsv" else ",")
+    with plain.open("rb") as stream:
+        is_json = json_form(stream.read(1 << 12)) is not None
+    if how.separator is None and not how.header and is_json:
+        return open_json(plain, name)
+    return open_delimited(plain, name, separator, how.header)
+
+
+def _work(name: str, packed: bool) -> tuple[str, str]:
+    """What needs a folder for temporary files, and what to do where it takes no more."""
+    if packed:
+        return f"unpacking {name}", "unpack the file yourself and name the unpacked one"
+    return f"decoding {name}", "save the file as UTF-8"
 
 
 def _open_parquet(path: Path, name: str) -> Table:
@@ -97,15 +112,26 @@ def _decode(source: Path, target: Path, encoding: str, name: str) -> None:
             target.open("w", encoding="utf-8", newline="") as written,
         ):
             shutil.copyfileobj(given, written, _COPIED_AT_ONCE)
+    except OSError as problem:
+        raise _refused(problem, source, name, packed=False) from None
     except UnicodeError as problem:
         raise DataError(f"{name}: is not {encoding} text ({problem})") from None
 
 
 def _decompress(source: Path, target: Path, name: str) -> None:
     try:
-        with gzip.open(source, "rb") as packed, target.open("wb") as plain:
+        with open_plain(source) as packed, target.open("wb") as plain:
             shutil.copyfileobj(packed, plain, _COPIED_AT_ONCE)
     except EOFError:
         raise DataError(f"{name}: the gzip file is cut short; fetch it again") from None
     except (gzip.BadGzipFile, zlib.error) as problem:
         raise DataError(f"{name}: the gzip file is damaged ({problem})") from None
+    except OSError as problem:
+        raise _refused(problem, source, name, packed=True) from None
+
+
+def _refused(problem: OSError, source: Path, name: str, *, packed: bool) -> Exception:
+    """Why a file was not written out: its disk cannot be read, or the other takes no more."""
+    if problem.filename == str(source) or problem.errno == errno.EIO:
+        return DataError(f"{name}: cannot be read ({problem.strerror or problem})")
+    return TemporaryFolderError(problem, *_work(name, packed))

@@ -6,6 +6,7 @@ from pathlib import Path
 import polars as pl
 
 from tastemaker.data.schema import MAX_BAD_ROWS
+from tastemaker.data.spreadsheet import for_spreadsheets
 from tastemaker.data.table import LINE
 from tastemaker.disk import replacing
 from tastemaker.errors import DataError
@@ -32,7 +33,7 @@ class ReadReport:
         read: rows found.
         kept: rows that became events, items or users.
         duplicates: rows left out because their id (`event_id`, `item_id`, `user_id`) occurred
-            before.
+            before; a row with another event's id is in the quarantine instead.
         reasons: reason → rows in the quarantine.
         quarantine: the rows set aside (line, reason, row).
         table: `events`, `items` or `users`.
@@ -73,7 +74,7 @@ class ReadReport:
             return None
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as part:
-            self.quarantine.rename({LINE: "line"}).write_csv(part)
+            for_spreadsheets(self.quarantine.rename({LINE: "line"})).write_csv(part)
         return path
 
     def refuse_if_too_many(self, limit: float = MAX_BAD_ROWS) -> None:

@@ -37,6 +37,12 @@ class Texts:
     def __getitem__(self, index: int) -> str:
         return self.encoded(index).decode()
 
+    def start(self, index: int, length: int) -> str:
+        """The first characters of one string; a very long one is not read to its end."""
+        first, end = int(self._offsets[index]), int(self._offsets[index + 1])
+        some = self._data[first : min(end, first + 4 * length)].tobytes()
+        return some.decode(errors="ignore")[:length]
+
     def encoded(self, index: int) -> bytes:
         """The UTF-8 bytes of one string."""
         return self._data[self._offsets[index] : self._offsets[index + 1]].tobytes()
@@ -167,7 +173,15 @@ class Vocabulary:
         known = [id_ for id_ in ids if self.index(id_) >= 0]
         if known or len(set(ids)) != len(ids):
             raise ValueError(f"ids to add must be new and distinct, got {known or list(ids)}")
-        return Vocabulary._over(self._texts.joined(Texts.of(ids)))
+        more = Vocabulary._over(Texts.of(ids))
+        # after the present ones of the same hash, so that the order is that of the indices
+        places = np.searchsorted(self._hashes, more._hashes, side="right")
+        order = (more._order + len(self)).astype(np.int32)
+        return Vocabulary(
+            self._texts.joined(more._texts),
+            np.insert(self._hashes, places, more._hashes),
+            np.insert(self._order, places, order),
+        )
 
     @property
     def digest(self) -> str:

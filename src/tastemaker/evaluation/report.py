@@ -11,7 +11,7 @@ from tastemaker.project import RESERVED
 Figures = dict[str, dict[str, Estimate]]
 BASELINE = " (baseline)"
 """Follows the name of a baseline whose own name the caller gave to another model."""
-*_, PIPELINE = RESERVED
+*_STAGES, PIPELINE = RESERVED
 _POPULAR = "popular"
 _NOTABLE = 0.05
 """From this share on, what was left out as seen is worth a line."""
@@ -161,17 +161,20 @@ class Evaluation:
         for system, gain in sorted(self.gains.get(PIPELINE, {}).items(), key=lambda p: p[1].value):
             if gain.value >= 0:
                 continue
-            interval = f"{gain.value:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]"
-            if gain.high < 0:
+            is_stage = system in _STAGES
+            which = f"the stage before it ({system})" if is_stage else f"{system} alone"
+            interval = f"{-gain.value:+.4f} [{-gain.high:+.4f}, {-gain.low:+.4f}]"
+            if gain.high >= 0:
                 lines.append(
-                    f"▼ {system} alone is better than the whole pipeline: {interval}. Train on "
-                    "more of the past (slices and requests under [training]), or show it alone."
+                    f"{which} did better than the whole pipeline, by no more than chance explains: "
+                    f"{interval}."
                 )
-            else:
-                lines.append(
-                    f"{system} alone did better than the whole pipeline, by no more than chance "
-                    f"explains: {interval}."
-                )
+                continue
+            fix = "remove what follows it from the placement"
+            if not is_stage:
+                fix = "learn from more of the past (slices and requests under [training])"
+                fix += ", or show it alone"
+            lines.append(f"▼ {which} is better than the whole pipeline: {interval}; {fix}.")
         return lines
 
     def _requests_line(self) -> str:

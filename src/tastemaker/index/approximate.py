@@ -18,7 +18,7 @@ from tastemaker.index.chosen import best_of_chosen
 from tastemaker.index.exact import packed
 from tastemaker.index.products import ProductIndex
 from tastemaker.index.vector_index import VectorIndex
-from tastemaker.threads import blas_threads, run_chunks
+from tastemaker.threads import blas_threads, run_chunks, sleeping_openmp
 
 RECALL_AT = 100
 """Length of the lists that recall is measured on."""
@@ -351,6 +351,7 @@ def _numbers(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
 def _faiss() -> Any:
     """The library, loaded when it is first needed."""
     try:
-        return import_module("faiss")
+        with sleeping_openmp():
+            return import_module("faiss")
     except ImportError as problem:
         raise LibraryError("faiss", problem, "pip install 'tastemaker[ann]'") from None

@@ -310,6 +310,7 @@ class Answers:
             self.version,
             self._watches[name],
             fusion.weights,
+            fusion.candidates,
         )
 
     def _features(self, placement: str, sources: Mapping[str, Retriever]) -> FeatureSet:

@@ -15,6 +15,9 @@ from tastemaker.pipeline.trace import Stage, Trace
 from tastemaker.pipeline.watch import Deadline
 from tastemaker.world import World
 
+_MORE = 4
+"""A refill adds so many items for each place that is short, and n more."""
+
 
 @dataclass(frozen=True, slots=True)
 class Listed:
@@ -50,8 +53,9 @@ def filled(
     Where fewer than n candidates were found, the most liked of the allowed items follow them, with
     the source `MOST_LIKED`. Where the lists are short all the same, because a reranker has no
     candidate that its rules allow, the sources are called once more with only the suitable items
-    eligible, then the most liked of these are added, twice as many each time, and the rerankers
-    run again. It ends when no list is short or no suitable item is left.
+    eligible, and the best of what they find are added: a few for each such place. Then the most
+    liked of the suitable items are added, twice as many each time. The rerankers run again each
+    time. It ends when no list is short or no suitable item is left.
 
     Cost: nothing where no list is short. A second retrieval, and at most log₂(items) passes over
     the items and calls of the rerankers, for a batch in which one is.
@@ -77,7 +81,7 @@ def filled(
             trace.degrade("fill", "no time left to look for more items that the rules allow")
             break
         if turn == 0:
-            more = partial(fill.add_found, open_items, retrieve)
+            more = partial(fill.add_found, n + _MORE * short, open_items, retrieve)
         else:
             more = partial(fill.add_most_liked, short << (turn - 1), open_items)
         added, took = trace.timed(more)
@@ -93,7 +97,7 @@ def filled(
 def with_source(ranked: Candidates) -> Candidates:
     """The candidates with `MOST_LIKED` as their last source, which has found none of them.
 
-    Every batch has it: the columns of an answer must not depend on what else stands in the batch.
+    Every batch has it: the columns of an answer must not depend on what else is in the batch.
     """
     total = len(ranked.item)
     rank, score = np.full((total, 1), -1, np.int16), np.full((total, 1), np.nan, np.float32)
@@ -141,8 +145,8 @@ class _Fill:
     def open_items(self, suitable: Masks, short: NDArray[np.int64]) -> _Open:
         """What could still be added to the lists that are short."""
         rows, n_items = np.flatnonzero(short), len(self._world.catalogue)
-        asked = self._requests.take(rows)
-        masks = asked.eligible.intersect(suitable.take(rows))
+        selected = self._requests.take(rows)
+        masks = selected.eligible.intersect(suitable.take(rows))
         able = np.zeros((len(rows), n_items), np.bool_)
         width = min(n_items, masks.bitmaps.shape[1])
         able[:, :width] = masks.bitmaps[masks.row, :width] if width else False
@@ -152,11 +156,17 @@ class _Fill:
         able[rows_of(away.offsets)[known], away.values[known]] = False
         some = np.flatnonzero(able.any(axis=1))
         eligible = Masks(able[some], np.arange(len(some), dtype=np.int32))
-        return _Open(rows[some], replace(asked.take(some), eligible=eligible))
+        return _Open(rows[some], replace(selected.take(some), eligible=eligible))
 
-    def add_found(self, open_items: _Open, retrieve: Callable[[Requests], Candidates]) -> int:
-        """Adds what the sources find; how many items that were."""
+    def add_found(
+        self,
+        counts: NDArray[np.int64],
+        open_items: _Open,
+        retrieve: Callable[[Requests], Candidates],
+    ) -> int:
+        """Adds at most so many of what the sources find to each list; how many items that were."""
         found = retrieve(open_items.requests)
+        found = found.where(found.ranks < np.repeat(counts[open_items.rows], found.counts))
         self._from_sources[open_items.rows] += found.counts
         return self._add(open_items.rows, found)
 
@@ -166,11 +176,11 @@ class _Fill:
             rows = np.flatnonzero(counts > 0)
             if not len(rows):
                 return 0
-            asked = replace(self._requests.take(rows), exclude=self._away(rows))
+            selected = replace(self._requests.take(rows), exclude=self._away(rows))
         else:
-            rows, asked = open_items.rows, open_items.requests
+            rows, selected = open_items.rows, open_items.requests
         wanted = counts[rows]
-        found = most_liked(asked, int(wanted.max()), self._world)
+        found = most_liked(selected, int(wanted.max()), self._world)
         found = found.where(found.ranks < np.repeat(wanted, found.counts))
         before = np.repeat(self._from_most_liked[rows], found.counts)
         ranks = np.minimum(before + found.ranks, np.iinfo(np.int16).max).astype(np.int16)
@@ -185,13 +195,13 @@ class _Fill:
 
     def notes(self) -> tuple[tuple[str, ...], ...]:
         """What was added to each list."""
-        told = zip(self._from_sources.tolist(), self._from_most_liked.tolist())
+        pairs = zip(self._from_sources.tolist(), self._from_most_liked.tolist())
         return tuple(
             (
                 *((f"{found} more from the sources, for the caps",) if found else ()),
                 *((f"{liked} of the most liked items",) if liked else ()),
             )
-            for found, liked in told
+            for found, liked in pairs
         )
 
     def _add(self, rows: NDArray[np.int64], found: Candidates) -> int:

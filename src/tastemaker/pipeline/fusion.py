@@ -6,13 +6,14 @@ with the best single source, the quotas by how many relevant items each finds.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tastemaker.compilation import kernel
+from tastemaker.data.ragged import offsets_of, ranges, rows_of
 from tastemaker.metrics import UserBootstrap
 from tastemaker.pipeline.merge import RANK_OFFSET
 from tastemaker.project import Placement
@@ -27,6 +28,7 @@ _GAIN = 1.001
 """A weight changes only for this improvement of NDCG: less is chance."""
 _BLOCK = 10
 """Candidates by which a quota grows, and the smallest quota."""
+_FOLDS = 3
 _FEWEST_REQUESTS = 30
 """With fewer requests for which a source found a relevant item nothing is learned."""
 
@@ -40,12 +42,16 @@ class Fusion:
     Attributes:
         quotas: source → how many of its best are candidates for certain.
         weights: source → its weight in reciprocal rank fusion, above 0; the largest is 1.
-        notes: where the numbers come from: `learned`, and if so `requests`, `best_source`, and
-            NDCG@10 of `best_source_ndcg` and `fused_ndcg` in the training windows.
+        candidates: how many distinct candidates there are room for; what the quotas leave goes to
+            the best others by fused score.
+        notes: where the numbers come from: `learned`, and if so `learned_weights`,
+            `learned_quotas`, `requests`, `best_source`, and NDCG@10 of `best_source_ndcg` and
+            `fused_ndcg` in the training windows.
     """
 
     quotas: dict[str, int]
     weights: dict[str, float]
+    candidates: int
     notes: dict[str, Any] = field(default_factory=lambda: {"learned": False})
 
     @classmethod
@@ -55,10 +61,11 @@ class Fusion:
         Weights that are not stated are in proportion to stated quotas.
         """
         names = tuple(placement.retrievers)
-        even = max(_BLOCK, placement.candidates // max(1, len(names)))
+        even = max(1, placement.candidates // max(1, len(names)))
         quotas = {name: quota or even for name, quota in placement.sources.items()}
         weights = dict(placement.weights) if placement.weights else dict(quotas)
-        return cls(quotas, _scaled([float(weights.get(name, 0)) for name in names], names))
+        scaled = _scaled([float(weights.get(name, 0)) for name in names], names)
+        return cls(quotas, scaled, sum(quotas.values()))
 
     def scores(self, ranks: NDArray[np.int16], sources: Sequence[str]) -> NDArray[np.float32]:
         """The fused score of candidates, as `merge` computes it, float32[rows].
@@ -77,20 +84,22 @@ class Fusion:
     def __str__(self) -> str:
         """In words: who leads, with which weights."""
         shown = ", ".join(
-            f"{name} {weight:.2f} ({self.quotas[name]} candidates)"
+            f"{name} {weight:.2f} (at least {self.quotas[name]} candidates)"
             for name, weight in sorted(self.weights.items(), key=lambda pair: -pair[1])
         )
         if not self.notes["learned"]:
-            return f"{shown}; as stated" if shown else ""
+            return f"{shown}; nothing was learned from the past"
         best, alone = self.notes["best_source"], self.notes["best_source_ndcg"]
         fused = self.notes["fused_ndcg"]
-        if fused <= alone:
-            return f"{best} orders alone, no fusion was better: NDCG@10 {alone:.4f}; {shown}"
-        return f"NDCG@10 {fused:.4f} in the training windows, {best} alone {alone:.4f}; {shown}"
+        if self.notes["learned_weights"] and fused <= alone:
+            return f"{best} orders alone, no mixture was better: NDCG@10 {alone:.4f}; {shown}"
+        stated = "" if self.notes["learned_weights"] else ", with the weights of the project file"
+        figures = f"NDCG@10 {fused:.4f} in the training windows{stated}, {best} alone {alone:.4f}"
+        return f"{figures}; {shown}"
 
     def to_dict(self) -> dict[str, Any]:
         """For an artifact's manifest."""
-        return {"quotas": self.quotas, "weights": self.weights, "notes": self.notes}
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,11 +129,23 @@ class Found:
         counts = np.concatenate([np.diff(part.offsets) for part in parts])
         return cls(
             np.concatenate([part.user for part in parts]),
-            np.concatenate([[0], np.cumsum(counts)]),
+            offsets_of(counts),
             np.concatenate([part.ranks for part in parts]),
             np.concatenate([part.hit for part in parts]),
             np.concatenate([part.relevant for part in parts]),
             np.concatenate([part.relevant_ranks for part in parts]),
+        )
+
+    def take(self, rows: NDArray[np.int64]) -> "Found":
+        """Some of the requests, without the ranks of their relevant items."""
+        entries = ranges(self.offsets[rows], np.diff(self.offsets)[rows])
+        return Found(
+            self.user[rows],
+            offsets_of(np.diff(self.offsets)[rows]),
+            self.ranks[entries],
+            self.hit[entries],
+            self.relevant[rows],
+            self.relevant_ranks[:0],
         )
 
     def ndcg(self, score: NDArray[np.floating]) -> Figures:
@@ -139,44 +160,64 @@ class Found:
         )
 
 
-def learn_fusion(found: Found, placement: Placement) -> Fusion:
+def learn_fusion(windows: Sequence[Found], placement: Placement) -> Fusion:
     """The weights and quotas that would have been best in the training windows.
 
-    Weights begin with the best single source alone. Where all sources together are better by less
-    than a standard error (paired over users), that source keeps the order to itself, and the
-    others only add candidates behind its own.
+    Weights begin with the best single source alone. All sources together are used only if weights
+    learned elsewhere are better than that source by more than a standard error, each window judged
+    by weights of the others (a third of the users where there are fewer than three windows).
+    Otherwise that source keeps the order, and the others add candidates behind its own.
 
     Args:
-        found: what the placement's sources found in all windows, and what of it was relevant.
-        placement: its `retrievers` names the S sources in the order of `found`; what it states is
-            kept.
+        windows: for each, what the placement's sources found and what of it was relevant.
+        placement: its `retrievers` names the S sources in the order of `windows`; what it states
+            is kept.
     """
     stated, names = Fusion.stated(placement), tuple(placement.retrievers)
-    if found.hit.sum() < _FEWEST_REQUESTS:
+    found = Found.joined(windows)
+    with_hit = np.unique(rows_of(found.offsets)[found.hit])
+    if len(with_hit) < _FEWEST_REQUESTS:
         return stated
     alone = found.by_source()
     best = int(alone.mean(axis=0).argmax())
     weights, fused = np.eye(len(names))[best], alone[:, best]
-    if placement.weights is None:
-        tried = _ascended(found, weights, float(fused.mean()))
-        by_tried = found.ndcg(_shares(found.ranks) @ tried)
-        if is_better(by_tried, fused, found.user):
-            weights, fused = tried, by_tried
-        chosen = _scaled(weights.tolist(), names)
-    else:
-        chosen = stated.weights
+    learns_weights = placement.weights is None
+    if not learns_weights:
+        weights = np.array([stated.weights[name] for name in names])
         fused = found.ndcg(stated.scores(found.ranks, names))
-    quotas = dict(stated.quotas)
-    if None in placement.sources.values():
-        quotas = dict(zip(names, _quotas(found.relevant_ranks, placement.candidates).tolist()))
+    elif is_better(_by_weights_of_others(windows, found), fused, found.user):
+        weights = _ascended(found)
+        fused = found.ndcg(_shares(found.ranks) @ weights)
+    quotas, room = dict(stated.quotas), stated.candidates
+    learns_quotas = None in placement.sources.values()
+    if learns_quotas:
+        room = placement.candidates
+        quotas = dict(zip(names, _quotas(found.relevant_ranks, room // 2).tolist()))
     notes = {
         "learned": True,
+        "learned_weights": learns_weights,
+        "learned_quotas": learns_quotas,
         "requests": len(found.relevant),
         "best_source": names[best],
         "best_source_ndcg": float(alone[:, best].mean()),
         "fused_ndcg": float(fused.mean()),
     }
-    return Fusion(quotas, chosen, notes)
+    return Fusion(quotas, _scaled(weights.tolist(), names), room, notes)
+
+
+def _by_weights_of_others(windows: Sequence[Found], found: Found) -> Figures:
+    """NDCG@10 of each request by weights that were learned without it, float64[requests]."""
+    if len(windows) >= _FOLDS:
+        fold = np.repeat(np.arange(len(windows)), [len(window.user) for window in windows])
+    else:
+        fold = np.unique(found.user, return_inverse=True)[1] % _FOLDS
+    figures = np.zeros(len(found.user))
+    for left_out in np.unique(fold):
+        weights = _ascended(found.take(np.flatnonzero(fold != left_out)))
+        rows = np.flatnonzero(fold == left_out)
+        judged = found.take(rows)
+        figures[rows] = judged.ndcg(_shares(judged.ranks) @ weights)
+    return figures
 
 
 def is_better(ours: Figures, theirs: Figures, user: NDArray[np.integer], seed: int = 0) -> bool:
@@ -206,9 +247,11 @@ def _shares(ranks: NDArray[np.int16]) -> Figures:
     return np.asarray(np.where(ranks >= 0, share, 0.0), np.float64)
 
 
-def _ascended(found: Found, start: Figures, figure: float) -> Figures:
-    """Weights found by changing one at a time, float64[S]; never worse than `start`."""
-    shares, weights = _shares(found.ranks), start.copy()
+def _ascended(found: Found) -> Figures:
+    """Weights found by changing one at a time from the best single source on, float64[S]."""
+    by_source = found.by_source().mean(axis=0)
+    weights, figure = np.eye(len(by_source))[by_source.argmax()], float(by_source.max())
+    shares = _shares(found.ranks)
     for _ in range(_PASSES):
         before = figure
         for place in range(len(weights)):
@@ -227,23 +270,25 @@ def _ascended(found: Found, start: Figures, figure: float) -> Figures:
 
 
 def _quotas(ranks: NDArray[np.int16], candidates: int) -> NDArray[np.int64]:
-    """How many of each source's best to take, so that most relevant items are among them, int64[S].
+    """How many of each source's best are candidates for certain, int64[S].
 
     Grows by blocks the quota that adds most relevant items (a greedy cover, Nemhauser et al. 1978);
-    among equals the smaller quota.
+    among equals the smaller quota. Covering all of the room so loses more than filling half of it
+    by fused score: sources that agree are few in number and often right.
 
     Args:
         ranks: int16[relevant items × S].
-        candidates: the sum of all quotas.
+        candidates: the sum of all quotas, where each source can have one at least.
     """
     sources = ranks.shape[1]
-    quotas = np.full(sources, _BLOCK, np.int64)
+    block = max(1, min(_BLOCK, candidates // sources))
+    quotas = np.full(sources, block, np.int64)
     covered = ((ranks >= 0) & (ranks < quotas)).any(axis=1)
-    while quotas.sum() + _BLOCK <= candidates:
+    while quotas.sum() + block <= candidates:
         left = ranks[~covered]
-        gains = ((left >= 0) & (left < quotas + _BLOCK)).sum(axis=0)
+        gains = ((left >= 0) & (left < quotas + block)).sum(axis=0)
         grown = int(np.lexsort((quotas, -gains))[0])
-        quotas[grown] += _BLOCK
+        quotas[grown] += block
         covered |= (ranks[:, grown] >= 0) & (ranks[:, grown] < quotas[grown])
     return quotas
 

@@ -26,7 +26,7 @@ def rank_given(
 ) -> Recommendations:
     """Given items, best first, for one request; rerankers are not applied.
 
-    With a ranker every item gets the score that it would have in a list: the sources are asked as
+    With a ranker every item gets the score that it would have in a list: the sources are called as
     for a list, and an item that none of them found is described as not found. Without a ranker,
     the sources order these items alone, and their orders are fused; what no source knows anything
     of has score 0 and is last, in the given order.
@@ -41,20 +41,20 @@ def rank_given(
     away = request.exclude[0]
     if exclude_seen:
         items = items[~np.isin(items, away)]
-    asked, trace = replace(request, exclude=Ragged.of([np.setdiff1d(away, items)])), Trace()
+    adjusted, trace = replace(request, exclude=Ragged.of([np.setdiff1d(away, items)])), Trace()
     depth = DEFAULT_N
     if pipeline.ranking is None:
         bitmap = np.zeros((1, len(world.catalogue)), np.bool_)
-        bitmap[0, items] = asked.eligible.allows(np.zeros(len(items), np.int64), items)
-        asked = replace(asked, eligible=Masks(bitmap, np.zeros(1, np.int32)))
+        bitmap[0, items] = adjusted.eligible.allows(np.zeros(len(items), np.int64), items)
+        adjusted = replace(adjusted, eligible=Masks(bitmap, np.zeros(1, np.int32)))
         depth = len(items)
-    found = pipeline.candidates(asked, depth, world=world, trace=trace, deadline=Deadline())
+    found = pipeline.candidates(adjusted, depth, world=world, trace=trace, deadline=Deadline())
     found = _with_missing(found, items)
-    ranked, features = _ranked(pipeline, asked, found, world, trace)
+    ranked, features = _ranked(pipeline, adjusted, found, world, trace)
     listed = ranked.where(np.isin(ranked.item, items))
     trace.add("select", ranked.counts, listed, 0.0)
     return Recommendations(
-        asked,
+        adjusted,
         listed,
         world,
         pipeline.retrievers,
@@ -66,13 +66,13 @@ def rank_given(
 
 
 def _ranked(
-    pipeline: Pipeline, asked: Requests, found: Candidates, world: World, trace: Trace
+    pipeline: Pipeline, adjusted: Requests, found: Candidates, world: World, trace: Trace
 ) -> tuple[Candidates, Features | None]:
     """By the ranker; as they are where there is none, or where it fails."""
     if pipeline.ranking is None:
         return found, None
     try:
-        return pipeline.ranking.rank(found, asked, world, pipeline.retrievers, trace)
+        return pipeline.ranking.rank(found, adjusted, world, pipeline.retrievers, trace)
     except Exception as problem:
         trace.fail("rank", problem)
         return found, None

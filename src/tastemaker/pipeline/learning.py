@@ -14,9 +14,10 @@ from tastemaker.data.dataset import Dataset
 from tastemaker.data.seen import SeenPolicy
 from tastemaker.errors import DataError
 from tastemaker.metrics import UserBootstrap
+from tastemaker.pipeline.described import Described
 from tastemaker.pipeline.fusion import Figures, Found, Fusion, is_better, learn_fusion
 from tastemaker.pipeline.pipeline import Pipeline
-from tastemaker.pipeline.travel import Described, Slice, travel, travel_held_out
+from tastemaker.pipeline.travel import Road, Slice, travel, travel_held_out
 from tastemaker.project import Placement, Training
 
 Sources = Mapping[str, Retriever]
@@ -57,7 +58,7 @@ def learn(
     """Learns what a placement leaves open: its fusion, where it names no numbers, and its ranker.
 
     The ranker is fitted in place. It is judged on each window by one that has learned from all the
-    others, so that no figure comes from a window that was learned from, and it is used only if
+    others and took from this window no more than its number of trees; it is used only if
     it is better than the fusion and than the best single source by more than a standard error,
     paired over the users of all windows. Where it is worse over sources fitted at the start of the
     latest window than over those of the window before (95 %, paired), the sources stay as they are.
@@ -75,39 +76,55 @@ def learn(
     """
     seen, stated = SeenPolicy.of(data.kinds, placement.seen), Fusion.stated(placement)
 
-    def road(sources: Sources) -> Pipeline:
-        return Pipeline(sources, stated.quotas, weights=stated.weights)
+    def road(fusion: Fusion) -> Road:
+        return lambda sources: Pipeline(
+            sources, fusion.quotas, weights=fusion.weights, room=fusion.candidates
+        )
+
+    def fuse(found: Sequence[Found]) -> Road:
+        return road(learn_fusion(found, placement))
 
     if ranker is None:
-        slices = _windows_without_ranker(data, road, retrievers, settings, seen, options)
+        args = (data, road(stated), retrievers, settings, seen, fuse, options)
+        slices = _windows_without_ranker(*args)
         fusion = learn_fusion(_found(slices), placement) if slices else stated
         return Learned(fusion, {}, None, {})
-    slices = travel(data, road, retrievers, settings, seen, ranker.objectives, options)
-    fusion = stated
-    if placement.learns_fusion:
-        fusion = learn_fusion(_found(slices), placement)
+    slices = travel(
+        data,
+        road(stated),
+        retrievers,
+        settings,
+        seen,
+        ranker.objectives,
+        options,
+        fuse=fuse if placement.learns_fusion else None,
+    )
+    fusion = learn_fusion(_found(slices), placement) if placement.learns_fusion else stated
     return _learn_to_rank(ranker, slices, fusion, placement, settings, options)
 
 
 def _windows_without_ranker(
     data: Dataset,
-    road: Callable[[Sources], Pipeline],
+    road: Road,
     retrievers: Sources,
     settings: Training,
     seen: SeenPolicy,
+    fuse: Callable[[Sequence[Found]], Road],
     options: FitOptions,
 ) -> list[Slice]:
     """Windows to learn a fusion from; none where the log is too short for any."""
     try:
         if data.clock == "absolute":
-            return travel(data, road, retrievers, settings, seen, (), options, ranks=False)
+            return travel(
+                data, road, retrievers, settings, seen, (), options, ranks=False, fuse=fuse
+            )
         return travel_held_out(data, road, retrievers, options)
     except DataError:
         return []
 
 
-def _found(slices: Sequence[Slice]) -> Found:
-    return Found.joined([part.judged.found for part in slices])
+def _found(slices: Sequence[Slice]) -> list[Found]:
+    return [part.found for part in slices if part.found is not None]
 
 
 def _learn_to_rank(
@@ -120,7 +137,7 @@ def _learn_to_rank(
 ) -> Learned:
     """Fits the ranker, and compares it with what it orders."""
     trainings = [part.learned.fused(fusion).training for part in slices if part.learned]
-    judged = [part.judged.fused(fusion) for part in slices]
+    judged = [part.judged.fused(fusion) for part in slices if part.judged]
     folds: list[Ranker] = []
     ranked: list[Figures] = []
     for place, window in enumerate(judged):
@@ -137,7 +154,7 @@ def _learn_to_rank(
     last = slices[-1]
     assert last.stale is not None  # noqa: S101 - there is a ranker
     stale = _ndcg(folds[-1], last.stale.fused(fusion), placement.value)
-    fresher = UserBootstrap(last.judged.found.user, options.seed).mean(ranked[-1] - stale)
+    fresher = UserBootstrap(judged[-1].found.user, options.seed).mean(ranked[-1] - stale)
     earned, refit = better or not settings.must_earn, bool(fresher.high >= 0)
     notes: dict[str, float] = {
         "training_rows": sum(map(len, trainings)),

@@ -50,6 +50,7 @@ class Pipeline:
         model_version: the artifact the parts came from.
         watch: what stages have cost so far; shared by pipelines of one placement.
         weights: source → its weight in the fusion; None, in proportion to the quotas.
+        room: how many distinct candidates there are room for; at least the sum of the quotas.
 
     Raises:
         SettingError: a quota names an unknown source, is below 1, or there is none.
@@ -63,6 +64,7 @@ class Pipeline:
     model_version: str = ""
     watch: Watch = field(default_factory=Watch)
     weights: Mapping[str, float] | None = None
+    room: int = 0
 
     def __post_init__(self) -> None:
         check_quotas("pipeline", self.retrievers, self.quotas)
@@ -135,7 +137,7 @@ class Pipeline:
         Every source is asked for enough to fill in for all the others. What the later stages will
         probably take is kept for them, up to half of the time.
         """
-        depth = max(n, sum(self.quotas.values()))
+        depth = max(n, self.room, sum(self.quotas.values()))
         later = ("rank", *(f"rerank:{name}" for name in self.rerankers))
         reserve = _SLACK * sum(self.watch.estimate(stage, depth * len(requests)) for stage in later)
         until = deadline.within(self.budget.retrieve).within(
@@ -145,9 +147,10 @@ class Pipeline:
         found = ask(sources, requests, depth, world, deadline=until, watch=self.watch, trace=trace)
         n_in = np.sum([candidates.counts for candidates in found.values()], axis=0)
         merged, milliseconds = trace.timed(
-            partial(merge, found, self.quotas, n, weights=self.weights)
+            partial(merge, found, self.quotas, max(n, self.room), weights=self.weights)
         )
         trace.add("merge", n_in, merged, milliseconds)
+        trace.keep_counts(merged, self.quotas)
         (kept, _), milliseconds = trace.timed(
             partial(verify, merged, requests, len(world.catalogue))
         )

@@ -98,9 +98,9 @@ def _needing_training(adopted: Recommender, file: ProjectFile) -> list[str]:
 
 def _fitted_settings(recommender: Recommender) -> dict[str, Any]:
     """The settings that training reads; rerankers are taken over, memory limits every run."""
-    told = recommender.settings()
-    del told["rerankers"], told["training"]["memory"]
-    return told
+    read_settings = recommender.settings()
+    del read_settings["rerankers"], read_settings["training"]["memory"]
+    return read_settings
 
 
 def changes(before: Mapping[str, Any], today: Mapping[str, Any], at: str = "") -> list[str]:

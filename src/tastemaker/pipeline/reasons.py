@@ -1,4 +1,7 @@
-"""Why an item is in a list: the liked item that speaks for it, and the source that found it."""
+"""Why an item is in a list: the item of the history that explains it, and the source that found it.
+
+The words follow the event types: "because you bought …" after a purchase.
+"""
 
 import logging
 from collections.abc import Mapping
@@ -10,11 +13,15 @@ from numpy.typing import NDArray
 
 from tastemaker.component import Explains, Retriever
 from tastemaker.data.candidates import Candidates
+from tastemaker.data.event_verbs import verb_of
 from tastemaker.data.requests import Requests
+from tastemaker.data.titles import display_title
 from tastemaker.retrieval import Popular
 from tastemaker.world import World
 
 _LOG = logging.getLogger(__name__)
+LONGEST_TITLE_IN_REASON = 200
+"""Characters of a title in a reason."""
 _UNFOUND = np.iinfo(np.int16).max
 
 
@@ -100,14 +107,25 @@ def _explained(
     for entry, item, weight in zip(entries.tolist(), liked.tolist(), share.tolist()):
         if item >= 0:
             item_id = world.catalogue.items.id(item)
+            title = display_title(world.catalogue.title(item, LONGEST_TITLE_IN_REASON) or item_id)
             reasons[entry] = {
                 "kind": "because_you_liked",
-                "text": f"because you liked {world.catalogue.title(item) or item_id}",
+                "text": f"because you {_verb(request, item, world)} {title}",
                 "source": name,
                 "item_id": item_id,
                 "weight": round(weight, 4),
             }
     return reasons
+
+
+def _verb(request: Requests, item: int, world: World) -> str:
+    """What the user did with an item of the history: by the event that counts most."""
+    history, names = request.history, world.statistics.kinds
+    events = np.flatnonzero((history.item == item) & (history.weight > 0))
+    if not len(events):
+        return "chose"
+    kind = int(history.kind[events[np.argmax(history.weight[events])]])
+    return verb_of(names[kind]) if kind < len(names) else "chose"
 
 
 @lru_cache(maxsize=256)

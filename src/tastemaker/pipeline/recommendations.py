@@ -13,6 +13,7 @@ from tastemaker.data.requests import Requests
 from tastemaker.pipeline.ranking import DESCRIBED, PREDICTED, Ranking
 from tastemaker.pipeline.reasons import reasons_of
 from tastemaker.pipeline.trace import Trace
+from tastemaker.printable import printable
 from tastemaker.world import World
 
 STRONGEST = 5
@@ -181,7 +182,7 @@ class Recommendations:
                 why = item["reasons"][0]["text"] if item["reasons"] else ""
                 lines.append(f"{rank:3}. {item.get('title', item['item_id'])}  — {why}")
         lines += [f"left out: {told.stage}: {told.reason}" for told in self.trace.degraded]
-        return "\n".join(lines)
+        return "\n".join(map(printable, lines))
 
 
 def ranked_dict(answer: Recommendations, trace: bool = False) -> dict[str, Any]:

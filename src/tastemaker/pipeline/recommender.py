@@ -197,7 +197,8 @@ class Recommender(Answers):
             if placement.ranker is None and not placement.learns_fusion:
                 continue
             learned = self._learn(placement, data, options)
-            self.fusions[name] = learned.fusion
+            if placement.learns_fusion:
+                self.fusions[name] = learned.fusion
             kept |= learned.sources
             if placement.ranker is not None:
                 came_to = {"earned": bool(learned.earned), "refit": learned.refit}

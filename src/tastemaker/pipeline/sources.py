@@ -98,13 +98,13 @@ def _usable(found: Candidates, requests: int) -> Candidates:
 def most_liked(requests: Requests, n: int, world: World) -> Candidates:
     """The fallback where the sources found too little: the items most liked as of each moment.
 
-    Cost: a binary search an item for every distinct moment.
+    Cost: one pass over the items for every distinct moment; a binary search an item where events
+    are later than it.
     """
-    items = np.arange(world.statistics.n_items, dtype=np.int32)
 
     def score(chunk: slice) -> NDArray[np.float32]:
         moments, place = np.unique(requests.time[chunk], return_inverse=True)
-        at = world.statistics.at
-        return np.stack([at(items, np.full(len(items), moment)) for moment in moments])[place]
+        counts = [world.statistics.of_every_item(moment) for moment in moments.tolist()]
+        return np.stack(counts)[place]
 
-    return exact_top_n(score, requests, n, len(items))
+    return exact_top_n(score, requests, n, world.statistics.n_items)

@@ -1,6 +1,6 @@
 """What happened to a batch on its way: each stage's items and milliseconds, and what failed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Any, TypeVar
@@ -45,11 +45,14 @@ class Trace:
     Attributes:
         keep: whether each stage's candidates are kept, as the funnel report needs.
         stages: what was done.
+        kept: source → its quota, and int64[n], how many of the items it found are in the merged
+            list, per request.
         degraded: what was not.
     """
 
     keep: bool = False
     stages: list[Stage] = field(default_factory=list)
+    kept: dict[str, tuple[int, NDArray[np.int64]]] = field(default_factory=dict)
     degraded: list[Degraded] = field(default_factory=list)
 
     def timed(self, work: Callable[[], T]) -> tuple[T, float]:
@@ -79,6 +82,15 @@ class Trace:
         stage = self.stages[places[-1]]
         notes = stage.notes or ((),) * len(stage.n_in)
         self.stages[places[-1]] = replace(stage, notes=tuple((*told, note) for told in notes))
+
+    def keep_counts(self, merged: Candidates, quotas: Mapping[str, int]) -> None:
+        """Counts how many of each source's items are in the merged list."""
+        found = np.zeros((len(merged.item) + 1, len(merged.sources)), np.int64)
+        np.cumsum(merged.source_rank >= 0, axis=0, out=found[1:])
+        counts = np.diff(found[merged.offsets], axis=0)
+        self.kept = {
+            name: (quotas[name], counts[:, place]) for place, name in enumerate(merged.sources)
+        }
 
     def degrade(self, stage: str, reason: str, error: Exception | None = None) -> None:
         """Tells that a stage was left out or cut short; the same of the same stage once."""
@@ -115,8 +127,16 @@ class Trace:
                 "in": int(stage.n_in[row]),
                 "out": int(stage.n_out[row]),
                 "ms": round(stage.milliseconds, 3),
+                **self._quota_of(stage.name, row),
                 **({"cost": float(stage.cost[row])} if len(stage.cost) else {}),
                 **({"notes": list(stage.notes[row])} if stage.notes and stage.notes[row] else {}),
             }
             for stage in self.stages
         ]
+
+    def _quota_of(self, stage: str, row: int) -> dict[str, int]:
+        """A source's quota and how many of its items were kept; nothing for other stages."""
+        if (name := stage.removeprefix("retrieve:")) == stage or name not in self.kept:
+            return {}
+        quota, kept = self.kept[name]
+        return {"quota": quota, "kept": int(kept[row])}

@@ -13,20 +13,16 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from tastemaker.component import FUSED, WANTED, Features, FitOptions, Retriever, Task, TrainingSet
-from tastemaker.data.candidates import Candidates
+from tastemaker.component import WANTED, FitOptions, Retriever, Task, TrainingSet
 from tastemaker.data.dataset import Dataset
-from tastemaker.data.ragged import Ragged, rows_of
-from tastemaker.data.requests import Requests
+from tastemaker.data.ragged import Ragged
 from tastemaker.data.seen import SeenPolicy
 from tastemaker.data.times import parse_duration
 from tastemaker.errors import DataError, SettingError, near_miss
-from tastemaker.features import FeatureSet
+from tastemaker.pipeline.described import Described, describe, find
 from tastemaker.pipeline.fitting import fit_source
-from tastemaker.pipeline.fusion import Found, Fusion
-from tastemaker.pipeline.pipeline import DEFAULT_N, REQUESTS_AT_A_TIME, Pipeline
-from tastemaker.pipeline.trace import Trace
-from tastemaker.pipeline.watch import Deadline
+from tastemaker.pipeline.fusion import Found
+from tastemaker.pipeline.pipeline import Pipeline
 from tastemaker.project import Training
 from tastemaker.split import holdout, wanted_after, window_task
 
@@ -39,33 +35,7 @@ _JUDGED = 600
 _HELD_OUT = 0.2
 
 Sources = Mapping[str, Retriever]
-
-
-@dataclass(frozen=True, slots=True)
-class Described:
-    """Candidates of past requests, described, with what the sources made of them.
-
-    Attributes:
-        requests: n requests.
-        candidates: of each, with their ranks in each source and the score of the fusion.
-        training: the same candidates, described; the feature `FUSED` holds that score too.
-        found: the same candidates with what was relevant, to measure an order by; complete only
-            where none were left out.
-    """
-
-    requests: Requests
-    candidates: Candidates
-    training: TrainingSet
-    found: Found
-
-    def fused(self, fusion: Fusion) -> "Described":
-        """The same candidates with the score of another fusion."""
-        features = self.training.features
-        score = fusion.scores(self.candidates.source_rank, self.candidates.sources)
-        values = features.values.copy()
-        values[:, features.names.index(FUSED)] = score
-        training = replace(self.training, features=Features(features.names, values))
-        return replace(self, candidates=replace(self.candidates, score=score), training=training)
+Road = Callable[[Sources], Pipeline]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +47,9 @@ class Slice:
         sources: the retrievers, fitted on what was known at its start; none for windows before
             the last two, since large models would fill the memory.
         task: the requests in it and what was relevant.
-        learned: its candidates, hits and a sample of the others; None without a ranker.
-        judged: all candidates of some of its requests, to measure orders by.
+        found: what the sources found for some of them; None where no fusion is learned.
+        learned: their candidates, hits and a sample of the others; None without a ranker.
+        judged: all candidates of some requests, to measure orders by; None without a ranker.
         stale: the same requests of the last window over the sources of the window before; None for
             the others, or without a ranker.
     """
@@ -86,8 +57,9 @@ class Slice:
     start: int
     sources: Sources
     task: Task
-    learned: Described | None
-    judged: Described
+    found: Found | None = None
+    learned: Described | None = None
+    judged: Described | None = None
     stale: Described | None = None
 
     @property
@@ -99,7 +71,7 @@ class Slice:
 
 def travel(
     data: Dataset,
-    road: Callable[[Sources], Pipeline],
+    road: Road,
     retrievers: Sources,
     settings: Training,
     seen: SeenPolicy,
@@ -107,6 +79,7 @@ def travel(
     options: FitOptions = FitOptions(),
     *,
     ranks: bool = True,
+    fuse: Callable[[Sequence[Found]], Road] | None = None,
 ) -> list[Slice]:
     """The last windows of a log as training data for a ranker and a fusion, oldest first.
 
@@ -122,10 +95,12 @@ def travel(
         objectives: kinds of event to label by; none, any positive event under the name `WANTED`.
         options: seed, threads, memory budget, progress.
         ranks: whether a ranker is to learn from them.
+        fuse: learns the fusion from the windows so far, so that candidates are described as they
+            will be served; by default that of `road` is kept.
 
     Raises:
         ClockError: the clock is not absolute.
-        DataError: a window is empty, or nothing wanted was found by any source.
+        DataError: a window is empty, or nothing relevant was found by any source.
         SettingError: an objective is no kind of positive event.
     """
     data.require_clock("a ranker")
@@ -145,25 +120,35 @@ def travel(
             max_users=max(1, settings.requests // (settings.slices * _MOMENTS_PER_USER)),
             seed=options.seed,
         )
-        labels = _labels(data, task, stop, objectives)
-        room = None if slices else partial(_require_room, settings=settings, options=options)
-        learned = stale = None
-        if ranks:
-            learned = describe(road(sources), task, labels, settings.negatives, options.seed, room)
         some = _judged_rows(task, options.seed)
-        asked = _taken(task, some)
-        wanted = {name: ragged.take(some) for name, ragged in labels.items()}
-        judged = describe(road(sources), asked, wanted, None, options.seed)
-        if ranks and number == settings.slices:
-            stale = describe(road(slices[-1].sources), asked, wanted, None, options.seed)
-        slices.append(Slice(start, sources, task, learned, judged, stale))
+        asked, described = _taken(task, some), road
+        window = Slice(start, sources, task)
+        if fuse is not None:
+            window = replace(window, found=find(road(sources), asked))
+            lists = [part.found for part in (*slices, window) if part.found is not None]
+            described = fuse(lists) if ranks else road
+        if ranks:
+            labels = _labels(data, task, stop, objectives)
+            wanted = {name: ragged.take(some) for name, ragged in labels.items()}
+            room = partial(_require_room, len(task), settings, options) if not slices else None
+            served = described(sources)
+            window = replace(
+                window,
+                learned=describe(served, task, labels, settings.negatives, options.seed, room),
+                judged=describe(served, asked, wanted, None, options.seed),
+            )
+            if number == settings.slices:
+                older = described(slices[-1].sources)
+                stale = describe(older, asked, wanted, None, options.seed)
+                window = replace(window, stale=stale)
+        slices.append(window)
         if len(slices) > _WITH_SOURCES:
             slices[-_WITH_SOURCES - 1] = replace(slices[-_WITH_SOURCES - 1], sources={})
     return slices
 
 
 def travel_held_out(
-    data: Dataset, road: Callable[[Sources], Pipeline], retrievers: Sources, options: FitOptions
+    data: Dataset, road: Road, retrievers: Sources, options: FitOptions
 ) -> list[Slice]:
     """One stand-in for a window where times are no moments: a random share of each user's items.
 
@@ -172,10 +157,8 @@ def travel_held_out(
     """
     split = holdout(data, test=_HELD_OUT, validation=_HELD_OUT, seed=options.seed)
     sources = fit_sources(retrievers, split.before_test, options, "held out")
-    rows = _judged_rows(split.test, options.seed)
-    task = _taken(split.test, rows)
-    judged = describe(road(sources), task, {WANTED: task.truth}, None, options.seed)
-    return [Slice(0, sources, task, None, judged)]
+    task = _taken(split.test, _judged_rows(split.test, options.seed))
+    return [Slice(0, sources, task, find(road(sources), task))]
 
 
 def fit_sources(
@@ -208,121 +191,19 @@ def _taken(task: Task, rows: NDArray[np.int64]) -> Task:
     )
 
 
-def _require_room(window: int, settings: Training, options: FitOptions) -> None:
+def _require_room(
+    requests: int, settings: Training, options: FitOptions, first: TrainingSet
+) -> None:
     """Refuses what the first requests of the first window show to be too much."""
+    described = first.notes["requests"]
+    learned = first.features.values.nbytes * requests // described
+    bytes_a_row = first.features.values.nbytes // max(1, len(first))
+    judged = bytes_a_row * first.notes["candidates"] * min(requests, _JUDGED) // described
     options.require_memory(
-        int(_COPIES * settings.slices * window),
+        int(_COPIES * settings.slices * learned + (settings.slices + 1) * judged),
         f"learning to rank from {settings.requests:,} requests",
         "lower 'requests' or 'negatives' under [training], or raise its 'memory'",
     )
-
-
-def describe(
-    pipeline: Pipeline,
-    task: Task,
-    labels: Mapping[str, Ragged],
-    negatives: int | None,
-    seed: int,
-    room: Callable[[int], None] | None = None,
-) -> Described:
-    """The candidates of a task's requests, described by the pipeline's own functions.
-
-    Args:
-        pipeline: its sources fitted on what was known before the task.
-        task: requests and what was relevant.
-        labels: objective → what was relevant in its sense, per request.
-        negatives: how many candidates that were not relevant are kept of each request, at random;
-            None, all of them.
-        seed: of the lot.
-        room: told, after some of the requests, how many bytes the features of all will take; may
-            refuse.
-    """
-    features = FeatureSet.of(task.world, pipeline.retrievers)
-    parts: list[Described] = []
-    for start in range(0, len(task), REQUESTS_AT_A_TIME):
-        rows = np.arange(start, min(start + REQUESTS_AT_A_TIME, len(task)))
-        parts.append(_described(pipeline, features, task, rows, labels, negatives))
-        if start == 0 and room is not None:
-            room(parts[0].training.features.values.nbytes * len(task) // len(rows))
-    return Described(
-        task.requests,
-        Candidates.concatenated([part.candidates for part in parts]),
-        TrainingSet.joined([part.training for part in parts]),
-        Found.joined([part.found for part in parts]),
-    )
-
-
-def _described(
-    pipeline: Pipeline,
-    features: FeatureSet,
-    task: Task,
-    rows: NDArray[np.int64],
-    labels: Mapping[str, Ragged],
-    negatives: int | None,
-) -> Described:
-    """The candidates of some requests."""
-    asked, truth = task.requests.take(rows), task.truth.take(rows)
-    road = Trace(keep=True)
-    found = pipeline.candidates(asked, DEFAULT_N, world=task.world, trace=road, deadline=Deadline())
-    road.require_whole()
-    own_lists = {stage.name: stage.candidates for stage in road.stages}
-    marks = {name: _hits(found, wanted.take(rows)) for name, wanted in labels.items()}
-    any_mark = np.any(list(marks.values()), axis=0)
-    entries, weight = np.arange(len(found.item)), np.ones(len(found.item), np.float32)
-    if negatives is not None:
-        entries, weight = _sample(asked, found, any_mark, negatives)
-    offsets = np.searchsorted(found.rows[entries], np.arange(len(rows) + 1))
-    n_wanted = sum(len(wanted.take(rows).values) for wanted in labels.values())
-    training = TrainingSet(
-        offsets=offsets,
-        user=task.user[rows],
-        time=asked.time,
-        item=found.item[entries],
-        features=features.build(asked, found, task.world, pipeline.retrievers, entries),
-        labels={name: hits[entries].astype(np.float32) for name, hits in marks.items()},
-        weight=weight,
-        position=np.full(len(entries), -1, np.int16),
-        propensity=np.full(len(entries), np.nan, np.float32),
-        notes={
-            "requests": len(rows),
-            "wanted": n_wanted,
-            "wanted_but_not_found": n_wanted - sum(int(hits.sum()) for hits in marks.values()),
-            "candidates": len(found.item),
-            "candidates_kept": len(entries),
-        },
-    )
-    kept = found.entries(entries, offsets)
-    return Described(
-        asked,
-        kept,
-        training,
-        Found(
-            task.user[rows],
-            offsets,
-            kept.source_rank,
-            _hits(found, truth)[entries],
-            np.diff(truth.offsets),
-            _ranks_of(truth, [own_lists[f"retrieve:{name}"] for name in found.sources]),
-        ),
-    )
-
-
-def _ranks_of(truth: Ragged, lists: Sequence[Candidates | None]) -> NDArray[np.int16]:
-    """The rank of every relevant item in each source's list, int16[relevant × S]; −1: not there."""
-    ranks = np.full((len(truth.values), len(lists)), -1, np.int16)
-    row = rows_of(truth.offsets)
-    for place, candidates in enumerate(lists):
-        if candidates is None or not len(candidates.item):
-            continue
-        span = np.int64(max(candidates.item.max(), truth.values.max(initial=0))) + 1
-        keys = candidates.rows * span + candidates.item
-        order = np.argsort(keys)
-        sought = row * span + truth.values
-        at = np.minimum(np.searchsorted(keys[order], sought), len(keys) - 1)
-        entry = order[at]
-        rank = entry - candidates.offsets[candidates.rows[entry]]
-        ranks[:, place] = np.where(keys[entry] == sought, np.minimum(rank, 32_767), -1)
-    return ranks
 
 
 def _check_objectives(data: Dataset, objectives: tuple[str, ...]) -> None:
@@ -367,29 +248,3 @@ def _labels(data: Dataset, task: Task, stop: int, objectives: tuple[str, ...]) -
         name: wanted_after(data, task.user, asked.time, until, asked.exclude, name)[0]
         for name in objectives
     }
-
-
-def _hits(found: Candidates, wanted: Ragged) -> NDArray[np.bool_]:
-    """Whether each candidate is among what its request wanted."""
-    span = np.int64(max(found.item.max(initial=0), wanted.values.max(initial=0))) + 1
-    keys = rows_of(wanted.offsets) * span + wanted.values
-    return np.isin(found.rows * span + found.item, keys)
-
-
-def _sample(
-    asked: Requests, found: Candidates, hit: NDArray[np.bool_], negatives: int
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """The hits and random other candidates, ascending; and how many each stands for."""
-    lot = np.empty(len(found.item))
-    for row in range(len(found)):
-        own = slice(found.offsets[row], found.offsets[row + 1])
-        lot[own] = np.random.default_rng(asked.seed[row]).random(found.counts[row])
-    lot[hit] = -1.0
-    order = np.lexsort((lot, found.rows))
-    hits = np.bincount(found.rows[hit], minlength=len(found))
-    kept = np.minimum(found.counts, hits + negatives)
-    place = np.arange(len(order)) - np.repeat(found.offsets[:-1], found.counts)
-    entries = np.sort(order[place < np.repeat(kept, found.counts)])
-    stands_for = (found.counts - hits) / np.maximum(kept - hits, 1)
-    weight = np.where(hit[entries], 1.0, stands_for[found.rows[entries]])
-    return entries, weight.astype(np.float32)

@@ -166,13 +166,7 @@ class Checks:
             if quota is not None and quota < 1:
                 told = f"must be at least 1, got {quota}"
                 self._problems.add((*place, "retrievers", source), told)
-        for source, weight in (placement.weights or {}).items():
-            if source not in placement.retrievers:
-                told = f"unknown source '{source}'{near_miss(source, placement.sources)}"
-                self._problems.add((*place, "weights"), told)
-            elif not 0 <= weight < inf:
-                told = f"must be a number of at least 0, got {weight}"
-                self._problems.add((*place, "weights", source), told)
+        self._weights((*place, "weights"), placement)
         for reranker in placement.rerankers:
             self._used((*place, "rerankers"), "reranker", reranker)
         for kind, rule in placement.seen.items():
@@ -183,6 +177,24 @@ class Checks:
         elif placement.value and not self._problems.is_broken(*place, "ranker"):
             told = "there is no ranker to predict these objectives: name one with ranker = "
             self._problems.add((*place, "value"), f'{told}"NAME", or remove value')
+
+    def _weights(self, place: Path, placement: Placement) -> None:
+        """Each source has a weight, or none has."""
+        weights = placement.weights or {}
+        for source, weight in weights.items():
+            if source not in placement.sources:
+                told = f"unknown source '{source}'{near_miss(source, placement.sources)}"
+                self._problems.add(place, told)
+            elif not 0 <= weight < inf:
+                self._problems.add(
+                    (*place, source), f"must be a number of at least 0, got {weight}"
+                )
+        missing = [source for source in placement.sources if source not in weights]
+        if weights and missing:
+            lines = ", ".join(f"{source} = 0.1" for source in missing)
+            self._problems.add(place, f"name no weight for {', '.join(missing)}: add {lines}")
+        if weights and not any(weights.values()):
+            self._problems.add(place, "must not all be 0")
 
     def _used(self, place: Path, kind: str, name: str) -> None:
         """A component that a placement names is declared."""

@@ -8,6 +8,7 @@ from tastemaker.data.files import DataFile, with_distinct_names
 from tastemaker.data.reading_cost import bytes_to_read
 from tastemaker.data.schema import Exclude, Schema
 from tastemaker.data.seen import SeenPolicy
+from tastemaker.disk import reading
 from tastemaker.errors import ClockError, DataError, ProjectError, closest
 from tastemaker.machine import require_memory
 from tastemaker.project.checks import Checks
@@ -217,7 +218,7 @@ def _unreadable(path: Path) -> str:
     if path.exists() and not (path.is_file() or path.is_dir()):
         return f"{path}: is not a file"
     try:
-        with path.open("rb"):
+        with reading(path):
             return ""
     except FileNotFoundError:
         if any(letter < " " for letter in str(path)):

@@ -31,6 +31,8 @@ _RANKER = [
 ]
 _RERANKERS = [
     '# rerankers = ["diverse"]  # with [rerankers.diverse] use = "mmr": more varied lists',
+]
+_EXPLORE = [
     '# rerankers = ["fresh"]  # with [rerankers.fresh] use = "explore", and [retrievers.newcomers]',
     '# use = "newcomers" among the retrievers: now and then a place goes to a new item, so that it',
     "# becomes known; this cost about 2 % of NDCG@10 where it was measured",
@@ -69,6 +71,7 @@ def source_lines(data: Dataset | None, clock: str) -> list[str]:
         _sources(names),
         *(['ranker = "main"'] if ranks else []),
         *_RERANKERS,
+        *(_EXPLORE if ranks else []),
         *_seen_lines(data),
     ]
 

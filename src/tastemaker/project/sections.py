@@ -322,6 +322,17 @@ class ServerSection(Settings):
     """How many processes answer."""
     longest_wait: float = Field(250.0, gt=0, le=60_000)
     """Milliseconds a question may wait for its turn; where it would be more, it is refused."""
+    connections: int = Field(4_096, ge=1)
+    """How many connections each process keeps open; fewer where the system allows fewer open
+    files. Beyond that the one that has been idle longest is closed."""
+    connections_per_address: int = Field(1_024, ge=1)
+    """How many of them may be of one address."""
+    longest_title: int = Field(1_000, ge=1, le=100_000)
+    """Characters that a title or a label of an item may have that is put over HTTP. Answers show
+    the first 1,000 of a title, reasons the first 200."""
+    history_events: int = Field(2_000, ge=1, le=1_000_000)
+    """How many of a user's newest events an answer reads; exposures do not count. A history has at
+    most 1,000 of them. What a user has seen is known from all events, however many."""
     now: Now = "auto"
     """The moment of a request, here and for `recommend`. auto: just after the newest event known;
     once events are served, the clock, at most a day after the newest of them. log: just after the

@@ -8,6 +8,7 @@ from datetime import date, time
 from pathlib import Path
 from typing import Any
 
+from tastemaker.disk import read_text
 from tastemaker.errors import ProjectError
 from tastemaker.faults import Path as Place
 from tastemaker.project.syntax import hint
@@ -50,7 +51,7 @@ class TomlFile:
         if path.exists() and not path.is_file():
             raise ProjectError(f"{path}: is not a file")
         try:
-            text = path.read_text(encoding="utf-8-sig")
+            text = read_text(path, "utf-8-sig")
         except FileNotFoundError:
             raise ProjectError(f"{path}: no such file; write one with `tastemaker init`") from None
         except UnicodeDecodeError:

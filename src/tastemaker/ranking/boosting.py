@@ -10,10 +10,11 @@ from tastemaker.component import FitOptions
 from tastemaker.data.ragged import offsets_of
 from tastemaker.errors import LibraryError
 from tastemaker.ranking.rows import Rows
-from tastemaker.threads import blas_threads
+from tastemaker.threads import blas_threads, sleeping_openmp
 
 try:
-    import lightgbm
+    with sleeping_openmp():
+        import lightgbm
 except (ImportError, OSError) as problem:  # its wheel leaves OpenMP to the system
     raise LibraryError("lightgbm", problem) from None
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tastemaker.disk import cure, replacing
+from tastemaker.disk import cure, read_bytes, replacing
 from tastemaker.errors import ArtifactError
 from tastemaker.registry.version import is_version
 
@@ -48,7 +48,7 @@ class Pointer:
             ArtifactError: it cannot be read.
         """
         try:
-            text = self.path.read_bytes().decode(errors="replace")
+            text = read_bytes(self.path).decode(errors="replace")
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as problem:

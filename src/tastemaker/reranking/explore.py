@@ -58,6 +58,7 @@ class Explore(Reranker):
     """
 
     name = "explore"
+    purpose = "new items tried out"
     config: ExploreConfig
 
     def rerank(

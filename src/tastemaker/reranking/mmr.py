@@ -58,6 +58,7 @@ class MMR(Reranker):
     """
 
     name = "mmr"
+    purpose = "made varied"
     config: MMRConfig
 
     def rerank(

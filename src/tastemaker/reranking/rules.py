@@ -13,7 +13,7 @@ from tastemaker.compilation import kernel
 from tastemaker.component import PROPENSITY, Reranked, Reranker, Retriever
 from tastemaker.config import Settings
 from tastemaker.data.candidates import Candidates
-from tastemaker.data.catalogue import Catalogue, TagsColumn
+from tastemaker.data.catalogue import Catalogue, CategoryColumn, TagsColumn
 from tastemaker.data.likeness import attribute_columns
 from tastemaker.data.ragged import offsets_of, ranges
 from tastemaker.data.requests import Masks, Requests
@@ -97,6 +97,7 @@ class Rules(Reranker):
     """
 
     name = "rules"
+    purpose = "rules applied"
     must_run: ClassVar = True
     config: RulesConfig
     _latest: _Resolved | None = None
@@ -129,8 +130,10 @@ class Rules(Reranker):
         cost, short = given_up(candidates, reranked, n), np.zeros(len(requests), np.int64)
         if not over.any():
             return Reranked(reranked, cost, notes)
+        suitable = _below_caps(reranked, over, n, rules)
         np.add.at(short, reranked.rows, over)
-        return Reranked(reranked, cost, notes, short, _below_caps(reranked, over, n, rules))
+        short[suitable.row < 0] = 0
+        return Reranked(reranked, cost, notes, short, suitable)
 
     def allowed_items(self, world: World) -> NDArray[np.bool_] | None:
         """All items but those that are blocked; computed once for a catalogue.
@@ -231,6 +234,8 @@ def _arranged(
 def _below_caps(reranked: Candidates, over: NDArray[np.bool_], n: int, rules: _Resolved) -> Masks:
     """The items none of whose labels is shown as often as its cap allows.
 
+    Only for lists that such an item could improve; the others have no mask.
+
     Args:
         reranked: the lists.
         over: bool[total], the items shown in spite of a cap; they do not count.
@@ -238,16 +243,33 @@ def _below_caps(reranked: Candidates, over: NDArray[np.bool_], n: int, rules: _R
         rules: the caps.
     """
     counted = (reranked.ranks < n) & ~over
-    rows = np.unique(reranked.rows[over])
-    bitmaps = np.ones((len(rows), len(rules.catalogue)), np.bool_)
-    for bitmap, row in zip(bitmaps, rows.tolist()):
-        shown = reranked.item[(reranked.rows == row) & counted]
-        for _, column, cap in rules.caps:
-            times = np.bincount(_labels(column, shown)[1], minlength=len(column.labels))
-            bitmap &= ~_has_label(column, times >= cap)
-    which = np.full(len(reranked), -1, np.int32)
-    which[rows] = np.arange(len(rows))
-    return Masks(bitmaps, which)
+    which, bitmaps = np.full(len(reranked), -1, np.int32), list[NDArray[np.bool_]]()
+    for row in np.unique(reranked.rows[over]).tolist():
+        entries = slice(reranked.offsets[row], reranked.offsets[row + 1])
+        bitmap = _without_full_labels(rules, reranked.item[entries][counted[entries]])
+        if bitmap is not None:
+            which[row] = len(bitmaps)
+            bitmaps.append(bitmap)
+    return Masks(np.array(bitmaps, np.bool_, ndmin=2), which)
+
+
+def _without_full_labels(rules: _Resolved, shown: NDArray[np.int32]) -> NDArray[np.bool_] | None:
+    """The items none of whose labels is full where `shown` is, bool[items]; None if there is none.
+
+    Cost: the items that have a full label; nothing for a category column whose labels are all full.
+    """
+    full = list[tuple[TagsColumn, NDArray[np.int64]]]()
+    for _, column, cap in rules.caps:
+        times = np.bincount(_labels(column, shown)[1], minlength=len(column.labels))
+        full.append((column, np.flatnonzero(times >= cap)))
+        held = column.rows_by_label.counts[full[-1][1]].sum()
+        if isinstance(column, CategoryColumn) and held == len(rules.catalogue):
+            return None
+    bitmap = np.ones(len(rules.catalogue), np.bool_)
+    for column, labels in full:
+        by_label = column.rows_by_label
+        _clear_rows(by_label.offsets, by_label.values, labels, bitmap)
+    return bitmap if bitmap.any() else None
 
 
 def _has_label(column: TagsColumn, marked: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -290,6 +312,14 @@ def _notes(
                 if count > cap:
                     label = column.labels.id(code)
                     yield f"{name} '{label}' shown {count} times: the cap of {cap} was not held"
+
+
+@kernel
+def _clear_rows(offsets, items, labels, bitmap):  # type: ignore[no-untyped-def]
+    """Takes the items of some labels out of the bitmap."""
+    for label in labels:
+        for entry in range(offsets[label], offsets[label + 1]):
+            bitmap[items[entry]] = False
 
 
 @kernel

@@ -80,7 +80,7 @@ class Content(Retriever):
 
     name = "content"
     serves: ClassVar = Serves(history="native", new_items=True, similar_items=True)
-    because: ClassVar = "like what you chose"
+    because: ClassVar = "similar to what you chose"
     config: ContentConfig
     encoder: ContentEncoder
     rows: SparseRows
@@ -110,13 +110,14 @@ class Content(Retriever):
         return self.n_fitted + len(self.added.offsets) - 1
 
     def extended(self, catalogue: Catalogue) -> Self:
-        """This retriever that also knows the catalogue's later items.
+        """This retriever that also knows the catalogue's later items; only those are encoded.
 
         Words and labels unknown when it was fitted are left out.
         """
         self.require_fitted()
         grown = copy(self)
-        grown.added = self.encoder.encode(catalogue, self.n_fitted, len(catalogue))
+        later = self.encoder.encode(catalogue, self.n_items, len(catalogue))
+        grown.added = self.added.joined(later)
         return grown
 
     def profiles(self, requests: Requests) -> SparseRows:

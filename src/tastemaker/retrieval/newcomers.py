@@ -79,7 +79,7 @@ class Newcomers(Retriever):
     name = "newcomers"
     serves: ClassVar = Serves(history="native", new_items=True)
     needs_clock: ClassVar = "absolute"
-    because: ClassVar = "new, and like what you chose"
+    because: ClassVar = "new, and similar to what you chose"
     config: NewcomersConfig
     content: Content
     typical: NDArray[np.float32]
@@ -109,8 +109,9 @@ class Newcomers(Retriever):
         self.require_fitted()
         grown = copy(self)
         grown.content = self.content.extended(catalogue)
-        later = self._rarities(grown.content.added)
-        grown.rarity = np.concatenate([self.rarity[: self.n_fitted], later])
+        places = np.arange(self.content.n_items, grown.content.n_items) - self.n_fitted
+        later = self._rarities(grown.content.added.take(places))
+        grown.rarity = np.concatenate([self.rarity, later])
         grown._latest = None
         return grown
 

@@ -35,7 +35,7 @@ class Popular(Retriever):
 
     name = "popular"
     serves: ClassVar = Serves(history="none", empty_history=True)
-    because: ClassVar = "liked by many"
+    because: ClassVar = "popular"
     config: PopularConfig
     order: NDArray[np.int32]
     users: NDArray[np.float32]

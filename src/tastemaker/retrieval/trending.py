@@ -50,7 +50,7 @@ class Trending(Retriever):
     name = "trending"
     serves: ClassVar = Serves(history="none", empty_history=True, new_items=True)
     needs_clock: ClassVar = "absolute"
-    because: ClassVar = "liked by many of late"
+    because: ClassVar = "popular recently"
     config: TrendingConfig
     _latest: tuple[ItemStatistics, int, NDArray[np.float32]] | None = None
 

@@ -20,7 +20,7 @@ from tastemaker.retrieval.opinions import Opinions
 _SEARCH_BYTES = 32 << 20
 """The size of the lists of one further search."""
 _WIDER = 4
-"""How many times more items the next search asks for, where too many scores were lowered."""
+"""By what factor the next search is wider, where too many scores were lowered."""
 
 
 ToVectors = Callable[[Requests], NDArray[np.float32]]
@@ -206,7 +206,7 @@ def _ranked(found: Candidates, scores: NDArray[np.float32]) -> Candidates:
 def _is_settled(
     found: Candidates, ranked: Candidates, n: int, wide: int, size: int
 ) -> NDArray[np.bool_]:
-    """Whether no item beyond what was found can stand among the first n, bool[requests]."""
+    """Whether no item beyond what was found can be among the first n, bool[requests]."""
     done = (found.counts < wide) | (wide >= size)
     full = ranked.counts >= n
     last = ranked.offsets[1:][full] - 1

@@ -1,7 +1,7 @@
 """The HTTP interface: thin routes over `Service`; whatever computes runs off the event loop."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 
 from tastemaker.errors import DataError, UnknownIdError
 from tastemaker.serving import bodies
+from tastemaker.serving.asked import Asked
 from tastemaker.serving.bodies import (
     LARGEST_ITEM,
     MOST_EVENTS,
@@ -23,12 +24,14 @@ from tastemaker.serving.bodies import (
     Question,
     RankQuestion,
 )
+from tastemaker.serving.draining import DRAINING
 from tastemaker.serving.guards import Gate, SafeHeaders
 from tastemaker.serving.keys import CurrentKeys, KeyFile, is_loopback
 from tastemaker.serving.limits import LimitBodies, TurnAway
 from tastemaker.serving.pages import add_pages
 from tastemaker.serving.refusals import Refused, answer, install, refusal
 from tastemaker.serving.requested import read_strictly
+from tastemaker.serving.seen_items import ManySeenItems
 from tastemaker.serving.service import Service
 from tastemaker.serving.work import Lines, Shared
 from tastemaker.store.incoming import LONGEST_ID
@@ -86,7 +89,7 @@ def create_app(service: Service, *, host: str | None = None, patient: bool = Fal
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        with service:
+        with DRAINING.on_signals(), service:
             if patient:
                 await asyncio.to_thread(service.wait_until_ready)
             yield
@@ -121,7 +124,9 @@ def _add_recommendations(app: FastAPI, service: Service, lines: Lines) -> None:
     async def recommend(question: Question) -> Response:
         """A list for a user, known or not, or for a told history."""
         asked = question.asked()
-        return await lines.scoring.run(lambda: answer(service.recommend(asked)))
+        return await _answered(
+            service, lines, asked, lambda patient: service.recommend(asked, patient=patient)
+        )
 
     @app.get("/v1/recommendations", response_model=bodies.Answer, responses=_ERRORS)
     async def recommend_by_url(
@@ -149,7 +154,9 @@ def _add_recommendations(app: FastAPI, service: Service, lines: Lines) -> None:
             explain=explain,
         )
         asked = question.asked()
-        return await lines.scoring.run(lambda: answer(service.recommend(asked)))
+        return await _answered(
+            service, lines, asked, lambda patient: service.recommend(asked, patient=patient)
+        )
 
     @app.get("/v1/recommendations/{recommendation_id}", responses=_MISSING)
     async def decision(
@@ -164,6 +171,25 @@ def _add_recommendations(app: FastAPI, service: Service, lines: Lines) -> None:
         return answer(told)
 
 
+async def _answered(
+    service: Service, lines: Lines, asked: Asked, work: Callable[[bool], dict[str, Any]]
+) -> Response:
+    """An answer about a user; where there is much to read of the user, that is done first, beside
+    the answers of others.
+
+    Args:
+        service: that answers.
+        lines: where it is done.
+        asked: the question.
+        work: answers it; its argument says whether to read however much there is to read.
+    """
+    try:
+        return await lines.scoring.run(lambda: answer(work(False)))
+    except ManySeenItems:
+        await lines.storing.run(service.read_seen, asked)
+        return await lines.scoring.run(lambda: answer(work(True)))
+
+
 def _ids(service: Service, name: str, values: Sequence[str], most: int) -> list[str]:
     """The item ids of a parameter; what is wrong with them names it."""
     try:
@@ -176,8 +202,13 @@ def _add_lists(app: FastAPI, service: Service, lines: Lines) -> None:
     @app.post("/v1/rank", response_model=bodies.Ranked, responses={**_MISSING, **_WITH_BODY})
     async def rank(question: RankQuestion) -> Response:
         """Given items in the order of relevance to a user, known or not, or to a history."""
-        asked, items = question.asked(), question.items
-        return answer(await lines.scoring.run(service.rank, asked, items, question.exclude_seen))
+        asked, away = question.asked(), question.exclude_seen
+        return await _answered(
+            service,
+            lines,
+            asked,
+            lambda patient: service.rank(asked, question.items, away, patient=patient),
+        )
 
     @app.get("/v1/items/{item_id:path}/similar", response_model=bodies.Listed, responses=_MISSING)
     async def similar(item_id: _ItemId, n: _Count = 20, source: str | _Absent = None) -> Response:
@@ -202,8 +233,9 @@ def _add_intake(app: FastAPI, service: Service, lines: Lines) -> None:
     async def events(request: Request) -> Response:
         """Takes in events; answered when the accepted ones are on disk.
 
-        An event whose `event_id` came before is accepted and left out. A bad one in a batch is
-        rejected alone.
+        `accepted` counts the new events. An event whose `event_id` is stored already is a duplicate
+        if user, item, type, value and time are the same, and is rejected otherwise. An invalid
+        event in a batch is rejected alone.
         """
         posted = await request.json()
         if not isinstance(posted, dict):
@@ -219,8 +251,10 @@ def _add_intake(app: FastAPI, service: Service, lines: Lines) -> None:
         taken = await lines.storing.run(service.add_events, batch)
         if "events" not in posted and taken.rejected:
             raise Refused(422, "invalid", taken.rejected[0]["error"])
-        await _written(taken.written)
-        return answer({"accepted": taken.accepted, "rejected": taken.rejected})
+        result = taken.result(await _written(taken.written))
+        if "events" not in posted and result["rejected"]:
+            raise Refused(422, "invalid", result["rejected"][0]["error"], "event_id")
+        return answer(result)
 
     @app.put(
         "/v1/items/{item_id:path}",

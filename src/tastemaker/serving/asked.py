@@ -6,6 +6,7 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tastemaker.data.past import Past
 from tastemaker.data.ragged import Ragged
@@ -41,13 +42,21 @@ class Asked:
     within: float | None = None
     since: float = field(default_factory=perf_counter)
 
-    def request(self, live: Live, stored: StoredEvents, now: int) -> Requests:
+    def request(
+        self,
+        live: Live,
+        stored: StoredEvents,
+        now: int,
+        excluded: NDArray[np.int32] | None = None,
+    ) -> Requests:
         """The request this is at a moment.
 
         Args:
             live: the state that will answer.
             stored: what the store holds of the user.
             now: the moment, microseconds.
+            excluded: the items that the user's events exclude, where `stored` does not hold all of
+                them, int32[m], ascending; by default those that `stored` excludes.
 
         Raises:
             DataError: an event of the history cannot be used.
@@ -59,6 +68,8 @@ class Asked:
         about: dict[str, Any] = {"user_id": self.user_id, "placement": placement}
         past = live.past(stored).no_later_than(now - 1)
         request = past.request(now, recommender.kinds, seen, **about)
+        if excluded is not None:
+            request = replace(request, exclude=Ragged.of([excluded]))
         away = [request.exclude[0]]
         if self.history is not None:
             told = _told(self.history, live, now).request(now, recommender.kinds, seen, **about)

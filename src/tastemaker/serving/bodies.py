@@ -33,7 +33,7 @@ ID_TEXT = {
     "type": "string",
     "minLength": 1,
     "maxLength": LONGEST_ID,
-    "pattern": r"^[^\x00-\x1f\x7f]+$",
+    "pattern": r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]+$",
     "description": f"At most {LONGEST_ID:,} bytes; not blank, and no float such as 1.0.",
 }
 ID: dict[str, Any] = {"anyOf": [ID_TEXT, {"type": "integer"}]}
@@ -226,9 +226,12 @@ class Rejected(BaseModel):
 
 
 class Accepted(BaseModel):
-    """What became of posted events; the accepted ones are on disk."""
+    """The result for posted events, each counted once; the accepted ones are on disk."""
 
     accepted: int
+    """How many are new."""
+    duplicates: int
+    """How many were stored before, by the same `event_id` with the same content."""
     rejected: list[Rejected]
 
 
@@ -278,7 +281,12 @@ EVENT_SCHEMA: dict[str, Any] = {
     "required": ["user_id", "item_id"],
     "additionalProperties": False,
     "properties": {
-        "event_id": {**_TEXT, "description": "By it a second copy is recognized."},
+        "event_id": {
+            **_TEXT,
+            "minLength": 1,
+            "description": "Identifies the event: sent again with the same content it is a "
+            "duplicate, with other content it is rejected. By default a new one.",
+        },
         "user_id": ID,
         "item_id": ID,
         "event_type": {"type": ["string", "integer", "null"], "description": "A declared kind."},

@@ -6,10 +6,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tastemaker.console import Card, Shelf, View
+from tastemaker.console import Card, KnownUser, Shelf, View
 from tastemaker.data.catalogue import Catalogue, NumberColumn, TagsColumn
+from tastemaker.data.event_verbs import verb_of
 from tastemaker.data.past import Past
 from tastemaker.data.schema import EventKind
+from tastemaker.data.titles import NO_MATCH, display_title, search_text
+from tastemaker.retrieval import Popular
 from tastemaker.serving.asked import Asked
 from tastemaker.serving.live import Live
 from tastemaker.serving.service import Service
@@ -17,7 +20,7 @@ from tastemaker.serving.service import Service
 SHOWN_ON_SHELF = 30
 RECOMMENDED = 12
 LATEST = 12
-USERS = 4
+USERS = 3
 _DETAIL = "year"
 _LABELS = 24
 _LONGEST_POSITION = 10
@@ -25,12 +28,12 @@ _LONGEST_POSITION = 10
 
 @dataclass(frozen=True, slots=True)
 class Acts:
-    """Which kinds of event the console's buttons stand for.
+    """Which kinds of event the console's buttons record.
 
     Attributes:
-        like: the kind that says "I like it".
+        like: the kind of a like.
         like_value: the value such an event needs, where the kind is a rating.
-        dislike: the kind that says "I do not"; None where there is none.
+        dislike: the kind of a dislike; None where there is none.
     """
 
     like: str
@@ -39,10 +42,10 @@ class Acts:
 
     @classmethod
     def of(cls, kinds: dict[str, EventKind]) -> "Acts":
-        """A plain positive kind rather than a rating; the first negative one."""
+        """A plain positive kind rather than a rating, a like before others; the first negative."""
         liked = [name for name, kind in kinds.items() if kind.role == "positive"] or list(kinds)
-        plain = [name for name in liked if kinds[name].like is None]
-        like = (plain or liked)[0]
+        plain = [name for name in liked if kinds[name].like is None] or liked
+        like = next((name for name in plain if verb_of(name) == "liked"), plain[0])
         disliked = [name for name, kind in kinds.items() if kind.role == "negative"]
         return cls(like, kinds[like].like, disliked[0] if disliked else None)
 
@@ -51,15 +54,21 @@ def view_of(service: Service, user_id: str, label: str, query: str) -> View:
     """Everything one page shows.
 
     Args:
-        service: to ask.
+        service: that answers.
         user_id: who looks.
         label: what the shelf is narrowed to; empty, everything.
         query: what is searched for; empty, nothing.
     """
     answer = service.recommend(Asked(user_id, n=RECOMMENDED, explain=True))
     live, acts = service.live, Acts.of(service.project.file.events)
-    past = live.past(service.store.history(user_id))
-    shelves = _Shelves(live, past, service.moment(live))
+
+    def past_of(user: str) -> Past:
+        return live.past(service.requests.newest(user, live))
+
+    past = past_of(user_id)
+    moment = service.moment(live)
+    shelves = _Shelves(live, past, moment)
+    ranking = live.recommender.pipeline().ranking
     catalogue = live.recommender.world.catalogue
     listed = catalogue.items.indices([item["item_id"] for item in answer["items"]])
     cards = {card.item_id: card for card in shelves.cards(listed[listed >= 0])}
@@ -74,8 +83,26 @@ def view_of(service: Service, user_id: str, label: str, query: str) -> View:
         answer=answer,
         cards=cards,
         latest=tuple(shelves.cards(np.array(list(dict.fromkeys(latest))[:LATEST], np.int32))),
-        users=tuple(service.store.users(USERS)),
+        users=tuple(
+            KnownUser(
+                user, _Shelves(live, live.past(service.requests.newest(user, live)), moment).about()
+            )
+            for user in service.store.users(USERS)
+        ),
+        like_verb=verb_of(acts.like),
+        stage_words=_stage_words(live),
+        chances=ranking is not None and ranking.ranker.kind == "probability",
     )
+
+
+def _stage_words(live: Live) -> dict[str, str]:
+    """Stage → what a source finds or a reranker does, in words."""
+    sources, rerankers = live.recommender.retrievers, live.recommender.rerankers
+    return {
+        **{f"retrieve:{name}": source.because for name, source in sources.items()},
+        **{f"rerank:{name}": reranker.purpose for name, reranker in rerankers.items()},
+        "retrieve:most_liked": Popular.because,
+    }
 
 
 class _Shelves:
@@ -87,7 +114,14 @@ class _Shelves:
         self._moment = moment
         self._catalogue: Catalogue = recommender.world.catalogue
         weight = past.weight(recommender.kinds)
+        kinds = list(recommender.kinds)
+        strongest = np.argsort(np.abs(weight), kind="stable")
         self._said = {int(i): float(w) for i, w in zip(past.item, weight) if w}
+        self._verbs = {
+            int(past.item[event]): verb_of(kinds[past.kind[event]], bool(weight[event] > 0))
+            for event in strongest
+            if weight[event] and (weight[event] > 0) == (self._said[int(past.item[event])] > 0)
+        }
         labelled = [
             column for column in self._catalogue.columns.values() if isinstance(column, TagsColumn)
         ]
@@ -98,22 +132,24 @@ class _Shelves:
         return item in self._said
 
     def shelf(self, label: str, query: str) -> Shelf:
-        """The items most liked, among those with a label and a title like the query."""
+        """The items most liked, among those with a label and a title that matches the query.
+
+        Titles that begin with the query come first, then those with a word that does, last those
+        with the query inside a word; among equals the most liked first.
+        """
         wanted = np.arange(len(self._catalogue), dtype=np.int32)
         names: tuple[str, ...] = ()
         if self._labels is not None:
             names = self._often()
-            code = self._labels.labels.index(label) if label else -1
             if label:
-                wanted = np.unique(self._rows(self._labels, code)).astype(np.int32)
-        if query:
-            sought = query.casefold()
-            wanted = np.array(
-                [i for i in wanted if sought in (self._catalogue.title(int(i)) or "").casefold()],
-                np.int32,
-            )
-        liked = self._world.statistics.at(wanted, np.full(len(wanted), self._moment))
-        best = wanted[np.argsort(-liked, kind="stable")[:SHOWN_ON_SHELF]]
+                code = self._labels.labels.index(label)
+                wanted = self._labels.rows_by_label[code] if code >= 0 else wanted[:0]
+        match = np.zeros(len(wanted), np.int8)
+        if sought := search_text(query):
+            match = self._catalogue.title_search.ranks(sought)[wanted]
+            wanted, match = wanted[match < NO_MATCH], match[match < NO_MATCH]
+        liked = self._world.statistics.of_every_item(self._moment)[wanted]
+        best = wanted[np.lexsort((-liked, match))[:SHOWN_ON_SHELF]]
         return Shelf(tuple(self.cards(best)), names, label, query)
 
     def cards(self, items: NDArray[np.int32]) -> list[Card]:
@@ -132,24 +168,30 @@ class _Shelves:
             detail = f"{column.values[item]:.0f}"
         return Card(
             id_,
-            self._catalogue.title(item) or id_,
+            display_title(self._catalogue.title(item) or id_),
             labels,
             "liked" if said > 0 else "disliked" if said < 0 else "",
             detail,
+            self._verbs.get(item, ""),
         )
+
+    def about(self) -> str:
+        """What the user mostly likes, by label; by number of items where items have no labels."""
+        liked = [item for item, weight in self._said.items() if weight > 0 and item >= 0]
+        if self._labels is None or not liked:
+            return f"{len(liked):,} items" if liked else ""
+        codes = np.concatenate([self._labels.codes[item] for item in liked])
+        often = np.bincount(codes, minlength=len(self._labels.labels))
+        if not often.any():
+            return f"{len(liked):,} items"
+        return f"mostly {self._labels.labels.id(int(often.argmax()))}"
 
     def _often(self) -> tuple[str, ...]:
         """The labels most items have, in the order of the alphabet."""
-        assert self._labels is not None  # noqa: S101 - asked by the caller
+        assert self._labels is not None  # noqa: S101 - checked by the caller
         counts = np.bincount(self._labels.codes.values, minlength=len(self._labels.labels))
         often = np.argsort(-counts, kind="stable")[:_LABELS]
         return tuple(sorted(self._labels.labels.ids(often)))
-
-    @staticmethod
-    def _rows(column: TagsColumn, code: int) -> NDArray[np.int64]:
-        """The items that have a label."""
-        places = np.flatnonzero(column.codes.values == code)
-        return np.searchsorted(column.codes.offsets, places, side="right") - 1
 
 
 def act(service: Service, fields: dict[str, Any]) -> list[dict[str, Any]]:
@@ -159,12 +201,12 @@ def act(service: Service, fields: dict[str, Any]) -> list[dict[str, Any]]:
         Why it was rejected; empty if it was not.
     """
     acts = Acts.of(service.project.file.events)
-    told = {name: value for name, value in fields.items() if value != ""}
-    if told.get("event_type") == acts.like and acts.like_value is not None:
-        told["value"] = acts.like_value
-    position = str(told.get("position", ""))
+    event_fields = {name: value for name, value in fields.items() if value != ""}
+    if event_fields.get("event_type") == acts.like and acts.like_value is not None:
+        event_fields["value"] = acts.like_value
+    position = str(event_fields.get("position", ""))
     if position.isascii() and position.isdecimal() and len(position) < _LONGEST_POSITION:
-        told["position"] = int(position)
-    taken = service.add_events([told])
+        event_fields["position"] = int(position)
+    taken = service.add_events([event_fields])
     taken.written.result()
     return taken.rejected

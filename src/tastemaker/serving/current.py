@@ -2,7 +2,7 @@
 
 One thread looks; a new state takes the place of the old one in a single assignment, so a request
 finds either the one or the other. A version that cannot be loaded leaves the old one in place; at
-the start, the one that served before it is taken.
+the start, the one that served before it is taken. The project file is read again for each version.
 """
 
 import logging
@@ -11,19 +11,24 @@ from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic, perf_counter
 
-from tastemaker.errors import TastemakerError
+from tastemaker.data import times
+from tastemaker.data.times import MICROSECONDS
+from tastemaker.errors import ProjectError, SettingError, TastemakerError
 from tastemaker.pipeline.project_settings import difference, with_project_settings
-from tastemaker.project.sections import ProjectFile
+from tastemaker.project import Project, load_project
 from tastemaker.registry import Registry
+from tastemaker.registry.version import trained_at
 from tastemaker.serving.asked import Asked
 from tastemaker.serving.live import Live
+from tastemaker.serving.user_requests import UserRequests
 from tastemaker.store import Store
 
 _LOG = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.25
 RETRY_SECONDS = 5.0
-"""A version that could not be loaded is tried again after so long, or when another is named."""
+"""A version that could not be loaded is tried again after so long, or when another is named; a
+project file that could not be used is read again after so long."""
 _BUSY_SHARE = 0.05
 """Taking up events takes at most this share of the time, however many there are."""
 _WARM_UPS = 3
@@ -35,17 +40,23 @@ class Current:
     Args:
         store: where events and items come from.
         registry: which version serves.
-        file: the project file, whose settings that need no training apply; by default those a
-            version was trained with.
+        project: whose file is read for each version that is loaded; its settings that need no
+            training apply. Where it is wrong by
+            then, the last one that could be read applies to versions trained before it was read,
+            and the others keep the settings they were trained with.
 
     Attributes:
-        problem: what stands in the way of the version that should serve, or of looking at the
-            store; None where nothing does.
+        project: the project, with the latest file that could be read.
+        problem: what stands in the way of the version that should serve, of the project file, or
+            of looking at the store; None where nothing does.
     """
 
-    def __init__(self, store: Store, registry: Registry, file: ProjectFile | None = None) -> None:
+    def __init__(self, store: Store, registry: Registry, project: Project) -> None:
         self._store = store
-        self._file = file
+        self.project = project
+        self._read_at = times.now()
+        self._file_problem: str | None = None
+        self._reread_at = 0.0
         self._changes: list[str] = []
         self._registry = registry
         self._live: Live | None = None
@@ -93,6 +104,7 @@ class Current:
         while not self._stopped.wait(pause):
             pause = LOOK_SECONDS
             self._guarded("version", self._switch)
+            self._guarded("project file", self._reread)
             if monotonic() >= self._refresh_at:
                 begun = monotonic()
                 self._guarded("store", self.refresh)
@@ -136,28 +148,63 @@ class Current:
                 return
 
     def _take(self, version: str) -> None:
-        """Makes a version the one that answers."""
+        """Makes a version the one that answers, under the project file of today."""
         begun = perf_counter()
         fitted, changes = self._registry.load(version), list[str]()
-        if self._file is not None:
-            fitted, changes = with_project_settings(fitted, self._file)
+        project, problem = self.project, None
+        try:
+            project, read_at = load_project(self.project.path), times.now()
+        except ProjectError as wrong:
+            problem, read_at = _unusable(version, wrong), self._read_at
+        if problem is None or _is_later(read_at, version):
+            fitted, changes = with_project_settings(fitted, project.file)
         live = Live.of(fitted, self._store)
         warm_up(live, self._store)
         with self._changing:
             self._live, self._changes = live.refreshed(self._store), changes
+            self.project, self._read_at, self._file_problem = project, read_at, problem
+        self._reread_at = monotonic() + RETRY_SECONDS
         _LOG.info("serving %s, ready after %.1f s", version, perf_counter() - begun)
+
+    def _reread(self) -> None:
+        """Takes the version again once the project file, wrong when it was loaded, is corrected."""
+        if self._live is None or self._file_problem is None:
+            return
+        if monotonic() >= self._reread_at:
+            self._reread_at, version = monotonic() + RETRY_SECONDS, self._live.version
+            try:
+                load_project(self.project.path)  # first, since to load the version costs more
+                self._take(version)
+            except ProjectError as wrong:
+                self._file_problem = _unusable(version, wrong)
+            except SettingError as wrong:
+                self._file_problem = str(wrong)
+        if self._file_problem is not None:
+            raise TastemakerError(self._file_problem)
+
+
+def _is_later(read_at: int, version: str) -> bool:
+    """Whether a file was read after a training, whose moment has whole seconds."""
+    return trained_at(version) < read_at // MICROSECONDS["s"] * MICROSECONDS["s"]
+
+
+def _unusable(version: str, problem: ProjectError) -> str:
+    return (
+        f"version {version} is served without the present project file, which cannot be used; "
+        f"correct it: {problem}"
+    )
 
 
 def warm_up(live: Live, store: Store) -> None:
     """Asks everything once or more, so that kernels are compiled and costs are known."""
     users: list[str | None] = [None, *store.users(_WARM_UPS)]
+    requests = UserRequests(store)
     first = live.recommender.world.catalogue.items.id(0)
     for placement in live.recommender.placements:
         for user in users:
             for told in (None, [first]):
                 asked = Asked(user, told, placement=placement)
-                stored = store.history(user or "")
-                request = live.with_profile(asked.request(live, stored, live.moment()), store)
+                request = requests.request(asked, live, live.moment())
                 answered = live.recommender.answer(request, asked.n)
                 answered.to_dict(trace=True)
     _ask(lambda: live.recommender.similar(first))

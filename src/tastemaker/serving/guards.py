@@ -3,6 +3,7 @@
 import base64
 import hmac
 from collections.abc import Collection
+from ipaddress import ip_network
 from urllib.parse import urlsplit
 
 from starlette.responses import Response
@@ -10,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tastemaker.serving.keys import CurrentKeys, digest
 from tastemaker.serving.refusals import refusal
+from tastemaker.serving.work import CALLER
 
 WITHOUT_KEY = frozenset({"/health/live", "/health/ready"})
 """What whoever watches over a server may ask."""
@@ -68,6 +70,8 @@ class Gate:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One connection; see ASGI."""
         refused = self._refusal(scope) if scope["type"] == "http" else None
+        if refused is None and scope["type"] == "http":
+            CALLER.set(_caller(scope, self._keys.digests() is not None))
         await (refused or self._app)(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> Response | None:
@@ -87,6 +91,29 @@ class Gate:
             told = f"a page of {origin[:80]!r} may not write here"
             return refusal(403, "foreign_origin", told)
         return None
+
+
+def _caller(scope: Scope, with_keys: bool) -> str:
+    """Who sent a request: the digest of the key, else the address; of IPv6 the first 64 bits."""
+    for name, value in scope["headers"] if with_keys else ():
+        if name == b"authorization" and (key := _key_of(value)) is not None:
+            return f"key {digest(key).hex()[:16]}"
+    return address_of(scope.get("client"))
+
+
+def address_of(client: object) -> str:
+    """The address of a connection as one caller; empty where it is not known.
+
+    >>> address_of(("2001:db8:0:1::7", 1234)), address_of(("10.0.0.1", 5))
+    ('2001:db8:0:1::/64', '10.0.0.1')
+    """
+    name = str(client[0]) if isinstance(client, tuple | list) and client else ""
+    if ":" not in name:
+        return name
+    try:
+        return str(ip_network((name.split("%")[0], 64), strict=False))
+    except ValueError:
+        return name
 
 
 def _is_known(sent: list[bytes], digests: tuple[bytes, ...]) -> bool:

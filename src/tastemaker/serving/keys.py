@@ -17,7 +17,7 @@ from pydantic import Field, ValidationError
 
 from tastemaker.config import Settings
 from tastemaker.data.times import MICROSECONDS, format_moment, now
-from tastemaker.disk import replacing
+from tastemaker.disk import OTHERS, make_private_folder, read_bytes, replacing
 from tastemaker.errors import SettingError, StoreError, UnknownIdError, near_miss
 from tastemaker.lock import locked
 
@@ -85,7 +85,7 @@ class KeyFile:
             StoreError: it is not, is damaged or cannot be read.
         """
         try:
-            kept = _Kept.model_validate_json(self.path.read_bytes(), strict=True).keys
+            kept = _Kept.model_validate_json(read_bytes(self.path), strict=True).keys
         except ValidationError as problem:
             raise self._unusable(f"is damaged ({_reason(problem)})") from None
         except OSError as problem:
@@ -161,7 +161,7 @@ class KeyFile:
     def warning(self) -> str | None:
         """What should be mended about where the file lies and who can touch it, in one line."""
         try:
-            others = self.path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO)
+            others = self.path.stat().st_mode & OTHERS
         except OSError:
             return None
         told = ["is a link to a file elsewhere"] if self.path.is_symlink() else []
@@ -172,6 +172,7 @@ class KeyFile:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """Of two who change the file at once, neither undoes what the other did."""
+        make_private_folder(self.path.parent)
         with locked(self.path.with_suffix(".lock"), StoreError, _PATIENCE_SECONDS):
             yield
 

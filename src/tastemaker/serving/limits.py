@@ -1,6 +1,7 @@
 """What a server takes in: no body too large, too slow, or one too many at a time."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 
 from starlette.exceptions import HTTPException
@@ -8,10 +9,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tastemaker.errors import BusyError
 from tastemaker.serving.refusals import overloaded, refusal
+from tastemaker.serving.work import CALLER
 
 LARGEST_BODY = 10_000_000
 MOST_AT_ONCE = 64_000_000
-"""Bytes of all bodies together that are being read or answered."""
+"""Bytes of all bodies together that are being read, or whose answers are being made."""
+MOST_OF_ONE = 0.5
+"""The share of it that one caller may take."""
 SLOWEST_SECONDS = 30.0
 _TOO_LARGE = f"a body may have {LARGEST_BODY:,} bytes"
 _TOO_SLOW = f"the body was not there after {SLOWEST_SECONDS:g} s"
@@ -55,6 +59,7 @@ class LimitBodies:
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
         self._held = 0
+        self._of_caller: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One connection; see ASGI."""
@@ -66,7 +71,8 @@ class LimitBodies:
         if size > LARGEST_BODY:
             await refusal(413, "too_large", _TOO_LARGE)(scope, receive, send)
             return
-        if self._held + size > MOST_AT_ONCE:
+        caller = CALLER.get()
+        if self._is_too_much(caller, size):
             await overloaded(BusyError(_TOO_MANY))(scope, receive, send)
             return
         read, whole = 0, False
@@ -84,14 +90,33 @@ class LimitBodies:
             size = len(message.get("body", b""))
             whole = not message.get("more_body", False)
             read += size
-            self._held += size
+            self._hold(caller, size)
             if read > LARGEST_BODY:
                 raise HTTPException(413, _TOO_LARGE)
-            if self._held > MOST_AT_ONCE:
+            if self._is_too_much(caller):
                 raise BusyError(_TOO_MANY)
             return message
 
+        async def released(message: Message) -> None:
+            # what the client does not read must not keep others from sending
+            nonlocal read
+            self._hold(caller, -read)
+            read = 0
+            await send(message)
+
         try:
-            await self._app(scope, counted, send)
+            await self._app(scope, counted, released)
         finally:
-            self._held -= read
+            self._hold(caller, -read)
+
+    def _hold(self, caller: str, size: int) -> None:
+        """Counts bytes that are held for a caller, or held no longer."""
+        self._held += size
+        self._of_caller[caller] += size
+        if not self._of_caller[caller]:
+            del self._of_caller[caller]
+
+    def _is_too_much(self, caller: str, more: int = 0) -> bool:
+        """Whether all callers, or this one, hold too many bytes."""
+        of_one = self._of_caller[caller] + more
+        return self._held + more > MOST_AT_ONCE or of_one > MOST_OF_ONE * MOST_AT_ONCE

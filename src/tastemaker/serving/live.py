@@ -37,7 +37,6 @@ class Live:
         code_of_kind: int8[keys], the position of each kind key; −1 where it is not declared.
         sequence: how far into the store's log its statistics reach.
         changed: the last change of an item it knows.
-        unheard_of: the keys of items that had events before anybody described them.
         served_until: the latest moment among the recently served events; `NO_TIME` without any.
         removals: what changes when something is removed from the store; see `Store.removal_mark`.
     """
@@ -48,7 +47,6 @@ class Live:
     code_of_kind: NDArray[np.int8]
     sequence: int
     changed: int
-    unheard_of: frozenset[int] = frozenset()
     served_until: int = NO_TIME
     removals: tuple[int, int] = (0, 0)
 
@@ -71,19 +69,10 @@ class Live:
                 f"{fitted.version} was trained on other data: the store knows {known:,} of its "
                 f"{size:,} items; promote another version, or train again"
             )
-        sequence = fitted.sequence if fitted.store == store.id else 0
+        live = cls(shown, shown, index, _codes(store, fitted.kinds), 0, 0, removals=removals)
+        live = replace(live, sequence=live._trained_until(store))
         latest = store.latest_served()
-        live = cls(
-            shown,
-            shown,
-            index,
-            _codes(store, fitted.kinds),
-            sequence,
-            0,
-            served_until=NO_TIME if latest is None else latest,
-            removals=removals,
-        )
-        return live.refreshed(store)
+        return replace(live, served_until=NO_TIME if latest is None else latest).refreshed(store)
 
     def refreshed(self, store: Store) -> "Live":
         """This state with what has come into the store since; itself, if nothing has.
@@ -92,10 +81,7 @@ class Live:
         """
         if store.removal_mark() != self.removals:
             return Live.of(self.fitted, store)
-        items = store.items_since(self.changed)
-        if any(item.item in self.unheard_of for item in items):
-            return Live.of(self.fitted, store)  # their events count from now on
-        later = self._with_items(items)
+        later = self._with_items(store.items_since(self.changed), store)
         while len(events := store.served_since(later.sequence)):
             later = later._with_events(events, store)
         return later
@@ -128,6 +114,27 @@ class Live:
         is_old = times.now() - world.watermark > times.OLD_LOG_MICROSECONDS
         return world.watermark - 1 if world.clock == "absolute" and is_old else None
 
+    def indices(self, keys: NDArray[np.int64]) -> NDArray[np.int32]:
+        """The catalogue's index of the items of some keys of the store; −1 where it has none."""
+        return _taken(self.index_of_item, keys)
+
+    def kinds_of(self, keys: NDArray[np.int64]) -> NDArray[np.int8]:
+        """The positions of event types by their keys in the store; −1 where not declared."""
+        return _taken(self.code_of_kind, keys)
+
+    @property
+    def kinds_read(self) -> list[int]:
+        """The store's keys of the event types that can matter to a request.
+
+        Exposures do not, unless they block or replace something.
+        """
+        matter = [
+            kind.role != "exposure" or kind.blocks or bool(kind.replaced(name))
+            for name, kind in self.recommender.kinds.items()
+        ]
+        codes = enumerate(self.code_of_kind.tolist())
+        return [key for key, code in codes if code >= 0 and matter[code]]
+
     def past(self, stored: StoredEvents) -> Past:
         """A user's stored events as this state reads them; undeclared kinds are left out."""
         kind = _taken(self.code_of_kind, stored.kind)
@@ -144,26 +151,26 @@ class Live:
         return replace(request, profile=profiles.columns([store.attributes(user_id)]))
 
     def _with_events(self, events: StoredEvents, store: Store) -> "Live":
-        """The world's statistics with these events; those of unknown items say nothing."""
+        """This state with later events of the log."""
         live = self
         if events.kind.max() >= len(self.code_of_kind):  # a kind nobody had used so far
             live = replace(self, code_of_kind=_codes(store, self.fitted.kinds))
-        item = _taken(live.index_of_item, events.item)
-        kind = _taken(live.code_of_kind, events.kind)
-        unheard_of = live.unheard_of.union(events.item[item < 0].tolist())
-        known = (item >= 0) & (kind >= 0)
-        item, kind = item[known], kind[known]
-        weight = preferences(kind, events.value[known], live.recommender.kinds)
-        world = live.recommender.world.with_events(item, events.time[known], kind, weight)
         return replace(
-            live,
-            recommender=live.recommender.in_world(world),
+            live._counted(events),
             sequence=int(events.sequence[-1]),
             served_until=max(live.served_until, int(events.time.max())),
-            unheard_of=unheard_of,
         )
 
-    def _with_items(self, items: list[StoredItem]) -> "Live":
+    def _counted(self, events: StoredEvents) -> "Live":
+        """The world's statistics with events; those of unknown items and types are left out."""
+        item, kind = self.indices(events.item), self.kinds_of(events.kind)
+        known = (item >= 0) & (kind >= 0)
+        item, kind = item[known], kind[known]
+        weight = preferences(kind, events.value[known], self.recommender.kinds)
+        world = self.recommender.world.with_events(item, events.time[known], kind, weight)
+        return replace(self, recommender=self.recommender.in_world(world))
+
+    def _with_items(self, items: list[StoredItem], store: Store) -> "Live":
         """The catalogue with these items, and those it knows described anew."""
         if not items:
             return self
@@ -174,9 +181,21 @@ class Live:
         if old:
             indices = np.array([known[item.item_id] for item in old])
             world = self.recommender.world.with_changed(indices, live._cells(old))
-            # whatever came after the training is learned of anew
-            live = replace(live, recommender=self.fitted.in_world(world))
-        return live._with_new(new) if new else live
+            # what models know of items comes from the training, and of later ones from here
+            is_later = bool((indices >= world.catalogue.n_fitted).any())
+            before = self.fitted if is_later else self.recommender
+            live = replace(live, recommender=before.in_world(world))
+        if not new:
+            return live
+        live = live._with_new(new)
+        # events of these items that came before anybody described them count from now on
+        keys, trained = [item.item for item in new], self._trained_until(store)
+        earlier = store.served_of(keys, trained, self.sequence)
+        return live._counted(earlier) if len(earlier) else live
+
+    def _trained_until(self, store: Store) -> int:
+        """How far into the store's log the training reached."""
+        return self.fitted.sequence if self.fitted.store == store.id else 0
 
     def _with_new(self, items: list[StoredItem]) -> "Live":
         first, keys = len(self._catalogue), np.array([item.item for item in items])

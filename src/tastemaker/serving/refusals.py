@@ -19,10 +19,13 @@ from tastemaker.errors import (
     StoreFullError,
     UnknownIdError,
 )
+from tastemaker.printable import json_escaped
 from tastemaker.serving.bodies import KINDS_OF_TOLD, UNKNOWN_FIELD
 
 _LOG = logging.getLogger(__name__)
 
+LARGEST_ANSWER = 32_000_000
+"""Bytes of an answer."""
 _LONGEST_MESSAGE = 600
 _LONGEST_FIELD = 100
 
@@ -36,8 +39,16 @@ class Refused(HTTPException):
 
 
 def answer(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """A value as JSON; what is no number becomes null."""
+    """A value as JSON; what is no number becomes null.
+
+    Characters that act on a terminal are escaped, as for whoever prints the answer.
+    """
     content = to_json(value, inf_nan_mode="null")
+    if len(content) > LARGEST_ANSWER and status < 400:
+        told = f"the answer would have {len(content):,} bytes, {LARGEST_ANSWER:,} are allowed"
+        return refusal(422, "too_large", f"{told}: ask for fewer items, or without 'explain'")
+    if not content.isascii() or b"\x7f" in content:
+        content = json_escaped(content.decode()).encode()
     return Response(content, status, headers, media_type="application/json")
 
 
@@ -135,11 +146,14 @@ def _methods(app: FastAPI, request: Request) -> list[str]:
 
 
 _NOT_FIELDS = ("body", "query", "path", *KINDS_OF_TOLD)
+_VALIDATOR = "function-"
+"""Begins the name of a function that checks one form of a field."""
 
 
 def _invalid(error: Any) -> Response:
     """What is wrong with a field, in words."""
-    where = [str(part) for part in error["loc"] if part not in _NOT_FIELDS]
+    parts = [str(part) for part in error["loc"] if part not in _NOT_FIELDS]
+    where = [part for part in parts if not part.startswith(_VALIDATOR)]
     field, told = ".".join(where), error["msg"][0].lower() + error["msg"][1:]
     if error["type"] == UNKNOWN_FIELD:
         return refusal(422, UNKNOWN_FIELD, told, ".".join([*where, error["ctx"]["name"]]))

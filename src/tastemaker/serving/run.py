@@ -1,6 +1,7 @@
 """Starting a server: in this process, or several workers that share one port and one store."""
 
 import faulthandler
+import inspect
 import logging
 import os
 import resource
@@ -14,10 +15,14 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp
 
+from tastemaker.printable import log_printable
 from tastemaker.progress import Progress
-from tastemaker.project import load_project
+from tastemaker.project import Project, load_project
 from tastemaker.serving.app import create_app
+from tastemaker.serving.connections import Connections
+from tastemaker.serving.draining import DRAINING, allow_new_connections, listeners
 from tastemaker.serving.heads import LimitHeads
+from tastemaker.serving.logs import log_settings
 from tastemaker.serving.service import Service
 from tastemaker.store import EventSource
 
@@ -29,19 +34,38 @@ _PARENT = "TASTEMAKER_PARENT"
 _GRACE_SECONDS = 10
 _LOOK_SECONDS = 1.0
 _IDLE_SECONDS = 60
+_HUNG_SECONDS = 15
+"""A worker silent for so long is killed, with its connections; on a busy machine 5 s are usual. The
+process that watches waits as long for a worker that ends just then."""
 
 
 def application() -> ASGIApp:
     """The application of the project named in the environment, for worker processes."""
+    log_printable()
     parent = int(os.environ[_PARENT])
     threading.Thread(target=_end_with, args=(parent,), name="parent", daemon=True).start()
-    return create_app(Service(load_project(Path(os.environ[_PROJECT]))), patient=True)
+    project = load_project(Path(os.environ[_PROJECT]))
+    _limit_connections(project)
+    return create_app(Service(project), patient=True)
+
+
+def _limit_connections(project: Project) -> None:
+    """Limits the connections of this process as the project says, and as the system allows."""
+    server = project.file.server
+    LimitHeads.open_connections = Connections(server.connections, server.connections_per_address)
 
 
 def _end_with(parent: int) -> None:
-    """Ends this worker when the process is dead that would replace and stop it."""
+    """Ends this worker when the process is dead that would replace and stop it.
+
+    A worker that stops alone keeps new connections from all of them; here that ends.
+    """
+    found: list[int] = []
     while os.getppid() == parent:
         sleep(_LOOK_SECONDS)
+        found = found or listeners()
+        if not DRAINING.begun:
+            allow_new_connections(found)
     _LOG.error("the process that started this worker is dead: it ends as well")
     os.kill(os.getpid(), signal.SIGTERM)
 
@@ -69,14 +93,17 @@ def run(project: Path, host: str, port: int, workers: int, progress: Progress = 
         "port": port,
         "http": LimitHeads,
         "ws": "none",
-        "log_level": "warning",
+        "log_config": log_settings(),
         "access_log": False,
         "timeout_graceful_shutdown": _GRACE_SECONDS,
         "server_header": False,
         "timeout_keep_alive": _IDLE_SECONDS,
     }
+    if "timeout_worker_healthcheck" in inspect.signature(uvicorn.run).parameters:
+        settings["timeout_worker_healthcheck"] = _HUNG_SECONDS
     with suppress(ValueError, OSError):  # where nobody reads what is said
         faulthandler.enable()  # files of a version that are changed in place end the process
+    log_printable()
     _allow_connections()
     source = EventSource(opened, progress)
     source.open().close()  # a bad file is told here, before anything starts
@@ -84,6 +111,7 @@ def run(project: Path, host: str, port: int, workers: int, progress: Progress = 
         _LOG.warning("%s", recovered)
     if workers == 1:
         # Without a number uvicorn reads WEB_CONCURRENCY, and refuses several for an object.
+        _limit_connections(opened)
         uvicorn.run(create_app(Service(opened), host=host), workers=1, **settings)
         return
     os.environ[_PROJECT] = str(project.resolve())

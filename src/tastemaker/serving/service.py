@@ -28,31 +28,39 @@ from tastemaker.serving.current import Current
 from tastemaker.serving.decided import decision_of, sampled, told_decision
 from tastemaker.serving.housekeeping import Housekeeping
 from tastemaker.serving.live import Live
-from tastemaker.store import EventSource, StoredEvents, check_event
+from tastemaker.serving.user_requests import UserRequests
+from tastemaker.store import Added, EventSource, check_event
 from tastemaker.store.decision import compact_bytes
-from tastemaker.store.incoming import checked_id
+from tastemaker.store.incoming import checked_id, ids_in
 from tastemaker.store.room import Room
 from tastemaker.threads import blas_threads
 
 _LOG = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 0.05
-NOBODY = StoredEvents.of([])
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What became of posted events.
+    """Posted events that were checked and are being written.
 
     Attributes:
-        accepted: how many can be used.
+        indices: the positions of the events that can be used.
         rejected: `{"index", "error"}` for each of the others.
-        written: done when the accepted ones are on disk.
+        written: done when the usable events are on disk.
     """
 
-    accepted: int
+    indices: list[int]
     rejected: list[dict[str, Any]]
-    written: "Future[int]"
+    written: "Future[Added]"
+
+    def result(self, added: Added) -> dict[str, Any]:
+        """The answer to the client, given what was written: every event is counted once."""
+        conflicts = [
+            {"index": self.indices[place], "error": reason} for place, reason in added.conflicts
+        ]
+        rejected = sorted([*self.rejected, *conflicts], key=lambda one: int(one["index"]))
+        return {"accepted": added.new, "duplicates": added.duplicates, "rejected": rejected}
 
 
 class Service:
@@ -63,25 +71,23 @@ class Service:
         progress: reports the import of files.
 
     Attributes:
-        project: the same.
         store: its events, items and decisions.
+        requests: makes requests of questions and of what the store knows.
     """
 
     def __init__(self, project: Project, progress: Progress = Progress()) -> None:
-        self.project = project
+        self._given = project
         self._source = EventSource(project, progress)
-        self._kinds = project.file.events
-        named = project.file.data.defaults.event_type
-        self._default_kind = named or (next(iter(self._kinds)) if len(self._kinds) == 1 else None)
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
         self._open.enter_context(blas_threads(1))  # requests run side by side, kernels one by one
         self.store = self._open.enter_context(self._source.open())
-        self._current = Current(self.store, Registry(self.project.state), self.project.file)
+        self.requests = UserRequests(self.store, self._given.file.server.history_events)
+        self._current = Current(self.store, Registry(self._given.state), self._given)
         self._current.start()
         self._open.callback(self._current.stop)
-        self._room = Room(self.store, self.project.file.store)
+        self._room = Room(self.store, self._given.file.store)
         housekeeping = Housekeeping(self._room)
         housekeeping.start()
         self._open.callback(housekeeping.stop)
@@ -89,6 +95,15 @@ class Service:
 
     def __exit__(self, *_: object) -> None:
         self._open.close()
+
+    @property
+    def project(self) -> Project:
+        """The project, with its file as it was read when the present version was loaded.
+
+        What concerns the process (address, workers, waiting times, the store) follows the file
+        that the process was started with.
+        """
+        return self._current.project if hasattr(self, "_current") else self._given
 
     @property
     def live(self) -> Live:
@@ -122,16 +137,20 @@ class Service:
             **({} if ended is None else {"log_ended": times.format_moment(ended)}),
         }
 
-    def recommend(self, asked: Asked) -> dict[str, Any]:
+    def recommend(self, asked: Asked, *, patient: bool = True) -> dict[str, Any]:
         """An answer, in the shape of `Recommendations.to_dict`; logged.
 
+        Args:
+            asked: the question.
+            patient: whether to read however much there is to read of the user; see `read_seen`.
+
         Raises:
+            ManySeenItems: not `patient`, and much would have to be read.
             NotReadyError: nothing is loaded yet.
             InputError: the question cannot be answered; the message says why.
         """
         live, id_ = self.live, uuid4().hex
-        stored = NOBODY if asked.user_id is None else self.store.history(asked.user_id)
-        request = live.with_profile(asked.request(live, stored, self.moment(live)), self.store)
+        request = self.requests.request(asked, live, self.moment(live), patient=patient)
         request = replace(request, seed=_seed_of(id_))
         answered = live.recommender.answer(
             request, asked.n, within=asked.within, since=asked.since, trace=self._in_full(id_)
@@ -147,20 +166,39 @@ class Service:
         return told
 
     def rank(
-        self, asked: Asked, items: Sequence[str], exclude_seen: bool = False
+        self,
+        asked: Asked,
+        items: Sequence[str],
+        exclude_seen: bool = False,
+        *,
+        patient: bool = True,
     ) -> dict[str, Any]:
         """Given items in the order of relevance to a user or history; not logged.
 
+        Args:
+            asked: for whom.
+            items: ids of the items.
+            exclude_seen: whether items are left out that a list would not show.
+            patient: as for `recommend`.
+
         Raises:
+            ManySeenItems: not `patient`, and much would have to be read.
             NotReadyError: nothing is loaded yet.
             UnknownIdError: items are not in the catalogue; names them.
             InputError: the request cannot be answered; the message says why.
         """
         live = self.live
-        stored = NOBODY if asked.user_id is None else self.store.history(asked.user_id)
-        request = live.with_profile(asked.request(live, stored, self.moment(live)), self.store)
+        request = self.requests.request(asked, live, self.moment(live), patient=patient)
         answered = live.recommender.rank_for(request, items, exclude_seen=exclude_seen)
         return ranked_dict(answered, asked.explain)
+
+    def read_seen(self, asked: Asked) -> None:
+        """Reads what the store knows of a user with very many events, so that it can be answered.
+
+        Takes up to a second for each million items, mostly in SQLite: not for the scoring thread.
+        """
+        live = self.live
+        self.requests.request(asked, live, self.moment(live))
 
     def similar(self, item_id: str, n: int, source: str | None = None) -> dict[str, Any]:
         """The items most like one; by default from the first source that knows it.
@@ -189,16 +227,22 @@ class Service:
             BusyError: too much is waiting for the disk.
             StoreFullError: the store holds as much as its settings allow.
         """
-        now, rows, rejected = times.now(), [], []
+        file, now = self.project.file, times.now()
+        rows, indices, rejected = [], [], []
+        kinds, default = file.events, file.data.defaults.event_type
+        if default is None and len(kinds) == 1:
+            default = next(iter(kinds))
         for index, fields in enumerate(events):
             try:
                 if not isinstance(fields, Mapping):
                     raise DataError(f"an event must be an object, got {str(fields)[:40]!r}")
-                rows.append(check_event(fields, self._kinds, self._default_kind, now))
+                rows.append(check_event(fields, kinds, default, now))
+                indices.append(index)
             except DataError as problem:
                 rejected.append({"index": index, "error": str(problem)})
         self._room.require_events(len(rows))
-        return Taken(len(rows), rejected, self.store.append(rows))
+        timed = self.project.file.data.clock == "absolute"
+        return Taken(indices, rejected, self.store.append(rows, timed=timed))
 
     def put_item(self, item_id: str, attributes: Mapping[str, Any]) -> "Future[bool]":
         """Adds an item, or describes one anew; done when on disk, with whether it was new.
@@ -216,7 +260,8 @@ class Service:
         checked_id(item_id, "item_id")
         self._room.require_item()
         catalogue = self.live.recommender.world.catalogue
-        return self.store.put_item(item_id, put_attributes(catalogue, attributes))
+        longest = self.project.file.server.longest_title
+        return self.store.put_item(item_id, put_attributes(catalogue, attributes, longest))
 
     def ids_of(self, name: str, values: Sequence[str], most: int) -> list[str]:
         """The item ids in the values of a URL's parameter, as `_LIST` of the interface says.
@@ -230,12 +275,7 @@ class Service:
             NotReadyError: nothing is loaded yet.
             DataError: a part is not an id, or there are too many.
         """
-        items = self.live.recommender.world.catalogue.items
-        ids: list[str] = []
-        for value in values:
-            is_one = "," not in value or items.index(value) >= 0
-            parts = [value] if is_one else value.split(",")
-            ids += [checked_id(part.strip() if len(parts) > 1 else part, name) for part in parts]
+        ids = ids_in(name, values, self.live.recommender.world.catalogue.items)
         if len(ids) > most:
             raise DataError(f"'{name}' has {len(ids):,} ids, at most {most:,} are allowed")
         return ids
@@ -262,12 +302,11 @@ class Service:
 
     def is_trained_on(self, user_id: str) -> bool:
         """Whether the user had events when the present version was trained."""
-        stored = self.store.history(user_id)
-        return bool((stored.time < self.live.fitted.world.watermark).any())
+        return self.store.has_events(user_id, self.live.fitted.world.watermark)
 
     def _in_full(self, recommendation_id: str) -> bool:
         """Whether an answer is logged with all its candidates."""
-        return sampled(recommendation_id, self.project.file.store.full_decisions)
+        return sampled(recommendation_id, self._given.file.store.full_decisions)
 
     def _titles(self, ids: Sequence[str]) -> dict[str, str]:
         live = self._current.live

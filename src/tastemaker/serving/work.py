@@ -5,8 +5,11 @@ those who are let in are answered in time however many ask.
 """
 
 import asyncio
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from functools import partial
 from math import ceil
 from time import perf_counter
@@ -15,20 +18,71 @@ from typing import Any, TypeVar
 from tastemaker.errors import BusyError
 
 T = TypeVar("T")
+_Done = tuple[Any, BaseException | None, float]
 
+CALLER: ContextVar[str] = ContextVar("caller", default="")
+"""Who sent the request that is being answered: an API key, or an address without keys."""
+MOST_CALLERS = 1_000
+"""So many callers are remembered while they send nothing."""
 SCORING_THREADS = 1
 """Scoring holds the interpreter for most of its time: more threads would only take turns."""
 STORING_THREADS = 4
 LONGEST_STORING_SECONDS = 2.0
 """Whoever sends events would rather wait than send them again."""
 _LEARNING = 0.1
+_FIRST_GUESS = 0.05
+"""Seconds that the first piece of a caller is taken to need at most: it is let in, however
+expensive the pieces of the others are."""
 _MISJUDGED = 2.0
 """A wait that comes out so many times as long as allowed was misjudged: the work is not begun,
 unless nobody else waits: to refuse then would give the machine's slowness as a crowd's."""
 
 
+@dataclass(eq=False)
+class _Piece:
+    """A piece of work that waits for its turn or is being done."""
+
+    work: Callable[[], Any]
+    came: float
+    done: "asyncio.Future[Any]"
+
+
+@dataclass(eq=False)
+class _Caller:
+    """What one caller has in a line.
+
+    Attributes:
+        waiting: pieces in the order they came.
+        running: pieces being done.
+        cost: seconds that one piece takes, the latest counting most; 0 while that is not known.
+        turn: the line's clock when the caller's next piece is due; the least comes first.
+    """
+
+    cost: float = 0.0
+    waiting: deque[_Piece] = field(default_factory=deque)
+    running: int = 0
+    turn: float = 0.0
+
+    @property
+    def inside(self) -> int:
+        """Pieces that are not done."""
+        return len(self.waiting) + self.running
+
+    def backlog(self, guess: float) -> float:
+        """Seconds of work that they take together.
+
+        Args:
+            guess: seconds of a piece, while its cost is not known.
+        """
+        return self.inside * (self.cost or guess)
+
+
 class Line:
-    """Work done in turn by some threads.
+    """Work done in turn by some threads, each caller getting the same share of their time.
+
+    A caller whose pieces take long, or who sends many, waits for their own pieces; the others wait
+    for one of them at most (start-time fair queueing: Goyal, Vin and Cheng, 1996). Where there are
+    several threads, one is left to the other callers.
 
     Used from one event loop.
 
@@ -41,10 +95,13 @@ class Line:
     def __init__(self, name: str, threads: int, longest_wait: float) -> None:
         self._name = name
         self._threads = threads
+        self._most_each = max(1, threads - 1)
         self._longest_wait = longest_wait
         self._pool = ThreadPoolExecutor(threads, name)
-        self._inside = 0
+        self._inside = self._running = 0
         self._cost = 0.0  # seconds one piece takes, the latest counting most
+        self._clock = 0.0  # the turn of the piece that began last
+        self._callers: OrderedDict[str, _Caller] = OrderedDict()
 
     async def run(self, work: Callable[..., T], *arguments: Any) -> T:
         """Does a piece of work when its turn comes.
@@ -53,14 +110,20 @@ class Line:
             BusyError: the wait would be too long; nothing was done.
         """
         self.check()
+        caller = self._caller()
+        if not caller.inside:  # nothing is saved up while nothing is sent
+            caller.turn = max(caller.turn, self._clock)
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        piece = _Piece(partial(work, *arguments), perf_counter(), done)
+        caller.waiting.append(piece)
         self._inside += 1
+        self._begin()
         try:
-            turn = partial(self._in_turn, perf_counter(), work, *arguments)
-            result, seconds = await asyncio.get_running_loop().run_in_executor(self._pool, turn)
+            return await done
         finally:
-            self._inside -= 1
-        self._cost += (seconds - self._cost) * (_LEARNING if self._cost else 1.0)
-        return result
+            if piece in caller.waiting:  # the caller has gone
+                caller.waiting.remove(piece)
+                self._inside -= 1
 
     def check(self) -> None:
         """Refuses whoever would come now, if the wait were too long.
@@ -68,21 +131,77 @@ class Line:
         Raises:
             BusyError: it would be.
         """
-        wait = self._inside * self._cost / self._threads
-        if wait > self._longest_wait and self._inside > self._threads:
+        if self._inside <= self._threads or not self._cost:  # nothing is known of what it costs
+            return
+        caller = self._caller()
+        known = (each.cost for each in self._callers.values() if each.cost)
+        guess = min(_FIRST_GUESS, min(known, default=0.0))
+        backlog = caller.backlog(guess)
+        own = max(backlog, caller.cost or guess)
+        others = (each for each in self._callers.values() if each is not caller and each.inside)
+        # of each other caller about as much is done before as of this one
+        ahead = backlog + sum(min(each.backlog(guess), own) for each in others)
+        wait = ahead / self._threads
+        if wait > self._longest_wait:
             raise self._refusal(wait)
 
     def close(self) -> None:
         """Ends when what has begun is done."""
         self._pool.shutdown()
 
-    def _in_turn(self, came: float, work: Callable[..., T], *arguments: Any) -> tuple[T, float]:
-        begun = perf_counter()
-        crowded = self._inside > self._threads
-        if crowded and begun - came > _MISJUDGED * self._longest_wait:
-            raise self._refusal(begun - came)
-        result = work(*arguments)
-        return result, perf_counter() - begun
+    def _caller(self) -> _Caller:
+        """The one who calls now; those who have been away longest are forgotten."""
+        name = CALLER.get()
+        caller = self._callers.get(name)
+        if caller is None:
+            caller = self._callers[name] = _Caller(turn=self._clock)
+            for other in list(self._callers)[: max(0, len(self._callers) - MOST_CALLERS)]:
+                if other != name and not self._callers[other].inside:
+                    del self._callers[other]
+        self._callers.move_to_end(name)
+        return caller
+
+    def _begin(self) -> None:
+        """Begins what is due, as long as threads are free."""
+        while self._running < self._threads:
+            able = [c for c in self._callers.values() if c.waiting and c.running < self._most_each]
+            if not able:
+                return
+            caller = min(able, key=lambda each: each.turn)
+            piece = caller.waiting.popleft()
+            begun = perf_counter()
+            crowded = self._inside > self._threads
+            if crowded and begun - piece.came > _MISJUDGED * self._longest_wait:
+                self._inside -= 1
+                if not piece.done.done():
+                    piece.done.set_exception(self._refusal(begun - piece.came))
+                continue
+            self._clock = caller.turn
+            charged = caller.cost
+            caller.turn += charged
+            caller.running += 1
+            self._running += 1
+            work = asyncio.get_running_loop().run_in_executor(self._pool, _timed, piece.work, begun)
+            work.add_done_callback(partial(self._ended, caller, piece, charged))
+
+    def _ended(
+        self, caller: _Caller, piece: _Piece, charged: float, work: "asyncio.Future[_Done]"
+    ) -> None:
+        caller.running -= 1
+        self._running -= 1
+        self._inside -= 1
+        if not work.cancelled():
+            result, problem, seconds = work.result()
+            caller.turn += seconds - charged  # it was taken to cost as much as those before
+            caller.cost = _learned(caller.cost, seconds)
+            self._cost = _learned(self._cost, seconds)
+            if piece.done.done():
+                pass  # the caller has gone
+            elif problem is not None:
+                piece.done.set_exception(problem)
+            else:
+                piece.done.set_result(result)
+        self._begin()
 
     def _refusal(self, wait: float) -> BusyError:
         return BusyError(
@@ -90,6 +209,21 @@ class Line:
             f"{self._longest_wait * 1e3:,.0f} ms are allowed",
             ceil(wait),
         )
+
+
+def _timed(work: Callable[[], Any], begun: float) -> _Done:
+    """What work gives or raises, and the seconds since it began."""
+    try:
+        return work(), None, perf_counter() - begun
+    except StopIteration as problem:  # which no future can hold
+        return None, RuntimeError(f"{problem!r}"), perf_counter() - begun
+    except BaseException as problem:
+        return None, problem, perf_counter() - begun
+
+
+def _learned(cost: float, seconds: float) -> float:
+    """A cost with one more piece of work, the latest counting most."""
+    return cost + (seconds - cost) * (_LEARNING if cost else 1.0)
 
 
 class Shared:

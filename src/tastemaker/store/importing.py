@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Any
 
 import polars as pl
-from sqlalchemy import Connection, Engine, bindparam, case, delete, func, select, text, update
+from sqlalchemy import Connection, Engine, bindparam, case, delete, select, text, update
 from sqlalchemy.dialects.sqlite import insert
 
 from tastemaker.data import times
@@ -25,16 +25,19 @@ from tastemaker.errors import StoreError
 from tastemaker.lock import locked
 from tastemaker.progress import Progress
 from tastemaker.store import tables
+from tastemaker.store.pairs import add_to_pairs, count_pairs_again, last_place
 from tastemaker.store.removing import keep_removed_entities_out, keep_removed_events_out
-from tastemaker.store.tables import SERVED, events, items, next_change, sources, users
+from tastemaker.store.tables import SERVED, events, items, next_change, pairs, sources, users
 
 ROWS_AT_A_TIME = 20_000
 """Rows of one transaction: about a tenth of a second."""
 # what was served while the file's rows came; "source = 0" has an index, a parameter would not
-_FORGET_SERVED = text(
-    "DELETE FROM events WHERE source = :source AND event_id IN "
+_SERVED_MEANWHILE = (
+    "events WHERE source = :source AND event_id IN "
     "(SELECT event_id FROM events WHERE source = 0 AND sequence > :last)"
 )
+_USERS_MEANWHILE = text(f'SELECT DISTINCT "user" FROM {_SERVED_MEANWHILE}')  # noqa: S608
+_FORGET_SERVED = text(f"DELETE FROM {_SERVED_MEANWHILE}")  # noqa: S608
 
 
 class Importer:
@@ -45,6 +48,9 @@ class Importer:
         reading: reads what was committed before.
         path: the database file.
         progress: reports the rows.
+
+    Attributes:
+        conflicts: how many rows were left out because their event id was served with other content.
     """
 
     def __init__(self, writing: Engine, reading: Engine, path: Path, progress: Progress) -> None:
@@ -52,6 +58,7 @@ class Importer:
         self._reading = reading
         self._lock = path.with_name(f"{path.name}-import")
         self._progress = progress
+        self.conflicts = 0
 
     def alone(self) -> AbstractContextManager[None]:
         """Waits until no other process imports, which may be long, and then says so."""
@@ -98,6 +105,7 @@ class Importer:
         """Removes events that nobody sees: replaced, or of an import that was cut short."""
         for source in self.leftovers:
             self._forget_events(source)
+            self._forget_pairs(source)
             with self._writing.begin() as connection:
                 connection.execute(delete(sources).where(sources.c.source == source))
 
@@ -120,13 +128,16 @@ class Importer:
         with self._writing.begin() as connection:
             added = insert(sources).values(values).returning(sources.c.source)
             source = connection.execute(added).scalar_one()
-            last = connection.execute(select(func.max(events.c.sequence))).scalar() or 0
+            last = last_place(connection)
         self._add_events(source, frame, schema)
         with self._writing.begin() as connection:
             keep_removed_events_out(connection, source)
         shown = case((sources.c.source == source, 1), else_=0)
         with self._writing.begin() as connection:
-            connection.execute(_FORGET_SERVED, {"source": source, "last": last})
+            meanwhile = {"source": source, "last": last}
+            concerned = connection.execute(_USERS_MEANWHILE, meanwhile).scalars().all()
+            connection.execute(_FORGET_SERVED, meanwhile)
+            count_pairs_again(connection, concerned)
             connection.execute(
                 update(sources).where(sources.c.name == "events").values(complete=shown)
             )
@@ -145,6 +156,20 @@ class Importer:
             stretch = (events.c.source == source, events.c.sequence.between(first, last))
             with self._writing.begin() as connection:
                 connection.execute(delete(events).where(*stretch))
+
+    def _forget_pairs(self, source: int) -> None:
+        last = 0
+        while True:
+            left = (pairs.c.source == source, pairs.c.user > last)
+            asked = select(pairs.c.user).where(*left).order_by(pairs.c.user)
+            with self._reading.connect() as connection:
+                found = connection.execute(asked.limit(ROWS_AT_A_TIME)).scalars().all()
+            if not found:
+                return
+            first, last = found[0], found[-1]
+            stretch = (pairs.c.source == source, pairs.c.user.between(first, last))
+            with self._writing.begin() as connection:
+                connection.execute(delete(pairs).where(*stretch))
 
     def _add_events(self, source: int, frame: pl.DataFrame, schema: Schema) -> None:
         with self._writing.begin() as connection:
@@ -168,6 +193,7 @@ class Importer:
         )
         add = insert(events)
         if "event_id" in frame.columns:
+            self.conflicts += self._count_conflicts(log, schema.clock == "absolute")
             served = select(events.c.sequence).where(
                 events.c.event_id == bindparam("event_id"), events.c.source == SERVED
             )
@@ -175,6 +201,26 @@ class Importer:
             add = add.from_select(log.columns, told.where(~served.exists()))
             add = add.on_conflict_do_nothing(index_elements=["event_id", "source"])
         self._write(add, log, "importing events")
+
+    def _count_conflicts(self, log: pl.DataFrame, timed: bool) -> int:
+        """How many events of a file have the id of a served event with other content."""
+        compared = {"user": pl.Int64, "item": pl.Int64, "kind": pl.Int64, "value": pl.Float64}
+        columns = [events.c[name] for name in ("event_id", *compared, "time", "received")]
+        asked = select(*columns).where(text("source = 0"), events.c.event_id.is_not(None))
+        types = {"event_id": pl.String, **compared, "time": pl.Int64, "received": pl.Int64}
+        ids, count = log.select("event_id", *compared, "time"), 0
+        with self._reading.connect() as connection:
+            found = connection.execution_options(yield_per=ROWS_AT_A_TIME).execute(asked)
+            for part in found.partitions():
+                served = pl.DataFrame(part, types, orient="row")
+                both = ids.join(served, on="event_id", suffix="_served")
+                differs = [pl.col(name).ne_missing(pl.col(f"{name}_served")) for name in compared]
+                if timed:  # a time in the future was replaced by that of receipt
+                    replaced = pl.col("time_served") == pl.col("received")
+                    later = replaced & (pl.col("time") > pl.col("time_served"))
+                    differs.append((pl.col("time") != pl.col("time_served")) & ~later)
+                count += both.filter(pl.any_horizontal(differs)).height
+        return count
 
     def _put_entities(self, print_: str, frame: pl.DataFrame, table: str) -> None:
         """Adds or replaces rows; one put over the network stays as it was put."""
@@ -236,7 +282,10 @@ class Importer:
             with self._writing.begin() as connection:
                 numbers = {name: of(connection) for name, of in numbered.items()}
                 whole = part.with_columns(**{name: pl.lit(n) for name, n in numbers.items()})
+                last = last_place(connection)
                 connection.execute(statement, whole.to_dicts())
+                if last_place(connection) > last:
+                    add_to_pairs(connection, last)
 
 
 def _as_json(row: dict[str, Any]) -> str:

@@ -3,7 +3,7 @@
 import json
 import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -11,6 +11,7 @@ from uuid import uuid4
 from tastemaker.data.id_forms import CONTROL, EXACT, FLOAT, MISSING, WHOLE_FLOAT
 from tastemaker.data.schema import EventKind
 from tastemaker.data.times import MICROSECONDS, parse_moment
+from tastemaker.data.vocabulary import Vocabulary
 from tastemaker.errors import DataError, near_miss
 
 FIELDS = (
@@ -86,7 +87,7 @@ def check_event(
     kind = _kind(fields.get("event_type"), kinds, default_kind)
     context = fields.get("context")
     return EventRow(
-        _optional_text(fields, "event_id") or uuid4().hex,
+        _event_id(fields.get("event_id")),
         checked_id(fields.get("user_id"), "user_id"),
         checked_id(fields.get("item_id"), "item_id"),
         kind,
@@ -116,6 +117,35 @@ def checked_id(value: Any, name: str) -> str:
     if re.search(CONTROL, id_):
         raise DataError(f"line break or control character in {name} {_shown(id_)}")
     return id_
+
+
+def ids_in(name: str, values: Sequence[str], items: Vocabulary) -> list[str]:
+    """The item ids in texts that hold an id, or ids separated by commas.
+
+    Args:
+        name: what messages call them.
+        values: the texts; one that is the id of an item is that id, whatever commas it has.
+        items: the known ids.
+
+    Raises:
+        DataError: a part is not an id.
+    """
+    ids: list[str] = []
+    for value in values:
+        is_one = "," not in value or items.index(value) >= 0
+        parts = [value] if is_one else value.split(",")
+        ids += [checked_id(part.strip() if len(parts) > 1 else part, name) for part in parts]
+    return ids
+
+
+def _event_id(value: Any) -> str:
+    """The id of an event: any text, also a word such as `null`; a new one where there is none."""
+    if value is None:
+        return uuid4().hex
+    text = _text(value, "event_id")
+    if not text.strip():
+        raise DataError(f"empty event_id {text!r}: leave it out, or give the event an id")
+    return text
 
 
 def _optional_text(fields: Mapping[str, Any], name: str) -> str | None:

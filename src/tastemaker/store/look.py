@@ -7,7 +7,7 @@ from sqlalchemy import URL, Connection, NullPool, create_engine, func, select, t
 from sqlalchemy.exc import DatabaseError
 
 from tastemaker.errors import StoreError
-from tastemaker.store.opening import check_schema, url_to_read
+from tastemaker.store.opening import check_schema, require_files, url_to_read
 from tastemaker.store.tables import (
     SCHEMA,
     SERVED,
@@ -17,8 +17,8 @@ from tastemaker.store.tables import (
     store_id,
 )
 
-_READABLE = tuple(str(schema) for schema in range(1, SCHEMA + 1))
-"""A store of an earlier schema is upgraded when it is opened to be written."""
+_READABLE = tuple(str(number) for number in range(1, SCHEMA + 1))
+"""A store of an earlier schema is upgraded when it is opened to write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,7 @@ def look(path: Path, store: str = "", sequence: int = 0) -> StoreLook:
     Raises:
         StoreError: it is damaged, holds something else, or cannot be read.
     """
+    require_files(path)
     url = url_to_read(path)
     try:
         return _looked(path, url, store, sequence)

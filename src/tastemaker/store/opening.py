@@ -14,6 +14,7 @@ from sqlalchemy import (
     Connection,
     Engine,
     create_engine,
+    delete,
     event,
     func,
     insert,
@@ -24,9 +25,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DatabaseError
 
-from tastemaker.disk import cure, refusal
+from tastemaker.disk import cure, refusal, require_regular
 from tastemaker.errors import StoreError
 from tastemaker.lock import is_held
+from tastemaker.store.pairs import add_to_pairs
+from tastemaker.store.private import make_private_file
 from tastemaker.store.tables import (
     ROW_BYTES,
     SCHEMA,
@@ -35,6 +38,7 @@ from tastemaker.store.tables import (
     decisions,
     events,
     metadata,
+    pairs,
     removals,
     removed_items,
     sources,
@@ -44,6 +48,8 @@ from tastemaker.store.tables import (
 PATIENCE_SECONDS = 10.0
 """How long a write waits for another process's before it gives up."""
 _CACHE_KIB = 65_536
+_BESIDE = ("-wal", "-shm", "-journal")
+"""Endings of the files that SQLite keeps beside a database."""
 
 _FOREIGN = (
     "SELECT EXISTS (SELECT 1 FROM sqlite_master) "
@@ -64,8 +70,10 @@ def connect(path: Path, patience: float = PATIENCE_SECONDS) -> tuple[Engine, Eng
     Raises:
         StoreError: the file is damaged, of another version, locked, or cannot be written.
     """
+    require_files(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        make_private_file(path)
         return _opened(URL.create("sqlite", database=str(path)), patience, path, _check_version)
     except (DatabaseError, OSError) as problem:
         if not path.is_file() or not _on_read_only_disk(path):
@@ -74,6 +82,24 @@ def connect(path: Path, patience: float = PATIENCE_SECONDS) -> tuple[Engine, Eng
         return _opened(url_to_read(path), patience, path, check_schema)
     except (DatabaseError, OSError) as problem:
         raise StoreError(f"{path}: cannot be used {told(problem, path)}") from None
+
+
+def require_files(path: Path) -> None:
+    """Refuses a database of which a part is something else than a file, such as a named pipe.
+
+    Raises:
+        StoreError: names the part.
+    """
+    for part in (path, *(path.with_name(f"{path.name}{end}") for end in _BESIDE)):
+        try:
+            require_regular(part)
+        except FileNotFoundError:
+            continue
+        except OSError as problem:
+            if problem.errno == errno.EINVAL:
+                raise StoreError(
+                    f"{part}: {problem.strerror}; remove it, or set another place by [store] url"
+                ) from None
 
 
 def url_to_read(path: Path) -> URL:
@@ -89,39 +115,6 @@ def url_to_read(path: Path) -> URL:
     how = {"immutable": "1"} if alone else {}
     query = {"uri": "true", "mode": "ro", **how}
     return URL.create("sqlite", database=f"file:{quote(str(path))}", query=query)
-
-
-class Place:
-    """The file of a database that is open: whoever moves it away while it is, or puts another in
-    its place, would otherwise lose what is acknowledged from then on.
-
-    Args:
-        path: the database file.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file = _identity(path)
-
-    def require(self) -> None:
-        """Refuses to go on with a file that is no longer there.
-
-        Raises:
-            StoreError: there is none, or another.
-        """
-        if _identity(self._path) != self._file:
-            raise StoreError(
-                f"{self._path}: was moved away or replaced while it was open, so nothing more is "
-                "taken in: put it back, or start again"
-            )
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 def _opened(
@@ -229,7 +222,7 @@ def check_schema(
         )
 
 
-def _allow_several_sources(connection: Connection) -> None:
+def _upgrade_to_2(connection: Connection) -> None:
     """Schema 1 → 2: more than one source of a name, and an event id once in each source."""
     connection.exec_driver_sql("ALTER TABLE sources RENAME TO earlier")
     sources.create(connection)
@@ -240,11 +233,21 @@ def _allow_several_sources(connection: Connection) -> None:
         index.create(connection)
 
 
-def _count_decisions(connection: Connection) -> None:
-    """Schema 2 → 3: what was removed, and how much the decisions take up."""
-    for table in (removals, removed_items, totals):
+def _upgrade_to_3(connection: Connection) -> None:
+    """Schema 2 → 3: the newest events of a user by time, and the events summed up by pair."""
+    for index in events.indexes:
+        if index.name in ("events_by_user", "events_by_time", "events_served_of"):
+            index.drop(connection, checkfirst=True)
+            index.create(connection)
+    pairs.create(connection, checkfirst=True)
+    connection.execute(delete(pairs))
+    add_to_pairs(connection, 0)
+
+
+def _upgrade_to_4(connection: Connection) -> None:
+    """Schema 3 → 4: what was removed, and how much the decisions take up."""
+    for table in (removals, removed_items, totals, decisions):
         table.create(connection, checkfirst=True)
-    decisions.create(connection, checkfirst=True)
     size = func.length(decisions.c.content) + ROW_BYTES
     counted = select(literal("decisions"), func.count(), func.coalesce(func.sum(size), 0))
     connection.execute(
@@ -252,8 +255,8 @@ def _count_decisions(connection: Connection) -> None:
     )
 
 
-_UPGRADES = {1: _allow_several_sources, 2: _count_decisions}
-"""Schema → what makes it the next one; a store of an early schema takes all of them in turn."""
+_UPGRADES = {1: _upgrade_to_2, 2: _upgrade_to_3, 3: _upgrade_to_4}
+"""Schema → the step to the next one; a store of an early schema takes all of them in order."""
 
 
 def _prepare(connection: Any, _: Any) -> None:

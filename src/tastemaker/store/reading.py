@@ -146,3 +146,14 @@ def _fitting(told: dict[str, Any], roles: dict[str, ColumnRole]) -> dict[str, An
         for name, role in roles.items()
         if (fitted := fitting_cell(name, role.role, told.get(name))) is not None
     }
+
+
+def attribute_sizes(connection: Connection) -> tuple[int, int]:
+    """Characters, and labels in lists, of the attributes of all items and users."""
+    characters = labels = 0
+    for told in (items.c.attributes, users.c.attributes):
+        between = func.length(told) - func.length(func.replace(told, '", "', ""))
+        sizes = select(func.sum(func.length(told)), func.sum(between) / 4)
+        length, marks = connection.execute(sizes).one()
+        characters, labels = characters + (length or 0), labels + int(marks or 0)
+    return characters, labels

@@ -16,10 +16,10 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Engine,
-    bindparam,
     delete,
     func,
     select,
+    text,
     update,
 )
 from sqlalchemy.dialects.sqlite import insert
@@ -30,6 +30,7 @@ from tastemaker.errors import StoreError
 from tastemaker.store import tables
 from tastemaker.store.decision_log import forget
 from tastemaker.store.opening import told
+from tastemaker.store.pairs import count_items_again, count_pairs_again
 from tastemaker.store.tables import (
     ROW_BYTES,
     decisions,
@@ -43,7 +44,10 @@ from tastemaker.store.tables import (
 ROWS_AT_A_TIME = 2_000
 """Events of one transaction: about a hundredth of a second."""
 _IDS_RECORDED = 100
-_DROP_EVENT = delete(events).where(events.c.sequence == bindparam("of_sequence"))
+_DROP_EVENTS = text(
+    "DELETE FROM events WHERE sequence IN (SELECT value FROM json_each(:places)) "
+    'RETURNING "user", item'
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,8 +193,12 @@ class Remover:
         return self._recorded("items", recorded, self._sequences([gone]))
 
     def _sequences(self, conditions: Sequence[ColumnElement[bool]]) -> list[int]:
-        """The places in the log of the events that are meant."""
-        asked = select(events.c.sequence).where(*conditions).order_by(events.c.sequence)
+        """The places in the log of the events that are meant, user by user.
+
+        In this order few transactions have to sum up the events of the same user again.
+        """
+        order = (events.c.user, events.c.sequence)
+        asked = select(events.c.sequence).where(*conditions).order_by(*order)
         with self._read() as connection:
             return list(connection.execute(asked).scalars())
 
@@ -208,7 +216,7 @@ class Remover:
             number = connection.execute(added).scalar_one()
         for some in _stretches(sequences):
             with self._transaction() as connection:
-                connection.execute(_DROP_EVENT, [{"of_sequence": place} for place in some])
+                _drop_events(connection, some)
         done = update(removals).where(removals.c.removal == number).values(complete=1)
         with self._transaction() as connection:
             connection.execute(done)
@@ -224,6 +232,14 @@ class Remover:
                 forget(connection, [id_ for id_, _ in some], sum(size for _, size in some))
 
 
+def _drop_events(connection: Connection, places: Sequence[int]) -> None:
+    """Removes events by their places in the log, and from the sums of the table `pairs`."""
+    items_of: dict[int, set[int]] = {}
+    for user, item in connection.execute(_DROP_EVENTS, {"places": json.dumps([*places])}):
+        items_of.setdefault(user, set()).add(item)
+    count_items_again(connection, items_of)
+
+
 def keep_removed_events_out(connection: Connection, source: int) -> None:
     """Removes from a source that is being imported what was removed before, inside a transaction.
 
@@ -232,10 +248,13 @@ def keep_removed_events_out(connection: Connection, source: int) -> None:
     asked = select(removals.c.time, removals.c.filter).where(
         removals.c.what.in_(["events", "users"])
     )
+    concerned: set[int] = set()
     for time, chosen in connection.execute(asked).all():
         conditions = EventFilter.from_dict(json.loads(chosen)).conditions()
         before = events.c.time <= time
-        connection.execute(delete(events).where(events.c.source == source, before, *conditions))
+        gone = delete(events).where(events.c.source == source, before, *conditions)
+        concerned.update(connection.execute(gone.returning(events.c.user)).scalars())
+    count_pairs_again(connection, concerned)
 
 
 def keep_removed_entities_out(connection: Connection, table: str, source: int) -> None:

@@ -8,6 +8,7 @@ from sqlalchemy.exc import DatabaseError
 from tastemaker.data.clean import clean_files
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.files import DataFile, table_fingerprint
+from tastemaker.disk import make_private_folder
 from tastemaker.errors import StoreError
 from tastemaker.progress import Progress
 from tastemaker.project import Project
@@ -81,6 +82,11 @@ class EventSource:
             StoreError: the store cannot be used.
         """
         is_new = not self.stored
+        if self._close_folder() and not is_new:
+            self.recovered.append(
+                f"the folder {self.path.parent} was open to other users of this machine; now to "
+                "its owner alone"
+            )
         store = Store(self.path)
         try:
             if store.log_left:
@@ -88,6 +94,11 @@ class EventSource:
                     f"a write-ahead log was left beside {self.path.name}, by a process that was "
                     "killed or while another was reading; all that was committed is there: "
                     f"{store.count():,} events"
+                )
+            if store.tightened:
+                names = ", ".join(file.name for file in store.tightened)
+                self.recovered.append(
+                    f"{names} could be read by other users of this machine; now by its owner alone"
                 )
             self._import(store)
         except (DatabaseError, OSError) as problem:
@@ -107,6 +118,13 @@ class EventSource:
             self._leave(store, is_new)
             raise
         return store
+
+    def _close_folder(self) -> bool:
+        """Makes the folder of state its owner's alone; whether a folder has been changed."""
+        try:
+            return self.path.parent == self._project.state and make_private_folder(self.path.parent)
+        except OSError:  # the store says what is in the way
+            return False
 
     def _is_whole(self, store: Store) -> bool:
         """Whether it has every table in some state of its file."""
@@ -158,6 +176,11 @@ class EventSource:
                 cleaned = clean_files({table: files}, self._project.quarantine)
                 rows = cleaned.tables[table]
                 importer.replace(table, print_, rows, self._project.schema)
+            if importer.conflicts:
+                self.recovered.append(
+                    f"rows of the event files left out, as their event_id was served with other "
+                    f"content: {importer.conflicts:,}"
+                )
 
     def _to_import(self, store: Store) -> Iterator[tuple[str, tuple[DataFile, ...], str]]:
         """Table, files and fingerprint of what the store lacks, or has otherwise.

@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, TextClause, bindparam, func, literal, select, text
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import Connection, TextClause, func, select, text
 from sqlalchemy.exc import DatabaseError
 
 from tastemaker.data.dataset import Dataset
@@ -22,21 +21,35 @@ from tastemaker.errors import StoreError
 from tastemaker.lock import Presence
 from tastemaker.progress import Progress
 from tastemaker.store import tables
+from tastemaker.store.adding import Added, add_events
 from tastemaker.store.compacting import compact, store_size
 from tastemaker.store.decision import Decision
 from tastemaker.store.decision_log import DecisionLog
+from tastemaker.store.history import (
+    ANY_BEFORE,
+    ANY_TIME,
+    ITEMS_AFTER,
+    LAST_SEQUENCE,
+    PAIRS_OF_ITEMS,
+    USER_PAIRS,
+    StoredEvents,
+    StoredPairs,
+    newest_events,
+)
 from tastemaker.store.importing import Importer
 from tastemaker.store.incoming import EventRow
+from tastemaker.store.item_rows import item_count, items_since, put_item
 from tastemaker.store.opening import PATIENCE_SECONDS, connect, told
-from tastemaker.store.reading import read_dataset
+from tastemaker.store.pairs import pairs_state
+from tastemaker.store.private import tighten
+from tastemaker.store.reading import attribute_sizes, read_dataset
 from tastemaker.store.removing import Remover, removal_mark, withdrawn_ids
-from tastemaker.store.stored import StoredEvents, StoredItem, StoreSize
+from tastemaker.store.stored import StoredItem, StoreSize
 from tastemaker.store.tables import (
     SERVED,
     VISIBLE,
     events,
     items,
-    next_change,
     store_id,
     users,
 )
@@ -45,29 +58,18 @@ from tastemaker.store.writer import CLOSED, Writer
 _MOST_TO_READ = 200_000
 
 
-_HISTORY = text(
-    "SELECT sequence, item, kind, value, time FROM events "
-    'WHERE "user" = (SELECT "user" FROM users WHERE user_id = :user_id) '
-    "AND source NOT IN (SELECT source FROM sources WHERE complete = 0) ORDER BY sequence"
-)
 _SERVED_SINCE = text(
     "SELECT sequence, item, kind, value, time FROM events "
     "WHERE sequence > :sequence AND source = 0 ORDER BY sequence LIMIT :most"
 )
+_SERVED_OF = text(
+    "SELECT sequence, item, kind, value, time FROM events WHERE source = 0 AND item IN "
+    "(SELECT value FROM json_each(:items)) AND sequence > :after AND sequence <= :until "
+    "ORDER BY sequence"
+)
 _LATEST_SERVED = text(
     "SELECT max(time) FROM (SELECT time FROM events WHERE source = 0 "
     "ORDER BY sequence DESC LIMIT 1000)"
-)
-_ITEMS_SINCE = text(
-    "SELECT item, item_id, attributes, source, changed FROM items "
-    "WHERE changed > :changed AND attributes IS NOT NULL ORDER BY changed"
-)
-_NO_LONGER_REMOVED = text(
-    "DELETE FROM removed_items WHERE item = (SELECT item FROM items WHERE item_id = :item_id)"
-)
-_ITEM_COUNT = text(
-    "SELECT (SELECT count(*) FROM items WHERE changed > 0) - (SELECT count(*) FROM removed_items "
-    "JOIN items USING (item) WHERE changed > 0)"
 )
 _ANYTHING_SERVED = text(
     "SELECT EXISTS (SELECT 1 FROM events WHERE source = 0) OR EXISTS (SELECT 1 FROM decisions) "
@@ -90,6 +92,7 @@ class Store:
         log_left: whether a log was left beside it, by a process that was killed, or that closed it
             while another was reading. Whatever had been committed is there.
         decision_log: the decisions.
+        tightened: its files that other users of the machine could read before.
     """
 
     def __init__(self, path: Path, patience: float = PATIENCE_SECONDS) -> None:
@@ -97,6 +100,7 @@ class Store:
         log = path.with_name(f"{path.name}-wal")  # SQLite removes it when the last one closes
         self._presence = Presence(path.with_name(f"{path.name}-open"))
         self.log_left = self._presence.first and log.is_file() and log.stat().st_size > 0
+        self.tightened = tighten(path)
         try:
             self._writing, self._reading = connect(path, patience)
         except BaseException:
@@ -142,12 +146,12 @@ class Store:
             return store_id(connection)
 
     def require_in_place(self) -> None:
-        """Refuses to go on where the file was moved away or replaced.
+        """Refuses to go on where a file of the database was moved away, replaced or cut.
 
         Raises:
             StoreError: it was.
         """
-        self._writer.place.require()
+        self._writer.require_in_place()
 
     @contextmanager
     def _read(self) -> Iterator[Connection]:
@@ -160,11 +164,16 @@ class Store:
             raise StoreError(f"{self.path}: cannot be read {told(problem, self.path)}") from None
 
     def _stretch(self, asked: TextClause, values: Mapping[str, Any]) -> StoredEvents:
+        rows = self._rows(asked, values)
+        with self._reads_damage():
+            return StoredEvents.of(rows)
+
+    def _rows(self, asked: TextClause, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         with self._read() as connection:
             # the driver's own tuples: SQLAlchemy's rows would take twice as long
             cursor = connection.execute(asked, values).cursor
             with self._reads_damage():
-                return StoredEvents.of([] if cursor is None else cursor.fetchall())
+                return [] if cursor is None else list(cursor.fetchall())
 
     @contextmanager
     def _reads_damage(self) -> Iterator[None]:
@@ -174,38 +183,80 @@ class Store:
         except (TypeError, ValueError, OverflowError) as problem:
             raise StoreError(f"{self.path}: cannot be read (it is damaged: {problem})") from None
 
-    def append(self, rows: Sequence[EventRow]) -> "Future[int]":
-        """Adds events; done when they are on disk, with how many of them were new.
+    def append(self, rows: Sequence[EventRow], *, timed: bool = True) -> "Future[Added]":
+        """Adds events; done when they are on disk.
 
-        An event whose `event_id` is there already is left out.
+        An event whose `event_id` is stored already is not added again; the result says whether it
+        had the same content.
+
+        Args:
+            rows: the events.
+            timed: whether their times are compared with those of imported events too.
         """
-        return self._writer.submit(lambda connection: add_events(connection, rows), rows=len(rows))
+        return self._writer.submit(
+            lambda connection: add_events(connection, rows, timed), rows=len(rows)
+        )
 
     def put_item(self, item_id: str, attributes: Mapping[str, Any]) -> "Future[bool]":
         """Adds or replaces what is known of an item; tells, when on disk, whether it was new."""
         told = json.dumps(dict(attributes), ensure_ascii=False)
+        return self._writer.submit(lambda connection: put_item(connection, item_id, told))
 
-        def work(connection: Connection) -> bool:
-            known = connection.execute(
-                select(items.c.attributes).where(items.c.item_id == item_id)
-            ).first()
-            values = {"attributes": told, "source": SERVED, "changed": next_change(connection)}
-            connection.execute(
-                insert(items)
-                .values(item_id=item_id, **values)
-                .on_conflict_do_update(index_elements=["item_id"], set_=values)
-            )
-            connection.execute(_NO_LONGER_REMOVED, {"item_id": item_id})
-            return known is None or known.attributes is None
+    def history(
+        self, user_id: str, kinds: Sequence[int] | None = None, most: int | None = None
+    ) -> StoredEvents:
+        """What one user did, in the log's order; empty for an unknown user.
 
-        return self._writer.submit(work)
+        Args:
+            user_id: the user.
+            kinds: the keys of the event types to read; by default all.
+            most: only so many of the latest by their time are read; by default all.
 
-    def history(self, user_id: str) -> StoredEvents:
-        """Everything one user did, in the log's order; empty for an unknown user.
-
-        Cost: one stretch of an index, about a microsecond an event.
+        Cost: one stretch of an index for each type, about a microsecond an event that is read.
         """
-        return self._stretch(_HISTORY, {"user_id": user_id})
+        if kinds is None:
+            kinds = list(self.kind_keys().values())
+        return self._stretch(newest_events(kinds), {"user_id": user_id, "most": most or -1})
+
+    def pairs(
+        self, user_id: str, after: int = 0, most: int = -1, items: Sequence[int] | None = None
+    ) -> StoredPairs:
+        """What one user did with each item, summed up, by item key.
+
+        Args:
+            user_id: the user.
+            after: only items of a larger key.
+            most: at most so many rows; −1, all.
+            items: only these item keys; by default all.
+        """
+        values = {"user_id": user_id, "after": after, "most": most}
+        if items is None:
+            rows = self._rows(USER_PAIRS, values)
+        else:
+            rows = self._rows(PAIRS_OF_ITEMS, {"user_id": user_id, "items": json.dumps([*items])})
+        with self._reads_damage():
+            return StoredPairs.of(rows)
+
+    def last_sequence(self, user_id: str) -> int:
+        """The place in the log of the event of a user that came last; 0 without events."""
+        with self._read() as connection:
+            return connection.execute(LAST_SEQUENCE, {"user_id": user_id}).scalar() or 0
+
+    def items_after(self, user_id: str, sequence: int, most: int) -> list[int]:
+        """The item keys of a user's first `most` events after a place in the log."""
+        values = {"user_id": user_id, "sequence": sequence, "most": most}
+        return [item for (item,) in self._rows(ITEMS_AFTER, values)]
+
+    def pairs_state(self) -> str:
+        """Changes whenever `pairs` changes otherwise than by events that are added."""
+        with self._read() as connection:
+            return pairs_state(connection)
+
+    def has_events(self, user_id: str, before: int = ANY_TIME) -> bool:
+        """Whether a user has an event, or one before a moment, microseconds."""
+        with self._read() as connection:
+            values = {"user_id": user_id, "moment": before}
+            return bool(connection.execute(ANY_BEFORE, values).scalar_one())
 
     def attributes(self, user_id: str) -> dict[str, Any]:
         """What the user table says of a user; nothing of an unknown one."""
@@ -219,6 +270,17 @@ class Store:
         """The events that came over the network after a place in the log, the first 200,000."""
         return self._stretch(_SERVED_SINCE, {"sequence": sequence, "most": _MOST_TO_READ})
 
+    def served_of(self, items: Sequence[int], after: int, until: int) -> StoredEvents:
+        """The events of some items that came over the network, in a stretch of the log.
+
+        Args:
+            items: item keys.
+            after: the place in the log before the first.
+            until: the last place.
+        """
+        values = {"items": json.dumps([*items]), "after": after, "until": until}
+        return self._stretch(_SERVED_OF, values)
+
     def latest_served(self) -> int | None:
         """The latest moment among the last 1,000 served events, microseconds; None without any."""
         with self._read() as connection:
@@ -227,13 +289,8 @@ class Store:
 
     def items_since(self, changed: int) -> list[StoredItem]:
         """The items put or imported after a change, those known by events alone left out."""
-        with self._read() as connection:
-            rows = connection.execute(_ITEMS_SINCE, {"changed": changed}).all()
-        with self._reads_damage():
-            return [
-                StoredItem(item, item_id, json.loads(told), source, at)
-                for item, item_id, told, source, at in rows
-            ]
+        with self._read() as connection, self._reads_damage():
+            return items_since(connection, changed)
 
     def item_keys(self) -> tuple[list[str], NDArray[np.int64]]:
         """Every item id, and its key."""
@@ -268,7 +325,7 @@ class Store:
     def item_count(self) -> int:
         """How many items were described and not removed."""
         with self._read() as connection:
-            return int(connection.execute(_ITEM_COUNT).scalar_one())
+            return item_count(connection)
 
     def compact(self) -> None:
         """Writes the database anew without the room that removed rows have left; see `compact`."""
@@ -296,14 +353,8 @@ class Store:
 
     def attribute_sizes(self) -> tuple[int, int]:
         """Characters, and labels in lists, of the attributes of all items and users."""
-        characters = labels = 0
         with self._read() as connection:
-            for told in (items.c.attributes, users.c.attributes):
-                between = func.length(told) - func.length(func.replace(told, '", "', ""))
-                sizes = select(func.sum(func.length(told)), func.sum(between) / 4)
-                length, marks = connection.execute(sizes).one()
-                characters, labels = characters + (length or 0), labels + int(marks or 0)
-        return characters, labels
+            return attribute_sizes(connection)
 
     def count_served(self, after: int) -> int:
         """How many events came over the network after a place in the log."""
@@ -337,64 +388,3 @@ class Store:
     def latest_decisions(self, most: int) -> list[Decision]:
         """The latest decisions, the latest first."""
         return self.decision_log.latest(most)
-
-
-_ADD_USER = insert(users).on_conflict_do_nothing()
-_ADD_ITEM = insert(items).on_conflict_do_nothing()
-_ADD_KIND = insert(tables.kinds).on_conflict_do_nothing()
-_TOLD = (
-    "event_id",
-    "value",
-    "time",
-    "received",
-    "session",
-    "recommendation_id",
-    "position",
-    "context",
-)
-_FOUND = {
-    "user": select(users.c.user).where(users.c.user_id == bindparam("of_user")),
-    "item": select(items.c.item).where(items.c.item_id == bindparam("of_item")),
-    "kind": select(tables.kinds.c.kind).where(tables.kinds.c.name == bindparam("of_kind")),
-    "source": select(literal(SERVED)),
-}
-_KNOWN = select(events.c.sequence).where(events.c.event_id == bindparam("event_id"), VISIBLE)
-# one that is known from a file not yet whole is added; the file's then makes room
-_ADD_EVENT = insert(events).from_select(
-    [*_FOUND, *_TOLD],
-    select(
-        *(found.scalar_subquery() for found in _FOUND.values()),
-        *(bindparam(name, type_=events.c[name].type) for name in _TOLD),
-    ).where(~_KNOWN.exists()),
-)
-
-
-def add_events(connection: Connection, rows: Sequence[EventRow]) -> int:
-    """Adds events inside a transaction; how many of them were new."""
-    if not rows:
-        return 0
-    connection.execute(_ADD_USER, [{"user_id": id_} for id_ in {row.user_id for row in rows}])
-    connection.execute(_ADD_ITEM, [{"item_id": id_} for id_ in {row.item_id for row in rows}])
-    connection.execute(_ADD_KIND, [{"name": name} for name in {row.kind for row in rows}])
-    last = connection.execute(select(func.max(events.c.sequence))).scalar() or 0
-    connection.execute(
-        _ADD_EVENT,
-        [
-            {
-                "of_user": row.user_id,
-                "of_item": row.item_id,
-                "of_kind": row.kind,
-                "event_id": row.event_id,
-                "value": row.value,
-                "time": row.time,
-                "received": row.received,
-                "session": row.session,
-                "recommendation_id": row.recommendation_id,
-                "position": row.position,
-                "context": row.context,
-            }
-            for row in rows
-        ],
-    )
-    added = select(func.count()).where(events.c.sequence > last)
-    return connection.execute(added).scalar_one()

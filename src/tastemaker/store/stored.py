@@ -1,46 +1,7 @@
-"""What a store hands out: events and items by its own keys."""
+"""What a store returns beside events: its items, and its size."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
-
-
-@dataclass(frozen=True, slots=True)
-class StoredEvents:
-    """Events by the store's own keys, in the log's order.
-
-    Attributes:
-        sequence: int64[m].
-        item: int64[m], item keys.
-        kind: int64[m], kind keys.
-        value: float32[m], NaN where there is none.
-        time: int64[m], microseconds.
-    """
-
-    sequence: NDArray[np.int64]
-    item: NDArray[np.int64]
-    kind: NDArray[np.int64]
-    value: NDArray[np.float32]
-    time: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.sequence)
-
-    @classmethod
-    def of(cls, rows: Sequence[Sequence[Any]]) -> "StoredEvents":
-        """Rows of (sequence, item, kind, value, time)."""
-        columns = list(zip(*rows)) or [(), (), (), (), ()]
-        sequence, item, kind, value, time = columns
-        return cls(
-            np.array(sequence, np.int64),
-            np.array(item, np.int64),
-            np.array(kind, np.int64),
-            np.array(value, np.float32),  # None becomes NaN
-            np.array(time, np.int64),
-        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from sqlalchemy import (
 
 from tastemaker.errors import SettingError
 
-SCHEMA = 3
+SCHEMA = 4
 SERVED = 0
 """The source of what came over the network; tables imported from files have later numbers."""
 
@@ -92,12 +92,36 @@ events = Table(
     Column("context", Text),
     # while a file is imported again, an event of it stands there twice, once to be seen
     Index("events_by_id", "event_id", "source", unique=True),
-    # everything a history needs stands in the index, in one stretch a user
-    Index("events_by_user", "user", "sequence", "item", "kind", "value", "time", "source"),
+    # the events of one user that came after a place in the log
+    Index("events_by_user", "user", "sequence"),
+    # the newest events of a user and event type, with everything that a history needs
+    Index(
+        *("events_by_time", "user", "kind", "time", "sequence"),
+        *("item", "value", "source"),
+    ),
     # what was served is found without going through what was imported after it
     Index("events_served", "sequence", sqlite_where=text("source = 0")),
+    # what was served of an item that is put later
+    Index("events_served_of", "item", "sequence", sqlite_where=text("source = 0")),
     sqlite_autoincrement=True,
 )
+pairs = Table(
+    "pairs",
+    metadata,
+    Column("user", Integer, primary_key=True),
+    Column("item", Integer, primary_key=True),
+    Column("kind", Integer, primary_key=True),
+    # 1 for events with a value below 0: returns, where values are amounts
+    Column("negative", Integer, primary_key=True),
+    Column("source", Integer, primary_key=True),
+    # of the latest of these events
+    Column("time", Integer, nullable=False),
+    Column("sequence", Integer, nullable=False),
+    # the sum of their values, a missing value counted as 1
+    Column("amount", Float, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""The events by user and item, summed up; kept by `pairs.py` in the transactions of the events."""
 decisions = Table(
     "decisions",
     metadata,

@@ -6,10 +6,12 @@ that were to be written together, and is logged when it begins and when it is ov
 """
 
 import logging
+import sqlite3
 import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import closing
 from pathlib import Path
 from time import monotonic
 from typing import Any, cast
@@ -18,7 +20,8 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DatabaseError, OperationalError
 
 from tastemaker.errors import BusyError, StoreError
-from tastemaker.store.opening import Place, told
+from tastemaker.store.opening import told
+from tastemaker.store.place import Place
 
 Work = Callable[[Connection], Any]
 _LOG = logging.getLogger(__name__)
@@ -41,14 +44,13 @@ class Writer:
         engine: opens transactions that wait for other processes' writes.
         path: the database file.
 
-    Attributes:
-        place: whether it is still that file.
     """
 
     def __init__(self, engine: Engine, path: Path) -> None:
         self._engine = engine
         self._path = path
-        self.place = Place(path)
+        self._place = Place(path)
+        self._saved = False
         self._refused = 0  # writes, since it last went well
         self._waiting: deque[tuple[Work, Future[Any], int]] = deque()
         self._rows = 0  # of what is waiting
@@ -84,6 +86,30 @@ class Writer:
             self._rows += rows
             self._changed.notify()
         return done
+
+    def require_in_place(self) -> None:
+        """Refuses to go on where a file of the database was moved away, replaced or cut.
+
+        Where the write-ahead log alone was removed, what had been committed to it is moved into the
+        database first: it would be lost with this process.
+
+        Raises:
+            StoreError: it was.
+        """
+        try:
+            self._place.require()
+        except StoreError:
+            if self._place.has_lost_log and not self._saved:
+                self._saved = True
+                self._save_log()
+            raise
+
+    def _save_log(self) -> None:
+        try:
+            with closing(self._engine.raw_connection()) as connection:
+                connection.cursor().execute("PRAGMA wal_checkpoint(PASSIVE)")
+        except (DatabaseError, sqlite3.Error) as problem:
+            _LOG.error("%s: what was in the removed log is not saved (%s)", self._path, problem)
 
     def close(self) -> None:
         """Writes what is waiting, then stops."""
@@ -148,10 +174,10 @@ class Writer:
         return max(0.0, self._due - monotonic()) if self._waiting else None
 
     def _commit(self, group: list[tuple[Work, "Future[Any]"]]) -> None:
-        self.place.require()
+        self.require_in_place()
         with self._engine.begin() as connection:
             results = [work(connection) for work, _ in group]
-        self.place.require()  # what was written elsewhere is not acknowledged
+        self.require_in_place()  # what was written elsewhere is not acknowledged
         if self._refused:
             _LOG.warning("%s: written again, after %d refused", self._path, self._refused)
             self._refused = 0

@@ -12,6 +12,7 @@ from pathlib import Path
 from tastemaker.cli.doctor.finding import Finding, refused
 from tastemaker.cli.doctor.machine import look_at_machine
 from tastemaker.errors import TastemakerError
+from tastemaker.printable import printable
 
 
 def doctor(path: Path | None, as_json: bool) -> None:
@@ -67,4 +68,4 @@ def look_without_packages() -> None:
         else:
             told = "\n".join(map(str, findings))
         sys.stdout.buffer.write(f"{told}\n".encode())
-    sys.exit(f"error: {bad[0].told}{': ' if bad[0].cure else ''}{bad[0].cure}")
+    sys.exit(printable(f"error: {bad[0].told}{': ' if bad[0].cure else ''}{bad[0].cure}"))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tastemaker.errors import TastemakerError
+from tastemaker.printable import printable
 
 _MARK = {"ok": "✓", "note": "·", "bad": "✗"}
 _WIDTH = 10
@@ -30,8 +31,9 @@ class Finding:
     cure: str = ""
 
     def __str__(self) -> str:
-        line = f"{_MARK[self.verdict]} {self.what:{_WIDTH}} {self.told}"
-        return f"{line}\n  {'':{_WIDTH}} → {self.cure}" if self.cure else line
+        told = "\n  ".join(map(printable, self.told.splitlines()))
+        line = f"{_MARK[self.verdict]} {self.what:{_WIDTH}} {told}"
+        return f"{line}\n  {'':{_WIDTH}} → {printable(self.cure)}" if self.cure else line
 
 
 def refused(what: str, message: str, cure: str = "") -> Finding:

@@ -4,6 +4,7 @@ Nothing is written, made or imported.
 """
 
 import os
+import shlex
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,7 @@ from tastemaker.registry import Registry
 from tastemaker.registry.version import trained_at
 from tastemaker.store import EventSource
 from tastemaker.store.look import StoreLook
+from tastemaker.store.private import open_to_others
 
 _COMFORT_BYTES = 1_000_000_000
 """Less room than this beside what the next training needs is worth knowing."""
@@ -173,6 +175,11 @@ class _Looks:
         if found.unfinished:
             told = f"the import of {', '.join(found.unfinished)} was cut short, or still goes on"
             yield Finding("store", "note", told, "the next train or serve does it again")
+        if exposed := open_to_others(self.source.path):
+            names = ", ".join(file.name for file in exposed)
+            told = f"{names} can be read by other users of this machine"
+            files = " ".join(shlex.quote(str(file)) for file in exposed)
+            yield Finding("store", "note", told, f"chmod 600 {files}; the next serve does it too")
 
     def model(self) -> Iterator[Finding]:
         """Whether the version that serves is whole, and of this project as it is today."""

@@ -6,6 +6,7 @@ from scipy.linalg import cho_factor, cho_solve
 from scipy.sparse import csr_array
 
 from tastemaker.progress import Progress
+from tastemaker.retrieval.linear.inverse import BLOCK
 
 _SPARSE = 20
 """How many steps of a dense product take as long as one of a sparse product."""
@@ -21,6 +22,12 @@ def few_users(users: csr_array) -> bool:
     n_users, n_items = int((np.diff(users.indptr) > 0).sum()), users.shape[1]
     by_users = 2 * n_users**3 + _SPARSE * users.nnz * (n_users + n_items)
     return bool(n_users < n_items / 2 and by_users < n_items**3)
+
+
+def bytes_by_users(users: csr_array) -> int:
+    """What `inverse_by_users` holds at most beside its result."""
+    n_users, n_items = users.shape
+    return 4 * n_users * n_items + 24 * n_users**2 + 8 * BLOCK * n_users + _BLOCK_BYTES
 
 
 def inverse_by_users(
@@ -39,7 +46,7 @@ def inverse_by_users(
         dropout: δ.
         progress: hears of each block of rows.
 
-    Cost: users³ + entries × (users + items) steps, and 4 × users × items bytes beside the result.
+    Cost: users³ + entries × (users + items) steps, and `bytes_by_users` beside the result.
     """
     entries = users[np.diff(users.indptr) > 0].astype(np.float64)
     n_users, n_items = entries.shape
@@ -50,8 +57,12 @@ def inverse_by_users(
     core = (scaled @ entries.T).toarray()
     core[np.diag_indices(n_users)] += 1
     inner = cho_solve(cho_factor(core, lower=True, overwrite_a=True), np.eye(n_users))
+    del core
     by_item = csr_array(scaled.T)
-    right = np.ascontiguousarray((by_item @ inner).T, np.float32)
+    right = np.empty((n_users, n_items), np.float32)
+    for start in range(0, n_items, BLOCK):
+        right[:, start : start + BLOCK] = (by_item[start : start + BLOCK] @ inner).T
+    del inner
     left = by_item.astype(np.float32)
     inverse = np.empty((n_items, n_items), np.float32)
     block = max(1, _BLOCK_BYTES // (4 * n_items))

@@ -17,7 +17,7 @@ from tastemaker.data.requests import Requests
 from tastemaker.index import exact_top_n
 from tastemaker.index.exact import ScoreChunk
 from tastemaker.retrieval.cooccurrence import BothWays, strongest_reasons
-from tastemaker.retrieval.linear.by_users import few_users, inverse_by_users
+from tastemaker.retrieval.linear.by_users import bytes_by_users, few_users, inverse_by_users
 from tastemaker.retrieval.linear.inverse import BLOCK, invert_in_place
 from tastemaker.retrieval.opinions import DislikeSettings
 from tastemaker.retrieval.scoring import ScoringRetriever
@@ -51,8 +51,8 @@ class EASE(ScoringRetriever):
     Attributes:
         weights: float32[items × items], B; row: the item of the history, column: the candidate.
 
-    Cost: `fit` takes items³ steps and 4 × items² + 24,576 × items bytes; a request, history ×
-    items.
+    Cost: `fit` takes items³ steps, or users³ + entries × items where users are few, and
+    4 × items² + 24,576 × items bytes; a request, history × items.
 
     Raises:
         MemoryBudgetError: from `fit`, when the matrix would exceed the budget.
@@ -64,6 +64,7 @@ class EASE(ScoringRetriever):
 
     name = "ease"
     serves: ClassVar = Serves(history="native", similar_items=True)
+    because: ClassVar[str] = "goes with what you chose"
     config: EASEConfig
     weights: NDArray[np.float32]
 
@@ -89,10 +90,11 @@ class EASE(ScoringRetriever):
         # they are most, a second matrix would cost more than that saves.
         liked = np.flatnonzero(users.sum(axis=0))
         apart = len(liked) < _MOST * n_items
+        beside = 12 * n_items * min(n_items, BLOCK)
+        if few_users(users):
+            beside = bytes_by_users(users)
         options.require_memory(
-            4 * (n_items**2 + apart * len(liked) ** 2)
-            + 12 * n_items * min(n_items, BLOCK)
-            + 40 * users.nnz,
+            4 * (n_items**2 + apart * len(liked) ** 2) + beside + 40 * users.nnz,
             f"{name} on {n_items:,} items",
             'take SparseEASE (use = "sparse_ease"), its approximation for large catalogues, or '
             "leave out items with few events",

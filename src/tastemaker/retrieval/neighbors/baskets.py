@@ -84,7 +84,7 @@ class BoughtTogether(ItemRows):
 
     name = "bought_together"
     serves: ClassVar = Serves(history="native", similar_items=True)
-    because: ClassVar[str] = "bought together with what you have"
+    because: ClassVar[str] = "often chosen together with what you have"
     config: BoughtTogetherConfig
     sizes: NDArray[np.int64]
     baskets: int

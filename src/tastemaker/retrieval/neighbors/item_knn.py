@@ -58,6 +58,7 @@ class ItemKNN(ItemRows):
 
     name = "item_knn"
     serves: ClassVar = Serves(history="native", similar_items=True)
+    because: ClassVar[str] = "often chosen together with what you chose"
     config: ItemKNNConfig
 
     def evidence(self, dataset: Dataset) -> csr_array:

@@ -91,7 +91,7 @@ class SessionKNN(ScoringRetriever):
 
     name = "session_knn"
     serves: ClassVar = Serves(history="native", holds_users=True)
-    because: ClassVar[str] = "liked in sessions like yours"
+    because: ClassVar[str] = "popular in sessions like yours"
     config: SessionKNNConfig
     session_offsets: NDArray[np.int64]
     session_items: NDArray[np.int32]

@@ -79,7 +79,7 @@ class UserKNN(ScoringRetriever):
 
     name = "user_knn"
     serves: ClassVar = Serves(history="native", holds_users=True)
-    because: ClassVar[str] = "liked by people with a taste like yours"
+    because: ClassVar[str] = "chosen by people with a taste like yours"
     averages: ClassVar = True
     config: UserKNNConfig
     users: csr_array

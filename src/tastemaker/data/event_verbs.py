@@ -1,0 +1,89 @@
+"""The verb that an event type is shown as: "bought" for a purchase, "played" for a play."""
+
+import re
+from functools import lru_cache
+
+from tastemaker.data.event_words import kind_of_name, words_of
+
+_DONE = (
+    ("bought", "purchase buy bought order transaction checkout sale"),
+    ("preordered", "preorder"),
+    ("booked", "booking reservation reserve"),
+    ("rented", "rent rental"),
+    ("wanted to buy", "cart basket"),
+    ("wished for", "wishlist"),
+    ("saved", "save bookmark"),
+    ("subscribed to", "subscribe subscription"),
+    ("followed", "follow"),
+    ("liked", "like love favorite favourite fav thumb thumbsup upvote star"),
+    ("liked", "rate rating review score"),
+    ("shared", "share forward"),
+    ("commented on", "comment"),
+    ("finished", "complete finish finished"),
+    ("played", "play"),
+    ("watched", "watch stream"),
+    ("listened to", "listen scrobble"),
+    ("read", "read"),
+    ("downloaded", "download"),
+    ("visited", "visit checkin"),
+    ("viewed", "view pageview pv detail open"),
+    ("clicked", "click"),
+    ("tried", "try trial"),
+    ("saw", "impression"),
+    ("booked", "book"),
+)
+_LAST = ("viewed", "view pageview"), ("clicked", "click"), ("saw", "impression")
+"""Words that decide where the name ends with them: a `purchase_view` is a view."""
+_REJECTED = (
+    ("returned", "return refund"),
+    ("cancelled", "cancel cancellation"),
+    ("skipped", "skip"),
+    ("hid", "hide hidden block mute"),
+    ("reported", "report"),
+)
+
+
+@lru_cache(maxsize=1024)
+def verb_of(event_type: str, positive: bool = True) -> str:
+    """What the user did by an event of this type, in the past tense, to stand before a title.
+
+    A view, click or impression at the end of the name decides; otherwise the most specific word
+    does. A rating is read as what its value says.
+
+    Args:
+        event_type: its name.
+        positive: whether the event is in favour of the item.
+
+    Returns:
+        "chose" for a positive event, "disliked" for another, where the name says nothing more.
+
+    >>> verb_of("purchase"), verb_of("add_to_cart"), verb_of("rating"), verb_of("ev1")
+    ('bought', 'wanted to buy', 'liked', 'chose')
+    >>> verb_of("Booked"), verb_of("purchase_view")
+    ('booked', 'viewed')
+    >>> verb_of("song_skip", positive=False), verb_of("rating", positive=False)
+    ('skipped', 'disliked')
+    """
+    words = _forms(*words_of(event_type))
+    if not positive:
+        return _verb(_REJECTED, words) or "disliked"
+    parts = re.findall(r"[A-Z]?[a-z]+|[A-Z]+", event_type)
+    if parts and (last := _verb(_LAST, _forms(parts[-1].lower()))):
+        return last
+    if kind_of_name(event_type).role != "positive":
+        return "chose"
+    return _verb(_DONE, words) or "chose"
+
+
+def _verb(verbs: tuple[tuple[str, str], ...], words: set[str]) -> str | None:
+    """The first verb one of whose words is among these."""
+    return next((verb for verb, known in verbs if words & set(known.split())), None)
+
+
+def _forms(*words: str) -> set[str]:
+    """The words, and what they are without an ending: booked and books as book, tried as try."""
+    endings = (("d", ""), ("ed", ""), ("s", ""), ("ied", "y"), ("ies", "y"))
+    return {
+        *words,
+        *(w[: -len(end)] + stem for w in words for end, stem in endings if w.endswith(end)),
+    }

@@ -1,0 +1,127 @@
+"""How a server stops without resetting a connection.
+
+From the signal on, the system lets no new connection begin. Connections that wait to be accepted
+are accepted and answered, and every answer ends its connection; then the server stops.
+"""
+
+import ctypes
+import os
+import signal
+import socket
+import stat
+import struct
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+BACKLOG_SECONDS = 0.4
+"""How long waiting connections are accepted after the signal."""
+_ATTACH_FILTER, _DETACH_FILTER = 26, 27
+_DROP_SYN = (
+    (0x30, 0, 0, 13),  # the flags of the TCP header
+    (0x54, 0, 0, 0x12),  # SYN and ACK
+    (0x15, 0, 1, 0x02),  # SYN alone: a new connection
+    (0x06, 0, 0, 0),  # drop
+    (0x06, 0, 0, 0xFFFFFFFF),  # pass
+)
+"""A packet filter (classic BPF: code, jump if true, jump if false, operand)."""
+
+
+class Draining:
+    """Whether this process has been asked to stop.
+
+    Attributes:
+        begun: whether it has; from then on every answer ends its connection.
+    """
+
+    def __init__(self) -> None:
+        self.begun = False
+        self._timer: threading.Timer | None = None
+
+    @contextmanager
+    def on_signals(self) -> Iterator[None]:
+        """Delays the handlers of SIGTERM and SIGINT until waiting connections are accepted.
+
+        A second SIGINT is handled at once. Outside the main thread, which no signal reaches,
+        nothing is changed.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.getsignal(number) for number in _SIGNALS}
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            handler = before[signal.Signals(number)]
+            if not callable(handler):
+                return
+            if not self.begun:
+                self.begun = True
+                refuse_new_connections()
+                self._timer = threading.Timer(BACKLOG_SECONDS, handler, (number, None))
+                self._timer.daemon = True
+                self._timer.start()
+            elif number == signal.SIGINT:
+                if self._timer is not None:
+                    self._timer.cancel()
+                handler(number, frame)
+
+        for number in _SIGNALS:
+            signal.signal(number, stop)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            self.begun = False
+
+
+DRAINING = Draining()
+"""Of this process."""
+
+
+def refuse_new_connections() -> None:
+    """Lets no connection begin at this process's listeners; those that have begun are accepted.
+
+    A client repeats its attempt after a second and is refused then, instead of being reset. Linux
+    only: elsewhere a connection may begin just before the listener closes, and is reset.
+    """
+    code = b"".join(struct.pack("=HBBI", *step) for step in _DROP_SYN)
+    kept = ctypes.create_string_buffer(code, len(code))
+    program = struct.pack("@HP", len(_DROP_SYN), ctypes.addressof(kept))
+    for number in listeners():
+        with suppress(OSError), _socket(number) as listener:
+            listener.setsockopt(socket.SOL_SOCKET, _ATTACH_FILTER, program)
+
+
+def allow_new_connections(numbers: Sequence[int]) -> None:
+    """Undoes `refuse_new_connections` by another process, which shared the listeners and stopped.
+
+    Args:
+        numbers: the file descriptors of the listeners.
+    """
+    for number in numbers:
+        with suppress(OSError), _socket(number) as listener:  # there may be no filter
+            listener.setsockopt(socket.SOL_SOCKET, _DETACH_FILTER, 0)
+
+
+def listeners() -> list[int]:
+    """The file descriptors of the TCP sockets at which this process listens."""
+    found = []
+    with suppress(OSError):
+        for entry in Path("/proc/self/fd").iterdir():
+            with suppress(OSError):
+                if not stat.S_ISSOCK(entry.stat().st_mode):
+                    continue
+                with _socket(int(entry.name)) as one:
+                    is_tcp = one.family in (socket.AF_INET, socket.AF_INET6)
+                    if is_tcp and one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                        found.append(int(entry.name))
+    return found
+
+
+def _socket(number: int) -> socket.socket:
+    """A second descriptor of a socket, to be closed."""
+    return socket.socket(fileno=os.dup(number))

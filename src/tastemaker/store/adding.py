@@ -1,0 +1,174 @@
+"""Events into the store: each id once; the same id with other content is a conflict."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, bindparam, literal, select
+from sqlalchemy.dialects.sqlite import insert
+
+from tastemaker.store import tables
+from tastemaker.store.incoming import EventRow
+from tastemaker.store.pairs import add_to_pairs, last_place
+from tastemaker.store.tables import SERVED, VISIBLE, events, items, users
+
+_IDS_AT_A_TIME = 500
+_SHOWN = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """The result of adding events; every event is in exactly one of the three.
+
+    Attributes:
+        new: how many were added.
+        duplicates: how many were stored before with the same content.
+        conflicts: index of each event whose id another event has, and the reason.
+    """
+
+    new: int
+    duplicates: int = 0
+    conflicts: tuple[tuple[int, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """The content of an event: a second event with the same id must have the same."""
+
+    user_id: str
+    item_id: str
+    event_type: str
+    value: float | None
+    time: int
+    received: int
+
+    def differences(self, other: "_Content", timed: bool) -> list[str]:
+        """The fields in which two events differ, as clients name them."""
+        names = ("user_id", "item_id", "event_type", "value")
+        found = [name for name in names if getattr(self, name) != getattr(other, name)]
+        return [*found, "timestamp"] if timed and not self._same_time(other) else found
+
+    def _same_time(self, other: "_Content") -> bool:
+        """Whether the times may come from the same request.
+
+        A missing time, or one in the future, is replaced by the time of receipt, so a retry of the
+        same event has a later one.
+        """
+        return (
+            self.time == other.time
+            or (self.time == self.received and other.time > self.time)
+            or (other.time == other.received and self.time > other.time)
+        )
+
+
+_ADD_USER = insert(users).on_conflict_do_nothing()
+_ADD_ITEM = insert(items).on_conflict_do_nothing()
+_ADD_KIND = insert(tables.kinds).on_conflict_do_nothing()
+_COLUMNS = (
+    "event_id",
+    "value",
+    "time",
+    "received",
+    "session",
+    "recommendation_id",
+    "position",
+    "context",
+)
+_KEYS = {
+    "user": select(users.c.user).where(users.c.user_id == bindparam("of_user")),
+    "item": select(items.c.item).where(items.c.item_id == bindparam("of_item")),
+    "kind": select(tables.kinds.c.kind).where(tables.kinds.c.name == bindparam("of_kind")),
+    "source": select(literal(SERVED)),
+}
+_ADD_EVENT = insert(events).from_select(
+    [*_KEYS, *_COLUMNS],
+    select(
+        *(key.scalar_subquery() for key in _KEYS.values()),
+        *(bindparam(name, type_=events.c[name].type) for name in _COLUMNS),
+    ),
+)
+# an event of a file that is not imported completely does not count: the import makes room
+_STORED = (
+    select(
+        events.c.event_id,
+        users.c.user_id,
+        items.c.item_id,
+        tables.kinds.c.name,
+        events.c.value,
+        events.c.time,
+        events.c.received,
+    )
+    .join(users, users.c.user == events.c.user)
+    .join(items, items.c.item == events.c.item)
+    .join(tables.kinds, tables.kinds.c.kind == events.c.kind)
+    .where(events.c.event_id.in_(bindparam("ids", expanding=True)), VISIBLE)
+)
+
+
+def add_events(connection: Connection, rows: Sequence[EventRow], timed: bool = True) -> Added:
+    """Adds events inside a transaction that excludes other writers.
+
+    Args:
+        connection: inside the transaction.
+        rows: the events.
+        timed: whether an event with the same id and another time is another event; False where
+            the times of imported events mean nothing.
+    """
+    known = dict(_stored(connection, [row.event_id for row in rows]))
+    fresh: list[EventRow] = []
+    conflicts: list[tuple[int, str]] = []
+    for index, row in enumerate(rows):
+        content = _content(row)
+        before = known.setdefault(row.event_id, content)
+        if before is content:
+            fresh.append(row)
+        elif differing := before.differences(content, timed):
+            conflicts.append((index, _reason(row.event_id, differing)))
+    if fresh:
+        last = last_place(connection)
+        _insert(connection, fresh)
+        add_to_pairs(connection, last)
+    return Added(len(fresh), len(rows) - len(fresh) - len(conflicts), tuple(conflicts))
+
+
+def _stored(connection: Connection, ids: Sequence[str]) -> Iterator[tuple[str, _Content]]:
+    for start in range(0, len(ids), _IDS_AT_A_TIME):
+        found = connection.execute(_STORED, {"ids": ids[start : start + _IDS_AT_A_TIME]})
+        for event_id, *content in found:
+            yield event_id, _Content(*content)
+
+
+def _content(row: EventRow) -> _Content:
+    return _Content(row.user_id, row.item_id, row.kind, row.value, row.time, row.received)
+
+
+def _reason(event_id: str, differing: Sequence[str]) -> str:
+    shown = event_id if len(event_id) <= _SHOWN else f"{event_id[:_SHOWN]}…"
+    return (
+        f"event_id {shown!r} belongs to another event, with another {' and '.join(differing)}: "
+        "give every event its own id"
+    )
+
+
+def _insert(connection: Connection, rows: Sequence[EventRow]) -> None:
+    connection.execute(_ADD_USER, [{"user_id": id_} for id_ in {row.user_id for row in rows}])
+    connection.execute(_ADD_ITEM, [{"item_id": id_} for id_ in {row.item_id for row in rows}])
+    connection.execute(_ADD_KIND, [{"name": name} for name in {row.kind for row in rows}])
+    connection.execute(
+        _ADD_EVENT,
+        [
+            {
+                "of_user": row.user_id,
+                "of_item": row.item_id,
+                "of_kind": row.kind,
+                "event_id": row.event_id,
+                "value": row.value,
+                "time": row.time,
+                "received": row.received,
+                "session": row.session,
+                "recommendation_id": row.recommendation_id,
+                "position": row.position,
+                "context": row.context,
+            }
+            for row in rows
+        ],
+    )

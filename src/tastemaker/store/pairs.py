@@ -1,0 +1,94 @@
+"""The table `pairs`: what each user did with each item, summed up, so that the items a user has
+seen are known without reading the whole log.
+
+A row is of one user, item, event type, sign of the value and source. Everything that adds events
+calls `add_to_pairs` in the same transaction; everything that removes events calls
+`count_pairs_again` or `count_items_again`.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+
+from sqlalchemy import Connection, func, select, text
+
+from tastemaker.store.tables import about_store, events
+
+REMOVALS = "removals"
+
+_COLUMNS = '"user", item, kind, negative, source, time, sequence, amount'
+_VALUES = '"user", item, kind, coalesce(value < 0, 0), source, time, sequence, coalesce(value, 1.0)'
+# in the log's order, so that of two events of the same time the later row counts
+_ADD = (
+    f"INSERT INTO pairs ({_COLUMNS}) SELECT {_VALUES} FROM events WHERE {{which}} "  # noqa: S608
+    'ORDER BY sequence ON CONFLICT ("user", item, kind, negative, source) DO UPDATE SET '
+    "amount = amount + excluded.amount, time = max(time, excluded.time), "
+    "sequence = CASE WHEN excluded.time >= time THEN excluded.sequence ELSE sequence END"
+)
+_ADD_LATER = text(_ADD.format(which="sequence > :last"))
+_ADD_USER = text(_ADD.format(which='"user" = :user'))
+_OF_ITEMS = '"user" = :user AND item IN (SELECT value FROM json_each(:items))'
+_ADD_ITEMS = text(_ADD.format(which=_OF_ITEMS))
+_FORGET_ITEMS = text(f"DELETE FROM pairs WHERE {_OF_ITEMS}")  # noqa: S608
+_FORGET_USER = text('DELETE FROM pairs WHERE "user" = :user')
+_REMOVED = text(
+    "INSERT INTO about (name, value) VALUES (:name, '1') "
+    "ON CONFLICT (name) DO UPDATE SET value = CAST(value AS INTEGER) + 1"
+)
+_NAMED = text(
+    "SELECT group_concat(source || ':' || complete) FROM (SELECT * FROM sources ORDER BY source)"
+)
+
+
+def last_place(connection: Connection) -> int:
+    """The last place in the log, inside the transaction that will add to it; 0 of an empty log."""
+    return connection.execute(select(func.max(events.c.sequence))).scalar() or 0
+
+
+def add_to_pairs(connection: Connection, last: int) -> None:
+    """Adds the events after a place in the log, inside the transaction that added them.
+
+    Args:
+        connection: of the transaction.
+        last: the last place in the log before it.
+    """
+    connection.execute(_ADD_LATER, {"last": last})
+
+
+def count_pairs_again(connection: Connection, users: Iterable[int]) -> None:
+    """Sums the events of users up again, inside the transaction that removed some of them.
+
+    Args:
+        connection: of the transaction.
+        users: the keys of the users who had events that were removed.
+
+    Cost: proportional to all events of these users.
+    """
+    concerned = [{"user": user} for user in users]
+    if concerned:
+        connection.execute(_FORGET_USER, concerned)
+        connection.execute(_ADD_USER, concerned)
+        connection.execute(_REMOVED, {"name": REMOVALS})
+
+
+def count_items_again(connection: Connection, items_of: Mapping[int, Iterable[int]]) -> None:
+    """Sums the events of users with some items up again, as `count_pairs_again` does with all.
+
+    Args:
+        connection: of the transaction that removed some of these events.
+        items_of: user key → the keys of the items.
+
+    Cost: all events of these users are looked at; those with these items are summed up.
+    """
+    concerned = [
+        {"user": user, "items": json.dumps(sorted(found))} for user, found in items_of.items()
+    ]
+    if concerned:
+        connection.execute(_FORGET_ITEMS, concerned)
+        connection.execute(_ADD_ITEMS, concerned)
+        connection.execute(_REMOVED, {"name": REMOVALS})
+
+
+def pairs_state(connection: Connection) -> str:
+    """Changes whenever events were removed, or hidden or shown with their source."""
+    named = connection.execute(_NAMED).scalar()
+    return f"{named} {about_store(connection, REMOVALS)}"

@@ -1,0 +1,190 @@
+"""Users with more events than an answer reads: the same lists, at the cost of the newest events."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tastemaker.data import times
+from tastemaker.data.seen import SeenPolicy
+from tastemaker.project import load_project
+from tastemaker.serving import Asked, Service
+from tastemaker.serving import seen_items as seen_items_module
+from tastemaker.serving.live import Live
+from tastemaker.serving.seen_items import ManySeenItems, SeenItems, excluded_until
+from tastemaker.serving.user_requests import UserRequests
+from tastemaker.store import check_event
+from tastemaker.store.removing import EventFilter
+from tests.serving.conftest import START, item, wait_until
+from tests.serving.test_past import rated  # noqa: F401 - a fixture
+
+NOW = (START + 10_000) * 1_000_000
+
+
+@pytest.fixture
+def replacing(rated: Path, tmp_path: Path) -> Iterator[Service]:  # noqa: F811
+    """A service of a project in which later events replace earlier ones, ready."""
+    folder = Path(shutil.copytree(rated, tmp_path / "rated"))
+    with Service(load_project(folder / "tastemaker.toml")) as opened:
+        wait_until(lambda: opened.status()["status"] == "ready")
+        yield opened
+
+
+def post(service: Service, told: list[dict[str, Any]]) -> None:
+    kinds = service.project.file.events
+    service.store.append([check_event(one, kinds, None, times.now()) for one in told]).result()
+    service.refresh()
+
+
+def random_events(seed: int, n: int) -> list[dict[str, Any]]:
+    """Clicks, unclicks, ratings, orders and their returns, not in the order of their times."""
+    random = np.random.default_rng(seed)
+    told: list[dict[str, Any]] = []
+    for _ in range(n):
+        kind = str(random.choice(["click", "unclick", "rating", "order", "dislike"]))
+        what = item(int(random.integers(4)), int(random.integers(12)))
+        one = {
+            "user_id": "long",
+            "item_id": what,
+            "timestamp": START + int(random.integers(5_000)),
+            "event_type": kind,
+        }
+        if kind in ("rating", "order"):
+            one["value"] = int(random.integers(1, 6))
+        told.append(one)
+        if kind == "order" and random.random() < 0.5:  # all of it is returned, at once
+            told.append({**one, "value": -one["value"]})
+    return told
+
+
+def assert_excluded_as_by_all_events(service: Service, requests: UserRequests) -> None:
+    for moment in (NOW, NOW + 86_400_000_000 * 40):
+        live, asked = service.live, Asked("long")
+        found = requests.request(asked, live, moment)
+        every = service.store.history("long")
+        assert found.exclude[0].tolist() == asked.request(live, every, moment).exclude[0].tolist()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_is_excluded_does_not_depend_on_how_much_is_read(
+    replacing: Service, seed: int
+) -> None:
+    requests = UserRequests(replacing.store, most=5)
+    for part in range(3):  # the later parts find what was read before
+        post(replacing, random_events(seed * 10 + part, 40))
+        assert_excluded_as_by_all_events(replacing, requests)
+
+
+@pytest.mark.parametrize("removed", ["events", "items", "users"])
+def test_what_is_removed_no_longer_excludes(replacing: Service, removed: str) -> None:
+    requests = UserRequests(replacing.store, most=5)
+    post(replacing, random_events(1, 120))
+    assert_excluded_as_by_all_events(replacing, requests)
+    what, remover = item(0, 1), replacing.store.remover()
+    if removed == "events":
+        remover.remove_events(EventFilter(users=("long",), items=(what,)))
+    elif removed == "items":
+        remover.remove_items([what])
+    else:
+        remover.remove_users(["long"])
+    replacing.refresh()
+    assert_excluded_as_by_all_events(replacing, requests)
+    found = requests.request(Asked("long"), replacing.live, NOW)
+    index = replacing.live.recommender.world.catalogue.items.index(what)
+    assert index not in found.exclude[0]
+
+
+def test_a_history_is_the_newest_events_however_many_there_are(service: Service) -> None:
+    told = [
+        {"user_id": "long", "item_id": item(n % 4, n % 12), "timestamp": START + n,
+         "event_type": "click"}
+        for n in range(50)
+    ]  # fmt: skip
+    post(service, told[::-1])
+    request = UserRequests(service.store, most=7).request(Asked("long"), service.live, NOW)
+    every = service.store.history("long")
+    whole = Asked("long").request(service.live, every, NOW)
+    assert request.history.item.tolist() == whole.history.item[-7:].tolist()
+
+
+def test_what_is_excluded_for_a_time_comes_back(service: Service) -> None:
+    told = {"user_id": "long", "item_id": item(0, 1), "event_type": "click"}
+    post(service, [{**told, "timestamp": START + n} for n in range(9)])
+    policy = SeenPolicy.of(service.live.recommender.kinds, {"click": "exclude for 1d"})
+    _, until = excluded_until(service.store.pairs("long"), service.live, policy)
+    assert until.tolist() == [(START + 8 + 86_400) * 1_000_000]
+
+
+def test_more_items_than_are_read_at_once_are_all_excluded(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(seen_items_module, "ROWS_AT_ONCE", 4)
+    told = [{"user_id": "long", "item_id": item(n % 4, n % 12), "event_type": "click"}
+            for n in range(48)]  # fmt: skip
+    post(service, told)
+    seen, about = SeenItems(service.store), ("long", None, service.live, times.now())
+    with pytest.raises(ManySeenItems):
+        seen.of(*about, patient=False)
+    catalogue = service.live.recommender.world.catalogue
+    wanted = np.unique(catalogue.items.indices([one["item_id"] for one in told])).tolist()
+    assert seen.of(*about).tolist() == wanted
+    assert seen.of(*about, patient=False).tolist() == wanted  # it is kept
+
+
+def test_an_item_that_is_put_later_is_excluded_by_its_events(service: Service) -> None:
+    told = [{"user_id": "long", "item_id": name, "event_type": "click"}
+            for name in ("new", *(item(0, n) for n in range(9)))]  # fmt: skip
+    post(service, told)
+    requests = UserRequests(service.store, most=3)
+    before = requests.request(Asked("long"), service.live, times.now()).exclude[0]
+    service.put_item("new", {"title": "New"}).result()
+    service.refresh()
+    after = requests.request(Asked("long"), service.live, times.now()).exclude[0]
+    new = service.live.recommender.world.catalogue.items.index("new")
+    assert new not in before.tolist()
+    assert after.tolist() == sorted([*before.tolist(), new])
+
+
+def test_kept_seen_items_are_bounded(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(seen_items_module, "MOST_KEPT", 20)
+    users = [f"user-{n}" for n in range(8)]
+    seen = SeenItems(service.store)
+    for user in users:
+        seen.of(user, None, service.live, NOW)
+    assert sum(len(kept.key) for kept in seen._kept.values()) <= 20
+    assert (users[-1], None) in seen._kept
+
+
+def test_an_item_put_after_its_events_changes_nothing_else(service: Service) -> None:
+    told = [{"user_id": f"u{n}", "item_id": "late", "event_type": "click"} for n in range(5)]
+    post(service, [*told, {"user_id": "u", "item_id": item(0, 1), "event_type": "click"}])
+    service.put_item("late", {"title": "Late", "genres": ["Horror"]}).result()
+    service.refresh()
+    grown, anew = service.live, Live.of(service.live.fitted, service.store)
+    assert grown.sequence == anew.sequence
+    one, other = grown.recommender.world, anew.recommender.world
+    ids = one.catalogue.items.ids(range(len(one.catalogue)))
+    assert ids == other.catalogue.items.ids(range(len(other.catalogue)))
+    items, moments = np.arange(len(ids), dtype=np.int32), np.full(len(ids), times.now() + 1)
+    counts = one.statistics.at(items, moments)
+    assert counts.tolist() == other.statistics.at(items, moments).tolist()
+    assert counts[one.catalogue.items.index("late")] == 5
+
+
+def test_items_added_one_by_one_are_those_added_at_once(service: Service) -> None:
+    told = {f"new-{n}": {"title": f"night {n}", "genres": ["Horror"] * (n % 2)} for n in range(6)}
+    for name, attributes in told.items():
+        service.put_item(name, attributes).result()
+        service.refresh()
+    anew = Live.of(service.live.fitted, service.store)
+    for live in (service.live, anew):
+        assert live.recommender.world.catalogue.items.index("new-5") >= 0
+    lists = [
+        live.recommender.similar("new-1", n=30, retriever="content")[1]
+        for live in (service.live, anew)
+    ]
+    assert lists[0].item.tolist() == lists[1].item.tolist()
+    assert lists[0].score.tolist() == lists[1].score.tolist()

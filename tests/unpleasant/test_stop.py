@@ -1,0 +1,32 @@
+"""A server that is stopped while clients hold on to it."""
+
+import signal
+import socket
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import pytest
+
+from tests.unpleasant.stage import serving
+
+pytestmark = pytest.mark.slow
+
+CLIENTS = 8
+REQUESTS = 400
+"""Answers of a connection, together more than all buffers on their way hold."""
+
+
+def test_stopping_with_clients_that_never_read_logs_one_line(films: Path) -> None:
+    with serving(films) as server, ExitStack() as held:
+        for _ in range(CLIENTS):
+            client = held.enter_context(socket.socket())
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.connect(("127.0.0.1", server.port))
+            client.settimeout(1.0)
+            with suppress(TimeoutError):  # the server stops reading from it as well
+                client.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" * REQUESTS)
+        before = len(server.said)
+        server.end(signal.SIGTERM)
+        said = server.said[before:]
+    assert said.count("\n") == 1, said[:2000]
+    assert "graceful shutdown exceeded" in said
