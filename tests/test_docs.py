@@ -16,7 +16,7 @@ from tastemaker.component import (
     Updates,
 )
 from tastemaker.data.schema import EventKind, Schema
-from tastemaker.project.sections import Data
+from tastemaker.project.sections import Data, StoreSection
 
 PAGE = (Path(__file__).parents[1] / "docs" / "models.md").read_text(encoding="utf-8")
 CLASSES: list[type[Retriever]] = [getattr(retrieval, name) for name in retrieval.__all__]
@@ -86,7 +86,8 @@ def test_what_the_page_on_data_declares_is_valid(block: str) -> None:
     }
     named = {other for kind in kinds.values() for other in kind.replaces}
     Schema(kinds={**{name: EventKind() for name in named}, **kinds})
-    assert values.keys() <= {"data", "events"}
+    StoreSection.checked(values.get("store", {}), owner="store")
+    assert values.keys() <= {"data", "events", "store"}
 
 
 def test_every_setting_of_an_event_type_is_documented() -> None:

@@ -11,9 +11,11 @@ TastemakerError
 ├── LibraryError (ImportError)     a package, or a library of the system it needs, cannot be loaded
 ├── ArtifactError (RuntimeError)      a saved folder is damaged, foreign or of another format
 ├── StoreError (RuntimeError)         the database of events or the file of keys cannot be used
+│   └── StoreFullError                it holds as much as its settings allow
 ├── NotReadyError (RuntimeError)      a server is still loading, or has nothing it could serve
 ├── BusyError (RuntimeError)          a server is asked for more than it can answer in time
 └── MemoryBudgetError (MemoryError)   the work would exceed the memory budget
+    └── SourceMemoryError             the work was fitting one source of a recommender
 """
 
 from collections.abc import Iterable
@@ -85,6 +87,10 @@ class StoreError(TastemakerError, RuntimeError):
     """The database of events, or the file of keys, cannot be opened, read or written."""
 
 
+class StoreFullError(StoreError):
+    """The store holds as much as its settings allow; nothing was written."""
+
+
 class NotReadyError(TastemakerError, RuntimeError):
     """A server has nothing loaded that could answer; asking again later may help."""
 
@@ -102,7 +108,28 @@ class BusyError(TastemakerError, RuntimeError):
 
 
 class MemoryBudgetError(TastemakerError, MemoryError):
-    """The work was not started because its estimate exceeds the memory budget."""
+    """The work was not started because its estimate exceeds the memory budget.
+
+    Attributes:
+        reason: what needs how much, and what to do instead; unlike the message without what this
+            process held, so that it is the same in every run.
+    """
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason or message
+
+
+class SourceMemoryError(MemoryBudgetError):
+    """A source of a recommender was not fitted because it does not fit into the memory budget.
+
+    Attributes:
+        source: its name.
+    """
+
+    def __init__(self, source: str, problem: MemoryBudgetError) -> None:
+        super().__init__(str(problem), problem.reason)
+        self.source = source
 
 
 def near_miss(word: str, known: Iterable[str]) -> str:

@@ -62,7 +62,8 @@ def require_memory(needed: int, budget: int | None, work: str, cure: str) -> Non
     if held + needed > budget:
         raise MemoryBudgetError(
             f"{work} needs about {_told(needed)} beside the {_told(held)} held already, the memory "
-            f"budget is {_told(budget)}; {cure}"
+            f"budget is {_told(budget)}; {cure}",
+            f"{work} needs about {_told(needed)}, more than the memory budget leaves; {cure}",
         )
 
 

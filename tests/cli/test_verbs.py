@@ -326,7 +326,7 @@ def test_every_verb_explains_itself(run: Any, verb: str) -> None:
 def test_an_interrupted_run_ends_quietly(
     shop: Any, run: Any, monkeypatch: pytest.MonkeyPatch, verb: str
 ) -> None:
-    def interrupted(*_: object) -> None:
+    def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Project, "read", interrupted)

@@ -66,6 +66,8 @@ def test_versions_as_json(shop: Any, run: Any, trained: list[str]) -> None:
         "problem": None,
         "sources": ["item_knn", "popular"],
         "rankers": {},
+        "left_out": {},
+        "notes": [],
     }
 
 

@@ -17,6 +17,7 @@ from tastemaker.serving.live import Live
 from tastemaker.serving.seen_items import ManySeenItems, SeenItems, excluded_until
 from tastemaker.serving.user_requests import UserRequests
 from tastemaker.store import check_event
+from tastemaker.store.removing import EventFilter
 from tests.serving.conftest import START, item, wait_until
 from tests.serving.test_past import rated  # noqa: F401 - a fixture
 
@@ -75,6 +76,25 @@ def test_what_is_excluded_does_not_depend_on_how_much_is_read(
     for part in range(3):  # the later parts find what was read before
         post(replacing, random_events(seed * 10 + part, 40))
         assert_excluded_as_by_all_events(replacing, requests)
+
+
+@pytest.mark.parametrize("removed", ["events", "items", "users"])
+def test_what_is_removed_no_longer_excludes(replacing: Service, removed: str) -> None:
+    requests = UserRequests(replacing.store, most=5)
+    post(replacing, random_events(1, 120))
+    assert_excluded_as_by_all_events(replacing, requests)
+    what, remover = item(0, 1), replacing.store.remover()
+    if removed == "events":
+        remover.remove_events(EventFilter(users=("long",), items=(what,)))
+    elif removed == "items":
+        remover.remove_items([what])
+    else:
+        remover.remove_users(["long"])
+    replacing.refresh()
+    assert_excluded_as_by_all_events(replacing, requests)
+    found = requests.request(Asked("long"), replacing.live, NOW)
+    index = replacing.live.recommender.world.catalogue.items.index(what)
+    assert index not in found.exclude[0]
 
 
 def test_a_history_is_the_newest_events_however_many_there_are(service: Service) -> None:

@@ -158,7 +158,8 @@ def test_what_was_served_is_in_the_next_training(service: Service, folder: Path)
     newcomers = [f"viewer-{number}" for number in range(30)]
     loved = [item(2, 0), item(3, 0)]  # nobody liked both so far
     events = [{"user_id": user, "item_id": id_} for user in newcomers for id_ in loved]
-    taken = service.add_events([*events, {"user_id": newcomers[0], "item_id": "unheard-of"}])
+    events += [{"user_id": user, "item_id": "unheard-of"} for user in newcomers[:2]]
+    taken = service.add_events([*events, {"user_id": newcomers[0], "item_id": "invented"}])
     taken.written.result()
     service.put_item("put", {"title": "Put", "genres": ["Drama"]}).result()
     before = service.similar(loved[0], 1, "item_knn")
@@ -172,6 +173,7 @@ def test_what_was_served_is_in_the_next_training(service: Service, folder: Path)
     data = EventSource(load_project(folder / "tastemaker.toml")).read()
     assert all(data.users.index(user) >= 0 for user in newcomers)
     assert all(data.catalogue.items.index(id_) >= 0 for id_ in ("unheard-of", "put"))
+    assert data.catalogue.items.index("invented") < 0  # one user's, and nobody described it
     manifest = read_manifest(folder / ".tastemaker" / "artifacts" / second, "recommender")
     assert manifest["about"]["sequence"] == data.sequence
     live = service.live

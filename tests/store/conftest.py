@@ -54,6 +54,7 @@ events = "events.csv"
 items = "items.csv"
 users = "users.csv"
 clock = "absolute"
+min_item_users = 1
 [data.columns.events]
 user_id = "who"
 item_id = "what"

@@ -294,7 +294,7 @@ def test_a_decision_that_cannot_wait_for_the_disk_is_not_remembered(store: Store
     store.close()
     with pytest.raises(StoreError, match="the store is closed"):
         store.log(realistic(0))
-    assert store._unwritten == {}
+    assert store.decision_log._unwritten == {}
 
 
 # --- closing, and what goes wrong ---

@@ -14,6 +14,8 @@ from tastemaker.errors import SettingError, StoreError
 from tastemaker.store import Store
 from tastemaker.store.tables import SCHEMA, sqlite_path
 from tests.store.conftest import Shop, lines, row
+from tests.store.test_decision import realistic
+from tests.store.test_importing import sums
 
 
 def test_the_default_store_lies_in_the_state_folder_and_others_beside_the_project() -> None:
@@ -81,6 +83,41 @@ def test_a_store_of_the_first_schema_keeps_everything(shop: Shop) -> None:
         assert store.count() == 10
 
 
+@pytest.mark.parametrize("schema", [2, 3])
+def test_a_store_of_an_earlier_schema_opens_with_all_its_sums(shop: Shop, schema: int) -> None:
+    with shop.source.open() as store:
+        store.append([row(event_id="served", user_id="u1")]).result()
+        store.log(realistic(0)).result()
+        decided = store.decision_log.totals()
+        with closing(sqlite3.connect(path := store.path)) as new:
+            wanted = new.execute(_ALL_SHAPES).fetchall()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(_EARLIER[schema])
+    with shop.source.open() as store:
+        assert store.count() == 401
+        assert sums(path, "pairs") == sums(path, "events") != []
+        assert store.decision_log.totals() == decided
+        assert store.removal_mark() == (0, 0)
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute(_ALL_SHAPES).fetchall() == wanted
+
+
+_ALL_SHAPES = "SELECT name, sql FROM sqlite_master ORDER BY name"
+_THIRD_SCHEMA = """
+DROP TABLE removals;
+DROP TABLE removed_items;
+DROP TABLE totals;
+UPDATE about SET value = '3' WHERE name = 'schema';
+"""
+_SECOND_SCHEMA = """
+DROP TABLE pairs;
+DROP INDEX events_by_time;
+DROP INDEX events_by_user;
+DROP INDEX events_served_of;
+CREATE INDEX events_by_user ON events ("user", sequence, item, kind, value, time, source);
+UPDATE about SET value = '2' WHERE name = 'schema';
+"""
+_EARLIER = {2: _THIRD_SCHEMA + _SECOND_SCHEMA, 3: _THIRD_SCHEMA}
 _SHAPES = (
     "SELECT name, sql FROM sqlite_master WHERE tbl_name IN ('sources', 'events') ORDER BY name"
 )

@@ -135,7 +135,7 @@ def _from_files(
     """The same where there is no store yet."""
     recommender, known = present.recommender, False
     if user is not None:
-        data = _known_at(present.moment, read_events(present.project))
+        data = _known_at(present.moment, read_events(present.project, every_item=True))
         recommender.attach(data)
         known = data.users.index(user) >= 0
     place, at = asked.placement, present.moment
@@ -166,7 +166,7 @@ def recommend_all(project: Path | None, asked: Asked, output: Path | None, as_js
     if output is None or output.suffix not in (".parquet", ".csv"):
         raise SettingError("--all needs --output with a name that ends in .parquet or .csv")
     opened = open_project(project)
-    data = read_events(opened)
+    data = read_events(opened, every_item=True)
     with _present(opened) as present:
         recommender, moment = present.recommender, present.moment
     batches = recommender.attach(_known_at(moment, data)).recommend_all(

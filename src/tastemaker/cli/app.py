@@ -15,6 +15,7 @@ from tastemaker.cli import keys as keys_verb
 from tastemaker.cli import serve as serve_verb
 from tastemaker.cli import versions as versions_verb
 from tastemaker.cli.show import say
+from tastemaker.cli.store_app import app as store_app
 from tastemaker.cli.usage import Verbs
 from tastemaker.disk import cure
 from tastemaker.errors import InputError, SettingError, TastemakerError
@@ -233,6 +234,8 @@ def prune(
     """Remove old versions; what serves and where a rollback would go always stay."""
     versions_verb.prune(versions_verb.About(project, as_json).within(context.obj), keep)
 
+
+app.add_typer(store_app, name="store")
 
 keys_app = typer.Typer(invoke_without_command=True)
 app.add_typer(keys_app, name="keys")

@@ -135,7 +135,7 @@ def _announce(url: str, browser: bool, now: Now) -> None:
             pass  # not listening yet, or somebody else's answer
         time.sleep(_LOOK_SECONDS)
     show.say(f"serving {version} at {url}  (the page: {url}/, the interface: {url}/openapi.json)")
-    for warning in ("problem", "note"):
+    for warning in ("problem", "note", "warning"):
         if warning in status:
             show.say(f"warning: {status[warning]}")
     if "log_ended" in status:

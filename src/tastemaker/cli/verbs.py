@@ -56,7 +56,11 @@ def train(project: Path | None, promote: bool, as_json: bool) -> None:
         "learned": recommender.learned,
         "fusions": {n: fusion.to_dict() for n, fusion in recommender.fusions.items()},
         "rankers": {n: RankerUse.of(t).to_dict() for n, t in recommender.learned.items()},
+        "left_out": {name: one.reason for name, one in recommender.left_out.items()},
+        "notes": recommender.notes,
     }
+    for name, one in recommender.left_out.items():
+        show.say(f"the source '{name}' is left out: {one.reason}")
     if as_json:
         show.result_json(told)
         return
@@ -158,11 +162,16 @@ def _promote(registry: Registry, version: str) -> None:
         ) from None
 
 
-def read_events(project: Project) -> Dataset:
-    """All events of a project: of its store, or of its files where there is no store yet."""
+def read_events(project: Project, *, every_item: bool = False) -> Dataset:
+    """All events of a project: of its store, or of its files where there is no store yet.
+
+    Args:
+        project: whose.
+        every_item: whether nothing is left out by rule: to serve a version trained before.
+    """
     source = EventSource(project, show.ProgressBars())
     with show.step(f"reading {'the store' if source.stored else _event_files(project)}"):
-        data = source.read()
+        data = source.read(every_item=every_item)
     tell_recovered(source)
     _tell_reports(data, project)
     return data
@@ -195,6 +204,8 @@ def _tell_reports(data: Dataset, project: Project) -> None:
             show.say(f"{report.summary()}; see {project.quarantine}")
         if report.duplicates:
             show.say(f"{report.source}: {report.duplicates:,} rows with an id seen before left out")
+    for line in data.left_out.lines():
+        show.say(line)
 
 
 def _learned_line(name: str, notes: dict[str, float]) -> str:
@@ -243,6 +254,7 @@ def _facts_lines(facts: dict[str, Any]) -> list[str]:
         )
     for reason, count in events["reasons"].items():
         lines.append(f"quarantine  {count:,} × {reason}")
+    lines += [f"left out    {line}" for line in facts["left_out"]]
     for source, table in facts["tables"].items():
         if table["not_used"]:
             lines.append(f"not used    {source}: {', '.join(table['not_used'])}")

@@ -38,6 +38,11 @@ def versions(about: About) -> None:
         show.result_json({**named, "versions": [_told(version) for version in found]})
     elif found:
         show.result_lines(_table([_HEAD, *(_row(version) for version in found)]))
+        for version in found:
+            for name, reason in version.left_out.items():
+                show.say(f"{version.name} has no source '{name}': {reason}")
+            for note in version.notes:
+                show.say(f"{version.name}: {note}")
     else:
         show.say("nothing is trained yet: run `tastemaker train` first")
     verbs.tell_leftovers(registry)
@@ -103,6 +108,8 @@ def _told(version: Version) -> dict[str, Any]:
         "sources": list(version.sources),
         "rankers": {name: use.to_dict() for name, use in version.rankers.items()},
         "data": {table: print_[:_SHOWN] for table, print_ in version.data.items()},
+        "left_out": version.left_out,
+        "notes": list(version.notes),
     }
 
 

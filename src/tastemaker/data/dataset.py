@@ -19,6 +19,7 @@ from tastemaker.data.events import Events, Reduce, Role, reduce_events
 from tastemaker.data.files import DataFile, with_distinct_names
 from tastemaker.data.frames import as_polars
 from tastemaker.data.indexing import index_tables
+from tastemaker.data.leaving_out import NOTHING_LEFT_OUT, LeftOut, leave_out
 from tastemaker.data.log_past import LogPast
 from tastemaker.data.profiles import ROLES
 from tastemaker.data.propose import propose_schema
@@ -45,6 +46,7 @@ class Dataset:
         sequence: how far into a store's log it reaches; 0 from files.
         store: the store it was read from; empty from files.
         sources: table → fingerprint of the file it is of; empty from frames.
+        left_out: what of the events is not there, and why.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Dataset:
         sequence: int = 0,
         store: str = "",
         sources: Mapping[str, str] = MappingProxyType({}),
+        left_out: LeftOut = NOTHING_LEFT_OUT,
     ) -> None:
         self.catalogue = catalogue
         self.users = users
@@ -70,6 +73,7 @@ class Dataset:
         self.sequence = sequence
         self.store = store
         self.sources = dict(sources)
+        self.left_out = left_out
 
     @classmethod
     def from_frames(
@@ -164,9 +168,18 @@ class Dataset:
         Raises:
             DataError: there is no event.
         """
-        log = cleaned.tables["events"]
+        log, left_out = leave_out(
+            cleaned.tables["events"],
+            cleaned.tables.get("items"),
+            schema.exclude,
+            schema.min_item_users,
+            schema.clock == "absolute",
+        )
         if not log.height:
-            raise DataError(f"{cleaned.reports[0].source}: no usable event is left")
+            why = "; ".join(left_out.lines())
+            raise DataError(
+                f"{cleaned.reports[0].source}: no usable event is left{f' ({why})' if why else ''}"
+            )
         indexed = index_tables(log, cleaned.tables, schema)
         return cls(
             indexed.catalogue,
@@ -179,6 +192,7 @@ class Dataset:
             sequence,
             store,
             cleaned.sources,
+            left_out,
         )
 
     def __repr__(self) -> str:

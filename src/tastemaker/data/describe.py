@@ -56,6 +56,7 @@ def describe(data: Dataset) -> dict[str, Any]:
             }
             for code, name in enumerate(data.kinds)
         },
+        "left_out": data.left_out.lines(),
         "tables": {
             report.source: {
                 "table": report.table,

@@ -94,6 +94,17 @@ class ColumnRole(Settings):
         return self
 
 
+class Exclude(Settings):
+    """[data.exclude]: whose events are not read, such as those of bots."""
+
+    users: tuple[str, ...] = ()
+    """Ids of users whose events are left out."""
+    items: tuple[str, ...] = ()
+    """Ids of items whose events are left out."""
+    max_events_per_day: int | None = Field(None, ge=1)
+    """Users with more events than this on any day (UTC) are left out with all their events."""
+
+
 class Schema(Settings):
     """The meaning of three tables: events, items, users.
 
@@ -130,6 +141,10 @@ class Schema(Settings):
     """Our column → the column in the user table (only `user_id` can be renamed)."""
     user_roles: dict[str, ColumnRole] = Field(default_factory=dict)
     """Columns of the user table to keep, and what they hold."""
+    min_item_users: int | None = Field(1, ge=1)
+    """Distinct users that an item without a row in the item table needs; None, see `leave_out`."""
+    exclude: Exclude = Exclude()
+    """Whose events are left out."""
 
     @model_validator(mode="after")
     def _default_kind_is_declared(self) -> Self:

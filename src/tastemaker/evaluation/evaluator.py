@@ -12,7 +12,7 @@ from tastemaker.data.arguments import whole_number
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.seen import SeenPolicy
-from tastemaker.errors import SettingError
+from tastemaker.errors import MemoryBudgetError, SettingError
 from tastemaker.evaluation.funnel import SOURCE, Funnel
 from tastemaker.evaluation.measure import gains, measure, measure_slices, per_request
 from tastemaker.evaluation.report import BASELINE, Evaluation
@@ -68,9 +68,16 @@ def evaluate(
     if isinstance(models, Recommender):
         options = models.within_budget(options)  # the baselines keep to it as well
     lists = _Lists(task, k, options)
-    for name, baseline in _baselines(retrievers, known).items():
-        lists.ask(name, baseline.fit(known, options))
     funnel, learned = None, dict[str, str]()
+    for name, baseline in _baselines(retrievers, known).items():
+        try:
+            baseline.fit(known, options)
+        except MemoryBudgetError as problem:
+            if not isinstance(models, Recommender):
+                raise
+            learned[f"left_out_{name}"] = problem.reason
+        else:
+            lists.ask(name, baseline)
     if isinstance(models, Recommender):
         _require_same_policy(models, split, known)
         fitted = models.clone().fit(known, options)
@@ -79,7 +86,7 @@ def evaluate(
             if name not in pipeline.retrievers:
                 lists.ask(name, retriever)
         funnel = lists.walk(pipeline)
-        learned = _told_of_learning(fitted)
+        learned |= _told_of_learning(fitted)
     else:
         for name, retriever in retrievers.items():
             lists.ask(name, retriever.clone().fit(known, options))
@@ -168,7 +175,9 @@ def _told_of_learning(fitted: Recommender) -> dict[str, str]:
         + ("" if notes["refit"] or not notes["earned"] else "; its sources are as old as then")
         for name, notes in fitted.learned.items()
     }
-    return {f"fusion_{name}": str(fusion) for name, fusion in fitted.fusions.items()} | rankers
+    left_out = {f"left_out_{name}": one.reason for name, one in fitted.left_out.items()}
+    fusions = {f"fusion_{name}": str(fusion) for name, fusion in fitted.fusions.items()}
+    return fusions | rankers | left_out
 
 
 def _exclusion(models: Models, split: Split, known: Dataset) -> dict[str, str]:

@@ -5,13 +5,14 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tastemaker.component import Extends, Ranker, Reranker, Retriever, SimilarItems
 from tastemaker.data.arguments import id_text, ids_text, moment, whole_number
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.ragged import Ragged
-from tastemaker.data.requests import Requests
+from tastemaker.data.requests import Masks, Requests
 from tastemaker.data.schema import EventKind
 from tastemaker.data.seen import SeenPolicy
 from tastemaker.errors import NotFittedError, ProjectError, UnknownIdError, near_miss
@@ -45,6 +46,7 @@ class Answers:
     version: str
     learned: dict[str, dict[str, float]]
     fusions: dict[str, Fusion]
+    withdrawn: NDArray[np.int32]
     _watches: dict[str, Watch]
     _declared: dict[str, tuple[World, FeatureSet]]
 
@@ -130,7 +132,8 @@ class Answers:
         pipeline = self.pipeline(request.placement or None)
         ids = list(dict.fromkeys(items))
         indices = self.world.catalogue.items.indices(ids)
-        unknown = [id_ for id_, index in zip(ids, indices) if index < 0]
+        gone = (indices < 0) | np.isin(indices, self.withdrawn)
+        unknown = [id_ for id_, is_gone in zip(ids, gone) if is_gone]
         if unknown:
             more = f" and {len(unknown) - _NAMED:,} more" * (len(unknown) > _NAMED)
             named = ", ".join(f"'{id_[:_LONGEST_NAME]}'" for id_ in unknown[:_NAMED])
@@ -183,6 +186,7 @@ class Answers:
         pipeline = self.pipeline(requests.placement or None)
         milliseconds = pipeline.budget.total if within is None else within
         deadline = Deadline(milliseconds, since=since)
+        requests = self._without_withdrawn(requests)
         return pipeline.recommend(requests, n, world=self.world, trace=trace, deadline=deadline)
 
     def recommend_all(
@@ -209,7 +213,7 @@ class Answers:
             users = np.arange(start, min(start + REQUESTS_AT_A_TIME, len(self.data.users)))
             moments = np.full(len(users), time)
             requests = self.data.requests(users, moments, seen=seen, placement=name)
-            yield pipeline.recommend(requests, n, world=self.world)
+            yield pipeline.recommend(self._without_withdrawn(requests), n, world=self.world)
 
     def similar(
         self, item_id: Any, *, n: int = DEFAULT_N, retriever: str | None = None
@@ -231,7 +235,7 @@ class Answers:
         n = whole_number(n, "n", 0)
         item = id_text(item_id, "'item_id'")
         index = self.world.catalogue.items.index(item)
-        if index < 0:
+        if index < 0 or index in self.withdrawn:
             raise UnknownIdError(f"no item has the id '{item}'")
         able = {k: r for k, r in self.retrievers.items() if isinstance(r, SimilarItems)}
         if not able:
@@ -244,7 +248,9 @@ class Answers:
             )
         knowing = [name for name in able if _knows(self.retrievers[name], index)] or [*able]
         names = knowing if retriever is None else [retriever]
-        answers = ((k, able[k].similar(np.array([index], np.int32), n, self.world)) for k in names)
+        more = n + len(self.withdrawn)
+        found = ((k, able[k].similar(np.array([index], np.int32), more, self.world)) for k in names)
+        answers = ((k, self._shown(one, n)) for k, one in found)
         first = next(answers)
         return first if len(first[1].item) else next((a for a in answers if len(a[1].item)), first)
 
@@ -263,7 +269,7 @@ class Answers:
         self._require_world()
         n = whole_number(n, "n", 0)
         time = self._latest() if at is None else moment(at, "at")
-        anyone = Requests.of([[]], time=time)
+        anyone = self._without_withdrawn(Requests.of([[]], time=time))
         for wanted in (Trending, Popular):
             for name, source in self.retrievers.items():
                 if isinstance(source, wanted):
@@ -336,6 +342,21 @@ class Answers:
         if chosen not in self.placements:
             raise ProjectError(f"no placement '{chosen}'{near_miss(chosen, self.placements)}")
         return chosen, self.placements[chosen]
+
+    def _without_withdrawn(self, requests: Requests) -> Requests:
+        """The requests, with withdrawn items no longer eligible."""
+        if not len(self.withdrawn):
+            return requests
+        bitmap = np.ones((1, len(self.world.catalogue)), np.bool_)
+        bitmap[0, self.withdrawn] = False
+        masks = Masks(bitmap, np.zeros(len(requests), np.int32))
+        return replace(requests, eligible=requests.eligible.intersect(masks))
+
+    def _shown(self, found: Candidates, n: int) -> Candidates:
+        """The first n that are not withdrawn."""
+        if len(self.withdrawn):
+            found = found.where(~np.isin(found.item, self.withdrawn))
+        return found.head(n)
 
     def _require_world(self) -> None:
         if not hasattr(self, "world"):

@@ -12,6 +12,7 @@ from typing import Any
 from tastemaker.component import WANTED, Reranker
 from tastemaker.data.profiles import ROLES
 from tastemaker.errors import SettingError
+from tastemaker.pipeline.fitting import Wiring, without_left_out
 from tastemaker.pipeline.recommender import Recommender
 from tastemaker.project import Placement
 from tastemaker.project.sections import ProjectFile
@@ -79,7 +80,10 @@ def _placement(recommender: Recommender, name: str, wanted: Placement) -> Placem
 
 def _needing_training(adopted: Recommender, file: ProjectFile) -> list[str]:
     """What of the file is not so in a version that has taken over what it can."""
-    found = changes(_fitted_settings(adopted), _fitted_settings(Recommender.from_file(file)))
+    today = Recommender.from_file(file)
+    wiring = without_left_out(Wiring(today.retrievers, today.placements), adopted.left_out)
+    today.retrievers, today.placements = wiring.retrievers, wiring.placements
+    found = changes(_fitted_settings(adopted), _fitted_settings(today))
     columns = {name: column.role for name, column in adopted.world.catalogue.columns.items()}
     if file.data.items is not None:
         roles = {name: role.role for name, role in file.items.roles.items()}

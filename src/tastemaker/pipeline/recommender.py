@@ -1,10 +1,12 @@
 """What is fitted, saved and promoted: named components and the placements they serve."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
+
+import numpy as np
 
 import tastemaker
 from tastemaker.component import (
@@ -19,12 +21,10 @@ from tastemaker.data.candidates import Candidates
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.requests import Requests
 from tastemaker.data.schema import EventKind
-from tastemaker.errors import (
-    ArtifactError,
-    SettingError,
-)
+from tastemaker.errors import ArtifactError, SettingError, SourceMemoryError
 from tastemaker.features import FeatureSet
 from tastemaker.pipeline.answers import Answers
+from tastemaker.pipeline.fitting import LeftOutSource, Wiring, fit_source, left_out_source
 from tastemaker.pipeline.fusion import Fusion
 from tastemaker.pipeline.learning import Learned, learn
 from tastemaker.pipeline.pipeline import DEFAULT_N
@@ -57,6 +57,8 @@ class Recommender(Answers):
         sources: table → fingerprint of the file it has learned from; empty for frames, and for
             what was saved before this was told.
         made_by: the version of Tastemaker that fitted it; empty where that was not told.
+        left_out: source → why it was not fitted; those that did not fit into the memory budget.
+        notes: what of the events was left out of training, a sentence each.
     """
 
     world: World
@@ -92,6 +94,10 @@ class Recommender(Answers):
         self.store = ""
         self.sources: dict[str, str] = {}
         self.made_by = ""
+        self.left_out: dict[str, LeftOutSource] = {}
+        self.notes: list[str] = []
+        self.withdrawn = np.empty(0, np.int32)
+        self._stated = Wiring(self.retrievers, self.placements)
         self._watches = {name: Watch() for name in self.placements}
         self._declared: dict[str, tuple[World, FeatureSet]] = {}
 
@@ -125,9 +131,10 @@ class Recommender(Answers):
 
     def clone(self) -> "Recommender":
         """The same components and placements, not fitted."""
+        wiring = self._stated if self.left_out else Wiring(self.retrievers, self.placements)
         return Recommender(
-            {name: part.clone() for name, part in self.retrievers.items()},
-            self.placements,
+            {name: part.clone() for name, part in wiring.retrievers.items()},
+            wiring.placements,
             {name: part.clone() for name, part in self.rankers.items()},
             {name: part.clone() for name, part in self.rerankers.items()},
             self.training,
@@ -141,12 +148,49 @@ class Recommender(Answers):
         over sources fitted on everything, its sources stay as old as those it was judged over.
         `learned` and `fusions` say what came of it.
 
+        A source that does not fit into the memory budget is left out, as long as every placement
+        has another one; `left_out` says why.
+
         Raises:
             ClockError: there is a ranker, and times are no moments.
             DataError: there is not enough past for a ranker to learn from.
+            MemoryBudgetError: something else than one of several sources does not fit.
             SettingError: a reranker names something that is not there.
         """
         options = self.within_budget(options)
+        if self.left_out:  # of an earlier fit
+            self.retrievers = dict(self._stated.retrievers)
+            self.placements = dict(self._stated.placements)
+        self.left_out = {}
+        while True:
+            try:
+                self._fit_components(data, options)
+                break
+            except SourceMemoryError as problem:
+                self._leave_out(problem)
+        self.world = self._fitted_world = World.of(data)
+        self.kinds = data.kinds
+        self.sequence, self.store, self.sources = data.sequence, data.store, data.sources
+        self.made_by = tastemaker.__version__
+        self.notes = data.left_out.lines()
+        self.try_rerankers()
+        return self.attach(data)
+
+    def _leave_out(self, problem: SourceMemoryError) -> None:
+        """Goes on without a source that does not fit into the memory budget."""
+        if not self.left_out:
+            self._stated = Wiring(self.retrievers, self.placements)
+        wiring = Wiring(self.retrievers, self.placements).without(problem, self.rerankers)
+        source = self.retrievers[problem.source]
+        self.left_out[problem.source] = left_out_source(problem, source)
+        self.retrievers, self.placements = wiring.retrievers, wiring.placements
+
+    def _fit_components(self, data: Dataset, options: FitOptions) -> None:
+        """Learns fusions and rankers, and fits every source.
+
+        Raises:
+            SourceMemoryError: a source does not fit into the memory budget.
+        """
         kept: dict[str, Retriever] = {}
         self.learned, self.fusions = {}, {}
         for name, placement in self.placements.items():
@@ -161,14 +205,8 @@ class Recommender(Answers):
                 self.learned[placement.ranker] = {**learned.notes, **came_to}
         unfitted = [name for name in self.retrievers if name not in kept]
         for name in options.progress.track(unfitted, "all events: sources", len(unfitted)):
-            self.retrievers[name].fit(data, options)
+            fit_source(name, self.retrievers[name], data, options)
         self.retrievers |= kept
-        self.world = self._fitted_world = World.of(data)
-        self.kinds = data.kinds
-        self.sequence, self.store, self.sources = data.sequence, data.store, data.sources
-        self.made_by = tastemaker.__version__
-        self.try_rerankers()
-        return self.attach(data)
 
     def within_budget(self, options: FitOptions) -> FitOptions:
         """The options with the project's memory budget, where they say none."""
@@ -233,6 +271,13 @@ class Recommender(Answers):
         moved = copy(self)
         moved._move_to(world)
         return moved
+
+    def without_items(self, ids: Sequence[str]) -> "Recommender":
+        """The same, but items are not shown any more; ids it does not know are passed over."""
+        indices = self.world.catalogue.items.indices(list(ids))
+        changed = copy(self)
+        changed.withdrawn = np.sort(indices[indices >= 0]).astype(np.int32)
+        return changed
 
     def _move_to(self, world: World) -> None:
         """Sources that extend learn of the items the world has more."""
@@ -310,6 +355,8 @@ class Recommender(Answers):
             "store": self.store,
             "data": self.sources,
             "made_by": self.made_by,
+            "left_out": {name: one.to_dict() for name, one in self.left_out.items()},
+            "notes": self.notes,
         }
         parts = Parts(self.retrievers, self.rankers, self.rerankers, self._fitted_world)
         parts.save(Path(folder), about, [name for name in self.learned if self._earned(name)])
@@ -336,6 +383,9 @@ class Recommender(Answers):
             recommender.sequence, recommender.store = about["sequence"], about["store"]
             recommender.sources = dict(about.get("data", {}))
             recommender.made_by = about.get("made_by", "")
+            told = about.get("left_out", {})
+            recommender.left_out = {name: LeftOutSource(**one) for name, one in told.items()}
+            recommender.notes = list(about.get("notes", []))
         recommender.world = recommender._fitted_world = parts.world
         recommender.version = Path(folder).name
         return recommender

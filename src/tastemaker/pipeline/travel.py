@@ -20,6 +20,7 @@ from tastemaker.data.seen import SeenPolicy
 from tastemaker.data.times import parse_duration
 from tastemaker.errors import DataError, SettingError, near_miss
 from tastemaker.pipeline.described import Described, describe, find
+from tastemaker.pipeline.fitting import fit_source
 from tastemaker.pipeline.fusion import Found
 from tastemaker.pipeline.pipeline import Pipeline
 from tastemaker.project import Training
@@ -165,7 +166,7 @@ def fit_sources(
 ) -> dict[str, Retriever]:
     """Clones of the sources, fitted; `label` says in the progress what they are fitted for."""
     named = options.progress.track(retrievers.items(), f"{label}: sources", len(retrievers))
-    return {name: source.clone().fit(known, options) for name, source in named}
+    return {name: fit_source(name, source.clone(), known, options) for name, source in named}
 
 
 def _judged_rows(task: Task, seed: int) -> NDArray[np.int64]:

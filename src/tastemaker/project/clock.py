@@ -27,6 +27,8 @@ def clock_lines(file: ProjectFile, *, to_evaluate: bool) -> list[str]:
         return []
     has = f'and [data] clock is "{clock}"'
     lines = []
+    if file.data.exclude.max_events_per_day is not None:
+        lines.append(f"[data.exclude] max_events_per_day needs times, {has}: remove it, or {_MAP}")
     for name, section in file.retrievers.items():
         part: Any = component_class(section.use, PARTS["retrievers"])
         if clock not in _ENOUGH[part.needs_clock]:

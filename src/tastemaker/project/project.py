@@ -6,7 +6,7 @@ from pathlib import Path
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.files import DataFile, with_distinct_names
 from tastemaker.data.reading_cost import bytes_to_read
-from tastemaker.data.schema import Schema
+from tastemaker.data.schema import Exclude, Schema
 from tastemaker.data.seen import SeenPolicy
 from tastemaker.disk import reading
 from tastemaker.errors import ClockError, DataError, ProjectError, closest
@@ -69,6 +69,8 @@ class Project:
             item_roles=self.file.items.roles,
             user_columns=data.columns.users,
             user_roles=self.file.users.roles,
+            min_item_users=data.min_item_users,
+            exclude=data.exclude,
         )
 
     def data_files(self) -> dict[str, tuple[DataFile, ...]]:
@@ -160,8 +162,11 @@ class Project:
                 names.append(file.name)
         self.require_memory(needed, f"{work} {', '.join(names)}")
 
-    def read(self) -> Dataset:
+    def read(self, *, every_item: bool = False) -> Dataset:
         """Reads and indexes the data; rows that cannot be used go to the quarantine folder.
+
+        Args:
+            every_item: whether nothing is left out by `[data] min_item_users` and `[data.exclude]`.
 
         Raises:
             DataError: files cannot be opened or used, or too many rows of one.
@@ -170,7 +175,10 @@ class Project:
         self.require_files()
         files = self.data_files()
         self.require_memory_to_read(files)
-        return Dataset.from_data_files(files, self.schema, self.quarantine)
+        schema = self.schema
+        if every_item:
+            schema = schema.model_copy(update={"min_item_users": 1, "exclude": Exclude()})
+        return Dataset.from_data_files(files, schema, self.quarantine)
 
     def split(self, data: Dataset, placement: Placement) -> Split:
         """Divides the data as [split] says.

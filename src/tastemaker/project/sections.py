@@ -6,7 +6,15 @@ from pydantic import BeforeValidator, ByteSize, ConfigDict, Field, field_validat
 
 from tastemaker.component import Component
 from tastemaker.config import Settings
-from tastemaker.data.schema import MAX_BAD_ROWS, Clock, ColumnRole, Decimal, EventKind, TimeUnit
+from tastemaker.data.schema import (
+    MAX_BAD_ROWS,
+    Clock,
+    ColumnRole,
+    Decimal,
+    EventKind,
+    Exclude,
+    TimeUnit,
+)
 from tastemaker.data.times import parse_duration
 from tastemaker.errors import ProjectError
 from tastemaker.project.registry import component_class
@@ -111,6 +119,11 @@ class Data(Settings):
     """What rows that leave something out mean."""
     max_bad_rows: MaxBadRows = MaxBadRows()
     """The share of rows that may be unusable."""
+    min_item_users: int | None = Field(None, ge=1)
+    """Distinct users that an item needs which no item table and no PUT describes; others are left
+    out. By default 2 where described items have most of the events, else 1."""
+    exclude: Exclude = Exclude()
+    """Whose events are left out."""
 
 
 class Roles(Settings):
@@ -269,6 +282,30 @@ class StoreSection(Settings):
 
     url: str = "sqlite"
     """`sqlite`, which is .tastemaker/store.db, or `sqlite:///FILE`."""
+    keep_decisions: str = "30d"
+    """How long a decision is kept: a duration."""
+    max_decisions: ByteSize = Field(ByteSize(2 << 30), ge=0)
+    """What decisions may take up together, such as 2GiB; the oldest go first."""
+    full_decisions: float = Field(0.01, ge=0, le=1)
+    """The share of decisions that are kept with all candidates; the others keep what was shown."""
+    reserve: ByteSize = Field(ByteSize(512 << 20), ge=0)
+    """Free disk that decisions leave to events, at most a tenth of the disk: with less, answers are
+    given but not logged."""
+    max_size: ByteSize = Field(ByteSize(64 << 30), ge=1 << 20)
+    """What the store may take up; beyond it events and items are refused with status 507."""
+    max_events: int = Field(100_000_000, ge=1)
+    """How many events taken in over HTTP the store holds at most; more are refused."""
+    max_items: int = Field(5_000_000, ge=1)
+    """How many item ids the store holds at most; new ones are refused beyond that."""
+
+    @field_validator("keep_decisions")
+    @classmethod
+    def _is_duration(cls, value: str) -> str:
+        try:
+            parse_duration(value, "keep_decisions")
+        except ValueError:
+            raise ValueError(f"must be a duration such as 30d, got {value!r}") from None
+        return value
 
 
 Now = Literal["auto", "log", "clock"]

@@ -2,7 +2,7 @@
 
 import re
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,8 @@ class Version:
         sources: the names of its retrievers.
         rankers: the rankers that learned → whether each is used, and whether it was better.
         data: table → fingerprint of the file it was trained on, as far as it is told.
+        left_out: source → why it was not fitted.
+        notes: what of the events was left out of training, a sentence each.
     """
 
     name: str
@@ -44,6 +46,8 @@ class Version:
     sources: tuple[str, ...]
     rankers: dict[str, RankerUse]
     data: dict[str, str]
+    left_out: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def version_name(moment: int, digest: str) -> str:
@@ -102,11 +106,15 @@ def describe(folder: Path, *, current: bool, previous: bool) -> Version:
     sources: tuple[str, ...] = ()
     rankers: dict[str, RankerUse] = {}
     data: dict[str, str] = {}
+    left_out: dict[str, str] = {}
+    notes: tuple[str, ...] = ()
     try:
         about = read_version(folder)["about"]
         rankers = {name: RankerUse.of(notes) for name, notes in about["learned"].items()}
         sources = tuple(about["components"])
         data = dict(about.get("data", {}))
+        left_out = {name: str(one["reason"]) for name, one in about.get("left_out", {}).items()}
+        notes = tuple(map(str, about.get("notes", [])))
     except ArtifactError as refused:
         problem = str(refused)
     except (AttributeError, KeyError, TypeError, ValueError):
@@ -121,6 +129,8 @@ def describe(folder: Path, *, current: bool, previous: bool) -> Version:
         sources,
         rankers,
         data,
+        left_out,
+        notes,
     )
 
 

@@ -66,6 +66,10 @@ _WITH_BODY: dict[int | str, dict[str, Any]] = {
     415: {"model": bodies.ErrorBody, "description": "The body is compressed, or no JSON"},
     **_ERRORS,
 }
+_STORED: dict[int | str, dict[str, Any]] = {
+    507: {"model": bodies.ErrorBody, "description": "The store holds as much as it may"},
+    **_WITH_BODY,
+}
 _MISSING: dict[int | str, dict[str, Any]] = {
     404: {"model": bodies.ErrorBody, "description": "There is no such thing"},
     **_ERRORS,
@@ -223,7 +227,7 @@ def _add_intake(app: FastAPI, service: Service, lines: Lines) -> None:
     @app.post(
         "/v1/events",
         response_model=bodies.Accepted,
-        responses=_WITH_BODY,
+        responses=_STORED,
         openapi_extra=bodies.EVENTS_BODY,
     )
     async def events(request: Request) -> Response:
@@ -258,7 +262,7 @@ def _add_intake(app: FastAPI, service: Service, lines: Lines) -> None:
         responses={
             201: {"model": bodies.Put, "description": "It is new"},
             **_MISSING,
-            **_WITH_BODY,
+            **_STORED,
         },
     )
     async def put_item(request: Request, item_id: _ItemId, attributes: dict[str, Any]) -> Response:

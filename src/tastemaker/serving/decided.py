@@ -12,13 +12,12 @@ from tastemaker.serving.asked import Asked
 from tastemaker.store import Decision
 from tastemaker.store.decision import ITEMS_WITH_FEATURES
 
-SAMPLED = 100
-"""Of one answer in so many all candidates are kept, chosen by the id."""
+_LOTS = 1 << 32
 
 
-def sampled(recommendation_id: str) -> bool:
-    """Whether all candidates of an answer are kept."""
-    return int(recommendation_id[:8], 16) % SAMPLED == 0
+def sampled(recommendation_id: str, share: float) -> bool:
+    """Whether all candidates of an answer are kept: of this share of the answers, by their ids."""
+    return int(recommendation_id[:8], 16) < share * _LOTS
 
 
 def decision_of(asked: Asked, answered: Recommendations, told: dict[str, Any]) -> Decision:

@@ -38,6 +38,7 @@ class Live:
         sequence: how far into the store's log its statistics reach.
         changed: the last change of an item it knows.
         served_until: the latest moment among the recently served events; `NO_TIME` without any.
+        removals: what changes when something is removed from the store; see `Store.removal_mark`.
     """
 
     fitted: Recommender
@@ -47,6 +48,7 @@ class Live:
     sequence: int
     changed: int
     served_until: int = NO_TIME
+    removals: tuple[int, int] = (0, 0)
 
     @classmethod
     def of(cls, fitted: Recommender, store: Store) -> "Live":
@@ -55,6 +57,9 @@ class Live:
         Raises:
             ArtifactError: most of its items are not in the store: it was trained on other data.
         """
+        removals = store.removal_mark()
+        gone = store.withdrawn_ids() if removals[1] else []
+        shown = fitted.without_items(gone) if gone or len(fitted.withdrawn) else fitted
         ids, keys = store.item_keys()
         index = np.full(int(keys.max(initial=-1)) + 1, -1, np.int32)
         index[keys] = fitted.world.catalogue.items.indices(ids)
@@ -64,7 +69,7 @@ class Live:
                 f"{fitted.version} was trained on other data: the store knows {known:,} of its "
                 f"{size:,} items; promote another version, or train again"
             )
-        live = cls(fitted, fitted, index, _codes(store, fitted.kinds), 0, 0)
+        live = cls(shown, shown, index, _codes(store, fitted.kinds), 0, 0, removals=removals)
         live = replace(live, sequence=live._trained_until(store))
         latest = store.latest_served()
         return replace(live, served_until=NO_TIME if latest is None else latest).refreshed(store)
@@ -74,6 +79,8 @@ class Live:
 
         Cost: proportional to what was served since the training, not to the whole log.
         """
+        if store.removal_mark() != self.removals:
+            return Live.of(self.fitted, store)
         later = self._with_items(store.items_since(self.changed), store)
         while len(events := store.served_since(later.sequence)):
             later = later._with_events(events, store)

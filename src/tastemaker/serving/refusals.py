@@ -16,6 +16,7 @@ from tastemaker.errors import (
     InputError,
     NotReadyError,
     StoreError,
+    StoreFullError,
     UnknownIdError,
 )
 from tastemaker.printable import json_escaped
@@ -101,6 +102,10 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(BusyError)
     async def busy(_: Request, problem: BusyError) -> Response:
         return overloaded(problem)
+
+    @app.exception_handler(StoreFullError)
+    async def full(_: Request, problem: StoreFullError) -> Response:
+        return refusal(507, "store_full", str(problem))
 
     @app.exception_handler(StoreError)
     async def unwritten(_: Request, problem: StoreError) -> Response:

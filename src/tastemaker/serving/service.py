@@ -26,10 +26,13 @@ from tastemaker.registry import Registry
 from tastemaker.serving.asked import Asked
 from tastemaker.serving.current import Current
 from tastemaker.serving.decided import decision_of, sampled, told_decision
+from tastemaker.serving.housekeeping import Housekeeping
 from tastemaker.serving.live import Live
 from tastemaker.serving.user_requests import UserRequests
 from tastemaker.store import Added, EventSource, check_event
+from tastemaker.store.decision import compact_bytes
 from tastemaker.store.incoming import checked_id, ids_in
+from tastemaker.store.room import Room
 from tastemaker.threads import blas_threads
 
 _LOG = logging.getLogger(__name__)
@@ -84,6 +87,10 @@ class Service:
         self._current = Current(self.store, Registry(self._given.state), self._given)
         self._current.start()
         self._open.callback(self._current.stop)
+        self._room = Room(self.store, self._given.file.store)
+        housekeeping = Housekeeping(self._room)
+        housekeeping.start()
+        self._open.callback(housekeeping.stop)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -126,6 +133,7 @@ class Service:
             **({} if live is None else {"model_version": live.version}),
             **({"problem": problem} if problem else {}),
             **({"note": note} if (note := self._current.note) else {}),
+            **({"warning": warning} if (warning := self._room.problem) else {}),
             **({} if ended is None else {"log_ended": times.format_moment(ended)}),
         }
 
@@ -145,11 +153,14 @@ class Service:
         request = self.requests.request(asked, live, self.moment(live), patient=patient)
         request = replace(request, seed=_seed_of(id_))
         answered = live.recommender.answer(
-            request, asked.n, within=asked.within, since=asked.since, trace=sampled(id_)
+            request, asked.n, within=asked.within, since=asked.since, trace=self._in_full(id_)
         )
         told = answered.to_dict(trace=asked.explain, recommendation_id=id_)
+        if self._room.problem is not None:
+            return told
         try:
-            self.store.log(decision_of(asked, answered, told))
+            decision = decision_of(asked, answered, told)
+            self.store.log(decision, compact_bytes(len(decision.items)))
         except (StoreError, BusyError) as problem:  # better not remembered than not given
             _LOG.error("the answer %s is not logged: %s", id_, problem)
         return told
@@ -214,6 +225,7 @@ class Service:
 
         Raises:
             BusyError: too much is waiting for the disk.
+            StoreFullError: the store holds as much as its settings allow.
         """
         file, now = self.project.file, times.now()
         rows, indices, rejected = [], [], []
@@ -228,6 +240,7 @@ class Service:
                 indices.append(index)
             except DataError as problem:
                 rejected.append({"index": index, "error": str(problem)})
+        self._room.require_events(len(rows))
         timed = self.project.file.data.clock == "absolute"
         return Taken(indices, rejected, self.store.append(rows, timed=timed))
 
@@ -242,8 +255,10 @@ class Service:
 
         Raises:
             InputError: the id, a column or a value cannot be used.
+            StoreFullError: the store holds as much as its settings allow.
         """
         checked_id(item_id, "item_id")
+        self._room.require_item()
         catalogue = self.live.recommender.world.catalogue
         longest = self.project.file.server.longest_title
         return self.store.put_item(item_id, put_attributes(catalogue, attributes, longest))
@@ -288,6 +303,10 @@ class Service:
     def is_trained_on(self, user_id: str) -> bool:
         """Whether the user had events when the present version was trained."""
         return self.store.has_events(user_id, self.live.fitted.world.watermark)
+
+    def _in_full(self, recommendation_id: str) -> bool:
+        """Whether an answer is logged with all its candidates."""
+        return sampled(recommendation_id, self._given.file.store.full_decisions)
 
     def _titles(self, ids: Sequence[str]) -> dict[str, str]:
         live = self._current.live

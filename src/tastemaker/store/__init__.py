@@ -5,7 +5,8 @@ from tastemaker.store.decision import Decision
 from tastemaker.store.history import StoredEvents, StoredPairs
 from tastemaker.store.incoming import EventRow, check_event
 from tastemaker.store.source import EventSource
-from tastemaker.store.store import Store, StoredItem
+from tastemaker.store.store import Store
+from tastemaker.store.stored import StoredItem
 from tastemaker.store.tables import SERVED
 
 __all__ = [

@@ -6,8 +6,8 @@ import hashlib
 import json
 import struct
 import zlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,18 @@ from tastemaker.component import Features
 from tastemaker.errors import StoreError
 
 ITEMS_WITH_FEATURES = 20
+COMPACT_BYTES = 4_096
+"""What a decision about 20 items may take up that is kept without its candidates."""
+_BYTES_PER_ITEM = 64
+_ALWAYS = ("item_id", "score", "propensity")
 _FORMAT = b"TD3"
 _LEVEL = 6
 _HEAD = struct.Struct("<II")
+
+
+def compact_bytes(n: int) -> int:
+    """What a decision about n items may take up that is kept without its candidates."""
+    return COMPACT_BYTES + _BYTES_PER_ITEM * max(0, n - ITEMS_WITH_FEATURES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +95,35 @@ class Decision:
         body = text + numbers.T.tobytes()
         head = _HEAD.pack(len(text), zlib.crc32(body))
         return _FORMAT + head + zlib.compress(body, _LEVEL)
+
+    def encoded_within(self, most: int) -> bytes:
+        """As bytes, at most `most` of them where what was shown leaves room for that.
+
+        What does not fit is left out in this order: the features of the lower items, the reasons,
+        the features of all, the sources' ranks. Item ids, scores and propensities always stay. A
+        decision with all its candidates is kept whole.
+        """
+        content, shorter = self.encoded(), iter(self._shorter())
+        while len(content) > most and self.candidates is None:
+            decision = next(shorter, None)
+            if decision is None:
+                break
+            content = decision.encoded()
+        return content
+
+    def _shorter(self) -> Iterator["Decision"]:
+        """This decision with less and less in it."""
+        names, values = self.features.names, self.features.values
+        half, quarter, nothing = (
+            Features(names, values[: len(values) // part]) for part in (2, 4, len(values) + 1)
+        )
+        yield replace(self, features=half)
+        yield replace(self, features=quarter)
+        plain = [{**item, "reasons": []} for item in self.items]
+        yield replace(self, features=quarter, items=plain)
+        yield replace(self, features=nothing, items=plain)
+        bare = [{name: item[name] for name in _ALWAYS if name in item} for item in self.items]
+        yield replace(self, features=nothing, items=bare)
 
     @classmethod
     def decoded(cls, content: bytes, names: Mapping[str, tuple[str, ...]]) -> "Decision":

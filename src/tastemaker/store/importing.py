@@ -26,6 +26,7 @@ from tastemaker.lock import locked
 from tastemaker.progress import Progress
 from tastemaker.store import tables
 from tastemaker.store.pairs import add_to_pairs, count_pairs_again, last_place
+from tastemaker.store.removing import keep_removed_entities_out, keep_removed_events_out
 from tastemaker.store.tables import SERVED, events, items, next_change, pairs, sources, users
 
 ROWS_AT_A_TIME = 20_000
@@ -129,6 +130,8 @@ class Importer:
             source = connection.execute(added).scalar_one()
             last = last_place(connection)
         self._add_events(source, frame, schema)
+        with self._writing.begin() as connection:
+            keep_removed_events_out(connection, source)
         shown = case((sources.c.source == source, 1), else_=0)
         with self._writing.begin() as connection:
             meanwhile = {"source": source, "last": last}
@@ -248,6 +251,7 @@ class Importer:
         )
         self._write(put, told, f"importing {table}", numbered)
         with self._writing.begin() as connection:
+            keep_removed_entities_out(connection, table, source)
             connection.execute(update(sources).where(named).values(complete=1))
 
     def _keys(self, table: Any, key: str, ids: pl.Series) -> pl.Series:

@@ -9,7 +9,20 @@ from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
 
-from sqlalchemy import URL, Connection, Engine, create_engine, delete, event, inspect, text
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    create_engine,
+    delete,
+    event,
+    func,
+    insert,
+    inspect,
+    literal,
+    select,
+    text,
+)
 from sqlalchemy.exc import DatabaseError
 
 from tastemaker.disk import cure, refusal, require_regular
@@ -18,13 +31,18 @@ from tastemaker.lock import is_held
 from tastemaker.store.pairs import add_to_pairs
 from tastemaker.store.private import make_private_file
 from tastemaker.store.tables import (
+    ROW_BYTES,
     SCHEMA,
     about,
     about_store,
+    decisions,
     events,
     metadata,
     pairs,
+    removals,
+    removed_items,
     sources,
+    totals,
 )
 
 PATIENCE_SECONDS = 10.0
@@ -179,10 +197,11 @@ def _check_version(connection: Connection, path: Path) -> None:
         text("INSERT INTO about (name, value) VALUES (:name, :value) ON CONFLICT DO NOTHING"),
         [{"name": "schema", "value": str(SCHEMA)}, {"name": "id", "value": uuid4().hex}],
     )
-    if about_store(connection, "schema") == "1":
-        _upgrade_to_2(connection)
-    if about_store(connection, "schema") == "2":
-        _upgrade_to_3(connection)
+    for schema, upgrade in _UPGRADES.items():
+        if about_store(connection, "schema") == str(schema):
+            upgrade(connection)
+            later = about.update().where(about.c.name == "schema")
+            connection.execute(later.values(value=str(schema + 1)))
     check_schema(connection, path)
     metadata.create_all(connection)
 
@@ -212,7 +231,6 @@ def _upgrade_to_2(connection: Connection) -> None:
     for index in events.indexes:
         index.drop(connection, checkfirst=True)
         index.create(connection)
-    _set_schema(connection, 2)
 
 
 def _upgrade_to_3(connection: Connection) -> None:
@@ -224,11 +242,21 @@ def _upgrade_to_3(connection: Connection) -> None:
     pairs.create(connection, checkfirst=True)
     connection.execute(delete(pairs))
     add_to_pairs(connection, 0)
-    _set_schema(connection, 3)
 
 
-def _set_schema(connection: Connection, number: int) -> None:
-    connection.execute(about.update().where(about.c.name == "schema").values(value=str(number)))
+def _upgrade_to_4(connection: Connection) -> None:
+    """Schema 3 → 4: what was removed, and how much the decisions take up."""
+    for table in (removals, removed_items, totals, decisions):
+        table.create(connection, checkfirst=True)
+    size = func.length(decisions.c.content) + ROW_BYTES
+    counted = select(literal("decisions"), func.count(), func.coalesce(func.sum(size), 0))
+    connection.execute(
+        insert(totals).prefix_with("OR REPLACE").from_select(["name", "rows", "bytes"], counted)
+    )
+
+
+_UPGRADES = {1: _upgrade_to_2, 2: _upgrade_to_3, 3: _upgrade_to_4}
+"""Schema → the step to the next one; a store of an early schema takes all of them in order."""
 
 
 def _prepare(connection: Any, _: Any) -> None:

@@ -3,10 +3,11 @@ seen are known without reading the whole log.
 
 A row is of one user, item, event type, sign of the value and source. Everything that adds events
 calls `add_to_pairs` in the same transaction; everything that removes events calls
-`count_pairs_again`.
+`count_pairs_again` or `count_items_again`.
 """
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 
 from sqlalchemy import Connection, func, select, text
 
@@ -25,6 +26,9 @@ _ADD = (
 )
 _ADD_LATER = text(_ADD.format(which="sequence > :last"))
 _ADD_USER = text(_ADD.format(which='"user" = :user'))
+_OF_ITEMS = '"user" = :user AND item IN (SELECT value FROM json_each(:items))'
+_ADD_ITEMS = text(_ADD.format(which=_OF_ITEMS))
+_FORGET_ITEMS = text(f"DELETE FROM pairs WHERE {_OF_ITEMS}")  # noqa: S608
 _FORGET_USER = text('DELETE FROM pairs WHERE "user" = :user')
 _REMOVED = text(
     "INSERT INTO about (name, value) VALUES (:name, '1') "
@@ -63,6 +67,24 @@ def count_pairs_again(connection: Connection, users: Iterable[int]) -> None:
     if concerned:
         connection.execute(_FORGET_USER, concerned)
         connection.execute(_ADD_USER, concerned)
+        connection.execute(_REMOVED, {"name": REMOVALS})
+
+
+def count_items_again(connection: Connection, items_of: Mapping[int, Iterable[int]]) -> None:
+    """Sums the events of users with some items up again, as `count_pairs_again` does with all.
+
+    Args:
+        connection: of the transaction that removed some of these events.
+        items_of: user key → the keys of the items.
+
+    Cost: all events of these users are looked at; those with these items are summed up.
+    """
+    concerned = [
+        {"user": user, "items": json.dumps(sorted(found))} for user, found in items_of.items()
+    ]
+    if concerned:
+        connection.execute(_FORGET_ITEMS, concerned)
+        connection.execute(_ADD_ITEMS, concerned)
         connection.execute(_REMOVED, {"name": REMOVALS})
 
 

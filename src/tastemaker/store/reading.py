@@ -10,11 +10,20 @@ from tastemaker.data.additions import fitting_cell
 from tastemaker.data.clean import Cleaned
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.report import ReadReport
-from tastemaker.data.schema import ColumnRole, Schema
+from tastemaker.data.schema import ColumnRole, Exclude, Schema
 from tastemaker.data.vectors import VECTOR
 from tastemaker.errors import StoreError
 from tastemaker.store import tables
-from tastemaker.store.tables import SERVED, VISIBLE, events, items, sources, store_id, users
+from tastemaker.store.tables import (
+    NOT_REMOVED,
+    SERVED,
+    VISIBLE,
+    events,
+    items,
+    sources,
+    store_id,
+    users,
+)
 
 _ROWS_AT_A_TIME = 200_000
 _LOG = {
@@ -35,13 +44,15 @@ _TYPES = {
 }
 
 
-def read_dataset(connection: Connection, schema: Schema) -> Dataset:
+def read_dataset(connection: Connection, schema: Schema, *, every_item: bool = False) -> Dataset:
     """Everything in the store as one data set, as of one moment of the log.
 
     Args:
         connection: to read with; what others write meanwhile is not seen.
         schema: the kinds of event and the roles of columns; events of kinds it does not name are
             left out and counted.
+        every_item: whether every item that ever had an id is in the catalogue, and nothing is left
+            out by rule: to serve a version that was trained before.
 
     Raises:
         StoreError: a table is there in part only, and not as it was before either.
@@ -62,7 +73,7 @@ def read_dataset(connection: Connection, schema: Schema) -> Dataset:
         shown = select(sources.c.name, sources.c.fingerprint).where(sources.c.complete == 1)
         prints = {row.name: row.fingerprint for row in connection.execute(shown)}
         entities = {
-            name: _entities(connection, table, id_, roles)
+            name: _entities(connection, table, id_, roles, every_item and name == "items")
             for name, table, id_, roles in (
                 ("items", items, "item_id", schema.item_roles),
                 ("users", users, "user_id", schema.user_roles),
@@ -76,13 +87,15 @@ def read_dataset(connection: Connection, schema: Schema) -> Dataset:
     report = ReadReport("store", log.height, usable.height, reasons=reasons)
     present = {name: frame for name, frame in entities.items() if frame.height}
     cleaned = Cleaned({"events": usable, **present}, (report,), prints)
+    if every_item:
+        schema = schema.model_copy(update={"min_item_users": 1, "exclude": Exclude()})
     return Dataset.from_cleaned(cleaned, schema, sequence, store)
 
 
 def _events(connection: Connection, schema: Schema) -> tuple[pl.DataFrame, int]:
     """user_id, item_id, kind, value, time in the log's order; and the last place in it."""
     log_columns = [events.c[name] for name in _LOG]
-    asked = select(*log_columns).where(VISIBLE).order_by(events.c.sequence)
+    asked = select(*log_columns).where(VISIBLE, NOT_REMOVED).order_by(events.c.sequence)
     found = connection.execution_options(yield_per=_ROWS_AT_A_TIME).execute(asked)
     parts = [pl.DataFrame(part, _LOG, orient="row") for part in found.partitions()]
     log = pl.concat(parts) if parts else pl.DataFrame(schema=_LOG)
@@ -103,13 +116,20 @@ def _events(connection: Connection, schema: Schema) -> tuple[pl.DataFrame, int]:
 
 
 def _entities(
-    connection: Connection, table: Any, id_: str, roles: dict[str, ColumnRole]
+    connection: Connection, table: Any, id_: str, roles: dict[str, ColumnRole], all_rows: bool
 ) -> pl.DataFrame:
-    """The rows something is known of, with the columns of `roles`."""
+    """The rows something is known of, or all of them, with the columns of `roles`."""
     asked = select(table.c[id_], table.c.attributes, table.c.source)
-    found = connection.execute(asked.where(table.c.attributes.is_not(None)))
+    found = connection.execute(asked if all_rows else asked.where(table.c.attributes.is_not(None)))
     rows = [
-        (key, json.loads(told) if source != SERVED else _fitting(json.loads(told), roles))
+        (
+            key,
+            {}
+            if told is None
+            else json.loads(told)
+            if source != SERVED
+            else _fitting(json.loads(told), roles),
+        )
         for key, told, source in found
     ]
     columns = {
@@ -126,3 +146,14 @@ def _fitting(told: dict[str, Any], roles: dict[str, ColumnRole]) -> dict[str, An
         for name, role in roles.items()
         if (fitted := fitting_cell(name, role.role, told.get(name))) is not None
     }
+
+
+def attribute_sizes(connection: Connection) -> tuple[int, int]:
+    """Characters, and labels in lists, of the attributes of all items and users."""
+    characters = labels = 0
+    for told in (items.c.attributes, users.c.attributes):
+        between = func.length(told) - func.length(func.replace(told, '", "', ""))
+        sizes = select(func.sum(func.length(told)), func.sum(between) / 4)
+        length, marks = connection.execute(sizes).one()
+        characters, labels = characters + (length or 0), labels + int(marks or 0)
+    return characters, labels

@@ -49,8 +49,12 @@ class EventSource:
         """Whether there is a store."""
         return self.path.is_file()
 
-    def read(self) -> Dataset:
+    def read(self, *, every_item: bool = False) -> Dataset:
         """All events: of the store, brought up to date with the files; else of the files.
+
+        Args:
+            every_item: whether nothing is left out by `[data] min_item_users` and `[data.exclude]`:
+                to serve a version that was trained before, whose items must all be there.
 
         Raises:
             DataError: a file cannot be used, or more than `max_bad_rows` of its rows.
@@ -58,12 +62,12 @@ class EventSource:
             StoreError: the store cannot be used.
         """
         if not self.stored:
-            return self._project.read()
+            return self._project.read(every_item=every_item)
         with self.open() as store:
             characters, labels = store.attribute_sizes()
             needed = _EVENT_BYTES * store.count() + _TEXT_COPIES * characters
             self._project.require_memory(needed + _LABEL_BYTES * labels, "reading the store")
-            return store.dataset(self._project.schema)
+            return store.dataset(self._project.schema, every_item=every_item)
 
     def open(self) -> Store:
         """The store, made if there is none, with every file's rows in it.

@@ -6,25 +6,25 @@ What is written is acknowledged when it is on disk; what is read is what was com
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Select, TextClause, func, select, text
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import Connection, TextClause, func, select, text
 from sqlalchemy.exc import DatabaseError
 
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.schema import Schema
-from tastemaker.errors import BusyError, StoreError
+from tastemaker.errors import StoreError
 from tastemaker.lock import Presence
 from tastemaker.progress import Progress
 from tastemaker.store import tables
 from tastemaker.store.adding import Added, add_events
+from tastemaker.store.compacting import compact, store_size
 from tastemaker.store.decision import Decision
+from tastemaker.store.decision_log import DecisionLog
 from tastemaker.store.history import (
     ANY_BEFORE,
     ANY_TIME,
@@ -38,43 +38,24 @@ from tastemaker.store.history import (
 )
 from tastemaker.store.importing import Importer
 from tastemaker.store.incoming import EventRow
+from tastemaker.store.item_rows import item_count, items_since, put_item
 from tastemaker.store.opening import PATIENCE_SECONDS, connect, told
 from tastemaker.store.pairs import pairs_state
 from tastemaker.store.private import tighten
-from tastemaker.store.reading import read_dataset
+from tastemaker.store.reading import attribute_sizes, read_dataset
+from tastemaker.store.removing import Remover, removal_mark, withdrawn_ids
+from tastemaker.store.stored import StoredItem, StoreSize
 from tastemaker.store.tables import (
     SERVED,
     VISIBLE,
-    decisions,
     events,
-    feature_names,
     items,
-    next_change,
     store_id,
     users,
 )
 from tastemaker.store.writer import CLOSED, Writer
 
 _MOST_TO_READ = 200_000
-
-
-@dataclass(frozen=True, slots=True)
-class StoredItem:
-    """An item as it was last put.
-
-    Attributes:
-        item: its key.
-        item_id: its id.
-        attributes: column → value, as JSON has it.
-        source: the table it came from; `SERVED` if it was put over the network.
-        changed: grows with every change of any item.
-    """
-
-    item: int
-    item_id: str
-    attributes: dict[str, Any]
-    source: int
-    changed: int
 
 
 _SERVED_SINCE = text(
@@ -89,10 +70,6 @@ _SERVED_OF = text(
 _LATEST_SERVED = text(
     "SELECT max(time) FROM (SELECT time FROM events WHERE source = 0 "
     "ORDER BY sequence DESC LIMIT 1000)"
-)
-_ITEMS_SINCE = text(
-    "SELECT item, item_id, attributes, source, changed FROM items "
-    "WHERE changed > :changed AND attributes IS NOT NULL ORDER BY changed"
 )
 _ANYTHING_SERVED = text(
     "SELECT EXISTS (SELECT 1 FROM events WHERE source = 0) OR EXISTS (SELECT 1 FROM decisions) "
@@ -114,6 +91,7 @@ class Store:
     Attributes:
         log_left: whether a log was left beside it, by a process that was killed, or that closed it
             while another was reading. Whatever had been committed is there.
+        decision_log: the decisions.
         tightened: its files that other users of the machine could read before.
     """
 
@@ -129,9 +107,8 @@ class Store:
             self._presence.close()
             raise
         self._writer = Writer(self._writing, path)
-        self._unwritten: dict[str, Decision] = {}
-        self._named: set[str] = set()
         self._closed = False
+        self.decision_log = DecisionLog(self._writer, self._read)
 
     def close(self) -> None:
         """Writes what is waiting and closes."""
@@ -223,20 +200,7 @@ class Store:
     def put_item(self, item_id: str, attributes: Mapping[str, Any]) -> "Future[bool]":
         """Adds or replaces what is known of an item; tells, when on disk, whether it was new."""
         told = json.dumps(dict(attributes), ensure_ascii=False)
-
-        def work(connection: Connection) -> bool:
-            known = connection.execute(
-                select(items.c.attributes).where(items.c.item_id == item_id)
-            ).first()
-            values = {"attributes": told, "source": SERVED, "changed": next_change(connection)}
-            connection.execute(
-                insert(items)
-                .values(item_id=item_id, **values)
-                .on_conflict_do_update(index_elements=["item_id"], set_=values)
-            )
-            return known is None or known.attributes is None
-
-        return self._writer.submit(work)
+        return self._writer.submit(lambda connection: put_item(connection, item_id, told))
 
     def history(
         self, user_id: str, kinds: Sequence[int] | None = None, most: int | None = None
@@ -325,13 +289,8 @@ class Store:
 
     def items_since(self, changed: int) -> list[StoredItem]:
         """The items put or imported after a change, those known by events alone left out."""
-        with self._read() as connection:
-            rows = connection.execute(_ITEMS_SINCE, {"changed": changed}).all()
-        with self._reads_damage():
-            return [
-                StoredItem(item, item_id, json.loads(told), source, at)
-                for item, item_id, told, source, at in rows
-            ]
+        with self._read() as connection, self._reads_damage():
+            return items_since(connection, changed)
 
     def item_keys(self) -> tuple[list[str], NDArray[np.int64]]:
         """Every item id, and its key."""
@@ -345,14 +304,46 @@ class Store:
             rows = connection.execute(select(tables.kinds.c.name, tables.kinds.c.kind)).all()
             return {row.name: row.kind for row in rows}
 
-    def dataset(self, schema: Schema) -> Dataset:
+    def dataset(self, schema: Schema, *, every_item: bool = False) -> Dataset:
         """Everything in the store as one data set; see `read_dataset`."""
         with self._read() as connection:
-            return read_dataset(connection, schema)
+            return read_dataset(connection, schema, every_item=every_item)
 
     def importer(self, progress: Progress = Progress()) -> Importer:
         """What writes files' tables into this store."""
         return Importer(self._writing, self._reading, self.path, progress)
+
+    def reading(self) -> AbstractContextManager[Connection]:
+        """A connection to read with."""
+        return self._read()
+
+    def size(self) -> StoreSize:
+        """What the database takes up, without its write-ahead log."""
+        with self._read() as connection:
+            return store_size(connection)
+
+    def item_count(self) -> int:
+        """How many items were described and not removed."""
+        with self._read() as connection:
+            return item_count(connection)
+
+    def compact(self) -> None:
+        """Writes the database anew without the room that removed rows have left; see `compact`."""
+        compact(self._writing, self._presence, self.path)
+
+    def remover(self) -> Remover:
+        """What takes events, users and items out of this store."""
+        return Remover(self._writing, self._reading, self.path)
+
+    def removal_mark(self) -> tuple[int, int]:
+        """What changes with every removal, and when a removed item is put again."""
+        with self._read() as connection:
+            return removal_mark(connection)
+
+    def withdrawn_ids(self) -> list[str]:
+        """The items that were removed and not put again."""
+        with self._read() as connection:
+            return withdrawn_ids(connection)
 
     def count(self) -> int:
         """How many events there are."""
@@ -362,14 +353,8 @@ class Store:
 
     def attribute_sizes(self) -> tuple[int, int]:
         """Characters, and labels in lists, of the attributes of all items and users."""
-        characters = labels = 0
         with self._read() as connection:
-            for told in (items.c.attributes, users.c.attributes):
-                between = func.length(told) - func.length(func.replace(told, '", "', ""))
-                sizes = select(func.sum(func.length(told)), func.sum(between) / 4)
-                length, marks = connection.execute(sizes).one()
-                characters, labels = characters + (length or 0), labels + int(marks or 0)
-        return characters, labels
+            return attribute_sizes(connection)
 
     def count_served(self, after: int) -> int:
         """How many events came over the network after a place in the log."""
@@ -392,63 +377,14 @@ class Store:
             asked = select(users.c.user_id).order_by(users.c.user).limit(most)
             return list(connection.execute(asked).scalars())
 
-    def log(self, decision: Decision) -> "Future[None]":
-        """Keeps a decision; it can be read at once, and is on disk when the future is done.
-
-        Nobody waits for it: it is written within a tenth of a second, together with others.
-        """
-        self._unwritten[decision.recommendation_id] = decision
-        digest = decision.names_digest
-
-        def work(connection: Connection) -> None:
-            if digest not in self._named:
-                names = json.dumps(decision.features.names)
-                connection.execute(_ADD_NAMES, {"digest": digest, "names": names})
-            connection.execute(
-                _ADD_DECISION,
-                {
-                    "recommendation_id": decision.recommendation_id,
-                    "time": decision.time,
-                    "user_id": decision.user_id,
-                    "placement": decision.placement,
-                    "model_version": decision.model_version,
-                    "content": decision.encoded(),
-                },
-            )
-
-        def written(done: "Future[None]") -> None:
-            self._unwritten.pop(decision.recommendation_id, None)
-            if done.exception() is None:
-                self._named.add(digest)
-
-        try:
-            done = self._writer.submit(work, patient=True)
-        except (StoreError, BusyError):
-            del self._unwritten[decision.recommendation_id]
-            raise
-        done.add_done_callback(written)
-        return done
+    def log(self, decision: Decision, most_bytes: int | None = None) -> "Future[None]":
+        """Keeps a decision; see `DecisionLog.add`."""
+        return self.decision_log.add(decision, most_bytes)
 
     def decision(self, recommendation_id: str) -> Decision | None:
         """A decision by its id; None if there is none."""
-        waiting = self._unwritten.get(recommendation_id)
-        if waiting is not None:
-            return waiting
-        of_id = decisions.c.recommendation_id == recommendation_id
-        return next(self._decisions(select(decisions.c.content).where(of_id)), None)
+        return self.decision_log.find(recommendation_id)
 
     def latest_decisions(self, most: int) -> list[Decision]:
         """The latest decisions, the latest first."""
-        asked = select(decisions.c.content).order_by(decisions.c.time.desc()).limit(most)
-        return list(self._decisions(asked))
-
-    def _decisions(self, asked: Select[tuple[bytes]]) -> Iterator[Decision]:
-        with self._read() as connection:
-            contents = [row.content for row in connection.execute(asked)]
-            named = connection.execute(select(feature_names)).all()
-        known = {digest: tuple(json.loads(names)) for digest, names in named}
-        return (Decision.decoded(content, known) for content in contents)
-
-
-_ADD_NAMES = insert(feature_names).on_conflict_do_nothing()
-_ADD_DECISION = insert(decisions).on_conflict_do_nothing()
+        return self.decision_log.latest(most)

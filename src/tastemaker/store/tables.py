@@ -25,9 +25,12 @@ from sqlalchemy import (
 
 from tastemaker.errors import SettingError
 
-SCHEMA = 3
+SCHEMA = 4
 SERVED = 0
 """The source of what came over the network; tables imported from files have later numbers."""
+
+ROW_BYTES = 300
+"""What a decision takes up beside its content: ids, key, index."""
 
 metadata = MetaData()
 
@@ -138,8 +141,39 @@ feature_names = Table(
     Column("names", Text, nullable=False),
 )
 
+removals = Table(
+    "removals",
+    metadata,
+    Column("removal", Integer, primary_key=True),
+    Column("time", Integer, nullable=False),
+    # events, users or items
+    Column("what", Text, nullable=False),
+    # what was chosen, as JSON; a table that is imported again leaves it out again
+    Column("filter", Text, nullable=False),
+    Column("events", Integer, nullable=False),
+    # 0 while it goes on, or where it was cut short
+    Column("complete", Integer, nullable=False),
+    sqlite_autoincrement=True,
+)
+removed_items = Table(
+    "removed_items",
+    metadata,
+    # not shown and not learned from until the item is put again
+    Column("item", Integer, ForeignKey("items.item"), primary_key=True),
+)
+totals = Table(
+    "totals",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("rows", Integer, nullable=False),
+    Column("bytes", Integer, nullable=False),
+)
+
 VISIBLE = events.c.source.not_in(select(sources.c.source).where(sources.c.complete == 0))
 """Which events count: what was served, and what was imported whole."""
+
+NOT_REMOVED = events.c.item.not_in(select(removed_items.c.item))
+"""Which events are of items that were not removed, or were put again."""
 
 
 def sqlite_path(url: str, folder: Path) -> Path:

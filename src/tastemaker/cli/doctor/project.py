@@ -199,6 +199,10 @@ class _Looks:
             made_by = trained.made_by or "of an earlier version"
             told = f"it was trained by Tastemaker {made_by}, this is {tastemaker.__version__}"
             yield Finding("model", "note", told, _TRAIN)
+        for name, one in trained.left_out.items():
+            yield Finding("model", "note", f"it has no source '{name}': {one.reason}")
+        for note in trained.notes:
+            yield Finding("model", "note", note)
         yield from self._settings(trained)
         if trained.world.clock == "absolute":
             age = now() - trained.world.watermark

@@ -96,8 +96,8 @@ class EASE(ScoringRetriever):
         options.require_memory(
             4 * (n_items**2 + apart * len(liked) ** 2) + beside + 40 * users.nnz,
             f"{name} on {n_items:,} items",
-            "take SparseEASE, its approximation for large catalogues, or leave out items with few "
-            "events",
+            'take SparseEASE (use = "sparse_ease"), its approximation for large catalogues, or '
+            "leave out items with few events",
         )
         if not apart:
             return self._solve(users, options)

@@ -1,0 +1,57 @@
+"""The rows of the table `items`: put over the network, read after a change, counted."""
+
+import json
+
+from sqlalchemy import Connection, select, text
+from sqlalchemy.dialects.sqlite import insert
+
+from tastemaker.store.stored import StoredItem
+from tastemaker.store.tables import SERVED, items, next_change
+
+_ITEMS_SINCE = text(
+    "SELECT item, item_id, attributes, source, changed FROM items "
+    "WHERE changed > :changed AND attributes IS NOT NULL ORDER BY changed"
+)
+_NO_LONGER_REMOVED = text(
+    "DELETE FROM removed_items WHERE item = (SELECT item FROM items WHERE item_id = :item_id)"
+)
+_ITEM_COUNT = text(
+    "SELECT (SELECT count(*) FROM items WHERE changed > 0) - (SELECT count(*) FROM removed_items "
+    "JOIN items USING (item) WHERE changed > 0)"
+)
+
+
+def put_item(connection: Connection, item_id: str, attributes: str) -> bool:
+    """Adds an item or replaces its attributes, inside a transaction; a removed one is shown again.
+
+    Args:
+        connection: of the transaction.
+        item_id: its id.
+        attributes: a JSON object.
+
+    Returns:
+        Whether it had no attributes before.
+    """
+    known = connection.execute(select(items.c.attributes).where(items.c.item_id == item_id)).first()
+    values = {"attributes": attributes, "source": SERVED, "changed": next_change(connection)}
+    connection.execute(
+        insert(items)
+        .values(item_id=item_id, **values)
+        .on_conflict_do_update(index_elements=["item_id"], set_=values)
+    )
+    connection.execute(_NO_LONGER_REMOVED, {"item_id": item_id})
+    return known is None or known.attributes is None
+
+
+def items_since(connection: Connection, changed: int) -> list[StoredItem]:
+    """The items put or imported after a change, without those known by events alone."""
+    rows = connection.execute(_ITEMS_SINCE, {"changed": changed}).all()
+    return [
+        StoredItem(item, item_id, json.loads(told), source, at)
+        for item, item_id, told, source, at in rows
+    ]
+
+
+def item_count(connection: Connection) -> int:
+    """How many items were described and not removed."""
+    return int(connection.execute(_ITEM_COUNT).scalar_one())

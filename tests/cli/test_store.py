@@ -1,0 +1,71 @@
+"""`tastemaker store`: what is in it, what goes out of it."""
+
+from typing import Any
+
+
+def test_events_are_only_counted_until_yes_is_said(shop: Any, run: Any) -> None:
+    users = run("store", "users", "list", "--json").told["users"]
+    user, count = users[0]["user_id"], users[0]["events"]
+    dry = run("store", "events", "remove", "--user", user, "--json")
+    assert dry.told == {"removed": False, "events": count}
+    assert "add --yes" in dry.err
+    assert run("store", "events", "remove", "--user", user, "--yes").code == 0
+    assert run("store", "events", "list", "--user", user, "--json").told == {
+        "count": 0,
+        "events": [],
+    }
+    stats = run("store", "stats", "--json").told
+    assert stats["removals"][0]["events"] == count
+    assert f"{count:,} events" in run("store", "stats").out
+
+
+def test_removing_events_needs_a_filter(shop: Any, run: Any) -> None:
+    assert "say which events" in run("store", "events", "remove", "--yes").refused(2)
+    assert "say which users" in run("store", "users", "remove", "--yes").refused(2)
+    assert "say which items" in run("store", "items", "remove", "--yes").refused(2)
+
+
+def test_a_moment_that_cannot_be_read_is_named(shop: Any, run: Any) -> None:
+    assert "--from must be a moment" in run("store", "events", "list", "--from", "then").refused(2)
+
+
+def test_training_does_not_see_what_was_removed(shop: Any, run: Any) -> None:
+    users = run("store", "users", "list", "--json").told["users"]
+    assert run("store", "users", "remove", "--user", users[0]["user_id"], "--yes").code == 0
+    assert run("train").code == 0
+    left = run("store", "users", "list", "--json").told["users"]
+    assert users[0]["user_id"] not in [user["user_id"] for user in left]
+
+
+def test_a_removed_item_is_not_recommended(shop: Any, run: Any) -> None:
+    assert run("train").code == 0
+    user = run("store", "users", "list", "--json").told["users"][0]["user_id"]
+    shown = [i["item_id"] for i in run("recommend", "--user", user, "--json").told["items"]]
+    assert run("store", "items", "remove", "--item", shown[0], "--yes").code == 0
+    again = [i["item_id"] for i in run("recommend", "--user", user, "--json").told["items"]]
+    assert shown[0] not in again
+    assert run("similar", shown[0]).code == 2
+    output = shop.folder / "all.parquet"
+    assert run("recommend", "--all", "--output", output).code == 0
+
+
+def test_prune_and_compact_say_what_they_did(shop: Any, run: Any) -> None:
+    assert run("store", "prune", "--json").told == {"removed": 0, "left": 0, "bytes": 0}
+    assert run("store", "compact", "--json").told["bytes"] > 0
+    assert "--older-than" in run("store", "prune", "--older-than", "x").refused(2)
+
+
+def test_excluded_users_are_reported_by_every_verb(shop: Any, run: Any) -> None:
+    user = run("store", "users", "list", "--json").told["users"][0]["user_id"]
+    path = shop.folder / "tastemaker.toml"
+    text = path.read_text()
+    path.write_text(
+        text.replace("[items.roles]", f'[data.exclude]\nusers = ["{user}"]\n[items.roles]')
+    )
+    told = "[data.exclude] users names them"
+    assert told in run("validate").out
+    trained = run("train", "--json")
+    assert told in trained.err
+    assert told in trained.told["notes"][0]
+    assert told in run("versions").err
+    assert told in run("doctor").out

@@ -1,0 +1,77 @@
+"""A store that is full, or a disk that is nearly so, is answered for in plain words."""
+
+from pathlib import Path
+
+import pytest
+
+from tastemaker.store import Store
+from tastemaker.store import room as rooms
+from tests.serving.conftest import item, wait_until, without_network
+
+FILMS = {"user_id": "user-1", "n": 3}
+
+
+def limit(folder: Path, setting: str) -> None:
+    path = folder / "tastemaker.toml"
+    path.write_text(f"{path.read_text()}\n[store]\n{setting}\n")
+
+
+def test_events_beyond_the_limit_are_answered_with_507(folder: Path) -> None:
+    limit(folder, "max_events = 2")
+    with without_network(folder) as client:
+        event = {"user_id": "u", "item_id": item(0, 0)}
+        assert client.post("/v1/events", json=event).status_code == 200
+        refused = client.post("/v1/events", json={"events": [event, event]})
+        assert refused.status_code == 507
+        assert refused.json()["error"]["code"] == "store_full"
+        assert "max_events = 2" in refused.json()["error"]["message"]
+        assert client.post("/v1/events", json=event).status_code == 200
+
+
+def test_items_beyond_the_limit_are_answered_with_507(folder: Path) -> None:
+    limit(folder, "max_items = 1")
+    with without_network(folder) as client:
+        assert client.put("/v1/items/new", json={"title": "New"}).status_code == 507
+
+
+def test_below_the_reserve_answers_go_on_and_health_says_so(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rooms, "free_bytes", lambda *_: (10, 20))
+    with without_network(folder) as client:
+        answer = client.post("/v1/recommendations", json=FILMS)
+        assert answer.status_code == 200
+        id_ = answer.json()["recommendation_id"]
+        assert client.get(f"/v1/recommendations/{id_}").status_code == 404
+        assert "decisions are not logged" in client.get("/health/ready").json()["warning"]
+        event = {"user_id": "u", "item_id": item(0, 0)}
+        assert client.post("/v1/events", json=event).status_code == 200
+
+
+def test_a_server_removes_old_decisions_by_itself(folder: Path) -> None:
+    limit(folder, 'keep_decisions = "1s"')
+    with without_network(folder) as client, Store(folder / ".tastemaker" / "store.db") as store:
+        assert client.post("/v1/recommendations", json=FILMS).status_code == 200
+        wait_until(lambda: store.decision_log.totals().rows == 1)
+        wait_until(lambda: store.decision_log.totals().rows == 0)
+
+
+def test_an_item_removed_while_serving_is_no_longer_shown(folder: Path) -> None:
+    with without_network(folder) as client, Store(folder / ".tastemaker" / "store.db") as store:
+        shown = [
+            i["item_id"] for i in client.post("/v1/recommendations", json=FILMS).json()["items"]
+        ]
+        store.remover().remove_items([shown[0]])
+        wait_until(
+            lambda: (
+                shown[0]
+                not in [
+                    i["item_id"]
+                    for i in client.post("/v1/recommendations", json=FILMS).json()["items"]
+                ]
+            )
+        )
+        assert client.get(f"/v1/items/{shown[0]}/similar").status_code == 404
+        put = {"title": "Back", "genres": ["Horror"]}
+        assert client.put(f"/v1/items/{shown[0]}", json=put).status_code in (200, 201)
+        assert client.get(f"/v1/items/{shown[0]}/similar").status_code == 200

@@ -1,0 +1,184 @@
+"""What is removed from a store stays out: of reading, histories, and files imported again."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection
+
+from tastemaker.data import times
+from tastemaker.store import Store, removing
+from tastemaker.store.listing import count_events, list_events, list_items, list_users
+from tastemaker.store.removing import EventFilter, Remover
+from tests.store.conftest import ITEMS, NOW, Shop, lines, row
+from tests.store.test_decision import realistic
+from tests.store.test_importing import sums
+from tests.store.test_store import VIEWS
+
+
+def fill(store: Store) -> None:
+    store.put_item("known", {"title": "A"}).result()
+    rows = [row(user_id="bot", item_id=f"x{n}", time=NOW + n) for n in range(30)]
+    rows += [row(user_id=f"u{n % 3}", item_id="known", time=NOW + n) for n in range(9)]
+    store.append(rows).result()
+
+
+def test_removed_events_are_gone_and_recorded(store: Store) -> None:
+    fill(store)
+    chosen = EventFilter(users=("bot",), since=NOW + 10, until=NOW + 20)
+    with store.reading() as connection:
+        assert count_events(connection, chosen) == 10
+    mark = store.removal_mark()
+    assert store.remover().remove_events(chosen) == 10
+    assert store.count() == 29
+    assert len(store.history("bot")) == 20
+    assert store.removal_mark() != mark
+    (line,) = store.remover().removals()
+    assert (line.what, line.events, line.complete) == ("events", 10, True)
+    assert EventFilter.from_dict(line.filter) == chosen
+
+
+def test_filters_combine(store: Store) -> None:
+    fill(store)
+    with store.reading() as connection:
+        for chosen, wanted in (
+            (EventFilter(), 39),
+            (EventFilter(items=("known", "x1")), 10),
+            (EventFilter(users=("u1", "bot"), items=("known",)), 3),
+            (EventFilter(event_types=("view",)), 39),
+            (EventFilter(event_types=("buy",)), 0),
+            (EventFilter(users=("'; DROP TABLE events; --",)), 0),
+        ):
+            assert count_events(connection, chosen) == wanted
+
+
+def test_a_removed_user_leaves_nothing_behind(store: Store) -> None:
+    fill(store)
+    store.log(realistic(0)).result()
+    user = realistic(0).user_id
+    assert user is not None
+    store.append([row(user_id=user)]).result()
+    assert store.remover().remove_users([user, "bot"]) == 31
+    assert user not in store.users(100)
+    assert store.latest_decisions(10) == []
+    assert store.decision_log.totals().rows == store.decision_log.totals().bytes == 0
+
+
+def test_a_removed_item_is_neither_read_nor_kept(store: Store) -> None:
+    fill(store)
+    assert store.remover().remove_items(["known"]) == 9
+    assert store.withdrawn_ids() == ["known"]
+    store.append([row(user_id="u1", item_id="known"), row(user_id="u2", item_id="known")]).result()
+    data = store.dataset(VIEWS)
+    assert data.catalogue.items.index("known") < 0
+    assert store.dataset(VIEWS, every_item=True).catalogue.items.index("known") >= 0
+    store.put_item("known", {"title": "Again"}).result()
+    assert store.withdrawn_ids() == []
+    assert store.dataset(VIEWS).catalogue.items.index("known") >= 0
+
+
+def test_what_was_removed_stays_out_of_a_file_imported_again(shop: Shop) -> None:
+    with shop.source.open() as store:
+        user = store.users(1)[0]
+        removed = store.remover().remove_events(EventFilter(users=(user,)))
+        store.remover().remove_items(["b"])
+        store.remover().remove_users(["u2"])
+        assert removed > 0
+    later = f"{user},a,view,,{times.now() // 1_000_000 - 1},"
+    shop.write([*lines(400), later.replace("view", "buy")])
+    shop.table("items", [line.replace("One", "Eins") for line in ITEMS])
+    with shop.source.open() as store:
+        assert len(store.history(user)) == 0
+        assert len(store.history("u2")) == 0
+        assert store.withdrawn_ids() == ["b"]
+        assert "b" not in [item.item_id for item in store.items_since(0)]
+        assert store.attributes("u2") == {}
+
+
+def fill_with_sums(store: Store) -> None:
+    """Users with several events of an item, of several types, values and times."""
+    store.append([
+        row(user_id=f"u{n % 4}", item_id=f"x{n % 3}", kind=("view", "buy")[n % 2],
+            value=(None, 2.0, -1.0, 0.5, 4.0)[n % 5], time=NOW + (n * 7) % 60)
+        for n in range(60)
+    ]).result()  # fmt: skip
+
+
+REMOVALS: dict[str, Callable[[Remover], int]] = {
+    "events": lambda remover: remover.remove_events(EventFilter(since=NOW + 30)),
+    "events of a type": lambda remover: remover.remove_events(EventFilter(event_types=("buy",))),
+    "an item": lambda remover: remover.remove_items(["x1"]),
+    "a user": lambda remover: remover.remove_users(["u1"]),
+}
+
+
+@pytest.mark.parametrize("removed", REMOVALS)
+@pytest.mark.parametrize("at_a_time", [3, 2_000])
+def test_sums_by_pair_stay_those_of_the_log(
+    store: Store, monkeypatch: pytest.MonkeyPatch, removed: str, at_a_time: int
+) -> None:
+    monkeypatch.setattr(removing, "ROWS_AT_A_TIME", at_a_time)
+    fill_with_sums(store)
+    before, state = sums(store.path, "pairs"), store.pairs_state()
+    assert REMOVALS[removed](store.remover()) > 0
+    assert sums(store.path, "pairs") == sums(store.path, "events") != before
+    assert store.pairs_state() != state
+    fill_with_sums(store)
+    assert sums(store.path, "pairs") == sums(store.path, "events")
+
+
+def test_each_step_of_a_removal_keeps_the_sums_right(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill_with_sums(store)
+    monkeypatch.setattr(removing, "ROWS_AT_A_TIME", 7)
+    seen: list[bool] = []
+    drop = removing._drop_events
+
+    def dropped(connection: Connection, places: Sequence[int]) -> None:
+        seen.append(sums(store.path, "pairs") == sums(store.path, "events"))
+        drop(connection, places)
+
+    monkeypatch.setattr(removing, "_drop_events", dropped)
+    store.remover().remove_events(EventFilter(until=NOW + 40))
+    assert len(seen) > 3
+    assert all(seen)
+
+
+def test_sums_stay_right_when_a_file_is_imported_after_removals(shop: Shop) -> None:
+    with shop.source.open() as store:
+        user = store.users(1)[0]
+        store.remover().remove_events(EventFilter(users=(user,)))
+        store.remover().remove_items(["b"])
+        store.remover().remove_users(["u2"])
+        assert sums(store.path, "pairs") == sums(store.path, "events")
+    shop.write(lines(399))
+    with shop.source.open() as store:
+        assert store.count() < 399
+        assert sums(store.path, "pairs") == sums(store.path, "events")
+        assert len(store.pairs(user)) == len(store.pairs("u2")) == 0
+
+
+def test_lists_show_bots_and_invented_ids_first(store: Store) -> None:
+    fill(store)
+    with store.reading() as connection:
+        first = list_users(connection, (), 1)[0]
+        assert (first["user_id"], first["events"]) == ("bot", 30)
+        rare = list_items(connection, (), None, undescribed=True, max_users=1)
+        assert {item["item_id"] for item in rare} == {f"x{n}" for n in range(30)}
+        known = list_items(connection, ("known",), 5)[0]
+        assert (known["described"], known["users"], known["events"]) == (True, 3, 9)
+        latest = list_events(connection, EventFilter(users=("bot",)), 1)[0]
+        assert latest["item_id"] == "x29"
+
+
+def test_compacting_gives_the_room_back(path: Path) -> None:
+    with Store(path) as store:
+        fill(store)
+        store.append([row(item_id=f"z{n}" * 50) for n in range(3_000)]).result()
+        store.remover().remove_events(EventFilter(users=("u",)))
+        before = store.size()
+        assert before.used < before.file
+        store.compact()
+        assert store.size().file < before.file
+        assert store.count() == 39
