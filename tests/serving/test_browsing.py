@@ -64,7 +64,7 @@ def page(client: TestClient, user: str, **asked: str) -> str:
 
 
 def shelf(text: str) -> list[str]:
-    return re.findall(r'class="card-title[^"]*">([^<]+)<', text)
+    return re.findall(r'class="card-title[^"]*"><bdi>([^<]+)<', text)
 
 
 def do(client: TestClient, user: str, item: str, kind: str) -> None:
@@ -90,8 +90,8 @@ def test_what_was_bought_is_never_called_liked(shop: TestClient) -> None:
     do(shop, "buyer", "p5", "view")
     text = page(shop, "buyer")
     assert "because you bought The Lantern" in text
-    assert '<span class="unseen">bought </span>The Lantern' in text
-    assert '<span class="unseen">viewed </span>Kettle' in text
+    assert '<span class="unseen">bought </span><bdi>The Lantern' in text
+    assert '<span class="unseen">viewed </span><bdi>Kettle' in text
     assert "you liked" not in text.casefold()
     assert "What do you like" not in text
 
@@ -107,7 +107,7 @@ def test_what_was_bought_and_viewed_counts_as_bought(shop: TestClient) -> None:
 def test_what_was_returned_is_told_as_returned(shop: TestClient) -> None:
     do(shop, "sorry", "p4", "purchase")
     do(shop, "sorry", "p4", "return")
-    assert '<span class="unseen">returned </span>The Lantern' in page(shop, "sorry")
+    assert '<span class="unseen">returned </span><bdi>The Lantern' in page(shop, "sorry")
 
 
 def test_the_funnel_tells_quota_given_and_kept(shop: TestClient) -> None:
@@ -134,4 +134,4 @@ def test_served_pages_hold_nothing_the_policy_forbids(shop: TestClient) -> None:
 
 
 def test_known_users_are_shown(shop: TestClient) -> None:
-    assert re.search(r">user u\d+, \d+ items</a>", page(shop, "v"))
+    assert re.search(r">user <bdi>u\d+</bdi>, \d+ items</a>", page(shop, "v"))

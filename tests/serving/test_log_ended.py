@@ -69,7 +69,8 @@ def cli(old: Path, capsys: pytest.CaptureFixture[str]) -> Told:
 
     def told(user: str | None = None, history: list[str] | None = None) -> dict[str, Any]:
         capsys.readouterr()
-        asked = answers.Asked(user, history, 12, None)
+        listed = None if history is None else ",".join(history)
+        asked = answers.Asked(user, listed, 12, None)
         answers.recommend(old / "tastemaker.toml", asked, trace=False, as_json=True)
         return dict(json.loads(capsys.readouterr().out))
 

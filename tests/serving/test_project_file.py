@@ -128,11 +128,11 @@ def test_rules_that_do_not_fit_leave_the_old_version(ruled: Service, path: Path)
 
 def test_a_new_event_type_is_accepted_with_its_version(service: Service, path: Path) -> None:
     event = {"user_id": "user-3", "item_id": "drama-0", "event_type": "booked"}
-    assert service.add_events([event]).accepted == 0
+    assert service.add_events([event]).indices == []
     path.write_text(path.read_text() + "[events.booked]\nweight = 2.0\n")
     serves(service, train(path.parent))
     taken = service.add_events([event])
-    assert (taken.accepted, taken.rejected) == (1, [])
+    assert (taken.indices, taken.rejected) == ([0], [])
 
 
 def test_the_moment_follows_the_file_of_the_version(service: Service, path: Path) -> None:
