@@ -160,9 +160,10 @@ class Current:
             fitted, changes = with_project_settings(fitted, project.file)
         live = Live.of(fitted, self._store)
         warm_up(live, self._store)
-        with self._changing:
-            self._live, self._changes = live.refreshed(self._store), changes
+        with self._changing:  # the state comes last: whoever sees it sees what belongs to it
             self.project, self._read_at, self._file_problem = project, read_at, problem
+            self._changes = changes
+            self._live = live.refreshed(self._store)
         self._reread_at = monotonic() + RETRY_SECONDS
         _LOG.info("serving %s, ready after %.1f s", version, perf_counter() - begun)
 
