@@ -9,6 +9,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from starlette.responses import Response
 
 from benchmarks.server import free_port
 from tastemaker.serving import heads
+from tastemaker.serving.connections import Connections
 from tastemaker.serving.heads import LimitHeads
 from tests.serving.conftest import wait_until
 
@@ -240,7 +242,8 @@ def test_a_connect_is_refused(wire: Wire) -> None:
 class Patient:
     """A server in a thread, which answers everything with an empty page."""
 
-    def __init__(self) -> None:
+    def __init__(self, answer: bytes = b"") -> None:
+        self._answer = answer
         self.port = free_port()
         config = uvicorn.Config(self._app, port=self.port, http=LimitHeads, interface="asgi3")
         self._server = uvicorn.Server(config)
@@ -248,7 +251,7 @@ class Patient:
 
     async def _app(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http":
-            await Response()(scope, receive, send)
+            await Response(self._answer)(scope, receive, send)
 
     def __enter__(self) -> "Patient":
         self._thread.start()
@@ -265,6 +268,31 @@ def test_who_says_nothing_more_is_not_waited_for(
     monkeypatch: pytest.MonkeyPatch, said: bytes
 ) -> None:
     monkeypatch.setattr(heads, "SLOWEST_SECONDS", 0.2)
+    monkeypatch.setattr(heads, "FIRST_BYTE_SECONDS", 0.2)
     with Patient() as server:
         heard = Wire(server.port, Path()).say(said)  # fails where the connection does not end
     assert heard.count(b"200 OK") == said.count(b"\r\n\r\n")
+
+
+def test_silent_connections_keep_nobody_from_being_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(LimitHeads, "open_connections", Connections(5, 5))
+    with Patient() as server, ExitStack() as silent:
+        for _ in range(20):
+            silent.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+        assert b"200 OK" in Wire(server.port, Path()).say(GET + b"\r\n")
+
+
+def test_a_client_that_does_not_read_its_answer_is_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kept = Connections()
+    monkeypatch.setattr(LimitHeads, "open_connections", kept)
+    monkeypatch.setattr(heads, "LOOK_SECONDS", 0.2)
+    with Patient(b"x" * 20_000_000) as server:
+        with socket.create_connection(("127.0.0.1", server.port)) as connection:
+            connection.sendall(GET + b"\r\n")
+            wait_until(lambda: len(kept) == 1)
+            wait_until(lambda: len(kept) == 0)  # though it is open at this end
+        assert b"200 OK" in Wire(server.port, Path()).say(GET + b"\r\n")[:100]
