@@ -5,6 +5,7 @@ import logging
 import os
 import resource
 import signal
+import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -30,6 +31,8 @@ _PARENT = "TASTEMAKER_PARENT"
 _GRACE_SECONDS = 10
 _LOOK_SECONDS = 1.0
 _IDLE_SECONDS = 60
+_SWITCH_SECONDS = 0.001
+"""A short request waits so long for the interpreter while a long one holds it."""
 
 
 def application() -> ASGIApp:
@@ -38,6 +41,7 @@ def application() -> ASGIApp:
     threading.Thread(target=_end_with, args=(parent,), name="parent", daemon=True).start()
     project = load_project(Path(os.environ[_PROJECT]))
     _limit_connections(project)
+    sys.setswitchinterval(_SWITCH_SECONDS)
     return create_app(Service(project), patient=True)
 
 
@@ -87,6 +91,7 @@ def run(project: Path, host: str, port: int, workers: int, progress: Progress = 
     with suppress(ValueError, OSError):  # where nobody reads what is said
         faulthandler.enable()  # files of a version that are changed in place end the process
     _allow_connections()
+    sys.setswitchinterval(_SWITCH_SECONDS)
     source = EventSource(opened, progress)
     source.open().close()  # a bad file is told here, before anything starts
     for recovered in source.recovered:
