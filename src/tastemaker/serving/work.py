@@ -193,11 +193,11 @@ class Line:
         able = [c for c in callers if c.waiting and c.running < self._most_each]
         if self._running < self._threads:
             return able
-        if self._running >= self._threads + self._express:
+        under_way = min(each.cost for each in callers if each.running)
+        if self._running >= self._threads + self._express or not under_way:
             return []
         known = (each.cost for each in callers if each.cost)
         guess = min(_FIRST_GUESS, min(known, default=0.0))
-        under_way = min(each.cost for each in callers if each.running)
         return [c for c in able if _SHORT * (c.cost or guess) <= under_way]
 
     def _ended(
