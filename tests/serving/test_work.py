@@ -244,3 +244,39 @@ def test_callers_who_are_gone_are_forgotten(line: Line) -> None:
 
     finished(scenario())
     assert len(line._callers) <= MOST_CALLERS + 1
+
+
+def test_a_short_piece_does_not_wait_for_the_end_of_a_long_one() -> None:
+    line, go_on = Line("scoring", 1, longest_wait=0.25, express=1), threading.Event()
+
+    async def scenario() -> str:
+        await of(line, "long", lambda: time.sleep(0.1))
+        await of(line, "short", lambda: time.sleep(0.001))
+        long = asyncio.create_task(of(line, "long", go_on.wait))
+        await asyncio.sleep(0)
+        done = await of(line, "short", lambda: "done")
+        go_on.set()
+        await long
+        return done
+
+    assert finished(scenario()) == "done"
+    line.close()
+
+
+def test_pieces_of_the_same_cost_are_done_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tastemaker.serving.work._timed", lambda piece, _: (piece(), None, 0.02))
+    line, running, most = Line("scoring", 1, longest_wait=5.0, express=1), 0, 0
+
+    def work() -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        time.sleep(0.02)
+        running -= 1
+
+    async def scenario() -> None:
+        await asyncio.gather(*(of(line, f"caller-{n % 4}", work) for n in range(12)))
+
+    finished(scenario())
+    assert most == 1
+    line.close()

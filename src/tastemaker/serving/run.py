@@ -6,6 +6,7 @@ import logging
 import os
 import resource
 import signal
+import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -37,6 +38,8 @@ _IDLE_SECONDS = 60
 _HUNG_SECONDS = 15
 """A worker silent for so long is killed, with its connections; on a busy machine 5 s are usual. The
 process that watches waits as long for a worker that ends just then."""
+_SWITCH_SECONDS = 0.001
+"""A short request waits so long for the interpreter while a long one holds it."""
 
 
 def application() -> ASGIApp:
@@ -46,6 +49,7 @@ def application() -> ASGIApp:
     threading.Thread(target=_end_with, args=(parent,), name="parent", daemon=True).start()
     project = load_project(Path(os.environ[_PROJECT]))
     _limit_connections(project)
+    sys.setswitchinterval(_SWITCH_SECONDS)
     return create_app(Service(project), patient=True)
 
 
@@ -105,6 +109,7 @@ def run(project: Path, host: str, port: int, workers: int, progress: Progress = 
         faulthandler.enable()  # files of a version that are changed in place end the process
     log_printable()
     _allow_connections()
+    sys.setswitchinterval(_SWITCH_SECONDS)
     source = EventSource(opened, progress)
     source.open().close()  # a bad file is told here, before anything starts
     for recovered in source.recovered:

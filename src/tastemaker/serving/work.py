@@ -26,10 +26,13 @@ MOST_CALLERS = 1_000
 """So many callers are remembered while they send nothing."""
 SCORING_THREADS = 1
 """Scoring holds the interpreter for most of its time: more threads would only take turns."""
+EXPRESS_THREADS = 1
 STORING_THREADS = 4
 LONGEST_STORING_SECONDS = 2.0
 """Whoever sends events would rather wait than send them again."""
 _LEARNING = 0.1
+_SHORT = 3.0
+"""A piece is short beside those under way if it takes a third of their time or less."""
 _FIRST_GUESS = 0.05
 """Seconds that the first piece of a caller is taken to need at most: it is let in, however
 expensive the pieces of the others are."""
@@ -90,14 +93,17 @@ class Line:
         name: what the threads are called.
         threads: how many work side by side.
         longest_wait: seconds that whoever comes may have to wait for a turn.
+        express: threads beyond these for callers whose pieces take a fraction of those under way,
+            so that a short piece need not wait for the end of a long one.
     """
 
-    def __init__(self, name: str, threads: int, longest_wait: float) -> None:
+    def __init__(self, name: str, threads: int, longest_wait: float, express: int = 0) -> None:
         self._name = name
         self._threads = threads
         self._most_each = max(1, threads - 1)
         self._longest_wait = longest_wait
-        self._pool = ThreadPoolExecutor(threads, name)
+        self._express = express
+        self._pool = ThreadPoolExecutor(threads + express, name)
         self._inside = self._running = 0
         self._cost = 0.0  # seconds one piece takes, the latest counting most
         self._clock = 0.0  # the turn of the piece that began last
@@ -163,10 +169,7 @@ class Line:
 
     def _begin(self) -> None:
         """Begins what is due, as long as threads are free."""
-        while self._running < self._threads:
-            able = [c for c in self._callers.values() if c.waiting and c.running < self._most_each]
-            if not able:
-                return
+        while able := self._able():
             caller = min(able, key=lambda each: each.turn)
             piece = caller.waiting.popleft()
             begun = perf_counter()
@@ -183,6 +186,19 @@ class Line:
             self._running += 1
             work = asyncio.get_running_loop().run_in_executor(self._pool, _timed, piece.work, begun)
             work.add_done_callback(partial(self._ended, caller, piece, charged))
+
+    def _able(self) -> list[_Caller]:
+        """The callers whose next piece may begin now."""
+        callers = self._callers.values()
+        able = [c for c in callers if c.waiting and c.running < self._most_each]
+        if self._running < self._threads:
+            return able
+        under_way = min(each.cost for each in callers if each.running)
+        if self._running >= self._threads + self._express or not under_way:
+            return []
+        known = (each.cost for each in callers if each.cost)
+        guess = min(_FIRST_GUESS, min(known, default=0.0))
+        return [c for c in able if _SHORT * (c.cost or guess) <= under_way]
 
     def _ended(
         self, caller: _Caller, piece: _Piece, charged: float, work: "asyncio.Future[_Done]"
@@ -265,7 +281,7 @@ class Lines:
     """
 
     def __init__(self, longest_wait: float) -> None:
-        self.scoring = Line("scoring", SCORING_THREADS, longest_wait / 1e3)
+        self.scoring = Line("scoring", SCORING_THREADS, longest_wait / 1e3, EXPRESS_THREADS)
         self.storing = Line("storing", STORING_THREADS, LONGEST_STORING_SECONDS)
 
     def close(self) -> None:
