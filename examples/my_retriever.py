@@ -1,8 +1,8 @@
 """A new retriever in one file: what people who liked your latest item liked next.
 
-Everything a model needs to know is here: settings, `fit`, `retrieve`, `save`, `load`. Seen items,
-exclusion, eligibility, ties and top-n are handled by `exact_top_n`. Its tests are three lines, in
-`test_my_retriever.py`.
+Everything a model needs to know is here: settings, `fit`, `scores`, `save`, `load`. Seen items,
+exclusion, eligibility, dislikes, ties and top-n are handled by `ScoringRetriever`. Its tests are
+three lines, in `test_my_retriever.py`.
 """
 
 from typing import ClassVar, Self
@@ -13,23 +13,22 @@ from pydantic import Field
 from scipy.sparse import coo_array, csr_array
 
 from tastemaker.artifact import ArtifactReader, ArtifactWriter
-from tastemaker.component import FitOptions, Retriever, Serves, Task
-from tastemaker.config import Settings
-from tastemaker.data.candidates import Candidates
+from tastemaker.component import FitOptions, Serves, Task
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.requests import Requests
-from tastemaker.index import exact_top_n
-from tastemaker.world import World
+from tastemaker.index.exact import ScoreChunk
+from tastemaker.retrieval.opinions import DislikeSettings
+from tastemaker.retrieval.scoring import ScoringRetriever
 
 
-class NextItemConfig(Settings):
+class NextItemConfig(DislikeSettings):
     """Settings of `NextItem`; one line here is all a setting needs."""
 
     decay: float = Field(0.5, gt=0, le=1)
     """How much less each step further back in the history counts."""
 
 
-class NextItem(Retriever):
+class NextItem(ScoringRetriever):
     """A first-order Markov chain over liked items.
 
     P(j | i) = how often j was liked right after i, over all that followed i; a candidate scores
@@ -64,16 +63,15 @@ class NextItem(Retriever):
         self.n_fitted = n_items
         return self
 
-    def retrieve(self, requests: Requests, n: int, world: World) -> Candidates:
-        """What usually follows the latest liked items."""
-        self.require_fitted()
+    def scores(self, requests: Requests) -> ScoreChunk:
+        """How much of what followed the latest liked items was each item."""
         latest = self._latest(requests)
 
         def score(chunk: slice) -> NDArray[np.float32]:
             dense: NDArray[np.float32] = (latest[chunk] @ self.follows).toarray()
             return dense
 
-        return exact_top_n(score, requests, n, self.n_fitted, above=0.0)
+        return score
 
     def save(self, writer: ArtifactWriter) -> None:
         """Writes the counts."""

@@ -36,8 +36,11 @@ CALLS = {
     "torch.load",
 }
 SQL = {"exec_driver_sql", "execute", "executemany", "executescript"}
+_MAKING = {"format", "format_map", "join", "replace", "substitute"}
 SQL_CONSTANTS = {"_CACHE_KIB"}
 """What a text of SQL may be made of: numbers of the program, never anything that came in."""
+SQL_OF_KEYS = {"newest"}
+"""Texts made of the store's own whole numbers: `store/history.py`, a branch for each event type."""
 
 
 def unsafe(code: str) -> list[str]:
@@ -109,19 +112,30 @@ def _is(node: ast.expr, value: object) -> bool:
 
 
 def _is_made(node: ast.expr, constants: dict[str, ast.expr]) -> bool:
-    """Whether a text is put together from anything but literals."""
-    if isinstance(node, ast.Name) and node.id in constants:
-        return _is_made(constants[node.id], {})
-    if isinstance(node, ast.JoinedStr):
-        parts = [part.value for part in node.values if isinstance(part, ast.FormattedValue)]
-        return not all(isinstance(part, ast.Name) and part.id in SQL_CONSTANTS for part in parts)
-    if isinstance(node, ast.BinOp):
-        both = (node.left, node.right)
-        literal = all(isinstance(part, ast.Constant) for part in both)
-        return isinstance(node.op, ast.Add | ast.Mod) and not literal
+    """Whether a text is put together from anything but literals and constants of the module."""
+
+    def is_constant(part: ast.expr) -> bool:
+        if isinstance(part, ast.Name):
+            if part.id in SQL_CONSTANTS | SQL_OF_KEYS:
+                return True
+            return part.id in constants and is_constant(constants[part.id])
+        if isinstance(part, ast.JoinedStr):
+            values = [v.value for v in part.values if isinstance(v, ast.FormattedValue)]
+            return all(map(is_constant, values))
+        if isinstance(part, ast.BinOp):
+            return is_constant(part.left) and is_constant(part.right)
+        if isinstance(part, ast.Call) and isinstance(part.func, ast.Attribute):
+            given = [*part.args, *(keyword.value for keyword in part.keywords)]
+            return part.func.attr in _MAKING and all(map(is_constant, [part.func.value, *given]))
+        return isinstance(part, ast.Constant)
+
+    if isinstance(node, ast.Name):
+        return node.id in constants and _is_made(constants[node.id], constants)
+    if isinstance(node, ast.JoinedStr | ast.BinOp):
+        return not is_constant(node)
     if isinstance(node, ast.Call):
         made_by = node.func.attr if isinstance(node.func, ast.Attribute) else ""
-        return made_by in {"format", "format_map", "join", "replace", "substitute"}
+        return made_by in _MAKING and not is_constant(node)
     return False
 
 

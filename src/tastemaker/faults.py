@@ -96,9 +96,9 @@ def _of_fitting_members(every: list[ErrorDetails]) -> list[ErrorDetails]:
     places = [details["loc"] for details in every]
 
     def is_of_another(details: ErrorDetails) -> bool:
-        *above, member = details["loc"]
-        if details["type"] not in _SHAPES or not _is_member(member):
+        if details["type"] not in _SHAPES or not _is_member(details["loc"][-1]):
             return False
+        *above, member = details["loc"]
         size = len(above)
         return any(
             place[:size] == tuple(above) and len(place) > size + 1 and place[size] != member

@@ -418,7 +418,7 @@ def test_events_of_items_that_came_since_the_training_are_left_out(shop: Any, ru
 
 
 def test_data_that_has_lost_items_asks_for_a_new_training(shop: Any, run: Any) -> None:
-    shop.write([*shop.rows, "u1,violet1,view,1700000001"])
+    shop.write([*shop.rows, *(f"{user},violet1,view,1700000001" for user in ("u1", "u2"))])
     run("train")
     shop.write(shop.rows)
     message = last_line(run("recommend", "--user", "u1"), 1)

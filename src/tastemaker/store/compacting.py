@@ -49,10 +49,14 @@ def compact(writing: Engine, presence: Presence, path: Path) -> None:
         raise StoreError(f"{path}: cannot be compacted {told(problem, path)}") from None
 
 
+_PAGE, _PAGES, _FREE = (
+    text("PRAGMA page_size"),
+    text("PRAGMA page_count"),
+    text("PRAGMA freelist_count"),
+)
+
+
 def store_size(connection: Connection) -> StoreSize:
     """What the database takes up, without its write-ahead log."""
-    page, pages, free = (
-        connection.execute(text(f"PRAGMA {name}")).scalar_one()
-        for name in ("page_size", "page_count", "freelist_count")
-    )
+    page, pages, free = (connection.execute(asked).scalar_one() for asked in (_PAGE, _PAGES, _FREE))
     return StoreSize(page * pages, page * (pages - free))
