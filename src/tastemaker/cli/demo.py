@@ -28,6 +28,13 @@ from tastemaker.project.propose import propose_project
 USERS_SHOWN = ("42", "564", "671")
 STRANGER = ("2571", "1196", "260")
 """The Matrix and two of Star Wars, liked by someone who was never in the data."""
+_EXPLORATION = """
+[retrievers.newcomers]
+use = "newcomers"
+
+[rerankers.fresh]
+use = "explore"
+"""
 _WEEK_SECONDS = 7 * 86_400
 _ACTS = """
 [events.like]  # what the page's buttons say
@@ -163,9 +170,20 @@ def prepare(folder: Path, ends: int | None = None) -> Project:
         text = project_text(propose_project({"events": [events], "items": [items]}), folder)
         if ends is not None:
             before, sources, after = text.partition("\n[retrievers.")
-            text = before + _ACTS + sources + after
+            text = _with_exploration(before + _ACTS + sources + after)
         path.write_text(text, encoding="utf-8")
     return load_project(path)
+
+
+def _with_exploration(text: str) -> str:
+    """The project file with new items as a source and now and then in a list, as `init` describes
+    it: what visitors add is found at once.
+    """
+    head, placement, rest = text.partition("\n[placements.home]\n")
+    first, listed, more = rest.partition("retrievers = [")
+    names, end, after = more.partition("]\n")
+    added = f'{listed}{names}, "newcomers"{end}rerankers = ["fresh"]\n'
+    return f"{head}{_EXPLORATION}{placement}{first}{added}{after}"
 
 
 def _move_to(path: Path, ends: int) -> None:

@@ -30,8 +30,8 @@ _COPIES = 2.3
 """How often the windows are held at once: to learn from, joined for the last trees, in bins."""
 _MOMENTS_PER_USER = 5
 _WITH_SOURCES = 2
-_JUDGED = 600
-"""Requests of a window whose candidates are all kept, about 100 MB of features."""
+_JUDGED = 300
+"""Requests of a window whose candidates are all kept, about 50 MB of features."""
 _HELD_OUT = 0.2
 
 Sources = Mapping[str, Retriever]

@@ -134,6 +134,9 @@ class Connections:
         return False
 
     def _abort(self, connection: Connection) -> None:
+        answering = getattr(connection, "cycle", None)
+        if answering is not None:
+            answering.disconnected = True  # nothing more is written to what is closed
         connection.transport.abort()
         self.closed(connection)
 
