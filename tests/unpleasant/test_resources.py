@@ -203,10 +203,6 @@ def write_shop(folder: Path, case: str) -> Path:
     return path
 
 
-@pytest.mark.xfail(
-    reason="open: reading takes more than the estimate since undescribed items are left out",
-    strict=False,
-)
 @pytest.mark.parametrize(
     "case", ["parquet", "csv", "gzip", "texts", "texts in csv", "labels", "store"]
 )

@@ -91,7 +91,8 @@ def leave_out(
         min_item_users: distinct users that an undescribed item needs; None, see above.
         has_moments: whether times are moments, so that there are days.
 
-    Cost: one pass for each rule in use, and the distinct pairs of undescribed items.
+    Cost: one pass for each rule in use; the distinct pairs of undescribed items where they need
+    more than two users.
     """
     counts: dict[str, int] = {}
     for column, ids, what in (
@@ -149,12 +150,22 @@ def _rare(
     nothing = distinct.head(0)
     if not len(undescribed) or needed == 1:
         return nothing, 0
-    theirs = log.select("user_id", "item_id").filter(pl.col("item_id").is_in(undescribed.implode()))
     enough = MIN_USERS if needed is None else needed
-    users = theirs.unique().group_by("item_id").len()
-    rare = users.filter(pl.col("len") < enough)["item_id"]
+    # whether there are two users needs no set of users for each item, which takes much memory
+    user = pl.col("user_id")
+    users = user.n_unique() if enough > 2 else 1 + (user != user.first()).any().cast(pl.UInt32)
+    theirs = (
+        log.lazy()
+        .select("user_id", "item_id")
+        .filter(pl.col("item_id").is_in(undescribed.implode()))
+        .group_by("item_id")
+        .agg(events=pl.len(), users=users)
+        .collect()
+    )
+    is_rare = pl.col("users") < enough
+    rare = theirs.filter(is_rare)["item_id"]
     if needed is None:
-        touched = theirs.filter(~pl.col("item_id").is_in(rare.implode())).height
-        if log.height - theirs.height < touched:
+        touched = int(theirs.filter(~is_rare)["events"].sum())
+        if log.height - int(theirs["events"].sum()) < touched:
             return nothing, 0
     return rare, enough
