@@ -106,9 +106,11 @@ def _endured(server: Server, folder: Path, length: float, seed: int) -> tuple[li
     try:
         while time.perf_counter() - begun < length:
             bodies = [{"user_id": f"u{user}"} for user in rng.integers(0, 20_000, 200)]
-            told = storm(server.port, ANSWERS, _SAMPLE_SECONDS, bodies, int(rng.integers(1 << 30)))
-            good = [one.seconds * 1e3 for one in told if one.status == 200]
-            shed = sum(one.status == 503 for one in told)
+            replies = storm(
+                server.port, ANSWERS, _SAMPLE_SECONDS, bodies, int(rng.integers(1 << 30))
+            )
+            good = [one.seconds * 1e3 for one in replies if one.status == 200]
+            shed = sum(one.status == 503 for one in replies)
             files = [folder / ".tastemaker" / f"store.db{ending}" for ending in ("", "-wal")]
             samples.append(
                 Sample(
@@ -118,7 +120,7 @@ def _endured(server: Server, folder: Path, length: float, seed: int) -> tuple[li
                     float(np.percentile(good, 99)) if good else float("nan"),
                     len(good),
                     shed,
-                    len(told) - len(good) - shed,
+                    len(replies) - len(good) - shed,
                 )
             )
     finally:
@@ -133,8 +135,8 @@ def _post(server: Server, done: threading.Event, refused: list[int]) -> None:
     while not done.is_set():
         user, item = rng.integers(0, 20_000), rng.integers(0, 6_000)
         event = {"user_id": f"u{user}", "item_id": f"i{item}", "event_type": "click"}
-        status, told = caller.call("POST", "/v1/events", event)
-        refused[0] += status != 200 or json.dumps(told).count('"accepted": 1') != 1
+        status, replies = caller.call("POST", "/v1/events", event)
+        refused[0] += status != 200 or json.dumps(replies).count('"accepted": 1') != 1
         due += 1 / EVENTS
         done.wait(max(0.0, due - time.perf_counter()))
     caller.close()

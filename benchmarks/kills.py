@@ -56,16 +56,19 @@ class Client:
     acknowledged: list[str] = field(default_factory=list)
     unanswered: list[dict[str, Any]] = field(default_factory=list)
     refused: int = 0
+    shed: int = 0
 
     def post(self, caller: Caller, batch: list[dict[str, Any]], alone: bool) -> None:
         """Posts a batch, or its events one by one; whatever ends the connection is passed on."""
         self.unanswered = batch
         for sent in [[event] for event in batch] if alone else [batch]:
             body = sent[0] if alone else {"events": sent}
-            status, told = caller.call("POST", "/v1/events", body)
-            taken = told.get("accepted", 0) + told.get("duplicates", 0)
-            if status == 200 and taken == len(sent) and not told["rejected"]:
+            status, answer = caller.call("POST", "/v1/events", body)
+            taken = answer.get("accepted", 0) + answer.get("duplicates", 0)
+            if status == 200 and taken == len(sent) and not answer["rejected"]:
                 self.acknowledged += [event["event_id"] for event in sent]
+            elif status == 503:  # too much was waiting for the disk: the client may send it again
+                self.shed += len(sent)
             else:
                 self.refused += len(sent)
             self.unanswered = self.unanswered[len(sent) :]
@@ -84,7 +87,8 @@ class Round:
         twice: events of any round found more than once, also under another id.
         unanswered: events under way at the kill.
         kept_unanswered: of these, found after the restart.
-        refused: events that were not taken in before the kill.
+        refused: events that were refused otherwise than by 503, which a busy server may answer.
+        shed: events answered by 503.
         repeated: events found more or less than once when the unanswered had been sent again.
         ready_seconds: from the restart until the server was ready.
         answers: whether it recommended something then.
@@ -99,6 +103,7 @@ class Round:
     unanswered: int
     kept_unanswered: int
     refused: int
+    shed: int
     repeated: int
     ready_seconds: float
     answers: bool
@@ -122,6 +127,7 @@ class Trial:
     def __init__(self, folder: Path, workers: int, seed: int) -> None:
         self._folder, self._workers = folder, workers
         self._random = np.random.default_rng(seed)
+        self._name = f"kill-{workers}-{seed}"  # a store that has seen other trials has other ids
         self._numbers = count()
         self._server = self._start()
 
@@ -170,6 +176,7 @@ class Trial:
             unanswered=len(unanswered),
             kept_unanswered=sum(event["event_id"] in found for event in unanswered),
             refused=sum(client.refused for client in clients) + again.refused,
+            shed=sum(client.shed for client in clients) + again.shed,
             repeated=sum(after[id_] != 1 for id_ in posted),
             ready_seconds=self._server.ready_seconds,
             answers=answers,
@@ -203,7 +210,7 @@ class Trial:
             time.sleep(0.05)
 
     def _event(self, random: np.random.Generator) -> dict[str, Any]:
-        id_ = f"kill-{next(self._numbers)}"
+        id_ = f"{self._name}-{next(self._numbers)}"
         return {
             "event_id": id_,
             "user_id": f"user-{random.integers(60)}",
@@ -273,6 +280,7 @@ def run(options: Options) -> Result:
         "twice": float(sum(each.twice for each in rounds)),
         "not once when sent again": float(sum(each.repeated for each in rounds)),
         "refused": float(sum(each.refused for each in rounds)),
+        "shed": float(sum(each.shed for each in rounds)),
         "rounds without an answer": float(sum(not each.answers for each in rounds)),
         "ready seconds, median": float(np.median(ready)),
         "ready seconds, longest": max(ready),

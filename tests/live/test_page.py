@@ -74,10 +74,6 @@ def act(page: Any, kind: str, place: int, area: str) -> None:
     settle(page)
 
 
-@pytest.mark.xfail(
-    reason="open: the learned order starts from what is in trend and moves less on the phone",
-    strict=False,
-)
 def test_three_clicks_on_films_of_one_genre_change_the_list_towards_it(
     page: Any, demo: Demo
 ) -> None:

@@ -17,9 +17,6 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.xfail(
-    reason="open: after the limits per caller one of the rounds refuses events", strict=False
-)
 def test_what_was_acknowledged_survives_every_kill_exactly_once(shop: Path) -> None:
     with trial(shop, seed=1) as killed:
         rounds = [killed.round(SECONDS) for _ in range(3)]
