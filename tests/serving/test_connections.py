@@ -13,19 +13,19 @@ from tastemaker.serving.connections import Connections
 @dataclass
 class Transport:
     unsent: int = 0
-    is_aborted: bool = False
 
     def get_write_buffer_size(self) -> int:
         return self.unsent
-
-    def abort(self) -> None:
-        self.is_aborted = True
 
 
 @dataclass(eq=False)
 class Client:
     is_idle: bool = True
+    is_aborted: bool = False
     transport: Transport = field(default_factory=Transport)
+
+    def abort(self) -> None:
+        self.is_aborted = True
 
 
 def opened(kept: Connections, n: int, address: str, *, idle: bool = True) -> list[Client]:
@@ -41,8 +41,8 @@ def test_the_one_that_has_been_idle_longest_gives_way() -> None:
     first, second, _ = opened(kept, 3, "a")
     kept.used(first)  # type: ignore[arg-type]
     opened(kept, 1, "b")
-    assert second.transport.is_aborted
-    assert not first.transport.is_aborted
+    assert second.is_aborted
+    assert not first.is_aborted
     assert len(kept) == 3
 
 
@@ -51,8 +51,8 @@ def test_the_address_with_the_most_connections_gives_way() -> None:
     (few,) = opened(kept, 1, "few")
     many = opened(kept, 3, "many")
     opened(kept, 1, "new")
-    assert many[0].transport.is_aborted
-    assert not few.transport.is_aborted
+    assert many[0].is_aborted
+    assert not few.is_aborted
 
 
 def test_where_all_are_being_answered_the_new_one_is_refused() -> None:
@@ -108,5 +108,5 @@ def test_of_too_many_unread_answers_the_largest_is_given_up(
     for client, size in ((small, 30), (large, 60), (last, 40)):
         client.transport.unsent = size
         kept.unread(client)  # type: ignore[arg-type]
-    assert large.transport.is_aborted
-    assert not small.transport.is_aborted
+    assert large.is_aborted
+    assert not small.is_aborted

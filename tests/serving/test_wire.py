@@ -284,6 +284,22 @@ def test_silent_connections_keep_nobody_from_being_answered(
         assert b"200 OK" in Wire(server.port, Path()).say(GET + b"\r\n")
 
 
+def test_what_was_asked_at_once_and_is_given_up_says_nothing(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    kept = Connections()
+    monkeypatch.setattr(LimitHeads, "open_connections", kept)
+    monkeypatch.setattr(heads, "LOOK_SECONDS", 0.2)
+    with (
+        Patient(b"x" * 10_000_000) as server,
+        socket.create_connection(("127.0.0.1", server.port)) as connection,
+    ):
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * 10)
+        wait_until(lambda: len(kept) == 1)
+        wait_until(lambda: len(kept) == 0)
+    assert "Error" not in capfd.readouterr().err
+
+
 def test_a_client_that_does_not_read_its_answer_is_given_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

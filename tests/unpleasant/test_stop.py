@@ -16,7 +16,11 @@ REQUESTS = 400
 """Answers of a connection, together more than all buffers on their way hold."""
 
 
-def test_stopping_with_clients_that_never_read_logs_a_line_at_most(films: Path) -> None:
+SAID = ("does not read its answers", "graceful shutdown exceeded")
+"""What is said once each: a minute's first client that is given up, and those left at the end."""
+
+
+def test_stopping_with_clients_that_never_read_does_not_fill_the_log(films: Path) -> None:
     with serving(films) as server, ExitStack() as held:
         for _ in range(CLIENTS):
             client = held.enter_context(socket.socket())
@@ -28,5 +32,6 @@ def test_stopping_with_clients_that_never_read_logs_a_line_at_most(films: Path) 
         before = len(server.said)
         server.end(signal.SIGTERM)
         said = server.said[before:]
-    assert said.count("\n") <= 1, said[:2000]
-    assert not said or "graceful shutdown exceeded" in said
+    lines = said.splitlines()
+    assert all(any(known in line for known in SAID) for line in lines), said[:2000]
+    assert len(lines) <= len(SAID)

@@ -39,6 +39,9 @@ class Connection(Protocol):
     def is_idle(self) -> bool:
         """Whether no request of it is being answered and its last answer has been read."""
 
+    def abort(self) -> None:
+        """Closes it at once."""
+
 
 class Connections:
     """The open connections of one process.
@@ -134,10 +137,7 @@ class Connections:
         return False
 
     def _abort(self, connection: Connection) -> None:
-        answering = getattr(connection, "cycle", None)
-        if answering is not None:
-            answering.disconnected = True  # nothing more is written to what is closed
-        connection.transport.abort()
+        connection.abort()
         self.closed(connection)
 
     def _tell(self, about: str, message: str) -> None:

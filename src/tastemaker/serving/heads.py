@@ -3,9 +3,10 @@ for ever, and keep all of it.
 """
 
 import asyncio
+from collections import deque
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from tastemaker.serving.connections import LOOK_SECONDS, Connections
 from tastemaker.serving.draining import DRAINING
@@ -49,6 +50,7 @@ class LimitHeads(HttpToolsProtocol):
         super().__init__(*arguments, **named)
         self._upgrades = UpgradeIgnoringParser(self)
         self.parser = self._upgrades  # type: ignore[assignment]
+        self._unanswered: deque[RequestResponseCycle] = deque()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begins to wait, where there is room for one more."""
@@ -62,6 +64,7 @@ class LimitHeads(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Waits no more."""
         self._wait_no_more()
+        self._write_no_more()
         self.resume_writing()
         self.open_connections.closed(self)
         super().connection_lost(exc)
@@ -92,6 +95,9 @@ class LimitHeads(HttpToolsProtocol):
             self.expect_100_continue = False
         self.open_connections.used(self)
         super().on_headers_complete()
+        while self._unanswered and self._unanswered[0].response_complete:
+            self._unanswered.popleft()
+        self._unanswered.append(self.cycle)
         if DRAINING.begun:
             self.cycle.keep_alive = False
 
@@ -99,6 +105,11 @@ class LimitHeads(HttpToolsProtocol):
         """The body is there."""
         if not self._upgrades.is_offered:
             super().on_message_complete()
+
+    def abort(self) -> None:
+        """Ends the connection at once; the rest of its answers is given up."""
+        self._write_no_more()
+        self.transport.abort()
 
     def shutdown(self) -> None:
         """Ends the connection after the answer; an idle one a little later.
@@ -141,6 +152,12 @@ class LimitHeads(HttpToolsProtocol):
             self._reading = self.loop.call_later(LOOK_SECONDS, self._look)
         else:
             self.open_connections.gave_up(self)
+
+    def _write_no_more(self) -> None:
+        """Of several requests that came at once uvicorn would end the last, not the one at work."""
+        for request in self._unanswered:
+            request.disconnected = True
+        self.pipeline.clear()
 
     def _wait_no_more(self) -> None:
         if self._end is not None:
