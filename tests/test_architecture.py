@@ -16,7 +16,7 @@ SOURCE = Path(tastemaker.__file__).parent
 LAYERS: list[list[set[str]]] = [
     [
         *({"errors"}, {"progress"}, {"faults"}, {"config"}, {"machine"}, {"threads"}),
-        *({"compilation"}, {"printable"}),
+        *({"compilation"}, {"printable"}, {"giving_way"}),
         *({"disk"}, {"lock"}, {"artifact"}),
     ],
     [{"data"}, {"statistics"}, {"world"}, {"component"}],

@@ -9,6 +9,7 @@ from typing import TypeVar
 import pytest
 
 from tastemaker.errors import BusyError
+from tastemaker.giving_way import give_way
 from tastemaker.serving.work import CALLER, MOST_CALLERS, Line, Shared
 from tests.serving.conftest import finished
 
@@ -263,8 +264,54 @@ def test_a_short_piece_does_not_wait_for_the_end_of_a_long_one() -> None:
     line.close()
 
 
+def test_a_long_piece_stands_still_while_a_short_one_is_done() -> None:
+    line, steps, is_done = Line("scoring", 1, longest_wait=0.25, express=1), [], threading.Event()
+
+    def long() -> None:
+        time.sleep(0.3)  # it may wait as long as it has worked
+        while not is_done.is_set():
+            give_way()
+            steps.append(time.perf_counter())
+            time.sleep(0.001)
+
+    def short() -> tuple[float, float]:
+        begun = time.perf_counter()
+        time.sleep(0.05)
+        return begun, time.perf_counter()
+
+    async def scenario() -> tuple[float, float]:
+        await of(line, "long", lambda: time.sleep(0.1))
+        await of(line, "short", lambda: time.sleep(0.001))
+        under_way = asyncio.create_task(of(line, "long", long))
+        while not steps:
+            await asyncio.sleep(0.01)
+        when = await of(line, "short", short)
+        is_done.set()
+        await under_way
+        return when
+
+    begun, ended = finished(scenario())
+    assert sum(begun < step < ended for step in steps) <= 1  # the one that was under way
+    line.close()
+
+
+def test_a_long_piece_ends_though_short_ones_never_do() -> None:
+    line = Line("scoring", 1, longest_wait=0.25, express=1)
+    line._express.began()
+
+    def long() -> str:
+        for _ in range(10):
+            give_way()
+            time.sleep(0.001)
+        return "done"
+
+    assert finished(line.run(long)) == "done"
+    line.close()
+
+
 def test_pieces_of_the_same_cost_are_done_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tastemaker.serving.work._timed", lambda piece, _: (piece(), None, 0.02))
+    for name in ("_do", "_do_express"):
+        monkeypatch.setattr(Line, name, lambda _, piece, begun: (piece(), None, 0.02))
     line, running, most = Line("scoring", 1, longest_wait=5.0, express=1), 0, 0
 
     def work() -> None:

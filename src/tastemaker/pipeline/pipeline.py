@@ -17,6 +17,7 @@ from tastemaker.data.arguments import whole_number
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.requests import Masks, Requests
 from tastemaker.filtering import restrict, verify
+from tastemaker.giving_way import give_way
 from tastemaker.pipeline.filling import Listed, filled
 from tastemaker.pipeline.merge import merge
 from tastemaker.pipeline.ranking import Ranking
@@ -110,6 +111,7 @@ class Pipeline:
             road.annotate("filter", f"{count} items blocked by '{name}', left out by every source")
         if (found.counts == 0).any() and road.has_degraded("retrieve:"):
             road.degrade("retrieve", "where nothing was found, the items most liked stand in")
+        give_way()
         ranked, features = self._rank(found, n, allowed, world, road, until)
         listed = filled(
             ranked,
@@ -216,6 +218,7 @@ class Pipeline:
         stages, short = Trace(keep=trace.keep), np.zeros(len(requests), np.int64)
         suitable = Masks.everything(len(requests))
         for name, reranker in self.rerankers.items():
+            give_way()
             stage, size, left = f"rerank:{name}", len(listed.item), until.left
             expected = self.watch.estimate(stage, size)
             if expected > left and not reranker.must_run:

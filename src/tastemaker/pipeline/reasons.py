@@ -16,6 +16,7 @@ from tastemaker.data.candidates import Candidates
 from tastemaker.data.event_verbs import verb_of
 from tastemaker.data.requests import Requests
 from tastemaker.data.titles import display_title
+from tastemaker.giving_way import give_way
 from tastemaker.retrieval import Popular
 from tastemaker.world import World
 
@@ -46,6 +47,7 @@ def reasons_of(
     for entry, reason in _because_of_history(request, shown, ranks, world, retrievers).items():
         why[entry].append(reason)
     for entry, place in enumerate(ranks.argmin(axis=1).tolist()):
+        give_way()
         rank = int(ranks[entry, place])
         if rank != _UNFOUND:
             name = shown.sources[place]
@@ -82,6 +84,7 @@ def _because_of_history(
                 if entry not in found and of_able[entry, choice] != _UNFOUND
             ]
             if asked:
+                give_way()
                 name = shown.sources[place]
                 found |= _explained(name, request, shown, np.array(asked), world, retrievers)
     return found
@@ -105,6 +108,7 @@ def _explained(
         return {}
     reasons = {}
     for entry, item, weight in zip(entries.tolist(), liked.tolist(), share.tolist()):
+        give_way()
         if item >= 0:
             item_id = world.catalogue.items.id(item)
             title = display_title(world.catalogue.title(item, LONGEST_TITLE_IN_REASON) or item_id)

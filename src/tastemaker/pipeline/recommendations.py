@@ -10,6 +10,7 @@ import numpy as np
 from tastemaker.component import Contributes, Features, Retriever
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.requests import Requests
+from tastemaker.giving_way import give_way
 from tastemaker.pipeline.ranking import DESCRIBED, PREDICTED, Ranking
 from tastemaker.pipeline.reasons import reasons_of
 from tastemaker.pipeline.trace import Trace
@@ -65,6 +66,7 @@ class Recommendations:
         reasons = self.reasons(row)
         items = []
         for entry, index in enumerate(self.candidates[row]):
+            give_way()
             title = self.world.catalogue.title(int(index))
             items.append(
                 {
@@ -107,31 +109,20 @@ class Recommendations:
         """
         shown = self.candidates.take(np.array([row]))
         spoke = self._spoke(shown) if loudest else None
-        return [
-            {
-                "sources": {
-                    name: {
-                        "rank": int(shown.source_rank[entry, place]) + 1,
-                        "score": float(shown.source_score[entry, place]),
-                    }
-                    for place, name in enumerate(shown.sources)
-                    if shown.source_rank[entry, place] >= 0
-                },
-                **(
-                    {
-                        "predicted": {
-                            name.removeprefix(PREDICTED): _finite(column[entry])
-                            for name, column in shown.columns.items()
-                            if name.startswith(PREDICTED)
-                        },
-                        **({} if spoke is None else {"features": spoke[entry]}),
-                    }
-                    if self.features is not None
-                    else {}
-                ),
-            }
-            for entry in range(len(shown.item))
-        ]
+        grounds = []
+        for entry in range(len(shown.item)):
+            give_way()
+            ground: dict[str, Any] = {"sources": _sources(shown, entry)}
+            if self.features is not None:
+                ground["predicted"] = {
+                    name.removeprefix(PREDICTED): _finite(column[entry])
+                    for name, column in shown.columns.items()
+                    if name.startswith(PREDICTED)
+                }
+                if spoke is not None:
+                    ground["features"] = spoke[entry]
+            grounds.append(ground)
+        return grounds
 
     def described(self, row: int, most: int) -> Features:
         """What the ranker was told of the first items of a list; no rows where nothing was ranked.
@@ -160,6 +151,7 @@ class Recommendations:
         )
         spoke: list[list[dict[str, Any]]] = [[] for _ in shown.item]
         for entry, adds, values in zip(known, np.asarray(total), told.values):
+            give_way()
             for column in np.argsort(-np.abs(adds), kind="stable")[:STRONGEST]:
                 if adds[column]:
                     name = features.names[column]
@@ -189,6 +181,18 @@ def ranked_dict(answer: Recommendations, trace: bool = False) -> dict[str, Any]:
     """The answer to a ranking of given items: as `to_dict`, without what only a list has."""
     told = answer.to_dict(trace=trace)
     return {name: told[name] for name in told if name not in ("recommendation_id", "variant")}
+
+
+def _sources(shown: Candidates, entry: int) -> dict[str, Any]:
+    """Rank and score of an item in each source that found it."""
+    return {
+        name: {
+            "rank": int(shown.source_rank[entry, place]) + 1,
+            "score": float(shown.source_score[entry, place]),
+        }
+        for place, name in enumerate(shown.sources)
+        if shown.source_rank[entry, place] >= 0
+    }
 
 
 def _finite(value: np.floating) -> float | None:

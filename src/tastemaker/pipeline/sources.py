@@ -11,6 +11,7 @@ from tastemaker.data.candidates import Candidates
 from tastemaker.data.ragged import sorted_distinct
 from tastemaker.data.requests import Requests
 from tastemaker.errors import NotFittedError
+from tastemaker.giving_way import give_way
 from tastemaker.index import exact_top_n
 from tastemaker.pipeline.trace import Trace
 from tastemaker.pipeline.watch import Call, Deadline, StillWaiting, Watch
@@ -49,6 +50,7 @@ def ask(
         stage, milliseconds = f"retrieve:{name}", 0.0
         if source.serves.remote:
             continue
+        give_way()
         expected, left = watch.estimate(stage, len(requests)), deadline.left
         if expected > left:
             watch.leave_out(stage)

@@ -7,6 +7,7 @@ import numpy as np
 from tastemaker.component import PROPENSITY
 from tastemaker.data import times
 from tastemaker.data.times import format_moment
+from tastemaker.giving_way import give_way
 from tastemaker.pipeline import Recommendations
 from tastemaker.serving.asked import Asked
 from tastemaker.store import Decision
@@ -32,6 +33,7 @@ def decision_of(asked: Asked, answered: Recommendations, told: dict[str, Any]) -
     features = answered.described(0, ITEMS_WITH_FEATURES)
     grounds = answered.grounds(0, loudest=False)
     likely = _propensities(answered, len(grounds))
+    give_way()
     items = [
         {
             "item_id": item["item_id"],

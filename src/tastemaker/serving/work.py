@@ -5,6 +5,7 @@ those who are let in are answered in time however many ask.
 """
 
 import asyncio
+import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ from time import perf_counter
 from typing import Any, TypeVar
 
 from tastemaker.errors import BusyError
+from tastemaker.giving_way import giving_way
 
 T = TypeVar("T")
 _Done = tuple[Any, BaseException | None, float]
@@ -36,6 +38,8 @@ _SHORT = 3.0
 _FIRST_GUESS = 0.05
 """Seconds that the first piece of a caller is taken to need at most: it is let in, however
 expensive the pieces of the others are."""
+_LEAST_GIVEN = 0.02
+"""Seconds that a long piece lets short ones go first, whatever it has worked itself."""
 _MISJUDGED = 2.0
 """A wait that comes out so many times as long as allowed was misjudged: the work is not begun,
 unless nobody else waits: to refuse then would give the machine's slowness as a crowd's."""
@@ -80,6 +84,53 @@ class _Caller:
         return self.inside * (self.cost or guess)
 
 
+class _Express:
+    """The short pieces that are done beside a long one, which waits for their end."""
+
+    def __init__(self) -> None:
+        self.running = 0
+        self._changed = threading.Condition()
+
+    def began(self) -> None:
+        """One more is being done."""
+        with self._changed:
+            self.running += 1
+
+    def ended(self) -> None:
+        """One is done."""
+        with self._changed:
+            self.running -= 1
+            self._changed.notify_all()
+
+    def wait(self, most: float) -> None:
+        """Returns when none is being done, or after so many seconds."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self.running, timeout=most)
+
+
+class _Waiting:
+    """How a long piece gives way: half of its time at most, so that it ends as well.
+
+    Attributes:
+        seconds: how long it has waited.
+    """
+
+    def __init__(self, express: _Express, begun: float) -> None:
+        self.seconds = 0.0
+        self._express = express
+        self._begun = begun
+
+    def __call__(self) -> None:
+        if not self._express.running:  # a piece that begins just now is seen at the next step
+            return
+        now = perf_counter()
+        worked = now - self._begun - self.seconds
+        most = max(worked, _LEAST_GIVEN) - self.seconds
+        if most > 0:
+            self._express.wait(most)
+            self.seconds += perf_counter() - now
+
+
 class Line:
     """Work done in turn by some threads, each caller getting the same share of their time.
 
@@ -94,7 +145,8 @@ class Line:
         threads: how many work side by side.
         longest_wait: seconds that whoever comes may have to wait for a turn.
         express: threads beyond these for callers whose pieces take a fraction of those under way,
-            so that a short piece need not wait for the end of a long one.
+            so that a short piece need not wait for the end of a long one; the long one gives way
+            between two of its steps.
     """
 
     def __init__(self, name: str, threads: int, longest_wait: float, express: int = 0) -> None:
@@ -102,7 +154,8 @@ class Line:
         self._threads = threads
         self._most_each = max(1, threads - 1)
         self._longest_wait = longest_wait
-        self._express = express
+        self._most_express = express
+        self._express = _Express()
         self._pool = ThreadPoolExecutor(threads + express, name)
         self._inside = self._running = 0
         self._cost = 0.0  # seconds one piece takes, the latest counting most
@@ -184,8 +237,25 @@ class Line:
             caller.turn += charged
             caller.running += 1
             self._running += 1
-            work = asyncio.get_running_loop().run_in_executor(self._pool, _timed, piece.work, begun)
+            do = self._do_express if self._running > self._threads else self._do
+            work = asyncio.get_running_loop().run_in_executor(self._pool, do, piece.work, begun)
             work.add_done_callback(partial(self._ended, caller, piece, charged))
+
+    def _do(self, work: Callable[[], Any], begun: float) -> _Done:
+        """What a piece gives, and the seconds since it began in which it did not give way."""
+        waiting = _Waiting(self._express, begun)
+        with giving_way(waiting):
+            result, problem = _outcome(work)
+        return result, problem, perf_counter() - begun - waiting.seconds
+
+    def _do_express(self, work: Callable[[], Any], begun: float) -> _Done:
+        """The same of a short piece, to which the others give way."""
+        self._express.began()
+        try:
+            result, problem = _outcome(work)
+        finally:
+            self._express.ended()
+        return result, problem, perf_counter() - begun
 
     def _able(self) -> list[_Caller]:
         """The callers whose next piece may begin now."""
@@ -194,7 +264,7 @@ class Line:
         if self._running < self._threads:
             return able
         under_way = min(each.cost for each in callers if each.running)
-        if self._running >= self._threads + self._express or not under_way:
+        if self._running >= self._threads + self._most_express or not under_way:
             return []
         known = (each.cost for each in callers if each.cost)
         guess = min(_FIRST_GUESS, min(known, default=0.0))
@@ -227,14 +297,14 @@ class Line:
         )
 
 
-def _timed(work: Callable[[], Any], begun: float) -> _Done:
-    """What work gives or raises, and the seconds since it began."""
+def _outcome(work: Callable[[], Any]) -> tuple[Any, BaseException | None]:
+    """What work gives, or raises."""
     try:
-        return work(), None, perf_counter() - begun
+        return work(), None
     except StopIteration as problem:  # which no future can hold
-        return None, RuntimeError(f"{problem!r}"), perf_counter() - begun
+        return None, RuntimeError(f"{problem!r}")
     except BaseException as problem:
-        return None, problem, perf_counter() - begun
+        return None, problem
 
 
 def _learned(cost: float, seconds: float) -> float:
