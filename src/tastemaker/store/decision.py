@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic_core import to_json
 
 from tastemaker.component import Features
 from tastemaker.errors import StoreError
@@ -88,7 +89,7 @@ class Decision:
             "rows": len(values),
             "constant": np.packbits(constant).tobytes().hex(),
         }
-        text = json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode()
+        text = to_json(told, inf_nan_mode="constants")
         once, columns = values[:1, constant].ravel(), values[:, ~constant].T.ravel()
         # the first bytes of all numbers, then the second, …: alike bytes side by side pack better
         numbers = np.concatenate([once, columns]).astype("<f4").view(np.uint8).reshape(-1, 4)
