@@ -26,7 +26,10 @@ MOST_TOLD = HISTORY_CAP
 """Events of a told history: as many as count."""
 MOST_EXCLUDED = 10_000
 MOST_EVENTS = 10_000
+LARGEST_BODY = 10_000_000
 LARGEST_ITEM = 1_000_000
+LARGEST_FORM = 65_536
+"""Bytes of a form of the console."""
 UNKNOWN_FIELD = "unknown_field"
 KINDS_OF_TOLD = ("told id", "told event")
 ID_TEXT = {
@@ -327,6 +330,20 @@ EVENTS_BODY: dict[str, Any] = {
             "application/json": {
                 "schema": {"oneOf": [EVENT_SCHEMA, EVENTS_SCHEMA]},
                 "examples": EVENT_EXAMPLES,
+            }
+        },
+    }
+}
+ITEM_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "additionalProperties": True,
+                    "description": "Column → value, as the item table has them.",
+                }
             }
         },
     }
