@@ -190,7 +190,7 @@ async def _next(body: _Body, receive: Receive) -> Message:
         BusyError: the body has made room for others.
         HTTPException: it comes too slowly.
     """
-    end, too_slow = body.deadline
+    end, too_slow = (0.0, "") if body.is_ended else body.deadline
     try:
         async with asyncio.timeout_at(end) as body.waiting:
             message = await receive()
