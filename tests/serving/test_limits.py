@@ -63,7 +63,7 @@ async def post(
     return sent[0]["status"], json.loads(told)
 
 
-def test_a_body_announced_too_large_is_refused_before_a_byte_is_read() -> None:
+def test_a_body_announced_too_large_is_refused_unread() -> None:
     status, told = finished(post(application(), [], announced=10_000_001))
     assert (status, told["error"]["code"]) == (413, "too_large")
 

@@ -8,6 +8,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Discriminator,
+    FailFast,
     Field,
     Tag,
     WithJsonSchema,
@@ -101,7 +102,7 @@ class Question(Body):
     """How many items."""
     placement: str | None = None
     """Which list; by default the project's first."""
-    exclude: list[Id] = Field(default_factory=list, max_length=MOST_EXCLUDED)
+    exclude: Annotated[list[Id], FailFast()] = Field(default_factory=list, max_length=MOST_EXCLUDED)
     """Items that must not be shown."""
     explain: bool = Field(False, strict=True)
     """Whether the answer says what each stage did, and what spoke for each item."""
