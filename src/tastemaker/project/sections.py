@@ -326,7 +326,7 @@ class ServerSection(Settings):
     """How many connections each process keeps open; fewer where the system allows fewer open
     files. Beyond that the one that has been idle longest is closed."""
     connections_per_address: int = Field(1_024, ge=1)
-    """How many of them may be of one address."""
+    """How many of them may be of one address; never more than half of them."""
     longest_title: int = Field(1_000, ge=1, le=100_000)
     """Characters that a title or a label of an item may have that is put over HTTP. Answers show
     the first 1,000 of a title, reasons the first 200."""
