@@ -5,13 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from tastemaker.errors import StoreFullError
 from tastemaker.project.sections import StoreSection
 from tastemaker.store import Decision, Store
 from tastemaker.store import room as rooms
 from tastemaker.store.decision import COMPACT_BYTES, compact_bytes
 from tastemaker.store.room import Room
-from tests.store.conftest import NOW, row
+from tests.store.conftest import NOW
 from tests.store.test_decision import PLAIN, realistic
 
 
@@ -84,31 +83,6 @@ def test_a_store_of_the_second_schema_counts_its_decisions(path: Path) -> None:
 
 
 # --- what a store may hold ---
-
-
-def test_events_beyond_the_limit_are_refused(store: Store) -> None:
-    store.append([row()]).result()
-    room = Room(store, StoreSection(max_events=3))
-    room.require_events(2)
-    with pytest.raises(StoreFullError, match=r"max_events = 3: remove some with"):
-        room.require_events(1)
-
-
-def test_items_beyond_the_limit_are_refused(store: Store) -> None:
-    store.put_item("a", {}).result()
-    store.append([row(item_id=f"only-an-event-{n}") for n in range(9)]).result()
-    Room(store, StoreSection(max_items=2)).require_item()
-    store.put_item("b", {}).result()
-    with pytest.raises(StoreFullError, match="max_items = 2"):
-        Room(store, StoreSection(max_items=2)).require_item()
-
-
-def test_a_store_beyond_its_size_refuses(store: Store) -> None:
-    store.append([row(item_id=f"{n}" * 200) for n in range(4_000)]).result()
-    room = Room(store, StoreSection(max_size=1 << 20))
-    with pytest.raises(StoreFullError, match=r"max_size is 1\.0 MB"):
-        room.require_events(1)
-    assert room.problem is not None
 
 
 def test_decisions_stop_below_the_reserve_and_the_log_says_so_once(

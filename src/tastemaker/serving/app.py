@@ -33,7 +33,7 @@ from tastemaker.serving.refusals import Refused, answer, install, refusal
 from tastemaker.serving.requested import read_strictly
 from tastemaker.serving.seen_items import ManySeenItems
 from tastemaker.serving.service import Service
-from tastemaker.serving.work import Lines, Shared
+from tastemaker.serving.work import CALLER, Lines, Shared
 from tastemaker.store.incoming import LONGEST_ID
 
 T = TypeVar("T")
@@ -248,7 +248,7 @@ def _add_intake(app: FastAPI, service: Service, lines: Lines) -> None:
             raise Refused(
                 422, "invalid", f"'events' must be a list of at most {MOST_EVENTS:,}", "events"
             )
-        taken = await lines.storing.run(service.add_events, batch)
+        taken = await lines.storing.run(service.add_events, batch, CALLER.get())
         if "events" not in posted and taken.rejected:
             raise Refused(422, "invalid", taken.rejected[0]["error"])
         result = taken.result(await _written(taken.written))
@@ -269,7 +269,7 @@ def _add_intake(app: FastAPI, service: Service, lines: Lines) -> None:
         """Adds an item or describes one anew; it can be recommended when this returns."""
         if len(await request.body()) > LARGEST_ITEM:
             raise Refused(413, "too_large", f"an item may have {LARGEST_ITEM:,} bytes")
-        written = await lines.storing.run(service.put_item, item_id, attributes)
+        written = await lines.storing.run(service.put_item, item_id, attributes, CALLER.get())
         created = await _written(written)
         await refreshed.done()
         return answer({"item_id": item_id, "created": created}, 201 if created else 200)

@@ -7,7 +7,9 @@ from sqlalchemy import Connection, bindparam, literal, select
 from sqlalchemy.dialects.sqlite import insert
 
 from tastemaker.store import tables
+from tastemaker.store.counters import EVENTS, add_to_count
 from tastemaker.store.incoming import EventRow
+from tastemaker.store.limits import Limits
 from tastemaker.store.pairs import add_to_pairs, last_place
 from tastemaker.store.tables import SERVED, VISIBLE, events, items, users
 
@@ -104,7 +106,12 @@ _STORED = (
 )
 
 
-def add_events(connection: Connection, rows: Sequence[EventRow], timed: bool = True) -> Added:
+def add_events(
+    connection: Connection,
+    rows: Sequence[EventRow],
+    timed: bool = True,
+    limits: Limits | None = None,
+) -> Added:
     """Adds events inside a transaction that excludes other writers.
 
     Args:
@@ -112,6 +119,10 @@ def add_events(connection: Connection, rows: Sequence[EventRow], timed: bool = T
         rows: the events.
         timed: whether an event with the same id and another time is another event; False where
             the times of imported events mean nothing.
+        limits: what the store may hold.
+
+    Raises:
+        StoreFullError: the new events would exceed the limits; nothing was written.
     """
     known = dict(_stored(connection, [row.event_id for row in rows]))
     fresh: list[EventRow] = []
@@ -124,9 +135,12 @@ def add_events(connection: Connection, rows: Sequence[EventRow], timed: bool = T
         elif differing := before.differences(content, timed):
             conflicts.append((index, _reason(row.event_id, differing)))
     if fresh:
+        if limits is not None:
+            limits.require_events(connection, fresh)
         last = last_place(connection)
         _insert(connection, fresh)
         add_to_pairs(connection, last)
+        add_to_count(connection, EVENTS, len(fresh))
     return Added(len(fresh), len(rows) - len(fresh) - len(conflicts), tuple(conflicts))
 
 
