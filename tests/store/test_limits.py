@@ -159,3 +159,13 @@ def test_one_transaction_does_not_promise_its_room_twice(
         futures += [store.append([row()], limits=most) for _ in range(30)]
     refused = sum(isinstance(one.exception(), StoreFullError) for one in futures)
     assert 0 < refused < 33
+
+
+def test_a_full_database_is_answered_like_a_full_store(store: Store) -> None:
+    with store._writing.connect() as connection:
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+        connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+    refused = store.append([row(context="x" * 9_000) for _ in range(50)]).exception()
+    assert isinstance(refused, StoreFullError)
+    assert str(refused).startswith("nothing was written (database or disk is full); make room on")
+    assert "or remove events with `tastemaker store events remove`" in str(refused)

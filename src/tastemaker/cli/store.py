@@ -11,9 +11,10 @@ from tastemaker.data.times import format_moment, parse_duration, parse_moment
 from tastemaker.errors import SettingError
 from tastemaker.printable import printable
 from tastemaker.store import EventSource, Store
+from tastemaker.store.limits import free_bytes
 from tastemaker.store.listing import count_events, list_events, list_items, list_users
 from tastemaker.store.removing import EventFilter
-from tastemaker.store.room import Room, free_bytes
+from tastemaker.store.room import Room
 
 _IDS_SHOWN = 5
 _ONCE_TRAINED = "the versions trained so far still know them: `tastemaker train` makes a new one"

@@ -5,7 +5,9 @@ by a store that is full.
 """
 
 import json
+import logging
 import os
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from tastemaker.store.compacting import store_size
 from tastemaker.store.counters import EVENTS, ITEMS, counted, item_ids, removed_item_ids
 from tastemaker.store.incoming import EventRow
 
+_LOG = logging.getLogger(__name__)
 _SHARE = 10
 """The reserve is at most this part of the disk, so that a small one can be used at all."""
 _FLOOR = 4
@@ -29,11 +32,14 @@ _KNOWN = text("SELECT count(*) FROM items WHERE item_id IN (SELECT value FROM js
 
 
 class Limits:
-    """What one store may take in. Used by the one thread that writes.
+    """What one store may take in.
 
     Args:
         path: the database file.
         settings: `[store]`.
+
+    Attributes:
+        refusing: why events and items are refused now; None where they are not.
     """
 
     def __init__(self, path: Path, settings: StoreSection) -> None:
@@ -41,6 +47,8 @@ class Limits:
         self._settings = settings
         self._transaction: object = None
         self._promised = 0  # bytes that this transaction will take up
+        self._lock = threading.Lock()
+        self.refusing: str | None = None
 
     def require_events(self, connection: Connection, new: Sequence[EventRow]) -> None:
         """Refuses new events beyond what the store may hold.
@@ -111,17 +119,22 @@ class Limits:
     def _require_disk(self, connection: Connection, needed: int) -> None:
         if connection.get_transaction() is not self._transaction:
             self._transaction, self._promised = connection.get_transaction(), 0
-        problem = self.disk_problem(self._promised + needed)
+        problem = self._disk_problem(self._promised + needed)
         if problem is not None:
+            self.look_at_disk()
             raise StoreFullError(f"nothing was written: {problem}")
         self._promised += needed
 
-    def disk_problem(self, needed: int = 0) -> str | None:
-        """Why events are refused now; None where they are not.
+    def look_at_disk(self) -> None:
+        """Whether events and items are taken in; logged when that changes."""
+        with self._lock:
+            problem = self._disk_problem(0)
+            before = self.refusing
+            self.refusing = problem and f"events and items are refused: {problem}"
+            report(_LOG, before, self.refusing, "events and items are taken in again")
 
-        Args:
-            needed: bytes that will be written.
-        """
+    def _disk_problem(self, needed: int) -> str | None:
+        """Why the disk has no room for so many bytes; None where it has."""
         free, reserve = free_bytes(self._path, self._settings.reserve)
         floor = reserve // _FLOOR
         if free - needed >= floor:
@@ -129,8 +142,9 @@ class Limits:
         more = f", this may take up {size_text(needed)}" if needed else ""
         return (
             f"{size_text(free)} are free on the disk of {self._path.name}{more}, "
-            f"{size_text(floor)} are kept for training and removing (a quarter of [store] reserve): make room, or remove "
-            "events with `tastemaker store events remove` and run `tastemaker store compact`"
+            f"{size_text(floor)} are kept for training and removing (a quarter of [store] "
+            "reserve): make room, or remove events with `tastemaker store events remove` and run "
+            "`tastemaker store compact`"
         )
 
 
@@ -146,6 +160,14 @@ def free_bytes(path: Path, reserve: int) -> tuple[int, int]:
     stats = os.statvfs(path.parent)
     whole = stats.f_blocks * stats.f_frsize
     return stats.f_bavail * stats.f_frsize, min(reserve, whole // _SHARE)
+
+
+def report(log: logging.Logger, before: str | None, now: str | None, over: str) -> None:
+    """Logs when a problem begins and when it is over."""
+    if before is None and now is not None:
+        log.error("%s", now)
+    elif before is not None and now is None:
+        log.warning("%s", over)
 
 
 def size_text(count: int) -> str:

@@ -190,10 +190,14 @@ def sorting_folder() -> Path | None:
 
 def _is_tighter(folder: Path, other: Path) -> bool:
     """Whether a folder lies on another disk than a second one, with less room."""
-    if folder.stat().st_dev == other.stat().st_dev:
+    if _same_disk(folder, other):
         return False
     one, two = os.statvfs(folder), os.statvfs(other)
     return one.f_bavail * one.f_frsize < two.f_bavail * two.f_frsize
+
+
+def _same_disk(one: Path, other: Path) -> bool:
+    return one.stat().st_dev == other.stat().st_dev
 
 
 def _on_read_only_disk(path: Path) -> bool:

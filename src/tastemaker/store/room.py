@@ -11,7 +11,7 @@ from tastemaker.data import times
 from tastemaker.data.times import parse_duration
 from tastemaker.errors import StoreError
 from tastemaker.project.sections import StoreSection
-from tastemaker.store.limits import Limits, free_bytes, size_text
+from tastemaker.store.limits import Limits, free_bytes, report, size_text
 from tastemaker.store.store import Store
 
 _LOG = logging.getLogger(__name__)
@@ -35,7 +35,6 @@ class Room:
         self.limits = Limits(store.path, settings)
         self._size = 0
         self._problem: str | None = None  # why decisions are not logged
-        self._refusing: str | None = None  # why events are refused
         self.look()
 
     @property
@@ -46,7 +45,7 @@ class Room:
     @property
     def warning(self) -> str | None:
         """What is not kept now, and why; None where everything is."""
-        return self._refusing or self._problem
+        return self.limits.refusing or self._problem
 
     def look(self) -> None:
         """Looks at the store's size and its disk. What it finds is logged once."""
@@ -64,12 +63,9 @@ class Room:
                 f"decisions are not logged: the store takes up {size_text(self._size)}, [store] "
                 f"max_size is {size_text(self._settings.max_size)}"
             )
-        _report(self._problem, problem, "decisions are logged again")
+        report(_LOG, self._problem, problem, "decisions are logged again")
         self._problem = problem
-        full = self.limits.disk_problem()
-        refusing = None if full is None else f"events and items are refused: {full}"
-        _report(self._refusing, refusing, "events and items are taken in again")
-        self._refusing = refusing
+        self.limits.look_at_disk()
 
     def prune(self) -> int:
         """Removes a few decisions that are too old or too many; how many, 0 when it is done.
@@ -91,11 +87,3 @@ class Room:
             f"{self._store.path.name}, {size_text(reserve)} are kept for events ([store] reserve): "
             "make room, or lower [store] max_decisions and run `tastemaker store compact`"
         )
-
-
-def _report(before: str | None, now: str | None, over: str) -> None:
-    """Logs when a problem begins and when it is over."""
-    if before is None and now is not None:
-        _LOG.error("%s", now)
-    elif before is not None and now is None:
-        _LOG.warning("%s", over)

@@ -1,8 +1,8 @@
 """What waits to be written: each client has its own queue, and they take turns by rows written.
 
 The client that has had the fewest rows written is next (start-time fair queueing: Goyal, Vin and
-Cheng, 1996). While several wait, transactions are small, so that a single event waits for the
-transaction under way and no other, whatever somebody else sends.
+Cheng, 1996). Transactions are small, so that a single event waits for the one under way and no
+other, whatever somebody else sends.
 """
 
 from collections import deque
@@ -20,10 +20,8 @@ Work = Callable[[Connection], Any]
 
 MOST_AT_ONCE = 256
 """Pieces of work of one transaction."""
-ROWS_AT_ONCE = 20_000
-"""Rows of one transaction while one client waits, unless a piece has more: about a second."""
-ROWS_SHARED = 1_000
-"""The same while several wait."""
+ROWS_AT_ONCE = 2_000
+"""Rows of one transaction, unless a piece has more: about a tenth of a second, for others wait."""
 MOST_WAITING = 50_000
 """Rows that may wait, shared equally by the clients that wait: about two seconds' worth."""
 
@@ -96,10 +94,9 @@ class Waiting:
         """As much as one transaction shall write."""
         group: list[Piece] = []
         size = 0
-        most = ROWS_SHARED if len(self._queues) > 1 else ROWS_AT_ONCE
         while self._due and len(group) < MOST_AT_ONCE:
             turn, rows, _, caller = self._due[0]
-            if group and size + rows > most:
+            if group and size + rows > ROWS_AT_ONCE:
                 break
             heappop(self._due)
             queue = self._queues[caller]
