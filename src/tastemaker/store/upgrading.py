@@ -45,29 +45,32 @@ def upgrade(path: Path, presence: Presence, patience: float) -> None:
         StoreError: another process has it open, or it cannot be written.
     """
     require_files(path)
-    schema = _schema(path)
+    schema = _schema(path, patience)
     if schema not in _UPGRADES:
         return
-    with presence.alone(_PATIENCE_SECONDS) as alone:
-        if not alone and _schema(path) in _UPGRADES:
-            raise StoreError(
-                f"{path}: another process has it open, and it must be upgraded from schema "
-                f"{schema} to {SCHEMA}: stop the server and other commands, then run it again"
-            )
-        if not alone:
-            return  # the other one has just done it
-        try:
-            url = URL.create("sqlite", database=str(path))
-            for engine in opened(url, patience, path, _upgrade):
-                engine.dispose()
-        except DatabaseError as problem:
-            raise StoreError(f"{path}: cannot be upgraded {told(problem, path)}") from None
+    with presence.alone(_PATIENCE_SECONDS) as alone:  # ends when others have upgraded it
+        if alone:
+            _upgrade_alone(path, patience)
+    if not alone and _schema(path, patience) in _UPGRADES:
+        raise StoreError(
+            f"{path}: another process has it open, and it must be upgraded from schema {schema} to "
+            f"{SCHEMA}: stop the server and other commands, then run it again"
+        )
 
 
-def _schema(path: Path) -> int | None:
-    """The schema of a database; None where it cannot be read, which opening it reports."""
+def _upgrade_alone(path: Path, patience: float) -> None:
     try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)) as reader:
+        for engine in opened(URL.create("sqlite", database=str(path)), patience, path, _upgrade):
+            engine.dispose()
+    except DatabaseError as problem:
+        raise StoreError(f"{path}: cannot be upgraded {told(problem, path)}") from None
+
+
+def _schema(path: Path, patience: float) -> int | None:
+    """The schema of a database; None where it cannot be read, which opening it reports."""
+    url = f"{path.absolute().as_uri()}?mode=rw"
+    try:
+        with closing(sqlite3.connect(url, patience, uri=True)) as reader:
             found = reader.execute("SELECT value FROM about WHERE name = 'schema'").fetchone()
             return int(found[0]) if found else None
     except (sqlite3.Error, TypeError, ValueError):

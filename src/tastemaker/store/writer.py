@@ -9,7 +9,7 @@ import logging
 import sqlite3
 import threading
 from concurrent.futures import Future
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from time import monotonic
 from typing import Any, cast
@@ -85,8 +85,8 @@ class Writer:
         return done
 
     def reopened(self) -> None:
-        """Goes on with a database file that was put in the other's place."""
-        with self._engine.begin():
+        """Goes on with a database file that was put in the other's place, if it can be opened."""
+        with suppress(DatabaseError), self._engine.begin():
             self._place = Place(self._path)
 
     def require_in_place(self) -> None:
