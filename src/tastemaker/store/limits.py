@@ -4,20 +4,20 @@ Only what is new counts: duplicates, rejected events and new attributes of a kno
 by a store that is full.
 """
 
-import json
 import logging
 import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, func, select
 
 from tastemaker.errors import StoreFullError
 from tastemaker.project.sections import StoreSection
 from tastemaker.store.compacting import store_size
 from tastemaker.store.counters import EVENTS, ITEMS, counted, item_ids, removed_item_ids
 from tastemaker.store.incoming import EventRow
+from tastemaker.store.tables import items
 
 _LOG = logging.getLogger(__name__)
 _SHARE = 10
@@ -28,7 +28,6 @@ _ROW_BYTES = 2_000
 """What a row may take up beside its texts: indices, and the write-ahead log."""
 _COPIES = 3
 """How often a text may be written: the row, an index, the write-ahead log."""
-_KNOWN = text("SELECT count(*) FROM items WHERE item_id IN (SELECT value FROM json_each(:ids))")
 
 
 class Limits:
@@ -99,7 +98,8 @@ class Limits:
         if held + len(ids) <= most:
             return
         held -= removed_item_ids(connection)
-        new = len(ids) - connection.execute(_KNOWN, {"ids": json.dumps([*ids])}).scalar_one()
+        known = select(func.count()).select_from(items).where(items.c.item_id.in_(ids))
+        new = len(ids) - connection.execute(known).scalar_one()
         if new and held + new > most:
             raise StoreFullError(
                 f"the store holds {held:,} item ids that only events name, {new:,} more would "
