@@ -269,14 +269,15 @@ class Remover:
             else:
                 start += len(some)
             if at_once < ROWS_AT_A_TIME:
-                self._reuse_log()
+                self._empty_log()
+        self._empty_log()
 
-    def _reuse_log(self) -> None:
-        """Moves the write-ahead log into the database, so that the next transaction begins at its
-        start and needs no room beyond it.
+    def _empty_log(self) -> None:
+        """Moves the write-ahead log into the database and gives its room back: a server that has
+        the store open would keep it.
         """
         with suppress(DatabaseError, sqlite3.Error), closing(self._writing.raw_connection()) as raw:
-            raw.cursor().execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
+            raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def _forget_decisions(self, user_ids: Sequence[str]) -> None:
         size = func.length(decisions.c.content) + ROW_BYTES
