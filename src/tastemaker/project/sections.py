@@ -290,13 +290,15 @@ class StoreSection(Settings):
     """The share of decisions that are kept with all candidates; the others keep what was shown."""
     reserve: ByteSize = Field(ByteSize(512 << 20), ge=0)
     """Free disk that decisions leave to events, at most a tenth of the disk: with less, answers are
-    given but not logged."""
+    given but not logged. With less than a quarter of it, events and items are refused with status
+    507, so that training and removing still have room."""
     max_size: ByteSize = Field(ByteSize(64 << 30), ge=1 << 20)
     """What the store may take up; beyond it events and items are refused with status 507."""
     max_events: int = Field(100_000_000, ge=1)
     """How many events taken in over HTTP the store holds at most; more are refused."""
     max_items: int = Field(5_000_000, ge=1)
-    """How many item ids the store holds at most; new ones are refused beyond that."""
+    """How many items the store describes at most, and how many further item ids only events name;
+    new ones that come over HTTP are refused beyond that."""
 
     @field_validator("keep_decisions")
     @classmethod

@@ -33,7 +33,7 @@ from tastemaker.serving.refusals import Refused, answer, install, refusal
 from tastemaker.serving.requested import checked, read_strictly
 from tastemaker.serving.seen_items import ManySeenItems
 from tastemaker.serving.service import Service, Taken
-from tastemaker.serving.work import Lines, Shared
+from tastemaker.serving.work import CALLER, Lines, Shared
 from tastemaker.store.incoming import LONGEST_ID
 
 T = TypeVar("T")
@@ -242,7 +242,9 @@ def _add_intake(app: FastAPI, service: Service, lines: Lines) -> None:
         if user, item, type, value and time are the same, and is rejected otherwise. An invalid
         event in a batch is rejected alone.
         """
-        taken, is_batch = await lines.storing.run(_add_events, service, await request.body())
+        taken, is_batch = await lines.storing.run(
+            _add_events, service, await request.body(), CALLER.get()
+        )
         if not is_batch and taken.rejected:
             raise Refused(422, "invalid", taken.rejected[0]["error"])
         result = taken.result(await _written(taken.written))
@@ -262,13 +264,14 @@ def _add_intake(app: FastAPI, service: Service, lines: Lines) -> None:
     )
     async def put_item(request: Request, item_id: _ItemId) -> Response:
         """Adds an item or replaces its description; it can be recommended when this returns."""
-        written = await lines.storing.run(_put_item, service, item_id, await request.body())
+        body = await request.body()
+        written = await lines.storing.run(_put_item, service, item_id, body, CALLER.get())
         created = await _written(written)
         await refreshed.done()
         return answer({"item_id": item_id, "created": created}, 201 if created else 200)
 
 
-def _add_events(service: Service, body: bytes) -> tuple[Taken, bool]:
+def _add_events(service: Service, body: bytes, caller: str) -> tuple[Taken, bool]:
     """Parses, checks and stores what was posted; whether it was a batch.
 
     Parsed where it is used, so that many events are also freed off the event loop.
@@ -280,7 +283,7 @@ def _add_events(service: Service, body: bytes) -> tuple[Taken, bool]:
     if not isinstance(posted, dict):
         raise Refused(422, "invalid", 'the body must be an event, or {"events": […]}')
     if "events" not in posted:
-        return service.add_events([posted]), False
+        return service.add_events([posted], caller), False
     if len(posted) > 1:
         other = next(name for name in posted if name != "events")
         raise Refused(422, "unknown_field", f"unknown field '{other}' beside 'events'", other)
@@ -288,10 +291,10 @@ def _add_events(service: Service, body: bytes) -> tuple[Taken, bool]:
     if not isinstance(batch, list) or len(batch) > MOST_EVENTS:
         told = f"'events' must be a list of at most {MOST_EVENTS:,}"
         raise Refused(422, "invalid", told, "events")
-    return service.add_events(batch), True
+    return service.add_events(batch, caller), True
 
 
-def _put_item(service: Service, item_id: str, body: bytes) -> "Future[bool]":
+def _put_item(service: Service, item_id: str, body: bytes, caller: str) -> "Future[bool]":
     """Parses, checks and stores the description of an item.
 
     Raises:
@@ -300,7 +303,7 @@ def _put_item(service: Service, item_id: str, body: bytes) -> "Future[bool]":
     attributes = read_json(body)
     if not isinstance(attributes, dict):
         raise Refused(422, "invalid", "the body must be an object: column → value")
-    return service.put_item(item_id, attributes)
+    return service.put_item(item_id, attributes, caller)
 
 
 def _add_health(app: FastAPI, service: Service) -> None:

@@ -12,7 +12,7 @@ from tastemaker.console import asset, render, render_error
 from tastemaker.errors import InputError, TastemakerError
 from tastemaker.serving.browsing import act, view_of
 from tastemaker.serving.service import Service
-from tastemaker.serving.work import Lines
+from tastemaker.serving.work import CALLER, Lines
 from tastemaker.store.incoming import checked_id
 
 
@@ -50,7 +50,7 @@ def add_pages(app: FastAPI, service: Service, lines: Lines) -> None:
             "recommendation_id": recommendation_id,
             "position": position,
         }
-        rejected = await lines.storing.run(act, service, fields)
+        rejected = await lines.storing.run(act, service, fields, CALLER.get())
         if rejected:
             return _page(render_error("That did not work", rejected[0]["error"]), 422)
         return _to(user, label, q)

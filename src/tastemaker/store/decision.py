@@ -21,6 +21,8 @@ ITEMS_WITH_FEATURES = 20
 COMPACT_BYTES = 4_096
 """What a decision about 20 items may take up that is kept without its candidates."""
 _BYTES_PER_ITEM = 64
+_HELD, _HELD_ITEM, _HELD_CANDIDATE = 4_000, 2_000, 300
+"""Bytes in memory of a decision, of each item with its reasons, and of each candidate."""
 _ALWAYS = ("item_id", "score", "propensity")
 _FORMAT = b"TD3"
 _LEVEL = 6
@@ -73,6 +75,12 @@ class Decision:
     def names_digest(self) -> str:
         """By which the features' names are kept, once for many decisions."""
         return hashlib.sha256("\n".join(self.features.names).encode()).hexdigest()[:16]
+
+    @property
+    def held_bytes(self) -> int:
+        """About what it takes up in memory."""
+        listed = _HELD_ITEM * len(self.items) + _HELD_CANDIDATE * len(self.candidates or ())
+        return _HELD + listed + self.features.values.nbytes
 
     def encoded(self) -> bytes:
         """As bytes; `decoded` gives the same decision back, the features to the bit.

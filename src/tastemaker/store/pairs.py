@@ -34,6 +34,14 @@ _REMOVED = text(
     "INSERT INTO about (name, value) VALUES (:name, '1') "
     "ON CONFLICT (name) DO UPDATE SET value = CAST(value AS INTEGER) + 1"
 )
+_ROUNDING = 1e-10
+_SUMS = (
+    "SELECT total({amount}), total(abs({amount})) FROM {table} "
+    "WHERE source NOT IN (SELECT source FROM sources WHERE complete = 0)"
+)
+_SUM_OF_PAIRS = text(_SUMS.format(amount="amount", table="pairs"))
+_SUM_OF_EVENTS = text(_SUMS.format(amount="coalesce(value, 1.0)", table="events"))
+_FORGET_ALL = text("DELETE FROM pairs")
 _NAMED = text(
     "SELECT group_concat(source || ':' || complete) FROM (SELECT * FROM sources ORDER BY source)"
 )
@@ -92,3 +100,20 @@ def pairs_state(connection: Connection) -> str:
     """Changes whenever events were removed, or hidden or shown with their source."""
     named = connection.execute(_NAMED).scalar()
     return f"{named} {about_store(connection, REMOVALS)}"
+
+
+def sums_differ(connection: Connection) -> bool:
+    """Whether the sums are not those of the events: somebody added events without them.
+
+    Reads both tables.
+    """
+    summed, _ = connection.execute(_SUM_OF_PAIRS).one()
+    events_sum, size = connection.execute(_SUM_OF_EVENTS).one()
+    return bool(abs(summed - events_sum) > _ROUNDING * size)
+
+
+def sum_up_again(connection: Connection) -> None:
+    """Sums all events up again, inside a transaction."""
+    connection.execute(_FORGET_ALL)
+    connection.execute(_ADD_LATER, {"last": 0})
+    connection.execute(_REMOVED, {"name": REMOVALS})
