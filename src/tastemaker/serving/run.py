@@ -1,6 +1,7 @@
 """Starting a server: in this process, or several workers that share one port and one store."""
 
 import faulthandler
+import gc
 import inspect
 import logging
 import os
@@ -49,8 +50,19 @@ def application() -> ASGIApp:
     threading.Thread(target=_end_with, args=(parent,), name="parent", daemon=True).start()
     project = load_project(Path(os.environ[_PROJECT]))
     _limit_connections(project)
-    sys.setswitchinterval(_SWITCH_SECONDS)
+    favor_short_requests()
     return create_app(Service(project), patient=True)
+
+
+def favor_short_requests() -> None:
+    """Keeps this process's threads from waiting long for each other.
+
+    A batch of events makes enough objects for Python to look through all there are, which stops
+    every thread: 130 ms with the 160,000 objects of the modules, 20 ms without them.
+    """
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    gc.collect()
+    gc.freeze()
 
 
 def _limit_connections(project: Project) -> None:
@@ -109,7 +121,7 @@ def run(project: Path, host: str, port: int, workers: int, progress: Progress = 
         faulthandler.enable()  # files of a version that are changed in place end the process
     log_printable()
     _allow_connections()
-    sys.setswitchinterval(_SWITCH_SECONDS)
+    favor_short_requests()
     source = EventSource(opened, progress)
     source.open().close()  # a bad file is told here, before anything starts
     for recovered in source.recovered:
