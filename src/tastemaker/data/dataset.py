@@ -47,6 +47,8 @@ class Dataset:
         store: the store it was read from; empty from files.
         sources: table → fingerprint of the file it is of; empty from frames.
         left_out: what of the events is not there, and why.
+        described: bool[items], which items the item table describes; None where it does not
+            matter, as no item is left out for being undescribed.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Dataset:
         store: str = "",
         sources: Mapping[str, str] = MappingProxyType({}),
         left_out: LeftOut = NOTHING_LEFT_OUT,
+        described: NDArray[np.bool_] | None = None,
     ) -> None:
         self.catalogue = catalogue
         self.users = users
@@ -74,6 +77,7 @@ class Dataset:
         self.store = store
         self.sources = dict(sources)
         self.left_out = left_out
+        self.described = described
 
     @classmethod
     def from_frames(
@@ -155,7 +159,12 @@ class Dataset:
 
     @classmethod
     def from_cleaned(
-        cls, cleaned: Cleaned, schema: Schema, sequence: int = 0, store: str = ""
+        cls,
+        cleaned: Cleaned,
+        schema: Schema,
+        sequence: int = 0,
+        store: str = "",
+        left_out: LeftOut = NOTHING_LEFT_OUT,
     ) -> "Dataset":
         """Indexes tables that were cleaned, wherever they were kept since.
 
@@ -164,6 +173,7 @@ class Dataset:
             schema: what the columns mean.
             sequence: how far into a store's log they reach.
             store: the store they were read from; empty from files.
+            left_out: what was not read of it.
 
         Raises:
             DataError: there is no event.
@@ -174,6 +184,7 @@ class Dataset:
             schema.exclude,
             schema.min_item_users,
             schema.clock == "absolute",
+            left_out,
         )
         if not log.height:
             why = "; ".join(left_out.lines())
@@ -193,6 +204,7 @@ class Dataset:
             store,
             cleaned.sources,
             left_out,
+            None if schema.min_item_users == 1 else indexed.described,
         )
 
     def __repr__(self) -> str:
@@ -263,7 +275,10 @@ class Dataset:
     def _with(self, catalogue: Catalogue, events: Events) -> "Dataset":
         """Part of the same data."""
         told = (self.kinds, self.clock, self.profiles)
-        return Dataset(catalogue, self.users, events, *told, sources=self.sources)
+        described = self.described if catalogue is self.catalogue else None
+        return Dataset(
+            *(catalogue, self.users, events, *told), sources=self.sources, described=described
+        )
 
     def require_clock(self, asked_by: str) -> None:
         """Refuses what needs moments in time where the data has none.
