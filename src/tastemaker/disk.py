@@ -224,17 +224,28 @@ def make_private_folder(folder: Path) -> bool:
     Raises:
         OSError: it cannot be made.
     """
-    try:
-        folder.mkdir(mode=0o700, parents=True)
-    except FileExistsError:
-        with suppress(OSError):
-            mode = stat.S_IMODE(folder.stat().st_mode)
-            if mode & OTHERS:
-                folder.chmod(mode & ~OTHERS)
-                return True
-        return False
-    folder.chmod(0o700)
+    make_new_folders_private(folder)
+    with suppress(OSError):  # another owner's
+        mode = stat.S_IMODE(folder.stat().st_mode)
+        if mode & OTHERS:
+            folder.chmod(mode & ~OTHERS)
+            return True
     return False
+
+
+def make_new_folders_private(folder: Path) -> None:
+    """Makes a folder, and those around it, where they are missing, for their owner alone.
+
+    Those that are there stay as they are.
+
+    Raises:
+        OSError: one cannot be made.
+    """
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    for one in reversed(missing):
+        with suppress(FileExistsError):
+            one.mkdir(mode=0o700)
+    folder.mkdir(exist_ok=True)
 
 
 def refusal(folder: Path) -> OSError | None:

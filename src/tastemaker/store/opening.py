@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DatabaseError
 
-from tastemaker.disk import cure, refusal, require_regular
+from tastemaker.disk import cure, make_new_folders_private, refusal, require_regular
 from tastemaker.errors import StoreError
 from tastemaker.lock import is_held
 from tastemaker.store.pairs import add_to_pairs
@@ -72,7 +72,7 @@ def connect(path: Path, patience: float = PATIENCE_SECONDS) -> tuple[Engine, Eng
     """
     require_files(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_new_folders_private(path.parent)
         make_private_file(path)
         return _opened(URL.create("sqlite", database=str(path)), patience, path, _check_version)
     except (DatabaseError, OSError) as problem:

@@ -75,6 +75,7 @@ class EventSource:
             StoreError: the store cannot be used.
         """
         if not self.stored:
+            self._close_folder()
             return self._project.read(every_item=every_item)
         with self.open() as store:
             most = self._most_events(store)
@@ -112,11 +113,7 @@ class EventSource:
             StoreError: the store cannot be used.
         """
         is_new = not self.stored
-        if self._close_folder() and not is_new:
-            self.recovered.append(
-                f"the folder {self.path.parent} was open to other users of this machine; now to "
-                "its owner alone"
-            )
+        self._close_folder()
         store = Store(self.path)
         try:
             if store.log_left:
@@ -149,12 +146,14 @@ class EventSource:
             raise
         return store
 
-    def _close_folder(self) -> bool:
-        """Makes the folder of state its owner's alone; whether a folder has been changed."""
-        try:
-            return self.path.parent == self._project.state and make_private_folder(self.path.parent)
-        except OSError:  # the store says what is in the way
-            return False
+    def _close_folder(self) -> None:
+        """Takes the rights of other users from the folder of state, where there is one."""
+        state = self._project.state
+        if state.is_dir() and make_private_folder(state):
+            self.recovered.append(
+                f"the folder {state} was open to other users of this machine; now to its owner "
+                "alone"
+            )
 
     def _is_whole(self, store: Store) -> bool:
         """Whether it has every table in some state of its file."""
