@@ -13,6 +13,7 @@ import polars as pl
 
 import tastemaker
 from tastemaker.cli.doctor.finding import Finding, looked, refused
+from tastemaker.cli.doctor.limits import look_at_limits, look_at_temporary_folder
 from tastemaker.cli.doctor.port import look_at_port
 from tastemaker.data.files import DataFile, table_fingerprint
 from tastemaker.data.report import quarantine_file
@@ -49,10 +50,12 @@ def look_at_project(project: Project) -> list[Finding]:
     looks = _Looks(project)
     return [
         *looked("disk", looks.disk),
+        *looked("disk", look_at_temporary_folder),
         *looked("files", looks.files),
         *looked("model", looks.model),
         *looked("versions", looks.versions),
         *looked("store", looks.store),
+        *looked("limits", looks.limits),
         *looked("data", looks.data),
         *looked("clock", looks.clock),
         *looked("port", lambda: look_at_port(project)),
@@ -181,6 +184,12 @@ class _Looks:
             told = f"{names} can be read by other users of this machine"
             files = " ".join(shlex.quote(str(file)) for file in exposed)
             yield Finding("store", "note", told, f"chmod 600 {files}; the next serve does it too")
+
+    def limits(self) -> Iterator[Finding]:
+        """What the store may still take in."""
+        if self.stored is not None:
+            settings = self.project.file.store
+            yield from look_at_limits(self.source.path, settings, self.stored)
 
     def model(self) -> Iterator[Finding]:
         """Whether the version that serves is whole, and of this project as it is today."""
