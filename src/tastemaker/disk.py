@@ -4,6 +4,7 @@ Whatever is read is a regular file: a named pipe or a device could keep its read
 """
 
 import errno
+import io
 import os
 import re
 import stat
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
+from typing import TextIO
 from uuid import uuid4
 
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
@@ -93,6 +95,24 @@ def reading(path: Path) -> BufferedReader:
         OSError: it is something else, or cannot be read; with number, reason and file name.
     """
     return os.fdopen(open_regular(path), "rb")
+
+
+def reading_text(
+    path: Path, encoding: str = "utf-8", errors: str = "strict", newline: str | None = None
+) -> TextIO:
+    """A regular file, open to read its text.
+
+    Args:
+        path: the file.
+        encoding: as `open` takes it.
+        errors: as `open` takes it.
+        newline: as `open` takes it.
+
+    Raises:
+        LookupError: there is no such encoding.
+        OSError: it is something else, or cannot be read; with number, reason and file name.
+    """
+    return io.TextIOWrapper(reading(path), encoding, errors, newline)
 
 
 def read_bytes(path: Path) -> bytes:
