@@ -111,7 +111,7 @@ def test_a_store_beyond_its_size_refuses(store: Store) -> None:
     assert room.problem is not None
 
 
-def test_decisions_stop_below_the_reserve_and_the_log_says_so_once(
+def test_decisions_stop_below_the_reserve_logged_once(
     store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     free = 10
