@@ -128,9 +128,10 @@ def test_a_source_goes_before_items_that_a_setting_keeps(monkeypatch: pytest.Mon
 
 def test_a_fixed_catalogue_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     room_for(10, monkeypatch)
-    alone = Recommender({"ease": EASE()}, {"home": Placement(retrievers={"ease": 5})})
+    whole = Recommender({"ease": EASE(), "popular": Popular()}, {"home": PLACEMENT})
+    data = with_invented_items(2)
     with pytest.raises(TooManyItemsError) as refused:
-        alone.fit(with_invented_items(2), keep_items=True)
+        whole.fit(data.before(data.end), keep_items=True)  # as an evaluation does
     assert (refused.value.source, refused.value.min_item_users) == ("ease", 4)
 
 

@@ -277,7 +277,10 @@ class Dataset:
         told = (self.kinds, self.clock, self.profiles)
         described = self.described if catalogue is self.catalogue else None
         return Dataset(
-            *(catalogue, self.users, events, *told), sources=self.sources, described=described
+            *(catalogue, self.users, events, *told),
+            sources=self.sources,
+            left_out=self.left_out,
+            described=described,
         )
 
     def require_clock(self, asked_by: str) -> None:

@@ -92,7 +92,8 @@ def fit_source(name: str, source: Retriever, data: Dataset, options: FitOptions)
     try:
         return source.fit(data, options)
     except MemoryBudgetError as problem:
-        raise SourceMemoryError(name, problem) from None
+        refused = SourceMemoryError(name, problem)
+    raise refused  # here, so that it does not keep what the source held
 
 
 def with_fewer_items(
