@@ -53,3 +53,23 @@ def test_the_only_source_is_trained_without_them(invaded: Any, run: Any) -> None
     assert told in evaluated.err
     assert "ease" in evaluated.told["systems"]
     assert run("recommend", "--user", "bot", "--n", "1000", "--json").code == 0
+
+
+def test_any_number_of_events_can_be_trained_on(
+    shop: Any, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = times.now()
+    rows = [
+        EventRow(f"b-{n}", f"bot{n % 9}", f"red{n % 10}", "view", None, now - n, now)
+        for n in range(5_000)
+    ]
+    with EventSource(load_project(shop.project)).open() as store:
+        store.append(rows).result()
+    monkeypatch.setattr("tastemaker.store.source._EVENT_BYTES", 50_000)
+    monkeypatch.setattr("tastemaker.store.source._FEWEST_EVENTS", 100)
+    limit(shop, 100)  # 250 MB would be needed
+    trained = run("train")
+    assert trained.code == 0, trained.err
+    assert "older events were left out to fit the memory budget" in trained.err
+    assert "[data.exclude]" in run("versions").err
+    assert "older events were left out" in run("doctor").out
