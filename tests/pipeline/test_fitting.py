@@ -7,7 +7,9 @@ import polars as pl
 import pytest
 
 from tastemaker.component import FitOptions
+from tastemaker.data.clean import Cleaned
 from tastemaker.data.dataset import Dataset
+from tastemaker.data.report import ReadReport
 from tastemaker.data.schema import EventKind, Schema
 from tastemaker.errors import MemoryBudgetError, TooManyItemsError
 from tastemaker.pipeline import Recommender
@@ -124,6 +126,25 @@ def test_a_source_goes_before_items_that_a_setting_keeps(monkeypatch: pytest.Mon
     alone = Recommender({"ease": EASE()}, {"home": Placement(retrievers={"ease": 5})})
     with pytest.raises(MemoryBudgetError):
         alone.fit(with_invented_items(2, min_item_users=1))
+
+
+def test_items_of_the_files_stay_where_no_table_describes_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pairs = [(f"u{n % 7}", f"i{n % 10}", False) for n in range(70)]
+    pairs += [(f"bot{bot}", f"invented-{n}", True) for bot in range(3) for n in range(20)]
+    log = pl.DataFrame(pairs, ["user_id", "item_id", "served"], orient="row").with_columns(
+        kind=pl.lit(0, pl.Int8), value=pl.lit(None, pl.Float32), time=pl.int_range(pl.len())
+    )
+    schema = Schema(kinds={"view": EventKind()}, min_item_users=None)
+    tried = room_for(10, monkeypatch)
+    for served, sizes in ((True, [30, 10, 10]), (False, [30])):
+        tables = {"events": log if served else log.drop("served")}
+        data = Dataset.from_cleaned(Cleaned(tables, (ReadReport("log", 1, 1),)), schema)
+        whole = Recommender({"ease": EASE(), "popular": Popular()}, {"home": PLACEMENT}).fit(data)
+        assert tried == sizes
+        assert ("ease" in whole.left_out) is not served
+        tried.clear()
 
 
 def test_a_fixed_catalogue_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
@@ -18,7 +19,7 @@ from tastemaker.data.decay import LEAST_DECAY
 from tastemaker.data.events import Events, Reduce, Role, reduce_events
 from tastemaker.data.files import DataFile, with_distinct_names
 from tastemaker.data.frames import as_polars
-from tastemaker.data.indexing import index_tables
+from tastemaker.data.indexing import Indexed, index_tables
 from tastemaker.data.leaving_out import NOTHING_LEFT_OUT, LeftOut, leave_out
 from tastemaker.data.log_past import LogPast
 from tastemaker.data.profiles import ROLES
@@ -47,8 +48,8 @@ class Dataset:
         store: the store it was read from; empty from files.
         sources: table → fingerprint of the file it is of; empty from frames.
         left_out: what of the events is not there, and why.
-        described: bool[items], which items the item table describes; None where it does not
-            matter, as no item is left out for being undescribed.
+        described: bool[items], which items the item table describes, or, where it describes little,
+            are in the project's files; None where no item is left out for being undescribed.
     """
 
     def __init__(
@@ -204,7 +205,7 @@ class Dataset:
             store,
             cleaned.sources,
             left_out,
-            None if schema.min_item_users == 1 else indexed.described,
+            None if schema.min_item_users == 1 else _described(indexed, log, left_out),
         )
 
     def __repr__(self) -> str:
@@ -376,3 +377,15 @@ class Dataset:
             placement,
             {n: c.take(users) for n, c in self.profiles.items() if c.role in ROLES},
         )
+
+
+def _described(indexed: Indexed, log: pl.DataFrame, left_out: LeftOut) -> NDArray[np.bool_]:
+    """What `Dataset.described` says."""
+    if left_out.min_item_users:  # the rule holds
+        return indexed.described
+    if "served" not in log.columns:
+        return np.ones(len(indexed.catalogue), np.bool_)
+    described = indexed.described.copy()
+    in_files = log.filter(~pl.col("served"))["item_id"].unique().cast(pl.String)
+    described[indexed.catalogue.items.indices(in_files)] = True
+    return described

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from tastemaker.component import FitOptions, Retriever
 from tastemaker.data.dataset import Dataset
-from tastemaker.errors import MemoryBudgetError, SourceMemoryError, TooManyItemsError
+from tastemaker.errors import SourceMemoryError, TooManyItemsError
 from tastemaker.pipeline.answers import Answers
 from tastemaker.pipeline.fitting import (
     LeftOutSource,
@@ -28,15 +28,9 @@ class FitsParts(Answers):
         self, problem: SourceMemoryError, data: Dataset, options: FitOptions, keep_items: bool
     ) -> Dataset:
         """The data to go on with: with fewer items, or the same and without a source."""
-        name, rule_holds = problem.source, data.left_out.min_item_users > 0
+        name = problem.source
         # what is fitted would take up the memory that the source is tried in
         self.retrievers = {n: part.clone() for n, part in self.retrievers.items()}
-        if not rule_holds:
-            try:
-                self._leave_out(problem)
-                return data
-            except MemoryBudgetError:
-                pass
         fewer = with_fewer_items(name, self.retrievers[name], data, options)
         if fewer is None:
             self._leave_out(problem)

@@ -149,9 +149,8 @@ class Recommender(FitsParts):
         `learned` and `fusions` say what came of it.
 
         Where a source does not fit into the memory budget, undescribed items of few users are left
-        out, as `notes` says, if the rule of `[data] min_item_users` holds. Where that does not
-        help, the source is left out, as long as every placement has another one; `left_out` says
-        why.
+        out, as `notes` says (`Dataset.described`). Where that does not help, the source is left
+        out, as long as every placement has another one; `left_out` says why.
 
         Args:
             data: what to learn from.
