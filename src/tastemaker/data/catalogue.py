@@ -289,6 +289,11 @@ class Catalogue:
         }
         return Catalogue(self.items, columns, self.n_fitted)
 
+    def take(self, rows: NDArray[np.int64]) -> "Catalogue":
+        """A catalogue of some of the items, int64[m], in the given order."""
+        columns: dict[str, Column] = {n: column.take(rows) for n, column in self.columns.items()}
+        return Catalogue(Vocabulary.of(self.items.ids(rows)), columns)
+
     def save(self, writer: ArtifactWriter) -> None:
         """Writes the vocabulary and the columns."""
         self.items.save(writer.child("items"))

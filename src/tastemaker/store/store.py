@@ -310,10 +310,12 @@ class Store:
             rows = connection.execute(select(tables.kinds.c.name, tables.kinds.c.kind)).all()
             return {row.name: row.kind for row in rows}
 
-    def dataset(self, schema: Schema, *, every_item: bool = False) -> Dataset:
+    def dataset(
+        self, schema: Schema, *, every_item: bool = False, most: int | None = None
+    ) -> Dataset:
         """Everything in the store as one data set; see `read_dataset`."""
         with self._read() as connection:
-            return read_dataset(connection, schema, every_item=every_item)
+            return read_dataset(connection, schema, every_item=every_item, most=most)
 
     def importer(self, progress: Progress = Progress()) -> Importer:
         """What writes files' tables into this store."""
