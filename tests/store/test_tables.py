@@ -83,7 +83,7 @@ def test_a_store_of_the_first_schema_keeps_everything(shop: Shop) -> None:
         assert store.count() == 10
 
 
-@pytest.mark.parametrize("schema", [2, 3])
+@pytest.mark.parametrize("schema", [2, 3, 4])
 def test_a_store_of_an_earlier_schema_opens_with_all_its_sums(shop: Shop, schema: int) -> None:
     with shop.source.open() as store:
         store.append([row(event_id="served", user_id="u1")]).result()
@@ -103,6 +103,10 @@ def test_a_store_of_an_earlier_schema_opens_with_all_its_sums(shop: Shop, schema
 
 
 _ALL_SHAPES = "SELECT name, sql FROM sqlite_master ORDER BY name"
+_FOURTH_SCHEMA = """
+DROP TABLE recounts;
+UPDATE about SET value = '4' WHERE name = 'schema';
+"""
 _THIRD_SCHEMA = """
 DROP TABLE removals;
 DROP TABLE removed_items;
@@ -117,7 +121,11 @@ DROP INDEX events_served_of;
 CREATE INDEX events_by_user ON events ("user", sequence, item, kind, value, time, source);
 UPDATE about SET value = '2' WHERE name = 'schema';
 """
-_EARLIER = {2: _THIRD_SCHEMA + _SECOND_SCHEMA, 3: _THIRD_SCHEMA}
+_EARLIER = {
+    2: _FOURTH_SCHEMA + _THIRD_SCHEMA + _SECOND_SCHEMA,
+    3: _FOURTH_SCHEMA + _THIRD_SCHEMA,
+    4: _FOURTH_SCHEMA,
+}
 _SHAPES = (
     "SELECT name, sql FROM sqlite_master WHERE tbl_name IN ('sources', 'events') ORDER BY name"
 )

@@ -39,6 +39,7 @@ from tastemaker.store.tables import (
     events,
     metadata,
     pairs,
+    recounts,
     removals,
     removed_items,
     sources,
@@ -255,7 +256,13 @@ def _upgrade_to_4(connection: Connection) -> None:
     )
 
 
-_UPGRADES = {1: _upgrade_to_2, 2: _upgrade_to_3, 3: _upgrade_to_4}
+def _upgrade_to_5(connection: Connection) -> None:
+    """Schema 4 → 5: removals of events are counted for each user."""
+    recounts.create(connection, checkfirst=True)
+    connection.execute(delete(about).where(about.c.name == "removals"))
+
+
+_UPGRADES = {1: _upgrade_to_2, 2: _upgrade_to_3, 3: _upgrade_to_4, 4: _upgrade_to_5}
 """Schema → the step to the next one; a store of an early schema takes all of them in order."""
 
 

@@ -25,7 +25,7 @@ from sqlalchemy import (
 
 from tastemaker.errors import SettingError
 
-SCHEMA = 4
+SCHEMA = 5
 SERVED = 0
 """The source of what came over the network; tables imported from files have later numbers."""
 
@@ -122,6 +122,13 @@ pairs = Table(
     sqlite_with_rowid=False,
 )
 """The events by user and item, summed up; kept by `pairs.py` in the transactions of the events."""
+recounts = Table(
+    "recounts",
+    metadata,
+    # a user of whom events were removed, and in how many transactions
+    Column("user", Integer, primary_key=True),
+    Column("times", Integer, nullable=False),
+)
 decisions = Table(
     "decisions",
     metadata,
