@@ -127,6 +127,25 @@ def test_sums_by_pair_stay_those_of_the_log(
     assert sums(store.path, "pairs") == sums(store.path, "events")
 
 
+def test_a_removal_concerns_only_the_sums_of_its_users(store: Store) -> None:
+    fill_with_sums(store)
+    before = {user: store.pairs_state(user) for user in ("u0", "u1", "nobody")}
+    store.remover().remove_events(EventFilter(users=("u1",), event_types=("buy",)))
+    after = {user: store.pairs_state(user) for user in before}
+    assert {user for user in before if before[user] != after[user]} == {"u1"}
+
+
+def test_a_user_who_comes_again_has_other_sums(store: Store) -> None:
+    states = set[str]()
+    for _ in range(3):
+        store.append([row(user_id="again"), row(user_id="again", item_id="x1")]).result()
+        states.add(store.pairs_state("again"))
+        store.remover().remove_users(["again"])
+        states.add(store.pairs_state("again"))
+        store.append([row(user_id=f"between-{len(states)}")]).result()
+    assert len(states) == 4  # one for each time, and one for a user who is not there
+
+
 def test_each_step_of_a_removal_keeps_the_sums_right(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

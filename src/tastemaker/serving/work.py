@@ -324,7 +324,7 @@ class Shared:
 
     Args:
         work: what to do.
-        charge: is called with the seconds it took, in the context of the first who waited for it; by
+        charge: is called with the seconds it took, in the context of the first who waited; by
             default nobody pays.
     """
 
