@@ -210,11 +210,8 @@ def warm_up(live: Live, store: Store) -> None:
     users: list[str | None] = [None, *store.users(_WARM_UPS)]
     newest, summed = UserRequests(store), UserRequests(store, most=1)
     catalogue = live.recommender.world.catalogue
-    first, many = (
-        catalogue.items.id(0),
-        catalogue.items.ids(range(min(HISTORY_CAP, len(catalogue)))),
-    )
-    everything = Ragged.of([np.arange(len(catalogue))])
+    many = catalogue.items.ids(range(min(HISTORY_CAP, len(catalogue))))
+    everything, first = Ragged.of([np.arange(len(catalogue))]), many[0]
 
     def answer(requests: UserRequests, asked: Asked, exclude: Ragged | None = None) -> None:
         request = requests.request(asked, live, live.moment())
