@@ -10,6 +10,7 @@ import pytest
 
 from tastemaker.errors import BusyError
 from tastemaker.giving_way import give_way
+from tastemaker.serving.under_way import UnderWay
 from tastemaker.serving.work import CALLER, MOST_CALLERS, Line, Shared
 from tests.serving.conftest import finished
 
@@ -320,23 +321,43 @@ def test_a_long_piece_stands_still_while_a_short_one_is_done() -> None:
     line.close()
 
 
-def test_a_long_piece_ends_though_short_ones_never_do() -> None:
-    line = Line("scoring", 1, longest_wait=0.25, express=1)
-    line._express.began()
+def test_a_heavy_piece_ends_though_lighter_ones_never_do() -> None:
+    under_way, done = UnderWay(), threading.Event()
+    light = threading.Thread(target=under_way.do, args=(lambda _: done.wait(), 0.001))
+    under_way.add(0.001)
+    light.start()
 
-    def long() -> str:
+    def heavy(give_way: Callable[[], None]) -> None:
         for _ in range(10):
             give_way()
             time.sleep(0.001)
-        return "done"
 
-    assert finished(line.run(long)) == "done"
+    under_way.add(1.0)
+    assert under_way.do(heavy, 1.0) > 0
+    done.set()
+    light.join()
+
+
+def test_a_modest_caller_does_not_wait_for_a_greedy_one() -> None:
+    line, go_on = Line("scoring", 1, longest_wait=5.0, express=1), threading.Event()
+
+    async def scenario() -> str:
+        for _ in range(30):
+            await of(line, "greedy", lambda: time.sleep(0.02))
+        await of(line, "modest", lambda: time.sleep(0.02))
+        under_way = asyncio.create_task(of(line, "greedy", go_on.wait))
+        await asyncio.sleep(0)
+        done = await of(line, "modest", lambda: "done")
+        go_on.set()
+        await under_way
+        return done
+
+    assert finished(scenario()) == "done"
     line.close()
 
 
 def test_pieces_of_the_same_cost_are_done_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("_do", "_do_express"):
-        monkeypatch.setattr(Line, name, lambda _, piece, begun: (piece(), None, 0.02))
+    monkeypatch.setattr(Line, "_do", lambda _, piece, *rest: (piece(), None, 0.02))
     line, running, most = Line("scoring", 1, longest_wait=5.0, express=1), 0, 0
 
     def work() -> None:

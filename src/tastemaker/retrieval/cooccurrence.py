@@ -8,6 +8,10 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from tastemaker.data.candidates import Candidates
+from tastemaker.giving_way import give_way
+
+_PAIRS = 20_000
+"""Weights between history and candidates that are looked up at a time: about a millisecond."""
 
 
 class BothWays(NamedTuple):
@@ -68,11 +72,13 @@ def strongest_reasons(
         known = np.flatnonzero(candidates.item[start:stop] < liked.shape[1])
         if not len(history) or not len(known):
             continue
-        items = candidates.item[start:stop][known]
-        adds = np.maximum(weights_between(history, items), 0) * liked.data[entries][:, None]
-        best = adds.argmax(axis=0)
-        most, total = adds[best, np.arange(len(items))], adds.sum(axis=0)
-        speaks = most > 0
-        reason[start + known[speaks]] = history[best[speaks]]
-        share[start + known[speaks]] = most[speaks] / total[speaks]
+        for some in np.array_split(known, -(-len(known) * len(history) // _PAIRS)):
+            give_way()
+            items = candidates.item[start:stop][some]
+            adds = np.maximum(weights_between(history, items), 0) * liked.data[entries][:, None]
+            best = adds.argmax(axis=0)
+            most, total = adds[best, np.arange(len(items))], adds.sum(axis=0)
+            speaks = most > 0
+            reason[start + some[speaks]] = history[best[speaks]]
+            share[start + some[speaks]] = most[speaks] / total[speaks]
     return reason, share

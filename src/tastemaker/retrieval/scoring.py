@@ -6,6 +6,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from tastemaker.compilation import kernel
 from tastemaker.component import Retriever
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.ragged import Ragged, rows_of
@@ -87,12 +88,25 @@ class ScoringRetriever(Retriever):
             factor *= opinions.share
 
         def score(chunk: slice) -> NDArray[np.float32]:
-            scores = np.array(likes(chunk), np.float32)
             first, last = np.searchsorted(opinions.rows, (chunk.start, chunk.stop))
-            if first < last:
-                some = slice(int(first), int(last))
-                less = np.fmax(dislikes(some), np.float32(0))
-                scores[opinions.rows[some] - chunk.start] -= factor[some, None] * less
+            if first == last:
+                return likes(chunk)
+            some = slice(int(first), int(last))
+            scores = np.ascontiguousarray(likes(chunk), np.float32)
+            if scores.base is not None:  # a view of the model's own arrays
+                scores = scores.copy()
+            less = np.ascontiguousarray(dislikes(some), np.float32)
+            _lower(scores, opinions.rows[some] - chunk.start, factor[some], less)
             return scores
 
         return score
+
+
+@kernel
+def _lower(scores, rows, factor, less):  # type: ignore[no-untyped-def]
+    """Takes factor × less from the scores of some rows, wherever less is above 0."""
+    for place in range(len(rows)):
+        row = rows[place]
+        for item in range(scores.shape[1]):
+            if less[place, item] > 0:
+                scores[row, item] -= factor[place] * less[place, item]

@@ -18,7 +18,7 @@ from tastemaker.retrieval.cosine import inner_products
 from tastemaker.retrieval.opinions import Opinions
 
 _SEARCH_BYTES = 32 << 20
-"""The size of the lists of one further search."""
+"""The size of the lists of one search."""
 _WIDER = 4
 """By what factor the next search is wider, where too many scores were lowered."""
 
@@ -142,35 +142,29 @@ class VectorScores:
 
         The index finds what the likes alone score highest. No score grows after that, so a list
         is right once its last score is higher than the last one found; where it is not, the index
-        is searched for more.
+        is searched for more. A quarter more than n is nearly always enough.
         """
-        found = self.space.search.top_n(self.likes.x, requests, n, above=0.0)
         if self.dislikes is None and self.likes.items is None:
-            return found
-        scores = self._adjusted(np.arange(len(requests)), found)
-        left = np.unique(found.rows[scores != found.score])
-        if not len(left):
-            return found
-        n = min(n, self.space.search.size)
+            return self.space.search.top_n(self.likes.x, requests, n, above=0.0)
+        size = self.space.search.size
+        n = min(n, size)
+        if n <= 0:
+            return Candidates.none(len(requests))
         items = np.zeros((len(requests), n), np.int32)
         best = np.zeros((len(requests), n), np.float32)
-        counts = found.counts.copy()
-        items[found.rows, found.ranks] = found.item
-        best[found.rows, found.ranks] = found.score
-        wide = n
+        counts = np.zeros(len(requests), np.int64)
+        wide, left = n + n // 4 + 1, np.arange(len(requests))
         while len(left):
-            wide = min(_WIDER * wide, self.space.search.size)
-            again = []
+            wide, again = min(wide, size), []
             for some in np.array_split(left, -(-len(left) * wide * 8 // _SEARCH_BYTES)):
-                more = self.space.search.top_n(
-                    self.likes.x[some], requests.take(some), wide, above=0
-                )
-                ranked = _ranked(more, self._adjusted(some, more)).head(n)
+                of_some = requests if len(some) == len(requests) else requests.take(some)
+                found = self.space.search.top_n(self.likes.x[some], of_some, wide, above=0.0)
+                ranked = _ranked(found, self._adjusted(some, found)).head(n)
                 items[some[ranked.rows], ranked.ranks] = ranked.item
                 best[some[ranked.rows], ranked.ranks] = ranked.score
                 counts[some] = ranked.counts
-                again.append(some[~_is_settled(more, ranked, n, wide, self.space.search.size)])
-            left = np.concatenate(again)
+                again.append(some[~_is_settled(found, ranked, n, wide, size)])
+            wide, left = _WIDER * wide, np.concatenate(again)
         return packed(items, best, counts)
 
     def _adjusted(self, rows: NDArray[np.int64], found: Candidates) -> NDArray[np.float32]:

@@ -50,6 +50,7 @@ class Current:
             training apply. Where it is wrong by
             then, the last one that could be read applies to versions trained before it was read,
             and the others keep the settings they were trained with.
+        on_version: called after each version that was taken.
 
     Attributes:
         project: the project, with the latest file that could be read.
@@ -57,8 +58,15 @@ class Current:
             of looking at the store; None where nothing does.
     """
 
-    def __init__(self, store: Store, registry: Registry, project: Project) -> None:
+    def __init__(
+        self,
+        store: Store,
+        registry: Registry,
+        project: Project,
+        on_version: Callable[[], None] = lambda: None,
+    ) -> None:
         self._store = store
+        self._on_version = on_version
         self.project = project
         self._read_at = times.now()
         self._file_problem: str | None = None
@@ -170,6 +178,7 @@ class Current:
             self.project, self._read_at, self._file_problem = project, read_at, problem
             self._changes = changes
             self._live = live.refreshed(self._store)
+        self._on_version()
         self._reread_at = monotonic() + RETRY_SECONDS
         _LOG.info("serving %s, ready after %.1f s", version, perf_counter() - begun)
 

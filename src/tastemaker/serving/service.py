@@ -4,7 +4,7 @@ Every answer comes from one `Live`, taken once at its beginning; every answer is
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -69,14 +69,21 @@ class Service:
     Args:
         project: what to serve.
         progress: reports the import of files.
+        on_version: called after each version that was taken up.
 
     Attributes:
         store: its events, items and decisions.
         requests: makes requests of questions and of what the store knows.
     """
 
-    def __init__(self, project: Project, progress: Progress = Progress()) -> None:
+    def __init__(
+        self,
+        project: Project,
+        progress: Progress = Progress(),
+        on_version: Callable[[], None] = lambda: None,
+    ) -> None:
         self._given = project
+        self._on_version = on_version
         self._source = EventSource(project, progress)
         self._open = ExitStack()
 
@@ -84,7 +91,8 @@ class Service:
         self._open.enter_context(blas_threads(1))  # requests run side by side, kernels one by one
         self.store = self._open.enter_context(self._source.open())
         self.requests = UserRequests(self.store, self._given.file.server.history_events)
-        self._current = Current(self.store, Registry(self._given.state), self._given)
+        registry = Registry(self._given.state)
+        self._current = Current(self.store, registry, self._given, self._on_version)
         self._current.start()
         self._open.callback(self._current.stop)
         self._room = Room(self.store, self._given.file.store)

@@ -5,19 +5,19 @@ those who are let in are answered in time however many ask.
 """
 
 import asyncio
-import threading
+import math
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
-from math import ceil
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Any, TypeVar
 
 from tastemaker.errors import BusyError
 from tastemaker.giving_way import giving_way
+from tastemaker.serving.under_way import UnderWay
 
 T = TypeVar("T")
 _Done = tuple[Any, BaseException | None, float]
@@ -28,18 +28,19 @@ MOST_CALLERS = 1_000
 """So many callers are remembered while they send nothing."""
 SCORING_THREADS = 1
 """Scoring holds the interpreter for most of its time: more threads would only take turns."""
-EXPRESS_THREADS = 1
+EXPRESS_THREADS = 2
 STORING_THREADS = 4
 LONGEST_STORING_SECONDS = 2.0
 """Whoever sends events would rather wait than send them again."""
 _LEARNING = 0.1
-_SHORT = 3.0
-"""A piece is short beside those under way if it takes a third of their time or less."""
+_LATELY = 2.0
+"""Of the seconds that a caller has used, half count after so many seconds."""
+_ALLOWED = 0.1
+"""Seconds that a caller may use without counting as greedier than one who comes for the first
+time."""
 _FIRST_GUESS = 0.05
 """Seconds that the first piece of a caller is taken to need at most: it is let in, however
 expensive the pieces of the others are."""
-_LEAST_GIVEN = 0.02
-"""Seconds that a long piece lets short ones go first, whatever it has worked itself."""
 _MISJUDGED = 2.0
 """A wait that comes out so many times as long as allowed was misjudged: the work is not begun,
 unless nobody else waits: to refuse then would give the machine's slowness as a crowd's."""
@@ -63,12 +64,15 @@ class _Caller:
         running: pieces being done.
         cost: seconds that one piece takes, the latest counting most; 0 while that is not known.
         turn: the line's clock when the caller's next piece is due; the least comes first.
+        used: seconds that the caller's pieces took, as they counted at the moment `used_at`.
     """
 
     cost: float = 0.0
     waiting: deque[_Piece] = field(default_factory=deque)
     running: int = 0
     turn: float = 0.0
+    used: float = 0.0
+    used_at: float = 0.0
 
     @property
     def inside(self) -> int:
@@ -83,52 +87,17 @@ class _Caller:
         """
         return self.inside * (self.cost or guess)
 
+    def burden(self, guess: float) -> float:
+        """What the caller's next piece takes, times what the caller has used lately with it."""
+        cost = self.cost or guess
+        return cost * (_ALLOWED + self._used_lately() + cost)
 
-class _Express:
-    """The short pieces that are done beside a long one, which waits for their end."""
+    def use(self, seconds: float) -> None:
+        """Counts the time of a piece."""
+        self.used, self.used_at = self._used_lately() + seconds, monotonic()
 
-    def __init__(self) -> None:
-        self.running = 0
-        self._changed = threading.Condition()
-
-    def began(self) -> None:
-        """One more is being done."""
-        with self._changed:
-            self.running += 1
-
-    def ended(self) -> None:
-        """One is done."""
-        with self._changed:
-            self.running -= 1
-            self._changed.notify_all()
-
-    def wait(self, most: float) -> None:
-        """Returns when none is being done, or after so many seconds."""
-        with self._changed:
-            self._changed.wait_for(lambda: not self.running, timeout=most)
-
-
-class _Waiting:
-    """How a long piece gives way: half of its time at most, so that it ends as well.
-
-    Attributes:
-        seconds: how long it has waited.
-    """
-
-    def __init__(self, express: _Express, begun: float) -> None:
-        self.seconds = 0.0
-        self._express = express
-        self._begun = begun
-
-    def __call__(self) -> None:
-        if not self._express.running:  # a piece that begins just now is seen at the next step
-            return
-        now = perf_counter()
-        worked = now - self._begun - self.seconds
-        most = max(worked, _LEAST_GIVEN) - self.seconds
-        if most > 0:
-            self._express.wait(most)
-            self.seconds += perf_counter() - now
+    def _used_lately(self) -> float:
+        return self.used * math.pow(0.5, (monotonic() - self.used_at) / _LATELY)
 
 
 class Line:
@@ -144,9 +113,8 @@ class Line:
         name: what the threads are called.
         threads: how many work side by side.
         longest_wait: seconds that whoever comes may have to wait for a turn.
-        express: threads beyond these for callers whose pieces take a fraction of those under way,
-            so that a short piece need not wait for the end of a long one; the long one gives way
-            between two of its steps.
+        express: threads beyond these for pieces lighter than those under way, which need not wait
+            for their end; the heavier ones give way between two of their steps.
     """
 
     def __init__(self, name: str, threads: int, longest_wait: float, express: int = 0) -> None:
@@ -154,8 +122,8 @@ class Line:
         self._threads = threads
         self._most_each = max(1, threads - 1)
         self._longest_wait = longest_wait
-        self._most_express = express
-        self._express = _Express()
+        self._express = express
+        self._under_way = UnderWay()
         self._pool = ThreadPoolExecutor(threads + express, name)
         self._inside = self._running = 0
         self._cost = 0.0  # seconds one piece takes, the latest counting most
@@ -193,8 +161,7 @@ class Line:
         if self._inside <= self._threads or not self._cost:  # nothing is known of what it costs
             return
         caller = self._caller()
-        known = (each.cost for each in self._callers.values() if each.cost)
-        guess = min(_FIRST_GUESS, min(known, default=0.0))
+        guess = self._guess()
         backlog = caller.backlog(guess)
         own = max(backlog, caller.cost or guess)
         others = (each for each in self._callers.values() if each is not caller and each.inside)
@@ -237,42 +204,41 @@ class Line:
                     piece.done.set_exception(self._refusal(begun - piece.came))
                 continue
             self._clock = caller.turn
-            charged = caller.cost
+            charged, burden = caller.cost, caller.burden(self._guess())
             caller.turn += charged
             caller.running += 1
             self._running += 1
-            do = self._do_express if self._running > self._threads else self._do
-            work = asyncio.get_running_loop().run_in_executor(self._pool, do, piece.work, begun)
+            self._under_way.add(burden)
+            work = asyncio.get_running_loop().run_in_executor(
+                self._pool, self._do, piece.work, begun, burden
+            )
             work.add_done_callback(partial(self._ended, caller, piece, charged))
 
-    def _do(self, work: Callable[[], Any], begun: float) -> _Done:
-        """What a piece gives, and the seconds since it began in which it did not give way."""
-        waiting = _Waiting(self._express, begun)
-        with giving_way(waiting):
-            result, problem = _outcome(work)
-        return result, problem, perf_counter() - begun - waiting.seconds
+    def _do(self, work: Callable[[], Any], begun: float, burden: float) -> _Done:
+        """What a piece gives or raises, and the seconds since it began in which it did not wait."""
+        outcome: list[tuple[Any, BaseException | None]] = []
 
-    def _do_express(self, work: Callable[[], Any], begun: float) -> _Done:
-        """The same of a short piece, to which the others give way."""
-        self._express.began()
-        try:
-            result, problem = _outcome(work)
-        finally:
-            self._express.ended()
-        return result, problem, perf_counter() - begun
+        def piece(wait: Callable[[], None]) -> None:
+            with giving_way(wait):
+                outcome.append(_outcome(work))
+
+        waited = self._under_way.do(piece, burden)
+        return *outcome[0], perf_counter() - begun - waited
 
     def _able(self) -> list[_Caller]:
         """The callers whose next piece may begin now."""
-        callers = self._callers.values()
-        able = [c for c in callers if c.waiting and c.running < self._most_each]
+        able = [c for c in self._callers.values() if c.waiting and c.running < self._most_each]
         if self._running < self._threads:
             return able
-        under_way = min(each.cost for each in callers if each.running)
-        if self._running >= self._threads + self._most_express or not under_way:
+        if self._running >= self._threads + self._express:
             return []
-        known = (each.cost for each in callers if each.cost)
-        guess = min(_FIRST_GUESS, min(known, default=0.0))
-        return [c for c in able if _SHORT * (c.cost or guess) <= under_way]
+        guess = self._guess()
+        return [c for c in able if self._under_way.is_lightest(c.burden(guess))]
+
+    def _guess(self) -> float:
+        """Seconds of a piece of a caller of whom nothing is known."""
+        known = (each.cost for each in self._callers.values() if each.cost)
+        return min(_FIRST_GUESS, min(known, default=0.0))
 
     def _ended(
         self, caller: _Caller, piece: _Piece, charged: float, work: "asyncio.Future[_Done]"
@@ -284,6 +250,7 @@ class Line:
             result, problem, seconds = work.result()
             caller.turn += seconds - charged  # it was taken to cost as much as those before
             caller.cost = _learned(caller.cost, seconds)
+            caller.use(seconds)
             self._cost = _learned(self._cost, seconds)
             if piece.done.done():
                 pass  # the caller has gone
@@ -297,7 +264,7 @@ class Line:
         return BusyError(
             f"too much is asked at once: {self._name} would begin after {wait * 1e3:,.0f} ms, "
             f"{self._longest_wait * 1e3:,.0f} ms are allowed",
-            ceil(wait),
+            math.ceil(wait),
         )
 
 
