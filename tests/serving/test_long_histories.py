@@ -5,6 +5,7 @@ import shutil
 import threading
 import weakref
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -261,3 +262,11 @@ def test_many_sums_are_never_read_on_the_scoring_thread(
         assert ROUTES[route](client).status_code == 200
     assert threads.count("scoring") <= 1
     assert threads.count("storing") > 1
+
+
+def test_sums_that_several_wait_for_are_read_once(service: Service, reads: list[str]) -> None:
+    seen = SeenItems(service.store)
+    with ThreadPoolExecutor(4) as pool:
+        asked = [pool.submit(seen.of, "user-1", None, service.live, NOW) for _ in range(8)]
+    assert len({tuple(each.result().tolist()) for each in asked}) == 1
+    assert reads == ["user-1"]

@@ -7,6 +7,7 @@ the events that came since, so that an answer costs the same however long the lo
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from tastemaker.data.schema import EventKind
 from tastemaker.data.seen import SeenPolicy
 from tastemaker.data.state import NEVER, Replacement
+from tastemaker.giving_way import give_way
 from tastemaker.serving.live import Live
 from tastemaker.store import Store, StoredPairs
 
@@ -133,6 +135,7 @@ class SeenItems:
         self._kept: OrderedDict[tuple[str, str | None], _Seen] = OrderedDict()
         self._size = 0
         self._lock = threading.Lock()
+        self._patient = threading.Lock()
 
     def of(
         self, user_id: str, placement: str | None, live: Live, now: int, *, patient: bool = True
@@ -152,6 +155,15 @@ class SeenItems:
         Raises:
             ManySeenItems: not `patient`, and much would have to be read.
         """
+        # of several who need the same sums one reads them, and the others find them
+        with self._patient if patient else nullcontext():
+            seen = self._present(user_id, placement, live, patient)
+        size = len(live.recommender.world.catalogue)
+        known = slice(np.searchsorted(seen.index, size))  # it may be of a later state
+        return seen.index[known][seen.index_until[known] > now]
+
+    def _present(self, user_id: str, placement: str | None, live: Live, patient: bool) -> _Seen:
+        """What a user has seen by now, kept from then on."""
         policy = live.recommender.seen(placement)
         state = self._store.pairs_state(user_id)
         kept = self._find((user_id, placement))
@@ -162,8 +174,7 @@ class SeenItems:
         size = len(live.recommender.world.catalogue)
         if kept is None or (live.generation, size) >= (kept.generation, kept.n_items):
             self._keep((user_id, placement), seen)
-        known = slice(np.searchsorted(seen.index, size))  # it may be of a later state
-        return seen.index[known][seen.index_until[known] > now]
+        return seen
 
     def _later(
         self, user_id: str, seen: _Seen, live: Live, policy: SeenPolicy, patient: bool
@@ -200,6 +211,7 @@ class SeenItems:
             until.append(found[1])
             if is_last:
                 break
+            give_way()
         columns = (np.concatenate(key), np.concatenate(until))
         means = (live.recommender.kinds, live.code_of_kind, policy.window)
         return _Seen(state, *means, sequence, *columns).indexed(live, patient)

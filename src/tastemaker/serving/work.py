@@ -173,7 +173,9 @@ class Line:
 
     def charge(self, seconds: float) -> None:
         """Counts work that was done elsewhere for the one who calls as if it were done here."""
-        self._caller().turn += seconds
+        caller = self._caller()
+        caller.turn += seconds
+        caller.use(seconds)
 
     def close(self) -> None:
         """Ends when what has begun is done."""
