@@ -42,6 +42,22 @@ def test_the_first_of_many_knows_and_the_last_may_exclude_the_others(tmp_path: P
     three.close()
 
 
+def test_a_presence_that_cannot_exclude_others_is_still_there(tmp_path: Path) -> None:
+    path = tmp_path / "open"
+    one, two = Presence(path), Presence(path)
+    assert not one.excludes()
+    assert not two.excludes()
+    two.close()
+    assert is_held(path)
+    with one.alone(patience=0) as alone:
+        assert alone
+    three = Presence(path)  # waits for nobody
+    with one.alone(patience=0.05) as alone:
+        assert not alone
+    three.close()
+    one.close()
+
+
 def test_where_no_lock_can_be_made_nobody_is_alone(tmp_path: Path) -> None:
     presence = Presence(tmp_path / "none" / "open")
     assert not presence.first

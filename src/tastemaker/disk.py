@@ -43,13 +43,23 @@ class TemporaryFolderError(OSError):
         problem: what the system refused.
         work: what needed the room, such as `unpacking events.csv.gz`.
         fix: what else to do than to choose another folder.
+        variable: of the environment, by which another folder is chosen.
+        folder: the folder; by default that of `tempfile`.
     """
 
-    def __init__(self, problem: OSError, work: str, fix: str) -> None:
+    def __init__(
+        self,
+        problem: OSError,
+        work: str,
+        fix: str,
+        variable: str = "TMPDIR",
+        folder: Path | None = None,
+    ) -> None:
         number = problem.errno or errno.ENOSPC
-        told = f"{os.strerror(number)} in the folder for temporary files, {_temporary_folder()},"
+        place = folder or _temporary_folder()
+        told = f"{os.strerror(number)} in the folder for temporary files, {place},"
         super().__init__(number, f"{told} while {work}")
-        self.fix = f"set TMPDIR to a folder with more room, or {fix}"
+        self.fix = f"set {variable} to a folder with more room, or {fix}"
 
 
 def require_regular(path: Path) -> None:

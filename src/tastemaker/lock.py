@@ -86,13 +86,43 @@ class Presence:
 
     def __init__(self, path: Path) -> None:
         self._stream = _opened(path)
-        self.first = self.excludes()
+        self.first = self._stream is not None and _taken(self._stream.fileno())
+        self.share()
+
+    def excludes(self) -> bool:
+        """Whether nobody else is there; from then on others wait until this one shares or goes."""
+        if self._stream is None:
+            return False
+        if _taken(self._stream.fileno()):
+            return True
+        self.share()  # a lock that cannot be converted is lost
+        return False
+
+    def share(self) -> None:
+        """Lets others in again, after `excludes`."""
         if self._stream is not None:
             fcntl.flock(self._stream, fcntl.LOCK_SH)
 
-    def excludes(self) -> bool:
-        """Whether nobody else is there; from then on whoever comes waits until this one goes."""
-        return self._stream is not None and _taken(self._stream.fileno())
+    @contextmanager
+    def alone(self, patience: float) -> Iterator[bool]:
+        """Keeps others out for a while, and lets them in at the end.
+
+        Args:
+            patience: seconds to wait for those who are there to go. This one is not seen
+                meanwhile, so that of two that wait for each other one is let through.
+
+        Yields:
+            Whether nobody else is there.
+        """
+        end = time.monotonic() + patience
+        try:
+            while not (alone := self._stream is not None and _taken(self._stream.fileno())):
+                if self._stream is None or time.monotonic() >= end:
+                    break
+                time.sleep(_PAUSE_SECONDS)
+            yield alone
+        finally:
+            self.share()
 
     def close(self) -> None:
         """Goes."""

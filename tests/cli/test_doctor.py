@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -713,6 +714,23 @@ def test_many_events_served_since_the_training_are_noted(
     assert told["verdict"] == "note"
     run("train")
     assert "events served since: 0, 0.0% of all" in [f["told"] for f in doctor().all]
+
+
+def test_events_that_an_older_version_added_are_found(project: Any, run: Any, doctor: Any) -> None:
+    run("train")
+    source = EventSource(load_project(project.project))
+    with source.open() as store:
+        store.append([served(0)]).result()
+    assert "store" not in doctor().bad
+    with closing(sqlite3.connect(source.path)) as connection, connection:
+        connection.execute("DELETE FROM pairs WHERE source = 0")  # they were never summed up
+    found = doctor()
+    assert "store" in found.bad
+    wrong = next(f for f in found.all if f["what"] == "store" and f["verdict"] == "bad")
+    assert wrong["told"] == "the sums by user and item are not those of the events"
+    assert "`tastemaker store compact`" in wrong["cure"]
+    run("store", "compact")
+    assert "store" not in doctor().bad
 
 
 def test_rows_set_aside_at_the_last_reading_are_noted(project: Any, run: Any, doctor: Any) -> None:

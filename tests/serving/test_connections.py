@@ -8,6 +8,7 @@ import pytest
 
 from tastemaker.serving import connections
 from tastemaker.serving.connections import Connections
+from tastemaker.serving.guards import address_of
 
 
 @dataclass
@@ -21,6 +22,7 @@ class Transport:
 @dataclass(eq=False)
 class Client:
     is_idle: bool = True
+    is_sending: bool = False
     is_aborted: bool = False
     transport: Transport = field(default_factory=Transport)
 
@@ -37,19 +39,22 @@ def opened(kept: Connections, n: int, address: str, *, idle: bool = True) -> lis
 
 
 def test_the_one_that_has_been_idle_longest_gives_way() -> None:
-    kept = Connections(3, 3)
+    kept = Connections(6, 3)
     first, second, _ = opened(kept, 3, "a")
+    opened(kept, 2, "b")
+    opened(kept, 1, "c")
     kept.used(first)  # type: ignore[arg-type]
-    opened(kept, 1, "b")
+    opened(kept, 1, "d")
     assert second.is_aborted
     assert not first.is_aborted
-    assert len(kept) == 3
+    assert len(kept) == 6
 
 
 def test_the_address_with_the_most_connections_gives_way() -> None:
     kept = Connections(4, 4)
-    (few,) = opened(kept, 1, "few")
-    many = opened(kept, 3, "many")
+    few = opened(kept, 1, "few")[0]
+    opened(kept, 1, "few too")
+    many = opened(kept, 2, "many")
     opened(kept, 1, "new")
     assert many[0].is_aborted
     assert not few.is_aborted
@@ -57,8 +62,43 @@ def test_the_address_with_the_most_connections_gives_way() -> None:
 
 def test_where_all_are_being_answered_the_new_one_is_refused() -> None:
     kept = Connections(2, 2)
-    opened(kept, 2, "a", idle=False)
+    opened(kept, 1, "a", idle=False)
+    opened(kept, 1, "c", idle=False)
     assert not kept.opened(Client(), "b")  # type: ignore[arg-type]
+
+
+def test_one_address_has_half_of_the_connections_at_most() -> None:
+    kept = Connections(5, 1_000)
+    opened(kept, 2, "a", idle=False)
+    assert not kept.opened(Client(), "a")  # type: ignore[arg-type]
+    opened(kept, 2, "b", idle=False)
+
+
+def test_an_idle_connection_of_another_address_gives_way() -> None:
+    kept = Connections(5, 5)
+    opened(kept, 2, "many", idle=False)
+    opened(kept, 1, "few", idle=False)
+    others = opened(kept, 2, "other")
+    opened(kept, 1, "new")
+    assert [client.is_aborted for client in others] == [True, False]
+
+
+def test_a_connection_whose_body_is_coming_gives_way_last() -> None:
+    kept = Connections(5, 5)
+    slow = opened(kept, 2, "slow", idle=False)
+    for client in slow:
+        client.is_sending = True
+    opened(kept, 2, "busy", idle=False)
+    idle = opened(kept, 1, "idle")
+    opened(kept, 1, "new", idle=False)
+    assert idle[0].is_aborted
+    assert not slow[0].is_aborted
+    opened(kept, 1, "new", idle=False)
+    assert slow[0].is_aborted
+    assert not slow[1].is_aborted
+    # an address takes no connection that is in use from one that has no more than itself
+    slow[1].is_sending = True
+    assert not kept.opened(Client(), "new")  # type: ignore[arg-type]
 
 
 def test_one_address_has_at_most_its_share(caplog: pytest.LogCaptureFixture) -> None:
@@ -110,3 +150,18 @@ def test_of_too_many_unread_answers_the_largest_is_given_up(
         kept.unread(client)  # type: ignore[arg-type]
     assert large.is_aborted
     assert not small.is_aborted
+
+
+@pytest.mark.parametrize(
+    ("name", "address"),
+    [
+        ("10.0.0.1", "10.0.0.1"),
+        ("::ffff:10.0.0.1", "10.0.0.1"),
+        ("::ffff:a00:2", "10.0.0.2"),
+        ("2001:db8::7", "2001:db8::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("no:address", "no:address"),
+    ],
+)
+def test_an_ipv4_address_written_as_ipv6_is_itself(name: str, address: str) -> None:
+    assert address_of((name, 1)) == address

@@ -21,19 +21,33 @@ def application() -> Any:
     install(app)
 
     @app.post("/size")
+    @app.put("/v1/items/a")
+    @app.post("/console/events")
     async def size(request: Request) -> int:
         return len(await request.body())
 
     return LimitBodies(app)
 
 
-async def post(app: Any, parts: Iterable[bytes], announced: int | None = None) -> tuple[int, Any]:
+async def post(
+    app: Any,
+    parts: Iterable[bytes],
+    announced: int | None = None,
+    *,
+    method: str = "POST",
+    path: str = "/size",
+    pause: float = 0.0,
+    ends: bool = False,
+) -> tuple[int, Any]:
     """Status and body of one post whose parts come one by one; after the last nothing comes."""
     messages = [{"type": "http.request", "body": part, "more_body": True} for part in parts]
+    if ends:
+        messages.append({"type": "http.request", "body": b"", "more_body": False})
     waiting = iter(messages)
     sent: list[Message] = []
 
     async def receive() -> Message:
+        await asyncio.sleep(pause)
         for message in waiting:
             return message
         await asyncio.sleep(3_600)
@@ -43,13 +57,13 @@ async def post(app: Any, parts: Iterable[bytes], announced: int | None = None) -
         sent.append(message)
 
     headers = [] if announced is None else [(b"content-length", str(announced).encode())]
-    about = {"type": "http", "method": "POST", "path": "/size", "query_string": b""}
+    about = {"type": "http", "method": method, "path": path, "query_string": b""}
     await app({**about, "headers": headers, "http_version": "1.1"}, receive, send)
     told = b"".join(message.get("body", b"") for message in sent)
     return sent[0]["status"], json.loads(told)
 
 
-def test_a_body_announced_too_large_is_refused_before_a_byte_is_read() -> None:
+def test_a_body_announced_too_large_is_refused_unread() -> None:
     status, told = finished(post(application(), [], announced=10_000_001))
     assert (status, told["error"]["code"]) == (413, "too_large")
 
@@ -66,25 +80,55 @@ def test_a_body_that_comes_too_slowly_is_refused(monkeypatch: pytest.MonkeyPatch
     assert (status, told["error"]["code"]) == (408, "too_slow")
 
 
-def test_too_many_large_bodies_at_once_are_refused_and_room_comes_back(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(limits, "SLOWEST_SECONDS", 0.3)
+def test_the_slowest_large_body_makes_room_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "MOST_AT_ONCE", 20_000_000)
     app = application()
 
-    async def scenario() -> tuple[list[int], int]:
-        unfinished = [asyncio.create_task(post(app, [b"x" * 9_000_000])) for _ in range(2)]
+    async def scenario() -> tuple[int, int, int]:
+        first = asyncio.create_task(of("a", app, b"x" * 9_000_000))
+        second = asyncio.create_task(of("b", app, b"x" * 9_000_000))
         await asyncio.sleep(0.05)
-        announced, _ = await post(app, [], announced=9_000_000)
-        grown, _ = await post(app, [b"x" * 3_000_000])
-        await asyncio.gather(*unfinished)  # given up as too slow
-        after, _ = await post(app, [b"x" * 9_000_000])
-        return [announced, grown], after
+        status, _ = await post_whole(app, b"x" * 3_000_000)
+        ended = await asyncio.wait_for(first, 5)  # before it is too slow
+        assert not second.done()
+        again, _ = await post_whole(app, b"x" * 9_000_000)
+        second.cancel()
+        return status, ended, again
 
-    refused, after = finished(scenario())
-    assert refused == [503, 503]
-    assert after == 408  # let in again, and merely never finished
+    assert finished(scenario()) == (200, 503, 200)
+
+
+def test_a_small_body_is_read_however_many_large_ones_come(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "MOST_AT_ONCE", 10)
+    app = application()
+    assert finished(post_whole(app, b"x" * 65_536))[0] == 200
+    status, told = finished(post_whole(app, b"x" * 65_537))
+    assert (status, told["error"]["code"]) == (503, "overloaded")
+    assert finished(post(app, [], announced=9_000_000, ends=True))[0] == 200  # what is read counts
+
+
+def test_a_large_body_that_stalls_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "STEP_SECONDS", 0.1)
+    app = application()
+    status, told = finished(post(app, [b"x" * 70_000]))
+    assert (status, told["error"]["code"]) == (408, "too_slow")
+    assert finished(post(app, [b"x" * 70_000] * 9, pause=0.05, ends=True))[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "largest"),
+    [("PUT", "/v1/items/a", 1_000_000), ("POST", "/console/events", 65_536)],
+)
+def test_an_item_and_a_form_are_refused_before_they_are_read(
+    method: str, path: str, largest: int
+) -> None:
+    about = {"method": method, "path": path}
+    announced = finished(post(application(), [], announced=largest + 1, **about))
+    grown = finished(post(application(), [b"x" * largest, b"x"], **about))
+    for status, told in (announced, grown):
+        assert (status, told["error"]["code"]) == (413, "too_large")
 
 
 def test_bytes_are_free_again_when_an_answer_begins_to_be_sent(
@@ -132,22 +176,28 @@ async def post_whole(app: Any, body: bytes) -> tuple[int, Any]:
     return sent[0]["status"], json.loads(b"".join(each.get("body", b"") for each in sent))
 
 
+async def of(caller: str, app: Any, *parts: bytes) -> int:
+    """Status of a caller's post that does not end."""
+    CALLER.set(caller)
+    status, _ = await post(app, parts)
+    return int(status)
+
+
 def test_one_caller_holds_half_of_the_bytes_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "SLOWEST_SECONDS", 0.3)
     monkeypatch.setattr(limits, "MOST_AT_ONCE", 20_000_000)
     app = application()
 
-    async def of(caller: str, size: int) -> int:
-        CALLER.set(caller)
-        status, _ = await post(app, [b"x" * size])
-        return int(status)
-
-    async def scenario() -> tuple[int, int]:
-        slow = asyncio.create_task(of("slow", 9_000_000))
+    async def scenario() -> int:
+        other = asyncio.create_task(of("other", app, b"x" * 9_000_000))
         await asyncio.sleep(0.05)
-        more = await asyncio.create_task(of("slow", 2_000_000))
-        other = await asyncio.create_task(of("other", 9_000_000))
-        await slow
-        return more, other
+        first = asyncio.create_task(of("many", app, b"x" * 9_000_000))
+        await asyncio.sleep(0.05)
+        more = asyncio.create_task(of("many", app, b"x" * 2_000_000))
+        ended = await asyncio.wait_for(first, 5)
+        assert not other.done()  # though it is slower
+        assert not more.done()
+        for task in (other, more):
+            task.cancel()
+        return ended
 
-    assert finished(scenario()) == (503, 408)  # refused; let in, and merely never finished
+    assert finished(scenario()) == 503

@@ -1,11 +1,14 @@
 """A store that is full, or a disk that is nearly so, is answered for in plain words."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tastemaker.store import Store
 from tastemaker.store import room as rooms
+from tastemaker.store.waiting import Work
+from tastemaker.store.writer import Writer
 from tests.serving.conftest import item, wait_until, without_network
 
 FILMS = {"user_id": "user-1", "n": 3}
@@ -32,6 +35,50 @@ def test_items_beyond_the_limit_are_answered_with_507(folder: Path) -> None:
     limit(folder, "max_items = 1")
     with without_network(folder) as client:
         assert client.put("/v1/items/new", json={"title": "New"}).status_code == 507
+
+
+def test_a_full_catalogue_takes_new_attributes_of_its_items(folder: Path) -> None:
+    limit(folder, "max_items = 50")
+    with without_network(folder) as client:
+        statuses = [client.put(f"/v1/items/new-{n}", json={}).status_code for n in range(40)]
+        assert statuses == [201] * 2 + [507] * 38
+        again = client.put(f"/v1/items/{item(0, 0)}", json={"title": "Again"})
+        assert (again.status_code, again.json()["created"]) == (200, False)
+        told = client.put("/v1/items/one-more", json={}).json()["error"]
+        assert told["code"] == "store_full"
+        assert "50 described items" in told["message"]
+        assert "`tastemaker store items remove`" in told["message"]
+
+
+def test_a_retry_is_recognized_by_a_full_store(folder: Path) -> None:
+    limit(folder, "max_events = 1")
+    with without_network(folder) as client:
+        event = {"user_id": "u", "item_id": item(0, 0), "event_id": "one"}
+        for counts in ({"accepted": 1, "duplicates": 0}, {"accepted": 0, "duplicates": 1}):
+            answer = client.post("/v1/events", json=event)
+            assert (answer.status_code, answer.json()) == (200, {**counts, "rejected": []})
+
+
+def test_writes_wait_in_the_queue_of_their_client(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    callers: list[str | None] = []
+    submit = Writer.submit
+
+    def submitted(writer: Writer, work: Work, **told: Any) -> Any:
+        callers.append(told.get("caller"))
+        return submit(writer, work, **told)
+
+    monkeypatch.setattr(Writer, "submit", submitted)
+    with without_network(folder) as client:
+        event = {"user_id": "u", "item_id": item(0, 0)}
+        client.post("/v1/events", json=event)
+        client.put("/v1/items/new", json={})
+        client.post("/console/events", data={"user": "u", "event_type": "click", **event})
+    sent = [caller for caller in callers if caller is not None]
+    assert len(sent) == 3
+    assert len(set(sent)) == 1
+    assert sent[0]
 
 
 def test_below_the_reserve_answers_go_on_and_health_says_so(

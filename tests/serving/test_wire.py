@@ -123,6 +123,14 @@ def test_what_is_no_request_is_refused(wire: Wire, sent: bytes) -> None:
     assert wire.answers()
 
 
+def test_a_thousand_bad_requests_log_a_few_lines(wire: Wire) -> None:
+    for _ in range(1_000):
+        assert wire.say(b"GARBAGE\r\n\r\n").startswith(b"HTTP/1.1 400 ")
+    wire.say(b"GARBAGE\r\n\r\n")
+    lines = [line for line in wire.stderr.read_text().splitlines() if "Invalid HTTP" in line]
+    assert 1 <= len(lines) <= 20  # those of the tests before, and of some minutes, included
+
+
 @pytest.mark.parametrize("line", [b"X: " + b"a" * 5_000_000, b"X: a\r\n" * 1_000_000])
 def test_a_head_without_end_is_not_waited_for(wire: Wire, line: bytes) -> None:
     heard = wire.say(GET, line)
@@ -240,12 +248,18 @@ def test_a_connect_is_refused(wire: Wire) -> None:
 
 
 class Patient:
-    """A server in a thread, which answers everything with an empty page."""
+    """A server in a thread, which answers everything with one page, by default an empty one."""
 
-    def __init__(self, answer: bytes = b"") -> None:
+    def __init__(self, answer: bytes = b"", app: Any = None, keep_alive: int = 5) -> None:
         self._answer = answer
         self.port = free_port()
-        config = uvicorn.Config(self._app, port=self.port, http=LimitHeads, interface="asgi3")
+        config = uvicorn.Config(
+            app or self._app,
+            port=self.port,
+            http=LimitHeads,
+            interface="asgi3",
+            timeout_keep_alive=keep_alive,
+        )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run)
 

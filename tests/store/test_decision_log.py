@@ -1,17 +1,25 @@
 """Decisions are counted, bounded, and removed when too old or too many."""
 
+import sqlite3
+import tracemalloc
+from concurrent.futures import wait
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from sqlalchemy import event, text
 
-from tastemaker.errors import StoreFullError
+from tastemaker.component import Features
+from tastemaker.errors import BusyError
 from tastemaker.project.sections import StoreSection
-from tastemaker.store import Decision, Store
+from tastemaker.store import Decision, Store, decision_log
 from tastemaker.store import room as rooms
 from tastemaker.store.decision import COMPACT_BYTES, compact_bytes
 from tastemaker.store.room import Room
-from tests.store.conftest import NOW, row
+from tests.store.conftest import NOW
 from tests.store.test_decision import PLAIN, realistic
 
 
@@ -67,9 +75,6 @@ def test_a_compact_decision_takes_at_most_four_kilobytes(seed: int, store: Store
 
 
 def test_a_store_of_the_second_schema_counts_its_decisions(path: Path) -> None:
-    import sqlite3
-    from contextlib import closing
-
     with Store(path) as store:
         log(store, 3)
         before = store.decision_log.totals()
@@ -84,31 +89,6 @@ def test_a_store_of_the_second_schema_counts_its_decisions(path: Path) -> None:
 
 
 # --- what a store may hold ---
-
-
-def test_events_beyond_the_limit_are_refused(store: Store) -> None:
-    store.append([row()]).result()
-    room = Room(store, StoreSection(max_events=3))
-    room.require_events(2)
-    with pytest.raises(StoreFullError, match=r"max_events = 3: remove some with"):
-        room.require_events(1)
-
-
-def test_items_beyond_the_limit_are_refused(store: Store) -> None:
-    store.put_item("a", {}).result()
-    store.append([row(item_id=f"only-an-event-{n}") for n in range(9)]).result()
-    Room(store, StoreSection(max_items=2)).require_item()
-    store.put_item("b", {}).result()
-    with pytest.raises(StoreFullError, match="max_items = 2"):
-        Room(store, StoreSection(max_items=2)).require_item()
-
-
-def test_a_store_beyond_its_size_refuses(store: Store) -> None:
-    store.append([row(item_id=f"{n}" * 200) for n in range(4_000)]).result()
-    room = Room(store, StoreSection(max_size=1 << 20))
-    with pytest.raises(StoreFullError, match=r"max_size is 1\.0 MB"):
-        room.require_events(1)
-    assert room.problem is not None
 
 
 def test_decisions_stop_below_the_reserve_and_the_log_says_so_once(
@@ -131,3 +111,66 @@ def test_pruning_by_the_settings_removes_all_that_is_old(store: Store) -> None:
     log(store, 250)  # of June 2025
     room = Room(store, StoreSection(keep_decisions="1d"))
     assert [room.prune(), room.prune(), room.prune()] == [200, 50, 0]
+
+
+# --- decisions that wait for the disk ---
+
+
+def test_decisions_that_wait_are_bounded_by_bytes(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    each = realistic(0).held_bytes
+    monkeypatch.setattr(decision_log, "MOST_UNWRITTEN_BYTES", 10 * each + each // 2)
+    made = [replace(realistic(0), recommendation_id=f"{n:032x}") for n in range(40)]
+    with closing(sqlite3.connect(store.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        kept, dropped = [], 0
+        for one in made:
+            try:
+                kept.append(store.log(one))
+            except BusyError:
+                dropped += 1
+        assert (len(kept), dropped) == (10, 30)
+        assert store.decision(made[-1].recommendation_id) is None
+        other.execute("COMMIT")
+    for done in kept:
+        done.result()
+    store.log(replace(made[-1], recommendation_id="later")).result()
+    assert store.decision_log.totals().rows == 11
+    lines = [r.message for r in caplog.records if "dropped" in r.message]
+    assert len(lines) == 1  # a minute
+    assert "MB of decisions are waiting for the disk already" in lines[0]
+
+
+def test_what_a_decision_takes_up_in_memory_is_known() -> None:
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        made = [realistic(n) for n in range(50)]
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert 0.5 < sum(one.held_bytes for one in made) / (after - before) < 2
+
+
+def test_reading_a_decision_reads_the_names_of_its_own_features(store: Store) -> None:
+    names = [(f"feature {n}",) for n in range(30)]
+    features = [Features(name, np.ones((1, 1), np.float32)) for name in names]
+    logged = [store.log(replace(decision(n), features=f)) for n, f in enumerate(features)]
+    assert not wait(logged).not_done
+    read: list[Any] = []
+    event.listen(store._reading, "before_cursor_execute", lambda *told: read.append(told[2:4]))
+    found = store.decision(decision(7).recommendation_id)
+    assert found is not None
+    assert found.features.names == ("feature 7",)
+    (asked,) = [values for statement, values in read if "feature_names" in statement]
+    assert asked == (found.names_digest,)
+    assert sorted(one.features.names for one in store.latest_decisions(30)) == sorted(names)
+
+
+def test_the_decisions_of_a_user_are_found_by_an_index(store: Store) -> None:
+    log(store, 3)
+    with store.reading() as connection:
+        asked = "EXPLAIN QUERY PLAN SELECT content FROM decisions WHERE user_id IN ('u', 'v')"
+        (plan,) = connection.execute(text(asked)).all()
+    assert "decisions_by_user" in plan.detail

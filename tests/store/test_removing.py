@@ -1,13 +1,14 @@
 """What is removed from a store stays out: of reading, histories, and files imported again."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from itertools import count
 
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import ColumnElement, Connection
 
 from tastemaker.data import times
 from tastemaker.store import Store, removing
+from tastemaker.store.counters import EVENTS, counted
 from tastemaker.store.listing import count_events, list_events, list_items, list_users
 from tastemaker.store.removing import EventFilter, Remover
 from tests.store.conftest import ITEMS, NOW, Shop, lines, row
@@ -191,13 +192,83 @@ def test_lists_show_bots_and_invented_ids_first(store: Store) -> None:
         assert latest["item_id"] == "x29"
 
 
-def test_compacting_gives_the_room_back(path: Path) -> None:
-    with Store(path) as store:
-        fill(store)
-        store.append([row(item_id=f"z{n}" * 50) for n in range(3_000)]).result()
-        store.remover().remove_events(EventFilter(users=("u",)))
-        before = store.size()
-        assert before.used < before.file
-        store.compact()
-        assert store.size().file < before.file
-        assert store.count() == 39
+# --- removals that are cut short, or race with what arrives ---
+
+
+def cut_short(store: Store, monkeypatch: pytest.MonkeyPatch, remove: Callable[[], int]) -> None:
+    """Runs a removal that ends in its second step."""
+    drop, steps = removing._drop_events, count()
+
+    def dropped(connection: Connection, places: Sequence[int]) -> None:
+        if next(steps):
+            raise KeyboardInterrupt
+        drop(connection, places)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(removing, "ROWS_AT_A_TIME", 7)
+        patched.setattr(removing, "_drop_events", dropped)
+        with pytest.raises(KeyboardInterrupt):
+            remove()
+    assert [one.complete for one in store.remover().removals()] == [False]
+    assert store.remover().removals()[0].events == 7
+
+
+AGAIN: dict[str, Callable[[Remover], int]] = {
+    **REMOVALS,
+    "an item and others": lambda remover: remover.remove_items(["x1", "x2"]),
+    "a user and others": lambda remover: remover.remove_users(["u0", "u1"]),
+}
+
+
+@pytest.mark.parametrize("again", AGAIN)
+def test_a_removal_run_again_completes_one_that_was_cut_short(
+    store: Store, monkeypatch: pytest.MonkeyPatch, again: str
+) -> None:
+    fill_with_sums(store)
+    first = REMOVALS[again.removesuffix(" and others")]
+    cut_short(store, monkeypatch, lambda: first(store.remover()))
+    store.remover().remove_events(EventFilter(users=("nobody",)))  # completes itself alone
+    assert sorted(one.complete for one in store.remover().removals()) == [False, True]
+    AGAIN[again](store.remover())
+    assert all(one.complete for one in store.remover().removals())
+    with store.reading() as connection:
+        held = counted(connection, EVENTS).rows
+    assert held == store.count() == store.count_served(0)
+
+
+def test_events_that_arrive_during_a_removal_go_as_well(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill_with_sums(store)
+    find, arriving = Remover._sequences, iter(range(3))
+
+    def found(remover: Remover, conditions: Sequence[ColumnElement[bool]]) -> list[int]:
+        before = find(remover, conditions)
+        for n in arriving:
+            store.append([row(user_id="u1", item_id=f"late {n}")]).result()
+            break
+        return before
+
+    monkeypatch.setattr(Remover, "_sequences", found)
+    assert store.remover().remove_events(EventFilter(users=("u1",))) == 15 + 3
+    assert len(store.history("u1")) == 0
+    assert store.remover().removals()[0].events == 18
+
+
+def test_events_of_a_removed_item_stay_out_of_a_file_read_again(shop: Shop) -> None:
+    with shop.source.open() as store:
+        removed = store.remover().remove_items(["b"])
+        assert removed > 0
+    shop.write(lines(401))
+    with shop.source.open() as store:
+        store.put_item("b", {"title": "Again"}).result()
+        with store.reading() as connection:
+            assert count_events(connection, EventFilter(items=("b",))) == 0
+        assert sums(store.path, "pairs") == sums(store.path, "events")
+
+
+def test_any_number_of_ids_can_be_removed(store: Store) -> None:
+    fill(store)
+    many = [f"invented-{n}" for n in range(300_000)]
+    assert store.remover().remove_items([*many, "x1", "x2"]) == 2
+    assert store.count() == 37

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from tastemaker.errors import SettingError, StoreError
-from tastemaker.store import Store
+from tastemaker.lock import is_held
+from tastemaker.store import Store, upgrading
+from tastemaker.store.counters import EVENTS, counted
 from tastemaker.store.tables import SCHEMA, sqlite_path
 from tests.store.conftest import Shop, lines, row
 from tests.store.test_decision import realistic
@@ -88,7 +90,7 @@ def test_a_store_of_an_earlier_schema_opens_with_all_its_sums(shop: Shop, schema
     with shop.source.open() as store:
         store.append([row(event_id="served", user_id="u1")]).result()
         store.log(realistic(0)).result()
-        decided = store.decision_log.totals()
+        decided, described = store.decision_log.totals(), store.item_count()
         with closing(sqlite3.connect(path := store.path)) as new:
             wanted = new.execute(_ALL_SHAPES).fetchall()
     with closing(sqlite3.connect(path)) as connection:
@@ -97,6 +99,9 @@ def test_a_store_of_an_earlier_schema_opens_with_all_its_sums(shop: Shop, schema
         assert store.count() == 401
         assert sums(path, "pairs") == sums(path, "events") != []
         assert store.decision_log.totals() == decided
+        assert store.item_count() == described > 0
+        with store.reading() as connection:
+            assert counted(connection, EVENTS).rows == store.count_served(0) == 1
         assert store.removal_mark() == (0, 0)
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute(_ALL_SHAPES).fetchall() == wanted
@@ -104,10 +109,13 @@ def test_a_store_of_an_earlier_schema_opens_with_all_its_sums(shop: Shop, schema
 
 _ALL_SHAPES = "SELECT name, sql FROM sqlite_master ORDER BY name"
 _FOURTH_SCHEMA = """
+DROP INDEX decisions_by_user;
+DELETE FROM totals WHERE name != 'decisions';
 DROP TABLE recounts;
 UPDATE about SET value = '4' WHERE name = 'schema';
 """
 _THIRD_SCHEMA = """
+DROP INDEX decisions_by_user;
 DROP TABLE removals;
 DROP TABLE removed_items;
 DROP TABLE totals;
@@ -130,6 +138,8 @@ _SHAPES = (
     "SELECT name, sql FROM sqlite_master WHERE tbl_name IN ('sources', 'events') ORDER BY name"
 )
 _FIRST_SCHEMA = """
+DROP INDEX decisions_by_user;
+DELETE FROM totals WHERE name != 'decisions';
 DROP INDEX events_by_id;
 DROP INDEX events_by_user;
 CREATE UNIQUE INDEX events_by_id ON events (event_id);
@@ -144,6 +154,39 @@ ALTER TABLE one RENAME TO sources;
 DELETE FROM about WHERE name = 'id';
 UPDATE about SET value = '1' WHERE name = 'schema';
 """
+
+
+def test_a_store_that_another_process_has_open_is_not_upgraded(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upgrading, "_PATIENCE_SECONDS", 0.2)
+    with Store(path) as older:
+        older.append([row()]).result()
+        with closing(sqlite3.connect(path)) as connection:
+            connection.executescript(_FOURTH_SCHEMA)
+        with pytest.raises(StoreError, match=r"from schema 4 to 5: stop the server and other com"):
+            Store(path)
+        with closing(sqlite3.connect(path)) as connection:
+            asked = "SELECT value FROM about WHERE name = 'schema'"
+            assert connection.execute(asked).fetchone() == ("4",)
+        older.append([row()]).result()  # its lock is still its own
+        assert is_held(path.with_name("store.db-open"))
+    with Store(path) as newer, Store(path) as other:
+        assert (newer.count(), other.count()) == (2, 2)
+
+
+def test_two_processes_that_upgrade_at_once_both_open_the_store(path: Path) -> None:
+    with Store(path) as store:
+        store.append([row()]).result()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(_FOURTH_SCHEMA)
+    code = "import sys; from pathlib import Path; from tastemaker.store import Store\n"
+    code += "with Store(Path(sys.argv[1])) as store: print(store.count())"
+    both = [
+        subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE)
+        for _ in range(2)
+    ]
+    assert [one.communicate(timeout=120)[0] for one in both] == [b"1\n", b"1\n"]
 
 
 def test_a_newer_schema_is_refused_and_left_alone(path: Path) -> None:

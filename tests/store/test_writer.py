@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, event, text
 
-from tastemaker.errors import BusyError, StoreError
-from tastemaker.store import writer as writer_module
+from tastemaker.errors import BusyError, StoreError, StoreFullError
+from tastemaker.store import waiting
 from tastemaker.store.opening import connect
-from tastemaker.store.writer import Work, Writer
+from tastemaker.store.waiting import Work
+from tastemaker.store.writer import Writer
 
 SECONDS = 30
 
@@ -160,7 +161,7 @@ def test_a_closed_writer_refuses(writer: Writer) -> None:
 def test_too_much_that_waits_is_refused_and_the_rest_is_written(
     writer: Writer, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer_module, "MOST_WAITING", 3)
+    monkeypatch.setattr(waiting, "MOST_WAITING", 3)
     with Held(writer):
         for told in ("a", "b", "c"):
             writer.submit(note(told))
@@ -170,10 +171,10 @@ def test_too_much_that_waits_is_refused_and_the_rest_is_written(
     assert notes(engine) == ["a", "b", "c", "e"]
 
 
-def test_large_writes_do_not_share_a_transaction_without_end(
+def test_large_writes_share_no_endless_transaction(
     writer: Writer, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer_module, "ROWS_AT_ONCE", 20)
+    monkeypatch.setattr(waiting, "ROWS_AT_ONCE", 20)
     commits: list[int] = []
     event.listen(engine, "commit", lambda _: commits.append(1))
     with Held(writer):
@@ -203,3 +204,44 @@ def test_a_lock_that_does_not_go_fails_the_whole_group_at_once(
 def test_a_problem_of_ours_is_told_as_it_is(writer: Writer) -> None:
     problem = writer.submit(lambda _: [][0]).exception(SECONDS)
     assert isinstance(problem, IndexError)
+
+
+def test_a_single_write_waits_for_one_transaction_of_a_flood(writer: Writer) -> None:
+    order: list[str] = []
+
+    def batch(name: str) -> Work:
+        return lambda _: order.append(name)
+
+    with Held(writer):
+        flood = [writer.submit(batch("flood"), rows=10_000, caller="flood") for _ in range(5)]
+        writer.submit(batch("decision"), patient=True)
+        single = writer.submit(batch("single"), caller="other")
+        written_before: list[str] = []
+        single.add_done_callback(lambda _: written_before.extend(order))
+    assert not wait([*flood, single], timeout=SECONDS).not_done
+    assert written_before == ["decision", "single"]
+    assert order[2:] == ["flood"] * 5
+
+
+def test_a_flood_leaves_others_their_share_of_the_waiting_room(writer: Writer) -> None:
+    with Held(writer):
+        flood = [writer.submit(note(f"f{n}"), rows=10_000, caller="flood") for n in range(5)]
+        with pytest.raises(BusyError, match="50,000 rows are waiting for the disk already"):
+            writer.submit(note("f5"), rows=10_000, caller="flood")
+        others = [writer.submit(note(f"o{n}"), rows=10_000, caller="other") for n in range(2)]
+        third = writer.submit(note("third"), rows=10_000, caller="third")
+        with pytest.raises(BusyError):
+            writer.submit(note("late"), rows=1, caller="flood")
+    assert not wait([*flood, *others, third], timeout=SECONDS).not_done
+
+
+def test_a_full_store_fails_only_the_write_that_needs_room(writer: Writer, engine: Engine) -> None:
+    def full(_: Connection) -> None:
+        raise StoreFullError("full")
+
+    with Held(writer):
+        kept, refused = writer.submit(note("kept")), writer.submit(full)
+    assert kept.result(SECONDS) == "kept"
+    with pytest.raises(StoreFullError, match=r"^full$"):
+        refused.result(SECONDS)
+    assert notes(engine) == ["kept"]

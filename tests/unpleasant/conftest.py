@@ -81,6 +81,12 @@ def small_disk(films: Path) -> Scenario:
 
 
 @pytest.fixture
+def disk_of_30_mb(films: Path) -> Scenario:
+    """The same on a disk of 30 MB."""
+    return _scenario(films, "mount -t tmpfs -o size=30m tmpfs STATE")
+
+
+@pytest.fixture
 def filled_disk(films: Path) -> Scenario:
     """The same with 54 MB more that are taken by the file `ballast`, for room to be made."""
     mount = "mount -t tmpfs -o size=60m tmpfs STATE"

@@ -36,7 +36,7 @@ tell(refused=refused, recommends=recommends, said=said, again=again,
 MEND = """ballast.unlink()
     again = server.post("after")[0]
     kept.append("after")
-    time.sleep(0.3)
+    time.sleep(1.5)
     said = server.said"""
 
 
@@ -47,19 +47,17 @@ def test_a_full_disk_takes_no_events_and_goes_on_answering_until_there_is_room(
     seen = small_disk(code)
     assert len(seen["refused"]) > 10
     for status, code, message, later in seen["refused"]:
-        assert (status, code, later) == (503, "store", "1")
-        assert message.startswith("nothing was written (database or disk is full); make room on")
+        assert (status, code, later) == (507, "store_full", None)
+        assert message.startswith("nothing was written: 0.0 kB are free on the disk of store.db, ")
+        assert "`tastemaker store events remove` and run `tastemaker store compact`" in message
     assert seen["recommends"]
     assert seen["again"] == 200
     assert (seen["lost"], seen["twice"]) == ([], 0)
     assert "Traceback" not in seen["said"]
-    lines = [line for line in seen["said"].splitlines() if "store.db" in line]
-    unlogged = [line for line in lines if line.startswith("decisions are not logged")]
-    assert len(unlogged) <= 1, seen["said"]
-    lines = [line for line in lines if line not in unlogged]
-    assert len(lines) == 2, seen["said"]
-    assert "nothing was written (database or disk is full)" in lines[0]
-    assert "written again, after" in lines[1]
+    lines = seen["said"].splitlines()
+    for begins in ("decisions are not logged", "events and items are refused: "):
+        assert len([line for line in lines if line.startswith(begins)]) <= 1, seen["said"]
+    assert "events and items are taken in again" in lines, seen["said"]
 
 
 def test_a_disk_that_turns_read_only_takes_no_events_and_goes_on_answering(
@@ -217,3 +215,75 @@ tell(ran=verb(project, {verb!r}), left=sorted(path.name for path in state.glob("
         "name the unpacked one"
     )
     assert seen["left"] == []
+
+
+FLOOD = """
+with serving(project) as server:
+    taken = 0
+    while True:
+        batch = [{"user_id": f"bot-{n % 50}", "item_id": "horror-1", "context": {"x": "y" * 3000},
+                  "event_id": f"{taken}-{n}-{os.urandom(8).hex()}"} for n in range(200)]
+        status, told, _ = server.call("POST", "/v1/events", {"events": batch})
+        if status != 200:
+            break
+        taken += told["accepted"]
+    before = free(state)
+    train = verb(project, "train")
+    removed = verb(project, *f"store events remove {BOTS} --yes".split())
+    recommends = server.recommends()
+    server.end()
+compacted = verb(project, "store", "compact")
+with serving(project) as server:
+    again = server.post("after")[0]
+"""
+
+
+def test_a_disk_filled_by_events_leaves_room_to_train_and_remove(disk_of_30_mb: Scenario) -> None:
+    bots = " ".join(f"--user bot-{n}" for n in range(50))
+    seen = disk_of_30_mb(f"""BOTS = {bots!r}
+{FLOOD}
+tell(status=status, told=told, taken=taken, before=before, train=train, removed=removed,
+     recommends=recommends, compacted=compacted, again=again, after=free(state))
+""")
+    assert (seen["status"], seen["told"]["error"]["code"]) == (507, "store_full")
+    assert seen["taken"] > 2_000
+    assert seen["before"] > 600_000
+    for name in ("train", "removed", "compacted"):
+        assert seen[name]["code"] == 0, (name, seen)
+    assert f"removed {seen['taken']:,} events" in seen["removed"]["out"]
+    assert seen["recommends"]
+    assert seen["again"] == 200
+    assert seen["after"] > seen["before"] + 10_000_000
+
+
+def test_a_full_folder_for_sorting_is_named_with_the_right_fix(small_disk: Scenario) -> None:
+    seen = small_disk("""
+import subprocess
+from tastemaker.store import Store
+from tests.store.conftest import row
+path = project.parent / "elsewhere.db"
+with Store(path) as store:
+    store.append([row(item_id=f"{n:0>60}") for n in range(20_000)]).result()
+fill(state)
+code = '''
+import sys
+from pathlib import Path
+from tastemaker.errors import StoreError
+from tastemaker.store import Store
+with Store(Path(sys.argv[1])) as store:
+    try:
+        with store.reading() as connection:
+            connection.exec_driver_sql("PRAGMA cache_size = 1")
+            connection.exec_driver_sql("SELECT item_id FROM items ORDER BY upper(item_id)").all()
+    except StoreError as problem:
+        print(problem, end="")
+'''
+environment = {**os.environ, "SQLITE_TMPDIR": str(state)}  # SQLite reads it when it is loaded
+ran = subprocess.run([sys.executable, "-c", code, str(path)], env=environment, capture_output=True)
+tell(refused=ran.stdout.decode(), err=ran.stderr.decode(), state=str(state))
+""")
+    assert seen["refused"].endswith(
+        f"cannot be read (No space left on device in the folder for temporary files, "
+        f"{seen['state']}, while sorting); set SQLITE_TMPDIR to a folder with more room, or make "
+        "room there"
+    ), seen

@@ -11,10 +11,12 @@ from tastemaker.data.times import format_moment, parse_duration, parse_moment
 from tastemaker.errors import SettingError
 from tastemaker.printable import printable
 from tastemaker.store import EventSource, Store
+from tastemaker.store.limits import free_bytes
 from tastemaker.store.listing import count_events, list_events, list_items, list_users
 from tastemaker.store.removing import EventFilter
-from tastemaker.store.room import Room, free_bytes
+from tastemaker.store.room import Room
 
+_IDS_SHOWN = 5
 _ONCE_TRAINED = "the versions trained so far still know them: `tastemaker train` makes a new one"
 
 
@@ -68,7 +70,7 @@ def stats(about: About) -> None:
     for one in facts["removals"]:
         unfinished = "" if one["complete"] else ", cut short: run it again"
         lines.append(
-            f"removed     {format_moment(one['time'])[:16]}Z {one['what']} {one['filter']}: "
+            f"removed     {format_moment(one['time'])[:16]}Z {one['what']} {_few(one['filter'])}: "
             f"{one['events']:,} events{unfinished}"
         )
     show.result_lines(lines)
@@ -96,7 +98,7 @@ def compact(about: About) -> None:
     """Makes the file as small as what it holds; no server may be running."""
     with _opened(about) as store:
         before = store.size().file
-        with show.step("writing the database anew"):
+        with show.step("writing the database again"):
             store.compact()
         after = store.size().file
     if about.as_json:
@@ -202,6 +204,16 @@ def _cell(value: Any) -> str:
     return printable(
         "" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
     )
+
+
+def _few(chosen: dict[str, Any]) -> dict[str, Any]:
+    """A filter with the first of its ids alone, where there are many."""
+    return {
+        name: [*value[:_IDS_SHOWN], f"and {len(value) - _IDS_SHOWN:,} more"]
+        if isinstance(value, list) and len(value) > _IDS_SHOWN
+        else value
+        for name, value in chosen.items()
+    }
 
 
 def _tell_removal(about: About, yes: bool, told: str, counts: dict[str, int]) -> None:

@@ -23,6 +23,7 @@ from tastemaker.world import World
 _LOG = logging.getLogger(__name__)
 LONGEST_TITLE_IN_REASON = 200
 """Characters of a title in a reason."""
+_CHOSE = "chose"
 _UNFOUND = np.iinfo(np.int16).max
 
 
@@ -74,6 +75,7 @@ def _because_of_history(
     found: dict[int, dict[str, Any]] = {}
     if not able or not len(shown.item):
         return found
+    verbs = _verbs(request, world)
     of_able = ranks[:, able]
     preferred = np.argsort(of_able, axis=1, kind="stable")
     for turn in range(len(able)):  # whoever ranked it highest may have nothing to tell
@@ -86,7 +88,7 @@ def _because_of_history(
             if asked:
                 give_way()
                 name = shown.sources[place]
-                found |= _explained(name, request, shown, np.array(asked), world, retrievers)
+                found |= _explained(name, request, shown, np.array(asked), world, retrievers, verbs)
     return found
 
 
@@ -97,6 +99,7 @@ def _explained(
     entries: NDArray[np.int64],
     world: World,
     retrievers: Mapping[str, Retriever],
+    verbs: Mapping[int, str],
 ) -> dict[int, dict[str, Any]]:
     """What one source says of some entries."""
     retriever = cast(Explains, retrievers[name])
@@ -114,7 +117,7 @@ def _explained(
             title = display_title(world.catalogue.title(item, LONGEST_TITLE_IN_REASON) or item_id)
             reasons[entry] = {
                 "kind": "because_you_liked",
-                "text": f"because you {_verb(request, item, world)} {title}",
+                "text": f"because you {verbs.get(item, _CHOSE)} {title}",
                 "source": name,
                 "item_id": item_id,
                 "weight": round(weight, 4),
@@ -122,14 +125,17 @@ def _explained(
     return reasons
 
 
-def _verb(request: Requests, item: int, world: World) -> str:
-    """What the user did with an item of the history: by the event that counts most."""
+def _verbs(request: Requests, world: World) -> dict[int, str]:
+    """Item of the history → what the user did with it: by the event that counts most."""
     history, names = request.history, world.statistics.kinds
-    events = np.flatnonzero((history.item == item) & (history.weight > 0))
-    if not len(events):
-        return "chose"
-    kind = int(history.kind[events[np.argmax(history.weight[events])]])
-    return verb_of(names[kind]) if kind < len(names) else "chose"
+    liked = np.flatnonzero(history.weight > 0)
+    strongest_first = liked[np.argsort(-history.weight[liked], kind="stable")]
+    items, first = np.unique(history.item[strongest_first], return_index=True)
+    kinds = history.kind[strongest_first[first]]
+    return {
+        item: verb_of(names[kind]) if kind < len(names) else _CHOSE
+        for item, kind in zip(items.tolist(), kinds.tolist())
+    }
 
 
 @lru_cache(maxsize=256)

@@ -290,13 +290,15 @@ class StoreSection(Settings):
     """The share of decisions that are kept with all candidates; the others keep what was shown."""
     reserve: ByteSize = Field(ByteSize(512 << 20), ge=0)
     """Free disk that decisions leave to events, at most a tenth of the disk: with less, answers are
-    given but not logged."""
+    given but not logged. With less than a quarter of it, events and items are refused with status
+    507, so that training and removing still have room."""
     max_size: ByteSize = Field(ByteSize(64 << 30), ge=1 << 20)
     """What the store may take up; beyond it events and items are refused with status 507."""
     max_events: int = Field(100_000_000, ge=1)
     """How many events taken in over HTTP the store holds at most; more are refused."""
     max_items: int = Field(5_000_000, ge=1)
-    """How many item ids the store holds at most; new ones are refused beyond that."""
+    """How many items the store describes at most, and how many further item ids only events name;
+    new ones that come over HTTP are refused beyond that."""
 
     @field_validator("keep_decisions")
     @classmethod
@@ -326,7 +328,7 @@ class ServerSection(Settings):
     """How many connections each process keeps open; fewer where the system allows fewer open
     files. Beyond that the one that has been idle longest is closed."""
     connections_per_address: int = Field(1_024, ge=1)
-    """How many of them may be of one address."""
+    """How many of them may be of one address; never more than half of them."""
     longest_title: int = Field(1_000, ge=1, le=100_000)
     """Characters that a title or a label of an item may have that is put over HTTP. Answers show
     the first 1,000 of a title, reasons the first 200."""

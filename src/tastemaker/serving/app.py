@@ -17,7 +17,6 @@ from tastemaker.serving import bodies
 from tastemaker.serving.answering import answered
 from tastemaker.serving.asked import Asked
 from tastemaker.serving.bodies import (
-    LARGEST_ITEM,
     MOST_EVENTS,
     MOST_EXCLUDED,
     MOST_ITEMS,
@@ -27,14 +26,15 @@ from tastemaker.serving.bodies import (
 )
 from tastemaker.serving.draining import DRAINING
 from tastemaker.serving.guards import Gate, SafeHeaders
+from tastemaker.serving.json_bodies import prepare, read_batch, read_json
 from tastemaker.serving.keys import CurrentKeys, KeyFile, is_loopback
 from tastemaker.serving.limits import LimitBodies, TurnAway
 from tastemaker.serving.pages import add_pages
 from tastemaker.serving.refusals import Refused, answer, install, refusal
-from tastemaker.serving.requested import read_strictly
-from tastemaker.serving.service import Service
+from tastemaker.serving.requested import checked, read_strictly
+from tastemaker.serving.service import Service, Taken
 from tastemaker.serving.user_requests import Prepared
-from tastemaker.serving.work import Lines, Shared
+from tastemaker.serving.work import CALLER, Lines, Shared
 from tastemaker.store.incoming import LONGEST_ID
 
 T = TypeVar("T")
@@ -91,6 +91,7 @@ def create_app(service: Service, *, host: str | None = None, patient: bool = Fal
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         with DRAINING.on_signals(), service:
+            await asyncio.to_thread(prepare)
             if patient:
                 await asyncio.to_thread(service.wait_until_ready)
             yield
@@ -108,7 +109,7 @@ def create_app(service: Service, *, host: str | None = None, patient: bool = Fal
     app.add_middleware(LimitBodies)
     app.add_middleware(TurnAway, path="/v1/recommendations", check=lines.scoring.check)
     install(app)
-    read_strictly(app)
+    read_strictly(app, lines.storing)
     _add_recommendations(app, service, lines)
     _add_lists(app, service, lines)
     _add_intake(app, service, lines)
@@ -128,6 +129,7 @@ def _add_recommendations(app: FastAPI, service: Service, lines: Lines) -> None:
 
     @app.get("/v1/recommendations", response_model=bodies.Answer, responses=_ERRORS)
     async def recommend_by_url(
+        request: Request,
         user_id: bodies.Id | _Absent = None,
         history: Annotated[
             list[bodies.Ids] | _Absent,
@@ -142,16 +144,20 @@ def _add_recommendations(app: FastAPI, service: Service, lines: Lines) -> None:
         explain: bool = False,
     ) -> Response:
         """The same, asked by a URL."""
-        liked = None if history is None else _ids(service, "history", history, MOST_TOLD)
-        question = Question(
-            user_id=user_id,
-            history=None if liked is None else [*liked],
-            n=n,
-            placement=placement,
-            exclude=_ids(service, "exclude", exclude or (), MOST_EXCLUDED),
-            explain=explain,
-        )
-        return await _recommended(service, lines, question.asked())
+
+        def question() -> Asked:
+            liked = None if history is None else _ids(service, "history", history, MOST_TOLD)
+            return Question(
+                user_id=user_id,
+                history=None if liked is None else [*liked],
+                n=n,
+                placement=placement,
+                exclude=_ids(service, "exclude", exclude or (), MOST_EXCLUDED),
+                explain=explain,
+            ).asked()
+
+        asked = await checked(lines.storing, len(request.scope["query_string"]), question)
+        return await _recommended(service, lines, asked)
 
     @app.get("/v1/recommendations/{recommendation_id}", responses=_MISSING)
     async def decision(
@@ -221,22 +227,13 @@ def _add_intake(app: FastAPI, service: Service, lines: Lines) -> None:
         if user, item, type, value and time are the same, and is rejected otherwise. An invalid
         event in a batch is rejected alone.
         """
-        posted = await request.json()
-        if not isinstance(posted, dict):
-            raise Refused(422, "invalid", 'the body must be an event, or {"events": […]}')
-        batch = posted.get("events", [posted])
-        if "events" in posted and len(posted) > 1:
-            other = next(name for name in posted if name != "events")
-            raise Refused(422, "unknown_field", f"unknown field '{other}' beside 'events'", other)
-        if not isinstance(batch, list) or len(batch) > MOST_EVENTS:
-            raise Refused(
-                422, "invalid", f"'events' must be a list of at most {MOST_EVENTS:,}", "events"
-            )
-        taken = await lines.storing.run(service.add_events, batch)
-        if "events" not in posted and taken.rejected:
+        taken, is_batch = await lines.storing.run(
+            _add_events, service, await request.body(), CALLER.get()
+        )
+        if not is_batch and taken.rejected:
             raise Refused(422, "invalid", taken.rejected[0]["error"])
         result = taken.result(await _written(taken.written))
-        if "events" not in posted and result["rejected"]:
+        if not is_batch and result["rejected"]:
             raise Refused(422, "invalid", result["rejected"][0]["error"], "event_id")
         return answer(result)
 
@@ -248,15 +245,50 @@ def _add_intake(app: FastAPI, service: Service, lines: Lines) -> None:
             **_MISSING,
             **_STORED,
         },
+        openapi_extra=bodies.ITEM_BODY,
     )
-    async def put_item(request: Request, item_id: _ItemId, attributes: dict[str, Any]) -> Response:
-        """Adds an item or describes one anew; it can be recommended when this returns."""
-        if len(await request.body()) > LARGEST_ITEM:
-            raise Refused(413, "too_large", f"an item may have {LARGEST_ITEM:,} bytes")
-        written = await lines.storing.run(service.put_item, item_id, attributes)
+    async def put_item(request: Request, item_id: _ItemId) -> Response:
+        """Adds an item or replaces its description; it can be recommended when this returns."""
+        body = await request.body()
+        written = await lines.storing.run(_put_item, service, item_id, body, CALLER.get())
         created = await _written(written)
         await refreshed.done()
         return answer({"item_id": item_id, "created": created}, 201 if created else 200)
+
+
+def _add_events(service: Service, body: bytes, caller: str) -> tuple[Taken, bool]:
+    """Parses, checks and stores what was posted; whether it was a batch.
+
+    Parsed where it is used, so that many events are also freed off the event loop.
+
+    Raises:
+        Refused: it is neither an event nor a batch.
+    """
+    posted = read_batch(body)
+    if not isinstance(posted, dict):
+        raise Refused(422, "invalid", 'the body must be an event, or {"events": […]}')
+    if "events" not in posted:
+        return service.add_events([posted], caller), False
+    if len(posted) > 1:
+        other = next(name for name in posted if name != "events")
+        raise Refused(422, "unknown_field", f"unknown field '{other}' beside 'events'", other)
+    batch = posted["events"]
+    if not isinstance(batch, list) or len(batch) > MOST_EVENTS:
+        told = f"'events' must be a list of at most {MOST_EVENTS:,}"
+        raise Refused(422, "invalid", told, "events")
+    return service.add_events(batch, caller), True
+
+
+def _put_item(service: Service, item_id: str, body: bytes, caller: str) -> "Future[bool]":
+    """Parses, checks and stores the description of an item.
+
+    Raises:
+        Refused: it is not an object.
+    """
+    attributes = read_json(body)
+    if not isinstance(attributes, dict):
+        raise Refused(422, "invalid", "the body must be an object: column → value")
+    return service.put_item(item_id, attributes, caller)
 
 
 def _add_health(app: FastAPI, service: Service) -> None:

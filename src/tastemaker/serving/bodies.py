@@ -8,6 +8,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Discriminator,
+    FailFast,
     Field,
     Tag,
     WithJsonSchema,
@@ -26,7 +27,10 @@ MOST_TOLD = HISTORY_CAP
 """Events of a told history: as many as count."""
 MOST_EXCLUDED = 10_000
 MOST_EVENTS = 10_000
+LARGEST_BODY = 10_000_000
 LARGEST_ITEM = 1_000_000
+LARGEST_FORM = 65_536
+"""Bytes of a form of the console."""
 UNKNOWN_FIELD = "unknown_field"
 KINDS_OF_TOLD = ("told id", "told event")
 ID_TEXT = {
@@ -98,7 +102,7 @@ class Question(Body):
     """How many items."""
     placement: str | None = None
     """Which list; by default the project's first."""
-    exclude: list[Id] = Field(default_factory=list, max_length=MOST_EXCLUDED)
+    exclude: Annotated[list[Id], FailFast()] = Field(default_factory=list, max_length=MOST_EXCLUDED)
     """Items that must not be shown."""
     explain: bool = Field(False, strict=True)
     """Whether the answer says what each stage did, and what spoke for each item."""
@@ -327,6 +331,20 @@ EVENTS_BODY: dict[str, Any] = {
             "application/json": {
                 "schema": {"oneOf": [EVENT_SCHEMA, EVENTS_SCHEMA]},
                 "examples": EVENT_EXAMPLES,
+            }
+        },
+    }
+}
+ITEM_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "additionalProperties": True,
+                    "description": "Column → value, as the item table has them.",
+                }
             }
         },
     }

@@ -201,8 +201,13 @@ class _Shelves:
         return tuple(sorted(self._labels.labels.ids(often)))
 
 
-def act(service: Service, fields: dict[str, Any]) -> list[dict[str, Any]]:
+def act(service: Service, fields: dict[str, Any], caller: str = "") -> list[dict[str, Any]]:
     """Takes in what a button says; when it returns, it is on disk.
+
+    Args:
+        service: takes it in.
+        fields: of the event.
+        caller: the client who pressed it.
 
     Returns:
         Why it was rejected; empty if it was not.
@@ -214,6 +219,6 @@ def act(service: Service, fields: dict[str, Any]) -> list[dict[str, Any]]:
     position = str(event_fields.get("position", ""))
     if position.isascii() and position.isdecimal() and len(position) < _LONGEST_POSITION:
         event_fields["position"] = int(position)
-    taken = service.add_events([event_fields])
+    taken = service.add_events([event_fields], caller)
     taken.written.result()
     return taken.rejected

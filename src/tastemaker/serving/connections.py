@@ -1,14 +1,15 @@
 """How many connections a server keeps open, in all and of one address, and how long it waits for
 clients that do not read.
 
-Where there are too many, the one gives way that has been idle longest, of the address that has the
-most; if every connection is being answered, the new one is refused.
+Where there are too many, one that is idle gives way, or else one whose request is still being sent:
+of the address that has the most, the one that has been used longest ago. If every connection is
+being answered, the new one is refused.
 """
 
 import asyncio
 import logging
 import resource
-from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from time import monotonic
 from typing import Protocol
@@ -39,6 +40,10 @@ class Connection(Protocol):
     def is_idle(self) -> bool:
         """Whether no request of it is being answered and its last answer has been read."""
 
+    @property
+    def is_sending(self) -> bool:
+        """Whether the rest of its request has not come yet, and nothing of it is answered."""
+
     def abort(self) -> None:
         """Closes it at once."""
 
@@ -48,14 +53,15 @@ class Connections:
 
     Args:
         most: how many there may be; fewer where the system allows fewer open files.
-        most_each: how many there may be of one address.
+        most_each: how many there may be of one address; at most half of all, so that two addresses
+            have room, unless there is one connection alone.
     """
 
     def __init__(self, most: int = CONNECTIONS, most_each: int = CONNECTIONS_PER_ADDRESS) -> None:
         self._most = max(1, min(most, _free_files()))
-        self._most_each = min(most_each, self._most)
-        self._open: dict[Connection, tuple[str, float]] = {}
-        self._each: Counter[str] = Counter()
+        self._most_each = max(1, min(most_each, self._most // 2))
+        self._open: dict[Connection, str] = {}
+        self._of_address: dict[str, dict[Connection, None]] = {}  # the longest unused first
         self._unread: dict[Connection, int] = {}
         self._logged: dict[str, float] = {}
 
@@ -69,13 +75,14 @@ class Connections:
             connection: the new one.
             address: whose it is.
         """
-        if self._each[address] >= self._most_each:
+        size = self._size(address)
+        if size >= self._most_each:
             self._tell(
                 "address",
-                f"{address} has {self._each[address]:,} connections open, "
-                f"{self._most_each:,} are allowed ([server] connections_per_address)",
+                f"{address} has {size:,} connections open, {self._most_each:,} are allowed "
+                "([server] connections_per_address, at most half of connections)",
             )
-            if not self._end_idle(address):
+            if not self._end_one([address], [address]):
                 return False
         elif len(self._open) >= self._most:
             self._tell(
@@ -83,26 +90,29 @@ class Connections:
                 f"{len(self._open):,} connections are open, {self._most:,} are allowed "
                 "([server] connections, and the limit of open files)",
             )
-            if not self._end_idle(max(self._each, key=lambda each: self._each[each])):
+            addresses = sorted(self._of_address, key=self._size, reverse=True)
+            larger = [each for each in addresses if self._size(each) > size]
+            if not self._end_one(addresses, larger):
                 return False
-        self._open[connection] = (address, monotonic())
-        self._each[address] += 1
+        self._open[connection] = address
+        self._of_address.setdefault(address, {})[connection] = None
         return True
 
     def used(self, connection: Connection) -> None:
-        """A request has come; of the idle connections this one gives way last."""
-        if connection in self._open:
-            address, _ = self._open.pop(connection)
-            self._open[connection] = (address, monotonic())
+        """A request has come; of its address's connections this one gives way last."""
+        address = self._open.get(connection)
+        if address is not None:
+            del self._of_address[address][connection]
+            self._of_address[address][connection] = None
 
     def closed(self, connection: Connection) -> None:
         """A connection is closed."""
         self._unread.pop(connection, None)
-        address, _ = self._open.pop(connection, ("", 0.0))
-        if address in self._each:
-            self._each[address] -= 1
-            if not self._each[address]:
-                del self._each[address]
+        address = self._open.pop(connection, None)
+        if address is not None:
+            del self._of_address[address][connection]
+            if not self._of_address[address]:
+                del self._of_address[address]
 
     def unread(self, connection: Connection) -> None:
         """An answer waits for its client; where too much does, the largest is given up."""
@@ -124,16 +134,30 @@ class Connections:
 
     def gave_up(self, connection: Connection) -> None:
         """Ends a connection whose client does not read."""
-        address, _ = self._open.get(connection, ("", 0.0))
+        address = self._open.get(connection, "")
         self._tell("reading", f"{address} does not read its answers: a connection is closed")
         self._abort(connection)
 
-    def _end_idle(self, address: str) -> bool:
-        """Closes the connection of an address that has been idle longest; False without any."""
-        for connection, (whose, _) in self._open.items():  # the longest unused first
-            if whose == address and connection.is_idle:
-                self._abort(connection)
-                return True
+    def _size(self, address: str) -> int:
+        return len(self._of_address.get(address, ()))
+
+    def _end_one(self, idle: Iterable[str], sending: Iterable[str]) -> bool:
+        """Closes a connection to make room; False where none gives way.
+
+        Args:
+            idle: the addresses whose idle connections give way, in this order.
+            sending: then those whose connections give way although a request is coming.
+        """
+        for address in idle:
+            for connection in self._of_address[address]:
+                if connection.is_idle:
+                    self._abort(connection)
+                    return True
+        for address in sending:
+            for connection in self._of_address[address]:
+                if connection.is_sending:
+                    self._abort(connection)
+                    return True
         return False
 
     def _abort(self, connection: Connection) -> None:

@@ -3,7 +3,7 @@
 import base64
 import hmac
 from collections.abc import Collection
-from ipaddress import ip_network
+from ipaddress import IPv6Address, ip_network
 from urllib.parse import urlsplit
 
 from starlette.responses import Response
@@ -104,16 +104,22 @@ def _caller(scope: Scope, with_keys: bool) -> str:
 def address_of(client: object) -> str:
     """The address of a connection as one caller; empty where it is not known.
 
-    >>> address_of(("2001:db8:0:1::7", 1234)), address_of(("10.0.0.1", 5))
+    Of IPv6 the first 64 bits, which one client has; an IPv4 address that is written as IPv6, as a
+    server at `::` sees it, is that IPv4 address.
+
+    >>> address_of(("2001:db8:0:1::7", 1234)), address_of(("::ffff:10.0.0.1", 5))
     ('2001:db8:0:1::/64', '10.0.0.1')
     """
     name = str(client[0]) if isinstance(client, tuple | list) and client else ""
     if ":" not in name:
         return name
     try:
-        return str(ip_network((name.split("%")[0], 64), strict=False))
+        address = IPv6Address(name.split("%")[0])
     except ValueError:
         return name
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(ip_network((address.packed, 64), strict=False))
 
 
 def _is_known(sent: list[bytes], digests: tuple[bytes, ...]) -> bool:

@@ -32,7 +32,7 @@ _REFUSED = (
 class LimitHeads(HttpToolsProtocol):
     """A connection that ends where the head of a request is too long, or too long in coming."""
 
-    _awaited = True
+    _awaited = True  # the head of a request
     _read = 0
     _ended = False
     _end: asyncio.TimerHandle | None = None
@@ -43,8 +43,12 @@ class LimitHeads(HttpToolsProtocol):
     @property
     def is_idle(self) -> bool:
         """Whether no request is being answered and the last answer has been read."""
-        is_answered = self.cycle is None or self.cycle.response_complete
-        return is_answered and not self.pipeline and not self.transport.get_write_buffer_size()
+        return self._is_idle and not self._has_more
+
+    @property
+    def is_sending(self) -> bool:
+        """Whether the rest of its request has not come yet, and nothing of it is answered."""
+        return self.cycle is not None and self.cycle.more_body and not self._has_more
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -59,7 +63,7 @@ class LimitHeads(HttpToolsProtocol):
             transport.write(_REFUSED)
             transport.close()
             return
-        self._end = self.loop.call_later(FIRST_BYTE_SECONDS, transport.close)
+        self._close_after(FIRST_BYTE_SECONDS)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Waits no more."""
@@ -82,8 +86,7 @@ class LimitHeads(HttpToolsProtocol):
         """Begins to wait for another head."""
         super().on_message_begin()
         self._awaited, self._read = True, 0
-        self._wait_no_more()
-        self._end = self.loop.call_later(SLOWEST_SECONDS, self.transport.close)
+        self._close_after(SLOWEST_SECONDS)
 
     def on_headers_complete(self) -> None:
         """The head is there; what follows is a body."""
@@ -106,6 +109,16 @@ class LimitHeads(HttpToolsProtocol):
         if not self._upgrades.is_offered:
             super().on_message_complete()
 
+    def on_response_complete(self) -> None:
+        """Begins to wait for another request.
+
+        What is received meanwhile, as empty lines or the rest of a body that was refused, does not
+        prolong the wait; uvicorn's own timer ends with the first byte.
+        """
+        if not self.pipeline and not self._awaited:
+            self._close_after(self.timeout_keep_alive)
+        super().on_response_complete()
+
     def abort(self) -> None:
         """Ends the connection at once; the rest of its answers is given up."""
         self._write_no_more()
@@ -124,6 +137,11 @@ class LimitHeads(HttpToolsProtocol):
     @property
     def _is_idle(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
+
+    @property
+    def _has_more(self) -> bool:
+        """Whether further requests wait, or an answer waits to be read."""
+        return bool(self.pipeline or self.transport.get_write_buffer_size())
 
     def _end_idle(self) -> None:
         """Says that nothing more will be answered, and closes when the client has heard it."""
@@ -158,6 +176,11 @@ class LimitHeads(HttpToolsProtocol):
         for request in self._unanswered:
             request.disconnected = True
         self.pipeline.clear()
+
+    def _close_after(self, seconds: float) -> None:
+        """Waits so long, and no longer, for what is due."""
+        self._wait_no_more()
+        self._end = self.loop.call_later(seconds, self.transport.close)
 
     def _wait_no_more(self) -> None:
         if self._end is not None:

@@ -14,7 +14,7 @@ from tastemaker.serving.answering import answered
 from tastemaker.serving.browsing import act, question_of, view_of
 from tastemaker.serving.service import Service
 from tastemaker.serving.user_requests import Prepared
-from tastemaker.serving.work import Lines
+from tastemaker.serving.work import CALLER, Lines
 from tastemaker.store.incoming import checked_id
 
 
@@ -57,7 +57,7 @@ def add_pages(app: FastAPI, service: Service, lines: Lines) -> None:
             "recommendation_id": recommendation_id,
             "position": position,
         }
-        rejected = await lines.storing.run(act, service, fields)
+        rejected = await lines.storing.run(act, service, fields, CALLER.get())
         if rejected:
             return _page(render_error("That did not work", rejected[0]["error"]), 422)
         return _to(user, label, q)

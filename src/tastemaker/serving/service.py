@@ -47,7 +47,8 @@ class Taken:
     Attributes:
         indices: the positions of the events that can be used.
         rejected: `{"index", "error"}` for each of the others.
-        written: done when the usable events are on disk.
+        written: done when the usable events are on disk; StoreFullError where the store holds as
+            much as its settings allow.
     """
 
     indices: list[int]
@@ -141,7 +142,7 @@ class Service:
             **({} if live is None else {"model_version": live.version}),
             **({"problem": problem} if problem else {}),
             **({"note": note} if (note := self._current.note) else {}),
-            **({"warning": warning} if (warning := self._room.problem) else {}),
+            **({"warning": warning} if (warning := self._room.warning) else {}),
             **({} if ended is None else {"log_ended": times.format_moment(ended)}),
         }
 
@@ -184,7 +185,9 @@ class Service:
         try:
             decision = decision_of(asked, answered, told)
             self.store.log(decision, compact_bytes(len(decision.items)))
-        except (StoreError, BusyError) as problem:  # better not remembered than not given
+        except BusyError:  # counted and reported by the log of decisions
+            pass
+        except StoreError as problem:  # better not remembered than not given
             _LOG.error("the answer %s is not logged: %s", id_, problem)
         return told
 
@@ -230,15 +233,15 @@ class Service:
         name, found = live.recommender.trending(n=n, at=self.moment(live))
         return {"source": name, **self._listed(live, found)}
 
-    def add_events(self, events: Sequence[Any]) -> Taken:
+    def add_events(self, events: Sequence[Any], caller: str = "") -> Taken:
         """Takes in events; those that can be used are written together.
 
         Args:
             events: objects as they came; see `check_event`.
+            caller: the client who sent them; each waits for its own writes.
 
         Raises:
-            BusyError: too much is waiting for the disk.
-            StoreFullError: the store holds as much as its settings allow.
+            BusyError: too much of this client is waiting for the disk.
         """
         file, now = self.project.file, times.now()
         rows, indices, rejected = [], [], []
@@ -253,29 +256,32 @@ class Service:
                 indices.append(index)
             except DataError as problem:
                 rejected.append({"index": index, "error": str(problem)})
-        self._room.require_events(len(rows))
         timed = self.project.file.data.clock == "absolute"
-        return Taken(indices, rejected, self.store.append(rows, timed=timed))
+        written = self.store.append(rows, timed=timed, limits=self._room.limits, caller=caller)
+        return Taken(indices, rejected, written)
 
-    def put_item(self, item_id: str, attributes: Mapping[str, Any]) -> "Future[bool]":
-        """Adds an item, or describes one anew; done when on disk, with whether it was new.
+    def put_item(
+        self, item_id: str, attributes: Mapping[str, Any], caller: str = ""
+    ) -> "Future[bool]":
+        """Adds an item, or replaces its description; done when on disk, with whether it was new.
 
-        Call `refresh` then, and answers know of it.
+        It is a StoreFullError where the store holds as much as its settings allow. Call `refresh`
+        then, and answers know of the item.
 
         Args:
             item_id: its id.
             attributes: column → value; moments as ISO 8601 or epoch numbers.
+            caller: the client who sent it; each waits for its own writes.
 
         Raises:
             InputError: the id, a column or a value cannot be used.
-            StoreFullError: the store holds as much as its settings allow.
+            BusyError: too much of this client is waiting for the disk.
         """
         checked_id(item_id, "item_id")
-        self._room.require_item()
         live, server = self.live, self.project.file.server
-        limits = ItemLimits(server.longest_title, server.most_labels, live.labels_left())
-        catalogue = live.recommender.world.catalogue
-        return self.store.put_item(item_id, put_attributes(catalogue, attributes, limits))
+        sizes = ItemLimits(server.longest_title, server.most_labels, live.labels_left())
+        values = put_attributes(live.recommender.world.catalogue, attributes, sizes)
+        return self.store.put_item(item_id, values, limits=self._room.limits, caller=caller)
 
     def ids_of(self, name: str, values: Sequence[str], most: int) -> list[str]:
         """The item ids in the values of a URL's parameter, as `_LIST` of the interface says.

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable
 from time import perf_counter
 
-LIGHTER = 3.0
+LIGHTER = 2.0
 """A piece is lighter than another if its burden is more than so many times smaller."""
 _LEAST_GIVEN = 0.02
 """Seconds that a heavy piece lets lighter ones go first, whatever it has worked itself."""

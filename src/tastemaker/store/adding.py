@@ -2,16 +2,19 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
-from sqlalchemy import Connection, bindparam, literal, select
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import Connection, bindparam, select
 
 from tastemaker.store import tables
+from tastemaker.store.counters import EVENTS, add_to_count
 from tastemaker.store.incoming import EventRow
+from tastemaker.store.limits import Limits
 from tastemaker.store.pairs import add_to_pairs, last_place
 from tastemaker.store.tables import SERVED, VISIBLE, events, items, users
 
 _IDS_AT_A_TIME = 500
+_ROWS_AT_A_TIME = 500
 _SHOWN = 80
 
 
@@ -60,32 +63,16 @@ class _Content:
         )
 
 
-_ADD_USER = insert(users).on_conflict_do_nothing()
-_ADD_ITEM = insert(items).on_conflict_do_nothing()
-_ADD_KIND = insert(tables.kinds).on_conflict_do_nothing()
-_COLUMNS = (
-    "event_id",
-    "value",
-    "time",
-    "received",
-    "session",
-    "recommendation_id",
-    "position",
-    "context",
-)
-_KEYS = {
-    "user": select(users.c.user).where(users.c.user_id == bindparam("of_user")),
-    "item": select(items.c.item).where(items.c.item_id == bindparam("of_item")),
-    "kind": select(tables.kinds.c.kind).where(tables.kinds.c.name == bindparam("of_kind")),
-    "source": select(literal(SERVED)),
+_NEW_NAMES = {
+    "user_id": ("users (source, user_id)", "(0, ?)"),
+    "item_id": ("items (source, changed, item_id)", "(0, 0, ?)"),
+    "kind": ("kinds (name)", "(?)"),
 }
-_ADD_EVENT = insert(events).from_select(
-    [*_KEYS, *_COLUMNS],
-    select(
-        *(key.scalar_subquery() for key in _KEYS.values()),
-        *(bindparam(name, type_=events.c[name].type) for name in _COLUMNS),
-    ),
+_PLAIN = (
+    *("event_id", "value", "time", "received"),
+    *("session", "recommendation_id", "position", "context"),
 )
+_GIVEN = ("user_id", "item_id", "kind", *_PLAIN)
 # an event of a file that is not imported completely does not count: the import makes room
 _STORED = (
     select(
@@ -104,7 +91,12 @@ _STORED = (
 )
 
 
-def add_events(connection: Connection, rows: Sequence[EventRow], timed: bool = True) -> Added:
+def add_events(
+    connection: Connection,
+    rows: Sequence[EventRow],
+    timed: bool = True,
+    limits: Limits | None = None,
+) -> Added:
     """Adds events inside a transaction that excludes other writers.
 
     Args:
@@ -112,6 +104,10 @@ def add_events(connection: Connection, rows: Sequence[EventRow], timed: bool = T
         rows: the events.
         timed: whether an event with the same id and another time is another event; False where
             the times of imported events mean nothing.
+        limits: what the store may hold.
+
+    Raises:
+        StoreFullError: the new events would exceed the limits; nothing was written.
     """
     known = dict(_stored(connection, [row.event_id for row in rows]))
     fresh: list[EventRow] = []
@@ -124,9 +120,12 @@ def add_events(connection: Connection, rows: Sequence[EventRow], timed: bool = T
         elif differing := before.differences(content, timed):
             conflicts.append((index, _reason(row.event_id, differing)))
     if fresh:
+        if limits is not None:
+            limits.require_events(connection, fresh)
         last = last_place(connection)
         _insert(connection, fresh)
         add_to_pairs(connection, last)
+        add_to_count(connection, EVENTS, len(fresh))
     return Added(len(fresh), len(rows) - len(fresh) - len(conflicts), tuple(conflicts))
 
 
@@ -150,25 +149,36 @@ def _reason(event_id: str, differing: Sequence[str]) -> str:
 
 
 def _insert(connection: Connection, rows: Sequence[EventRow]) -> None:
-    connection.execute(_ADD_USER, [{"user_id": id_} for id_ in {row.user_id for row in rows}])
-    connection.execute(_ADD_ITEM, [{"item_id": id_} for id_ in {row.item_id for row in rows}])
-    connection.execute(_ADD_KIND, [{"name": name} for name in {row.kind for row in rows}])
-    connection.execute(
-        _ADD_EVENT,
-        [
-            {
-                "of_user": row.user_id,
-                "of_item": row.item_id,
-                "of_kind": row.kind,
-                "event_id": row.event_id,
-                "value": row.value,
-                "time": row.time,
-                "received": row.received,
-                "session": row.session,
-                "recommendation_id": row.recommendation_id,
-                "position": row.position,
-                "context": row.context,
-            }
-            for row in rows
-        ],
+    for field in _NEW_NAMES:
+        names = [*{getattr(row, field) for row in rows}]
+        for start in range(0, len(names), _ROWS_AT_A_TIME):
+            some = names[start : start + _ROWS_AT_A_TIME]
+            connection.exec_driver_sql(_add_names_statement(field, len(some)), tuple(some))
+    for start in range(0, len(rows), _ROWS_AT_A_TIME):
+        stretch = rows[start : start + _ROWS_AT_A_TIME]
+        values = tuple(getattr(row, name) for row in stretch for name in _GIVEN)
+        connection.exec_driver_sql(_add_events_statement(len(stretch)), values)
+
+
+# one statement for many rows: between two statements the driver waits for the interpreter, which
+# busy threads hold for a millisecond each time
+@lru_cache(maxsize=64)
+def _add_names_statement(field: str, count: int) -> str:
+    """Adds users, items or event types that are not known yet."""
+    columns, one = _NEW_NAMES[field]
+    values = ", ".join([one] * count)
+    return f"INSERT INTO {columns} VALUES {values} ON CONFLICT DO NOTHING"  # noqa: S608
+
+
+@lru_cache(maxsize=64)
+def _add_events_statement(count: int) -> str:
+    """Adds so many events, in their order."""
+    one = f"({', '.join('?' * len(_GIVEN))})"
+    return (
+        f"WITH given ({', '.join(_GIVEN)}) AS (VALUES {', '.join([one] * count)}) "  # noqa: S608
+        f'INSERT INTO events ("user", item, kind, source, {", ".join(_PLAIN)}) SELECT '
+        '(SELECT "user" FROM users WHERE user_id = given.user_id), '
+        "(SELECT item FROM items WHERE item_id = given.item_id), "
+        "(SELECT kind FROM kinds WHERE name = given.kind), "
+        f"{SERVED}, {', '.join(_PLAIN)} FROM given"
     )

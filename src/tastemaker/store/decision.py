@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic_core import to_json
 
 from tastemaker.component import Features
 from tastemaker.errors import StoreError
@@ -20,6 +21,8 @@ ITEMS_WITH_FEATURES = 20
 COMPACT_BYTES = 4_096
 """What a decision about 20 items may take up that is kept without its candidates."""
 _BYTES_PER_ITEM = 64
+_HELD, _HELD_ITEM, _HELD_CANDIDATE = 4_000, 2_000, 300
+"""Bytes in memory of a decision, of each item with its reasons, and of each candidate."""
 _ALWAYS = ("item_id", "score", "propensity")
 _FORMAT = b"TD3"
 _LEVEL = 6
@@ -73,6 +76,12 @@ class Decision:
         """By which the features' names are kept, once for many decisions."""
         return hashlib.sha256("\n".join(self.features.names).encode()).hexdigest()[:16]
 
+    @property
+    def held_bytes(self) -> int:
+        """About what it takes up in memory."""
+        listed = _HELD_ITEM * len(self.items) + _HELD_CANDIDATE * len(self.candidates or ())
+        return _HELD + listed + self.features.values.nbytes
+
     def encoded(self) -> bytes:
         """As bytes; `decoded` gives the same decision back, the features to the bit.
 
@@ -88,7 +97,7 @@ class Decision:
             "rows": len(values),
             "constant": np.packbits(constant).tobytes().hex(),
         }
-        text = json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode()
+        text = to_json(told, inf_nan_mode="constants")
         once, columns = values[:1, constant].ravel(), values[:, ~constant].T.ravel()
         # the first bytes of all numbers, then the second, …: alike bytes side by side pack better
         numbers = np.concatenate([once, columns]).astype("<f4").view(np.uint8).reshape(-1, 4)

@@ -24,6 +24,23 @@ ANY_BEFORE = text(
     f"SELECT EXISTS (SELECT 1 FROM events WHERE {_USER} "  # noqa: S608
     f"AND kind IN (SELECT kind FROM kinds) AND time < :moment AND {_VISIBLE})"
 )
+SERVED_SINCE = text(
+    "SELECT sequence, item, kind, value, time FROM events "
+    "WHERE sequence > :sequence AND source = 0 ORDER BY sequence LIMIT :most"
+)
+SERVED_OF = text(
+    "SELECT sequence, item, kind, value, time FROM events WHERE source = 0 AND item IN "
+    "(SELECT value FROM json_each(:items)) AND sequence > :after AND sequence <= :until "
+    "ORDER BY sequence"
+)
+LATEST_SERVED = text(
+    "SELECT max(time) FROM (SELECT time FROM events WHERE source = 0 "
+    "ORDER BY sequence DESC LIMIT 1000)"
+)
+ANYTHING_SERVED = text(
+    "SELECT EXISTS (SELECT 1 FROM events WHERE source = 0) OR EXISTS (SELECT 1 FROM decisions) "
+    "OR EXISTS (SELECT 1 FROM items WHERE source = 0 AND attributes IS NOT NULL)"
+)
 
 
 @lru_cache(maxsize=64)

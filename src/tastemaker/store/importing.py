@@ -25,6 +25,7 @@ from tastemaker.errors import StoreError
 from tastemaker.lock import locked
 from tastemaker.progress import Progress
 from tastemaker.store import tables
+from tastemaker.store.counters import ITEMS, count_again
 from tastemaker.store.pairs import add_to_pairs, count_pairs_again, last_place
 from tastemaker.store.removing import keep_removed_entities_out, keep_removed_events_out
 from tastemaker.store.tables import SERVED, events, items, next_change, pairs, sources, users
@@ -252,6 +253,8 @@ class Importer:
         self._write(put, told, f"importing {table}", numbered)
         with self._writing.begin() as connection:
             keep_removed_entities_out(connection, table, source)
+            if table == "items":
+                count_again(connection, ITEMS)
             connection.execute(update(sources).where(named).values(complete=1))
 
     def _keys(self, table: Any, key: str, ids: pl.Series) -> pl.Series:

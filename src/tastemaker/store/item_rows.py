@@ -1,10 +1,12 @@
-"""The rows of the table `items`: put over the network, read after a change, counted."""
+"""The rows of the table `items`: put over the network, read after a change."""
 
 import json
 
 from sqlalchemy import Connection, select, text
 from sqlalchemy.dialects.sqlite import insert
 
+from tastemaker.store.counters import ITEMS, add_to_count
+from tastemaker.store.limits import Limits
 from tastemaker.store.stored import StoredItem
 from tastemaker.store.tables import SERVED, items, next_change
 
@@ -15,24 +17,29 @@ _ITEMS_SINCE = text(
 _NO_LONGER_REMOVED = text(
     "DELETE FROM removed_items WHERE item = (SELECT item FROM items WHERE item_id = :item_id)"
 )
-_ITEM_COUNT = text(
-    "SELECT (SELECT count(*) FROM items WHERE changed > 0) - (SELECT count(*) FROM removed_items "
-    "JOIN items USING (item) WHERE changed > 0)"
-)
 
 
-def put_item(connection: Connection, item_id: str, attributes: str) -> bool:
+def put_item(
+    connection: Connection, item_id: str, attributes: str, limits: Limits | None = None
+) -> bool:
     """Adds an item or replaces its attributes, inside a transaction; a removed one is shown again.
 
     Args:
         connection: of the transaction.
         item_id: its id.
         attributes: a JSON object.
+        limits: what the store may hold.
 
     Returns:
         Whether it had no attributes before.
+
+    Raises:
+        StoreFullError: it would exceed the limits; nothing was written.
     """
     known = connection.execute(select(items.c.attributes).where(items.c.item_id == item_id)).first()
+    is_new = known is None or known.attributes is None
+    if limits is not None:
+        limits.require_item(connection, attributes, is_new)
     values = {"attributes": attributes, "source": SERVED, "changed": next_change(connection)}
     connection.execute(
         insert(items)
@@ -40,7 +47,8 @@ def put_item(connection: Connection, item_id: str, attributes: str) -> bool:
         .on_conflict_do_update(index_elements=["item_id"], set_=values)
     )
     connection.execute(_NO_LONGER_REMOVED, {"item_id": item_id})
-    return known is None or known.attributes is None
+    add_to_count(connection, ITEMS, int(is_new))
+    return is_new
 
 
 def items_since(connection: Connection, changed: int) -> list[StoredItem]:
@@ -50,8 +58,3 @@ def items_since(connection: Connection, changed: int) -> list[StoredItem]:
         StoredItem(item, item_id, json.loads(told), source, at)
         for item, item_id, told, source, at in rows
     ]
-
-
-def item_count(connection: Connection) -> int:
-    """How many items were described and not removed."""
-    return int(connection.execute(_ITEM_COUNT).scalar_one())

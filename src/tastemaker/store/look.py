@@ -3,16 +3,18 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import URL, Connection, NullPool, create_engine, func, select, text
+from sqlalchemy import URL, Connection, NullPool, create_engine, func, inspect, select, text
 from sqlalchemy.exc import DatabaseError
 
 from tastemaker.errors import StoreError
 from tastemaker.store.opening import check_schema, require_files, url_to_read
+from tastemaker.store.pairs import sums_differ
 from tastemaker.store.tables import (
     SCHEMA,
     SERVED,
     VISIBLE,
     events,
+    pairs,
     sources,
     store_id,
 )
@@ -32,6 +34,7 @@ class StoreLook:
         latest: the moment of the latest event, microseconds; None without events.
         imported: table → fingerprint of the file whose rows it has.
         unfinished: the tables of which it has a part only.
+        sums_differ: whether the events are not those that the table `pairs` sums up.
     """
 
     id: str
@@ -40,6 +43,7 @@ class StoreLook:
     latest: int | None
     imported: dict[str, str]
     unfinished: tuple[str, ...]
+    sums_differ: bool = False
 
 
 def look(path: Path, store: str = "", sequence: int = 0) -> StoreLook:
@@ -96,4 +100,5 @@ def _look(connection: Connection, id_: str, after: int) -> StoreLook:
         latest,
         {name: print_ for name, print_ in imports.items() if print_ is not None},
         tuple(name for name, print_ in imports.items() if print_ is None),
+        inspect(connection).has_table(pairs.name) and sums_differ(connection),
     )

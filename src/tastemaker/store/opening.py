@@ -1,56 +1,30 @@
-"""How a store's database is opened, and what stands in the way: the reason and its cure."""
+"""How a store's database is opened, and what stands in the way: the reason and its fix."""
 
 import errno
 import os
 import sqlite3
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote
 from uuid import uuid4
 
-from sqlalchemy import (
-    URL,
-    Connection,
-    Engine,
-    create_engine,
-    delete,
-    event,
-    func,
-    insert,
-    inspect,
-    literal,
-    select,
-    text,
-)
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.exc import DatabaseError
 
-from tastemaker.disk import cure, refusal, require_regular
+from tastemaker.disk import TemporaryFolderError, cure, refusal, require_regular
 from tastemaker.errors import StoreError
 from tastemaker.lock import is_held
-from tastemaker.store.pairs import add_to_pairs
 from tastemaker.store.private import make_private_file
-from tastemaker.store.tables import (
-    ROW_BYTES,
-    SCHEMA,
-    about,
-    about_store,
-    decisions,
-    events,
-    metadata,
-    pairs,
-    recounts,
-    removals,
-    removed_items,
-    sources,
-    totals,
-)
+from tastemaker.store.tables import SCHEMA, about, about_store, metadata
 
 PATIENCE_SECONDS = 10.0
 """How long a write waits for another process's before it gives up."""
 _CACHE_KIB = 65_536
 _BESIDE = ("-wal", "-shm", "-journal")
 """Endings of the files that SQLite keeps beside a database."""
+
+_SORTING_FOLDERS = ("/var/tmp", "/usr/tmp", "/tmp", ".")  # noqa: S108 - in SQLite's order
 
 _FOREIGN = (
     "SELECT EXISTS (SELECT 1 FROM sqlite_master) "
@@ -75,12 +49,12 @@ def connect(path: Path, patience: float = PATIENCE_SECONDS) -> tuple[Engine, Eng
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         make_private_file(path)
-        return _opened(URL.create("sqlite", database=str(path)), patience, path, _check_version)
+        return opened(URL.create("sqlite", database=str(path)), patience, path, _check_version)
     except (DatabaseError, OSError) as problem:
         if not path.is_file() or not _on_read_only_disk(path):
             raise StoreError(f"{path}: cannot be used {told(problem, path)}") from None
     try:
-        return _opened(url_to_read(path), patience, path, check_schema)
+        return opened(url_to_read(path), patience, path, check_schema)
     except (DatabaseError, OSError) as problem:
         raise StoreError(f"{path}: cannot be used {told(problem, path)}") from None
 
@@ -118,9 +92,17 @@ def url_to_read(path: Path) -> URL:
     return URL.create("sqlite", database=f"file:{quote(str(path))}", query=query)
 
 
-def _opened(
+def opened(
     url: URL, patience: float, path: Path, check: Callable[[Connection, Path], None]
 ) -> tuple[Engine, Engine]:
+    """An engine to write with and one to read with.
+
+    Args:
+        url: of the database.
+        patience: seconds to wait for another process's write.
+        path: the database file.
+        check: called in a first transaction.
+    """
     arguments = {"check_same_thread": False, "timeout": patience}
     writing = create_engine(url, pool_size=2, connect_args=arguments)
     reading = create_engine(
@@ -151,10 +133,14 @@ def _without_making(url: URL) -> URL:
     return URL.create("sqlite", database=f"file:{quote(str(url.database))}", query=query)
 
 
-def told(problem: DatabaseError | OSError, path: Path) -> str:
-    """Why a database refused, and the cure: `(database is locked); another program holds it: …`."""
-    text = str(problem.orig if isinstance(problem, DatabaseError) else problem.strerror)
+def told(problem: DatabaseError | sqlite3.Error | OSError, path: Path) -> str:
+    """Why a database refused, and the fix: `(database is locked); another program holds it: …`."""
+    if isinstance(problem, DatabaseError):
+        problem = cast(sqlite3.Error, problem.orig)
+    text = str(problem.strerror if isinstance(problem, OSError) else problem)
     refused = refused_by_disk(problem, path)
+    if isinstance(refused, TemporaryFolderError):
+        return f"({refused.strerror}){cure(refused)}"
     if refused is not None:
         system = "" if "full" in text or refused is problem else f": {refused.strerror}"
         return f"({text}{system}){cure(refused)}"
@@ -162,22 +148,56 @@ def told(problem: DatabaseError | OSError, path: Path) -> str:
         return f"({text}); another program holds it: stop that, or wait"
     if isinstance(problem, OSError) or any(word in text for word in ("readonly", "unable")):
         return f"({text}); make its folder writable, or set another place by [store] url"
-    return f"({text}); restore it from a copy, or move it away to start anew from the files"
+    return f"({text}); restore it from a copy, or move it away to start again from the files"
 
 
-def refused_by_disk(problem: DatabaseError | OSError, path: Path) -> OSError | None:
-    """What the system says where the disk is full, read-only or failing; else None."""
+def refused_by_disk(problem: DatabaseError | sqlite3.Error | OSError, path: Path) -> OSError | None:
+    """What the system says where a disk is full, read-only or failing; else None."""
     refused = problem if isinstance(problem, OSError) else _of_the_disk(problem, path)
     return refused if refused is not None and cure(refused) else None
 
 
-def _of_the_disk(problem: DatabaseError, path: Path) -> OSError | None:
-    """What the system says to what SQLite tells in its own words; None where it says nothing."""
-    code = getattr(problem.orig, "sqlite_errorcode", 0) & 0xFF
-    if code == sqlite3.SQLITE_FULL:
-        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+def is_full(problem: DatabaseError | sqlite3.Error) -> bool:
+    """Whether a disk has no room for what was to be written."""
+    return _code(problem) == sqlite3.SQLITE_FULL
+
+
+def _code(problem: DatabaseError | sqlite3.Error) -> int:
+    origin = problem.orig if isinstance(problem, DatabaseError) else problem
+    return int(getattr(origin, "sqlite_errorcode", 0)) & 0xFF
+
+
+def _of_the_disk(problem: DatabaseError | sqlite3.Error, path: Path) -> OSError | None:
+    """What the system says, where SQLite reports it in its own words; None if it says nothing."""
+    if is_full(problem):
+        full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        folder = sorting_folder()
+        if folder is None or not _is_tighter(folder, path.parent):
+            return full
+        return TemporaryFolderError(full, "sorting", "make room there", "SQLITE_TMPDIR", folder)
     tells_little = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
-    return refusal(path.parent) if code in tells_little else None
+    return refusal(path.parent) if _code(problem) in tells_little else None
+
+
+def sorting_folder() -> Path | None:
+    """The folder in which SQLite sorts what does not fit into memory; None if there is none."""
+    named = (os.environ.get(name) for name in ("SQLITE_TMPDIR", "TMPDIR"))
+    for folder in (*named, *_SORTING_FOLDERS):
+        if folder and Path(folder).is_dir() and os.access(folder, os.W_OK | os.X_OK):
+            return Path(folder)
+    return None
+
+
+def _is_tighter(folder: Path, other: Path) -> bool:
+    """Whether a folder lies on another disk than a second one, with less room."""
+    if _same_disk(folder, other):
+        return False
+    one, two = os.statvfs(folder), os.statvfs(other)
+    return one.f_bavail * one.f_frsize < two.f_bavail * two.f_frsize
+
+
+def _same_disk(one: Path, other: Path) -> bool:
+    return one.stat().st_dev == other.stat().st_dev
 
 
 def _on_read_only_disk(path: Path) -> bool:
@@ -198,11 +218,6 @@ def _check_version(connection: Connection, path: Path) -> None:
         text("INSERT INTO about (name, value) VALUES (:name, :value) ON CONFLICT DO NOTHING"),
         [{"name": "schema", "value": str(SCHEMA)}, {"name": "id", "value": uuid4().hex}],
     )
-    for schema, upgrade in _UPGRADES.items():
-        if about_store(connection, "schema") == str(schema):
-            upgrade(connection)
-            later = about.update().where(about.c.name == "schema")
-            connection.execute(later.values(value=str(schema + 1)))
     check_schema(connection, path)
     metadata.create_all(connection)
 
@@ -219,51 +234,8 @@ def check_schema(
     if found not in readable:
         raise StoreError(
             f"{path}: holds schema {found}, this version reads {SCHEMA}: use the version of "
-            "Tastemaker that wrote it, or move the file away to start anew from the files"
+            "Tastemaker that wrote it, or move the file away to start again from the files"
         )
-
-
-def _upgrade_to_2(connection: Connection) -> None:
-    """Schema 1 → 2: more than one source of a name, and an event id once in each source."""
-    connection.exec_driver_sql("ALTER TABLE sources RENAME TO earlier")
-    sources.create(connection)
-    connection.exec_driver_sql("INSERT INTO sources SELECT * FROM earlier")
-    connection.exec_driver_sql("DROP TABLE earlier")
-    for index in events.indexes:
-        index.drop(connection, checkfirst=True)
-        index.create(connection)
-
-
-def _upgrade_to_3(connection: Connection) -> None:
-    """Schema 2 → 3: the newest events of a user by time, and the events summed up by pair."""
-    for index in events.indexes:
-        if index.name in ("events_by_user", "events_by_time", "events_served_of"):
-            index.drop(connection, checkfirst=True)
-            index.create(connection)
-    pairs.create(connection, checkfirst=True)
-    connection.execute(delete(pairs))
-    add_to_pairs(connection, 0)
-
-
-def _upgrade_to_4(connection: Connection) -> None:
-    """Schema 3 → 4: what was removed, and how much the decisions take up."""
-    for table in (removals, removed_items, totals, decisions):
-        table.create(connection, checkfirst=True)
-    size = func.length(decisions.c.content) + ROW_BYTES
-    counted = select(literal("decisions"), func.count(), func.coalesce(func.sum(size), 0))
-    connection.execute(
-        insert(totals).prefix_with("OR REPLACE").from_select(["name", "rows", "bytes"], counted)
-    )
-
-
-def _upgrade_to_5(connection: Connection) -> None:
-    """Schema 4 → 5: removals of events are counted for each user."""
-    recounts.create(connection, checkfirst=True)
-    connection.execute(delete(about).where(about.c.name == "removals"))
-
-
-_UPGRADES = {1: _upgrade_to_2, 2: _upgrade_to_3, 3: _upgrade_to_4, 4: _upgrade_to_5}
-"""Schema → the step to the next one; a store of an early schema takes all of them in order."""
 
 
 def _prepare(connection: Any, _: Any) -> None:

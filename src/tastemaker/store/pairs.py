@@ -32,6 +32,18 @@ _RECOUNTED = text(
     'INSERT INTO recounts ("user", times) VALUES (:user, 1) '
     'ON CONFLICT ("user") DO UPDATE SET times = times + 1'
 )
+_RECOUNTED_ALL = text(
+    'INSERT INTO recounts ("user", times) SELECT "user", 1 FROM users WHERE true '
+    'ON CONFLICT ("user") DO UPDATE SET times = times + 1'
+)
+_ROUNDING = 1e-10
+_SUMS = (
+    "SELECT total({amount}), total(abs({amount})) FROM {table} "
+    "WHERE source NOT IN (SELECT source FROM sources WHERE complete = 0)"
+)
+_SUM_OF_PAIRS = text(_SUMS.format(amount="amount", table="pairs"))
+_SUM_OF_EVENTS = text(_SUMS.format(amount="coalesce(value, 1.0)", table="events"))
+_FORGET_ALL = text("DELETE FROM pairs")
 # a user who is removed and comes again has another key, or one whose recounts have grown
 _STATE = text(
     "SELECT (SELECT max(source) FROM sources WHERE name = 'events' AND complete = 1), "
@@ -92,3 +104,20 @@ def count_items_again(connection: Connection, items_of: Mapping[int, Iterable[in
 def pairs_state(connection: Connection, user_id: str) -> str:
     """Changes whenever events of a user were removed, or others are shown of the files."""
     return str(tuple(connection.execute(_STATE, {"user_id": user_id}).one()))
+
+
+def sums_differ(connection: Connection) -> bool:
+    """Whether the sums are not those of the events: somebody added events without them.
+
+    Reads both tables.
+    """
+    summed, _ = connection.execute(_SUM_OF_PAIRS).one()
+    events_sum, size = connection.execute(_SUM_OF_EVENTS).one()
+    return bool(abs(summed - events_sum) > _ROUNDING * size)
+
+
+def sum_up_again(connection: Connection) -> None:
+    """Sums all events up again, inside a transaction."""
+    connection.execute(_FORGET_ALL)
+    connection.execute(_ADD_LATER, {"last": 0})
+    connection.execute(_RECOUNTED_ALL)

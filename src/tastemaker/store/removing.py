@@ -6,8 +6,9 @@ item comes back only when it is put again over HTTP.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,11 +29,13 @@ from sqlalchemy.exc import DatabaseError
 from tastemaker.data import times
 from tastemaker.errors import StoreError
 from tastemaker.store import tables
+from tastemaker.store.counters import EVENTS, ITEMS, add_to_count
 from tastemaker.store.decision_log import forget
-from tastemaker.store.opening import told
+from tastemaker.store.opening import is_full, told
 from tastemaker.store.pairs import count_items_again, count_pairs_again
 from tastemaker.store.tables import (
     ROW_BYTES,
+    SERVED,
     decisions,
     events,
     items,
@@ -43,10 +46,12 @@ from tastemaker.store.tables import (
 
 ROWS_AT_A_TIME = 2_000
 """Events of one transaction: about a hundredth of a second."""
-_IDS_RECORDED = 100
+_FEWEST_ROWS = 10
+"""On a full disk transactions shrink down to so many rows."""
+_SHRINK = 4
 _DROP_EVENTS = text(
     "DELETE FROM events WHERE sequence IN (SELECT value FROM json_each(:places)) "
-    'RETURNING "user", item'
+    'RETURNING "user", item, source'
 )
 
 
@@ -81,8 +86,9 @@ class EventFilter:
             (events.c.item, items.c.item, items.c.item_id, self.items),
             (events.c.kind, tables.kinds.c.kind, tables.kinds.c.name, self.event_types),
         ):
-            if chosen:
-                found.append(column.in_(select(key).where(name.in_(chosen))))
+            if chosen:  # as one parameter, however many there are
+                ids = func.json_each(json.dumps(chosen)).table_valued("value")
+                found.append(column.in_(select(key).where(name.in_(select(ids.c.value)))))
         if self.since is not None:
             found.append(events.c.time >= self.since)
         if self.until is not None:
@@ -98,6 +104,7 @@ class EventFilter:
     def from_dict(cls, told: Mapping[str, Any]) -> "EventFilter":
         """The filter that `to_dict` made."""
         given: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in told.items()}
+        given.pop("count", None)  # of items, as it was recorded before all ids were
         return cls(**given)
 
 
@@ -142,9 +149,11 @@ class Remover:
             with self._writing.begin() as connection:
                 yield connection
         except DatabaseError as problem:
-            raise StoreError(
-                f"{self._path}: not everything was removed {told(problem, self._path)}"
-            ) from None
+            raise self._cut_short(problem) from None
+
+    def _cut_short(self, problem: DatabaseError) -> StoreError:
+        reason = told(problem, self._path)
+        return StoreError(f"{self._path}: not everything was removed {reason}")
 
     @contextmanager
     def _read(self) -> Iterator[Connection]:
@@ -166,18 +175,21 @@ class Remover:
 
     def remove_events(self, chosen: EventFilter) -> int:
         """Removes the events that are meant; how many there were."""
-        return self._recorded("events", chosen.to_dict(), self._sequences(chosen.conditions()))
+        with self._recorded("events", chosen) as number:
+            removed = self._remove(chosen, number)
+        self._complete("events", lambda earlier: earlier == chosen)
+        return removed
 
     def remove_users(self, ids: Sequence[str]) -> int:
         """Removes users with their events, attributes and decisions; how many events there were."""
         removed = 0
         for some in _stretches(ids):
             chosen = EventFilter(users=tuple(some))
-            found = self._sequences(chosen.conditions())
-            removed += self._recorded("users", chosen.to_dict(), found)
-            self._forget_decisions(some)
-            with self._transaction() as connection:
-                _forget_profiles(connection, some)
+            with self._recorded("users", chosen) as number:
+                removed += self._remove(chosen, number)
+                self._forget_decisions(some)
+                self._in_steps(some, _forget_profiles)
+        self._complete("users", lambda earlier: set(earlier.users) <= set(ids))
         return removed
 
     def remove_items(self, ids: Sequence[str]) -> int:
@@ -185,12 +197,28 @@ class Remover:
 
         They are neither learned from nor shown until they are put again.
         """
-        for some in _stretches(ids):
-            with self._transaction() as connection:
-                _withdraw(connection, some)
-        gone = events.c.item.in_(select(removed_items.c.item))
-        recorded = {"items": list(ids[:_IDS_RECORDED]), "count": len(ids)}
-        return self._recorded("items", recorded, self._sequences([gone]))
+        chosen = EventFilter(items=tuple(ids))
+        if chosen.is_open:
+            return 0
+        with self._recorded("items", chosen) as number:
+            removed = self._remove(chosen, number)
+            self._in_steps(ids, _withdraw)
+        self._complete("items", lambda earlier: set(earlier.items) <= set(ids))
+        return removed
+
+    def _remove(self, chosen: EventFilter, number: int) -> int:
+        """Removes events, also those that arrive meanwhile, and counts them; how many."""
+        removed, conditions = 0, chosen.conditions()
+        line = update(removals).where(removals.c.removal == number)
+
+        def drop(connection: Connection, places: Sequence[int]) -> None:
+            _drop_events(connection, places)
+            connection.execute(line.values(events=removals.c.events + len(places)))
+
+        while found := self._sequences(conditions):
+            self._in_steps(found, drop)
+            removed += len(found)
+        return removed
 
     def _sequences(self, conditions: Sequence[ColumnElement[bool]]) -> list[int]:
         """The places in the log of the events that are meant, user by user.
@@ -202,42 +230,77 @@ class Remover:
         with self._read() as connection:
             return list(connection.execute(asked).scalars())
 
-    def _recorded(self, what: str, chosen: Mapping[str, Any], sequences: list[int]) -> int:
-        """Removes events and leaves a line about it."""
-        line = {
-            "time": times.now(),
-            "what": what,
-            "filter": json.dumps(chosen, ensure_ascii=False),
-            "events": len(sequences),
-            "complete": 0,
-        }
+    @contextmanager
+    def _recorded(self, what: str, chosen: EventFilter) -> Iterator[int]:
+        """Leaves a line about what is removed meanwhile; its number."""
+        filter_ = json.dumps(chosen.to_dict(), ensure_ascii=False)
+        values = {"what": what, "filter": filter_, "time": times.now(), "events": 0, "complete": 0}
         with self._transaction() as connection:
-            added = insert(removals).values(line).returning(removals.c.removal)
+            added = insert(removals).values(values).returning(removals.c.removal)
             number = connection.execute(added).scalar_one()
-        for some in _stretches(sequences):
-            with self._transaction() as connection:
-                _drop_events(connection, some)
-        done = update(removals).where(removals.c.removal == number).values(complete=1)
+        yield number
+        line = update(removals).where(removals.c.removal == number)
         with self._transaction() as connection:
-            connection.execute(done)
-        return len(sequences)
+            connection.execute(line.values(time=times.now(), complete=1))
+
+    def _complete(self, what: str, covers: Callable[[EventFilter], bool]) -> None:
+        """Completes earlier removals that were cut short, where this one has removed the rest."""
+        begun = (removals.c.what == what, removals.c.complete == 0)
+        with self._transaction() as connection:
+            for line in connection.execute(select(removals).where(*begun)).all():
+                if covers(EventFilter.from_dict(json.loads(line.filter))):
+                    done = update(removals).where(removals.c.removal == line.removal)
+                    connection.execute(done.values(complete=1))
+
+    def _in_steps(
+        self, rows: Sequence[Any], work: Callable[[Connection, Sequence[Any]], None]
+    ) -> None:
+        """Does work on some rows a transaction: on fewer, where the disk has no room for more."""
+        start, at_once = 0, ROWS_AT_A_TIME
+        while start < len(rows):
+            some = rows[start : start + at_once]
+            try:
+                with self._writing.begin() as connection:
+                    work(connection, some)
+            except DatabaseError as problem:
+                if not is_full(problem) or at_once <= _FEWEST_ROWS:
+                    raise self._cut_short(problem) from None
+                at_once = max(_FEWEST_ROWS, at_once // _SHRINK)
+            else:
+                start += len(some)
+            if at_once < ROWS_AT_A_TIME:
+                self._empty_log()
+        self._empty_log()
+
+    def _empty_log(self) -> None:
+        """Moves the write-ahead log into the database and gives its room back: a server that has
+        the store open would keep it.
+        """
+        with suppress(DatabaseError, sqlite3.Error), closing(self._writing.raw_connection()) as raw:
+            raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def _forget_decisions(self, user_ids: Sequence[str]) -> None:
         size = func.length(decisions.c.content) + ROW_BYTES
         theirs = select(decisions.c.recommendation_id, size)
         with self._read() as connection:
             found = connection.execute(theirs.where(decisions.c.user_id.in_(user_ids))).all()
-        for some in _stretches(found):
-            with self._transaction() as connection:
-                forget(connection, [id_ for id_, _ in some], sum(size for _, size in some))
+        self._in_steps(found, _forget_some)
+
+
+def _forget_some(connection: Connection, found: Sequence[Any]) -> None:
+    """Removes decisions by their ids and sizes."""
+    forget(connection, [id_ for id_, _ in found], sum(size for _, size in found))
 
 
 def _drop_events(connection: Connection, places: Sequence[int]) -> None:
     """Removes events by their places in the log, and from the sums of the table `pairs`."""
     items_of: dict[int, set[int]] = {}
-    for user, item in connection.execute(_DROP_EVENTS, {"places": json.dumps([*places])}):
+    served = 0
+    for user, item, source in connection.execute(_DROP_EVENTS, {"places": json.dumps([*places])}):
         items_of.setdefault(user, set()).add(item)
+        served += source == SERVED
     count_items_again(connection, items_of)
+    add_to_count(connection, EVENTS, -served)
 
 
 def keep_removed_events_out(connection: Connection, source: int) -> None:
@@ -245,11 +308,8 @@ def keep_removed_events_out(connection: Connection, source: int) -> None:
 
     What happened after a removal stays.
     """
-    asked = select(removals.c.time, removals.c.filter).where(
-        removals.c.what.in_(["events", "users"])
-    )
     concerned: set[int] = set()
-    for time, chosen in connection.execute(asked).all():
+    for time, chosen in connection.execute(select(removals.c.time, removals.c.filter)).all():
         conditions = EventFilter.from_dict(json.loads(chosen)).conditions()
         before = events.c.time <= time
         gone = delete(events).where(events.c.source == source, before, *conditions)
@@ -284,7 +344,9 @@ def _withdraw(connection: Connection, item_ids: Sequence[str]) -> None:
     ]
     if keys:
         connection.execute(insert(removed_items).on_conflict_do_nothing(), keys)
-        connection.execute(update(items).where(named).values(attributes=None))
+        described = update(items).where(named, items.c.attributes.is_not(None))
+        gone = connection.execute(described.values(attributes=None)).rowcount
+        add_to_count(connection, ITEMS, -gone)
 
 
 def _stretches(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:

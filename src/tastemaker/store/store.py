@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +24,19 @@ from tastemaker.progress import Progress
 from tastemaker.store import tables
 from tastemaker.store.adding import Added, add_events
 from tastemaker.store.compacting import compact, store_size
+from tastemaker.store.counters import ITEMS, counted
 from tastemaker.store.decision import Decision
 from tastemaker.store.decision_log import DecisionLog
 from tastemaker.store.history import (
     ANY_BEFORE,
     ANY_TIME,
+    ANYTHING_SERVED,
     ITEMS_AFTER,
     LAST_SEQUENCE,
+    LATEST_SERVED,
     PAIRS_OF_ITEMS,
+    SERVED_OF,
+    SERVED_SINCE,
     USER_PAIRS,
     StoredEvents,
     StoredPairs,
@@ -38,7 +44,8 @@ from tastemaker.store.history import (
 )
 from tastemaker.store.importing import Importer
 from tastemaker.store.incoming import EventRow
-from tastemaker.store.item_rows import item_count, items_since, put_item
+from tastemaker.store.item_rows import items_since, put_item
+from tastemaker.store.limits import Limits
 from tastemaker.store.opening import PATIENCE_SECONDS, connect, told
 from tastemaker.store.pairs import pairs_state
 from tastemaker.store.private import tighten
@@ -53,28 +60,10 @@ from tastemaker.store.tables import (
     store_id,
     users,
 )
+from tastemaker.store.upgrading import upgrade
 from tastemaker.store.writer import CLOSED, Writer
 
 _MOST_TO_READ = 200_000
-
-
-_SERVED_SINCE = text(
-    "SELECT sequence, item, kind, value, time FROM events "
-    "WHERE sequence > :sequence AND source = 0 ORDER BY sequence LIMIT :most"
-)
-_SERVED_OF = text(
-    "SELECT sequence, item, kind, value, time FROM events WHERE source = 0 AND item IN "
-    "(SELECT value FROM json_each(:items)) AND sequence > :after AND sequence <= :until "
-    "ORDER BY sequence"
-)
-_LATEST_SERVED = text(
-    "SELECT max(time) FROM (SELECT time FROM events WHERE source = 0 "
-    "ORDER BY sequence DESC LIMIT 1000)"
-)
-_ANYTHING_SERVED = text(
-    "SELECT EXISTS (SELECT 1 FROM events WHERE source = 0) OR EXISTS (SELECT 1 FROM decisions) "
-    "OR EXISTS (SELECT 1 FROM items WHERE source = 0 AND attributes IS NOT NULL)"
-)
 
 
 class Store:
@@ -102,6 +91,7 @@ class Store:
         self.log_left = self._presence.first and log.is_file() and log.stat().st_size > 0
         self.tightened = tighten(path)
         try:
+            upgrade(path, self._presence, patience)
             self._writing, self._reading = connect(path, patience)
         except BaseException:
             self._presence.close()
@@ -131,7 +121,7 @@ class Store:
 
     def _has_served(self) -> bool:
         with self._read() as connection:
-            return bool(connection.execute(_ANYTHING_SERVED).scalar_one())
+            return bool(connection.execute(ANYTHING_SERVED).scalar_one())
 
     def __enter__(self) -> "Store":
         return self
@@ -183,24 +173,40 @@ class Store:
         except (TypeError, ValueError, OverflowError) as problem:
             raise StoreError(f"{self.path}: cannot be read (it is damaged: {problem})") from None
 
-    def append(self, rows: Sequence[EventRow], *, timed: bool = True) -> "Future[Added]":
-        """Adds events; done when they are on disk.
-
-        An event whose `event_id` is stored already is not added again; the result says whether it
-        had the same content.
+    def append(
+        self,
+        rows: Sequence[EventRow],
+        *,
+        timed: bool = True,
+        limits: Limits | None = None,
+        caller: str | None = None,
+    ) -> "Future[Added]":
+        """Adds events, each id once; done when they are on disk.
 
         Args:
             rows: the events.
             timed: whether their times are compared with those of imported events too.
-        """
-        return self._writer.submit(
-            lambda connection: add_events(connection, rows, timed), rows=len(rows)
-        )
+            limits: what the store may hold; beyond it the future has a StoreFullError.
+            caller: the client who sent them, in whose queue they wait; see `Waiting`.
 
-    def put_item(self, item_id: str, attributes: Mapping[str, Any]) -> "Future[bool]":
-        """Adds or replaces what is known of an item; tells, when on disk, whether it was new."""
-        told = json.dumps(dict(attributes), ensure_ascii=False)
-        return self._writer.submit(lambda connection: put_item(connection, item_id, told))
+        Raises:
+            BusyError: too much of this client is waiting for the disk.
+        """
+        work = partial(add_events, rows=rows, timed=timed, limits=limits)
+        return self._writer.submit(work, rows=len(rows), caller=caller)
+
+    def put_item(
+        self,
+        item_id: str,
+        attributes: Mapping[str, Any],
+        *,
+        limits: Limits | None = None,
+        caller: str | None = None,
+    ) -> "Future[bool]":
+        """Adds or replaces what is known of an item, as `append` does; whether it was new."""
+        values = json.dumps(dict(attributes), ensure_ascii=False)
+        work = partial(put_item, item_id=item_id, attributes=values, limits=limits)
+        return self._writer.submit(work, caller=caller)
 
     def history(
         self, user_id: str, kinds: Sequence[int] | None = None, most: int | None = None
@@ -243,10 +249,7 @@ class Store:
             return connection.execute(LAST_SEQUENCE, {"user_id": user_id}).scalar() or 0
 
     def items_after(self, user_id: str, sequence: int, most: int) -> tuple[list[int], int]:
-        """The item keys of a user's first `most` events after a place in the log; the last place.
-
-        Without any such event the place is the same.
-        """
+        """The item keys of a user's first `most` events after a place in the log; the last place."""
         values = {"user_id": user_id, "sequence": sequence, "most": most}
         rows = self._rows(ITEMS_AFTER, values)
         return [item for item, _ in rows], rows[-1][1] if rows else sequence
@@ -272,7 +275,7 @@ class Store:
 
     def served_since(self, sequence: int) -> StoredEvents:
         """The events that came over the network after a place in the log, the first 200,000."""
-        return self._stretch(_SERVED_SINCE, {"sequence": sequence, "most": _MOST_TO_READ})
+        return self._stretch(SERVED_SINCE, {"sequence": sequence, "most": _MOST_TO_READ})
 
     def served_of(self, items: Sequence[int], after: int, until: int) -> StoredEvents:
         """The events of some items that came over the network, in a stretch of the log.
@@ -283,12 +286,12 @@ class Store:
             until: the last place.
         """
         values = {"items": json.dumps([*items]), "after": after, "until": until}
-        return self._stretch(_SERVED_OF, values)
+        return self._stretch(SERVED_OF, values)
 
     def latest_served(self) -> int | None:
         """The latest moment among the last 1,000 served events, microseconds; None without any."""
         with self._read() as connection:
-            latest: int | None = connection.execute(_LATEST_SERVED).scalar()
+            latest: int | None = connection.execute(LATEST_SERVED).scalar()
             return latest
 
     def items_since(self, changed: int) -> list[StoredItem]:
@@ -327,13 +330,17 @@ class Store:
             return store_size(connection)
 
     def item_count(self) -> int:
-        """How many items were described and not removed."""
+        """How many items are described and not removed."""
         with self._read() as connection:
-            return item_count(connection)
+            return counted(connection, ITEMS).rows
 
     def compact(self) -> None:
-        """Writes the database anew without the room that removed rows have left; see `compact`."""
-        compact(self._writing, self._presence, self.path)
+        """Writes the database again, without the room of removed rows; see `compact`."""
+        try:
+            compact(self._writing, self._reading, self._presence, self.path)
+        finally:
+            self._writer.reopened()
+            self._presence.share()
 
     def remover(self) -> Remover:
         """What takes events, users and items out of this store."""

@@ -139,6 +139,8 @@ decisions = Table(
     Column("model_version", Text, nullable=False),
     Column("content", LargeBinary, nullable=False),
     Index("decisions_by_time", "time"),
+    # those of a user, to be removed with the user
+    Index("decisions_by_user", "user_id"),
     sqlite_with_rowid=False,
 )
 feature_names = Table(
@@ -171,6 +173,7 @@ removed_items = Table(
 totals = Table(
     "totals",
     metadata,
+    # decisions; events that were served; items that are described: see counters.py
     Column("name", Text, primary_key=True),
     Column("rows", Integer, nullable=False),
     Column("bytes", Integer, nullable=False),

@@ -1,4 +1,4 @@
-"""Group commit: whoever writes at the same time shares one transaction, and one wait for the disk.
+"""Group commit: what is written at the same time shares one transaction, and one wait for the disk.
 
 A single thread of the process commits. A write is acknowledged when its transaction is on disk;
 one that fails fails alone. What the database or the disk refuses is nobody's fault: it fails all
@@ -8,10 +8,8 @@ that were to be written together, and is logged when it begins and when it is ov
 import logging
 import sqlite3
 import threading
-from collections import deque
-from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from time import monotonic
 from typing import Any, cast
@@ -19,22 +17,22 @@ from typing import Any, cast
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DatabaseError, OperationalError
 
-from tastemaker.errors import BusyError, StoreError
-from tastemaker.store.opening import told
+from tastemaker.errors import StoreError, StoreFullError
+from tastemaker.store.opening import is_full, told
 from tastemaker.store.place import Place
+from tastemaker.store.waiting import Piece, Waiting, Work
 
-Work = Callable[[Connection], Any]
 _LOG = logging.getLogger(__name__)
 _NOBODYS = (OperationalError, DatabaseError)
 """Locked, full, broken; damaged. The others that derive from DatabaseError are somebody's fault."""
 
 CLOSED = "the store is closed"
-MOST_AT_ONCE = 256
-ROWS_AT_ONCE = 20_000
-"""Nothing more joins a transaction of so many rows: it takes about a second, and others wait."""
 COMPANY_SECONDS = 0.1
-MOST_WAITING = 50_000
-"""Rows that wait; about two seconds' worth."""
+REMOVE = (
+    "or remove events with `tastemaker store events remove`, which works on a full disk, and run "
+    "`tastemaker store compact`"
+)
+"""How a full disk gets room again."""
 
 
 class Writer:
@@ -52,40 +50,44 @@ class Writer:
         self._place = Place(path)
         self._saved = False
         self._refused = 0  # writes, since it last went well
-        self._waiting: deque[tuple[Work, Future[Any], int]] = deque()
-        self._rows = 0  # of what is waiting
+        self._waiting = Waiting()
         self._due = 0.0  # when what is waiting shall be written
         self._changed = threading.Condition()
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._thread.start()
 
-    def submit(self, work: Work, *, rows: int = 1, patient: bool = False) -> "Future[Any]":
+    def submit(
+        self, work: Work, *, rows: int = 1, caller: str | None = None, patient: bool = False
+    ) -> "Future[Any]":
         """Queues a piece of work; the future is done when what it wrote is on disk.
 
         Args:
-            work: writes by the connection it is given; may run twice, the first time in vain.
+            work: writes by the connection it is given; may run twice, the first time in vain. It
+                may raise StoreFullError before it writes anything.
             rows: about how many it writes.
+            caller: the client it is done for, in whose queue it waits; None for the store itself.
             patient: whether it may wait a tenth of a second for company, as nobody waits for it.
 
         Raises:
-            BusyError: too much is waiting already.
+            BusyError: too much of this client is waiting already.
             StoreError: the store is closed.
         """
         done: Future[Any] = Future()
         with self._changed:
             if self._closing:
                 raise StoreError(CLOSED)
-            if self._rows >= MOST_WAITING:
-                raise BusyError(
-                    f"{self._rows:,} rows are waiting for the disk already: try again shortly"
-                )
             due = monotonic() + (COMPANY_SECONDS if patient else 0.0)
-            self._due = min(self._due, due) if self._waiting else due
-            self._waiting.append((work, done, rows))
-            self._rows += rows
+            due = min(self._due, due) if self._waiting else due
+            self._waiting.add(caller, Piece(work, done, rows))
+            self._due = due
             self._changed.notify()
         return done
+
+    def reopened(self) -> None:
+        """Goes on with a database file that was put in the other's place, if it can be opened."""
+        with suppress(DatabaseError), self._engine.begin():
+            self._place = Place(self._path)
 
     def require_in_place(self) -> None:
         """Refuses to go on where a file of the database was moved away, replaced or cut.
@@ -122,30 +124,35 @@ class Writer:
         while group := self._next_group():
             self._write(group)
 
-    def _write(self, group: list[tuple[Work, "Future[Any]"]]) -> None:
+    def _write(self, group: list[Piece]) -> None:
         try:
             self._commit(group)
         except StoreError as problem:
             self._refuse(group, problem)
         except Exception as problem:
             if type(problem) in _NOBODYS:
-                reason = told(cast(DatabaseError, problem), self._path)
-                self._refuse(group, StoreError(f"nothing was written {reason}"))
+                self._refuse(group, self._refused_by(cast(DatabaseError, problem)))
             elif len(group) == 1:
                 _LOG.exception("a write failed")
-                group[0][1].set_exception(_told(problem))
+                group[0].done.set_exception(_told(problem))
             else:
-                for one in group:  # so that whoever is at fault fails alone
+                for one in group:  # so that the one at fault fails alone
                     self._write([one])
 
-    def _refuse(self, group: list[tuple[Work, "Future[Any]"]], refused: StoreError) -> None:
+    def _refuse(self, group: list[Piece], refused: StoreError) -> None:
         if not self._refused:
             _LOG.error("%s: %s", self._path, refused)
         self._refused += len(group)
-        for _, done in group:
-            done.set_exception(refused)
+        for one in group:
+            one.done.set_exception(refused)
 
-    def _next_group(self) -> list[tuple[Work, "Future[Any]"]]:
+    def _refused_by(self, problem: DatabaseError) -> StoreError:
+        reason = f"nothing was written {told(problem, self._path)}"
+        if is_full(problem):
+            return StoreFullError(f"{reason}, {REMOVE}")
+        return StoreError(reason)
+
+    def _next_group(self) -> list[Piece]:
         """What is waiting by now and still wanted, empty when there will be no more."""
         while True:
             with self._changed:
@@ -153,40 +160,41 @@ class Writer:
                     self._changed.wait(left)
                 if not self._waiting:
                     return []
-                group = self._taken()
-            wanted = [one for one in group if one[1].set_running_or_notify_cancel()]
+                group = self._waiting.take()
+            wanted = [one for one in group if one.done.set_running_or_notify_cancel()]
             if wanted:
                 return wanted
 
-    def _taken(self) -> list[tuple[Work, "Future[Any]"]]:
-        """As much of what is waiting as one transaction shall write."""
-        group: list[tuple[Work, Future[Any]]] = []
-        size = 0
-        while self._waiting and len(group) < MOST_AT_ONCE and size < ROWS_AT_ONCE:
-            work, done, rows = self._waiting.popleft()
-            group.append((work, done))
-            size += rows
-        self._rows -= size
-        return group
-
     def _left(self) -> float | None:
-        """Seconds until there is something to do; None, until somebody calls."""
+        """Seconds until there is something to do; None if nothing is waiting."""
         return max(0.0, self._due - monotonic()) if self._waiting else None
 
-    def _commit(self, group: list[tuple[Work, "Future[Any]"]]) -> None:
+    def _commit(self, group: list[Piece]) -> None:
         self.require_in_place()
         with self._engine.begin() as connection:
-            results = [work(connection) for work, _ in group]
+            results = [_result(one.work, connection) for one in group]
         self.require_in_place()  # what was written elsewhere is not acknowledged
-        if self._refused:
+        full = [isinstance(result, StoreFullError) for result in results]
+        if self._refused and not all(full):
             _LOG.warning("%s: written again, after %d refused", self._path, self._refused)
             self._refused = 0
-        for (_, done), result in zip(group, results):
-            done.set_result(result)
+        for one, result, is_refused in zip(group, results, full):
+            if is_refused:
+                one.done.set_exception(result)
+            else:
+                one.done.set_result(result)
+
+
+def _result(work: Work, connection: Connection) -> Any:
+    """What work returns; where the store is full, the error: it has written nothing then."""
+    try:
+        return work(connection)
+    except StoreFullError as full:
+        return full
 
 
 def _told(problem: Exception) -> Exception:
-    """What whoever waits is told."""
+    """The error that the client gets."""
     if isinstance(problem, DatabaseError):
         return StoreError(f"nothing was written ({problem.orig})")
     return problem

@@ -175,6 +175,10 @@ class _Looks:
         if found.unfinished:
             told = f"the import of {', '.join(found.unfinished)} was cut short, or still goes on"
             yield Finding("store", "note", told, "the next train or serve does it again")
+        if found.sums_differ:
+            told = "the sums by user and item are not those of the events"
+            cure = "stop the server and run `tastemaker store compact`, which sums them up again"
+            yield Finding("store", "bad", told, cure)
         if exposed := open_to_others(self.source.path):
             names = ", ".join(file.name for file in exposed)
             told = f"{names} can be read by other users of this machine"

@@ -1,0 +1,116 @@
+"""What waits to be written: each client has its own queue, and they take turns by rows written.
+
+The client that has had the fewest rows written is next (start-time fair queueing: Goyal, Vin and
+Cheng, 1996). Transactions are small, so that a single event waits for the one under way and no
+other, whatever somebody else sends.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from typing import Any
+
+from sqlalchemy import Connection
+
+from tastemaker.errors import BusyError
+
+Work = Callable[[Connection], Any]
+
+MOST_AT_ONCE = 256
+"""Pieces of work of one transaction."""
+ROWS_AT_ONCE = 2_000
+"""Rows of one transaction, unless a piece has more: about a tenth of a second, for others wait."""
+MOST_WAITING = 50_000
+"""Rows that may wait, shared equally by the clients that wait: about two seconds' worth."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One piece of work.
+
+    Attributes:
+        work: writes by the connection it is given.
+        done: its result.
+        rows: about how many it writes.
+    """
+
+    work: Work
+    done: "Future[Any]"
+    rows: int
+
+
+@dataclass(eq=False, slots=True)
+class _Queue:
+    """What one client has waiting.
+
+    Attributes:
+        turn: the clock when its next piece is due; the least is next.
+        pieces: in the order they came.
+        rows: of all of them.
+    """
+
+    turn: int
+    pieces: deque[Piece] = field(default_factory=deque)
+    rows: int = 0
+
+
+class Waiting:
+    """The queues of all clients. The caller holds a lock."""
+
+    def __init__(self) -> None:
+        self._queues: dict[str | None, _Queue] = {}
+        self._due: list[tuple[int, int, int, str | None]] = []  # turn, rows, number, client
+        self._clock = 0
+        self._number = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._due)
+
+    def add(self, caller: str | None, piece: Piece) -> None:
+        """Adds a piece of work.
+
+        Args:
+            caller: the client; None for work of the store itself.
+            piece: the work.
+
+        Raises:
+            BusyError: the client has its share of the rows that may wait already.
+        """
+        queue = self._queues.get(caller)
+        if queue is None:
+            queue = self._queues[caller] = _Queue(self._clock)
+        elif queue.rows >= MOST_WAITING // len(self._queues):
+            raise BusyError(
+                f"{queue.rows:,} rows are waiting for the disk already: try again shortly"
+            )
+        queue.pieces.append(piece)
+        queue.rows += piece.rows
+        if len(queue.pieces) == 1:
+            self._enter(caller, queue)
+
+    def take(self) -> list[Piece]:
+        """As much as one transaction shall write."""
+        group: list[Piece] = []
+        size = 0
+        while self._due and len(group) < MOST_AT_ONCE:
+            turn, rows, _, caller = self._due[0]
+            if group and size + rows > ROWS_AT_ONCE:
+                break
+            heappop(self._due)
+            queue = self._queues[caller]
+            group.append(queue.pieces.popleft())
+            size += rows
+            self._clock = turn
+            queue.turn = turn + rows
+            queue.rows -= rows
+            if queue.pieces:
+                self._enter(caller, queue)
+            else:
+                del self._queues[caller]
+        return group
+
+    def _enter(self, caller: str | None, queue: _Queue) -> None:
+        self._number += 1
+        heappush(self._due, (queue.turn, queue.pieces[0].rows, self._number, caller))
