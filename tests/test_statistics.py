@@ -432,3 +432,14 @@ def test_events_put_in_their_places_are_as_if_sorted_again(
         wanted = _Log.of(*every, size)
         for name in ("offsets", "time", "kind", "weight"):
             np.testing.assert_array_equal(getattr(log, name), getattr(wanted, name))
+
+
+def test_an_answer_after_new_events_need_not_read_them_all() -> None:
+    log = [(n % ITEMS, n, n % len(KINDS)) for n in range(40)]
+    earlier = appended(statistics_of(log[:10]), log[10:30])
+    everything_of(earlier)
+    later = appended(earlier, log[30:])
+    made = set(later._tail.derived)
+    assert len(made) > 3
+    assert everything_of(later) == everything_of(appended(statistics_of(log[:10]), log[10:]))
+    assert set(later._tail.derived) - made <= {("latest", 0)}

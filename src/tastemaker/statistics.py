@@ -141,6 +141,17 @@ class _Log:
 
         return self._once("running", half_life, make)
 
+    def prepared_as(self, earlier: "_Log") -> "_Log":
+        """This log with everything made of it that was made of an earlier one."""
+        for name, of in list(earlier.derived):
+            if name == "together":
+                self.together().prepared_as(earlier.together())
+            elif name == "before":
+                self.before(of)
+            elif name == "running":
+                self.running(of)
+        return self
+
     def _once(self, name: str, of: int, make: Callable[[], T]) -> T:
         """What was made of the events before, or is made now."""
         if (name, of) not in self.derived:
@@ -245,9 +256,12 @@ class ItemStatistics:
             kind: int8[m].
             weight: float32[m], signed preference.
             n_items: items counted from now on, where some were added.
+
+        Cost: proportional to the tail where something was asked of it: what answers read of all
+        events is made here, so that the next answer need not wait for it.
         """
         size = self.n_items if n_items is None else n_items
-        tail = self._tail.grown(item, time, kind, weight, size)
+        tail = self._tail.grown(item, time, kind, weight, size).prepared_as(self._tail)
         grown = np.full(size + 1, len(self._base.time), np.int64)
         grown[: self.n_items + 1] = self._base.offsets
         return ItemStatistics(size, self.kinds, replace(self._base, offsets=grown), tail)

@@ -85,6 +85,27 @@ def test_a_new_item_comes_after_the_fitted_ones(catalogue: Catalogue) -> None:
     assert (extended.n_fitted, len(extended)) == (3, 4)
 
 
+def test_only_what_changes_of_an_item_is_replaced(catalogue: Catalogue) -> None:
+    told = {"title": ["Later", "Alpha"], "genres": [["new"], ["war", "art"]], "price": [9.0, 1.5]}
+    changed = catalogue.changed(np.array([2, 0]), told)
+    found, before = contents(changed), contents(catalogue)
+    assert found["title"] == ["Alpha", before["title"][1], "Later"]
+    assert found["genres"] == [["art", "war"], [], ["new"]]
+    assert found["price"][2] == 9.0
+    assert found["brand"][2] == []
+    assert (changed.n_fitted, found["id"]) == (catalogue.n_fitted, before["id"])
+
+
+def test_columns_in_which_nothing_changes_are_shared(catalogue: Catalogue) -> None:
+    before = contents(catalogue)
+    told = {name: [values[0]] for name, values in before.items() if name != "id"}
+    changed = catalogue.changed(np.array([0]), {**told, "price": [7.0]})
+    for name in ("title", "genres", "brand"):
+        assert changed.columns[name] is catalogue.columns[name]
+    assert contents(changed)["price"][0] == 7.0
+    assert str(contents(catalogue)) == str(before)
+
+
 def test_extending_leaves_the_old_catalogue_alone(catalogue: Catalogue) -> None:
     before = str(contents(catalogue))
     catalogue.extended(["d"], {"genres": [["new"]]}).extended(["e"])

@@ -1,24 +1,28 @@
 """Users with more events than an answer reads: the same lists, at the cost of the newest events."""
 
+import gc
 import shutil
-from collections.abc import Iterator
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from starlette.testclient import TestClient
 
 from tastemaker.data import times
 from tastemaker.data.seen import SeenPolicy
 from tastemaker.project import load_project
 from tastemaker.serving import Asked, Service
 from tastemaker.serving import seen_items as seen_items_module
-from tastemaker.serving.live import Live
 from tastemaker.serving.seen_items import ManySeenItems, SeenItems, excluded_until
 from tastemaker.serving.user_requests import UserRequests
-from tastemaker.store import check_event
+from tastemaker.store import Store, StoredPairs, check_event
 from tastemaker.store.removing import EventFilter
-from tests.serving.conftest import START, item, wait_until
+from tests.serving.conftest import START, item, train, wait_until, without_network
 from tests.serving.test_past import rated  # noqa: F401 - a fixture
 
 NOW = (START + 10_000) * 1_000_000
@@ -158,33 +162,111 @@ def test_kept_seen_items_are_bounded(service: Service, monkeypatch: pytest.Monke
     assert (users[-1], None) in seen._kept
 
 
-def test_an_item_put_after_its_events_changes_nothing_else(service: Service) -> None:
-    told = [{"user_id": f"u{n}", "item_id": "late", "event_type": "click"} for n in range(5)]
-    post(service, [*told, {"user_id": "u", "item_id": item(0, 1), "event_type": "click"}])
-    service.put_item("late", {"title": "Late", "genres": ["Horror"]}).result()
+def test_an_old_version_is_freed_after_a_promotion(folder: Path) -> None:
+    settings = folder / "tastemaker.toml"
+    settings.write_text(f"{settings.read_text()}[server]\nhistory_events = 3\n")
+    with Service(load_project(settings)) as service:
+        wait_until(lambda: service.status()["status"] == "ready")
+        old, version = weakref.ref(service.live.recommender.world), service.live.version
+        service.recommend(Asked("user-1"))
+        assert service.requests.seen._kept
+        train(folder)
+        wait_until(lambda: service.live.version != version)
+        gc.collect()
+        assert old() is None
+        assert len(service.recommend(Asked("user-1"))["items"]) > 0
+
+
+@pytest.fixture
+def reads(service: Service, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The users whose sums are read, once for each time."""
+    users, pairs = list[str](), service.store.pairs
+
+    def counted(user_id: str, *arguments: Any, **named: Any) -> StoredPairs:
+        users.append(user_id)
+        return pairs(user_id, *arguments, **named)
+
+    monkeypatch.setattr(service.store, "pairs", counted)
+    return users
+
+
+def test_the_user_asked_for_last_is_forgotten_last(
+    service: Service, reads: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(seen_items_module, "MOST_KEPT", 20)
+    seen = SeenItems(service.store)
+    for n in range(8):
+        seen.of("user-0", None, service.live, NOW)
+        seen.of(f"user-{n}", None, service.live, NOW)
+    assert reads.count("user-0") == 1
+    assert len(seen._kept) < 8
+
+
+def test_new_events_are_looked_up_once(service: Service, reads: list[str]) -> None:
+    told = [{"user_id": "long", "item_id": item(n % 4, n % 12), "event_type": "click"}
+            for n in range(20)]  # fmt: skip
+    post(service, told)
+    seen, about = SeenItems(service.store), ("long", None, service.live, times.now())
+    seen.of(*about)
+    post(service, [{**told[0], "item_id": item(3, 11)}, {**told[0], "item_id": item(2, 11)}])
+    before = len(reads)
+    later = seen.of("long", None, service.live, times.now())
+    assert len(reads) == before + 1
+    for _ in range(3):
+        assert seen.of("long", None, service.live, times.now()).tolist() == later.tolist()
+    assert len(reads) == before + 1
+
+
+def test_an_older_state_gets_only_its_own_items(service: Service) -> None:
+    told = [{"user_id": "long", "item_id": name, "event_type": "click"}
+            for name in ("late", item(0, 1), item(1, 1))]  # fmt: skip
+    post(service, told)
+    older = service.live
+    service.put_item("late", {"title": "Late"}).result()
     service.refresh()
-    grown, anew = service.live, Live.of(service.live.fitted, service.store)
-    assert grown.sequence == anew.sequence
-    one, other = grown.recommender.world, anew.recommender.world
-    ids = one.catalogue.items.ids(range(len(one.catalogue)))
-    assert ids == other.catalogue.items.ids(range(len(other.catalogue)))
-    items, moments = np.arange(len(ids), dtype=np.int32), np.full(len(ids), times.now() + 1)
-    counts = one.statistics.at(items, moments)
-    assert counts.tolist() == other.statistics.at(items, moments).tolist()
-    assert counts[one.catalogue.items.index("late")] == 5
+    seen = SeenItems(service.store)
+    assert len(seen.of("long", None, service.live, times.now())) == 3
+    post(service, [{**told[0], "item_id": item(2, 1)}])
+    known = seen.of("long", None, older, times.now())
+    assert len(known) == 3
+    assert known.max() < len(older.recommender.world.catalogue)
+    assert len(seen.of("long", None, service.live, times.now())) == 4
 
 
-def test_items_added_one_by_one_are_those_added_at_once(service: Service) -> None:
-    told = {f"new-{n}": {"title": f"night {n}", "genres": ["Horror"] * (n % 2)} for n in range(6)}
-    for name, attributes in told.items():
-        service.put_item(name, attributes).result()
-        service.refresh()
-    anew = Live.of(service.live.fitted, service.store)
-    for live in (service.live, anew):
-        assert live.recommender.world.catalogue.items.index("new-5") >= 0
-    lists = [
-        live.recommender.similar("new-1", n=30, retriever="content")[1]
-        for live in (service.live, anew)
-    ]
-    assert lists[0].item.tolist() == lists[1].item.tolist()
-    assert lists[0].score.tolist() == lists[1].score.tolist()
+ROUTES: dict[str, Callable[[TestClient], Any]] = {
+    "recommendations": lambda c: c.post("/v1/recommendations", json={"user_id": "long"}),
+    "rank": lambda c: c.post("/v1/rank", json={"user_id": "long", "items": [item(0, 1)]}),
+    "the page": lambda c: c.get("/", params={"user": "long"}),
+}
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_many_sums_are_never_read_on_the_scoring_thread(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, route: str
+) -> None:
+    settings = folder / "tastemaker.toml"
+    settings.write_text(f"{settings.read_text()}[server]\nhistory_events = 3\n")
+    monkeypatch.setattr(seen_items_module, "ROWS_AT_ONCE", 4)
+    monkeypatch.setattr(SeenItems, "_keep", lambda *_: None)  # forgotten at once
+    threads, pairs = list[str](), Store.pairs
+
+    def counted(*arguments: Any, **named: Any) -> StoredPairs:
+        threads.append(threading.current_thread().name.split("_")[0])
+        return pairs(*arguments, **named)
+
+    with without_network(folder) as client:
+        events = [{"user_id": "long", "item_id": item(n % 4, n % 12), "event_type": "click"}
+                  for n in range(40)]  # fmt: skip
+        client.post("/v1/events", json={"events": events})
+        monkeypatch.setattr(Store, "pairs", counted)
+        assert ROUTES[route](client).status_code == 200
+    assert threads.count("scoring") <= 1
+    assert threads.count("storing") > 1
+
+
+def test_sums_that_several_wait_for_are_read_once(service: Service, reads: list[str]) -> None:
+    seen = SeenItems(service.store)
+    with ThreadPoolExecutor(4) as pool:
+        asked = [pool.submit(seen.of, "user-1", None, service.live, NOW) for _ in range(8)]
+    assert len({tuple(each.result().tolist()) for each in asked}) == 1
+    assert reads == ["user-1"]

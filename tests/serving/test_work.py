@@ -124,6 +124,31 @@ def test_many_who_wait_for_the_same_share_it_and_none_gets_what_began_before_the
     assert len(began) < 40
 
 
+def test_work_done_elsewhere_counts_for_its_caller(line: Line) -> None:
+    done: list[str] = []
+
+    async def ask(name: str, count: int) -> None:
+        CALLER.set(name)
+        await asyncio.gather(*(line.run(done.append, name) for _ in range(count)))
+
+    async def pay() -> None:
+        CALLER.set("expensive")
+        line.charge(60.0)
+
+    async def scenario() -> None:
+        await asyncio.gather(ask("expensive", 1), ask("cheap", 1))
+        blocked = asyncio.create_task(line.run(time.sleep, 0.1))
+        await asyncio.sleep(0.02)
+        tasks = [asyncio.create_task(ask("expensive", 3))]
+        await asyncio.sleep(0.02)
+        await asyncio.create_task(pay())
+        tasks.append(asyncio.create_task(ask("cheap", 3)))
+        await asyncio.gather(blocked, *tasks)
+
+    finished(scenario())
+    assert done[-6:] == ["cheap"] * 3 + ["expensive"] * 3
+
+
 def test_what_goes_wrong_in_shared_work_is_told_to_all_and_forgotten() -> None:
     failing = [True]
 

@@ -120,12 +120,31 @@ def test_sums_by_pair_stay_those_of_the_log(
 ) -> None:
     monkeypatch.setattr(removing, "ROWS_AT_A_TIME", at_a_time)
     fill_with_sums(store)
-    before, state = sums(store.path, "pairs"), store.pairs_state()
+    before, state = sums(store.path, "pairs"), store.pairs_state("u1")
     assert REMOVALS[removed](store.remover()) > 0
     assert sums(store.path, "pairs") == sums(store.path, "events") != before
-    assert store.pairs_state() != state
+    assert store.pairs_state("u1") != state
     fill_with_sums(store)
     assert sums(store.path, "pairs") == sums(store.path, "events")
+
+
+def test_a_removal_concerns_only_the_sums_of_its_users(store: Store) -> None:
+    fill_with_sums(store)
+    before = {user: store.pairs_state(user) for user in ("u0", "u1", "nobody")}
+    store.remover().remove_events(EventFilter(users=("u1",), event_types=("buy",)))
+    after = {user: store.pairs_state(user) for user in before}
+    assert {user for user in before if before[user] != after[user]} == {"u1"}
+
+
+def test_a_user_who_comes_again_has_other_sums(store: Store) -> None:
+    states = set[str]()
+    for _ in range(3):
+        store.append([row(user_id="again"), row(user_id="again", item_id="x1")]).result()
+        states.add(store.pairs_state("again"))
+        store.remover().remove_users(["again"])
+        states.add(store.pairs_state("again"))
+        store.append([row(user_id=f"between-{len(states)}")]).result()
+    assert len(states) == 4  # one for each time, and one for a user who is not there
 
 
 def test_each_step_of_a_removal_keeps_the_sums_right(

@@ -111,6 +111,7 @@ _ALL_SHAPES = "SELECT name, sql FROM sqlite_master ORDER BY name"
 _FOURTH_SCHEMA = """
 DROP INDEX decisions_by_user;
 DELETE FROM totals WHERE name != 'decisions';
+DROP TABLE recounts;
 UPDATE about SET value = '4' WHERE name = 'schema';
 """
 _THIRD_SCHEMA = """
@@ -128,7 +129,11 @@ DROP INDEX events_served_of;
 CREATE INDEX events_by_user ON events ("user", sequence, item, kind, value, time, source);
 UPDATE about SET value = '2' WHERE name = 'schema';
 """
-_EARLIER = {2: _THIRD_SCHEMA + _SECOND_SCHEMA, 3: _THIRD_SCHEMA, 4: _FOURTH_SCHEMA}
+_EARLIER = {
+    2: _FOURTH_SCHEMA + _THIRD_SCHEMA + _SECOND_SCHEMA,
+    3: _FOURTH_SCHEMA + _THIRD_SCHEMA,
+    4: _FOURTH_SCHEMA,
+}
 _SHAPES = (
     "SELECT name, sql FROM sqlite_master WHERE tbl_name IN ('sources', 'events') ORDER BY name"
 )

@@ -21,6 +21,7 @@ from tastemaker.component.ranker import (
 )
 from tastemaker.component.reranker import PROPENSITY, Reranked, Reranker
 from tastemaker.component.retriever import (
+    NO_ITEMS,
     ComparesItems,
     Explains,
     Extends,
@@ -35,6 +36,7 @@ from tastemaker.component.training_set import FUSED, Features, TrainingSet
 
 __all__ = [
     "FUSED",
+    "NO_ITEMS",
     "PROPENSITY",
     "WANTED",
     "ComparesItems",

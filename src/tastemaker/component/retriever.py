@@ -18,6 +18,8 @@ from tastemaker.data.requests import Requests
 from tastemaker.data.schema import Clock
 from tastemaker.world import World
 
+NO_ITEMS: NDArray[np.int64] = np.empty(0, np.int64)
+
 
 @dataclass(frozen=True, slots=True)
 class Serves:
@@ -148,11 +150,14 @@ class ComparesItems(Protocol):
 class Extends(Protocol):
     """Can take up items that came after it was fitted, from what the catalogue says of them."""
 
-    def extended(self, catalogue: Catalogue) -> Self:
+    def extended(self, catalogue: Catalogue, changed: NDArray[np.int64] = NO_ITEMS) -> Self:
         """This retriever that also knows the catalogue's later items; the present one stays.
 
         Args:
-            catalogue: the one it was fitted on, or one made from that by `extended`.
+            catalogue: the one it was fitted on, or one made from that by `extended` or `changed`.
+            changed: int64[m], the later items that it knows and that are described again,
+                ascending and distinct. Only these are to be encoded again: a server calls it
+                for every item that is put.
         """
         ...
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 from math import isinf
 from numbers import Integral, Real
@@ -10,12 +11,20 @@ from typing import Any
 import numpy as np
 
 from tastemaker.data.arguments import id_text, ids_text, is_missing, is_moment, listed, moment
-from tastemaker.data.catalogue import LONGEST_TITLE, Catalogue, TimeColumn, VectorColumn
+from tastemaker.data.catalogue import (
+    LONGEST_TITLE,
+    Catalogue,
+    TagsColumn,
+    TimeColumn,
+    VectorColumn,
+)
 from tastemaker.data.id_forms import CONTROL
 from tastemaker.data.times import parse_moment
 from tastemaker.data.vocabulary import Vocabulary
 from tastemaker.errors import SettingError, near_miss
 
+MOST_NEW_LABELS = 1_000_000
+"""So many labels may come between two trainings that the catalogue did not have."""
 _LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -79,19 +88,34 @@ def _require_dimension(name: str, dimension: int, vectors: list[list[float] | No
             raise SettingError(f"'{name}' must be a list of {dimension} numbers, got {len(vector)}")
 
 
+@dataclass(frozen=True, slots=True)
+class ItemLimits:
+    """How much an item that is put may hold, as its labels stay in memory until the next training.
+
+    Attributes:
+        title: characters that a title or a label may have.
+        labels: how many labels an item may have.
+        new_labels: how many labels may come that the catalogue does not know.
+    """
+
+    title: int = LONGEST_TITLE
+    labels: int = 1_000
+    new_labels: int = MOST_NEW_LABELS
+
+
 def put_attributes(
-    catalogue: Catalogue, attributes: Mapping[str, Any], longest_title: int = LONGEST_TITLE
+    catalogue: Catalogue, attributes: Mapping[str, Any], limits: ItemLimits = ItemLimits()
 ) -> dict[str, Any]:
     """The attributes of one item, as JSON can keep them and the item table's columns take them.
 
     Args:
         catalogue: whose columns they are.
         attributes: column → value; moments also as ISO 8601 text.
-        longest_title: characters that a title or a label may have.
+        limits: how much an item may hold.
 
     Raises:
-        SettingError: a column is not in the catalogue, a value does not fit its column, or a title
-            or a label is too long.
+        SettingError: a column is not in the catalogue, a value does not fit its column, a title or
+            a label is too long, or there are too many labels.
     """
     told = dict(attributes)
     for name, value in attributes.items():
@@ -101,22 +125,53 @@ def put_attributes(
                 raise SettingError(
                     f"'{name}' must be a moment: ISO 8601 text or an epoch number, got {value!r}"
                 )
+    _require_few_labels(catalogue, told, limits.labels)
     checked = new_attributes(catalogue, 1, {name: [value] for name, value in told.items()})
-    for name, (value,) in checked.items():
-        texts = value if catalogue.columns[name].role in ("tags", "category") else ()
-        what = "a label" if texts else "a title"
-        for text in (value,) if name == catalogue.title_name else texts or ():
-            if text is not None and len(text) > longest_title:
-                raise SettingError(
-                    f"'{name}': {what} may have {longest_title:,} characters, got "
-                    f"{len(text):,}: {text[:40]!r}…"
-                )
+    _require_within(catalogue, checked, limits)
     kept = {}
     for name, (value,) in checked.items():
         if value is not None:
             one_label = catalogue.columns[name].role == "category"
             kept[name] = (value[0] if value else None) if one_label else value
     return kept
+
+
+def _require_few_labels(catalogue: Catalogue, told: Mapping[str, Any], most: int) -> None:
+    """Refuses an item with too many labels before each of them is looked at."""
+    count = 0
+    for name, value in told.items():
+        if isinstance(value, list) and isinstance(catalogue.columns.get(name), TagsColumn):
+            count += len(value)
+            if count > most:
+                raise SettingError(
+                    f"'{name}': an item may have {most:,} labels over all columns, got {count:,}: "
+                    "leave some out, or raise [server] most_labels"
+                )
+
+
+def _require_within(
+    catalogue: Catalogue, checked: Mapping[str, list[Any]], limits: ItemLimits
+) -> None:
+    """Refuses an item with a title or a label that is too long, or with too many new labels."""
+    new = 0
+    for name, (value,) in checked.items():
+        column = catalogue.columns[name]
+        labels = set[str]()
+        if isinstance(column, TagsColumn):
+            labels = set(value or ())
+            new += sum(column.labels.index(label) < 0 for label in labels)
+            if new > limits.new_labels:
+                raise SettingError(
+                    f"'{name}': {MOST_NEW_LABELS:,} labels may be added between two trainings, "
+                    "and these would be more: use labels that are known, or train again"
+                )
+        what = "a label" if labels else "a title"
+        for text in (value,) if name == catalogue.title_name else labels:
+            if text is not None and len(text) > limits.title:
+                raise SettingError(
+                    f"'{name}': {what} may have {limits.title:,} characters, got "
+                    f"{len(text):,}: {text[:40]!r}…"
+                )
 
 
 _CELLS = {

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from tastemaker.artifact import ArtifactReader, ArtifactWriter
-from tastemaker.data.ragged import Ragged
+from tastemaker.data.ragged import Ragged, Value
 from tastemaker.data.recognize import title_column
 from tastemaker.data.titles import TitleSearch
 from tastemaker.data.vocabulary import Texts, Vocabulary
@@ -35,6 +35,13 @@ class TextColumn:
     def extended(self, values: Sequence[str | None]) -> "TextColumn":
         """This column with more rows."""
         return TextColumn(self.texts.joined(Texts.of(value or "" for value in values)))
+
+    def changed(self, rows: NDArray[np.int64], values: Sequence[str | None]) -> "TextColumn":
+        """This column with other values in some rows, ascending; itself if they are the same."""
+        texts = [value or "" for value in values]
+        if texts == [self.texts[row] for row in rows]:
+            return self
+        return TextColumn(self.texts.with_rows(rows, Texts.of(texts)))
 
     def take(self, rows: NDArray[np.int64]) -> "TextColumn":
         """The given rows, in the given order."""
@@ -76,12 +83,26 @@ class TagsColumn:
 
     def extended(self, values: Sequence[Sequence[str] | None]) -> "TagsColumn":
         """This column with more rows; new labels come after the present ones."""
+        labels, more = self._coded(values)
+        offsets = np.concatenate([self.codes.offsets, more.offsets[1:] + self.codes.offsets[-1]])
+        return type(self)(labels, Ragged(offsets, np.concatenate([self.codes.values, more.values])))
+
+    def changed(
+        self, rows: NDArray[np.int64], values: Sequence[Sequence[str] | None]
+    ) -> "TagsColumn":
+        """This column with other labels in some rows, ascending; itself if they are the same."""
+        labels, new = self._coded(values)
+        old = self.codes.take(rows)
+        if np.array_equal(old.offsets, new.offsets) and np.array_equal(old.values, new.values):
+            return self
+        return type(self)(labels, self.codes.with_rows(rows, new))
+
+    def _coded(self, values: Sequence[Sequence[str] | None]) -> tuple[Vocabulary, Ragged]:
+        """The labels with those that are new, and the codes of the rows."""
         rows = [sorted(set(row or ())) for row in values]
         unknown = {label for row in rows for label in row if self.labels.index(label) < 0}
         labels = self.labels.extended(sorted(unknown)) if unknown else self.labels
-        more = Ragged.of([np.sort(labels.indices(row)) for row in rows])
-        offsets = np.concatenate([self.codes.offsets, more.offsets[1:] + self.codes.offsets[-1]])
-        return type(self)(labels, Ragged(offsets, np.concatenate([self.codes.values, more.values])))
+        return labels, Ragged.of([np.sort(labels.indices(row)) for row in rows])
 
     def take(self, rows: NDArray[np.int64]) -> "TagsColumn":
         """The given rows, in the given order."""
@@ -125,6 +146,10 @@ class NumberColumn:
     def extended(self, values: Sequence[float | None]) -> "NumberColumn":
         """This column with more rows."""
         return type(self)(np.concatenate([self.values, self.of(values).values]))
+
+    def changed(self, rows: NDArray[np.int64], values: Sequence[float | None]) -> "NumberColumn":
+        """This column with other values in some rows, ascending; itself if they are the same."""
+        return type(self)(_with_values(self.values, rows, self.of(values).values))
 
     def take(self, rows: NDArray[np.int64]) -> "NumberColumn":
         """The given rows, in the given order."""
@@ -179,6 +204,12 @@ class VectorColumn:
         """This column with more rows; a vector of another dimension is missing."""
         return VectorColumn(np.concatenate([self.values, _packed(values, self.dimension)]))
 
+    def changed(
+        self, rows: NDArray[np.int64], values: Sequence[Sequence[float] | None]
+    ) -> "VectorColumn":
+        """This column with other vectors in some rows, ascending; itself if they are the same."""
+        return VectorColumn(_with_values(self.values, rows, _packed(values, self.dimension)))
+
     def take(self, rows: NDArray[np.int64]) -> "VectorColumn":
         """The given rows, in the given order."""
         return VectorColumn(self.values[rows])
@@ -199,6 +230,17 @@ def _packed(values: Sequence[Sequence[float] | None], dimension: int) -> NDArray
         if value is not None and len(value) == dimension:
             packed[row] = value
     return packed
+
+
+def _with_values(
+    values: NDArray[Value], rows: NDArray[np.int64], new: NDArray[Value]
+) -> NDArray[Value]:
+    """An array with other values in some rows; itself if they are the same."""
+    if np.array_equal(values[rows], new, equal_nan=new.dtype.kind == "f"):
+        return values
+    changed = values.copy()
+    changed[rows] = new
+    return changed
 
 
 Column = TextColumn | TagsColumn | NumberColumn | VectorColumn
@@ -247,6 +289,11 @@ class Catalogue:
         texts = [name for name, c in self.columns.items() if isinstance(c, TextColumn)]
         return title_column(texts) or next(iter(texts), None)
 
+    @property
+    def n_labels(self) -> int:
+        """How many labels its columns have, those no item has any more among them."""
+        return sum(len(c.labels) for c in self.columns.values() if isinstance(c, TagsColumn))
+
     @cached_property
     def title_search(self) -> TitleSearch:
         """The titles, ready to be searched; made once, in one pass over the items."""
@@ -277,16 +324,17 @@ class Catalogue:
         """A catalogue in which some items are described anew.
 
         Args:
-            indices: int64[m], the items.
+            indices: int64[m], the items, distinct.
             attributes: column → one value per item; a column not named is missing for them.
+
+        Cost: one copy of each column in which something changes; the others are shared.
         """
-        rows = np.arange(len(self))
-        rows[indices] = len(self) + np.arange(len(indices))
+        order = np.argsort(indices)
         absent = [None] * len(indices)
-        columns: dict[str, Column] = {
-            name: column.extended(attributes.get(name, absent)).take(rows)
-            for name, column in self.columns.items()
-        }
+        columns: dict[str, Column] = {}
+        for name, column in self.columns.items():
+            given = attributes.get(name, absent)
+            columns[name] = column.changed(indices[order], [given[place] for place in order])
         return Catalogue(self.items, columns, self.n_fitted)
 
     def take(self, rows: NDArray[np.int64]) -> "Catalogue":

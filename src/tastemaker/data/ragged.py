@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+Value = TypeVar("Value", bound=np.generic)
 
 
 def offsets_of(counts: ArrayLike) -> NDArray[np.int64]:
@@ -40,6 +43,36 @@ def sorted_distinct(values: NDArray[np.int64]) -> NDArray[np.int64]:
     first = np.ones(len(ordered), np.bool_)
     first[1:] = ordered[1:] != ordered[:-1]
     return ordered[first]
+
+
+def with_rows(
+    offsets: NDArray[np.int64],
+    values: NDArray[Value],
+    rows: NDArray[np.int64],
+    new_offsets: NDArray[np.int64],
+    new: NDArray[Value],
+) -> NDArray[Value]:
+    """Values of which some rows, ascending and distinct, are replaced.
+
+    Cost: one copy of the values.
+
+    >>> with_rows(np.array([0, 1, 3]), np.array([7, 8, 9]), [1], [0, 1], np.array([5])).tolist()
+    [7, 5]
+    """
+    parts, last = list[NDArray[Value]](), 0
+    for place, row in enumerate(rows):
+        parts += [values[last : offsets[row]], new[new_offsets[place] : new_offsets[place + 1]]]
+        last = offsets[row + 1]
+    return np.concatenate([*parts, values[last:]])
+
+
+def offsets_with_rows(
+    offsets: NDArray[np.int64], rows: NDArray[np.int64], new_offsets: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """The offsets that belong to `with_rows`."""
+    counts = np.diff(offsets)
+    counts[rows] = np.diff(new_offsets)
+    return offsets_of(counts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,5 +111,12 @@ class Ragged:
 
     def take(self, rows: NDArray[np.int64]) -> "Ragged":
         """The given rows, in the given order."""
-        counts = self.counts[rows]
+        counts = self.offsets[rows + 1] - self.offsets[rows]
         return Ragged(offsets_of(counts), self.values[ranges(self.offsets[rows], counts)])
+
+    def with_rows(self, rows: NDArray[np.int64], new: "Ragged") -> "Ragged":
+        """These rows, some of them replaced: those at `rows`, ascending and distinct."""
+        return Ragged(
+            offsets_with_rows(self.offsets, rows, new.offsets),
+            with_rows(self.offsets, self.values, rows, new.offsets, new.values),
+        )

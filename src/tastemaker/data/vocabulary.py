@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tastemaker.artifact import ArtifactReader, ArtifactWriter
 from tastemaker.data.arguments import id_text, ids_text
-from tastemaker.data.ragged import offsets_of, ranges
+from tastemaker.data.ragged import offsets_of, offsets_with_rows, ranges, with_rows
 
 
 class Texts:
@@ -56,8 +56,15 @@ class Texts:
 
     def take(self, rows: NDArray[np.int64]) -> "Texts":
         """The given strings, in the given order."""
-        counts = np.diff(self._offsets)[rows]
+        counts = self._offsets[rows + 1] - self._offsets[rows]
         return Texts(self._data[ranges(self._offsets[rows], counts)], offsets_of(counts))
+
+    def with_rows(self, rows: NDArray[np.int64], new: "Texts") -> "Texts":
+        """These strings, some of them replaced: those at `rows`, ascending and distinct."""
+        return Texts(
+            with_rows(self._offsets, self._data, rows, new._offsets, new._data),
+            offsets_with_rows(self._offsets, rows, new._offsets),
+        )
 
     @property
     def digest(self) -> str:

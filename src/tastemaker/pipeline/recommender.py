@@ -6,15 +6,10 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 import tastemaker
-from tastemaker.component import (
-    Extends,
-    FitOptions,
-    Ranker,
-    Reranker,
-    Retriever,
-)
+from tastemaker.component import NO_ITEMS, Extends, FitOptions, Ranker, Reranker, Retriever
 from tastemaker.data.additions import new_attributes, new_ids
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.dataset import Dataset
@@ -220,16 +215,17 @@ class Recommender(FitsParts):
         known = new_attributes(self.world.catalogue, len(named), attributes)
         self._move_to(self.world.with_items(named, known))
 
-    def in_world(self, world: World) -> "Recommender":
+    def in_world(self, world: World, changed: NDArray[np.int64] = NO_ITEMS) -> "Recommender":
         """The same fitted components in a later world; this one stays as it is.
 
         What a server swaps when events or items have come: requests under way keep theirs.
 
         Args:
-            world: this one's, with events or items added.
+            world: this one's, with events or items added, or items described again.
+            changed: int64[m], the items described again.
         """
         moved = copy(self)
-        moved._move_to(world)
+        moved._move_to(world, changed)
         return moved
 
     def without_items(self, ids: Sequence[str]) -> "Recommender":
@@ -239,11 +235,15 @@ class Recommender(FitsParts):
         changed.withdrawn = np.sort(indices[indices >= 0]).astype(np.int32)
         return changed
 
-    def _move_to(self, world: World) -> None:
-        """Sources that extend learn of the items the world has more."""
-        if len(world.catalogue) > len(self.world.catalogue):
+    def _move_to(self, world: World, changed: NDArray[np.int64] = NO_ITEMS) -> None:
+        """Sources that extend learn of the items the world has more, and of later ones changed.
+
+        What they know of the fitted items comes from the training.
+        """
+        later = np.unique(changed[changed >= world.catalogue.n_fitted])
+        if len(world.catalogue) > len(self.world.catalogue) or len(later):
             self.retrievers = {
-                name: part.extended(world.catalogue) if isinstance(part, Extends) else part
+                name: part.extended(world.catalogue, later) if isinstance(part, Extends) else part
                 for name, part in self.retrievers.items()
             }
         self.world = world

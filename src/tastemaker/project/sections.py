@@ -333,6 +333,8 @@ class ServerSection(Settings):
     longest_title: int = Field(1_000, ge=1, le=100_000)
     """Characters that a title or a label of an item may have that is put over HTTP. Answers show
     the first 1,000 of a title, reasons the first 200."""
+    most_labels: int = Field(1_000, ge=1, le=100_000)
+    """How many labels an item may have, over all its columns, that is put over HTTP."""
     history_events: int = Field(2_000, ge=1, le=1_000_000)
     """How many of a user's newest events an answer reads; exposures do not count. A history has at
     most 1,000 of them. What a user has seen is known from all events, however many."""

@@ -11,7 +11,7 @@ from scipy.sparse import csr_array
 
 from tastemaker.artifact import ArtifactReader, ArtifactWriter
 from tastemaker.compilation import kernel
-from tastemaker.component import FitOptions, Retriever, Serves, Task
+from tastemaker.component import NO_ITEMS, FitOptions, Retriever, Serves, Task
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.catalogue import Catalogue
 from tastemaker.data.dataset import Dataset
@@ -109,15 +109,19 @@ class Content(Retriever):
         """The items it knows, fitted and added."""
         return self.n_fitted + len(self.added.offsets) - 1
 
-    def extended(self, catalogue: Catalogue) -> Self:
-        """This retriever that also knows the catalogue's later items; only those are encoded.
+    def extended(self, catalogue: Catalogue, changed: NDArray[np.int64] = NO_ITEMS) -> Self:
+        """This retriever that also knows the catalogue's later items, and later ones as changed.
 
-        Words and labels unknown when it was fitted are left out.
+        Only these are encoded. Words and labels unknown when it was fitted are left out.
         """
         self.require_fitted()
         grown = copy(self)
-        later = self.encoder.encode(catalogue, self.n_items, len(catalogue))
-        grown.added = self.added.joined(later)
+        if len(changed):
+            again = self.encoder.encode(catalogue.take(changed), 0, len(changed))
+            grown.added = self.added.with_rows(changed - self.n_fitted, again)
+        if len(catalogue) > self.n_items:
+            later = self.encoder.encode(catalogue, self.n_items, len(catalogue))
+            grown.added = grown.added.joined(later)
         return grown
 
     def profiles(self, requests: Requests) -> SparseRows:

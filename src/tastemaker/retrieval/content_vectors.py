@@ -16,7 +16,7 @@ from tastemaker.data.catalogue import (
     TextColumn,
     VectorColumn,
 )
-from tastemaker.data.ragged import offsets_of, ranges
+from tastemaker.data.ragged import offsets_of, offsets_with_rows, ranges, with_rows
 from tastemaker.text import TfidfEncoder, TfidfSettings, smooth_idf
 
 
@@ -57,7 +57,7 @@ class SparseRows(NamedTuple):
 
     def take(self, rows: NDArray[np.integer]) -> "SparseRows":
         """The given rows, in the given order."""
-        counts = np.diff(self.offsets)[rows]
+        counts = self.offsets[rows + 1] - self.offsets[rows]
         entries = ranges(self.offsets[rows], counts)
         return SparseRows(offsets_of(counts), self.terms[entries], self.weights[entries])
 
@@ -67,6 +67,14 @@ class SparseRows(NamedTuple):
             np.concatenate([self.offsets, more.offsets[1:] + self.offsets[-1]]),
             np.concatenate([self.terms, more.terms]),
             np.concatenate([self.weights, more.weights]),
+        )
+
+    def with_rows(self, rows: NDArray[np.int64], new: "SparseRows") -> "SparseRows":
+        """These rows, some of them replaced: those at `rows`, ascending and distinct."""
+        return SparseRows(
+            offsets_with_rows(self.offsets, rows, new.offsets),
+            with_rows(self.offsets, self.terms, rows, new.offsets, new.terms),
+            with_rows(self.offsets, self.weights, rows, new.offsets, new.weights),
         )
 
     def matrix(self, width: int) -> csr_array:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from tastemaker.artifact import ArtifactReader, ArtifactWriter
-from tastemaker.component import FitOptions, Retriever, Serves, Task
+from tastemaker.component import NO_ITEMS, FitOptions, Retriever, Serves, Task
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.catalogue import NO_TIME, Catalogue
 from tastemaker.data.dataset import Dataset
@@ -104,14 +104,15 @@ class Newcomers(Retriever):
         self.exposures = tuple(k for k, kind in dataset.kinds.items() if kind.role == "exposure")
         return self
 
-    def extended(self, catalogue: Catalogue) -> Self:
+    def extended(self, catalogue: Catalogue, changed: NDArray[np.int64] = NO_ITEMS) -> Self:
         """This retriever that also knows the catalogue's later items, all of them new."""
         self.require_fitted()
         grown = copy(self)
-        grown.content = self.content.extended(catalogue)
-        places = np.arange(self.content.n_items, grown.content.n_items) - self.n_fitted
-        later = self._rarities(grown.content.added.take(places))
-        grown.rarity = np.concatenate([self.rarity, later])
+        grown.content = self.content.extended(catalogue, changed)
+        later = np.arange(self.content.n_items, grown.content.n_items)
+        items = np.concatenate([changed, later])
+        grown.rarity = np.concatenate([self.rarity, np.empty(len(later), np.float32)])
+        grown.rarity[items] = self._rarities(grown.content.added.take(items - self.n_fitted))
         grown._latest = None
         return grown
 

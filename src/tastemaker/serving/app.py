@@ -1,7 +1,7 @@
 """The HTTP interface: thin routes over `Service`; whatever computes runs off the event loop."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 
 from tastemaker.errors import DataError, UnknownIdError
 from tastemaker.serving import bodies
+from tastemaker.serving.answering import answered
 from tastemaker.serving.asked import Asked
 from tastemaker.serving.bodies import (
     MOST_EVENTS,
@@ -31,8 +32,8 @@ from tastemaker.serving.limits import LimitBodies, TurnAway
 from tastemaker.serving.pages import add_pages
 from tastemaker.serving.refusals import Refused, answer, install, refusal
 from tastemaker.serving.requested import checked, read_strictly
-from tastemaker.serving.seen_items import ManySeenItems
 from tastemaker.serving.service import Service, Taken
+from tastemaker.serving.user_requests import Prepared
 from tastemaker.serving.work import CALLER, Lines, Shared
 from tastemaker.store.incoming import LONGEST_ID
 
@@ -124,10 +125,7 @@ def _add_recommendations(app: FastAPI, service: Service, lines: Lines) -> None:
     @app.post("/v1/recommendations", response_model=bodies.Answer, responses=_WITH_BODY)
     async def recommend(question: Question) -> Response:
         """A list for a user, known or not, or for a told history."""
-        asked = question.asked()
-        return await _answered(
-            service, lines, asked, lambda patient: service.recommend(asked, patient=patient)
-        )
+        return await _recommended(service, lines, question.asked())
 
     @app.get("/v1/recommendations", response_model=bodies.Answer, responses=_ERRORS)
     async def recommend_by_url(
@@ -159,9 +157,7 @@ def _add_recommendations(app: FastAPI, service: Service, lines: Lines) -> None:
             ).asked()
 
         asked = await checked(lines.storing, len(request.scope["query_string"]), question)
-        return await _answered(
-            service, lines, asked, lambda patient: service.recommend(asked, patient=patient)
-        )
+        return await _recommended(service, lines, asked)
 
     @app.get("/v1/recommendations/{recommendation_id}", responses=_MISSING)
     async def decision(
@@ -176,23 +172,13 @@ def _add_recommendations(app: FastAPI, service: Service, lines: Lines) -> None:
         return answer(told)
 
 
-async def _answered(
-    service: Service, lines: Lines, asked: Asked, work: Callable[[bool], dict[str, Any]]
-) -> Response:
-    """An answer about a user; where there is much to read of the user, that is done first, beside
-    the answers of others.
+async def _recommended(service: Service, lines: Lines, asked: Asked) -> Response:
+    """A list for a question."""
 
-    Args:
-        service: that answers.
-        lines: where it is done.
-        asked: the question.
-        work: answers it; its argument says whether to read however much there is to read.
-    """
-    try:
-        return await lines.scoring.run(lambda: answer(work(False)))
-    except ManySeenItems:
-        await lines.storing.run(service.read_seen, asked)
-        return await lines.scoring.run(lambda: answer(work(True)))
+    def work(prepared: Prepared) -> Response:
+        return answer(service.recommend(asked, prepared))
+
+    return await answered(service, lines, asked, work)
 
 
 def _ids(service: Service, name: str, values: Sequence[str], most: int) -> list[str]:
@@ -208,12 +194,11 @@ def _add_lists(app: FastAPI, service: Service, lines: Lines) -> None:
     async def rank(question: RankQuestion) -> Response:
         """Given items in the order of relevance to a user, known or not, or to a history."""
         asked, away = question.asked(), question.exclude_seen
-        return await _answered(
-            service,
-            lines,
-            asked,
-            lambda patient: service.rank(asked, question.items, away, patient=patient),
-        )
+
+        def work(prepared: Prepared) -> Response:
+            return answer(service.rank(asked, question.items, away, prepared))
+
+        return await answered(service, lines, asked, work)
 
     @app.get("/v1/items/{item_id:path}/similar", response_model=bodies.Listed, responses=_MISSING)
     async def similar(item_id: _ItemId, n: _Count = 20, source: str | _Absent = None) -> Response:
@@ -227,7 +212,7 @@ def _add_lists(app: FastAPI, service: Service, lines: Lines) -> None:
 
 
 def _add_intake(app: FastAPI, service: Service, lines: Lines) -> None:
-    refreshed = Shared(service.refresh)
+    refreshed = Shared(service.refresh, lines.storing.charge)
 
     @app.post(
         "/v1/events",

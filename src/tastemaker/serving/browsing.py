@@ -16,6 +16,7 @@ from tastemaker.retrieval import Popular
 from tastemaker.serving.asked import Asked
 from tastemaker.serving.live import Live
 from tastemaker.serving.service import Service
+from tastemaker.serving.user_requests import Prepared
 
 SHOWN_ON_SHELF = 30
 RECOMMENDED = 12
@@ -50,17 +51,23 @@ class Acts:
         return cls(like, kinds[like].like, disliked[0] if disliked else None)
 
 
-def view_of(service: Service, user_id: str, label: str, query: str) -> View:
+def question_of(user_id: str) -> Asked:
+    """The question whose answer a user's page shows."""
+    return Asked(user_id, n=RECOMMENDED, explain=True)
+
+
+def view_of(service: Service, asked: Asked, prepared: Prepared, label: str, query: str) -> View:
     """Everything one page shows.
 
     Args:
         service: that answers.
-        user_id: who looks.
+        asked: the question; see `question_of`.
+        prepared: what was read for it.
         label: what the shelf is narrowed to; empty, everything.
         query: what is searched for; empty, nothing.
     """
-    answer = service.recommend(Asked(user_id, n=RECOMMENDED, explain=True))
-    live, acts = service.live, Acts.of(service.project.file.events)
+    answer, user_id = service.recommend(asked, prepared), str(asked.user_id)
+    live, acts = prepared.live, Acts.of(service.project.file.events)
 
     def past_of(user: str) -> Past:
         return live.past(service.requests.newest(user, live))

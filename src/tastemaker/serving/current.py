@@ -9,9 +9,14 @@ import logging
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from time import monotonic, perf_counter
 
+import numpy as np
+
 from tastemaker.data import times
+from tastemaker.data.ragged import Ragged
+from tastemaker.data.requests import HISTORY_CAP
 from tastemaker.data.times import MICROSECONDS
 from tastemaker.errors import ProjectError, SettingError, TastemakerError
 from tastemaker.pipeline.project_settings import difference, with_project_settings
@@ -19,6 +24,7 @@ from tastemaker.project import Project, load_project
 from tastemaker.registry import Registry
 from tastemaker.registry.version import trained_at
 from tastemaker.serving.asked import Asked
+from tastemaker.serving.bodies import MOST_ITEMS
 from tastemaker.serving.live import Live
 from tastemaker.serving.user_requests import UserRequests
 from tastemaker.store import Store
@@ -206,17 +212,32 @@ def _unusable(version: str, problem: ProjectError) -> str:
 
 
 def warm_up(live: Live, store: Store) -> None:
-    """Asks everything once or more, so that kernels are compiled and costs are known."""
+    """Answers requests of every kind, so that kernels are compiled and costs are known.
+
+    The most common kind comes last: it decides what stages are expected to cost.
+    """
     users: list[str | None] = [None, *store.users(_WARM_UPS)]
-    requests = UserRequests(store)
-    first = live.recommender.world.catalogue.items.id(0)
+    newest, summed = UserRequests(store), UserRequests(store, most=1)
+    catalogue = live.recommender.world.catalogue
+    many = catalogue.items.ids(range(min(HISTORY_CAP, len(catalogue))))
+    everything, first = Ragged.of([np.arange(len(catalogue))]), many[0]
+
+    def answer(requests: UserRequests, asked: Asked, exclude: Ragged | None = None) -> None:
+        request = requests.request(asked, live, live.moment())
+        if exclude is not None:
+            request = replace(request, exclude=exclude)
+        answered = live.recommender.answer(request, asked.n, trace=asked.explain)
+        answered.to_dict(trace=asked.explain)
+
     for placement in live.recommender.placements:
+        for user in users[:2]:
+            largest = Asked(user, n=MOST_ITEMS, placement=placement, explain=True)
+            answer(summed, largest)
+            answer(summed, replace(largest, history=many))
+            answer(newest, largest, everything)
         for user in users:
-            for told in (None, [first]):
-                asked = Asked(user, told, placement=placement)
-                request = requests.request(asked, live, live.moment())
-                answered = live.recommender.answer(request, asked.n)
-                answered.to_dict(trace=True)
+            answer(newest, Asked(user, [first], placement=placement, explain=True))
+            answer(newest, Asked(user, placement=placement))
     _ask(lambda: live.recommender.similar(first))
     _ask(lambda: live.recommender.trending(at=live.moment()))
 

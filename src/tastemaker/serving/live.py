@@ -4,13 +4,14 @@ store's keys read in it. Immutable: a request takes one and keeps it to its end.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tastemaker.data import times
-from tastemaker.data.additions import fitting_cell
+from tastemaker.data.additions import MOST_NEW_LABELS, fitting_cell
 from tastemaker.data.catalogue import NO_TIME, Catalogue
 from tastemaker.data.events import preferences
 from tastemaker.data.past import Past
@@ -24,6 +25,7 @@ from tastemaker.store import SERVED, Store, StoredEvents, StoredItem
 FOLLOWED_MICROSECONDS = times.MICROSECONDS["d"]
 """For so long after the newest served event the moment of a request follows the clock."""
 Number = TypeVar("Number", np.int32, np.int8)
+_GENERATIONS = count()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,7 @@ class Live:
         changed: the last change of an item it knows.
         served_until: the latest moment among the recently served events; `NO_TIME` without any.
         removals: what changes when something is removed from the store; see `Store.removal_mark`.
+        generation: states with the same one have the same indices, the later ones more of them.
     """
 
     fitted: Recommender
@@ -49,6 +52,7 @@ class Live:
     changed: int
     served_until: int = NO_TIME
     removals: tuple[int, int] = (0, 0)
+    generation: int = 0
 
     @classmethod
     def of(cls, fitted: Recommender, store: Store) -> "Live":
@@ -70,6 +74,7 @@ class Live:
                 f"{size:,} items; promote another version, or train again"
             )
         live = cls(shown, shown, index, _codes(store, fitted.kinds), 0, 0, removals=removals)
+        live = replace(live, generation=next(_GENERATIONS))
         live = replace(live, sequence=live._trained_until(store))
         latest = store.latest_served()
         return replace(live, served_until=NO_TIME if latest is None else latest).refreshed(store)
@@ -79,9 +84,14 @@ class Live:
 
         Cost: proportional to what was served since the training, not to the whole log.
         """
-        if store.removal_mark() != self.removals:
+        mark = store.removal_mark()
+        if mark[0] != self.removals[0]:
             return Live.of(self.fitted, store)
-        later = self._with_items(store.items_since(self.changed), store)
+        later = self
+        if mark != self.removals:  # no events went: items are about to go, or were put again
+            shown = self.recommender.without_items(store.withdrawn_ids())
+            later = replace(self, recommender=shown, removals=mark)
+        later = later._with_items(store.items_since(later.changed), store)
         while len(events := store.served_since(later.sequence)):
             later = later._with_events(events, store)
         return later
@@ -113,6 +123,11 @@ class Live:
         world = self.recommender.world
         is_old = times.now() - world.watermark > times.OLD_LOG_MICROSECONDS
         return world.watermark - 1 if world.clock == "absolute" and is_old else None
+
+    def labels_left(self) -> int:
+        """How many labels may still come that the catalogue does not have."""
+        fitted = self.fitted.world.catalogue
+        return MOST_NEW_LABELS - (self._catalogue.n_labels - fitted.n_labels)
 
     def indices(self, keys: NDArray[np.int64]) -> NDArray[np.int32]:
         """The catalogue's index of the items of some keys of the store; −1 where it has none."""
@@ -181,10 +196,7 @@ class Live:
         if old:
             indices = np.array([known[item.item_id] for item in old])
             world = self.recommender.world.with_changed(indices, live._cells(old))
-            # what models know of items comes from the training, and of later ones from here
-            is_later = bool((indices >= world.catalogue.n_fitted).any())
-            before = self.fitted if is_later else self.recommender
-            live = replace(live, recommender=before.in_world(world))
+            live = replace(live, recommender=self.recommender.in_world(world, indices))
         if not new:
             return live
         live = live._with_new(new)

@@ -10,8 +10,10 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from tastemaker.console import asset, render, render_error
 from tastemaker.errors import InputError, TastemakerError
-from tastemaker.serving.browsing import act, view_of
+from tastemaker.serving.answering import answered
+from tastemaker.serving.browsing import act, question_of, view_of
 from tastemaker.serving.service import Service
+from tastemaker.serving.user_requests import Prepared
 from tastemaker.serving.work import CALLER, Lines
 from tastemaker.store.incoming import checked_id
 
@@ -25,7 +27,12 @@ def add_pages(app: FastAPI, service: Service, lines: Lines) -> None:
             return _to(f"visitor-{uuid4().hex[:8]}", label, q)
         try:
             checked_id(user, "user")
-            return _page(await lines.scoring.run(lambda: render(view_of(service, user, label, q))))
+            asked = question_of(user)
+
+            def work(prepared: Prepared) -> str:
+                return render(view_of(service, asked, prepared, label, q))
+
+            return _page(await answered(service, lines, asked, work))
         except InputError as problem:
             return _page(render_error("That did not work", str(problem)), 422)
         except TastemakerError as problem:

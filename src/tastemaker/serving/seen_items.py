@@ -6,23 +6,29 @@ the events that came since, so that an answer costs the same however long the lo
 
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tastemaker.data.schema import EventKind
 from tastemaker.data.seen import SeenPolicy
 from tastemaker.data.state import NEVER, Replacement
+from tastemaker.giving_way import give_way
 from tastemaker.serving.live import Live
 from tastemaker.store import Store, StoredPairs
 
 ROWS_AT_ONCE = 20_000
 """Rows of sums that are read while others wait, about 20 ms; more are read beside them."""
 MOST_CHANGED = 1_000
-"""So many events may come before a user's sums are read again."""
+"""So many new events of a user are taken up while others wait; of more, beside them."""
 MOST_KEPT = 2_000_000
-"""Items of all users together that are kept, 24 bytes each."""
+"""Items of all users together that are kept, 28 bytes each."""
 _FOREVER = int(np.iinfo(np.int64).max)
+Integer = TypeVar("Integer", np.int32, np.int64)
 
 
 class ManySeenItems(Exception):  # noqa: N818 - not a failure: it says where the work belongs
@@ -33,25 +39,88 @@ class ManySeenItems(Exception):  # noqa: N818 - not a failure: it says where the
 class _Seen:
     """The items one user has seen, as of a place in the log.
 
+    It refers to nothing of the state that answered, so that an old version can be freed.
+
     Attributes:
-        state: of the table of sums; see `Store.pairs_state`.
-        live: whose event types and catalogue these are.
+        state: of the user's sums; see `Store.pairs_state`.
+        kinds: the event types.
+        code_of_kind: int8[keys], their positions by the store's keys.
         window: int64[kinds], of the seen policy.
         sequence: the place in the log.
         key: int64[m], the items by the store's keys, ascending.
         until: int64[m], the moment until which each is excluded, microseconds.
+        generation: whose indices `index` has; see `Live`. −1 while it has none.
+        n_items: how many items the catalogue had.
         index: int32[k], the items of the catalogue among them, ascending.
         index_until: int64[k].
     """
 
     state: str
-    live: Live
+    kinds: Mapping[str, EventKind]
+    code_of_kind: NDArray[np.int8]
     window: NDArray[np.int64]
     sequence: int
     key: NDArray[np.int64]
     until: NDArray[np.int64]
-    index: NDArray[np.int32]
-    index_until: NDArray[np.int64]
+    generation: int = -1
+    n_items: int = 0
+    index: NDArray[np.int32] = field(default_factory=lambda: np.empty(0, np.int32))
+    index_until: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+
+    def holds(self, state: str, live: Live, policy: SeenPolicy) -> bool:
+        """Whether what was read means the same now."""
+        return (
+            self.state == state
+            and self.kinds == live.recommender.kinds
+            and np.array_equal(self.code_of_kind, live.code_of_kind)
+            and np.array_equal(self.window, policy.window)
+        )
+
+    def indexed(self, live: Live, patient: bool) -> "_Seen":
+        """The same by the indices of a state's catalogue, or of a later one with the same indices.
+
+        Raises:
+            ManySeenItems: not `patient`, and many items would have to be looked up.
+        """
+        size = len(live.recommender.world.catalogue)
+        if self.generation == live.generation:
+            if size <= self.n_items:
+                return self
+            key = np.flatnonzero(live.index_of_item >= self.n_items)  # of the items added since
+            place = np.minimum(np.searchsorted(self.key, key), max(0, len(self.key) - 1))
+            place = place[self.key[place] == key] if len(self.key) else place[:0]
+            known = (self.index, self.index_until)
+        else:
+            if len(self.key) > ROWS_AT_ONCE and not patient:
+                raise ManySeenItems
+            place = np.arange(len(self.key))
+            known = (self.index[:0], self.index_until[:0])
+        index, until = _merged(*known, live.indices(self.key[place]), self.until[place])
+        return replace(
+            self, generation=live.generation, n_items=size, index=index, index_until=until
+        )
+
+    def updated(
+        self, key: NDArray[np.int64], until: NDArray[np.int64], sequence: int, live: Live
+    ) -> "_Seen":
+        """The same as of a later place in the log, where the moments of some items have changed.
+
+        Args:
+            key: int64[m], these items, distinct.
+            until: int64[m], their moments; 0 for an item that is not excluded.
+            sequence: the place in the log.
+            live: by whose indices this is.
+        """
+        keys = _merged(self.key, self.until, key, until)
+        indices = _merged(self.index, self.index_until, live.indices(key), until)
+        return replace(
+            self,
+            sequence=sequence,
+            key=keys[0],
+            until=keys[1],
+            index=indices[0],
+            index_until=indices[1],
+        )
 
 
 class SeenItems:
@@ -66,6 +135,7 @@ class SeenItems:
         self._kept: OrderedDict[tuple[str, str | None], _Seen] = OrderedDict()
         self._size = 0
         self._lock = threading.Lock()
+        self._patient = threading.Lock()
 
     def of(
         self, user_id: str, placement: str | None, live: Live, now: int, *, patient: bool = True
@@ -85,40 +155,43 @@ class SeenItems:
         Raises:
             ManySeenItems: not `patient`, and much would have to be read.
         """
-        policy = live.recommender.seen(placement)
-        state = self._store.pairs_state()
-        seen = self._kept.get((user_id, placement))
-        if seen is None or seen.state != state or not _holds(seen, live, policy):
-            seen = self._read(user_id, live, policy, state, patient)
-            self._keep((user_id, placement), seen)
-        elif seen.live.index_of_item is not live.index_of_item:
-            seen = _indexed(replace(seen, live=live))
-            self._keep((user_id, placement), seen)
-        changed = self._store.items_after(user_id, seen.sequence, MOST_CHANGED + 1)
-        if len(changed) > MOST_CHANGED:
-            seen = self._read(user_id, live, policy, state, patient)
-            self._keep((user_id, placement), seen)
-            changed = []
-        excluded = seen.index[seen.index_until > now]
-        if not changed:
-            return excluded
-        return self._with(excluded, user_id, changed, live, policy, now)
+        # of several who need the same sums one reads them, and the others find them
+        with self._patient if patient else nullcontext():
+            seen = self._present(user_id, placement, live, patient)
+        size = len(live.recommender.world.catalogue)
+        known = slice(np.searchsorted(seen.index, size))  # it may be of a later state
+        return seen.index[known][seen.index_until[known] > now]
 
-    def _with(
-        self,
-        excluded: NDArray[np.int32],
-        user_id: str,
-        changed: list[int],
-        live: Live,
-        policy: SeenPolicy,
-        now: int,
-    ) -> NDArray[np.int32]:
-        """Excluded items, those with new events looked at again."""
-        keys = np.unique(changed)
-        key, until = excluded_until(self._store.pairs(user_id, items=keys.tolist()), live, policy)
-        away = live.indices(key[until > now])
-        kept = np.setdiff1d(excluded, live.indices(keys), assume_unique=True)
-        return np.union1d(kept, away[away >= 0])
+    def _present(self, user_id: str, placement: str | None, live: Live, patient: bool) -> _Seen:
+        """What a user has seen by now, kept from then on."""
+        policy = live.recommender.seen(placement)
+        state = self._store.pairs_state(user_id)
+        kept = self._find((user_id, placement))
+        if kept is not None and kept.holds(state, live, policy):
+            seen = self._later(user_id, kept, live, policy, patient)
+        else:
+            seen = self._read(user_id, live, policy, state, patient)
+        size = len(live.recommender.world.catalogue)
+        if kept is None or (live.generation, size) >= (kept.generation, kept.n_items):
+            self._keep((user_id, placement), seen)
+        return seen
+
+    def _later(
+        self, user_id: str, seen: _Seen, live: Live, policy: SeenPolicy, patient: bool
+    ) -> _Seen:
+        """What was kept, with the events since."""
+        seen = seen.indexed(live, patient)
+        most = ROWS_AT_ONCE if patient else MOST_CHANGED
+        changed, sequence = self._store.items_after(user_id, seen.sequence, most + 1)
+        if len(changed) > most:
+            return self._read(user_id, live, policy, seen.state, patient)
+        if not changed:
+            return seen
+        key = np.unique(changed)
+        away, moment = excluded_until(self._store.pairs(user_id, items=key.tolist()), live, policy)
+        until = np.zeros(len(key), np.int64)
+        until[np.searchsorted(key, away)] = moment
+        return seen.updated(key, until, sequence, live)
 
     def _read(
         self, user_id: str, live: Live, policy: SeenPolicy, state: str, patient: bool
@@ -138,9 +211,17 @@ class SeenItems:
             until.append(found[1])
             if is_last:
                 break
+            give_way()
         columns = (np.concatenate(key), np.concatenate(until))
-        none = (np.empty(0, np.int32), np.empty(0, np.int64))
-        return _indexed(_Seen(state, live, policy.window, sequence, *columns, *none))
+        means = (live.recommender.kinds, live.code_of_kind, policy.window)
+        return _Seen(state, *means, sequence, *columns).indexed(live, patient)
+
+    def _find(self, of: tuple[str, str | None]) -> _Seen | None:
+        """What is kept of a user, who is the last to be forgotten now."""
+        with self._lock:
+            if of in self._kept:
+                self._kept.move_to_end(of)
+            return self._kept.get(of)
 
     def _keep(self, of: tuple[str, str | None], seen: _Seen) -> None:
         with self._lock:
@@ -188,16 +269,34 @@ def excluded_until(
     return key, until
 
 
-def _holds(seen: _Seen, live: Live, policy: SeenPolicy) -> bool:
-    """Whether what was read means the same now."""
-    same_kinds = seen.live.recommender.kinds == live.recommender.kinds
-    same_keys = seen.live.code_of_kind is live.code_of_kind
-    return same_kinds and same_keys and np.array_equal(seen.window, policy.window)
+def _merged(
+    known: NDArray[Integer],
+    known_until: NDArray[np.int64],
+    changed: NDArray[Integer],
+    changed_until: NDArray[np.int64],
+) -> tuple[NDArray[Integer], NDArray[np.int64]]:
+    """Items in ascending order and their moments, some of them replaced or added.
 
+    Args:
+        known: the items, ascending.
+        known_until: their moments.
+        changed: distinct items in any order; those below 0 are left out.
+        changed_until: their moments.
 
-def _indexed(seen: _Seen) -> _Seen:
-    """The same, by the indices of its catalogue."""
-    index = seen.live.indices(seen.key)
-    known = np.flatnonzero(index >= 0)
-    order = known[np.argsort(index[known])]
-    return replace(seen, index=index[order], index_until=seen.until[order])
+    Cost: a copy of what is known.
+    """
+    order = np.argsort(changed, kind="stable")
+    order = order[changed[order] >= 0]
+    changed, changed_until = changed[order], changed_until[order]
+    if not len(known):
+        return changed, changed_until
+    place = np.searchsorted(known, changed)
+    new = known[np.minimum(place, len(known) - 1)] != changed
+    known_until = known_until.copy()
+    known_until[place[~new]] = changed_until[~new]
+    if not new.any():
+        return known, known_until
+    return (
+        np.insert(known, place[new], changed[new]),
+        np.insert(known_until, place[new], changed_until[new]),
+    )

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tastemaker.data import times
-from tastemaker.data.additions import put_attributes
+from tastemaker.data.additions import ItemLimits, put_attributes
 from tastemaker.data.candidates import Candidates
 from tastemaker.errors import BusyError, DataError, NotReadyError, StoreError, UnknownIdError
 from tastemaker.pipeline.recommendations import ranked_dict
@@ -28,7 +28,7 @@ from tastemaker.serving.current import Current
 from tastemaker.serving.decided import decision_of, sampled, told_decision
 from tastemaker.serving.housekeeping import Housekeeping
 from tastemaker.serving.live import Live
-from tastemaker.serving.user_requests import UserRequests
+from tastemaker.serving.user_requests import Prepared, UserRequests
 from tastemaker.store import Added, EventSource, check_event
 from tastemaker.store.decision import compact_bytes
 from tastemaker.store.incoming import checked_id, ids_in
@@ -146,22 +146,37 @@ class Service:
             **({} if ended is None else {"log_ended": times.format_moment(ended)}),
         }
 
-    def recommend(self, asked: Asked, *, patient: bool = True) -> dict[str, Any]:
-        """An answer, in the shape of `Recommendations.to_dict`; logged.
+    def prepare(self, asked: Asked, *, patient: bool = True) -> Prepared:
+        """Reads what the store knows of the user.
 
         Args:
             asked: the question.
-            patient: whether to read however much there is to read of the user; see `read_seen`.
+            patient: whether to read however much there is to read: up to a second for each million
+                items, mostly in SQLite, which is not for the scoring thread.
 
         Raises:
             ManySeenItems: not `patient`, and much would have to be read.
             NotReadyError: nothing is loaded yet.
             InputError: the question cannot be answered; the message says why.
         """
-        live, id_ = self.live, uuid4().hex
+        live = self.live
         request = self.requests.request(asked, live, self.moment(live), patient=patient)
-        request = replace(request, seed=_seed_of(id_))
-        answered = live.recommender.answer(
+        return Prepared(live, request)
+
+    def recommend(self, asked: Asked, prepared: Prepared | None = None) -> dict[str, Any]:
+        """An answer, in the shape of `Recommendations.to_dict`; logged.
+
+        Args:
+            asked: the question.
+            prepared: what `prepare` has read for it; by default it is read now.
+
+        Raises:
+            NotReadyError: nothing is loaded yet.
+            InputError: the question cannot be answered; the message says why.
+        """
+        prepared, id_ = prepared or self.prepare(asked), uuid4().hex
+        request = replace(prepared.request, seed=_seed_of(id_))
+        answered = prepared.live.recommender.answer(
             request, asked.n, within=asked.within, since=asked.since, trace=self._in_full(id_)
         )
         told = answered.to_dict(trace=asked.explain, recommendation_id=id_)
@@ -181,8 +196,7 @@ class Service:
         asked: Asked,
         items: Sequence[str],
         exclude_seen: bool = False,
-        *,
-        patient: bool = True,
+        prepared: Prepared | None = None,
     ) -> dict[str, Any]:
         """Given items in the order of relevance to a user or history; not logged.
 
@@ -190,26 +204,17 @@ class Service:
             asked: for whom.
             items: ids of the items.
             exclude_seen: whether items are left out that a list would not show.
-            patient: as for `recommend`.
+            prepared: as for `recommend`.
 
         Raises:
-            ManySeenItems: not `patient`, and much would have to be read.
             NotReadyError: nothing is loaded yet.
             UnknownIdError: items are not in the catalogue; names them.
             InputError: the request cannot be answered; the message says why.
         """
-        live = self.live
-        request = self.requests.request(asked, live, self.moment(live), patient=patient)
-        answered = live.recommender.rank_for(request, items, exclude_seen=exclude_seen)
+        prepared = prepared or self.prepare(asked)
+        recommender = prepared.live.recommender
+        answered = recommender.rank_for(prepared.request, items, exclude_seen=exclude_seen)
         return ranked_dict(answered, asked.explain)
-
-    def read_seen(self, asked: Asked) -> None:
-        """Reads what the store knows of a user with very many events, so that it can be answered.
-
-        Takes up to a second for each million items, mostly in SQLite: not for the scoring thread.
-        """
-        live = self.live
-        self.requests.request(asked, live, self.moment(live))
 
     def similar(self, item_id: str, n: int, source: str | None = None) -> dict[str, Any]:
         """The items most like one; by default from the first source that knows it.
@@ -273,9 +278,9 @@ class Service:
             BusyError: too much of this client is waiting for the disk.
         """
         checked_id(item_id, "item_id")
-        catalogue = self.live.recommender.world.catalogue
-        longest = self.project.file.server.longest_title
-        values = put_attributes(catalogue, attributes, longest)
+        live, server = self.live, self.project.file.server
+        sizes = ItemLimits(server.longest_title, server.most_labels, live.labels_left())
+        values = put_attributes(live.recommender.world.catalogue, attributes, sizes)
         return self.store.put_item(item_id, values, limits=self._room.limits, caller=caller)
 
     def ids_of(self, name: str, values: Sequence[str], most: int) -> list[str]:

@@ -16,6 +16,14 @@ HISTORY_EVENTS = 2_000
 NOBODY = StoredEvents.of([])
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A request with everything the store knows of its user, and the state that answers it."""
+
+    live: Live
+    request: Requests
+
+
 @dataclass(frozen=True)
 class UserRequests:
     """Makes requests; used by any number of threads.

@@ -171,6 +171,12 @@ class Line:
         if wait > self._longest_wait:
             raise self._refusal(wait)
 
+    def charge(self, seconds: float) -> None:
+        """Counts work that was done elsewhere for the one who calls as if it were done here."""
+        caller = self._caller()
+        caller.turn += seconds
+        caller.use(seconds)
+
     def close(self) -> None:
         """Ends when what has begun is done."""
         self._pool.shutdown()
@@ -287,10 +293,15 @@ class Shared:
 
     Args:
         work: what to do.
+        charge: is called with the seconds it took, in the context of the first who waited; by
+            default nobody pays.
     """
 
-    def __init__(self, work: Callable[[], None]) -> None:
+    def __init__(
+        self, work: Callable[[], None], charge: Callable[[float], None] = lambda _: None
+    ) -> None:
         self._work = work
+        self._charge = charge
         self._turn = asyncio.Lock()
         self._next: asyncio.Task[None] | None = None
 
@@ -303,7 +314,11 @@ class Shared:
     async def _once(self) -> None:
         async with self._turn:
             self._next = None  # whoever comes from now on may be too late for this one
-            await asyncio.to_thread(self._work)
+            begun = perf_counter()
+            try:
+                await asyncio.to_thread(self._work)
+            finally:
+                self._charge(perf_counter() - begun)
 
 
 class Lines:

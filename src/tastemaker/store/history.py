@@ -17,7 +17,7 @@ USER_PAIRS = text(f"{_PAIRS} item > :after AND {_VISIBLE} ORDER BY item LIMIT :m
 PAIRS_OF_ITEMS = text(f"{_PAIRS} item IN (SELECT value FROM json_each(:items)) AND {_VISIBLE}")  # noqa: S608
 LAST_SEQUENCE = text(f"SELECT max(sequence) FROM events WHERE {_USER}")  # noqa: S608
 ITEMS_AFTER = text(
-    f"SELECT item FROM events WHERE {_USER} AND sequence > :sequence "  # noqa: S608
+    f"SELECT item, sequence FROM events WHERE {_USER} AND sequence > :sequence "  # noqa: S608
     "ORDER BY sequence LIMIT :most"
 )
 ANY_BEFORE = text(

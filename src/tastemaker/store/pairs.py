@@ -11,9 +11,7 @@ from collections.abc import Iterable, Mapping
 
 from sqlalchemy import Connection, func, select, text
 
-from tastemaker.store.tables import about_store, events
-
-REMOVALS = "removals"
+from tastemaker.store.tables import events
 
 _COLUMNS = '"user", item, kind, negative, source, time, sequence, amount'
 _VALUES = '"user", item, kind, coalesce(value < 0, 0), source, time, sequence, coalesce(value, 1.0)'
@@ -30,9 +28,13 @@ _OF_ITEMS = '"user" = :user AND item IN (SELECT value FROM json_each(:items))'
 _ADD_ITEMS = text(_ADD.format(which=_OF_ITEMS))
 _FORGET_ITEMS = text(f"DELETE FROM pairs WHERE {_OF_ITEMS}")  # noqa: S608
 _FORGET_USER = text('DELETE FROM pairs WHERE "user" = :user')
-_REMOVED = text(
-    "INSERT INTO about (name, value) VALUES (:name, '1') "
-    "ON CONFLICT (name) DO UPDATE SET value = CAST(value AS INTEGER) + 1"
+_RECOUNTED = text(
+    'INSERT INTO recounts ("user", times) VALUES (:user, 1) '
+    'ON CONFLICT ("user") DO UPDATE SET times = times + 1'
+)
+_RECOUNTED_ALL = text(
+    'INSERT INTO recounts ("user", times) SELECT "user", 1 FROM users WHERE true '
+    'ON CONFLICT ("user") DO UPDATE SET times = times + 1'
 )
 _ROUNDING = 1e-10
 _SUMS = (
@@ -42,8 +44,11 @@ _SUMS = (
 _SUM_OF_PAIRS = text(_SUMS.format(amount="amount", table="pairs"))
 _SUM_OF_EVENTS = text(_SUMS.format(amount="coalesce(value, 1.0)", table="events"))
 _FORGET_ALL = text("DELETE FROM pairs")
-_NAMED = text(
-    "SELECT group_concat(source || ':' || complete) FROM (SELECT * FROM sources ORDER BY source)"
+# a user who is removed and comes again has another key, or one whose recounts have grown
+_STATE = text(
+    "SELECT (SELECT max(source) FROM sources WHERE name = 'events' AND complete = 1), "
+    '"user", (SELECT times FROM recounts WHERE recounts."user" = users."user") '
+    "FROM (SELECT 1) LEFT JOIN users ON user_id = :user_id"
 )
 
 
@@ -75,7 +80,7 @@ def count_pairs_again(connection: Connection, users: Iterable[int]) -> None:
     if concerned:
         connection.execute(_FORGET_USER, concerned)
         connection.execute(_ADD_USER, concerned)
-        connection.execute(_REMOVED, {"name": REMOVALS})
+        connection.execute(_RECOUNTED, concerned)
 
 
 def count_items_again(connection: Connection, items_of: Mapping[int, Iterable[int]]) -> None:
@@ -93,13 +98,12 @@ def count_items_again(connection: Connection, items_of: Mapping[int, Iterable[in
     if concerned:
         connection.execute(_FORGET_ITEMS, concerned)
         connection.execute(_ADD_ITEMS, concerned)
-        connection.execute(_REMOVED, {"name": REMOVALS})
+        connection.execute(_RECOUNTED, concerned)
 
 
-def pairs_state(connection: Connection) -> str:
-    """Changes whenever events were removed, or hidden or shown with their source."""
-    named = connection.execute(_NAMED).scalar()
-    return f"{named} {about_store(connection, REMOVALS)}"
+def pairs_state(connection: Connection, user_id: str) -> str:
+    """Changes whenever events of a user were removed, or others are shown of the files."""
+    return str(tuple(connection.execute(_STATE, {"user_id": user_id}).one()))
 
 
 def sums_differ(connection: Connection) -> bool:
@@ -116,4 +120,4 @@ def sum_up_again(connection: Connection) -> None:
     """Sums all events up again, inside a transaction."""
     connection.execute(_FORGET_ALL)
     connection.execute(_ADD_LATER, {"last": 0})
-    connection.execute(_REMOVED, {"name": REMOVALS})
+    connection.execute(_RECOUNTED_ALL)

@@ -248,15 +248,16 @@ class Store:
         with self._read() as connection:
             return connection.execute(LAST_SEQUENCE, {"user_id": user_id}).scalar() or 0
 
-    def items_after(self, user_id: str, sequence: int, most: int) -> list[int]:
-        """The item keys of a user's first `most` events after a place in the log."""
+    def items_after(self, user_id: str, sequence: int, most: int) -> tuple[list[int], int]:
+        """The item keys of a user's first `most` events after a place; the last place."""
         values = {"user_id": user_id, "sequence": sequence, "most": most}
-        return [item for (item,) in self._rows(ITEMS_AFTER, values)]
+        rows = self._rows(ITEMS_AFTER, values)
+        return [item for item, _ in rows], rows[-1][1] if rows else sequence
 
-    def pairs_state(self) -> str:
-        """Changes whenever `pairs` changes otherwise than by events that are added."""
+    def pairs_state(self, user_id: str) -> str:
+        """Changes whenever `pairs` of a user changes otherwise than by events that are added."""
         with self._read() as connection:
-            return pairs_state(connection)
+            return pairs_state(connection, user_id)
 
     def has_events(self, user_id: str, before: int = ANY_TIME) -> bool:
         """Whether a user has an event, or one before a moment, microseconds."""

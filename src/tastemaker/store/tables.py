@@ -122,6 +122,13 @@ pairs = Table(
     sqlite_with_rowid=False,
 )
 """The events by user and item, summed up; kept by `pairs.py` in the transactions of the events."""
+recounts = Table(
+    "recounts",
+    metadata,
+    # a user of whom events were removed, and in how many transactions
+    Column("user", Integer, primary_key=True),
+    Column("times", Integer, nullable=False),
+)
 decisions = Table(
     "decisions",
     metadata,

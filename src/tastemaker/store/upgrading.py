@@ -23,6 +23,7 @@ from tastemaker.store.tables import (
     decisions,
     events,
     pairs,
+    recounts,
     removals,
     removed_items,
     sources,
@@ -119,7 +120,9 @@ def _upgrade_to_4(connection: Connection) -> None:
 
 
 def _upgrade_to_5(connection: Connection) -> None:
-    """Schema 4 → 5: how many events were served and items described; decisions by user."""
+    """Schema 4 → 5: counts of events, items, and removals by user; decisions by user."""
+    recounts.create(connection, checkfirst=True)
+    connection.execute(delete(about).where(about.c.name == "removals"))
     for index in decisions.indexes:
         index.create(connection, checkfirst=True)
     for name in (EVENTS, ITEMS):

@@ -119,6 +119,18 @@ class RetrieverAbilities:
         liked = extended.retrieve(stranger([added]), 5, world)
         assert liked.counts[0] > 0, "an added item in a history says nothing"
 
+    def test_a_later_item_described_again_is_known_as_such(self, fitted: Retriever) -> None:
+        first, second = world_with_twin(20), world_with_twin(3)
+        known = extended_by(fitted, first)
+        assert isinstance(known, Extends)
+        changed = np.array([len(second.catalogue) - 1])
+        again: Retriever = known.extended(second.catalogue, changed)
+        asked = stranger([3, 5, int(changed[0])])
+        found = again.retrieve(asked, 10_000, second)
+        assert_identical(found, extended_by(fitted, second).retrieve(asked, 10_000, second))
+        before = known.retrieve(asked, 10_000, first)
+        assert_identical(before, extended_by(fitted, first).retrieve(asked, 10_000, first))
+
     def test_an_artifact_holds_fitted_items_only(self, fitted: Retriever, tmp_path: Path) -> None:
         extended = extended_by(fitted, world_with_twin(3))
         loaded = self._saved_and_loaded(extended, tmp_path / "artifact")

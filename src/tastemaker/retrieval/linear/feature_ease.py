@@ -9,7 +9,7 @@ from pydantic import Field
 from scipy.sparse import csr_array, vstack
 
 from tastemaker.artifact import ArtifactReader, ArtifactWriter
-from tastemaker.component import FitOptions, Serves, Task
+from tastemaker.component import NO_ITEMS, FitOptions, Serves, Task
 from tastemaker.data.catalogue import Catalogue
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.requests import Requests
@@ -50,7 +50,8 @@ class FeatureEASE(EASE):
         added_columns: float32[items × added], how fitted items speak for later ones, w.
 
     Cost: `fit`, as `EASE`, and Σ over terms of (items that have it)² steps; `extended`, for each
-    item items × those that share a term with it; a request, history × items.
+    item items × those that share a term with it, and a copy of what is said of the others added; a
+    request, history × items.
 
     Raises:
         MemoryBudgetError: from `fit`, when the matrix would exceed the budget.
@@ -84,7 +85,7 @@ class FeatureEASE(EASE):
         both = vstack([users, terms.astype(np.float32)], format="csr")
         self.weights, self.diagonal = self._learnt(both, options)
         self.n_fitted = users.shape[1]
-        self._add(_none_of(self.n_fitted), _none_of(self.n_fitted))
+        self._forget_added()
         return self
 
     @property
@@ -92,14 +93,16 @@ class FeatureEASE(EASE):
         """The items it knows, fitted and added."""
         return self.n_fitted + len(self.added_rows)
 
-    def extended(self, catalogue: Catalogue) -> Self:
-        """This retriever that also knows the catalogue's later items.
+    def extended(self, catalogue: Catalogue, changed: NDArray[np.int64] = NO_ITEMS) -> Self:
+        """This retriever that also knows the catalogue's later items, and later ones as changed.
 
         Labels unknown when it was fitted are left out.
         """
         self.require_fitted()
         grown = copy(self)
-        later = self.encoder.encode(catalogue, self.n_fitted, len(catalogue))
+        new = np.arange(self.n_items, len(catalogue))
+        items = np.concatenate([changed, new])
+        later = self.encoder.encode(catalogue.take(items), 0, len(items))
         alike = later.matrix(self.encoder.width) @ self._contents().T
         squared = np.float32(self.config.feature_weight**2)
         c = csr_array(squared * alike).astype(np.float32)
@@ -110,7 +113,11 @@ class FeatureEASE(EASE):
         own = squared * (t * t).sum(axis=1) / kept + np.float32(self.config.regularization)
         s = own - (dense * w).sum(axis=1)
         b = w / (s[:, None] * self.diagonal + w * w)
-        grown._add(b.astype(np.float32), w.astype(np.float32))
+        more = np.empty((len(new), self.n_fitted), np.float32)
+        grown.added_rows = np.concatenate([self.added_rows, more])
+        grown.added_columns = np.concatenate([self.added_columns, more.T], axis=1)
+        grown.added_rows[items - self.n_fitted] = b
+        grown.added_columns[:, items - self.n_fitted] = w.T
         return grown
 
     def scores(self, requests: Requests) -> ScoreChunk:
@@ -153,17 +160,14 @@ class FeatureEASE(EASE):
         self.diagonal = reader.array("diagonal")
         self.encoder = ContentEncoder.load(reader.child("encoder"))
         self.contents = SparseRows.load(reader.child("contents"))
-        self._add(_none_of(self.n_fitted), _none_of(self.n_fitted))
+        self._forget_added()
         return self
 
     def _contents(self) -> csr_array:
         """T."""
         return self.contents.matrix(self.encoder.width)
 
-    def _add(self, rows: NDArray[np.float32], columns: NDArray[np.float32]) -> None:
-        """Keeps what later items say and what is said of them, [added × items] each."""
-        self.added_rows, self.added_columns = rows, np.ascontiguousarray(columns.T)
-
-
-def _none_of(n_items: int) -> NDArray[np.float32]:
-    return np.zeros((0, n_items), np.float32)
+    def _forget_added(self) -> None:
+        """Knows no later items."""
+        self.added_rows = np.empty((0, self.n_fitted), np.float32)
+        self.added_columns = np.empty((self.n_fitted, 0), np.float32)
