@@ -70,8 +70,8 @@ def json_escaped(text: str) -> str:
 
 def traceback_lines(problem: BaseException) -> list[str]:
     """The lines of an error's traceback, safe to print."""
-    told = "".join(traceback.format_exception(problem))
-    return [printable(line) for line in told.splitlines()]
+    text = "".join(traceback.format_exception(problem))
+    return [printable(line) for line in text.splitlines()]
 
 
 class LogLines(logging.Formatter):

@@ -61,6 +61,18 @@ def test_served_events_cannot_switch_the_rule_off() -> None:
     assert leave_out(log, ITEMS, Exclude(), None, True)[1].undescribed_items == 0
 
 
+@pytest.mark.parametrize("fewest", [1_000, 10])
+def test_a_long_log_is_compared_by_a_sample(monkeypatch: pytest.MonkeyPatch, fewest: int) -> None:
+    monkeypatch.setattr("tastemaker.data.leaving_out._COMPARED", 1_000)
+    monkeypatch.setattr("tastemaker.data.leaving_out._FEWEST_COMPARED", fewest)
+    some = [(f"u{n}", f"a{n % 20}") for n in range(6_000)]
+    others = [(f"u{n}", f"b{n % 30}") for n in range(3_000)] * 3
+    for known, rare in (("a", len(BOT)), ("b", 0)):
+        items = pl.DataFrame({"item_id": [f"{known}{n}" for n in range(30)]})
+        log = cleaned(some + others + BOT, served=0)
+        assert leave_out(log, items, Exclude(), None, True)[1].undescribed_items == rare
+
+
 def cleaned(pairs: list[tuple[str, str]], served: int) -> pl.DataFrame:
     """A log whose last events came over HTTP."""
     rows = [(*pair, n, n >= len(pairs) - served) for n, pair in enumerate(pairs)]

@@ -71,6 +71,8 @@ def test_long_histories_are_cut_alike_in_a_batch(folder: Path) -> None:
     ]
     with without_network(folder) as client:
         assert client.post("/v1/events", json={"events": later}).json()["accepted"] == 9
+        # a server takes up events within a second; a put item waits until all is taken up
+        assert client.put(f"/v1/items/{NEW}", json={"title": "new"}).status_code == 201
         output = folder / "all.parquet"
         done = verb(
             folder / "tastemaker.toml", "recommend", "--all", "--output", str(output), "--n", "8"

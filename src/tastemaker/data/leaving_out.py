@@ -8,6 +8,8 @@ import polars as pl
 from tastemaker.data.schema import Exclude
 from tastemaker.data.times import MICROSECONDS
 
+_COMPARED, _FEWEST_COMPARED = 500_000, 1_000
+"""Of a longer log only so many events are looked at, if there are so many pairs among them."""
 MIN_USERS = 2
 """So many users an undescribed item needs where the item table describes most events."""
 
@@ -120,8 +122,8 @@ def leave_out(
         has_moments: whether times are moments, so that there are days.
         earlier: what is not in `log` any more.
 
-    Cost: one pass for each rule in use; the distinct pairs of the files' events where
-    `min_item_users` is None; those of undescribed items where they need more than two users.
+    Cost: one pass for each rule in use; a sample of the distinct pairs where `min_item_users` is
+    None; those of undescribed items where they need more than two users.
     """
     counts: dict[str, Any] = {}
     for column, ids, what in (
@@ -204,6 +206,15 @@ def _describes_most(log: pl.DataFrame, undescribed: pl.Series, rare: pl.Series) 
     rows = log.lazy().filter(~pl.col("served")) if "served" in log.columns else log.lazy()
     rows = rows.select("user_id", "item_id").filter(~pl.col("item_id").is_in(rare.implode()))
     is_described = ~pl.col("item_id").is_in(undescribed.implode())
-    pairs = rows.unique().group_by(is_described.alias("described")).len().collect()
-    counts = dict(pairs.iter_rows())
-    return bool(counts.get(True, 0) >= counts.get(False, 0))
+
+    def pairs_by_described(rows: pl.LazyFrame) -> dict[bool, int]:
+        pairs = rows.unique().group_by(is_described.alias("described")).len().collect()
+        return dict(pairs.iter_rows())
+
+    # the distinct pairs of a long log take much memory: a sample of them says the same
+    share = 1 + log.height // _COMPARED
+    pair = pl.col("user_id").hash(0) ^ pl.col("item_id").hash(1)
+    counts = pairs_by_described(rows.filter(pair % share == 0))
+    if share > 1 and sum(counts.values()) < _FEWEST_COMPARED:
+        counts = pairs_by_described(rows)
+    return counts.get(True, 0) >= counts.get(False, 0)

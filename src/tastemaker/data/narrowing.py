@@ -49,11 +49,11 @@ class UndescribedItems:
         """
         data, kept = self._data, np.flatnonzero(self._enough(enough))
         events = data.onto(data.catalogue.take(kept), kept.astype(np.int32))
-        told = data.left_out
+        before = data.left_out
         left_out = replace(
-            told,
-            undescribed_items=told.undescribed_items + len(data.catalogue) - len(kept),
-            undescribed_events=told.undescribed_events + len(data.events) - len(events.events),
+            before,
+            undescribed_items=before.undescribed_items + len(data.catalogue) - len(kept),
+            undescribed_events=before.undescribed_events + len(data.events) - len(events.events),
             min_item_users=enough,
             too_many_for=source,
         )

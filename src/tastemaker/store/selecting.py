@@ -81,16 +81,16 @@ def _listed(values: Sequence[Any]) -> Any:
 
 
 def _count(connection: Connection, conditions: Conditions) -> int:
-    asked = select(func.count()).select_from(events).where(*conditions)
-    return connection.execute(asked).scalar_one()
+    query = select(func.count()).select_from(events).where(*conditions)
+    return connection.execute(query).scalar_one()
 
 
 def _ids_and_events(
     connection: Connection, column: Column[int], conditions: Conditions, what: str
 ) -> dict[str, int]:
     """How many events there are, and of how many users or items."""
-    asked = select(func.count(column.distinct()), func.count()).where(*conditions)
-    ids, count = connection.execute(asked).one()
+    query = select(func.count(column.distinct()), func.count()).where(*conditions)
+    ids, count = connection.execute(query).one()
     return {f"{what}s": ids, f"{what}_events": count}
 
 
@@ -98,8 +98,8 @@ def _busy(connection: Connection, conditions: Conditions, most: int) -> list[int
     """The keys of the users with more than `most` events on some day."""
     length, time = MICROSECONDS["d"], events.c.time
     day = time - (time % length + length) % length
-    asked = select(events.c.user).where(*conditions).group_by(events.c.user, day)
-    return list({*connection.execute(asked.having(func.count() > most)).scalars()})
+    query = select(events.c.user).where(*conditions).group_by(events.c.user, day)
+    return list({*connection.execute(query.having(func.count() > most)).scalars()})
 
 
 def _newest(
@@ -123,8 +123,8 @@ def _start(
     connection: Connection, conditions: Conditions, column: Column[int], most: int
 ) -> tuple[int, int]:
     """The value of a column from which on at most `most` events are, and how many these are."""
-    asked = select(func.min(column), func.max(column)).where(*conditions)
-    low, high = connection.execute(asked).one()
+    query = select(func.min(column), func.max(column)).where(*conditions)
+    low, high = connection.execute(query).one()
     used = 0
     while True:
         width = -(-(high - low + 1) // _STRETCHES)

@@ -37,19 +37,19 @@ def look_at_limits(path: Path, settings: StoreSection, stored: StoreLook) -> Ite
             *(stored.used_bytes, settings.max_size),
         ),
     ):
-        told = f"{what} ([store] {name})"
+        text = f"{what} ([store] {name})"
         if count >= most:
-            yield Finding("limits", "bad", f"{told}: no more are taken in", _REMOVE)
+            yield Finding("limits", "bad", f"{text}: no more are taken in", _REMOVE)
         else:
             nearly = count >= _NEARLY * most
-            yield Finding("limits", "note" if nearly else "ok", told, _REMOVE * nearly)
+            yield Finding("limits", "note" if nearly else "ok", text, _REMOVE * nearly)
     free, reserve = free_bytes(path, settings.reserve)
-    told = (
+    text = (
         f"{size_text(free)} free of the {size_text(reserve)} reserved for events ([store] reserve)"
     )
     if free < reserve:
-        cure = "make room; `tastemaker store compact`"
-        yield Finding("limits", "note", f"{told}: answers are not logged", cure)
+        fix = "make room; `tastemaker store compact`"
+        yield Finding("limits", "note", f"{text}: answers are not logged", fix)
     else:
         yield Finding("limits", "ok", f"{size_text(reserve)} are reserved for events, and free")
 
@@ -58,8 +58,8 @@ def look_at_temporary_folder() -> Iterator[Finding]:
     """Where gzipped files are unpacked, and where SQLite sorts."""
     folder = tempfile.gettempdir()
     free = shutil.disk_usage(folder).free
-    told = f"{size_text(free)} free in the folder for temporary files, {folder}"
+    text = f"{size_text(free)} free in the folder for temporary files, {folder}"
     if free < _COMFORT_BYTES:
-        yield Finding("disk", "note", told, "set TMPDIR to a folder with more room")
+        yield Finding("disk", "note", text, "set TMPDIR to a folder with more room")
     else:
-        yield Finding("disk", "ok", told)
+        yield Finding("disk", "ok", text)
