@@ -52,14 +52,7 @@ from tastemaker.store.private import tighten
 from tastemaker.store.reading import attribute_sizes, read_dataset
 from tastemaker.store.removing import Remover, removal_mark, withdrawn_ids
 from tastemaker.store.stored import StoredItem, StoreSize
-from tastemaker.store.tables import (
-    SERVED,
-    VISIBLE,
-    events,
-    items,
-    store_id,
-    users,
-)
+from tastemaker.store.tables import SERVED, VISIBLE, events, items, store_id, users
 from tastemaker.store.upgrading import upgrade
 from tastemaker.store.writer import CLOSED, Writer
 
@@ -249,7 +242,7 @@ class Store:
             return connection.execute(LAST_SEQUENCE, {"user_id": user_id}).scalar() or 0
 
     def items_after(self, user_id: str, sequence: int, most: int) -> tuple[list[int], int]:
-        """The item keys of a user's first `most` events after a place in the log; the last place."""
+        """Item keys of a user's first `most` events after a place in the log; the last place."""
         values = {"user_id": user_id, "sequence": sequence, "most": most}
         rows = self._rows(ITEMS_AFTER, values)
         return [item for item, _ in rows], rows[-1][1] if rows else sequence
