@@ -145,3 +145,41 @@ def test_nothing_is_printed(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             assert node.func.id != "print", f"line {node.lineno}"
+
+
+OPENS_BY_ITSELF = {"disk.py", "machine.py", "cli/doctor/port.py", "console/assets.py"}
+"""`disk` itself; what reads `/proc`; what reads resources of this package."""
+
+
+def opened(code: str) -> list[str]:
+    """Calls in a program that open a file to read it, with their lines."""
+    found = []
+    for node in ast.walk(ast.parse(code)):
+        if not isinstance(node, ast.Call):
+            continue
+        name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+        given = {key.arg: key.value for key in node.keywords}
+        told = [*node.args, *([given["mode"]] if "mode" in given else [])]
+        texts = [arg.value for arg in told if isinstance(arg, ast.Constant)]
+        modes = [text for text in texts if isinstance(text, str) and set(text) <= set("rwaxbt+")]
+        is_file = modes or given.keys() & {"encoding", "errors", "newline", "buffering"}
+        writes = any(set(mode) & set("wax") for mode in modes)
+        of_path = isinstance(node.func, ast.Attribute) and name in ("read_text", "read_bytes")
+        if of_path or (name == "open" and is_file and not writes):
+            found.append(f"line {node.lineno}: {name}")
+    return found
+
+
+@pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda p: p.stem)
+def test_files_are_opened_to_read_by_disk_alone(path: Path) -> None:
+    inside = path.relative_to(SOURCE).as_posix()
+    if inside in OPENS_BY_ITSELF or inside.startswith(("testing/", "data/sample/")):
+        return
+    assert opened(path.read_text(encoding="utf-8")) == []
+
+
+def test_a_file_that_is_opened_to_read_is_found() -> None:
+    for code in ('p.open("rb")', "p.open(encoding=c)", "open(p, mode='r')", "p.read_text()"):
+        assert opened(code) == [f"line 1: {'read_text' if 'text' in code else 'open'}"], code
+    for code in ('p.open("w", encoding="utf-8")', "store.open()", "read_text(p)", "x.open(url)"):
+        assert opened(code) == [], code

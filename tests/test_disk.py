@@ -47,7 +47,7 @@ def test_two_may_write_the_same_file_at_once(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_what_killed_runs_left_goes_with_the_next_and_what_the_living_write_stays(
+def test_only_what_killed_runs_left_is_removed(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "told.txt"
@@ -90,7 +90,7 @@ def test_a_file_has_its_mode_from_the_first_byte(
     ],
     ids=["numpy", "polars", "system", "parquet"],
 )
-def test_a_full_disk_is_told_in_the_systems_words_with_the_file_and_the_cure(
+def test_a_full_disk_is_reported_with_file_and_fix(
     problem: Exception,
 ) -> None:
     with (

@@ -4,6 +4,7 @@ Whatever is read is a regular file: a named pipe or a device could keep its read
 """
 
 import errno
+import io
 import os
 import re
 import stat
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
+from typing import TextIO
 from uuid import uuid4
 
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
@@ -103,6 +105,24 @@ def reading(path: Path) -> BufferedReader:
         OSError: it is something else, or cannot be read; with number, reason and file name.
     """
     return os.fdopen(open_regular(path), "rb")
+
+
+def reading_text(
+    path: Path, encoding: str = "utf-8", errors: str = "strict", newline: str | None = None
+) -> TextIO:
+    """A regular file, open to read its text.
+
+    Args:
+        path: the file.
+        encoding: as `open` takes it.
+        errors: as `open` takes it.
+        newline: as `open` takes it.
+
+    Raises:
+        LookupError: there is no such encoding.
+        OSError: it is something else, or cannot be read; with number, reason and file name.
+    """
+    return io.TextIOWrapper(reading(path), encoding, errors, newline)
 
 
 def read_bytes(path: Path) -> bytes:
@@ -234,17 +254,28 @@ def make_private_folder(folder: Path) -> bool:
     Raises:
         OSError: it cannot be made.
     """
-    try:
-        folder.mkdir(mode=0o700, parents=True)
-    except FileExistsError:
-        with suppress(OSError):
-            mode = stat.S_IMODE(folder.stat().st_mode)
-            if mode & OTHERS:
-                folder.chmod(mode & ~OTHERS)
-                return True
-        return False
-    folder.chmod(0o700)
+    make_new_folders_private(folder)
+    with suppress(OSError):  # another owner's
+        mode = stat.S_IMODE(folder.stat().st_mode)
+        if mode & OTHERS:
+            folder.chmod(mode & ~OTHERS)
+            return True
     return False
+
+
+def make_new_folders_private(folder: Path) -> None:
+    """Makes a folder, and those around it, where they are missing, for their owner alone.
+
+    Those that are there stay as they are.
+
+    Raises:
+        OSError: one cannot be made.
+    """
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    for one in reversed(missing):
+        with suppress(FileExistsError):
+            one.mkdir(mode=0o700)
+    folder.mkdir(exist_ok=True)
 
 
 def refusal(folder: Path) -> OSError | None:

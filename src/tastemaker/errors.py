@@ -16,6 +16,7 @@ TastemakerError
 ├── BusyError (RuntimeError)          a server is asked for more than it can answer in time
 └── MemoryBudgetError (MemoryError)   the work would exceed the memory budget
     └── SourceMemoryError             the work was fitting one source of a recommender
+        └── TooManyItemsError             it fits without items that nobody described
 """
 
 from collections.abc import Iterable
@@ -130,6 +131,18 @@ class SourceMemoryError(MemoryBudgetError):
     def __init__(self, source: str, problem: MemoryBudgetError) -> None:
         super().__init__(str(problem), problem.reason)
         self.source = source
+
+
+class TooManyItemsError(SourceMemoryError):
+    """A source does not fit into the memory budget, but would with fewer undescribed items.
+
+    Attributes:
+        min_item_users: so many users an undescribed item needs, so that the source fits.
+    """
+
+    def __init__(self, source: str, problem: MemoryBudgetError, min_item_users: int) -> None:
+        super().__init__(source, problem)
+        self.min_item_users = min_item_users
 
 
 def near_miss(word: str, known: Iterable[str]) -> str:

@@ -11,7 +11,7 @@ from math import inf
 from pathlib import Path
 from typing import TextIO, cast
 
-from tastemaker.disk import open_regular, reading
+from tastemaker.disk import make_new_folders_private, open_regular, reading
 from tastemaker.errors import TastemakerError
 
 _LOG = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ def locked(path: Path, error: type[TastemakerError], patience: float = inf) -> I
     Raises:
         TastemakerError: of the type `error`: another process has held it all that time.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_new_folders_private(path.parent)
     try:
         handle = open_regular(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
     except OSError as problem:

@@ -61,9 +61,9 @@ def require_memory(needed: int, budget: int | None, work: str, cure: str) -> Non
     budget, held = _allowed(budget), held_bytes()
     if held + needed > budget:
         raise MemoryBudgetError(
-            f"{work} needs about {_told(needed)} beside the {_told(held)} held already, the memory "
-            f"budget is {_told(budget)}; {cure}",
-            f"{work} needs about {_told(needed)}, more than the memory budget leaves; {cure}",
+            f"{work} needs about {size_text(needed)} beside the {size_text(held)} held already, "
+            f"the memory budget is {size_text(budget)}; {cure}",
+            f"{work} needs about {size_text(needed)}, more than the memory budget leaves; {cure}",
         )
 
 
@@ -72,12 +72,18 @@ def memory_left(budget: int | None) -> int:
     return max(0, _allowed(budget) - held_bytes())
 
 
+def size_text(count: int) -> str:
+    """A number of bytes as text.
+
+    >>> size_text(1_234_567_890), size_text(36_864)
+    ('1.2 GB', '36.9 kB')
+    """
+    unit, name = (1e9, "GB") if count >= 1e9 else (1e6, "MB") if count >= 1e6 else (1e3, "kB")
+    return f"{count / unit:,.1f} {name}"
+
+
 def _allowed(budget: int | None) -> int:
     return memory_bytes() * 3 // 4 if budget is None else budget
-
-
-def _told(count: int) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
 def _quotas() -> Iterator[int]:

@@ -7,6 +7,7 @@ title, and a bidirectional override can show other text than is there.
 import json
 import logging
 import re
+import traceback
 from typing import Any
 
 _ACTING = (
@@ -65,6 +66,12 @@ def to_json(value: Any, *, ascii_only: bool = False, indent: int | None = 2) -> 
 def json_escaped(text: str) -> str:
     r"""JSON text with `\u` escapes for the characters that act on a terminal; the same value."""
     return _IN_JSON.sub(lambda found: json.dumps(found[0])[1:-1], text)
+
+
+def traceback_lines(problem: BaseException) -> list[str]:
+    """The lines of an error's traceback, safe to print."""
+    told = "".join(traceback.format_exception(problem))
+    return [printable(line) for line in told.splitlines()]
 
 
 class LogLines(logging.Formatter):

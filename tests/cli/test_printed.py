@@ -58,6 +58,24 @@ def lines_of(done: Any) -> Iterator[str]:
         ("versions", "promote", EVIL),
         ("keys", "add", EVIL),
         ("keys", "remove", EVIL),
+        ("train",),
+        ("train", "--no-promote", "--json"),
+        ("recommend", "--all", "--output", "out.csv"),
+        ("recommend", "--all", "--output", f"{EVIL}.csv".replace("\x1b", "")),
+        ("recommend", "--all", "--output", "out.parquet", "--placement", EVIL),
+        ("store", "stats"),
+        ("store", "events", "list", "--limit", "1000"),
+        ("store", "events", "list", "--item", ID),
+        ("store", "events", "list", "--event-type", EVIL),
+        ("store", "events", "list", "--from", EVIL),
+        ("store", "events", "remove", "--user", EVIL),
+        ("store", "users", "list", "--user", "u\u202e0"),
+        ("store", "users", "remove", "--user", EVIL, "--yes"),
+        ("store", "items", "list", "--limit", "100"),
+        ("store", "items", "remove", "--item", ID, "--yes"),
+        ("store", "prune", "--older-than", EVIL),
+        ("store", "compact"),
+        ("store", EVIL),
         ("doctor",),
         ("init", "--force"),
         (EVIL,),
@@ -67,6 +85,32 @@ def lines_of(done: Any) -> Iterator[str]:
 )
 def test_no_command_prints_a_character_that_acts(evil: Any, arguments: tuple[str, ...]) -> None:
     done = evil(*arguments)
+    for line in lines_of(done):
+        assert line.isprintable(), ascii(line)
+        assert not line.startswith("error: forged")
+
+
+def test_what_was_removed_is_listed_in_harmless_words(evil: Any) -> None:
+    for what, ids in (("users", ("--user", EVIL)), ("events", ("--item", ID, "--until", "1990"))):
+        assert evil("store", what, "remove", *ids, "--yes").code == 0
+    assert evil("store", "items", "remove", "--item", ID, "--yes").code == 0
+    shown = evil("store", "stats")
+    assert "removed" in shown.out
+    assert all(line.isprintable() for line in lines_of(shown))
+
+
+def test_an_unexpected_error_is_printed_escaped(
+    shop: Any, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise KeyError(f"{EVIL}\nerror: forged") from ValueError(f"{EVIL}\nerror: forged")
+
+    monkeypatch.setattr("tastemaker.cli.verbs.validate", fail)
+    done = run("validate")
+    assert done.code == 1
+    assert done.err.startswith("error: unexpected KeyError: ")
+    assert "Traceback (most recent call last):" in done.err
+    assert "in fail" in done.err
     for line in lines_of(done):
         assert line.isprintable(), ascii(line)
         assert not line.startswith("error: forged")

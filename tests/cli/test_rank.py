@@ -125,7 +125,7 @@ def test_init_proposes_vectors_and_leaves_text_of_users_out(shop: Any, run: Any)
     assert run("train").code == 0
 
 
-def test_user_columns_without_a_ranker_are_said_to_have_no_effect(shop: Any, run: Any) -> None:
+def test_user_columns_without_a_ranker_are_reported_as_unused(shop: Any, run: Any) -> None:
     (shop.folder / "users.csv").write_text("user_id,age\nu0,30\n")
     shop.change('items = "items.csv"\n', 'items = "items.csv"\nusers = "users.csv"\n')
     shop.change("[items.roles]", '[users.roles]\nage = { role = "number" }\n[items.roles]')

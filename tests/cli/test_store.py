@@ -25,6 +25,20 @@ def test_removing_events_needs_a_filter(shop: Any, run: Any) -> None:
     assert "say which items" in run("store", "items", "remove", "--yes").refused(2)
 
 
+def test_an_unknown_event_type_is_named(shop: Any, run: Any) -> None:
+    for verb in ("list", "remove"):
+        done = run("store", "events", verb, "--event-type", "viwe")
+        assert "no event of type 'viwe'; did you mean 'view'?" in done.refused(2)
+
+
+def test_whether_an_item_is_described_is_shown_in_words(shop: Any, run: Any) -> None:
+    shop.write([*shop.rows, "u1,undescribed,view,1700000000"])
+    lines = run("store", "items", "list", "--limit", "100").out.splitlines()
+    shown = {line.split()[0]: line.split()[1] for line in lines}
+    assert (shown["item_id"], shown["red1"], shown["undescribed"]) == ("described", "yes", "no")
+    assert run("store", "items", "list", "--json").told["items"][0]["described"] is True
+
+
 def test_a_moment_that_cannot_be_read_is_named(shop: Any, run: Any) -> None:
     assert "--from must be a moment" in run("store", "events", "list", "--from", "then").refused(2)
 

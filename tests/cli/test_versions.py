@@ -177,7 +177,7 @@ def test_prune_removes_old_versions(shop: Any, run: Any, trained: list[str]) -> 
     assert told["bytes"] > 10_000
     assert told["removed"] == [trained[1]]
     assert told["kept"] == [trained[2], trained[0]]
-    assert run("versions", "prune", "--keep", "1").out == "removed 0 versions (0.0 MB), kept 2\n"
+    assert run("versions", "prune", "--keep", "1").out == "removed 0 versions (0.0 kB), kept 2\n"
     assert run("recommend", "--user", "u1").code == 0
 
 

@@ -383,7 +383,7 @@ def test_before_keeps_what_was_strictly_earlier_and_every_index() -> None:
     assert past.before(moment(3)).end == moment(1) + 1
 
 
-def test_no_later_than_keeps_every_event_and_moves_the_later_ones() -> None:
+def test_no_later_than_keeps_events_and_moves_the_later_ones() -> None:
     data = shop([("a", "x", "view", 1), ("b", "y", "view", 2), ("a", "z", "view", 3)])
     moved = data.no_later_than(moment(2))
     assert rows(moved) == [("a", "x", "view", 1), ("a", "z", "view", 2), ("b", "y", "view", 2)]

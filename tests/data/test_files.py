@@ -62,7 +62,7 @@ def test_an_event_id_counts_once_in_all_files(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_an_event_id_with_other_content_in_another_file_is_set_aside(tmp_path: Path) -> None:
+def test_an_event_id_with_other_content_elsewhere_is_set_aside(tmp_path: Path) -> None:
     first, second = two_files(tmp_path)
     tolerant = second.schema.model_copy(update={"max_bad_rows": 0.5})
     again = DataFile(tmp_path / "again.csv", tolerant)

@@ -5,6 +5,7 @@ import pytest
 
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.describe import describe
+from tastemaker.data.leaving_out import leave_out
 from tastemaker.data.schema import EventKind, Exclude, Schema
 from tastemaker.errors import DataError
 
@@ -45,6 +46,25 @@ def test_undescribed_ids_of_one_user_are_left_out() -> None:
 
 def test_invented_ids_cannot_switch_the_rule_off() -> None:
     assert item_ids(read(HONEST + BOT * 20)) == ["a", "b"]
+
+
+def test_a_repeated_pair_cannot_switch_the_rule_off() -> None:
+    repeated = [("bot", "decoy"), ("bot2", "decoy")] * 500
+    assert item_ids(read(HONEST + BOT + repeated)) == ["a", "b", "decoy"]
+
+
+def test_served_events_cannot_switch_the_rule_off() -> None:
+    invented = [(bot, f"new-{n}") for n in range(50) for bot in ("bot", "bot2")]
+    log = cleaned(HONEST + BOT + invented, served=len(BOT) + len(invented))
+    assert leave_out(log, ITEMS, Exclude(), None, True)[1].undescribed_items == len(BOT)
+    log = log.with_columns(served=pl.lit(False))
+    assert leave_out(log, ITEMS, Exclude(), None, True)[1].undescribed_items == 0
+
+
+def cleaned(pairs: list[tuple[str, str]], served: int) -> pl.DataFrame:
+    """A log whose last events came over HTTP."""
+    rows = [(*pair, n, n >= len(pairs) - served) for n, pair in enumerate(pairs)]
+    return pl.DataFrame(rows, ["user_id", "item_id", "time", "served"], orient="row")
 
 
 def test_an_undescribed_item_of_two_users_stays() -> None:

@@ -136,7 +136,7 @@ def test_the_description_is_the_same_read_back() -> None:
     assert ProfileSchema.from_dict(schema.to_dict()) == schema
 
 
-def test_attributes_of_users_are_the_same_in_training_and_serving() -> None:
+def test_attributes_of_users_are_the_same_when_served() -> None:
     sources = {"popular": Popular()}
     *_, window = travel(
         data(),

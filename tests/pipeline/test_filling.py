@@ -214,7 +214,7 @@ def test_the_ranker_sees_no_blocked_item() -> None:
 # --- caps ---
 
 
-def test_caps_are_held_by_items_that_the_sources_find_when_asked_again() -> None:
+def test_caps_hold_for_items_that_sources_find_later() -> None:
     plain = ask(pipeline({"ease": 3}), stranger([2, 7, 30]), 5)
     of_plain = [name for item in plain.candidates[0] for name in LABELS["category"][item]]
     assert max(Counter(of_plain).values()) > 1
@@ -248,7 +248,7 @@ def test_without_time_caps_give_way_and_the_answer_says_so() -> None:
 # --- sources that find too little ---
 
 
-def test_without_history_a_personal_source_is_followed_by_the_most_liked() -> None:
+def test_without_history_the_most_liked_items_follow() -> None:
     answer = ask(pipeline({"ease": 10}), stranger([]), 6)
     expected = most_liked(stranger([]), 6, WORLD)
     assert answer.candidates[0].tolist() == expected[0].tolist()

@@ -1,11 +1,17 @@
 """A source that does not fit into the memory is left out, and everything says so."""
 
 from pathlib import Path
+from typing import Any
 
+import polars as pl
 import pytest
 
 from tastemaker.component import FitOptions
-from tastemaker.errors import MemoryBudgetError
+from tastemaker.data.clean import Cleaned
+from tastemaker.data.dataset import Dataset
+from tastemaker.data.report import ReadReport
+from tastemaker.data.schema import EventKind, Schema
+from tastemaker.errors import MemoryBudgetError, TooManyItemsError
 from tastemaker.pipeline import Recommender
 from tastemaker.pipeline.project_settings import with_project_settings
 from tastemaker.project import Placement, load_project
@@ -58,6 +64,96 @@ def test_a_source_that_a_reranker_uses_stays_an_error(monkeypatch: pytest.Monkey
     short_of_memory(monkeypatch)
     with pytest.raises(MemoryBudgetError, match="the reranker 'diverse' uses it"):
         whole.fit(small_dataset(), FitOptions())
+
+
+def with_invented_items(bots: int, **settings: object) -> Dataset:
+    """Ten described items, and twenty that nobody described, all of the same users."""
+    pairs = [(f"u{n % 7}", f"i{n % 10}") for n in range(70)]
+    pairs += [(f"bot{bot}", f"invented-{n}") for bot in range(bots) for n in range(20)]
+    events = pl.DataFrame(pairs, ["user_id", "item_id"], orient="row")
+    events = events.with_columns(timestamp=1_700_000_000 + pl.int_range(pl.len()))
+    items = pl.DataFrame({"item_id": [f"i{n}" for n in range(10)]})
+    told = {"min_item_users": 2, "kinds": {"view": EventKind()}, "default_kind": "view"}
+    schema = Schema.model_validate({**told, **settings})
+    return Dataset.from_frames(events, items=items, schema=schema)
+
+
+def room_for(most_items: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Lets EASE refuse more items, and lists with how many it was tried."""
+    fit, tried = EASE.fit, list[int]()
+
+    def limited(self: EASE, dataset: Dataset, *more: Any, **other: Any) -> EASE:
+        tried.append(len(dataset.catalogue))
+        if tried[-1] > most_items:
+            raise MemoryBudgetError("EASE needs too much")
+        return fit(self, dataset, *more, **other)
+
+    monkeypatch.setattr(EASE, "fit", limited)
+    return tried
+
+
+@pytest.mark.parametrize("bots", [2, 5])
+def test_invented_items_give_way_to_a_source(monkeypatch: pytest.MonkeyPatch, bots: int) -> None:
+    data = with_invented_items(bots)
+    assert len(data.catalogue) == 30
+    tried = room_for(10, monkeypatch)
+    fitted = Recommender({"ease": EASE(), "popular": Popular()}, {"home": PLACEMENT}).fit(data)
+    assert tried == [30, 10, 10]
+    assert not fitted.left_out
+    assert "'ease' does not fit into the memory" in fitted.notes[0]
+    assert (
+        f"20 items that nobody described and fewer than {8 if bots > 4 else 4} users"
+        in (fitted.notes[0])
+    )
+    shown = fitted.recommend("bot1", n=30).item_ids()
+    assert shown
+    assert not [id_ for id_ in shown if id_.startswith("invented")]
+
+
+def test_invented_items_stay_where_that_does_not_help(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = room_for(5, monkeypatch)
+    whole = Recommender({"ease": EASE(), "popular": Popular()}, {"home": PLACEMENT})
+    whole.fit(with_invented_items(2))
+    assert list(whole.left_out) == ["ease"]
+    assert len(whole.world.catalogue) == 30
+    assert tried == [30, 10]
+
+
+def test_a_source_goes_before_items_that_a_setting_keeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    room_for(10, monkeypatch)
+    whole = Recommender({"ease": EASE(), "popular": Popular()}, {"home": PLACEMENT})
+    assert list(whole.fit(with_invented_items(2, min_item_users=1)).left_out) == ["ease"]
+    alone = Recommender({"ease": EASE()}, {"home": Placement(retrievers={"ease": 5})})
+    with pytest.raises(MemoryBudgetError):
+        alone.fit(with_invented_items(2, min_item_users=1))
+
+
+def test_items_of_the_files_stay_where_no_table_describes_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pairs = [(f"u{n % 7}", f"i{n % 10}", False) for n in range(70)]
+    pairs += [(f"bot{bot}", f"invented-{n}", True) for bot in range(3) for n in range(20)]
+    log = pl.DataFrame(pairs, ["user_id", "item_id", "served"], orient="row").with_columns(
+        kind=pl.lit(0, pl.Int8), value=pl.lit(None, pl.Float32), time=pl.int_range(pl.len())
+    )
+    schema = Schema(kinds={"view": EventKind()}, min_item_users=None)
+    tried = room_for(10, monkeypatch)
+    for served, sizes in ((True, [30, 10, 10]), (False, [30])):
+        tables = {"events": log if served else log.drop("served")}
+        data = Dataset.from_cleaned(Cleaned(tables, (ReadReport("log", 1, 1),)), schema)
+        whole = Recommender({"ease": EASE(), "popular": Popular()}, {"home": PLACEMENT}).fit(data)
+        assert tried == sizes
+        assert ("ease" in whole.left_out) is not served
+        tried.clear()
+
+
+def test_a_fixed_catalogue_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    room_for(10, monkeypatch)
+    whole = Recommender({"ease": EASE(), "popular": Popular()}, {"home": PLACEMENT})
+    data = with_invented_items(2)
+    with pytest.raises(TooManyItemsError) as refused:
+        whole.fit(data.before(data.end), keep_items=True)  # as an evaluation does
+    assert (refused.value.source, refused.value.min_item_users) == ("ease", 4)
 
 
 def test_a_saved_version_tells_what_it_lacks(

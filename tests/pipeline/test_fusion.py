@@ -111,7 +111,7 @@ def test_a_lucky_second_source_does_not_get_a_say() -> None:
 
 
 @given(st.integers(0, 1_000))
-def test_the_fusion_is_never_worse_than_the_best_source_it_learned_from(seed: int) -> None:
+def test_the_fusion_is_never_worse_than_its_best_source(seed: int) -> None:
     one, other = random_orders(40, seed), random_orders(40, seed + 5_000)
     wanted = [[a[0], b[seed % 7]] for a, b in zip(one, other)]
     past = found([one, other], wanted)
@@ -217,7 +217,7 @@ def test_a_list_of_sources_learns_its_numbers_and_saves_them(tmp_path: Path) -> 
     assert loaded.recommend("u1").item_ids() == fitted.recommend("u1").item_ids()
 
 
-def test_without_times_a_share_of_the_items_is_held_out_to_learn_from() -> None:
+def test_without_times_a_share_of_the_items_is_held_out() -> None:
     world = SyntheticWorld(users=200, items=100, events=6_000, tastes=5, days=30, seed=2)
     log = world.events.drop("timestamp")
     kinds = {"view": EventKind(), "purchase": EventKind(), "dislike": EventKind(role="negative")}

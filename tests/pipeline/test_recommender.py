@@ -597,7 +597,7 @@ def decide(monkeypatch: pytest.MonkeyPatch, *, refit: bool) -> list[Learned]:
         return came_to[-1]
 
     monkeypatch.setattr("tastemaker.pipeline.learning.UserBootstrap", Decided)
-    monkeypatch.setattr("tastemaker.pipeline.recommender.learn", learned)
+    monkeypatch.setattr("tastemaker.pipeline.fitting_parts.learn", learned)
     return came_to
 
 

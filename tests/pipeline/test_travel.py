@@ -133,7 +133,7 @@ def test_progress_names_every_window_and_counts_its_sources() -> None:
     assert [entry for entry in heard if entry[0] in windows] == [(w, 2) for w in windows]
 
 
-def test_judged_requests_keep_all_candidates_with_what_was_relevant() -> None:
+def test_judged_requests_keep_candidates_and_relevance() -> None:
     window = slices()[-1]
     judged = window.judged
     assert judged is not None

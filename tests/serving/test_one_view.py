@@ -4,9 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from starlette.testclient import TestClient
 
+from tests.serving.conftest import START, without_network
 from tests.unpleasant.stage import Ran, verb
 
 NEW = "night, of the new"
@@ -57,6 +59,29 @@ def test_a_list_is_the_same_on_the_command_line(both: Any, name: str) -> None:
     assert [i["reasons"] for i in json.loads(done.out)["items"]] == [
         i["reasons"] for i in served["items"]
     ]
+
+
+def test_long_histories_are_cut_alike_in_a_batch(folder: Path) -> None:
+    with (folder / "tastemaker.toml").open("a") as file:
+        file.write("[server]\nhistory_events = 5\n")
+    later = [
+        {"user_id": "late", "item_id": f"{genre}-{place}", "timestamp": START + 9_000 + place}
+        for genre, places in (("horror", range(4)), ("western", range(4, 9)))
+        for place in places
+    ]
+    with without_network(folder) as client:
+        assert client.post("/v1/events", json={"events": later}).json()["accepted"] == 9
+        output = folder / "all.parquet"
+        done = verb(
+            folder / "tastemaker.toml", "recommend", "--all", "--output", str(output), "--n", "8"
+        )
+        assert done.code == 0, done.err
+        listed = pl.read_parquet(output).group_by("user_id", maintain_order=True).agg("item_id")
+        found = dict(listed.iter_rows())
+        for user in ("late", "user-3"):
+            served = client.post("/v1/recommendations", json={"user_id": user, "n": 8}).json()
+            assert found[user] == [item["item_id"] for item in served["items"]]
+            assert not {"horror-0", "western-8"} & set(found["late"])
 
 
 def test_ranked_and_similar_items_are_the_same(both: Any) -> None:

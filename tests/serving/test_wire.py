@@ -225,7 +225,7 @@ def test_a_body_that_comes_in_pieces_after_an_offer_is_read(wire: Wire, name: st
     assert accepted(wire.say(*pieces, GET + b"\r\n")) == [1]
 
 
-def test_requests_with_offers_follow_each_other_on_one_connection(wire: Wire) -> None:
+def test_requests_with_offers_share_one_connection(wire: Wire) -> None:
     sent = [post(EVENT % (b"row", b"row-%d" % n), OFFERS["curl"], chunked=n == 1) for n in range(3)]
     assert accepted(wire.say(b"".join(sent) + GET + b"\r\n")) == [1, 1, 1]
 

@@ -91,7 +91,7 @@ def test_a_store_of_the_second_schema_counts_its_decisions(path: Path) -> None:
 # --- what a store may hold ---
 
 
-def test_decisions_stop_below_the_reserve_and_the_log_says_so_once(
+def test_decisions_stop_below_the_reserve_logged_once(
     store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     free = 10

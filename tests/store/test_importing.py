@@ -419,7 +419,7 @@ def sums(path: Path, table: str) -> list[tuple[object, ...]]:
         return sorted(connection.execute(of[table]).fetchall())
 
 
-def test_sums_by_pair_are_those_of_the_log_after_imports_and_posts(shop: Shop) -> None:
+def test_sums_by_pair_match_the_log_after_imports_and_posts(shop: Shop) -> None:
     shop.write(of_file("aabcd", "id"))
     with shop.source.open() as store:
         store.append([row(user_id="a", item_id="a", value=v) for v in (2.0, -1.0, None)]).result()
@@ -431,7 +431,7 @@ def test_sums_by_pair_are_those_of_the_log_after_imports_and_posts(shop: Shop) -
         assert len({source for *_, source, _, _, _ in sums(store.path, "pairs")}) == 2
 
 
-def test_sums_by_pair_leave_out_what_was_posted_while_a_file_came(
+def test_sums_by_pair_of_a_file_leave_out_what_was_posted(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shop.write(of_file("abcd", "id"))

@@ -61,7 +61,7 @@ def test_a_store_its_owner_may_only_read_stays_so(tmp_path: Path) -> None:
         assert mode(path) == 0o400
 
 
-def test_opening_a_project_closes_its_folder_to_others_and_says_so(shop: Shop) -> None:
+def test_opening_a_project_closes_its_folder_to_others(shop: Shop) -> None:
     with mask(0o022):
         source = shop.source
         source.open().close()

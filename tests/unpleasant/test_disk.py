@@ -40,7 +40,7 @@ MEND = """ballast.unlink()
     said = server.said"""
 
 
-def test_a_full_disk_takes_no_events_and_goes_on_answering_until_there_is_room(
+def test_a_full_disk_takes_no_events_and_goes_on_answering(
     small_disk: Scenario,
 ) -> None:
     code = INGEST.replace("BREAK", "ballast = fill(state)").replace("MEND", MEND) + FOUND
@@ -60,7 +60,7 @@ def test_a_full_disk_takes_no_events_and_goes_on_answering_until_there_is_room(
     assert "events and items are taken in again" in lines, seen["said"]
 
 
-def test_a_disk_that_turns_read_only_takes_no_events_and_goes_on_answering(
+def test_a_read_only_disk_takes_no_events_and_answers(
     breaking_disk: Scenario,
 ) -> None:
     abort = 'assert os.system(f"mount -o remount,abort {state}") == 0'
@@ -75,7 +75,7 @@ def test_a_disk_that_turns_read_only_takes_no_events_and_goes_on_answering(
     assert len([line for line in seen["said"].splitlines() if "store.db" in line]) == 1
 
 
-def test_on_a_full_disk_every_verb_fails_in_one_line_and_what_served_serves(
+def test_on_a_full_disk_every_verb_fails_in_one_line(
     small_disk: Scenario,
 ) -> None:
     seen = small_disk("""
@@ -118,7 +118,7 @@ def write(rows):
 """
 
 
-def test_a_first_import_that_fills_the_disk_is_told_and_taken_away(small_disk: Scenario) -> None:
+def test_a_first_import_that_fills_the_disk_is_removed(small_disk: Scenario) -> None:
     seen = small_disk(f"""{BIG}
 write(60_000)
 before = free(state)
@@ -131,7 +131,7 @@ tell(served=served, before=before, after=free(state), store=(state / "store.db")
     assert seen["after"] > seen["before"] - 100_000
 
 
-def test_another_import_that_fills_the_disk_leaves_the_store_as_it_was(
+def test_another_import_that_fills_the_disk_changes_nothing(
     filled_disk: Scenario,
 ) -> None:
     seen = filled_disk(f"""{BIG}
@@ -151,7 +151,7 @@ tell(train=train, again=again)
     assert "the import of events had been cut short: what it left was cl" in seen["again"]["err"]
 
 
-def test_a_read_only_disk_can_be_read_and_refuses_the_rest_in_one_line(
+def test_a_read_only_disk_is_read_and_refuses_the_rest(
     breaking_disk: Scenario,
 ) -> None:
     seen = breaking_disk("""

@@ -20,7 +20,7 @@ SAID = ("does not read its answers", "graceful shutdown exceeded")
 """What is said once each: a minute's first client that is given up, and those left at the end."""
 
 
-def test_stopping_with_clients_that_never_read_does_not_fill_the_log(films: Path) -> None:
+def test_stopping_with_stuck_readers_does_not_fill_the_log(films: Path) -> None:
     with serving(films) as server, ExitStack() as held:
         for _ in range(CLIENTS):
             client = held.enter_context(socket.socket())

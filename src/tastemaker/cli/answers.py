@@ -1,18 +1,20 @@
 """What the command line answers: lists, given items in order, similar items."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+import numpy as np
 import polars as pl
 from polars.io.plugins import register_io_source
 
 from tastemaker.cli import show
 from tastemaker.cli.verbs import load_current, open_project, read_events, tell_recovered
 from tastemaker.data.dataset import Dataset
+from tastemaker.data.requests import Requests
 from tastemaker.data.spreadsheet import for_spreadsheets, is_marked
 from tastemaker.data.times import now
 from tastemaker.disk import replacing
@@ -167,19 +169,13 @@ def recommend_all(project: Path | None, asked: Asked, output: Path | None, as_js
         raise SettingError("--all needs --output with a name that ends in .parquet or .csv")
     opened = open_project(project)
     data = read_events(opened, every_item=True)
-    with _present(opened) as present:
-        recommender, moment = present.recommender, present.moment
-    batches = recommender.attach(_known_at(moment, data)).recommend_all(
-        n=asked.n, placement=asked.placement, at=moment
-    )
     total = ceil(len(data.users) / REQUESTS_AT_A_TIME)
-    progress = show.ProgressBars().track(batches, "recommend --all", total)
     rows = marked = 0
     as_csv = output.suffix == ".csv"
 
-    def frames(*_: object) -> Iterator[pl.DataFrame]:
+    def frames(batches: Iterator[Recommendations]) -> Iterator[pl.DataFrame]:
         nonlocal rows, marked
-        for answer in progress:
+        for answer in show.ProgressBars().track(batches, "recommend --all", total):
             frame = _frame(answer)
             rows += frame.height
             if as_csv:
@@ -187,8 +183,15 @@ def recommend_all(project: Path | None, asked: Asked, output: Path | None, as_js
                 frame = for_spreadsheets(frame)
             yield frame
 
-    with replacing(output) as part:  # batch by batch, whatever the number of users
-        written = register_io_source(frames, schema=_ANSWERS)
+    with _present(opened) as present, replacing(output) as part:
+        batches = present.recommender.attach(_known_at(present.moment, data)).recommend_all(
+            n=asked.n,
+            placement=asked.placement,
+            at=present.moment,
+            prepare=_with_long_histories(present, data, asked.placement),
+        )
+        # batch by batch, whatever the number of users
+        written = register_io_source(lambda *_: frames(batches), schema=_ANSWERS)
         written.sink_csv(part) if as_csv else written.sink_parquet(part)
     if marked:
         show.say(
@@ -200,6 +203,33 @@ def recommend_all(project: Path | None, asked: Asked, output: Path | None, as_js
         show.result_json(told)
     else:
         show.result(f"{rows:,} rows for {len(data.users):,} users in {output}")
+
+
+def _with_long_histories(
+    present: _Present, data: Dataset, placement: str | None
+) -> Callable[[Requests], Requests] | None:
+    """Gives users with many events the history that a server reads, its newest events alone."""
+    if present.live is None or present.store is None:
+        return None
+    from tastemaker.serving import Asked as Question
+    from tastemaker.serving.user_requests import UserRequests
+
+    live, moment = present.live, cast(int, present.moment)
+    served = UserRequests(present.store, present.project.file.server.history_events)
+    is_long = np.diff(data.events.offsets) >= served.most
+
+    def prepare(requests: Requests) -> Requests:
+        users = data.users.indices([*requests.user_id])
+        return requests.with_pasts(
+            {
+                row: served.request(
+                    Question(requests.user_id[row], placement=placement), live, moment
+                )
+                for row in np.flatnonzero(is_long[users]).tolist()
+            }
+        )
+
+    return prepare
 
 
 def similar(project: Path | None, item: str, n: int, retriever: str | None, as_json: bool) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +20,7 @@ from tastemaker.cli.store_app import app as store_app
 from tastemaker.cli.usage import Verbs
 from tastemaker.disk import cure
 from tastemaker.errors import InputError, SettingError, TastemakerError
-from tastemaker.printable import log_printable
+from tastemaker.printable import log_printable, traceback_lines
 
 app = typer.Typer(
     cls=Verbs,
@@ -289,8 +290,11 @@ def main() -> None:
     except OSError as problem:
         place = f"{problem.filename}: " if problem.filename else ""
         _stop(f"{place}{problem.strerror or problem}{cure(problem)}", 1)
+    except Exception as problem:
+        # the interpreter would print ids and titles as they are
+        _stop(f"unexpected {type(problem).__name__}: {problem}", 1, traceback_lines(problem))
 
 
-def _stop(message: str, code: int) -> None:
-    say(f"error: {message}")
+def _stop(message: str, code: int, details: Iterable[str] = ()) -> None:
+    say("\n".join([f"error: {message}", *(f"  {line}" for line in details)]))
     sys.exit(code)

@@ -17,7 +17,7 @@ from tastemaker.cli import show, verbs
 from tastemaker.cli.serve import free_or_any, serve
 from tastemaker.data import times
 from tastemaker.data.sample import sample_bytes
-from tastemaker.disk import read_text, refusal, replacing
+from tastemaker.disk import make_new_folders_private, read_text, refusal, replacing
 from tastemaker.errors import ArtifactError
 from tastemaker.pipeline import Recommender
 from tastemaker.project import Project, load_project
@@ -206,7 +206,7 @@ def _evaluation(project: Project, data: Any, version: str) -> tuple[dict[str, An
         return told["evaluation"], told["table"]
     evaluation = verbs.evaluate_project(project, data, 10)
     told = {"evaluation": evaluation.to_dict(), "table": str(evaluation)}
-    kept.parent.mkdir(parents=True, exist_ok=True)
+    make_new_folders_private(kept.parent)
     with replacing(kept) as part:
         part.write_text(json.dumps(told), encoding="utf-8")
     return told["evaluation"], told["table"]

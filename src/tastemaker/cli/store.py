@@ -8,7 +8,8 @@ from typing import Any
 from tastemaker.cli import show, verbs
 from tastemaker.cli.versions import About
 from tastemaker.data.times import format_moment, parse_duration, parse_moment
-from tastemaker.errors import SettingError
+from tastemaker.errors import SettingError, near_miss
+from tastemaker.machine import size_text
 from tastemaker.printable import printable
 from tastemaker.store import EventSource, Store
 from tastemaker.store.limits import free_bytes
@@ -59,13 +60,13 @@ def stats(about: About) -> None:
         return
     oldest = f", the oldest of {facts['oldest_decision'][:10]}" if log.oldest is not None else ""
     lines = [
-        f"file        {_megabytes(size.file)}, {_megabytes(size.used)} of it in use",
-        f"disk        {_megabytes(free)} free, {_megabytes(reserve)} reserved for events",
+        f"file        {size_text(size.file)}, {size_text(size.used)} of it in use",
+        f"disk        {size_text(free)} free, {size_text(reserve)} reserved for events",
         f"events      {facts['events']:,}, {facts['served_events']:,} of them over HTTP "
         f"(at most {settings.max_events:,})",
         f"items       {facts['described_items']:,} described (at most {settings.max_items:,})",
-        f"decisions   {log.rows:,}, {_megabytes(log.bytes)} (at most "
-        f"{_megabytes(settings.max_decisions)}, for {settings.keep_decisions}){oldest}",
+        f"decisions   {log.rows:,}, {size_text(log.bytes)} (at most "
+        f"{size_text(settings.max_decisions)}, for {settings.keep_decisions}){oldest}",
     ]
     for one in facts["removals"]:
         unfinished = "" if one["complete"] else ", cut short: run it again"
@@ -104,12 +105,13 @@ def compact(about: About) -> None:
     if about.as_json:
         show.result_json({"bytes_before": before, "bytes": after})
     else:
-        show.result(f"{_megabytes(before)} before, {_megabytes(after)} now")
+        show.result(f"{size_text(before)} before, {size_text(after)} now")
 
 
 def events_listed(about: About, chosen: EventFilter, most: int) -> None:
     """Lists events, the latest first."""
     with _opened(about) as store, store.reading() as connection:
+        _require_known_types(store, chosen)
         count = count_events(connection, chosen)
         rows = list_events(connection, chosen, most)
     _tell(about, "events", rows, count)
@@ -122,6 +124,7 @@ def events_removed(about: About, chosen: EventFilter, yes: bool) -> None:
             "say which events: --user, --item, --event-type, --from or --until, any of them"
         )
     with _opened(about) as store:
+        _require_known_types(store, chosen)
         with store.reading() as connection:
             count = count_events(connection, chosen)
         if yes:
@@ -176,6 +179,16 @@ def items_removed(
     _tell_removal(about, yes, told, {"items": len(rows), "events": count})
 
 
+def _require_known_types(store: Store, chosen: EventFilter) -> None:
+    """Refuses event types that the store has no events of, so that a typo is noticed."""
+    known = store.kind_keys()
+    for name in chosen.event_types:
+        if name not in known:
+            raise SettingError(
+                f"--event-type: the store has no event of type '{name}'{near_miss(name, known)}"
+            )
+
+
 @contextmanager
 def _opened(about: About) -> Iterator[Store]:
     """The project's store, brought up to date with the files."""
@@ -201,9 +214,11 @@ def _tell(about: About, what: str, rows: list[dict[str, Any]], count: int) -> No
 
 def _cell(value: Any) -> str:
     """A value as it is printed, escaped before the columns are measured."""
-    return printable(
-        "" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
-    )
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return printable("" if value is None else str(value))
 
 
 def _few(chosen: dict[str, Any]) -> dict[str, Any]:
@@ -222,7 +237,3 @@ def _tell_removal(about: About, yes: bool, told: str, counts: dict[str, int]) ->
     else:
         show.result(f"removed {told}" if yes else f"would remove {told}")
     show.say(_ONCE_TRAINED if yes else "nothing was removed: add --yes to do so")
-
-
-def _megabytes(count: int) -> str:
-    return f"{count / 1e6:,.1f} MB"

@@ -11,8 +11,9 @@ from tastemaker.component import FitOptions
 from tastemaker.component.ranker_use import RankerUse
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.describe import describe
+from tastemaker.data.narrowing import UndescribedItems
 from tastemaker.data.times import MICROSECONDS, now
-from tastemaker.errors import ArtifactError, DataError
+from tastemaker.errors import ArtifactError, DataError, TooManyItemsError
 from tastemaker.evaluation import Evaluation
 from tastemaker.evaluation import evaluate as measure
 from tastemaker.machine import peak_bytes
@@ -59,6 +60,9 @@ def train(project: Path | None, promote: bool, as_json: bool) -> None:
         "left_out": {name: one.reason for name, one in recommender.left_out.items()},
         "notes": recommender.notes,
     }
+    for line in recommender.notes:
+        if line not in data.left_out.lines():  # those were reported when it was read
+            show.say(line)
     for name, one in recommender.left_out.items():
         show.say(f"the source '{name}' is left out: {one.reason}")
     if as_json:
@@ -120,10 +124,17 @@ def evaluate_project(project: Project, data: Dataset, k: int, on: str = "test") 
     """Measures a project's components, fitted on what came before the window `on`."""
     recommender = Recommender.from_project(project.path)
     placement = next(iter(project.file.placements.values()))
-    split = project.split(data, placement)
+    options = FitOptions(progress=show.ProgressBars())
     with show.step("evaluating"):
-        options = FitOptions(progress=show.ProgressBars())
-        return measure(recommender, split, k=k, on=on, options=options)
+        while True:
+            split = project.split(data, placement)
+            try:
+                return measure(recommender, split, k=k, on=on, options=options)
+            except TooManyItemsError as problem:
+                needed = problem.min_item_users, problem.source
+            data = UndescribedItems(data).without(*needed)
+            for line in data.left_out.lines():
+                show.say(line)
 
 
 def load_current(project: Project) -> Recommender:

@@ -6,6 +6,7 @@ from typing import Any
 
 from tastemaker.cli import show, verbs
 from tastemaker.data.times import format_moment
+from tastemaker.machine import size_text
 from tastemaker.registry import Registry, Switch, Version
 
 _HEAD = ("", "version", "trained", "MB", "ranker", "")
@@ -75,7 +76,7 @@ def prune(about: About, keep: int) -> None:
             }
         )
         return
-    show.result(f"removed {len(removed)} versions ({freed / 1e6:,.1f} MB), kept {len(kept)}")
+    show.result(f"removed {len(removed)} versions ({size_text(freed)}), kept {len(kept)}")
     if left:
         show.say(f"removed {len(left)} folders left behind by runs that were killed")
 

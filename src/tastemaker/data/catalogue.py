@@ -337,10 +337,10 @@ class Catalogue:
             columns[name] = column.changed(indices[order], [given[place] for place in order])
         return Catalogue(self.items, columns, self.n_fitted)
 
-    def part(self, indices: NDArray[np.int64]) -> "Catalogue":
-        """A catalogue of some items alone."""
-        columns: dict[str, Column] = {n: c.take(indices) for n, c in self.columns.items()}
-        return Catalogue(Vocabulary.of(self.items.ids(indices)), columns)
+    def take(self, rows: NDArray[np.int64]) -> "Catalogue":
+        """A catalogue of some of the items, int64[m], in the given order."""
+        columns: dict[str, Column] = {n: column.take(rows) for n, column in self.columns.items()}
+        return Catalogue(Vocabulary.of(self.items.ids(rows)), columns)
 
     def save(self, writer: ArtifactWriter) -> None:
         """Writes the vocabulary and the columns."""

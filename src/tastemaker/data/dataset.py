@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
@@ -18,7 +19,7 @@ from tastemaker.data.decay import LEAST_DECAY
 from tastemaker.data.events import Events, Reduce, Role, reduce_events
 from tastemaker.data.files import DataFile, with_distinct_names
 from tastemaker.data.frames import as_polars
-from tastemaker.data.indexing import index_tables
+from tastemaker.data.indexing import Indexed, index_tables
 from tastemaker.data.leaving_out import NOTHING_LEFT_OUT, LeftOut, leave_out
 from tastemaker.data.log_past import LogPast
 from tastemaker.data.profiles import ROLES
@@ -47,6 +48,8 @@ class Dataset:
         store: the store it was read from; empty from files.
         sources: table → fingerprint of the file it is of; empty from frames.
         left_out: what of the events is not there, and why.
+        described: bool[items], which items the item table describes, or, where it describes little,
+            are in the project's files; None where no item is left out for being undescribed.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class Dataset:
         store: str = "",
         sources: Mapping[str, str] = MappingProxyType({}),
         left_out: LeftOut = NOTHING_LEFT_OUT,
+        described: NDArray[np.bool_] | None = None,
     ) -> None:
         self.catalogue = catalogue
         self.users = users
@@ -74,6 +78,7 @@ class Dataset:
         self.store = store
         self.sources = dict(sources)
         self.left_out = left_out
+        self.described = described
 
     @classmethod
     def from_frames(
@@ -155,7 +160,12 @@ class Dataset:
 
     @classmethod
     def from_cleaned(
-        cls, cleaned: Cleaned, schema: Schema, sequence: int = 0, store: str = ""
+        cls,
+        cleaned: Cleaned,
+        schema: Schema,
+        sequence: int = 0,
+        store: str = "",
+        left_out: LeftOut = NOTHING_LEFT_OUT,
     ) -> "Dataset":
         """Indexes tables that were cleaned, wherever they were kept since.
 
@@ -164,6 +174,7 @@ class Dataset:
             schema: what the columns mean.
             sequence: how far into a store's log they reach.
             store: the store they were read from; empty from files.
+            left_out: what was not read of it.
 
         Raises:
             DataError: there is no event.
@@ -174,6 +185,7 @@ class Dataset:
             schema.exclude,
             schema.min_item_users,
             schema.clock == "absolute",
+            left_out,
         )
         if not log.height:
             why = "; ".join(left_out.lines())
@@ -193,6 +205,7 @@ class Dataset:
             store,
             cleaned.sources,
             left_out,
+            None if schema.min_item_users == 1 else _described(indexed, log, left_out),
         )
 
     def __repr__(self) -> str:
@@ -263,7 +276,13 @@ class Dataset:
     def _with(self, catalogue: Catalogue, events: Events) -> "Dataset":
         """Part of the same data."""
         told = (self.kinds, self.clock, self.profiles)
-        return Dataset(catalogue, self.users, events, *told, sources=self.sources)
+        described = self.described if catalogue is self.catalogue else None
+        return Dataset(
+            *(catalogue, self.users, events, *told),
+            sources=self.sources,
+            left_out=self.left_out,
+            described=described,
+        )
 
     def require_clock(self, asked_by: str) -> None:
         """Refuses what needs moments in time where the data has none.
@@ -358,3 +377,15 @@ class Dataset:
             placement,
             {n: c.take(users) for n, c in self.profiles.items() if c.role in ROLES},
         )
+
+
+def _described(indexed: Indexed, log: pl.DataFrame, left_out: LeftOut) -> NDArray[np.bool_]:
+    """What `Dataset.described` says."""
+    if left_out.min_item_users:  # the rule holds
+        return indexed.described
+    if "served" not in log.columns:
+        return np.ones(len(indexed.catalogue), np.bool_)
+    described = indexed.described.copy()
+    in_files = log.filter(~pl.col("served"))["item_id"].unique().cast(pl.String)
+    described[indexed.catalogue.items.indices(in_files)] = True
+    return described

@@ -12,7 +12,7 @@ from pathlib import Path
 import polars as pl
 
 from tastemaker.data.table import LINE, REJECTS, Table, refuse_reserved_names
-from tastemaker.disk import reading
+from tastemaker.disk import reading, reading_text
 from tastemaker.errors import DataError
 
 _KNOWN_BINARY = {
@@ -237,7 +237,7 @@ def _records(
     path: Path, separator: str, name: str, *, has_header: bool
 ) -> Iterator[tuple[int, list[str]]]:
     """The records below the header, each with the line it begins at; blank lines are left out."""
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="\n") as stream:
+    with reading_text(path, "utf-8-sig", "surrogateescape", "\n") as stream:
         reader = csv.reader(stream, delimiter=separator, strict=True)
         line = 1
         while True:

@@ -26,12 +26,14 @@ class Indexed:
         users: user id ↔ index.
         profiles: the user table's columns, by user index.
         events: sorted by user and time.
+        described: bool[items], which items have a row in the item table.
     """
 
     catalogue: Catalogue
     users: Vocabulary
     profiles: dict[str, Column]
     events: Events
+    described: NDArray[np.bool_]
 
 
 def index_tables(
@@ -44,7 +46,7 @@ def index_tables(
         entities: the tables `items` and `users`, as far as there are any.
         schema: the kinds of event and the roles of columns.
     """
-    indices, vocabularies, columns = {}, {}, {}
+    indices, vocabularies, columns, has_row = {}, {}, {}, {}
     for ours, name, roles in (
         ("user_id", "users", schema.user_roles),
         ("item_id", "items", schema.item_roles),
@@ -52,6 +54,9 @@ def index_tables(
         table = entities.get(name)
         ids, codes = merged_ids([log[ours], *([] if table is None else [table[ours]])])
         indices[ours] = codes[0].to_numpy()
+        has_row[ours] = np.zeros(len(ids), np.bool_)
+        if table is not None:
+            has_row[ours][codes[1].to_numpy()] = True
         vocabularies[ours] = Vocabulary.of(ids)
         columns[ours] = (
             {} if table is None else _columns(table, codes[1].to_numpy(), len(ids), roles)
@@ -73,6 +78,7 @@ def index_tables(
         vocabularies["user_id"],
         columns["user_id"],
         events,
+        has_row["item_id"],
     )
 
 

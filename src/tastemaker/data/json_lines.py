@@ -9,6 +9,7 @@ from typing import Any, Literal
 import polars as pl
 
 from tastemaker.data.table import LINE, REJECTS, Table, refuse_reserved_names
+from tastemaker.disk import reading_text
 from tastemaker.errors import DataError
 
 _BATCH = 100_000
@@ -84,7 +85,7 @@ def json_form(start: bytes) -> Literal["lines", "array"] | None:
 
 def _values(path: Path, name: str) -> Iterator[tuple[int, Any, str]]:
     """Line or position, the value there (None where there is none), and its text."""
-    with path.open(encoding="utf-8-sig", errors="replace") as stream:
+    with reading_text(path, "utf-8-sig", "replace") as stream:
         start = stream.read(1)
         while start.isspace():
             start = stream.read(1)

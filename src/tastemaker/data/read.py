@@ -19,7 +19,7 @@ from tastemaker.data.packed import is_gzipped, is_parquet, open_plain, text_code
 from tastemaker.data.plain import plain_frame
 from tastemaker.data.schema import Schema
 from tastemaker.data.table import Table, first_line, frame_table, refuse_reserved_names
-from tastemaker.disk import TemporaryFolderError, reading, temporary_folder
+from tastemaker.disk import TemporaryFolderError, reading, reading_text, temporary_folder
 from tastemaker.errors import DataError
 
 _COPIED_AT_ONCE = 1 << 22
@@ -80,7 +80,7 @@ def open_table(
 def _open_text(plain: Path, suffix: str, how: Schema, name: str) -> Table:
     """A plain file of UTF-8 text."""
     separator = how.separator or ("\t" if suffix == ".tsv" else ",")
-    with plain.open("rb") as stream:
+    with reading(plain) as stream:
         is_json = json_form(stream.read(1 << 12)) is not None
     if how.separator is None and not how.header and is_json:
         return open_json(plain, name)
@@ -108,7 +108,7 @@ def _decode(source: Path, target: Path, encoding: str, name: str) -> None:
     """Writes a text file again as UTF-8."""
     try:
         with (
-            source.open(encoding=encoding, newline="") as given,
+            reading_text(source, encoding, newline="") as given,
             target.open("w", encoding="utf-8", newline="") as written,
         ):
             shutil.copyfileobj(given, written, _COPIED_AT_ONCE)

@@ -8,7 +8,7 @@ import polars as pl
 from tastemaker.data.schema import MAX_BAD_ROWS
 from tastemaker.data.spreadsheet import for_spreadsheets
 from tastemaker.data.table import LINE
-from tastemaker.disk import replacing
+from tastemaker.disk import make_new_folders_private, replacing
 from tastemaker.errors import DataError
 
 _SHOWN = 200
@@ -72,7 +72,7 @@ class ReadReport:
             if path.exists():  # a read-only disk would refuse also what need not be done
                 path.unlink()
             return None
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_new_folders_private(path.parent)
         with replacing(path) as part:
             for_spreadsheets(self.quarantine.rename({LINE: "line"})).write_csv(part)
         return path

@@ -147,6 +147,34 @@ class Requests:
         index = ranges(self.history.offsets[1:] - counts, counts)
         return replace(self, history=self.history.entries(index, offsets_of(counts)))
 
+    def with_pasts(self, others: Mapping[int, "Requests"]) -> "Requests":
+        """These requests, some with the history and the excluded items of others.
+
+        Args:
+            others: row → a batch of one request.
+        """
+        if not others:
+            return self
+        starts, counts, start = self.history.offsets[:-1].copy(), self.history.counts, 0
+        parts = [self.history, *(other.history for other in others.values())]
+        for (row, other), before in zip(others.items(), parts):
+            start += len(before.item)
+            starts[row], counts[row] = start, len(other.history.item)
+        joined = Histories(
+            offsets_of([len(part.item) for part in parts]),
+            np.concatenate([part.item for part in parts]),
+            np.concatenate([part.kind for part in parts]),
+            np.concatenate([part.value for part in parts]),
+            np.concatenate([part.weight for part in parts]),
+            np.concatenate([part.time for part in parts]),
+        )
+        history = joined.entries(ranges(starts, counts), offsets_of(counts))
+        away = [
+            others[row].exclude[0] if row in others else self.exclude[row]
+            for row in range(len(self))
+        ]
+        return replace(self, history=history, exclude=Ragged.of(away))
+
     def take(self, rows: NDArray[np.integer] | slice) -> "Requests":
         """The given requests, in the given order."""
         index = np.arange(len(self))[rows]

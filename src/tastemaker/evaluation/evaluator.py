@@ -55,6 +55,8 @@ def evaluate(
         SettingError: `on` is not a window, `k` is not an integer of at least 1, a model is not a
             retriever, or the split was made with another seen policy than the recommender's first
             placement.
+        TooManyItemsError: a source fits into the memory budget only without undescribed items;
+            leave them out before the split.
         Exception: what a part of the pipeline raised; a degraded answer is no measurement.
     """
     if on not in ("test", "validation"):
@@ -80,7 +82,7 @@ def evaluate(
             lists.ask(name, baseline)
     if isinstance(models, Recommender):
         _require_same_policy(models, split, known)
-        fitted = models.clone().fit(known, options)
+        fitted = models.clone().fit(known, options, keep_items=True)
         pipeline = fitted.pipeline()
         for name, retriever in fitted.retrievers.items():
             if name not in pipeline.retrievers:

@@ -1,6 +1,6 @@
 """What a fitted recommender answers: lists for users and histories, similar items, trends."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -190,7 +190,12 @@ class Answers:
         return pipeline.recommend(requests, n, world=self.world, trace=trace, deadline=deadline)
 
     def recommend_all(
-        self, *, n: int = DEFAULT_N, placement: str | None = None, at: Any = None
+        self,
+        *,
+        n: int = DEFAULT_N,
+        placement: str | None = None,
+        at: Any = None,
+        prepare: Callable[[Requests], Requests] | None = None,
     ) -> Iterator[Recommendations]:
         """A list for every known user, a few thousand at a time.
 
@@ -198,6 +203,7 @@ class Answers:
             n: how many items.
             placement: the placement; by default the first.
             at: the moment of the requests, as in `recommend`; by default just after the last event.
+            prepare: changes a batch of requests before it is answered.
 
         Raises:
             NotFittedError: no data is attached.
@@ -213,6 +219,7 @@ class Answers:
             users = np.arange(start, min(start + REQUESTS_AT_A_TIME, len(self.data.users)))
             moments = np.full(len(users), time)
             requests = self.data.requests(users, moments, seen=seen, placement=name)
+            requests = requests if prepare is None else prepare(requests)
             yield pipeline.recommend(self._without_withdrawn(requests), n, world=self.world)
 
     def similar(

@@ -1,4 +1,6 @@
-"""Fits the sources of a recommender, and leaves out those that do not fit into the memory."""
+"""Fits the sources of a recommender, and leaves out what does not fit into the memory: first items
+that nobody described, then a source.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,6 +8,7 @@ from typing import Any
 
 from tastemaker.component import FitOptions, Reranker, Retriever
 from tastemaker.data.dataset import Dataset
+from tastemaker.data.narrowing import UndescribedItems
 from tastemaker.errors import MemoryBudgetError, SourceMemoryError
 from tastemaker.pipeline.saving import described
 from tastemaker.project import Placement
@@ -89,7 +92,37 @@ def fit_source(name: str, source: Retriever, data: Dataset, options: FitOptions)
     try:
         return source.fit(data, options)
     except MemoryBudgetError as problem:
-        raise SourceMemoryError(name, problem) from None
+        refused = SourceMemoryError(name, problem)
+    raise refused  # here, so that it does not keep what the source held
+
+
+def with_fewer_items(
+    name: str, source: Retriever, data: Dataset, options: FitOptions
+) -> Dataset | None:
+    """The data without as many undescribed items as a source needs to fit into the memory budget.
+
+    Items of few users are left out first: those of fewer than 2, 4, 8, … users.
+
+    Args:
+        name: the source's name.
+        source: a clone of it is fitted until it fits.
+        data: what it did not fit into the memory budget with.
+        options: with the memory budget.
+
+    Returns:
+        The data; None where the source does not fit without any undescribed item either.
+
+    Cost: of all fits but the last, what a source does until it has estimated its memory.
+    """
+    undescribed = UndescribedItems(data)
+    for enough in undescribed.thresholds():
+        fewer = undescribed.without(enough, name)
+        try:
+            source.clone().fit(fewer, options)
+        except MemoryBudgetError:
+            continue
+        return fewer
+    return None
 
 
 def left_out_source(problem: SourceMemoryError, source: Retriever) -> LeftOutSource:

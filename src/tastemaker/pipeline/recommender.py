@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,10 +17,9 @@ from tastemaker.data.requests import Requests
 from tastemaker.data.schema import EventKind
 from tastemaker.errors import ArtifactError, SettingError, SourceMemoryError
 from tastemaker.features import FeatureSet
-from tastemaker.pipeline.answers import Answers
-from tastemaker.pipeline.fitting import LeftOutSource, Wiring, fit_source, left_out_source
+from tastemaker.pipeline.fitting import LeftOutSource, Wiring
+from tastemaker.pipeline.fitting_parts import FitsParts
 from tastemaker.pipeline.fusion import Fusion
-from tastemaker.pipeline.learning import Learned, learn
 from tastemaker.pipeline.pipeline import DEFAULT_N
 from tastemaker.pipeline.saving import Parts, described, refusing
 from tastemaker.pipeline.watch import Watch
@@ -31,7 +29,7 @@ from tastemaker.project.sections import ProjectFile
 from tastemaker.world import World
 
 
-class Recommender(Answers):
+class Recommender(FitsParts):
     """Fitted components and the placements that wire them.
 
     Args:
@@ -135,7 +133,9 @@ class Recommender(Answers):
             self.training,
         )
 
-    def fit(self, data: Dataset, options: FitOptions = FitOptions()) -> Self:
+    def fit(
+        self, data: Dataset, options: FitOptions = FitOptions(), *, keep_items: bool = False
+    ) -> Self:
         """Fits every component on all the events of `data`.
 
         Fusions and rankers learn from windows of the past (`learn`). A ranker that orders no
@@ -143,14 +143,21 @@ class Recommender(Answers):
         over sources fitted on everything, its sources stay as old as those it was judged over.
         `learned` and `fusions` say what came of it.
 
-        A source that does not fit into the memory budget is left out, as long as every placement
-        has another one; `left_out` says why.
+        Where a source does not fit into the memory budget, undescribed items of few users are left
+        out, as `notes` says (`Dataset.described`). Where that does not help, the source is left
+        out, as long as every placement has another one; `left_out` says why.
+
+        Args:
+            data: what to learn from.
+            options: seed, threads, memory budget, progress.
+            keep_items: whether the catalogue must stay as it is.
 
         Raises:
             ClockError: there is a ranker, and times are no moments.
             DataError: there is not enough past for a ranker to learn from.
             MemoryBudgetError: something else than one of several sources does not fit.
             SettingError: a reranker names something that is not there.
+            TooManyItemsError: with `keep_items`, undescribed items would have to be left out.
         """
         options = self.within_budget(options)
         if self.left_out:  # of an earlier fit
@@ -162,7 +169,8 @@ class Recommender(Answers):
                 self._fit_components(data, options)
                 break
             except SourceMemoryError as problem:
-                self._leave_out(problem)
+                failed = problem.with_traceback(None)  # which holds what was fitted so far
+            data = self._with_less(failed, data, options, keep_items)
         self.world = self._fitted_world = World.of(data)
         self.kinds = data.kinds
         self.sequence, self.store, self.sources = data.sequence, data.store, data.sources
@@ -170,44 +178,6 @@ class Recommender(Answers):
         self.notes = data.left_out.lines()
         self.try_rerankers()
         return self.attach(data)
-
-    def _leave_out(self, problem: SourceMemoryError) -> None:
-        """Goes on without a source that does not fit into the memory budget."""
-        if not self.left_out:
-            self._stated = Wiring(self.retrievers, self.placements)
-        wiring = Wiring(self.retrievers, self.placements).without(problem, self.rerankers)
-        source = self.retrievers[problem.source]
-        self.left_out[problem.source] = left_out_source(problem, source)
-        self.retrievers, self.placements = wiring.retrievers, wiring.placements
-
-    def _fit_components(self, data: Dataset, options: FitOptions) -> None:
-        """Learns fusions and rankers, and fits every source.
-
-        Raises:
-            SourceMemoryError: a source does not fit into the memory budget.
-        """
-        kept: dict[str, Retriever] = {}
-        self.learned, self.fusions = {}, {}
-        for name, placement in self.placements.items():
-            if placement.ranker is None and not placement.learns_fusion:
-                continue
-            learned = self._learn(placement, data, options)
-            if placement.learns_fusion:
-                self.fusions[name] = learned.fusion
-            kept |= learned.sources
-            if placement.ranker is not None:
-                came_to = {"earned": bool(learned.earned), "refit": learned.refit}
-                self.learned[placement.ranker] = {**learned.notes, **came_to}
-        unfitted = [name for name in self.retrievers if name not in kept]
-        for name in options.progress.track(unfitted, "all events: sources", len(unfitted)):
-            fit_source(name, self.retrievers[name], data, options)
-        self.retrievers |= kept
-
-    def within_budget(self, options: FitOptions) -> FitOptions:
-        """The options with the project's memory budget, where they say none."""
-        if options.memory_budget is not None:
-            return options
-        return replace(options, memory_budget=self.training.memory)
 
     def try_rerankers(self) -> None:
         """Runs every placement's rerankers on no requests, so that a wrong setting is found now.
@@ -220,16 +190,6 @@ class Recommender(Answers):
             for reranker in pipeline.rerankers.values():
                 nothing = (Requests.of([]), Candidates.none(0), DEFAULT_N)
                 reranker.rerank(*nothing, self.world, pipeline.retrievers)
-
-    def _learn(self, placement: Placement, data: Dataset, options: FitOptions) -> Learned:
-        return learn(
-            self.rankers[placement.ranker] if placement.ranker else None,
-            data,
-            placement,
-            {source: self.retrievers[source] for source in placement.retrievers},
-            self.training,
-            options,
-        )
 
     def add_items(self, ids: Any, attributes: Mapping[str, Any] | None = None) -> None:
         """Takes up items that came after training; they can be recommended at once.

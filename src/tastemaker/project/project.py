@@ -22,6 +22,7 @@ from tastemaker.split import Split, by_time, holdout
 
 FILE_NAME = "tastemaker.toml"
 STATE_FOLDER = ".tastemaker"
+_SHORTER = "raise [training] memory, or give a shorter stretch of the log"
 
 
 class Project:
@@ -133,13 +134,12 @@ class Project:
         if lines:
             raise ClockError(listed(self.path.name, lines))
 
-    def require_memory(self, needed: int, work: str) -> None:
+    def require_memory(self, needed: int, work: str, fix: str = _SHORTER) -> None:
         """Refuses to take up more data than fits into the budget.
 
         Raises:
             MemoryBudgetError: `needed` bytes do not.
         """
-        fix = "raise [training] memory, or give a shorter stretch of the log"
         require_memory(needed, self.file.training.memory, work, fix)
 
     def require_memory_to_read(

@@ -121,7 +121,8 @@ class Data(Settings):
     """The share of rows that may be unusable."""
     min_item_users: int | None = Field(None, ge=1)
     """Distinct users that an item needs which no item table and no PUT describes; others are left
-    out. By default 2 where described items have most of the events, else 1."""
+    out. By default 2 where the item table describes most of what is in the files, else 1. More
+    where a source would not fit into the memory otherwise, unless it is 1."""
     exclude: Exclude = Exclude()
     """Whose events are left out."""
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from shutil import rmtree
 from uuid import uuid4
 
-from tastemaker.disk import flush
+from tastemaker.disk import flush, make_new_folders_private
 from tastemaker.errors import ArtifactError
 from tastemaker.lock import is_held, locked
 
@@ -32,7 +32,7 @@ _OURS = re.compile(
 @contextmanager
 def building(artifacts: Path) -> Iterator[Path]:
     """A place to write a version to; what is not renamed away from it is removed at the end."""
-    artifacts.mkdir(parents=True, exist_ok=True)
+    make_new_folders_private(artifacts)
     folder = Path(tempfile.mkdtemp(prefix=_BUILDING, dir=artifacts))
     try:
         with locked(_lock_of(folder), ArtifactError, patience=0):

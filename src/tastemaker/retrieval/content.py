@@ -117,7 +117,7 @@ class Content(Retriever):
         self.require_fitted()
         grown = copy(self)
         if len(changed):
-            again = self.encoder.encode(catalogue.part(changed), 0, len(changed))
+            again = self.encoder.encode(catalogue.take(changed), 0, len(changed))
             grown.added = self.added.with_rows(changed - self.n_fitted, again)
         if len(catalogue) > self.n_items:
             later = self.encoder.encode(catalogue, self.n_items, len(catalogue))

@@ -51,7 +51,7 @@ def application() -> ASGIApp:
     project = load_project(Path(os.environ[_PROJECT]))
     _limit_connections(project)
     sys.setswitchinterval(_SWITCH_SECONDS)
-    return create_app(Service(project, on_version=_keep_from_collector), patient=True)
+    return create_app(Service(project, on_version=keep_from_collector), patient=True)
 
 
 def _limit_connections(project: Project) -> None:
@@ -60,7 +60,7 @@ def _limit_connections(project: Project) -> None:
     LimitHeads.open_connections = Connections(server.connections, server.connections_per_address)
 
 
-def _keep_from_collector() -> None:
+def keep_from_collector() -> None:
     """Takes what is there for long out of the rounds of Python's garbage collector.
 
     With it a full round stops all requests for 100 to 200 ms, every few hundred answers. Costs one
@@ -129,7 +129,7 @@ def run(project: Path, host: str, port: int, workers: int, progress: Progress = 
     if workers == 1:
         # Without a number uvicorn reads WEB_CONCURRENCY, and refuses several for an object.
         _limit_connections(opened)
-        service = Service(opened, on_version=_keep_from_collector)
+        service = Service(opened, on_version=keep_from_collector)
         uvicorn.run(create_app(service, host=host), workers=1, **settings)
         return
     os.environ[_PROJECT] = str(project.resolve())

@@ -13,6 +13,7 @@ from pathlib import Path
 from sqlalchemy import Connection, func, select
 
 from tastemaker.errors import StoreFullError
+from tastemaker.machine import size_text
 from tastemaker.project.sections import StoreSection
 from tastemaker.store.compacting import store_size
 from tastemaker.store.counters import EVENTS, ITEMS, counted, item_ids, removed_item_ids
@@ -168,9 +169,3 @@ def report(log: logging.Logger, before: str | None, now: str | None, over: str) 
         log.error("%s", now)
     elif before is not None and now is None:
         log.warning("%s", over)
-
-
-def size_text(count: int) -> str:
-    """A number of bytes as a person reads it."""
-    unit, name = (1e9, "GB") if count >= 1e9 else (1e6, "MB") if count >= 1e6 else (1e3, "kB")
-    return f"{count / unit:,.1f} {name}"

@@ -7,6 +7,7 @@ from sqlalchemy import URL, Connection, NullPool, create_engine, func, inspect, 
 from sqlalchemy.exc import DatabaseError
 
 from tastemaker.errors import StoreError
+from tastemaker.store.compacting import store_size
 from tastemaker.store.opening import check_schema, require_files, url_to_read
 from tastemaker.store.pairs import sums_differ
 from tastemaker.store.tables import (
@@ -31,6 +32,8 @@ class StoreLook:
         id: what no other store is called.
         events: how many there are.
         served: how many came over the network, after the place in its log that was asked for.
+        served_in_all: how many came over the network.
+        used_bytes: what the database takes up, without pages that are free.
         latest: the moment of the latest event, microseconds; None without events.
         imported: table → fingerprint of the file whose rows it has.
         unfinished: the tables of which it has a part only.
@@ -40,6 +43,8 @@ class StoreLook:
     id: str
     events: int
     served: int
+    served_in_all: int
+    used_bytes: int
     latest: int | None
     imported: dict[str, str]
     unfinished: tuple[str, ...]
@@ -97,6 +102,8 @@ def _look(connection: Connection, id_: str, after: int) -> StoreLook:
         id_,
         count,
         connection.execute(select(func.count()).where(*since)).scalar_one(),
+        connection.execute(select(func.count()).where(since[1])).scalar_one(),
+        store_size(connection).used,
         latest,
         {name: print_ for name, print_ in imports.items() if print_ is not None},
         tuple(name for name, print_ in imports.items() if print_ is None),

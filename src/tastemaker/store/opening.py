@@ -12,7 +12,13 @@ from uuid import uuid4
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.exc import DatabaseError
 
-from tastemaker.disk import TemporaryFolderError, cure, refusal, require_regular
+from tastemaker.disk import (
+    TemporaryFolderError,
+    cure,
+    make_new_folders_private,
+    refusal,
+    require_regular,
+)
 from tastemaker.errors import StoreError
 from tastemaker.lock import is_held
 from tastemaker.store.private import make_private_file
@@ -47,7 +53,7 @@ def connect(path: Path, patience: float = PATIENCE_SECONDS) -> tuple[Engine, Eng
     """
     require_files(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_new_folders_private(path.parent)
         make_private_file(path)
         return opened(URL.create("sqlite", database=str(path)), patience, path, _check_version)
     except (DatabaseError, OSError) as problem:

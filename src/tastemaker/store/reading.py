@@ -14,6 +14,7 @@ from tastemaker.data.schema import ColumnRole, Exclude, Schema
 from tastemaker.data.vectors import VECTOR
 from tastemaker.errors import StoreError
 from tastemaker.store import tables
+from tastemaker.store.selecting import Conditions, select_events
 from tastemaker.store.tables import (
     NOT_REMOVED,
     SERVED,
@@ -33,6 +34,7 @@ _LOG = {
     "kind": pl.Int64,
     "value": pl.Float32,
     "time": pl.Int64,
+    "served": pl.Boolean,
 }
 _TYPES = {
     "text": pl.String(),
@@ -44,7 +46,9 @@ _TYPES = {
 }
 
 
-def read_dataset(connection: Connection, schema: Schema, *, every_item: bool = False) -> Dataset:
+def read_dataset(
+    connection: Connection, schema: Schema, *, every_item: bool = False, most: int | None = None
+) -> Dataset:
     """Everything in the store as one data set, as of one moment of the log.
 
     Args:
@@ -53,6 +57,7 @@ def read_dataset(connection: Connection, schema: Schema, *, every_item: bool = F
             left out and counted.
         every_item: whether every item that ever had an id is in the catalogue, and nothing is left
             out by rule: to serve a version that was trained before.
+        most: about so many events at most, the newest; None, all.
 
     Raises:
         StoreError: a table is there in part only, and not as it was before either.
@@ -60,6 +65,8 @@ def read_dataset(connection: Connection, schema: Schema, *, every_item: bool = F
 
     Cost: about a second per million events.
     """
+    if every_item:
+        schema = schema.model_copy(update={"min_item_users": 1, "exclude": Exclude()})
     connection.exec_driver_sql("BEGIN")  # one snapshot for all the reads
     try:
         whole = func.max(sources.c.complete)
@@ -68,7 +75,10 @@ def read_dataset(connection: Connection, schema: Schema, *, every_item: bool = F
             raise StoreError(
                 f"the import of '{name}' was cut short or still goes on: run the command again"
             )
-        log, sequence = _events(connection, schema)
+        selected = select_events(connection, schema, most)
+        log = _events(connection, schema, selected.conditions)
+        last = select(func.max(events.c.sequence)).where(VISIBLE, NOT_REMOVED)
+        sequence = connection.execute(last).scalar() or 0
         store = store_id(connection)
         shown = select(sources.c.name, sources.c.fingerprint).where(sources.c.complete == 1)
         prints = {row.name: row.fingerprint for row in connection.execute(shown)}
@@ -81,25 +91,24 @@ def read_dataset(connection: Connection, schema: Schema, *, every_item: bool = F
         }
     finally:
         connection.exec_driver_sql("ROLLBACK")
-    usable = log.filter(pl.col("kind").is_not_null())
-    left_out = log.height - usable.height
-    reasons = {"unknown event_type": left_out} if left_out else {}
-    report = ReadReport("store", log.height, usable.height, reasons=reasons)
+    left_out, unknown = selected.left_out, selected.unknown
+    usable = log.height + left_out.events
+    reasons = {"unknown event_type": unknown} if unknown else {}
+    report = ReadReport("store", usable + unknown, usable, reasons=reasons)
     present = {name: frame for name, frame in entities.items() if frame.height}
-    cleaned = Cleaned({"events": usable, **present}, (report,), prints)
-    if every_item:
-        schema = schema.model_copy(update={"min_item_users": 1, "exclude": Exclude()})
-    return Dataset.from_cleaned(cleaned, schema, sequence, store)
+    cleaned = Cleaned({"events": log, **present}, (report,), prints)
+    schema = schema.model_copy(update={"exclude": Exclude()})  # they were not read
+    return Dataset.from_cleaned(cleaned, schema, sequence, store, left_out)
 
 
-def _events(connection: Connection, schema: Schema) -> tuple[pl.DataFrame, int]:
-    """user_id, item_id, kind, value, time in the log's order; and the last place in it."""
-    log_columns = [events.c[name] for name in _LOG]
-    asked = select(*log_columns).where(VISIBLE, NOT_REMOVED).order_by(events.c.sequence)
+def _events(connection: Connection, schema: Schema, conditions: Conditions) -> pl.DataFrame:
+    """user_id, item_id, kind, value, time and served, in the log's order."""
+    served = (events.c.source == SERVED).label("served")
+    log_columns = [served if name == "served" else events.c[name] for name in _LOG]
+    asked = select(*log_columns).where(*conditions).order_by(events.c.sequence)
     found = connection.execution_options(yield_per=_ROWS_AT_A_TIME).execute(asked)
     parts = [pl.DataFrame(part, _LOG, orient="row") for part in found.partitions()]
     log = pl.concat(parts) if parts else pl.DataFrame(schema=_LOG)
-    sequence = log["sequence"][-1] if log.height else 0
     for table, key in ((users, "user"), (items, "item")):
         rows = connection.execute(select(table.c[key], table.c[f"{key}_id"])).all()
         ids = pl.DataFrame(rows, {key: pl.Int64, f"{key}_id": pl.String}, orient="row")
@@ -112,7 +121,7 @@ def _events(connection: Connection, schema: Schema) -> tuple[pl.DataFrame, int]:
     }
     kind = pl.col("kind").replace_strict(code_of, default=None, return_dtype=pl.Int8)
     moment = pl.lit(0, pl.Int64) if schema.clock == "none" else pl.col("time")
-    return log.select("user_id", "item_id", kind, "value", moment.alias("time")), sequence
+    return log.select("user_id", "item_id", kind, "value", moment.alias("time"), "served")
 
 
 def _entities(

@@ -10,8 +10,9 @@ import logging
 from tastemaker.data import times
 from tastemaker.data.times import parse_duration
 from tastemaker.errors import StoreError
+from tastemaker.machine import size_text
 from tastemaker.project.sections import StoreSection
-from tastemaker.store.limits import Limits, free_bytes, report, size_text
+from tastemaker.store.limits import Limits, free_bytes, report
 from tastemaker.store.store import Store
 
 _LOG = logging.getLogger(__name__)

@@ -10,6 +10,7 @@ from tastemaker.data.dataset import Dataset
 from tastemaker.data.files import DataFile, table_fingerprint
 from tastemaker.disk import make_private_folder
 from tastemaker.errors import StoreError
+from tastemaker.machine import memory_left
 from tastemaker.progress import Progress
 from tastemaker.project import Project
 from tastemaker.store.look import StoreLook, look
@@ -19,6 +20,14 @@ from tastemaker.store.tables import sqlite_path
 
 _EVENT_BYTES = 200
 """Memory an event takes while it comes out of a store and is indexed."""
+_FEWEST_EVENTS = 10_000
+"""Fewer of them are not worth a training."""
+_DIGITS = 4
+"""Binary digits of the number of events that are read: at most an eighth of what fits is lost."""
+_TOO_LITTLE_MEMORY = (
+    "raise [training] memory, remove what is not needed (`tastemaker store items remove`, "
+    "`tastemaker store events remove`), or leave bots out by [data.exclude]"
+)
 _TEXT_COPIES = 5
 """Memory a character of an item's attributes takes meanwhile."""
 _LABEL_BYTES = 110
@@ -52,22 +61,44 @@ class EventSource:
     def read(self, *, every_item: bool = False) -> Dataset:
         """All events: of the store, brought up to date with the files; else of the files.
 
+        Where a store holds more events than fit into the project's memory budget, its newest are
+        read, and the data's `left_out` says from when on.
+
         Args:
             every_item: whether nothing is left out by `[data] min_item_users` and `[data.exclude]`:
                 to serve a version that was trained before, whose items must all be there.
 
         Raises:
             DataError: a file cannot be used, or more than `max_bad_rows` of its rows.
-            MemoryBudgetError: reading would take more than the project's budget.
+            MemoryBudgetError: reading files, or the items of a store, would take more than the
+                project's budget.
             StoreError: the store cannot be used.
         """
         if not self.stored:
+            self._close_folder()
             return self._project.read(every_item=every_item)
         with self.open() as store:
-            characters, labels = store.attribute_sizes()
-            needed = _EVENT_BYTES * store.count() + _TEXT_COPIES * characters
-            self._project.require_memory(needed + _LABEL_BYTES * labels, "reading the store")
-            return store.dataset(self._project.schema, every_item=every_item)
+            most = self._most_events(store)
+            return store.dataset(self._project.schema, every_item=every_item, most=most)
+
+    def _most_events(self, store: Store) -> int:
+        """How many events fit into the memory beside the items and users.
+
+        A round number, so that what else the process holds does not make one training's events
+        differ from another's.
+
+        Raises:
+            MemoryBudgetError: hardly any.
+        """
+        characters, labels = store.attribute_sizes()
+        entities = _TEXT_COPIES * characters + _LABEL_BYTES * labels
+        few = min(store.count(), _FEWEST_EVENTS)
+        self._project.require_memory(
+            entities + _EVENT_BYTES * few, "reading the store", _TOO_LITTLE_MEMORY
+        )
+        left = memory_left(self._project.file.training.memory) - entities
+        most = max(left // _EVENT_BYTES, few)
+        return most >> (shift := max(0, most.bit_length() - _DIGITS)) << shift
 
     def open(self) -> Store:
         """The store, made if there is none, with every file's rows in it.
@@ -82,11 +113,7 @@ class EventSource:
             StoreError: the store cannot be used.
         """
         is_new = not self.stored
-        if self._close_folder() and not is_new:
-            self.recovered.append(
-                f"the folder {self.path.parent} was open to other users of this machine; now to "
-                "its owner alone"
-            )
+        self._close_folder()
         store = Store(self.path)
         try:
             if store.log_left:
@@ -119,12 +146,14 @@ class EventSource:
             raise
         return store
 
-    def _close_folder(self) -> bool:
-        """Makes the folder of state its owner's alone; whether a folder has been changed."""
-        try:
-            return self.path.parent == self._project.state and make_private_folder(self.path.parent)
-        except OSError:  # the store says what is in the way
-            return False
+    def _close_folder(self) -> None:
+        """Takes the rights of other users from the folder of state, where there is one."""
+        state = self._project.state
+        if state.is_dir() and make_private_folder(state):
+            self.recovered.append(
+                f"the folder {state} was open to other users of this machine; now to its owner "
+                "alone"
+            )
 
     def _is_whole(self, store: Store) -> bool:
         """Whether it has every table in some state of its file."""

@@ -242,7 +242,7 @@ class Store:
             return connection.execute(LAST_SEQUENCE, {"user_id": user_id}).scalar() or 0
 
     def items_after(self, user_id: str, sequence: int, most: int) -> tuple[list[int], int]:
-        """Item keys of a user's first `most` events after a place in the log; the last place."""
+        """The item keys of a user's first `most` events after a place; the last place."""
         values = {"user_id": user_id, "sequence": sequence, "most": most}
         rows = self._rows(ITEMS_AFTER, values)
         return [item for item, _ in rows], rows[-1][1] if rows else sequence
@@ -304,10 +304,12 @@ class Store:
             rows = connection.execute(select(tables.kinds.c.name, tables.kinds.c.kind)).all()
             return {row.name: row.kind for row in rows}
 
-    def dataset(self, schema: Schema, *, every_item: bool = False) -> Dataset:
+    def dataset(
+        self, schema: Schema, *, every_item: bool = False, most: int | None = None
+    ) -> Dataset:
         """Everything in the store as one data set; see `read_dataset`."""
         with self._read() as connection:
-            return read_dataset(connection, schema, every_item=every_item)
+            return read_dataset(connection, schema, every_item=every_item, most=most)
 
     def importer(self, progress: Progress = Progress()) -> Importer:
         """What writes files' tables into this store."""

@@ -160,8 +160,8 @@ def _processors_and_memory() -> Iterator[Finding]:
     )
     memory = machine.memory_bytes()
     whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    told += f", {memory / 1e9:,.1f} GB of memory"
-    told += f" of the {whole / 1e9:,.1f} there are" if memory < whole else ""
+    told += f", {machine.size_text(memory)} of memory"
+    told += f" of the {machine.size_text(whole)} there are" if memory < whole else ""
     yield Finding("machine", "ok", told)
 
 

@@ -13,11 +13,13 @@ import polars as pl
 
 import tastemaker
 from tastemaker.cli.doctor.finding import Finding, looked, refused
+from tastemaker.cli.doctor.limits import look_at_limits, look_at_temporary_folder
 from tastemaker.cli.doctor.port import look_at_port
 from tastemaker.data.files import DataFile, table_fingerprint
 from tastemaker.data.report import quarantine_file
 from tastemaker.data.times import OLD_LOG_MICROSECONDS, format_duration, format_moment, now
 from tastemaker.errors import ArtifactError, SettingError, StoreError
+from tastemaker.machine import size_text
 from tastemaker.pipeline import Recommender
 from tastemaker.pipeline.project_settings import with_project_settings
 from tastemaker.project import Project
@@ -48,10 +50,12 @@ def look_at_project(project: Project) -> list[Finding]:
     looks = _Looks(project)
     return [
         *looked("disk", looks.disk),
+        *looked("disk", look_at_temporary_folder),
         *looked("files", looks.files),
         *looked("model", looks.model),
         *looked("versions", looks.versions),
         *looked("store", looks.store),
+        *looked("limits", looks.limits),
         *looked("data", looks.data),
         *looked("clock", looks.clock),
         *looked("port", lambda: look_at_port(project)),
@@ -95,7 +99,7 @@ class _Looks:
         for folder in {place.stat().st_dev: place for place in self._folders()}.values():
             stats = os.statvfs(folder)
             free = stats.f_bavail * stats.f_frsize
-            told = f"{_size(free)} free in {folder}, the next training needs {_size(need)}"
+            told = f"{size_text(free)} free in {folder}, the next training needs {size_text(need)}"
             cure = "make room; old versions go with `tastemaker versions prune --keep 3`"
             if free < need or (stats.f_files and not stats.f_favail):
                 told += "" if free < need else ", and no more files can be made"
@@ -127,7 +131,7 @@ class _Looks:
             if path.is_file() and not os.access(path, os.R_OK):
                 yield Finding(table, "bad", f"{path} cannot be read", "let this user read it")
             elif path.is_file():
-                yield Finding(table, "ok", f"{file.name}, {_size(path.stat().st_size)}")
+                yield Finding(table, "ok", f"{file.name}, {size_text(path.stat().st_size)}")
                 yield from self._quarantined(table, file)
             elif self.source.stored:
                 yield Finding(table, "note", f"{path} is gone; the store has what was imported")
@@ -170,7 +174,7 @@ class _Looks:
             return
         if found.latest is not None:
             self.latest["the latest stored event"] = found.latest
-        size = _size(self.source.path.stat().st_size)
+        size = size_text(self.source.path.stat().st_size)
         yield Finding("store", "ok", f"{found.events:,} events, {size}, undamaged")
         if found.unfinished:
             told = f"the import of {', '.join(found.unfinished)} was cut short, or still goes on"
@@ -184,6 +188,12 @@ class _Looks:
             told = f"{names} can be read by other users of this machine"
             files = " ".join(shlex.quote(str(file)) for file in exposed)
             yield Finding("store", "note", told, f"chmod 600 {files}; the next serve does it too")
+
+    def limits(self) -> Iterator[Finding]:
+        """What the store may still take in."""
+        if self.stored is not None:
+            settings = self.project.file.store
+            yield from look_at_limits(self.source.path, settings, self.stored)
 
     def model(self) -> Iterator[Finding]:
         """Whether the version that serves is whole, and of this project as it is today."""
@@ -317,8 +327,3 @@ def _served(found: StoreLook) -> Finding:
 def _nearest(folder: Path) -> Path:
     """A folder, or where it is not there yet the one in which it would be made."""
     return next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
-
-
-def _size(count: int) -> str:
-    unit, name = (1e9, "GB") if count >= 1e9 else (1e6, "MB") if count >= 1e6 else (1e3, "kB")
-    return f"{count / unit:,.1f} {name}"

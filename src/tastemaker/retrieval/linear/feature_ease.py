@@ -102,7 +102,7 @@ class FeatureEASE(EASE):
         grown = copy(self)
         new = np.arange(self.n_items, len(catalogue))
         items = np.concatenate([changed, new])
-        later = self.encoder.encode(catalogue.part(items), 0, len(items))
+        later = self.encoder.encode(catalogue.take(items), 0, len(items))
         alike = later.matrix(self.encoder.width) @ self._contents().T
         squared = np.float32(self.config.feature_weight**2)
         c = csr_array(squared * alike).astype(np.float32)

@@ -1,0 +1,88 @@
+"""How a recommender's parts are fitted, within the memory budget."""
+
+from dataclasses import replace
+
+from tastemaker.component import FitOptions, Retriever
+from tastemaker.data.dataset import Dataset
+from tastemaker.errors import SourceMemoryError, TooManyItemsError
+from tastemaker.pipeline.answers import Answers
+from tastemaker.pipeline.fitting import (
+    LeftOutSource,
+    Wiring,
+    fit_source,
+    left_out_source,
+    with_fewer_items,
+)
+from tastemaker.pipeline.learning import Learned, learn
+from tastemaker.project import Placement, Training
+
+
+class FitsParts(Answers):
+    """The part of `Recommender` that fits sources, fusions and rankers."""
+
+    training: Training
+    left_out: dict[str, LeftOutSource]
+    _stated: Wiring
+
+    def _with_less(
+        self, problem: SourceMemoryError, data: Dataset, options: FitOptions, keep_items: bool
+    ) -> Dataset:
+        """The data to go on with: with fewer items, or the same and without a source."""
+        name = problem.source
+        # what is fitted would take up the memory that the source is tried in
+        self.retrievers = {n: part.clone() for n, part in self.retrievers.items()}
+        fewer = with_fewer_items(name, self.retrievers[name], data, options)
+        if fewer is None:
+            self._leave_out(problem)
+            return data
+        if keep_items:
+            raise TooManyItemsError(name, problem, fewer.left_out.min_item_users)
+        return fewer
+
+    def _leave_out(self, problem: SourceMemoryError) -> None:
+        """Goes on without a source that does not fit into the memory budget."""
+        if not self.left_out:
+            self._stated = Wiring(self.retrievers, self.placements)
+        wiring = Wiring(self.retrievers, self.placements).without(problem, self.rerankers)
+        source = self.retrievers[problem.source]
+        self.left_out[problem.source] = left_out_source(problem, source)
+        self.retrievers, self.placements = wiring.retrievers, wiring.placements
+
+    def _fit_components(self, data: Dataset, options: FitOptions) -> None:
+        """Learns fusions and rankers, and fits every source.
+
+        Raises:
+            SourceMemoryError: a source does not fit into the memory budget.
+        """
+        kept: dict[str, Retriever] = {}
+        self.learned, self.fusions = {}, {}
+        for name, placement in self.placements.items():
+            if placement.ranker is None and not placement.learns_fusion:
+                continue
+            learned = self._learn(placement, data, options)
+            if placement.learns_fusion:
+                self.fusions[name] = learned.fusion
+            kept |= learned.sources
+            if placement.ranker is not None:
+                came_to = {"earned": bool(learned.earned), "refit": learned.refit}
+                self.learned[placement.ranker] = {**learned.notes, **came_to}
+        unfitted = [name for name in self.retrievers if name not in kept]
+        for name in options.progress.track(unfitted, "all events: sources", len(unfitted)):
+            fit_source(name, self.retrievers[name], data, options)
+        self.retrievers |= kept
+
+    def within_budget(self, options: FitOptions) -> FitOptions:
+        """The options with the project's memory budget, where they say none."""
+        if options.memory_budget is not None:
+            return options
+        return replace(options, memory_budget=self.training.memory)
+
+    def _learn(self, placement: Placement, data: Dataset, options: FitOptions) -> Learned:
+        return learn(
+            self.rankers[placement.ranker] if placement.ranker else None,
+            data,
+            placement,
+            {source: self.retrievers[source] for source in placement.retrievers},
+            self.training,
+            options,
+        )
