@@ -115,7 +115,6 @@ DROP TABLE recounts;
 UPDATE about SET value = '4' WHERE name = 'schema';
 """
 _THIRD_SCHEMA = """
-DROP INDEX decisions_by_user;
 DROP TABLE removals;
 DROP TABLE removed_items;
 DROP TABLE totals;

@@ -52,14 +52,7 @@ from tastemaker.store.private import tighten
 from tastemaker.store.reading import attribute_sizes, read_dataset
 from tastemaker.store.removing import Remover, removal_mark, withdrawn_ids
 from tastemaker.store.stored import StoredItem, StoreSize
-from tastemaker.store.tables import (
-    SERVED,
-    VISIBLE,
-    events,
-    items,
-    store_id,
-    users,
-)
+from tastemaker.store.tables import SERVED, VISIBLE, events, items, store_id, users
 from tastemaker.store.upgrading import upgrade
 from tastemaker.store.writer import CLOSED, Writer
 
