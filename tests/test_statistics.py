@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from tastemaker.artifact import create_artifact, open_artifact
 from tastemaker.data.catalogue import NO_TIME
 from tastemaker.data.events import Events
+from tastemaker.data.item_log import ItemLog
 from tastemaker.data.schema import EventKind
 from tastemaker.errors import SettingError
-from tastemaker.statistics import ALL_TIME, EVERY, POSITIVE, ItemStatistics, _Log
+from tastemaker.statistics import ALL_TIME, EVERY, POSITIVE, ItemStatistics
 
 KINDS = {"view": EventKind(), "buy": EventKind(weight=6), "hide": EventKind(role="negative")}
 WEIGHTS = (1.0, 6.0, -1.0)
@@ -414,10 +415,10 @@ def test_items_added_after_the_first_question_are_counted_too() -> None:
 def test_events_put_in_their_places_are_as_if_sorted_again(
     monkeypatch: pytest.MonkeyPatch, few: int
 ) -> None:
-    monkeypatch.setattr("tastemaker.statistics._FEW", few)
+    monkeypatch.setattr("tastemaker.data.item_log._FEW", few)
     random = np.random.default_rng(3)
     nothing = np.empty(0, np.int32)
-    log = _Log.of(nothing, nothing.astype(np.int64), nothing.astype(np.int8), nothing * 1.0, 5)
+    log = ItemLog.of(nothing, nothing.astype(np.int64), nothing.astype(np.int8), nothing * 1.0, 5)
     every = [np.empty(0, column) for column in (np.int32, np.int64, np.int8, np.float32)]
     for part in range(6):
         m, size = int(random.integers(0, 9)), 5 + part
@@ -429,7 +430,7 @@ def test_events_put_in_their_places_are_as_if_sorted_again(
         ]
         log = log.grown(*more, size)
         every = [np.concatenate(both) for both in zip(every, more)]
-        wanted = _Log.of(*every, size)
+        wanted = ItemLog.of(*every, size)
         for name in ("offsets", "time", "kind", "weight"):
             np.testing.assert_array_equal(getattr(log, name), getattr(wanted, name))
 

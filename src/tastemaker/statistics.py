@@ -4,9 +4,8 @@ Retrievers and features read it, offline and online alike; nothing at or after t
 for is ever counted.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,150 +13,18 @@ from numpy.typing import NDArray
 from tastemaker.artifact import ArtifactReader, ArtifactWriter
 from tastemaker.compilation import kernel
 from tastemaker.data.catalogue import NO_TIME
-from tastemaker.data.decay import decayed_weights, first_not_before, running_weights
+from tastemaker.data.decay import decayed_weights, first_not_before
 from tastemaker.data.events import Events
-from tastemaker.data.ragged import offsets_of
+from tastemaker.data.item_log import POSITIVE_CODE, ItemLog
 from tastemaker.data.schema import EventKind
 from tastemaker.errors import SettingError, near_miss
 
-_FEW = 1_000
-"""Events that are put in their places one by one."""
 ALL_TIME = np.iinfo(np.int64).max
 POSITIVE = "positive events"
 EVERY = "every event"
 
 _ARRAYS = ("offsets", "time", "kind", "weight")
-_CODES = {POSITIVE: -1, EVERY: -2}
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class _Log:
-    """Events grouped by item, oldest first within an item.
-
-    Attributes:
-        offsets: int64[items + 1].
-        time: int64[n], microseconds.
-        kind: int8[n].
-        weight: float32[n], signed preference at the event's own moment.
-        derived: what was made of the events so far; logs with the same events share it.
-    """
-
-    offsets: NDArray[np.int64]
-    time: NDArray[np.int64]
-    kind: NDArray[np.int8]
-    weight: NDArray[np.float32]
-    derived: dict[tuple[str, int], Any] = field(default_factory=dict)
-
-    @classmethod
-    def of(
-        cls,
-        item: NDArray[np.int32],
-        time: NDArray[np.int64],
-        kind: NDArray[np.int8],
-        weight: NDArray[np.float32],
-        n_items: int,
-    ) -> "_Log":
-        order = np.lexsort((time, item))
-        counts = np.bincount(item, minlength=n_items)
-        return cls(offsets_of(counts), time[order], kind[order], weight[order])
-
-    def grown(
-        self,
-        item: NDArray[np.int32],
-        time: NDArray[np.int64],
-        kind: NDArray[np.int8],
-        weight: NDArray[np.float32],
-        n_items: int,
-    ) -> "_Log":
-        """This log with more events and items; of events of the same time these come later.
-
-        Cost: where there are few, one copy of the log; else, sorting it again.
-        """
-        offsets = np.full(n_items + 1, len(self.time), np.int64)
-        offsets[: len(self.offsets)] = self.offsets
-        if not len(item):
-            return replace(self, offsets=offsets)
-        if len(item) > _FEW:
-            before = np.repeat(np.arange(n_items, dtype=np.int32), np.diff(offsets))
-            return _Log.of(
-                np.concatenate([before, item]),
-                np.concatenate([self.time, time]),
-                np.concatenate([self.kind, kind]),
-                np.concatenate([self.weight, weight]),
-                n_items,
-            )
-        order = np.lexsort((time, item))
-        item, time = item[order], time[order]
-        starts, stops = offsets[item].tolist(), offsets[item + 1].tolist()
-        places = [
-            start + int(np.searchsorted(self.time[start:stop], moment, side="right"))
-            for start, stop, moment in zip(starts, stops, time)
-        ]
-        return _Log(
-            offsets + offsets_of(np.bincount(item, minlength=n_items)),
-            np.insert(self.time, places, time),
-            np.insert(self.kind, places, kind[order]),
-            np.insert(self.weight, places, weight[order]),
-        )
-
-    def together(self) -> "_Log":
-        """The same events as if all were of one item."""
-
-        def make() -> _Log:
-            order = np.argsort(self.time, kind="stable")
-            offsets = np.array([0, len(order)])
-            return _Log(offsets, self.time[order], self.kind[order], self.weight[order])
-
-        return self._once("together", 0, make)
-
-    def before(self, code: int) -> NDArray[np.int32]:
-        """How many counted events stand before each position, int32[events + 1].
-
-        Positive ones count (−1), or those of a kind.
-        """
-
-        def make() -> NDArray[np.int32]:
-            before = np.zeros(len(self.time) + 1, np.int32)
-            counted = self.weight > 0 if code == _CODES[POSITIVE] else self.kind == code
-            np.cumsum(counted, out=before[1:])
-            return before
-
-        return self._once("before", code, make)
-
-    @property
-    def latest(self) -> int:
-        """The time of the latest event; `NO_TIME` where there is none."""
-        return self._once("latest", 0, lambda: int(self.time.max(initial=NO_TIME)))
-
-    def running(self, half_life: int) -> NDArray[np.float64]:
-        """The decayed positive weight of an item just after each of its events, float64[n]."""
-
-        def make() -> NDArray[np.float64]:
-            made: NDArray[np.float64] = running_weights(
-                self.offsets, self.time, self.weight, half_life
-            )
-            return made
-
-        return self._once("running", half_life, make)
-
-    def prepared_as(self, earlier: "_Log") -> "_Log":
-        """This log with everything made of it that was made of an earlier one."""
-        for name, of in list(earlier.derived):
-            if name == "together":
-                self.together().prepared_as(earlier.together())
-            elif name == "before":
-                self.before(of)
-            elif name == "running":
-                self.running(of)
-        return self
-
-    def _once(self, name: str, of: int, make: Callable[[], T]) -> T:
-        """What was made of the events before, or is made now."""
-        if (name, of) not in self.derived:
-            self.derived[name, of] = make()
-        found: T = self.derived[name, of]
-        return found
+_CODES = {POSITIVE: POSITIVE_CODE, EVERY: -2}
 
 
 class Stretches:
@@ -168,7 +35,7 @@ class Stretches:
 
     def __init__(
         self,
-        logs: Sequence[_Log],
+        logs: Sequence[ItemLog],
         kinds: Sequence[str],
         items: NDArray[np.int32],
         times: NDArray[np.int64],
@@ -224,7 +91,7 @@ class ItemStatistics:
         kinds: names of the kinds of event.
     """
 
-    def __init__(self, n_items: int, kinds: Sequence[str], base: _Log, tail: _Log) -> None:
+    def __init__(self, n_items: int, kinds: Sequence[str], base: ItemLog, tail: ItemLog) -> None:
         self.n_items = n_items
         self.kinds = tuple(kinds)
         self._base = base
@@ -237,8 +104,8 @@ class ItemStatistics:
         They count actions: an event counts from its own moment on, whether or not a later one
         replaced it, since a state as of the end of the log would reveal the future.
         """
-        base = _Log.of(events.item, events.time, events.kind, events.preference, n_items)
-        return cls(n_items, tuple(kinds), base, _empty(n_items))
+        base = ItemLog.of(events.item, events.time, events.kind, events.preference, n_items)
+        return cls(n_items, tuple(kinds), base, ItemLog.empty(n_items))
 
     def append(
         self,
@@ -292,7 +159,7 @@ class ItemStatistics:
             return self.at(np.arange(self.n_items, dtype=np.int32), np.full(self.n_items, time))
         counts = np.zeros(self.n_items, np.float32)
         for log in (self._base, self._tail):
-            counts += np.diff(log.before(_CODES[POSITIVE])[log.offsets])
+            counts += np.diff(log.before(POSITIVE_CODE)[log.offsets])
         return counts
 
     def counts(
@@ -375,9 +242,9 @@ class ItemStatistics:
     def load(cls, reader: ArtifactReader) -> "ItemStatistics":
         """Maps the base."""
         offsets, time, kind, weight = (reader.array(name) for name in _ARRAYS)
-        base = _Log(offsets, time, kind, weight)
+        base = ItemLog(offsets, time, kind, weight)
         n_items = len(base.offsets) - 1
-        return cls(n_items, reader.json("kinds"), base, _empty(n_items))
+        return cls(n_items, reader.json("kinds"), base, ItemLog.empty(n_items))
 
 
 def _code(what: str, kinds: tuple[str, ...]) -> int:
@@ -387,13 +254,6 @@ def _code(what: str, kinds: tuple[str, ...]) -> int:
     if what not in kinds:
         raise SettingError(f"statistics: unknown kind '{what}'{near_miss(what, kinds)}")
     return kinds.index(what)
-
-
-def _empty(n_items: int) -> _Log:
-    nothing = np.empty(0, np.int32)
-    return _Log.of(
-        nothing, np.empty(0, np.int64), np.empty(0, np.int8), np.empty(0, np.float32), n_items
-    )
 
 
 @kernel
