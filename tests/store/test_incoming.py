@@ -1,5 +1,7 @@
 import math
 import struct
+import subprocess
+import sys
 from typing import Any
 
 import polars as pl
@@ -287,3 +289,19 @@ def test_a_boolean_value_is_one_or_zero_as_in_a_file() -> None:
 def test_a_value_is_kept_as_a_column_of_numbers_keeps_it() -> None:
     assert checked(value=0.1).value == struct.unpack("<f", struct.pack("<f", 0.1))[0]
     assert checked(value=math.nan).value is None
+
+
+def test_an_event_without_an_id_gets_one_that_no_other_has() -> None:
+    ids = {checked().event_id for _ in range(1_000)}
+    assert len(ids) == 1_000
+    script = (
+        "import random; random.seed(1)\n"
+        "from tastemaker.store.incoming import check_event\n"
+        "from tastemaker.data.schema import EventKind\n"
+        f"print(check_event({GOOD!r}, {{'view': EventKind()}}, None, {NOW}).event_id)"
+    )
+    for _ in range(2):  # in every process
+        asked = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+        ids.add(asked.stdout.decode().strip())
+    assert len(ids) == 1_002
+    assert {len(id_) for id_ in ids} == {32}
