@@ -78,9 +78,9 @@ class Server:
         )
 
     def wait(self) -> None:
-        """Returns when it is ready."""
+        """Returns when it is ready and has announced it."""
         end = time.monotonic() + SECONDS
-        while not self.is_ready():
+        while not self.is_ready() or "Ctrl-C stops" not in self.said:
             assert self._process.poll() is None, self.said
             assert time.monotonic() < end, f"not ready: {self.said}"
             time.sleep(0.05)

@@ -62,7 +62,7 @@ def test_where_nothing_happened_nothing_is_said(films: Path, run: Run) -> None:
     with serving(films) as server:
         server.post("click")
         server.end()
-        announced = ("serving ", "Ctrl-C stops")
+        announced = ("serving ", "warning: the newest event is", "Ctrl-C stops")
         assert all(line.startswith(announced) for line in server.said.splitlines()), server.said
     assert remarks(run("train")) == []
 
