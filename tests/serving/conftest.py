@@ -96,6 +96,13 @@ def train(folder: Path, promote: bool = True) -> str:
     return version
 
 
+@pytest.fixture(autouse=True)
+def refused_at_once(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test waits for refusals; those of `slow_refusals` are about the delay."""
+    if request.module.__name__ != "tests.serving.test_slow_refusals":
+        monkeypatch.setattr("tastemaker.serving.slow_refusals.STEP_SECONDS", 0.0)
+
+
 @pytest.fixture
 def folder(trained: Path, tmp_path: Path) -> Path:
     """A copy of the trained project."""

@@ -322,20 +322,23 @@ def test_a_long_piece_stands_still_while_a_short_one_is_done() -> None:
 
 
 def test_a_heavy_piece_ends_though_lighter_ones_never_do() -> None:
-    under_way, done = UnderWay(), threading.Event()
-    light = threading.Thread(target=under_way.do, args=(lambda _: done.wait(), 0.001))
-    under_way.add(0.001)
-    light.start()
+    under_way, begun, done = UnderWay(), threading.Event(), threading.Event()
+
+    def light(_: Callable[[], None]) -> None:
+        begun.set()
+        done.wait()
 
     def heavy(give_way: Callable[[], None]) -> None:
         for _ in range(10):
             give_way()
             time.sleep(0.001)
 
-    under_way.add(1.0)
+    other = threading.Thread(target=under_way.do, args=(light, 0.001))
+    other.start()
+    begun.wait()
     assert under_way.do(heavy, 1.0) > 0
     done.set()
-    light.join()
+    other.join()
 
 
 def test_a_modest_caller_does_not_wait_for_a_greedy_one() -> None:

@@ -60,12 +60,13 @@ class Opinions:
         _decide(history.offsets, history.item, history.weight, signed, counts)
         rows = np.flatnonzero(counts[1])
         share = np.minimum(1, counts[1, rows] / np.maximum(counts[0, rows], 1))
-        return cls(
-            _with_weights(requests, np.maximum(signed, 0)),
-            _with_weights(requests, np.maximum(-signed, 0)).take(rows) if len(rows) else None,
-            rows,
-            share.astype(np.float32),
-        )
+        dislikes = None
+        if len(rows):
+            dislikes = _with_weights(requests, np.maximum(-signed, 0))
+            if len(rows) < len(requests):
+                dislikes = dislikes.take(rows)
+        likes = _with_weights(requests, np.maximum(signed, 0))
+        return cls(likes, dislikes, rows, share.astype(np.float32))
 
 
 def _with_weights(requests: Requests, weights: NDArray[np.float32]) -> Requests:

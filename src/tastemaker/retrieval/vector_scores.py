@@ -181,6 +181,9 @@ class VectorScores:
         some = np.flatnonzero(place >= 0)
         if self.dislikes is None or not len(some):
             return scores
+        if len(some) == len(rows):
+            less = np.maximum(self.dislikes.scores(self.space, place, items), 0)
+            return scores - np.repeat(self.factor[place], items.counts) * less
         less = np.zeros(len(scores), np.float32)
         counts = np.where(place >= 0, items.counts, 0)
         chosen = np.repeat(place >= 0, items.counts)

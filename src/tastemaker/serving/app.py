@@ -33,6 +33,7 @@ from tastemaker.serving.pages import add_pages
 from tastemaker.serving.refusals import Refused, answer, install, refusal
 from tastemaker.serving.requested import checked, read_strictly
 from tastemaker.serving.service import Service, Taken
+from tastemaker.serving.slow_refusals import SlowRefusals
 from tastemaker.serving.user_requests import Prepared
 from tastemaker.serving.work import CALLER, Lines, Shared
 from tastemaker.store.incoming import LONGEST_ID
@@ -118,7 +119,7 @@ def create_app(service: Service, *, host: str | None = None, patient: bool = Fal
     at = service.project.file.server.host if host is None else host
     keys = CurrentKeys(KeyFile(service.project.state), required=not is_loopback(at))
     # around everything: what the framework itself answers is guarded like the rest
-    return SafeHeaders(Gate(app, keys, {*LOOPBACK, at}))
+    return SafeHeaders(Gate(SlowRefusals(app), keys, {*LOOPBACK, at}))
 
 
 def _add_recommendations(app: FastAPI, service: Service, lines: Lines) -> None:

@@ -19,6 +19,7 @@ from tastemaker.data import times
 from tastemaker.data.additions import ItemLimits, put_attributes
 from tastemaker.data.candidates import Candidates
 from tastemaker.errors import BusyError, DataError, NotReadyError, StoreError, UnknownIdError
+from tastemaker.giving_way import give_way
 from tastemaker.pipeline.recommendations import ranked_dict
 from tastemaker.progress import Progress
 from tastemaker.project import Project
@@ -249,6 +250,7 @@ class Service:
         if default is None and len(kinds) == 1:
             default = next(iter(kinds))
         for index, fields in enumerate(events):
+            give_way()
             try:
                 if not isinstance(fields, Mapping):
                     raise DataError(f"an event must be an object, got {str(fields)[:40]!r}")

@@ -1,4 +1,4 @@
-"""The pieces of work that a line is doing, of which heavier ones give way to lighter ones."""
+"""The pieces of work that a server is doing, of which heavier ones give way to lighter ones."""
 
 import threading
 from collections.abc import Callable
@@ -17,24 +17,15 @@ class UnderWay:
     a short piece beside a long one and a piece of a modest caller beside one of a greedy caller are
     lighter. An order by one number has no circles, so no two pieces wait for each other.
 
-    Used by the threads of a line.
+    Used by any number of threads.
     """
 
     def __init__(self) -> None:
         self._burdens: list[float] = []
         self._changed = threading.Condition()
 
-    def is_lightest(self, burden: float) -> bool:
-        """Whether a piece would be lighter than all of those being done."""
-        return all(LIGHTER * burden < other for other in self._burdens)
-
-    def add(self, burden: float) -> None:
-        """Counts a piece of this burden as being done, before `do`."""
-        with self._changed:
-            self._burdens.append(burden)
-
     def do(self, work: Callable[[Callable[[], None]], None], burden: float) -> float:
-        """Does a piece that was added.
+        """Does a piece.
 
         Args:
             work: the piece; is given what it has to call between its steps.
@@ -44,6 +35,8 @@ class UnderWay:
             The seconds that it has waited for others.
         """
         waiting = _Waiting(self, burden)
+        with self._changed:
+            self._burdens.append(burden)
         try:
             work(waiting)
         finally:

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from tastemaker.errors import BusyError
 from tastemaker.giving_way import giving_way
-from tastemaker.serving.under_way import UnderWay
+from tastemaker.serving.under_way import LIGHTER, UnderWay
 
 T = TypeVar("T")
 _Done = tuple[Any, BaseException | None, float]
@@ -115,15 +115,24 @@ class Line:
         longest_wait: seconds that whoever comes may have to wait for a turn.
         express: threads beyond these for pieces lighter than those under way, which need not wait
             for their end; the heavier ones give way between two of their steps.
+        under_way: what is being done in all lines of a server; by default in this one.
     """
 
-    def __init__(self, name: str, threads: int, longest_wait: float, express: int = 0) -> None:
+    def __init__(
+        self,
+        name: str,
+        threads: int,
+        longest_wait: float,
+        express: int = 0,
+        under_way: UnderWay | None = None,
+    ) -> None:
         self._name = name
         self._threads = threads
         self._most_each = max(1, threads - 1)
         self._longest_wait = longest_wait
         self._express = express
-        self._under_way = UnderWay()
+        self._under_way = under_way or UnderWay()
+        self._burdens: list[float] = []  # of the pieces that are being done
         self._pool = ThreadPoolExecutor(threads + express, name)
         self._inside = self._running = 0
         self._cost = 0.0  # seconds one piece takes, the latest counting most
@@ -210,11 +219,11 @@ class Line:
             caller.turn += charged
             caller.running += 1
             self._running += 1
-            self._under_way.add(burden)
+            self._burdens.append(burden)
             work = asyncio.get_running_loop().run_in_executor(
                 self._pool, self._do, piece.work, begun, burden
             )
-            work.add_done_callback(partial(self._ended, caller, piece, charged))
+            work.add_done_callback(partial(self._ended, caller, piece, charged, burden))
 
     def _do(self, work: Callable[[], Any], begun: float, burden: float) -> _Done:
         """What a piece gives or raises, and the seconds since it began in which it did not wait."""
@@ -235,7 +244,8 @@ class Line:
         if self._running >= self._threads + self._express:
             return []
         guess = self._guess()
-        return [c for c in able if self._under_way.is_lightest(c.burden(guess))]
+        lightest = min(self._burdens)
+        return [c for c in able if LIGHTER * c.burden(guess) < lightest]
 
     def _guess(self) -> float:
         """Seconds of a piece of a caller of whom nothing is known."""
@@ -243,8 +253,14 @@ class Line:
         return min(_FIRST_GUESS, min(known, default=0.0))
 
     def _ended(
-        self, caller: _Caller, piece: _Piece, charged: float, work: "asyncio.Future[_Done]"
+        self,
+        caller: _Caller,
+        piece: _Piece,
+        charged: float,
+        burden: float,
+        work: "asyncio.Future[_Done]",
     ) -> None:
+        self._burdens.remove(burden)
         caller.running -= 1
         self._running -= 1
         self._inside -= 1
@@ -333,8 +349,9 @@ class Lines:
     """
 
     def __init__(self, longest_wait: float) -> None:
-        self.scoring = Line("scoring", SCORING_THREADS, longest_wait / 1e3, EXPRESS_THREADS)
-        self.storing = Line("storing", STORING_THREADS, LONGEST_STORING_SECONDS)
+        under_way, wait = UnderWay(), longest_wait / 1e3
+        self.scoring = Line("scoring", SCORING_THREADS, wait, EXPRESS_THREADS, under_way)
+        self.storing = Line("storing", STORING_THREADS, LONGEST_STORING_SECONDS, 0, under_way)
 
     def close(self) -> None:
         """Ends when what has begun is done."""
