@@ -182,8 +182,11 @@ class VectorScores:
         if self.dislikes is None or not len(some):
             return scores
         if len(some) == len(rows):
-            less = np.maximum(self.dislikes.scores(self.space, place, items), 0)
-            return scores - np.repeat(self.factor[place], items.counts) * less
+            said = np.maximum(self.dislikes.scores(self.space, place, items), 0)
+            lowered: NDArray[np.float32] = (
+                scores - np.repeat(self.factor[place], items.counts) * said
+            )
+            return lowered
         less = np.zeros(len(scores), np.float32)
         counts = np.where(place >= 0, items.counts, 0)
         chosen = np.repeat(place >= 0, items.counts)
