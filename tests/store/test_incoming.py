@@ -16,6 +16,7 @@ from tastemaker.data.times import MICROSECONDS
 from tastemaker.errors import DataError
 from tastemaker.store import EventRow, check_event
 from tastemaker.store.incoming import FIELDS, LARGEST_CONTEXT, LONGEST_ID
+from tastemaker.store.new_ids import NewIds
 
 NOW = 1_750_000_000_123_456
 DAY = MICROSECONDS["d"]
@@ -305,3 +306,14 @@ def test_an_event_without_an_id_gets_one_that_no_other_has() -> None:
         ids.add(asked.stdout.decode().strip())
     assert len(ids) == 1_002
     assert {len(id_) for id_ in ids} == {32}
+
+
+def test_a_copy_of_a_process_gives_other_ids(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = NewIds()
+    given()
+    forked = NewIds()
+    forked._left, forked._process = [*given._left], given._process
+    ids = {given() for _ in range(2_000)}
+    assert len(ids) == 2_000
+    monkeypatch.setattr("tastemaker.store.new_ids.os.getpid", lambda: -1)
+    assert not ids & {forked() for _ in range(2_000)}

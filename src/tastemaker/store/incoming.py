@@ -1,12 +1,10 @@
 """One event as it comes in, checked by the rules that hold for the rows of a file."""
 
 import json
-import os
 import re
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from random import Random
 from typing import Any
 
 from tastemaker.data.id_forms import CONTROL, EXACT, FLOAT, MISSING, WHOLE_FLOAT
@@ -14,6 +12,7 @@ from tastemaker.data.schema import EventKind
 from tastemaker.data.times import MICROSECONDS, parse_moment
 from tastemaker.data.vocabulary import Vocabulary
 from tastemaker.errors import DataError, near_miss
+from tastemaker.store.new_ids import NewIds
 
 FIELDS = (
     "event_id",
@@ -27,14 +26,10 @@ FIELDS = (
     "position",
     "context",
 )
-# uuid4 asks the system for each id, and other threads take the interpreter meanwhile: a batch of
-# 10,000 events took a second instead of a tenth beside them
-_NEW_IDS = Random()  # noqa: S311 - ids have to be different, not secret
-if hasattr(os, "register_at_fork"):  # a copy of this process must not give the same ids
-    os.register_at_fork(after_in_child=_NEW_IDS.seed)
 LONGEST_ID = 1_000
 LARGEST_CONTEXT = 10_000
 LAST_POSITION = 100_000
+_NEW_ID = NewIds()
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _SHOWN = 80
 
@@ -147,7 +142,7 @@ def ids_in(name: str, values: Sequence[str], items: Vocabulary) -> list[str]:
 def _event_id(value: Any) -> str:
     """The id of an event: any text, also a word such as `null`; a new one where there is none."""
     if value is None:
-        return f"{_NEW_IDS.getrandbits(128):032x}"
+        return _NEW_ID()
     text = _text(value, "event_id")
     if not text.strip():
         raise DataError(f"empty event_id {text!r}: leave it out, or give the event an id")
