@@ -36,7 +36,7 @@ class Reply:
     Attributes:
         status: the HTTP status; 0 where the connection broke.
         seconds: until the last byte of the answer.
-        n_items: the length of the list, where one was asked for.
+        n_items: the length of the list, if a list was requested.
     """
 
     status: int
@@ -71,7 +71,7 @@ def ask(
     Args:
         port: where the server listens.
         key: whose requests.
-        bodies: what is asked, in turn.
+        bodies: the request bodies, sent in turn.
         pause: seconds from one request to the next, if the answer is there by then.
         seconds: how long.
         most: how many requests at most.

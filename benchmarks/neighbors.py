@@ -125,7 +125,7 @@ def _cost(server: Server, key: str, user: str) -> tuple[float, list[float]]:
 def _require_full(lists: Sequence[Reply]) -> None:
     short = [reply for reply in lists if reply.status == 200 and reply.n_items != N_ITEMS]
     if short:
-        raise RuntimeError(f"a list has {short[0].n_items} items, {N_ITEMS} were asked for")
+        raise RuntimeError(f"a list has {short[0].n_items} items, {N_ITEMS} were requested")
 
 
 def _p99(replies: Sequence[Reply]) -> float:
