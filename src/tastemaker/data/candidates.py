@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tastemaker.data.ragged import offsets_of, ranges, rows_of
+from tastemaker.data.ragged import counts_of, offsets_of, ranges, rows_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +61,12 @@ class Candidates:
     @classmethod
     def none(cls, n: int) -> "Candidates":
         """Nothing found for n requests."""
-        return cls.of([((), ())] * n)
+        return cls(np.zeros(n + 1, np.int64), np.empty(0, np.int32), np.empty(0, np.float32))
 
     @property
     def counts(self) -> NDArray[np.int64]:
         """Items found per request, int64[n]."""
-        return np.diff(self.offsets)
+        return counts_of(self.offsets)
 
     @property
     def rows(self) -> NDArray[np.int64]:
@@ -102,6 +102,8 @@ class Candidates:
 
     def head(self, n: int) -> "Candidates":
         """At most the first n of each request."""
+        if (self.counts <= n).all():
+            return self
         counts = np.minimum(self.counts, n)
         return self.entries(ranges(self.offsets[:-1], counts), offsets_of(counts))
 

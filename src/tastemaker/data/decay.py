@@ -14,7 +14,19 @@ _LEAST_RUNNING = 2.0**-1000
 
 @kernel
 def first_not_before(times, first, last, moment):  # type: ignore[no-untyped-def]
-    """The first position in times[first:last], sorted, that is not before `moment`."""
+    """The first position in times[first:last], sorted, that is not before `moment`.
+
+    Looks back from the end in steps that double, since a moment is mostly near the latest event,
+    and then between the last two.
+    """
+    end, step = last, 1
+    while first < last:
+        back = max(first, end - step)
+        if times[back] < moment:
+            first = back + 1
+            break
+        last = back
+        step *= 2
     while first < last:
         middle = (first + last) // 2
         if times[middle] < moment:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from tastemaker.data.ragged import rows_of
+from tastemaker.data.ragged import counts_of, rows_of
 from tastemaker.data.schema import EventKind
 from tastemaker.data.state import NEVER, Replacement
 
@@ -175,7 +175,7 @@ class Histories:
     @property
     def counts(self) -> NDArray[np.int64]:
         """Events in each history, int64[n]."""
-        return np.diff(self.offsets)
+        return counts_of(self.offsets)
 
     def entries(self, index: NDArray[np.int64], offsets: NDArray[np.int64]) -> "Histories":
         """Histories made of the entries `index`, laid out by `offsets`."""

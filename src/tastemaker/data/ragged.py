@@ -14,13 +14,18 @@ def offsets_of(counts: ArrayLike) -> NDArray[np.int64]:
     """Row lengths [n] → offsets int64[n + 1]; row i is `values[offsets[i]:offsets[i + 1]]`."""
     counts = np.asarray(counts)
     offsets = np.zeros(len(counts) + 1, np.int64)
-    np.cumsum(counts, out=offsets[1:])
+    counts.cumsum(out=offsets[1:])
     return offsets
+
+
+def counts_of(offsets: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Offsets int64[n + 1] → row lengths int64[n]; where there are few, faster than `np.diff`."""
+    return offsets[1:] - offsets[:-1]
 
 
 def rows_of(offsets: NDArray[np.int64]) -> NDArray[np.int64]:
     """The row number of every entry, int64[total]."""
-    return np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    return np.arange(len(offsets) - 1).repeat(counts_of(offsets))
 
 
 def ranges(starts: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -30,7 +35,7 @@ def ranges(starts: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.i
     [7, 8, 3, 4, 5]
     """
     offsets = offsets_of(counts)
-    return np.repeat(starts - offsets[:-1], counts) + np.arange(offsets[-1])
+    return (starts - offsets[:-1]).repeat(counts) + np.arange(offsets[-1])
 
 
 def sorted_distinct(values: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -70,8 +75,8 @@ def offsets_with_rows(
     offsets: NDArray[np.int64], rows: NDArray[np.int64], new_offsets: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """The offsets that belong to `with_rows`."""
-    counts = np.diff(offsets)
-    counts[rows] = np.diff(new_offsets)
+    counts = counts_of(offsets)
+    counts[rows] = counts_of(new_offsets)
     return offsets_of(counts)
 
 
@@ -107,7 +112,7 @@ class Ragged:
     @property
     def counts(self) -> NDArray[np.int64]:
         """Row lengths, int64[n]."""
-        return np.diff(self.offsets)
+        return counts_of(self.offsets)
 
     def take(self, rows: NDArray[np.int64]) -> "Ragged":
         """The given rows, in the given order."""

@@ -147,6 +147,15 @@ class Requests:
         index = ranges(self.history.offsets[1:] - counts, counts)
         return replace(self, history=self.history.entries(index, offsets_of(counts)))
 
+    def with_weights(self, weights: NDArray[np.float32]) -> "Requests":
+        """These requests with other signed preferences of the events in their histories."""
+        past = self.history
+        return Requests(
+            self.time,
+            Histories(past.offsets, past.item, past.kind, past.value, weights, past.time),
+            *(self.exclude, self.eligible, self.seed, self.user_id, self.placement, self.profile),
+        )
+
     def with_pasts(self, others: Mapping[int, "Requests"]) -> "Requests":
         """These requests, some with the history and the excluded items of others.
 

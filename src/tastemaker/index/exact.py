@@ -109,6 +109,8 @@ def packed(
     items: NDArray[np.int32], scores: NDArray[np.float32], found: NDArray[np.int64]
 ) -> Candidates:
     """The first `found` int64[requests] entries of each row of [requests × n], without the rest."""
+    if (found == items.shape[1]).all():
+        return Candidates(offsets_of(found), items.ravel(), scores.ravel())
     flat = ranges(np.arange(len(items)) * items.shape[1], found)
     return Candidates(offsets_of(found), items.ravel()[flat], scores.ravel()[flat])
 

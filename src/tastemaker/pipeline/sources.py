@@ -6,9 +6,10 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from tastemaker.compilation import kernel
 from tastemaker.component import Retriever
 from tastemaker.data.candidates import Candidates
-from tastemaker.data.ragged import sorted_distinct
+from tastemaker.data.item_table import item_table, slot_of
 from tastemaker.data.requests import Requests
 from tastemaker.errors import NotFittedError
 from tastemaker.giving_way import give_way
@@ -38,7 +39,7 @@ def ask(
     Raises:
         NotFittedError: a retriever was not fitted.
     """
-    found = {name: Candidates.none(len(requests)) for name in retrievers}
+    found = dict.fromkeys(retrievers, Candidates.none(len(requests)))
     calls: dict[str, Call[Candidates]] = {}
     for name, source in retrievers.items():
         if source.serves.remote:
@@ -90,11 +91,22 @@ def _usable(found: Candidates, requests: int) -> Candidates:
     """
     if len(found) != requests:
         raise ValueError(f"gave {len(found)} lists for {requests} requests")
-    span = int(found.item.max(initial=0)) + 2
-    pairs = found.rows * span + found.item + 1
-    if len(sorted_distinct(pairs)) < len(pairs):
+    if _has_twice(found.offsets, found.item):
         raise ValueError("gave an item twice in one list")
     return found
+
+
+@kernel
+def _has_twice(offsets, items):  # type: ignore[no-untyped-def]
+    """Whether an item stands twice in a row."""
+    held, requests = item_table(offsets)
+    for row in range(len(offsets) - 1):
+        for item in items[offsets[row] : offsets[row + 1]]:
+            slot = slot_of(held, requests, row, item)
+            if requests[slot] == row:
+                return True
+            held[slot], requests[slot] = item, row
+    return False
 
 
 def most_liked(requests: Requests, n: int, world: World) -> Candidates:

@@ -87,25 +87,25 @@ class MMR(Reranker):
 
     def _likeness(self, catalogue: Catalogue, sources: Mapping[str, Retriever]) -> Likeness:
         """How items are compared."""
-        space = self.config.space
-        spaces: dict[str, Likeness] = {
-            name: source.compare
-            for name, source in sources.items()
-            if isinstance(source, ComparesItems)
-        }
-        for name, column in catalogue.columns.items():
-            if isinstance(column, VectorColumn) and name not in spaces:
-                spaces[name] = partial(vector_likeness, column.values)
-        if attribute_columns(catalogue):
-            spaces[ATTRIBUTES] = partial(attribute_likeness, catalogue)
-        if space in spaces:
-            return spaces[space]
+        space, columns = self.config.space, catalogue.columns
+        if space == ATTRIBUTES and attribute_columns(catalogue):
+            return partial(attribute_likeness, catalogue)
+        if space in sources:
+            source = sources[space]
+            if isinstance(source, ComparesItems):
+                return source.compare
+        column = columns.get(space)
+        if isinstance(column, VectorColumn):
+            return partial(vector_likeness, column.values)
         if space == ATTRIBUTES:
             problem = "the catalogue has no tags or category to compare by"
         elif space in sources:
             problem = f"the source '{space}' does not compare items"
         else:
             problem = f"there is no space '{space}'"
+        spaces = [name for name, one in sources.items() if isinstance(one, ComparesItems)]
+        spaces += [name for name, one in columns.items() if isinstance(one, VectorColumn)]
+        spaces += [ATTRIBUTES] if attribute_columns(catalogue) else []
         raise SettingError(f"MMR: {problem}{near_miss(space, spaces)}")
 
     def _reorder(

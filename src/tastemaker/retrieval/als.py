@@ -12,7 +12,7 @@ from tastemaker.compilation import kernel
 from tastemaker.component import FitOptions, Retriever, Serves, Task
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.dataset import Dataset
-from tastemaker.data.ragged import Ragged
+from tastemaker.data.ragged import Ragged, rows_of
 from tastemaker.data.requests import Requests
 from tastemaker.index import (
     IndexSettings,
@@ -103,7 +103,9 @@ class ALS(Retriever):
         validation: Task | None = None,
     ) -> Self:
         """Alternates between users and items."""
-        users = self._confidence(dataset.interactions())
+        pairs = dataset.interactions()
+        confidence = self._confidence(pairs.data)
+        users = csr_array((confidence, pairs.indices, pairs.indptr), shape=pairs.shape)
         items = users.T.tocsr()
         (n_users, n_items), factors = users.shape, self.config.factors
         options.require_memory(
@@ -139,7 +141,8 @@ class ALS(Retriever):
     def user_factors(self, requests: Requests, threads: int = 1) -> NDArray[np.float32]:
         """The vector of each request, solved from its history, float32[n × factors]."""
         self.require_fitted()
-        liked = self._confidence(requests.history.interactions(self.n_fitted))
+        liked = requests.history.interactions(self.n_fitted)
+        liked.data = self._confidence(liked.data)
         x = np.zeros((len(requests), self.config.factors), np.float32)
         self._solve(liked, self.item_factors, x, _FOLD_IN_STEPS, threads, self.gram)
         return x
@@ -185,11 +188,11 @@ class ALS(Retriever):
         weight = self.config.dislike_weight
         return VectorScores.of(requests, space, self.user_factors, weight, averages=False)
 
-    def _confidence(self, matrix: csr_array) -> csr_array:
+    def _confidence(self, strength: NDArray[np.float32]) -> NDArray[np.float32]:
         """What an observed pair counts more than an unobserved one, c − 1."""
-        strength = np.log1p(matrix.data) if self.config.confidence == "log" else matrix.data
-        more = (self.config.alpha * strength).astype(np.float32)
-        return csr_array((more, matrix.indices, matrix.indptr), shape=matrix.shape)
+        if self.config.confidence == "log":
+            strength = np.log1p(strength)
+        return (self.config.alpha * strength).astype(np.float32)
 
     def _solve(
         self,
@@ -204,10 +207,11 @@ class ALS(Retriever):
         if gram is None:
             with blas_threads(threads):
                 gram = fixed.T @ fixed
-        total = confidence.sum(axis=1).astype(np.float64) + confidence.shape[1]
+        indptr, indices, data = confidence.indptr, confidence.indices, confidence.data
+        offsets = indptr.astype(np.int64)
+        total = np.bincount(rows_of(offsets), data, len(solved)) + confidence.shape[1]
         scaled = self.config.regularization * total**self.config.frequency_scaling
         regularization = scaled.astype(np.float32)
-        indptr, indices, data = confidence.indptr, confidence.indices, confidence.data
 
         def improve(start: int, stop: int) -> None:
             _conjugate_gradient(
@@ -215,7 +219,7 @@ class ALS(Retriever):
                 *(solved, steps, np.float32(_FOLD_IN_TOLERANCE)),
             )
 
-        run_chunks(improve, indptr.astype(np.int64), threads)
+        run_chunks(improve, offsets, threads)
 
 
 @kernel(fastmath=True)

@@ -230,8 +230,8 @@ class Content(Retriever):
         def score(chunk: slice) -> NDArray[np.float32]:
             scores = self._likeness(asked, chunk)
             if by_liking:
-                for moment in np.unique(moments[chunk]):
-                    liking = self._liking(world.statistics, int(moment), half_life)
+                for moment in set(moments[chunk].tolist()):
+                    liking = self._liking(world.statistics, moment, half_life)
                     _multiply(scores, liking, moments[chunk] == moment)
             if weights is not None:
                 scores *= weights(time[chunk])
@@ -320,6 +320,7 @@ def _cosines(  # type: ignore[no-untyped-def]
 
     A left row is spread out once for all pairs in a row that share it.
     """
+    n_fitted = len(row_offsets) - 1
     dense = np.zeros(width, np.float32)
     spread = row_terms[:0]
     for pair in range(len(left)):
@@ -332,10 +333,19 @@ def _cosines(  # type: ignore[no-untyped-def]
             )  # fmt: skip
             for place in range(len(spread)):
                 dense[spread[place]] = weights[place]
-        terms, weights = row_of(
-            right[pair], row_offsets, row_terms, row_weights, more_offsets, more_terms, more_weights
-        )
+        item = right[pair]
         total = np.float32(0)
-        for place in range(len(terms)):
-            total += dense[terms[place]] * weights[place]
+        if 0 <= item < n_fitted:
+            total = _product(dense, item, row_offsets, row_terms, row_weights)
+        elif n_fitted <= item < n_fitted + len(more_offsets) - 1:
+            total = _product(dense, item - n_fitted, more_offsets, more_terms, more_weights)
         out[pair] = min(total, np.float32(1))
+
+
+@kernel
+def _product(dense, row, offsets, terms, weights):  # type: ignore[no-untyped-def]
+    """Dense · the row, by ascending term."""
+    total = np.float32(0)
+    for entry in range(offsets[row], offsets[row + 1]):
+        total += dense[terms[entry]] * weights[entry]
+    return total

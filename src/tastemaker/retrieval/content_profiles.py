@@ -109,10 +109,11 @@ def _profiles(  # type: ignore[no-untyped-def]
                 profile[term] += worth[event] * values[place]
                 liked[term] += max(worth[event], np.float32(0)) * values[place]
         kept, against = 0, 0
+        strongest = terms[row, :most]
         for place in range(size):
             if liked[touched[place]] > 0:
                 term = touched[place]
-                kept = keep(liked[term], term, terms[row, :most], strengths, kept)
+                kept = keep(liked[term], term, strongest, strengths, kept)
         for place in range(kept):
             weights[row, place] = profile[terms[row, place]]
             profile[terms[row, place]] = 0

@@ -1,6 +1,6 @@
 """What a history likes and what it dislikes, apart: how a dislike counts, once for all models."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,15 +62,11 @@ class Opinions:
         share = np.minimum(1, counts[1, rows] / np.maximum(counts[0, rows], 1))
         dislikes = None
         if len(rows):
-            dislikes = _with_weights(requests, np.maximum(-signed, 0))
+            dislikes = requests.with_weights(np.maximum(-signed, 0))
             if len(rows) < len(requests):
                 dislikes = dislikes.take(rows)
-        likes = _with_weights(requests, np.maximum(signed, 0))
+        likes = requests.with_weights(np.maximum(signed, 0))
         return cls(likes, dislikes, rows, share.astype(np.float32))
-
-
-def _with_weights(requests: Requests, weights: NDArray[np.float32]) -> Requests:
-    return replace(requests, history=replace(requests.history, weight=weights))
 
 
 @kernel

@@ -77,8 +77,8 @@ class Trending(Retriever):
         def score(chunk: slice) -> NDArray[np.float32]:
             scores = np.empty((chunk.stop - chunk.start, n_items), np.float32)
             moments = ticks[chunk]
-            for moment in np.unique(moments):
-                scores[moments == moment] = self._weights(world.statistics, int(moment), half_life)
+            for moment in set(moments.tolist()):
+                scores[moments == moment] = self._weights(world.statistics, moment, half_life)
             return scores
 
         return exact_top_n(score, requests, n, n_items, above=0.0)

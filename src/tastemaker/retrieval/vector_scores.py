@@ -21,6 +21,9 @@ _SEARCH_BYTES = 32 << 20
 """The size of the lists of one search."""
 _WIDER = 4
 """By what factor the next search is wider, where too many scores were lowered."""
+_LARGEST = np.int64(np.iinfo(np.int32).max)
+_LAST = np.iinfo(np.int64).max
+"""Sorts behind every key of a score and an item."""
 
 
 ToVectors = Callable[[Requests], NDArray[np.float32]]
@@ -159,11 +162,9 @@ class VectorScores:
             for some in np.array_split(left, -(-len(left) * wide * 8 // _SEARCH_BYTES)):
                 of_some = requests if len(some) == len(requests) else requests.take(some)
                 found = self.space.search.top_n(self.likes.x[some], of_some, wide, above=0.0)
-                ranked = _ranked(found, self._adjusted(some, found)).head(n)
-                items[some[ranked.rows], ranked.ranks] = ranked.item
-                best[some[ranked.rows], ranked.ranks] = ranked.score
-                counts[some] = ranked.counts
-                again.append(some[~_is_settled(found, ranked, n, wide, size)])
+                items[some], best[some], counts[some] = _best(found, self._adjusted(some, found), n)
+                settled = _is_settled(found, best[some], counts[some], wide, size)
+                again.append(some[~settled])
             wide, left = _WIDER * wide, np.concatenate(again)
         return packed(items, best, counts)
 
@@ -196,19 +197,43 @@ class VectorScores:
         return scores - less
 
 
-def _ranked(found: Candidates, scores: NDArray[np.float32]) -> Candidates:
-    """The candidates by their new scores, those above 0."""
-    order = np.lexsort((found.item, -scores, found.rows))
-    again = Candidates(found.offsets, found.item[order], scores[order])
-    return again.where(again.score > 0)
+def _best(
+    found: Candidates, scores: NDArray[np.float32], n: int
+) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int64]]:
+    """The first n of each list by new scores, those above 0: items, scores, and how many there are.
+
+    A score above 0 sorts as its bits do. Inverted and above the item they are one integer, which
+    is sorted many times as fast as columns are, and holds both.
+    """
+    bits = scores.view(np.int32).astype(np.int64)
+    keys = np.full((len(found), int(found.counts.max(initial=0))), _LAST)
+    keys[np.arange(keys.shape[1]) < found.counts[:, None]] = np.where(
+        scores > 0, ((_LARGEST - bits) << 32) | found.item, _LAST
+    )
+    keys.sort(axis=1)
+    first = np.full((len(found), n), _LAST)
+    first[:, : keys.shape[1]] = keys[:, :n]
+    best = (_LARGEST - (first >> 32)).astype(np.int32).view(np.float32)
+    return (first & _LARGEST).astype(np.int32), best, (first < _LAST).sum(axis=1)
 
 
 def _is_settled(
-    found: Candidates, ranked: Candidates, n: int, wide: int, size: int
+    found: Candidates,
+    best: NDArray[np.float32],
+    counts: NDArray[np.int64],
+    wide: int,
+    size: int,
 ) -> NDArray[np.bool_]:
-    """Whether no item beyond what was found can be among the first n, bool[requests]."""
-    done = (found.counts < wide) | (wide >= size)
-    full = ranked.counts >= n
-    last = ranked.offsets[1:][full] - 1
-    done[full] |= ranked.score[last] > found.score[found.offsets[1:][full] - 1]
+    """Whether no item beyond what was found can be among the first n, bool[requests].
+
+    Args:
+        found: of each request, by the likes alone.
+        best: float32[requests × n], the scores of the first n.
+        counts: int64[requests], how many of them there are.
+        wide: how many were looked for.
+        size: how many items there are in all.
+    """
+    done: NDArray[np.bool_] = (found.counts < wide) | (wide >= size)
+    full = counts >= best.shape[1]
+    done[full] |= best[full, -1] > found.score[found.offsets[1:][full] - 1]
     return done

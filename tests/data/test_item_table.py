@@ -1,0 +1,28 @@
+"""The table of items that kernels use, against Python's sets."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tastemaker.data.item_table import item_table, slot_of
+from tastemaker.data.ragged import offsets_of
+
+# among them items whose slots collide in a small table, and −1, which is no item
+items = st.one_of(st.integers(-1, 40), st.integers(-1, 2**31 - 1))
+
+
+@given(st.lists(st.lists(items, max_size=40), max_size=5), st.lists(items, max_size=20))
+def test_a_table_knows_the_items_of_its_request_and_no_others(
+    rows: list[list[int]], others: list[int]
+) -> None:
+    held, requests = item_table(offsets_of([len(row) for row in rows]))
+    for request, row in enumerate(rows):
+        known = set[int]()
+        for item in row:
+            slot = slot_of(held, requests, request, np.int32(item))
+            assert (requests[slot] == request) == (item in known)
+            held[slot], requests[slot] = item, request
+            known.add(item)
+        for item in [*row, *others]:
+            slot = slot_of(held, requests, request, np.int32(item))
+            assert (requests[slot] == request) == (item in known)
