@@ -5,9 +5,8 @@ from typing import Any
 
 import pytest
 
-from tastemaker.store import Store
+from tastemaker.store import Store, batches
 from tastemaker.store import room as rooms
-from tastemaker.store.waiting import Work
 from tastemaker.store.writer import Writer
 from tests.serving.conftest import item, wait_until, without_network
 
@@ -29,6 +28,25 @@ def test_events_beyond_the_limit_are_answered_with_507(folder: Path) -> None:
         assert refused.json()["error"]["code"] == "store_full"
         assert "max_events = 2" in refused.json()["error"]["message"]
         assert client.post("/v1/events", json=event).status_code == 200
+
+
+def test_events_of_a_large_batch_that_find_no_room_are_rejected_by_their_index(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "ROWS_AT_ONCE", 3)
+    limit(folder, "max_events = 7")
+    sent = [{"user_id": "u", "item_id": item(0, 0), "event_id": f"e{n}"} for n in range(10)]
+    sent[1] = {"user_id": "u"}  # rejected by itself, so that the others' places move
+    with without_network(folder) as client:
+        first = client.post("/v1/events", json={"events": sent})
+        assert first.status_code == 200
+        assert (first.json()["accepted"], first.json()["duplicates"]) == (6, 0)
+        rejected = first.json()["rejected"]
+        assert [entry["index"] for entry in rejected] == [1, 7, 8, 9]
+        assert rejected[1]["error"].startswith("not stored, send it again: the store holds 6 ")
+        again = client.post("/v1/events", json={"events": sent})
+        assert (again.json()["accepted"], again.json()["duplicates"]) == (0, 6)
+        assert [entry["index"] for entry in again.json()["rejected"]] == [1, 7, 8, 9]
 
 
 def test_items_beyond_the_limit_are_answered_with_507(folder: Path) -> None:
@@ -63,13 +81,13 @@ def test_writes_wait_in_the_queue_of_their_client(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     callers: list[str | None] = []
-    submit = Writer.submit
+    submit = Writer.submit_all
 
-    def submitted(writer: Writer, work: Work, **told: Any) -> Any:
-        callers.append(told.get("caller"))
-        return submit(writer, work, **told)
+    def submitted(writer: Writer, works: Any, **options: Any) -> Any:
+        callers.append(options.get("caller"))
+        return submit(writer, works, **options)
 
-    monkeypatch.setattr(Writer, "submit", submitted)
+    monkeypatch.setattr(Writer, "submit_all", submitted)
     with without_network(folder) as client:
         event = {"user_id": "u", "item_id": item(0, 0)}
         client.post("/v1/events", json=event)

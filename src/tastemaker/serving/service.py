@@ -61,6 +61,10 @@ class Taken:
         conflicts = [
             {"index": self.indices[place], "error": reason} for place, reason in added.conflicts
         ]
+        conflicts += [
+            {"index": self.indices[place], "error": f"not stored, send it again: {reason}"}
+            for place, reason in added.unwritten
+        ]
         rejected = sorted([*self.rejected, *conflicts], key=lambda one: int(one["index"]))
         return {"accepted": added.new, "duplicates": added.duplicates, "rejected": rejected}
 
@@ -235,7 +239,7 @@ class Service:
         return {"source": name, **self._listed(live, found)}
 
     def add_events(self, events: Sequence[Any], caller: str = "") -> Taken:
-        """Takes in events; those that can be used are written together.
+        """Takes in events; those that can be used are written, a large batch part by part.
 
         Args:
             events: objects as they came; see `check_event`.

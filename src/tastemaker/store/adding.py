@@ -20,17 +20,19 @@ _SHOWN = 80
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """The result of adding events; every event is in exactly one of the three.
+    """The result of adding events; every event is in exactly one of the four.
 
     Attributes:
         new: how many were added.
         duplicates: how many were stored before with the same content.
         conflicts: index of each event whose id another event has, and the reason.
+        unwritten: index of each event of a part of the batch that could not be written, and why.
     """
 
     new: int
     duplicates: int = 0
     conflicts: tuple[tuple[int, str], ...] = ()
+    unwritten: tuple[tuple[int, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,8 @@ from tastemaker.errors import StoreError
 from tastemaker.lock import Presence
 from tastemaker.progress import Progress
 from tastemaker.store import tables
-from tastemaker.store.adding import Added, add_events
+from tastemaker.store.adding import Added
+from tastemaker.store.batches import add_in_parts
 from tastemaker.store.compacting import compact, store_size
 from tastemaker.store.counters import ITEMS, counted
 from tastemaker.store.decision import Decision
@@ -176,6 +177,8 @@ class Store:
     ) -> "Future[Added]":
         """Adds events, each id once; done when they are on disk.
 
+        Many are written in parts, between which others write; see `add_in_parts`.
+
         Args:
             rows: the events.
             timed: whether their times are compared with those of imported events too.
@@ -185,8 +188,7 @@ class Store:
         Raises:
             BusyError: too much of this client is waiting for the disk.
         """
-        work = partial(add_events, rows=rows, timed=timed, limits=limits)
-        return self._writer.submit(work, rows=len(rows), caller=caller)
+        return add_in_parts(self._writer, rows, timed=timed, limits=limits, caller=caller)
 
     def put_item(
         self,

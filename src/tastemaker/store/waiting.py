@@ -6,7 +6,7 @@ other, whatever somebody else sends.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
@@ -20,8 +20,8 @@ Work = Callable[[Connection], Any]
 
 MOST_AT_ONCE = 256
 """Pieces of work of one transaction."""
-ROWS_AT_ONCE = 2_000
-"""Rows of one transaction, unless a piece has more: about a tenth of a second, for others wait."""
+ROWS_AT_ONCE = 200
+"""Rows of one transaction: about 20 ms, as others wait. Batches are cut into pieces of so many."""
 MOST_WAITING = 50_000
 """Rows that may wait, shared equally by the clients that wait: about two seconds' worth."""
 
@@ -68,12 +68,12 @@ class Waiting:
     def __bool__(self) -> bool:
         return bool(self._due)
 
-    def add(self, caller: str | None, piece: Piece) -> None:
-        """Adds a piece of work.
+    def add(self, caller: str | None, pieces: Sequence[Piece]) -> None:
+        """Adds pieces of work of one client, all or none.
 
         Args:
             caller: the client; None for work of the store itself.
-            piece: the work.
+            pieces: the work, at least one piece.
 
         Raises:
             BusyError: the client has its share of the rows that may wait already.
@@ -85,9 +85,10 @@ class Waiting:
             raise BusyError(
                 f"{queue.rows:,} rows are waiting for the disk already: try again shortly"
             )
-        queue.pieces.append(piece)
-        queue.rows += piece.rows
-        if len(queue.pieces) == 1:
+        is_first = not queue.pieces
+        queue.pieces.extend(pieces)
+        queue.rows += sum(piece.rows for piece in pieces)
+        if is_first:
             self._enter(caller, queue)
 
     def take(self) -> list[Piece]:

@@ -8,6 +8,7 @@ that were to be written together, and is logged when it begins and when it is ov
 import logging
 import sqlite3
 import threading
+from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import closing, suppress
 from pathlib import Path
@@ -73,16 +74,36 @@ class Writer:
             BusyError: too much of this client is waiting already.
             StoreError: the store is closed.
         """
-        done: Future[Any] = Future()
+        return self.submit_all([(work, rows)], caller=caller, patient=patient)[0]
+
+    def submit_all(
+        self,
+        works: Sequence[tuple[Work, int]],
+        *,
+        caller: str | None = None,
+        patient: bool = False,
+    ) -> "list[Future[Any]]":
+        """Queues pieces of work of one client, all or none; each is written on its own.
+
+        Args:
+            works: the pieces, each with the number of its rows, at least one; see `submit`.
+            caller: see `submit`.
+            patient: see `submit`.
+
+        Raises:
+            BusyError: too much of this client is waiting already.
+            StoreError: the store is closed.
+        """
+        pieces = [Piece(work, Future(), rows) for work, rows in works]
         with self._changed:
             if self._closing:
                 raise StoreError(CLOSED)
             due = monotonic() + (COMPANY_SECONDS if patient else 0.0)
             due = min(self._due, due) if self._waiting else due
-            self._waiting.add(caller, Piece(work, done, rows))
+            self._waiting.add(caller, pieces)
             self._due = due
             self._changed.notify()
-        return done
+        return [piece.done for piece in pieces]
 
     def reopened(self) -> None:
         """Goes on with a database file that was put in the other's place, if it can be opened."""
