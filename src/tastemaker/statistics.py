@@ -263,7 +263,7 @@ def _locate(offsets, time, items, moments, windows, first, last):  # type: ignor
     Their places are first[w, i] … last[i] − 1; both are 0 for an unknown item.
     """
     # Reads that do not wait for one another hide most of the memory's delay: the searches below
-    # begin at what is read here.
+    # begin at what is read here, and overwrite it.
     for i in range(len(items)):
         if 0 <= items[i] < len(offsets) - 1 and offsets[items[i]] < offsets[items[i] + 1]:
             last[i] = time[offsets[items[i] + 1] - 1]

@@ -1,3 +1,4 @@
+from dataclasses import fields, replace
 from itertools import pairwise
 
 import numpy as np
@@ -5,6 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tastemaker.data.catalogue import NumberColumn
+from tastemaker.data.events import Histories
 from tastemaker.data.requests import HISTORY_CAP, Masks, Requests
 
 
@@ -109,3 +112,18 @@ def test_two_masks_allow_what_both_allow(
     both = masks[0].intersect(masks[1])
     expected = masks[0].allows(rows, items) & masks[1].allows(rows, items)
     assert np.array_equal(both.allows(rows, items), expected)
+
+
+def test_other_weights_leave_everything_else_as_it_is() -> None:
+    profile = {"age": NumberColumn.of([3.0, 4.0])}
+    requests = replace(
+        Requests.of([[3, 1], [2]], time=100, user_id=["a", None]), placement="x", profile=profile
+    )
+    other = requests.with_weights(np.array([-1, 0, 2], np.float32))
+    assert other.history.weight.tolist() == [-1, 0, 2]
+    for field in fields(Requests):
+        if field.name != "history":
+            assert getattr(other, field.name) is getattr(requests, field.name)
+    for field in fields(Histories):
+        if field.name != "weight":
+            assert getattr(other.history, field.name) is getattr(requests.history, field.name)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tastemaker.store import Store, batches
+from tastemaker.store import Added, Store, batches
 from tastemaker.store import room as rooms
 from tastemaker.store.writer import Writer
 from tests.serving.conftest import item, wait_until, without_network
@@ -30,7 +30,7 @@ def test_events_beyond_the_limit_are_answered_with_507(folder: Path) -> None:
         assert client.post("/v1/events", json=event).status_code == 200
 
 
-def test_events_of_a_large_batch_that_find_no_room_are_rejected_by_their_index(
+def test_events_of_a_batch_without_room_are_rejected_by_index(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batches, "ROWS_AT_ONCE", 3)
@@ -43,10 +43,31 @@ def test_events_of_a_large_batch_that_find_no_room_are_rejected_by_their_index(
         assert (first.json()["accepted"], first.json()["duplicates"]) == (6, 0)
         rejected = first.json()["rejected"]
         assert [entry["index"] for entry in rejected] == [1, 7, 8, 9]
-        assert rejected[1]["error"].startswith("not stored, send it again: the store holds 6 ")
+        assert [entry["code"] for entry in rejected] == ["invalid", *["store_full"] * 3]
+        assert rejected[1]["error"].startswith("not stored: the store holds 6 ")
         again = client.post("/v1/events", json={"events": sent})
         assert (again.json()["accepted"], again.json()["duplicates"]) == (0, 6)
         assert [entry["index"] for entry in again.json()["rejected"]] == [1, 7, 8, 9]
+
+
+def test_an_error_of_ours_in_a_batch_is_not_shown(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "ROWS_AT_ONCE", 1)
+    add = batches.add_events
+
+    def broken(connection: Any, rows: Any, **options: Any) -> Added:
+        if rows[0].event_id == "second":
+            raise KeyError("a secret of ours")
+        return add(connection, rows, **options)
+
+    monkeypatch.setattr(batches, "add_events", broken)
+    sent = [{"user_id": "u", "item_id": item(0, 0), "event_id": id_} for id_ in ("first", "second")]
+    with without_network(folder) as client:
+        answer = client.post("/v1/events", json={"events": sent})
+    error = "not stored: an internal error, which was logged"
+    assert answer.json()["accepted"] == 1
+    assert answer.json()["rejected"] == [{"index": 1, "code": "internal", "error": error}]
 
 
 def test_items_beyond_the_limit_are_answered_with_507(folder: Path) -> None:

@@ -1,17 +1,21 @@
 """A large batch is written in parts: others come between, and every event is counted once."""
 
-from collections.abc import Callable
+import threading
+from collections.abc import Sequence
 from pathlib import Path
+from time import monotonic
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection, text
 
 from tastemaker.errors import BusyError, StoreFullError
 from tastemaker.project.sections import StoreSection
-from tastemaker.store import Added, Store, batches, waiting
+from tastemaker.store import Added, EventRow, Store, batches, waiting
 from tastemaker.store.limits import Limits
+from tastemaker.store.opening import connect
 from tests.store.conftest import row, rows
-from tests.store.test_writer import Held
+from tests.store.test_writer import SECONDS, Held
 
 
 @pytest.fixture(autouse=True)
@@ -44,33 +48,82 @@ def test_conflicts_and_duplicates_are_counted_across_parts(store: Store) -> None
     assert ids(store) == ["a", "b", "c", "d"]
 
 
-def test_another_client_is_written_between_two_parts(store: Store) -> None:
-    with Held(store._writer):
-        batch = store.append(rows([f"batch-{n}" for n in range(9)]), caller="many")
-        single = store.append(rows(["single"]), caller="one")
-    assert batch.result() == Added(9)
-    assert single.result() == Added(1)
-    assert ids(store).index("single") <= 3
+def test_another_client_is_written_between_two_parts(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add, begun, go = batches.add_events, threading.Event(), threading.Event()
+
+    def held(connection: Connection, rows: Sequence[EventRow], **options: Any) -> Added:
+        if rows[0].event_id == "batch-0":
+            begun.set()
+            assert go.wait(SECONDS)
+        return add(connection, rows, **options)
+
+    monkeypatch.setattr(batches, "add_events", held)
+    batch = store.append(rows([f"batch-{n}" for n in range(9)]), caller="many")
+    assert begun.wait(SECONDS)
+    single = store.append(rows(["single"]), caller="one")
+    go.set()
+    assert (batch.result(SECONDS), single.result(SECONDS)) == (Added(9), Added(1))
+    assert ids(store).index("single") == 3
 
 
-def test_what_finds_no_room_is_named_and_the_rest_is_stored(store: Store) -> None:
+def test_events_without_room_are_named_and_the_rest_is_stored(store: Store) -> None:
     most = Limits(store.path, StoreSection(max_events=4))
-    added = store.append(rows([f"{n}" for n in range(8)]), limits=most).result()
+    added = store.append(rows([f"{n}" for n in range(8)]), limits=most).result(SECONDS)
     assert (added.new, added.duplicates, added.conflicts) == (3, 0, ())
-    # the last part has two events, for which there is no room either
-    assert [index for index, _ in added.unwritten] == [3, 4, 5, 6, 7]
-    assert "max_events = 4" in added.unwritten[0][1]
+    assert added.unwritten == (3, 4, 5, 6, 7)
+    assert "max_events = 4" in str(added.problem)
     assert ids(store) == ["0", "1", "2"]
 
 
 def test_a_batch_of_which_nothing_can_be_stored_fails(store: Store) -> None:
     most = Limits(store.path, StoreSection(max_events=1))
     with pytest.raises(StoreFullError, match="max_events = 1"):
-        store.append(rows([f"{n}" for n in range(8)]), limits=most).result()
+        store.append(rows([f"{n}" for n in range(8)]), limits=most).result(SECONDS)
     assert ids(store) == []
 
 
-def test_a_batch_for_which_there_is_no_place_in_the_queue_is_refused_whole(
+def test_nothing_is_written_after_a_part_that_failed(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add, tried = batches.add_events, list[str]()
+
+    def broken(connection: Connection, rows: Sequence[EventRow], **options: Any) -> Added:
+        tried.append(rows[0].event_id)
+        if rows[0].event_id == "3":
+            raise ZeroDivisionError("once")
+        return add(connection, rows, **options)
+
+    monkeypatch.setattr(batches, "add_events", broken)
+    added = store.append(rows([f"{n}" for n in range(12)])).result(SECONDS)
+    assert (added.new, added.unwritten) == (3, tuple(range(3, 12)))
+    assert isinstance(added.problem, ZeroDivisionError)
+    assert set(tried) == {"0", "3"}
+    assert ids(store) == ["0", "1", "2"]
+    assert store.append(rows(["later"])).result(SECONDS) == Added(1)
+
+
+def test_a_locked_database_is_waited_for_once(path: Path) -> None:
+    with Store(path, patience=0.5) as store:
+        other, reading = connect(path)
+        with other.begin():
+            begun = monotonic()
+            failed = store.append(rows([f"{n}" for n in range(60)])).exception(SECONDS)
+            assert monotonic() - begun < 5  # one after the other, twenty parts would take ten
+        assert "database is locked" in str(failed)
+        other.dispose()
+        reading.dispose()
+
+
+def test_a_batch_that_is_under_way_cannot_be_cancelled(store: Store) -> None:
+    with Held(store._writer):
+        batch = store.append(rows([f"{n}" for n in range(9)]))
+        assert not batch.cancel()
+    assert batch.result(SECONDS) == Added(9)
+
+
+def test_a_batch_that_cannot_wait_is_refused_whole(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(waiting, "MOST_WAITING", 6)
@@ -80,19 +133,3 @@ def test_a_batch_for_which_there_is_no_place_in_the_queue_is_refused_whole(
             store.append(rows(["late-1", "late-2", "late-3", "late-4"]), caller="many")
     assert waits.result() == Added(8)
     assert ids(store) == [f"{n}" for n in range(8)]
-
-
-def test_a_part_that_breaks_does_not_take_the_others_with_it(
-    store: Store, path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    add: Callable[..., Added] = batches.add_events
-
-    def broken(connection: Connection, rows: list[object], **options: object) -> Added:
-        if rows[0].event_id == "3":  # type: ignore[attr-defined]
-            raise ZeroDivisionError("once")
-        return add(connection, rows, **options)
-
-    monkeypatch.setattr(batches, "add_events", broken)
-    added = store.append(rows([f"{n}" for n in range(7)])).result()
-    assert added == Added(4, 0, (), ((3, "once"), (4, "once"), (5, "once")))
-    assert ids(store) == ["0", "1", "2", "6"]

@@ -1,4 +1,4 @@
-"""A hash table of the items of one request after the other, for kernels.
+"""A hash set of items for kernels, reused for one request after another.
 
 A table is two arrays of a power of two of slots: the item in each, and the request it belongs to.
 It is never cleared: what belongs to another request counts as empty.
@@ -24,7 +24,7 @@ def item_table(offsets):  # type: ignore[no-untyped-def]
 
 @kernel
 def slot_of(items, requests, request, item):  # type: ignore[no-untyped-def]
-    """Where an item of a request stands, or, if it is not there, where it has to be put."""
+    """The slot of an item of a request, or, if it is not there, the slot it goes to."""
     last = len(items) - 1
     slot = np.int64(np.uint64(item) * _MULTIPLIER >> np.uint64(33)) & last
     while requests[slot] == request and items[slot] != item:

@@ -87,10 +87,14 @@ def _usable(found: Candidates, requests: int) -> Candidates:
     """A source's answer, if it is one; items that are none are left to the filter.
 
     Raises:
-        ValueError: it has not one list for each request, or an item stands twice in a list.
+        ValueError: it has not one list for each request, its offsets do not fit its items, or an
+            item is twice in a list.
     """
     if len(found) != requests:
         raise ValueError(f"gave {len(found)} lists for {requests} requests")
+    first, last, total = found.offsets[0], found.offsets[-1], len(found.item)
+    if first != 0 or last != total or len(found.score) != total or (found.counts < 0).any():
+        raise ValueError(f"gave offsets that do not fit its {total} items")
     if _has_twice(found.offsets, found.item):
         raise ValueError("gave an item twice in one list")
     return found
@@ -98,7 +102,7 @@ def _usable(found: Candidates, requests: int) -> Candidates:
 
 @kernel
 def _has_twice(offsets, items):  # type: ignore[no-untyped-def]
-    """Whether an item stands twice in a row."""
+    """Whether an item is twice in a row."""
     held, requests = item_table(offsets)
     for row in range(len(offsets) - 1):
         for item in items[offsets[row] : offsets[row + 1]]:

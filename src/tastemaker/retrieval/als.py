@@ -12,7 +12,7 @@ from tastemaker.compilation import kernel
 from tastemaker.component import FitOptions, Retriever, Serves, Task
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.dataset import Dataset
-from tastemaker.data.ragged import Ragged, rows_of
+from tastemaker.data.ragged import Ragged
 from tastemaker.data.requests import Requests
 from tastemaker.index import (
     IndexSettings,
@@ -107,6 +107,7 @@ class ALS(Retriever):
         confidence = self._confidence(pairs.data)
         users = csr_array((confidence, pairs.indices, pairs.indptr), shape=pairs.shape)
         items = users.T.tocsr()
+        del pairs, confidence
         (n_users, n_items), factors = users.shape, self.config.factors
         options.require_memory(
             4 * (n_users + n_items) * factors
@@ -209,7 +210,7 @@ class ALS(Retriever):
                 gram = fixed.T @ fixed
         indptr, indices, data = confidence.indptr, confidence.indices, confidence.data
         offsets = indptr.astype(np.int64)
-        total = np.bincount(rows_of(offsets), data, len(solved)) + confidence.shape[1]
+        total = _row_sums(offsets, data).astype(np.float64) + confidence.shape[1]
         scaled = self.config.regularization * total**self.config.frequency_scaling
         regularization = scaled.astype(np.float32)
 
@@ -220,6 +221,16 @@ class ALS(Retriever):
             )
 
         run_chunks(improve, offsets, threads)
+
+
+@kernel
+def _row_sums(offsets, values):  # type: ignore[no-untyped-def]
+    """The sum of each row's values, float32[rows]."""
+    sums = np.zeros(len(offsets) - 1, np.float32)
+    for row in range(len(sums)):
+        for entry in range(offsets[row], offsets[row + 1]):
+            sums[row] += values[entry]
+    return sums
 
 
 @kernel(fastmath=True)

@@ -230,7 +230,7 @@ class Content(Retriever):
         def score(chunk: slice) -> NDArray[np.float32]:
             scores = self._likeness(asked, chunk)
             if by_liking:
-                for moment in set(moments[chunk].tolist()):
+                for moment in sorted(set(moments[chunk].tolist())):
                     liking = self._liking(world.statistics, moment, half_life)
                     _multiply(scores, liking, moments[chunk] == moment)
             if weights is not None:

@@ -77,7 +77,7 @@ class Trending(Retriever):
         def score(chunk: slice) -> NDArray[np.float32]:
             scores = np.empty((chunk.stop - chunk.start, n_items), np.float32)
             moments = ticks[chunk]
-            for moment in set(moments.tolist()):
+            for moment in sorted(set(moments.tolist())):
                 scores[moments == moment] = self._weights(world.statistics, moment, half_life)
             return scores
 

@@ -226,9 +226,8 @@ def _add_intake(app: FastAPI, service: Service, lines: Lines) -> None:
 
         `accepted` counts the new events. An event whose `event_id` is stored already is a duplicate
         if user, item, type, value and time are the same, and is rejected otherwise. An invalid
-        event in a batch is rejected alone. A large batch is written in parts; where the disk or the
-        store is full before the last one, the events of the others are rejected and to be sent
-        again.
+        event in a batch is rejected alone. A large batch is written in parts. If a part cannot be
+        written, its events and those after it are rejected by index; `code` says why.
         """
         taken, is_batch = await lines.storing.run(
             _add_events, service, await request.body(), CALLER.get()

@@ -223,9 +223,12 @@ class Listed(BaseModel):
 
 
 class Rejected(BaseModel):
-    """An event that cannot be used."""
+    """An event that was not stored."""
 
     index: int
+    code: str
+    """`invalid`: the event cannot be used; `store_full`, `store` or `internal`: it could not be
+    written, as the part of the batch before it was; send it again when the cause is gone."""
     error: str
 
 

@@ -18,7 +18,14 @@ from numpy.typing import NDArray
 from tastemaker.data import times
 from tastemaker.data.additions import ItemLimits, put_attributes
 from tastemaker.data.candidates import Candidates
-from tastemaker.errors import BusyError, DataError, NotReadyError, StoreError, UnknownIdError
+from tastemaker.errors import (
+    BusyError,
+    DataError,
+    NotReadyError,
+    StoreError,
+    StoreFullError,
+    UnknownIdError,
+)
 from tastemaker.giving_way import give_way
 from tastemaker.pipeline.recommendations import ranked_dict
 from tastemaker.progress import Progress
@@ -39,6 +46,7 @@ from tastemaker.threads import blas_threads
 _LOG = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 0.05
+_LONGEST_REASON = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +55,9 @@ class Taken:
 
     Attributes:
         indices: the positions of the events that can be used.
-        rejected: `{"index", "error"}` for each of the others.
+        rejected: `{"index", "code", "error"}` for each of the others.
         written: done when the usable events are on disk; StoreFullError where the store holds as
-            much as its settings allow.
+            much as its settings allow; see `add_in_parts`.
     """
 
     indices: list[int]
@@ -58,15 +66,23 @@ class Taken:
 
     def result(self, added: Added) -> dict[str, Any]:
         """The answer to the client, given what was written: every event is counted once."""
-        conflicts = [
-            {"index": self.indices[place], "error": reason} for place, reason in added.conflicts
+        failed = [(place, "invalid", reason) for place, reason in added.conflicts]
+        code, reason = _why_not(added.problem)
+        failed += [(place, code, reason) for place in added.unwritten]
+        entries = [
+            {"index": self.indices[place], "code": code, "error": reason}
+            for place, code, reason in failed
         ]
-        conflicts += [
-            {"index": self.indices[place], "error": f"not stored, send it again: {reason}"}
-            for place, reason in added.unwritten
-        ]
-        rejected = sorted([*self.rejected, *conflicts], key=lambda one: int(one["index"]))
+        rejected = sorted([*self.rejected, *entries], key=lambda one: int(one["index"]))
         return {"accepted": added.new, "duplicates": added.duplicates, "rejected": rejected}
+
+
+def _why_not(problem: BaseException | None) -> tuple[str, str]:
+    """The code and the message for events that could not be written."""
+    if isinstance(problem, StoreError):
+        code = "store_full" if isinstance(problem, StoreFullError) else "store"
+        return code, f"not stored: {problem}"[:_LONGEST_REASON]
+    return "internal", "not stored: an internal error, which was logged"
 
 
 class Service:
@@ -261,7 +277,7 @@ class Service:
                 rows.append(check_event(fields, kinds, default, now))
                 indices.append(index)
             except DataError as problem:
-                rejected.append({"index": index, "error": str(problem)})
+                rejected.append({"index": index, "code": "invalid", "error": str(problem)})
         timed = self.project.file.data.clock == "absolute"
         written = self.store.append(rows, timed=timed, limits=self._room.limits, caller=caller)
         return Taken(indices, rejected, written)

@@ -26,13 +26,15 @@ class Added:
         new: how many were added.
         duplicates: how many were stored before with the same content.
         conflicts: index of each event whose id another event has, and the reason.
-        unwritten: index of each event of a part of the batch that could not be written, and why.
+        unwritten: index of each event that could not be written, as the others of a large batch.
+        problem: why not.
     """
 
     new: int
     duplicates: int = 0
     conflicts: tuple[tuple[int, str], ...] = ()
-    unwritten: tuple[tuple[int, str], ...] = ()
+    unwritten: tuple[int, ...] = ()
+    problem: BaseException | None = None
 
 
 @dataclass(frozen=True, slots=True)

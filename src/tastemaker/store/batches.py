@@ -24,10 +24,10 @@ def add_in_parts(
     limits: Limits | None,
     caller: str | None,
 ) -> "Future[Added]":
-    """Adds events, `ROWS_AT_ONCE` at a time; done when all that can be is on disk.
+    """Adds events, `ROWS_AT_ONCE` at a time; done when all of them are on disk, or a part fails.
 
-    Where some parts cannot be written and others can, the result names the events of the former; it
-    is an error where none can.
+    The parts after one that fails are not written. The result counts those before it, names the
+    events from there on and has the error; where the first part fails, there is only the error.
 
     Args:
         writer: where they wait for their turn.
@@ -51,10 +51,14 @@ def add_in_parts(
 def _joined(futures: "Sequence[Future[Added]]", sizes: Sequence[int]) -> "Future[Added]":
     """The parts' results as that of the batch; done with the last of them."""
     whole: Future[Added] = Future()
+    whole.set_running_or_notify_cancel()  # its parts are on their way: it cannot be cancelled
     lock, left = threading.Lock(), len(futures)
 
-    def count(_: "Future[Added]") -> None:
+    def count(done: "Future[Added]") -> None:
         nonlocal left
+        if not done.cancelled() and done.exception() is not None:
+            for later in futures[futures.index(done) + 1 :]:
+                later.cancel()
         with lock:
             left -= 1
             is_last = left == 0
@@ -69,18 +73,20 @@ def _joined(futures: "Sequence[Future[Added]]", sizes: Sequence[int]) -> "Future
 def _finish(
     whole: "Future[Added]", futures: "Sequence[Future[Added]]", sizes: Sequence[int]
 ) -> None:
-    problems = [future.exception() for future in futures]
-    if all(problems):
-        whole.set_exception(problems[0])
-        return
     new, duplicates, start = 0, 0, 0
-    conflicts, unwritten = list[tuple[int, str]](), list[tuple[int, str]]()
-    for future, problem, size in zip(futures, problems, sizes):
-        if problem is None:
+    conflicts, unwritten = list[tuple[int, str]](), list[int]()
+    problem: BaseException | None = None
+    for future, size in zip(futures, sizes):
+        failed = None if future.cancelled() else future.exception()
+        problem = failed if problem is None else problem
+        if failed is not None or future.cancelled():
+            unwritten += range(start, start + size)
+        else:
             added = future.result()
             new, duplicates = new + added.new, duplicates + added.duplicates
             conflicts += [(start + place, reason) for place, reason in added.conflicts]
-        else:
-            unwritten += [(start + place, str(problem)) for place in range(size)]
         start += size
-    whole.set_result(Added(new, duplicates, tuple(conflicts), tuple(unwritten)))
+    if len(unwritten) == start:
+        whole.set_exception(problem)
+    else:
+        whole.set_result(Added(new, duplicates, tuple(conflicts), tuple(unwritten), problem))

@@ -182,7 +182,8 @@ class Store:
         Args:
             rows: the events.
             timed: whether their times are compared with those of imported events too.
-            limits: what the store may hold; beyond it the future has a StoreFullError.
+            limits: what the store may hold; beyond it the future has a StoreFullError, or its
+                result names the events beyond it.
             caller: the client who sent them, in whose queue they wait; see `Waiting`.
 
         Raises:

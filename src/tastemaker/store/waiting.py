@@ -18,12 +18,11 @@ from tastemaker.errors import BusyError
 
 Work = Callable[[Connection], Any]
 
-MOST_AT_ONCE = 256
-"""Pieces of work of one transaction."""
 ROWS_AT_ONCE = 200
-"""Rows of one transaction: about 20 ms, as others wait. Batches are cut into pieces of so many."""
+"""Rows of one transaction: about 20 ms, as others wait. Batches are cut into pieces of so many;
+each piece counts as one row at least."""
 MOST_WAITING = 50_000
-"""Rows that may wait, shared equally by the clients that wait: about two seconds' worth."""
+"""Rows that may wait, shared equally by the clients that wait: about five seconds' worth."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +94,14 @@ class Waiting:
         """As much as one transaction shall write."""
         group: list[Piece] = []
         size = 0
-        while self._due and len(group) < MOST_AT_ONCE:
+        while self._due:
             turn, rows, _, caller = self._due[0]
             if group and size + rows > ROWS_AT_ONCE:
                 break
             heappop(self._due)
             queue = self._queues[caller]
             group.append(queue.pieces.popleft())
-            size += rows
+            size += max(1, rows)
             self._clock = turn
             queue.turn = turn + rows
             queue.rows -= rows

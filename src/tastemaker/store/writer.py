@@ -83,7 +83,7 @@ class Writer:
         caller: str | None = None,
         patient: bool = False,
     ) -> "list[Future[Any]]":
-        """Queues pieces of work of one client, all or none; each is written on its own.
+        """Queues pieces of work of one client, all or none; each succeeds or fails on its own.
 
         Args:
             works: the pieces, each with the number of its rows, at least one; see `submit`.
