@@ -12,7 +12,7 @@ from rich.table import Table
 import benchmarks
 from benchmarks.data import DataAbsent
 from benchmarks.harness import Options, Target, peer_python, probe, save, show
-from tastemaker.errors import near_miss
+from tastemaker.errors import did_you_mean
 
 
 def targets() -> dict[str, Target]:
@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     wanted = [id_.upper() for id_ in given.ids]
     for id_ in wanted:
         if id_ not in known:
-            parser.error(f"no target '{id_}'{near_miss(id_, known)}")
+            parser.error(f"no target '{id_}'{did_you_mean(id_, known)}")
     if not wanted:
         parser.error("name a target, or ask for --list")
     machine = probe()

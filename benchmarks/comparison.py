@@ -120,9 +120,9 @@ def speed_set(quick: bool, seed: int) -> Split:
     size = {"users": 50_000, "items": 20_000, "events": 5_000_000}
     if quick:
         size = {"users": 5_000, "items": 2_000, "events": 300_000}
-    world = synthetic(**size, tastes=40, days=180, new_items=0.0, drift=0.0, seed=seed)
+    inventory = synthetic(**size, tastes=40, days=180, new_items=0.0, drift=0.0, seed=seed)
     liked = pl.col("event_type") != "dislike"
-    pairs = pl.scan_parquet(world / "events.parquet").filter(liked).select("user_id", "item_id")
+    pairs = pl.scan_parquet(inventory / "events.parquet").filter(liked).select("user_id", "item_id")
     split = holdout(Dataset.from_frames(pairs.collect()), test=0.1, validation=0.05, seed=seed)
     return replace(split, test=_of_users(split.test, 2_000, seed))
 
@@ -223,7 +223,7 @@ def lists_for_all(fitted: Retriever, task: Task, n: int) -> Candidates:
 
     def asked(start: int) -> Candidates:
         rows = slice(start, start + _REQUESTS_AT_A_TIME)
-        return fitted.retrieve(task.requests.take(rows), n, task.world)
+        return fitted.retrieve(task.requests.take(rows), n, task.inventory)
 
     with ThreadPoolExecutor(available_threads()) as pool:
         parts = list(pool.map(asked, range(0, len(task), _REQUESTS_AT_A_TIME)))

@@ -70,10 +70,10 @@ def synthetic(**settings: Any) -> Path:
     digest = hashlib.sha256(whole.encode()).hexdigest()[:12]
 
     def write(target: Path) -> None:
-        world = SyntheticWorld(**settings)
-        world.events.write_parquet(target / "events.parquet")
-        world.events.write_csv(target / "events.csv")
-        world.items.write_csv(target / "items.csv")
+        synthetic = SyntheticWorld(**settings)
+        synthetic.events.write_parquet(target / "events.parquet")
+        synthetic.events.write_csv(target / "events.csv")
+        synthetic.items.write_csv(target / "items.csv")
 
     return kept(f"synthetic-{digest}", write)
 

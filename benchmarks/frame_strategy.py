@@ -210,7 +210,7 @@ def schemas(draw: st.DrawFn) -> Schema:
     """A schema that fits some of the frames."""
     kinds: dict[str, EventKind] = {"view": EventKind()}
     if draw(st.booleans()):
-        kinds["rating"] = EventKind(like=4, dislike=2)
+        kinds["rating"] = EventKind(positive_threshold=4, negative_threshold=2)
     roles = st.dictionaries(
         st.sampled_from([*_KNOWN["items"].split(), *_KNOWN["users"].split(), *_STRANGE]),
         st.sampled_from(
@@ -222,7 +222,7 @@ def schemas(draw: st.DrawFn) -> Schema:
     return Schema(
         kinds=kinds,
         default_kind=draw(st.sampled_from(["view", list(kinds)[-1], None])),
-        clock=draw(st.sampled_from(["absolute", "order", "none"])),
+        clock=draw(st.sampled_from(["absolute", "ordinal", "none"])),
         time_unit=draw(st.sampled_from(["auto", "s", "ms", "us", "iso"])),
         item_roles=draw(roles),
         user_columns=draw(st.sampled_from([{}, {"user_id": "uid"}])),

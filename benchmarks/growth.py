@@ -21,7 +21,7 @@ from tastemaker.data.dataset import Dataset
 from tastemaker.data.requests import Requests
 from tastemaker.data.synthetic import SCHEMA, SyntheticWorld
 from tastemaker.errors import MemoryBudgetError, TastemakerError
-from tastemaker.world import World
+from tastemaker.inventory import Inventory
 
 ID = "GROWTH"
 WHAT = "seconds and peak memory of every retriever's fit at 10⁵, 10⁶, 10⁷ interactions; a plot"
@@ -188,13 +188,13 @@ def _forget_peak() -> None:
 
 def _request_ms(model: Retriever, data: Dataset) -> float:
     """A request of a stranger who did the same as some user's first 20 events; median of ten."""
-    log, world = data.events, World.of(data)
+    log, inventory = data.events, Inventory.of(data)
     users = np.flatnonzero(np.diff(log.offsets) >= 20)[:11]
     taken = []
     for start in log.offsets[users]:
         asked = Requests.of([log.item[start : start + 20].tolist()], time=data.end)
         begun = perf_counter()
-        model.retrieve(asked, 500, world)
+        model.retrieve(asked, 500, inventory)
         taken.append(1e3 * (perf_counter() - begun))
     return statistics.median(taken[1:])
 

@@ -18,11 +18,11 @@ from tastemaker.data.ragged import Ragged
 from tastemaker.data.schema import EventKind, Schema
 from tastemaker.errors import TastemakerError
 from tastemaker.evaluation.measure import PER_REQUEST, per_request
+from tastemaker.inventory import Inventory
 from tastemaker.metrics import UserBootstrap
 from tastemaker.project.find_files import find_tables
 from tastemaker.project.propose import propose_project
 from tastemaker.split import wanted_after
-from tastemaker.world import World
 
 ID = "JOINED"
 WHAT = "every retriever on users who joined after training, with 1, 5 and 20 events"
@@ -43,7 +43,7 @@ _K = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Newcomers:
+class NewItems:
     """People whom a model meets after training.
 
     Attributes:
@@ -94,7 +94,7 @@ def run(options: Options) -> Result:
         at: value / peer[f"{at.split()[0]} {BASELINE} {at.split()[2]}"]
         for at, value in ours.items()
         if f"{at.split()[0]} {BASELINE} {at.split()[2]}" in peer
-        and kept[at.split()[1]].serves.personal
+        and kept[at.split()[1]].capabilities.personal
     }
     return Result(
         ID,
@@ -108,7 +108,7 @@ def run(options: Options) -> Result:
         notes=f"NDCG@{_K} of everything else they liked, all items ranked, default settings; "
         f"{DATA[0]}: fitted on the first {EARLY:.0%} of the events, asked for those who came "
         f"later, known by their first events (which the site had shown them: popularity is strong "
-        "there; trending, newcomers and content read what all did between training and request); "
+        "there; trending, new_items and content read what all did between training and request); "
         f"{DATA[1]}: a tenth of the users held out, known by events drawn at random; of its items "
         f"those with {OFTEN} pairs or more; there is no bar but that none dies; each line: seconds "
         "of fit, then value [95 % interval over users]\n" + "\n".join(_lines(found)),
@@ -126,7 +126,7 @@ def _answered_apart(data: str, name: str, seed: int) -> Answered:
 
 
 def answered(data: str, name: str, seed: int) -> Answered:
-    """Fits one retriever without the newcomers and asks it for them."""
+    """Fits one retriever without the new_items and asks it for them."""
     people = late() if data == DATA[0] else held_out(seed)
     classes: list[type[Retriever]] = [getattr(retrieval, one) for one in retrieval.__all__]
     model = next(one for one in classes if one.name == name)()
@@ -138,14 +138,14 @@ def answered(data: str, name: str, seed: int) -> Answered:
     seconds, ndcg = perf_counter() - begun, {}
     for events in EVENTS:
         task = known_by(people, events)
-        lists = model.retrieve(task.requests, _K, task.world)
+        lists = model.retrieve(task.requests, _K, task.inventory)
         values = per_request(lists, task, _K)[:, list(PER_REQUEST).index("ndcg")]
         estimate = UserBootstrap(task.user, seed).means(values[:, None])[0]
         ndcg[events] = (estimate.value, estimate.low, estimate.high)
     return Answered(ndcg, seconds, peak_mb())
 
 
-def late() -> Newcomers:
+def late() -> NewItems:
     """Those who came in the later half of ml-1m's timed part, by their first events."""
     folder = prepare(DATA[0])
     data = propose_project(find_tables(folder)).require_data()
@@ -154,10 +154,10 @@ def late() -> Newcomers:
     first = log.time[np.minimum(log.offsets[:-1], len(log.time) - 1)]
     users = np.flatnonzero((counts > max(EVENTS)) & (first >= start))
     events = log.offsets[users][:, None] + np.arange(max(EVENTS))
-    return Newcomers(data.before(start), data, users, events)
+    return NewItems(data.before(start), data, users, events)
 
 
-def held_out(seed: int) -> Newcomers:
+def held_out(seed: int) -> NewItems:
     """A tenth of Gowalla's users, by events drawn at random; of its train file's frequent items."""
     pairs = pl.read_csv(prepare(DATA[1]) / "train.csv", infer_schema=False)
     often = pairs.group_by("item_id").len().filter(pl.col("len") >= OFTEN)
@@ -171,11 +171,11 @@ def held_out(seed: int) -> Newcomers:
     events = np.stack(
         [log.offsets[u] + random.permutation(counts[u])[: max(EVENTS)] for u in users]
     )
-    return Newcomers(data.where(~np.isin(log.user, users)), data, users, events)
+    return NewItems(data.where(~np.isin(log.user, users)), data, users, events)
 
 
-def known_by(people: Newcomers, events: int) -> Task:
-    """Requests of the newcomers, known by so many events; they want whatever else they liked."""
+def known_by(people: NewItems, events: int) -> Task:
+    """Requests of the new_items, known by so many events; they want whatever else they liked."""
     data, log = people.data, people.data.events
     index = people.events[:, :events].ravel()
     offsets = np.arange(len(people.users) + 1) * events
@@ -201,7 +201,7 @@ def known_by(people: Newcomers, events: int) -> Task:
         np.ones(len(truth.values), np.float32),
         people.users[asked].astype(np.int32),
         np.zeros(len(asked), np.bool_),
-        World.of(data),
+        Inventory.of(data),
         {"users": len(asked)},
     )
 

@@ -41,9 +41,9 @@ _PROJECT = """
 events = "events.csv"
 [events.view]
 [retrievers.item_knn]
-use = "item_knn"
+type = "item_knn"
 [retrievers.popular]
-use = "popular"
+type = "popular"
 [placements.home]
 retrievers = { item_knn = 20, popular = 10 }
 """

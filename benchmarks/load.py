@@ -30,7 +30,7 @@ _TIMES = 10
 _SECONDS = 60.0
 _CONNECTIONS = 256
 _LONGEST_WAIT_MS = 250.0
-"""The default of [server] longest_wait."""
+"""The default of [server] max_queue_wait_ms."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,7 +73,7 @@ def run(options: Options) -> Result:
         single[name] = case.tested["systems"][case.best][_METRIC]["value"]
         low[name], high[name] = gain["low"], gain["high"]
     below = [name for name in found if high[name] < 0]
-    above = [name for name in found if low[name] > 0]
+    min_score = [name for name in found if low[name] > 0]
     lines = [
         f"{name:28} {ours[name]:.4f} against {single[name]:.4f} by {case.best}: "
         f"{ours[name] - single[name]:+.4f} [{low[name]:+.4f}, {high[name]:+.4f}]"
@@ -87,12 +87,12 @@ def run(options: Options) -> Result:
         | {f"{name}: low end of the gain": value for name, value in low.items()}
         | {f"{name}: high end of the gain": value for name, value in high.items()},
         must={"significantly below": 0.0},
-        met=not below and len(above) > len(found) / 2,
+        met=not below and len(min_score) > len(found) / 2,
         seconds=sum(case.seconds for case in found.values()),
         peak_mb=max(case.peak_mb for case in found.values()),
         notes="NDCG@10 in the test; ours = the pipeline as `init` proposes it, peer = the one of "
         "its sources that is best on the test itself; the bar is that no 95 % interval, paired "
-        f"over users, lies below 0, and most above\n{len(above)} above, {len(below)} below\n"
+        f"over users, lies below 0, and most above\n{len(min_score)} above, {len(below)} below\n"
         + "\n".join([*lines, *(f"== {name}\n{case.text}" for name, case in found.items())]),
         data={name: case.digest for name, case in found.items()},
         runs={

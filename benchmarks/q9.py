@@ -9,7 +9,7 @@ from typing import Any
 from benchmarks.data import fingerprint, prepare, synthetic
 from benchmarks.harness import Options, Result, isolated, peak_mb
 from tastemaker.component import FitOptions
-from tastemaker.data.likeness import attribute_columns
+from tastemaker.data.item_similarity import attribute_columns
 from tastemaker.evaluation import evaluate
 from tastemaker.pipeline import Recommender
 from tastemaker.project import RESERVED, load_project
@@ -123,7 +123,7 @@ def measure(case: Case, seed: int) -> Found:
     )
     split = by_time(data, test=case.test, seed=seed)
     options = FitOptions(seed=seed)
-    validation = evaluate(list(proposed.retrievers.values()), split, on="validation")
+    validation = evaluate(list(proposed.retrievers.values()), split, window="validation")
     tested = evaluate(recommender, split, options=options)
     return Found(
         validation.best(),

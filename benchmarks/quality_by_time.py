@@ -122,7 +122,7 @@ def quality(case: Case, seed: int) -> Quality:
     split = by_time(data, test=test, seed=seed)
     begun = perf_counter()
     options = FitOptions(seed=seed)
-    validation = evaluate(recommender, split, on="validation", options=options)
+    validation = evaluate(recommender, split, window="validation", options=options)
     tested = evaluate(recommender, split, options=options)
     return Quality(
         dict(validation.systems),

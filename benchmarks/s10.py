@@ -95,8 +95,8 @@ def run(options: Options) -> Result:
 def measure(quick: bool, seed: int) -> Timed:
     """Fits, then asks for one user after the other."""
     items = 10_000 if quick else 100_000
-    world = SyntheticWorld(users=20_000, items=items, events=1_000_000, tastes=100, seed=seed)
-    data = world.dataset()
+    synthetic = SyntheticWorld(users=20_000, items=items, events=1_000_000, tastes=100, seed=seed)
+    data = synthetic.dataset()
     retrievers = [ALS(), ItemKNN(), Content(), Trending(half_life="7d"), Popular()]
     recommender = Recommender(
         {part.name: part for part in retrievers},
@@ -107,7 +107,7 @@ def measure(quick: bool, seed: int) -> Timed:
         },
         {"main": GBM(trees=TREES, early_stopping=0)},
         {"diverse": MMR(), "rules": Rules(caps={"category": 8})},
-        Training(window=0.1, requests=4_000, must_earn=False),
+        Training(window=0.1, requests=4_000, require_improvement=False),
     )
     begun = perf_counter()
     recommender.fit(data, FitOptions(seed=seed))
@@ -123,7 +123,7 @@ def measure(quick: bool, seed: int) -> Timed:
             start = perf_counter()
             request = data.requests(np.array([user]), moment, seen=policy)
             history = perf_counter()
-            answer = pipeline.recommend(request, _N, world=recommender.world)
+            answer = pipeline.recommend(request, _N, inventory=recommender.inventory)
             end = perf_counter()
             if turn < _WARM_UP:
                 continue

@@ -49,31 +49,31 @@ published = {{ role = "time" }}
 weight = 6.0
 [events.dislike]
 role = "negative"
-blocks = true
+hide_item = true
 [retrievers.als]
-use = "als"
+type = "als"
 [retrievers.item_knn]
-use = "item_knn"
+type = "item_knn"
 [retrievers.content]
-use = "content"
+type = "content"
 [retrievers.trending]
-use = "trending"
+type = "trending"
 half_life = "7d"
 [retrievers.popular]
-use = "popular"
+type = "popular"
 [rankers.main]
-use = "gbm"
+type = "gbm"
 trees = {trees}
 early_stopping = 0
 [rerankers.diverse]
-use = "mmr"
+type = "mmr"
 [rerankers.house]
-use = "rules"
+type = "rules"
 caps = {{ category = 8 }}
 [training]
 window = 0.1
 requests = 4000
-must_earn = false
+require_improvement = false
 [placements.home]
 retrievers = {{ {quotas} }}
 ranker = "main"

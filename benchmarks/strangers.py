@@ -42,13 +42,13 @@ title = {{ role = "text" }}
 genre = {{ role = "category" }}
 [events.click]
 [retrievers.ease]
-use = "ease"
+type = "ease"
 [retrievers.als]
-use = "als"
+type = "als"
 [retrievers.item_knn]
-use = "item_knn"
+type = "item_knn"
 [retrievers.popular]
-use = "popular"
+type = "popular"
 [placements.home]
 retrievers = ["ease", "als", "item_knn", "popular"]
 """

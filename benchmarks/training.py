@@ -38,11 +38,11 @@ def run(options: Options) -> Result:
     made = isolated(synthetic, **size, tastes=40, days=180, repeats=True, seed=options.seed)
     folders = {"ml-1m": isolated(prepare, "ml-1m-timed"), large: made}
     found: dict[str, Measured] = {}
-    for world, folder in folders.items():
-        pieces = {f"{world}, {name}": partial(fit, name=name) for name in (*NAMES, WHOLE)}
+    for inventory, folder in folders.items():
+        pieces = {f"{inventory}, {name}": partial(fit, name=name) for name in (*NAMES, WHOLE)}
         found |= measure(pieces, folder, runs=options.runs)
         with empty_kernel_cache():
-            cold = {f"{world}, {WHOLE}, empty cache": partial(fit, name=WHOLE, warm=False)}
+            cold = {f"{inventory}, {WHOLE}, empty cache": partial(fit, name=WHOLE, warm=False)}
             found |= measure(cold, folder, runs=1)
     seconds = {name: piece.seconds for name, piece in found.items()}
     memory = {f"{name}, peak MB": piece.peak_mb for name, piece in found.items() if WHOLE in name}
@@ -61,7 +61,7 @@ def run(options: Options) -> Result:
         f"seconds of `fit`, medians of {options.runs}, kernels compiled before but for the rows "
         f"on the empty cache (one run); peak MB holds interpreter and data, reading included: "
         f"{each}",
-        data={world: fingerprint(folder) for world, folder in folders.items()},
+        data={inventory: fingerprint(folder) for inventory, folder in folders.items()},
         runs={name: piece.record() for name, piece in found.items()},
     )
 

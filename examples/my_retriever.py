@@ -13,7 +13,7 @@ from pydantic import Field
 from scipy.sparse import coo_array, csr_array
 
 from tastemaker.artifact import ArtifactReader, ArtifactWriter
-from tastemaker.component import FitOptions, Serves, Task
+from tastemaker.component import Capabilities, FitOptions, Task
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.requests import Requests
 from tastemaker.index.exact import ScoreChunk
@@ -39,7 +39,7 @@ class NextItem(ScoringRetriever):
     """
 
     name = "next_item"
-    serves: ClassVar = Serves(history="native")
+    capabilities: ClassVar = Capabilities(history="native")
     config: NextItemConfig
     follows: csr_array
 

@@ -19,7 +19,7 @@ LAYERS: list[list[set[str]]] = [
         *({"compilation"}, {"printable"}, {"giving_way"}),
         *({"disk"}, {"lock"}, {"artifact"}),
     ],
-    [{"data"}, {"statistics"}, {"world"}, {"component"}],
+    [{"data"}, {"statistics"}, {"inventory"}, {"component"}],
     [{"index", "metrics", "split", "text"}],
     [{"retrieval", "filtering", "features", "ranking"}, {"reranking"}],
     [{"project"}, {"pipeline"}],

@@ -4,14 +4,14 @@ import pytest
 from pydantic import Field, ValidationError
 
 from tastemaker.artifact import ArtifactReader, ArtifactWriter
-from tastemaker.component import Explains, FitOptions, Retriever, Serves, SimilarItems, Task
+from tastemaker.component import Capabilities, Explains, FitOptions, Retriever, SimilarItems, Task
 from tastemaker.config import Settings
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.requests import Requests
 from tastemaker.errors import MemoryBudgetError, NotFittedError, SettingError
+from tastemaker.inventory import Inventory
 from tastemaker.retrieval import ALS, ItemKNN, Popular, Trending
-from tastemaker.world import World
 
 
 class MineConfig(Settings):
@@ -23,7 +23,7 @@ class Mine(Retriever):
     """Finds nothing."""
 
     name = "mine"
-    serves: ClassVar = Serves(history="none")
+    capabilities: ClassVar = Capabilities(history="none")
     config: MineConfig
 
     def fit(
@@ -36,7 +36,7 @@ class Mine(Retriever):
         self.n_fitted = len(dataset.catalogue)
         return self
 
-    def retrieve(self, requests: Requests, n: int, world: World) -> Candidates:
+    def retrieve(self, requests: Requests, n: int, inventory: Inventory) -> Candidates:
         self.require_fitted()
         return Candidates.none(len(requests))
 
@@ -98,12 +98,12 @@ def test_a_retriever_without_its_methods_cannot_be_made() -> None:
     [("native", True), ("exact", True), ("approximate", True), ("none", False)],
 )
 def test_only_who_uses_a_history_is_personal(history: str, personal: bool) -> None:
-    assert Serves(history=history).personal is personal  # type: ignore[arg-type]
+    assert Capabilities(history=history).personal is personal  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("kind", [ALS, ItemKNN, Popular, Trending, Mine])
 def test_abilities_are_those_declared(kind: type[Retriever]) -> None:
-    assert isinstance(kind(), SimilarItems) == kind.serves.similar_items
+    assert isinstance(kind(), SimilarItems) == kind.capabilities.similar_items
 
 
 def test_an_ability_is_asked_for_by_its_method() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tastemaker.disk import cure, naming, refusal, replacing
+from tastemaker.disk import fix_hint, naming, refusal, replacing
 
 
 def test_what_is_written_takes_the_others_place(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_a_full_disk_is_reported_with_file_and_fix(
     ):
         raise problem
     assert told.value.errno == errno.ENOSPC
-    assert cure(told.value).startswith("; make room on the disk")
+    assert fix_hint(told.value).startswith("; make room on the disk")
 
 
 def test_what_is_no_matter_of_the_disk_stays_what_it_is(tmp_path: Path) -> None:

@@ -8,12 +8,12 @@ import pytest
 
 from tastemaker import retrieval
 from tastemaker.component import (
-    ComparesItems,
     Explains,
+    Incremental,
+    ItemSimilarity,
     Retriever,
     ScoresItems,
     SimilarItems,
-    Updates,
 )
 from tastemaker.data.schema import EventKind, Schema
 from tastemaker.project.sections import Data, StoreSection
@@ -40,18 +40,18 @@ def table(first_cells: str) -> dict[str, list[str]]:
 
 def told(model: type[Retriever]) -> list[str]:
     """The row that a class's own declarations make."""
-    serves, made = model.serves, model()
+    can, made = model.capabilities, model()
     marks = [
-        serves.empty_history,
-        serves.new_items,
+        can.empty_history,
+        can.new_items,
         isinstance(made, SimilarItems),
         isinstance(made, Explains),
-        isinstance(made, ComparesItems),
+        isinstance(made, ItemSimilarity),
         isinstance(made, ScoresItems),
-        isinstance(made, Updates),
-        serves.holds_users,
+        isinstance(made, Incremental),
+        can.holds_users,
     ]
-    return [serves.history, *("yes" if mark else "" for mark in marks)]
+    return [can.history, *("yes" if mark else "" for mark in marks)]
 
 
 @pytest.mark.parametrize("model", CLASSES, ids=lambda model: model.name)
@@ -97,4 +97,4 @@ def test_every_setting_of_an_event_type_is_documented() -> None:
         for kind in tomllib.loads(block).get("events", {}).values()
         for key in kind
     }
-    assert shown | {"blocks"} == set(EventKind.model_fields)
+    assert shown | {"hide_item"} == set(EventKind.model_fields)

@@ -246,7 +246,7 @@ def test_every_project_file_of_the_readme_is_valid(tmp_path: Path) -> None:
     base = '[data]\nevents = "events.csv"\nitems = "items.csv"\n[items.roles]\n'
     base += 'category = { role = "category" }\n[events.view]\n[events.purchase]\n'
     for name in ("als", "content", "trending"):
-        base += f'[retrievers.{name}]\nuse = "{name}"\n'
+        base += f'[retrievers.{name}]\ntype = "{name}"\n'
     shown = [text for page, text in blocks("toml") if page == "README.md"]
     assert len(shown) == 2
     for text in shown:

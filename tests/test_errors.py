@@ -1,7 +1,7 @@
 import pytest
 
 from tastemaker import errors
-from tastemaker.errors import NotFittedError, TastemakerError, near_miss
+from tastemaker.errors import NotFittedError, TastemakerError, did_you_mean
 
 
 @pytest.mark.parametrize(
@@ -51,4 +51,4 @@ def test_an_unfitted_component_says_what_to_do() -> None:
     ],
 )
 def test_an_unknown_name_is_answered_with_a_hint(word: str, known: list[str], hint: str) -> None:
-    assert near_miss(word, known) == hint
+    assert did_you_mean(word, known) == hint

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from tastemaker.retrieval import GraphFilter as GraphFilter
     from tastemaker.retrieval import Item2Vec as Item2Vec
     from tastemaker.retrieval import ItemKNN as ItemKNN
-    from tastemaker.retrieval import Newcomers as Newcomers
+    from tastemaker.retrieval import NewItems as NewItems
     from tastemaker.retrieval import Node2Vec as Node2Vec
     from tastemaker.retrieval import P3Alpha as P3Alpha
     from tastemaker.retrieval import Popular as Popular
@@ -74,7 +74,7 @@ _HOMES = {
     "Item2Vec": "retrieval",
     "ItemKNN": "retrieval",
     "MMR": "reranking",
-    "Newcomers": "retrieval",
+    "NewItems": "retrieval",
     "Node2Vec": "retrieval",
     "P3Alpha": "retrieval",
     "Pipeline": "pipeline",

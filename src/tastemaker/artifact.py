@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from scipy.sparse import csr_array
 
-from tastemaker.disk import cure, flush, naming, read_bytes, read_text, reading, require_regular
+from tastemaker.disk import fix_hint, flush, naming, read_bytes, read_text, reading, require_regular
 from tastemaker.errors import ArtifactError
 
-FORMAT = 1
+FORMAT = 2
 _MANIFEST = "manifest.json"
 _LARGEST_MANIFEST = 10_000_000
 _PLAIN = re.compile(r"[A-Za-z0-9_-]+")
@@ -292,7 +292,7 @@ def _reading(path: Path) -> Iterator[None]:
         yield
     except OSError as problem:
         reason = problem.strerror or problem
-        raise ArtifactError(f"{path}: cannot be read ({reason}){cure(problem)}") from None
+        raise ArtifactError(f"{path}: cannot be read ({reason}){fix_hint(problem)}") from None
 
 
 def _verify(folder: Path, root: Path, name: str, told: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from tastemaker.errors import InputError, SettingError, near_miss
+from tastemaker.errors import InputError, SettingError, did_you_mean
 from tastemaker.faults import Fault, faults_in
 
 SettingsT = TypeVar("SettingsT", bound="Settings")
@@ -47,7 +47,7 @@ def _told(fault: Fault) -> str:
     """What is wrong: name, constraint, value."""
     name = ".".join(map(str, fault.path))
     if fault.kind == "unknown":
-        return f"unknown setting '{name}'{near_miss(str(fault.path[-1]), fault.known)}"
+        return f"unknown setting '{name}'{did_you_mean(str(fault.path[-1]), fault.known)}"
     if fault.kind == "missing":
         return f"'{name}' is missing"
     if fault.kind == "rule":

@@ -288,7 +288,7 @@ def refusal(folder: Path) -> OSError | None:
     return None
 
 
-def cure(problem: OSError) -> str:
+def fix_hint(problem: OSError) -> str:
     """What to do, to follow the reason: `; make room on the disk …`; empty where nobody knows."""
     if isinstance(problem, TemporaryFolderError):
         return f"; {problem.fix}"

@@ -46,7 +46,7 @@ class DataError(InputError, ValueError):
 
 
 class ClockError(DataError):
-    """The data's clock (absolute, order, none) cannot answer what was asked."""
+    """The data's clock (absolute, ordinal, none) cannot answer what was asked."""
 
 
 class UnknownIdError(InputError, LookupError):
@@ -66,18 +66,18 @@ class LibraryError(TastemakerError, ImportError):
 
     Attributes:
         told: what cannot be loaded, and why.
-        cure: what to install.
+        fix: what to install.
     """
 
-    def __init__(self, package: str, problem: Exception, cure: str | None = None) -> None:
+    def __init__(self, package: str, problem: Exception, fix: str | None = None) -> None:
         self.told = f"{package} cannot be loaded ({' '.join(str(problem).split())})"
-        self.cure = cure or f"install it again: pip install --force-reinstall {package}"
+        self.fix = fix or f"install it again: pip install --force-reinstall {package}"
         if "libgomp" in str(problem) or "libomp" in str(problem):
-            self.cure = (
+            self.fix = (
                 "install its OpenMP library: apt install libgomp1 (Debian, Ubuntu), dnf install "
                 "libgomp (Fedora), apk add libgomp (Alpine), brew install libomp (macOS)"
             )
-        super().__init__(f"{self.told}: {self.cure}")
+        super().__init__(f"{self.told}: {self.fix}")
 
 
 class ArtifactError(TastemakerError, RuntimeError):
@@ -145,10 +145,10 @@ class TooManyItemsError(SourceMemoryError):
         self.min_item_users = min_item_users
 
 
-def near_miss(word: str, known: Iterable[str]) -> str:
+def did_you_mean(word: str, known: Iterable[str]) -> str:
     """The hint that follows an unknown name: a near miss, or else what there is to choose from.
 
-    >>> near_miss("factor", ["factors", "seed"])
+    >>> did_you_mean("factor", ["factors", "seed"])
     "; did you mean 'factors'?"
     """
     choices = sorted(known)

@@ -46,14 +46,14 @@ def peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # counts its parent's as well
 
 
-def require_memory(needed: int, budget: int | None, work: str, cure: str) -> None:
+def require_memory(needed: int, budget: int | None, work: str, fix: str) -> None:
     """Refuses work whose estimate does not fit into a budget, before it starts.
 
     Args:
         needed: the estimate, bytes.
         budget: what the process may hold, bytes; by default three quarters of what there is.
         work: what would need it, such as `EASE on 200,000 items`.
-        cure: what to do instead.
+        fix: what to do instead.
 
     Raises:
         MemoryBudgetError: the estimate and what is held already exceed the budget.
@@ -62,8 +62,8 @@ def require_memory(needed: int, budget: int | None, work: str, cure: str) -> Non
     if held + needed > budget:
         raise MemoryBudgetError(
             f"{work} needs about {size_text(needed)} beside the {size_text(held)} held already, "
-            f"the memory budget is {size_text(budget)}; {cure}",
-            f"{work} needs about {size_text(needed)}, more than the memory budget leaves; {cure}",
+            f"the memory budget is {size_text(budget)}; {fix}",
+            f"{work} needs about {size_text(needed)}, more than the memory budget leaves; {fix}",
         )
 
 

@@ -17,7 +17,7 @@ from tastemaker.data.decay import decayed_weights, first_not_before
 from tastemaker.data.events import Events
 from tastemaker.data.item_log import POSITIVE_CODE, ItemLog
 from tastemaker.data.schema import EventKind
-from tastemaker.errors import SettingError, near_miss
+from tastemaker.errors import SettingError, did_you_mean
 
 ALL_TIME = np.iinfo(np.int64).max
 POSITIVE = "positive events"
@@ -252,7 +252,7 @@ def _code(what: str, kinds: tuple[str, ...]) -> int:
     if what in _CODES:
         return _CODES[what]
     if what not in kinds:
-        raise SettingError(f"statistics: unknown kind '{what}'{near_miss(what, kinds)}")
+        raise SettingError(f"statistics: unknown kind '{what}'{did_you_mean(what, kinds)}")
     return kinds.index(what)
 
 

@@ -23,11 +23,11 @@ weight = 1.0
 weight = 6.0
 [events.hide]
 role = "negative"
-blocks = true
+hide_item = true
 [retrievers.item_knn]
-use = "item_knn"
+type = "item_knn"
 [retrievers.popular]
-use = "popular"
+type = "popular"
 [placements.home]
 retrievers = { item_knn = 20, popular = 10 }
 [placements.cart]

@@ -146,18 +146,18 @@ def wired(old: str, new: str) -> Change:
 
 
 WIRING = """[rankers.main]
-use = "gbm"
+type = "gbm"
 trees = 5
 objectives = ["view"]
 [rerankers.rules]
-use = "rules"
+type = "rules"
 [training]
 slices = 2
 window = 0.1
-must_earn = false
+require_improvement = false
 """
 WIRED = 'ranker = "main"\nrerankers = ["rules"]\n'
-AFTER = "[placements.home.value]\nview = 1.0\n[placements.home.budget]\ntotal = 50\n"
+AFTER = "[placements.home.objective_weights]\nview = 1.0\n[placements.home.budget]\ntotal = 50\n"
 
 MISWIRED = {
     "unknown ranker": (wired('ranker = "main"', 'ranker = "man"'), "did you mean 'main'?"),
@@ -199,7 +199,7 @@ def test_rankers_wired_wrongly_are_one_line_and_exit_code_2(
 
 
 def test_a_ranker_needs_times_that_are_moments(shop: Any, run: Any) -> None:
-    wired('events = "events.csv"', 'events = "events.csv"\nclock = "order"')(shop)
+    wired('events = "events.csv"', 'events = "events.csv"\nclock = "ordinal"')(shop)
     assert run("validate").code == 0
     assert "a ranker" in last_line(run("train"), 2)
 

@@ -1,4 +1,4 @@
-"""`doctor`: what goes wrong on real machines is made to go wrong here, and told with its cure."""
+"""`doctor`: what goes wrong on real machines is made to go wrong here, and told with its fix."""
 
 import json
 import os
@@ -23,16 +23,16 @@ from tastemaker.pipeline import Recommender
 from tastemaker.project import load_project
 from tastemaker.registry import Registry
 from tastemaker.store import EventRow, EventSource
-from tests.unpleasant.conftest import PRIVATE, missing
+from tests.resilience.conftest import PRIVATE, missing
 
 SOURCE = str(Path(tastemaker.__file__).parent.parent)
 RANKER = """[rankers.main]
-use = "gbm"
+type = "gbm"
 trees = 5
 [training]
 slices = 2
 window = 0.1
-must_earn = false
+require_improvement = false
 [placements.home]
 ranker = "main"
 """
@@ -165,7 +165,7 @@ def test_without_a_project_it_says_so_and_looks_at_the_machine(
     found = doctor()
     assert found.bad == ["project"]
     assert "no tastemaker.toml here" in found.of("project")["told"]
-    assert found.of("project")["cure"] == "write one with `tastemaker init`"
+    assert found.of("project")["fix"] == "write one with `tastemaker init`"
     assert found.of("machine")["verdict"] == "ok"
 
 
@@ -209,7 +209,7 @@ def test_no_compiler_is_no_fault_since_nothing_needs_one(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     found = doctor().of("compiler")
-    assert (found["verdict"], found["cure"]) == ("ok", "")
+    assert (found["verdict"], found["fix"]) == ("ok", "")
     assert "none, and nothing here needs one" in found["told"]
 
 
@@ -221,7 +221,7 @@ def test_blas_settings_that_mislead_are_told(
     told = found.of("BLAS")
     assert told["verdict"] == "note"
     assert "OPENBLAS_CORETYPE=Prescott" in told["told"]
-    assert told["cure"] == "unset OPENBLAS_CORETYPE"
+    assert told["fix"] == "unset OPENBLAS_CORETYPE"
     assert found.bad == ["model"]
 
 
@@ -232,7 +232,7 @@ def test_more_threads_than_processors_are_told(
     monkeypatch.setenv("MKL_NUM_THREADS", "1")
     told = doctor().of("BLAS")
     assert "OMP_NUM_THREADS=4096" in told["told"]
-    assert told["cure"] == "unset OMP_NUM_THREADS"
+    assert told["fix"] == "unset OMP_NUM_THREADS"
 
 
 def test_fewer_processors_than_there_are_is_told(
@@ -249,7 +249,7 @@ def test_a_python_for_32_bit_is_refused(
     monkeypatch.setattr(sys, "maxsize", 2**31 - 1)
     found = doctor()
     assert found.bad == ["python", "model"]
-    assert "64 bit" in found.of("python")["cure"]
+    assert "64 bit" in found.of("python")["fix"]
 
 
 # --- packages ---
@@ -277,14 +277,14 @@ def test_a_package_that_is_too_old_is_named_with_the_one_needed(
     done = elsewhere("doctor", "--json", first=installed(tmp_path / "old", "polars", "1.2"))
     told = Findings(done.returncode, done.stdout).of("packages")
     assert told["told"].startswith("polars 1.2 is too old: ")
-    assert told["cure"].startswith("pip install --upgrade 'polars>=")
+    assert told["fix"].startswith("pip install --upgrade 'polars>=")
 
 
 def test_a_python_older_than_our_metadata_asks_for_is_in_the_way(
     elsewhere: Any, tmp_path: Path
 ) -> None:
-    world = installed(tmp_path, "tastemaker", "9", "Requires-Python: >=3.99")
-    done = elsewhere("doctor", "--json", first=world)
+    inventory = installed(tmp_path, "tastemaker", "9", "Requires-Python: >=3.99")
+    done = elsewhere("doctor", "--json", first=inventory)
     found = Findings(done.returncode, done.stdout)
     assert found.bad == ["python", "model"]
     assert found.of("python")["told"].endswith("is too old: 3.99 or later is needed")
@@ -303,13 +303,13 @@ def test_it_runs_where_a_package_is_missing_that_everything_needs(
     elsewhere: Any, tmp_path: Path, name: str
 ) -> None:
     error = f'ModuleNotFoundError("No module named {name!r}", name={name!r})'
-    world = unimportable(tmp_path / "world", name, error)
-    done = elsewhere("doctor", "--json", first=world)
+    inventory = unimportable(tmp_path / "inventory", name, error)
+    done = elsewhere("doctor", "--json", first=inventory)
     found = Findings(done.returncode, done.stdout)
     assert found.bad == ["packages"]
     assert name in found.of("packages")["told"]
-    assert f"pip install --force-reinstall {name}" in found.of("packages")["cure"]
-    done = elsewhere("train", first=world)
+    assert f"pip install --force-reinstall {name}" in found.of("packages")["fix"]
+    done = elsewhere("train", first=inventory)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(
         f"error: {name} cannot be loaded (No module named '{name}'): install"
@@ -339,7 +339,7 @@ def test_a_missing_openmp_library_is_in_the_way_of_a_project_with_a_ranker(
     told = found.of("LightGBM")
     assert "libgomp.so.1" in told["told"]
     for package in ("libgomp1", "dnf install libgomp", "apk add libgomp", "brew install libomp"):
-        assert package in told["cure"]
+        assert package in told["fix"]
 
 
 @pytest.mark.slow
@@ -428,7 +428,7 @@ def test_a_disk_that_is_full_is_in_the_way(project: Any, elsewhere: Any, mounted
     found = Findings(done.returncode, done.stdout)
     assert found.bad == ["disk"], done.stderr
     assert "0.0 kB free" in found.of("disk")["told"]
-    assert "versions prune" in found.of("disk")["cure"]
+    assert "versions prune" in found.of("disk")["fix"]
 
 
 @pytest.mark.slow
@@ -456,7 +456,7 @@ def test_a_read_only_source_and_home_only_cost_compiling_again(mounted: Any) -> 
     found = Findings(done.returncode, done.stdout)
     assert found.bad == []
     assert found.of("kernels")["verdict"] == "note"
-    assert "NUMBA_CACHE_DIR" in found.of("kernels")["cure"]
+    assert "NUMBA_CACHE_DIR" in found.of("kernels")["fix"]
     kept = f'{closed}; export NUMBA_CACHE_DIR="$PWD/kernels"'
     done = mounted(kept, "doctor", "--json")
     assert "kernels" not in [f["what"] for f in Findings(done.returncode, done.stdout).all]
@@ -479,7 +479,7 @@ def test_a_folder_that_cannot_be_written_is_told(project: Any, run: Any, elsewhe
     found = Findings(done.returncode, done.stdout)
     assert found.bad == ["disk"]
     assert found.of("disk")["told"] == f"{artifacts} cannot be written"
-    assert "chown" in found.of("disk")["cure"]
+    assert "chown" in found.of("disk")["fix"]
 
 
 # --- the port ---
@@ -512,7 +512,7 @@ def answering(project: Any) -> Iterator[Callable[[int, Any], None]]:
         server.server_close()
 
 
-@pytest.mark.parametrize("told", [{"hello": "world"}, ["model_version"], None, "x" * 100_000])
+@pytest.mark.parametrize("told", [{"hello": "inventory"}, ["model_version"], None, "x" * 100_000])
 def test_a_port_held_by_another_program_is_told_with_its_process(
     project: Any, run: Any, doctor: Any, answering: Any, told: Any
 ) -> None:
@@ -521,7 +521,7 @@ def test_a_port_held_by_another_program_is_told_with_its_process(
     found = doctor()
     assert found.bad == ["port"]
     assert f"{port_of(project)} is held by process {os.getpid()} (" in found.of("port")["told"]
-    assert "[server]" in found.of("port")["cure"]
+    assert "[server]" in found.of("port")["fix"]
 
 
 def test_a_port_held_by_a_program_that_never_answers_is_told(
@@ -588,7 +588,7 @@ def test_a_setting_that_changed_since_the_training_is_named(
     told = doctor().of("model")
     assert "placements.home.retrievers.popular is 11, was 10" in told["told"]
     assert "[events]" in told["told"]
-    assert told["cure"] == "tastemaker train"
+    assert told["fix"] == "tastemaker train"
 
 
 def test_a_version_of_another_tastemaker_is_noted(
@@ -618,14 +618,14 @@ def test_a_damaged_version_is_in_the_way_and_the_way_back_is_named(
     found = doctor()
     assert found.bad == ["model"]
     assert "'components/popular/users.npy' is damaged" in found.of("model")["told"]
-    assert found.of("model")["cure"] == "tastemaker train"
+    assert found.of("model")["fix"] == "tastemaker train"
     shutil.rmtree(state(project))
     run("train")
     before = current(project)
     project.change("popular = 10", "popular = 11")
     run("train")
     damage(project, current(project))
-    assert doctor().of("model")["cure"].startswith(f"tastemaker versions rollback, to {before}")
+    assert doctor().of("model")["fix"].startswith(f"tastemaker versions rollback, to {before}")
 
 
 def test_a_newer_version_that_does_not_serve_is_noted(project: Any, run: Any, doctor: Any) -> None:
@@ -634,7 +634,7 @@ def test_a_newer_version_that_does_not_serve_is_noted(project: Any, run: Any, do
     time.sleep(1.1)  # a version's name has whole seconds
     newer = run("train", "--no-promote", "--json").told["version"]
     told = doctor().of("versions")
-    assert told["cure"] == f"tastemaker versions promote {newer}"
+    assert told["fix"] == f"tastemaker versions promote {newer}"
 
 
 def test_what_killed_trainings_left_is_noted(project: Any, run: Any, doctor: Any) -> None:
@@ -644,7 +644,7 @@ def test_what_killed_trainings_left_is_noted(project: Any, run: Any, doctor: Any
     os.utime(left, (time.time() - 10_000,) * 2)
     told = doctor().of("versions")
     assert (told["verdict"], told["told"]) == ("note", "1 folder was left by runs that died")
-    assert "versions prune" in told["cure"]
+    assert "versions prune" in told["fix"]
 
 
 # --- the data ---
@@ -659,7 +659,7 @@ def test_data_that_changed_since_the_training_is_told(project: Any, run: Any, do
     told = found.of("data")
     assert told["told"].startswith("events.csv, or how it is read, has changed since")
     assert current(project) in told["told"]
-    assert told["cure"] == "tastemaker train"
+    assert told["fix"] == "tastemaker train"
     run("train")
     assert doctor().of("data")["verdict"] == "ok"
 
@@ -728,7 +728,7 @@ def test_events_that_an_older_version_added_are_found(project: Any, run: Any, do
     assert "store" in found.bad
     wrong = next(f for f in found.all if f["what"] == "store" and f["verdict"] == "bad")
     assert wrong["told"] == "the sums by user and item are not those of the events"
-    assert "`tastemaker store compact`" in wrong["cure"]
+    assert "`tastemaker store compact`" in wrong["fix"]
     run("store", "compact")
     assert "store" not in doctor().bad
 
@@ -739,7 +739,7 @@ def test_rows_set_aside_at_the_last_reading_are_noted(project: Any, run: Any, do
     run("train")
     told = doctor().of("events")
     assert told["told"] == "rows set aside at the last reading: 1 (1 missing item_id)"
-    assert "events.csv.csv" in told["cure"]
+    assert "events.csv.csv" in told["fix"]
 
 
 def test_rows_set_aside_are_noted_of_files_that_share_a_name(
@@ -779,7 +779,7 @@ def test_a_store_that_others_can_read_is_noted(project: Any, run: Any, doctor: A
     source.path.chmod(0o644)
     found = doctor()
     assert "store.db can be read by other users of this machine" in str(found.of("store"))
-    assert "chmod 600 " in found.of("store")["cure"]
+    assert "chmod 600 " in found.of("store")["fix"]
     assert found.of("store")["verdict"] == "note"
 
 
@@ -812,7 +812,7 @@ def test_a_store_with_a_damaged_page_is_one_line_with_its_cure(
     told = doctor().of("store")
     assert "is damaged (" in told["told"]
     assert "\n" not in told["told"]
-    assert "restore it from a copy" in told["cure"]
+    assert "restore it from a copy" in told["fix"]
 
 
 def test_a_store_of_a_later_tastemaker_is_told(project: Any, run: Any, doctor: Any) -> None:
@@ -840,7 +840,7 @@ def test_a_pointer_to_no_version_is_told_with_the_way_out(
     (state(project) / "current").write_text("garbage\n")
     told = doctor().of("model")
     assert told["told"].endswith("'garbage' is no version")
-    assert told["cure"].startswith("name one with `tastemaker versions promote VERSION`")
+    assert told["fix"].startswith("name one with `tastemaker versions promote VERSION`")
 
 
 # --- the clock ---

@@ -185,7 +185,7 @@ def test_files_of_one_name_share_the_scale_of_all(
     monkeypatch.chdir(tmp_path)
     assert run("init").code == 0
     kind = load_project(tmp_path / "tastemaker.toml").file.events["rating"]
-    assert (kind.like, kind.dislike) == (8, 4)
+    assert (kind.positive_threshold, kind.negative_threshold) == (8, 4)
 
 
 def test_a_file_without_ratings_does_not_make_them_likes(

@@ -12,7 +12,7 @@ from tastemaker.store import EventRow, EventSource
 INVENTED = 5_000
 EASE = """
 [retrievers.ease]
-use = "ease"
+type = "ease"
 [placements.home]
 retrievers = { ease = 20 }
 """

@@ -143,7 +143,7 @@ def test_the_project_file_is_held_to_the_same(shop: Any, run: Any) -> None:
         if each["what"] == "port"
     ]
     assert port["verdict"] == "bad"
-    assert "tastemaker keys add NAME" in port["cure"]
+    assert "tastemaker keys add NAME" in port["fix"]
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "x" * 300])

@@ -51,7 +51,7 @@ def lines_of(done: Any) -> Iterator[str]:
         ("similar", "none\u202e"),
         ("similar", "red1", "--retriever", EVIL),
         ("evaluate",),
-        ("evaluate", "--on", EVIL),
+        ("evaluate", "--window", EVIL),
         ("validate",),
         ("validate", "--project", f"no{EVIL}.toml"),
         ("versions",),

@@ -39,7 +39,8 @@ def test_an_unknown_item_to_rank_is_named(shop: Any, run: Any) -> None:
 
 
 RULES = (
-    '[rerankers.rules]\nuse = "rules"\nblocked = ["red3"]\n[placements.home]\nrerankers = ["rules"]'
+    '[rerankers.rules]\ntype = "rules"\nblocked = ["red3"]\n'
+    '[placements.home]\nrerankers = ["rules"]'
 )
 
 
@@ -75,12 +76,12 @@ def test_rules_that_do_not_fit_stop_the_answer(shop: Any, run: Any) -> None:
 
 
 RANKER = """[rankers.main]
-use = "gbm"
+type = "gbm"
 trees = 1
 [training]
 slices = 2
 window = 0.1
-must_earn = {}
+require_improvement = {}
 [placements.home]
 ranker = "main"
 """
@@ -97,7 +98,7 @@ def test_a_ranker_below_the_fusion_says_why_it_is_used(shop: Any, run: Any) -> N
     assert [use[name] for name in ("ranker", "fusion", "source")] == figures
     assert run("versions", "--json").told["versions"][0]["rankers"] == {"main": use}
     line = run("train").out.splitlines()[0]
-    assert ("used (must_earn = false), though" in line) is not use["better"]
+    assert ("used (require_improvement = false), though" in line) is not use["better"]
 
 
 def test_text_of_users_is_refused_since_nothing_uses_it(shop: Any, run: Any) -> None:

@@ -40,7 +40,7 @@ COMMANDS = (
     ("validate",),
     ("train",),
     ("evaluate",),
-    ("evaluate", "--on", "validation"),
+    ("evaluate", "--window", "validation"),
     ("recommend", "--user", "u0"),
     ("recommend", "--history", "i0"),
     ("recommend", "--all", "--output", "all.csv"),

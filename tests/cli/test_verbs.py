@@ -39,8 +39,8 @@ def test_init_writes_a_project_that_trains(shop: Any, run: Any) -> None:
     assert done.code == 0
     assert done.out == shop.project.read_text()
     assert "wrote tastemaker.toml; read it, then: tastemaker validate" in done.err
-    shop.change('use = "ease"', 'use = "popular"')
-    shop.change('use = "als"', 'use = "als"\nfactors = 4\niterations = 2')
+    shop.change('type = "ease"', 'type = "popular"')
+    shop.change('type = "als"', 'type = "als"\nfactors = 4\niterations = 2')
     assert run("validate").code == run("train").code == 0
     assert run("recommend", "--user", "u3", "--n", "2").code == 0
 
@@ -384,12 +384,12 @@ event_type = "rating"
 [items.roles]
 title = { role = "text" }
 [events.rating]
-like = 4.0
-dislike = 2.0
+positive_threshold = 4.0
+negative_threshold = 2.0
 [retrievers.popular]
-use = "popular"
+type = "popular"
 [retrievers.als]
-use = "als"
+type = "als"
 factors = 8
 iterations = 2
 [placements.home]

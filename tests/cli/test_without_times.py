@@ -20,7 +20,7 @@ def test_a_log_without_times_is_trained_and_evaluated(timeless: Any, run: Any) -
     assert run("validate", "--json").told["events"]["kept"] == 84
     assert run("train", "--json").code == 0
     for window in ("test", "validation"):
-        told = run("evaluate", "--on", window, "--k", "3", "--json").told
+        told = run("evaluate", "--window", window, "--k", "3", "--json").told
         assert told["protocol"]["split"] == "holdout"
         assert told["protocol"]["window"] == window
         assert told["systems"].keys() == {"popular", "item_knn", "pipeline"}
@@ -30,7 +30,7 @@ def test_a_log_without_times_is_trained_and_evaluated(timeless: Any, run: Any) -
     assert len(answer["items"]) == 3
 
 
-@pytest.mark.parametrize("clock", ["none", "order"])
+@pytest.mark.parametrize("clock", ["none", "ordinal"])
 def test_without_times_the_split_to_write_is_named(timeless: Any, run: Any, clock: str) -> None:
     timeless.change('clock = "none"', f'clock = "{clock}"')
     timeless.change(HOLDOUT, "")
@@ -45,7 +45,7 @@ def test_a_seen_policy_does_not_stop_a_holdout(timeless: Any, run: Any) -> None:
 
 def test_a_ranker_without_times_is_one_line(timeless: Any, run: Any) -> None:
     timeless.change(
-        "[placements.home]", '[rankers.main]\nuse = "gbm"\n[placements.home]\nranker = "main"'
+        "[placements.home]", '[rankers.main]\ntype = "gbm"\n[placements.home]\nranker = "main"'
     )
     for verb in ("train", "evaluate"):
         assert '[placements.home] ranker = "main": a ranker' in run(verb).refused(2)

@@ -8,13 +8,13 @@ from tastemaker.component.ranker_use import RankerUse
 @pytest.mark.parametrize(
     ("notes", "words", "better"),
     [
-        ({"earned": True, "better": True}, "used", True),
-        ({"earned": True}, "used", True),
-        ({"earned": False, "better": False}, "not used", False),
+        ({"enabled": True, "better": True}, "used", True),
+        ({"enabled": True}, "used", True),
+        ({"enabled": False, "better": False}, "not used", False),
         (
-            {"earned": True, "better": False, "ranked": 0.11, "merged": 0.12, "single": 0.1},
-            "used (must_earn = false), though not better than what it orders: NDCG@10 0.1100 in "
-            "the training windows, the fusion 0.1200, the best source 0.1000",
+            {"enabled": True, "better": False, "ranked": 0.11, "merged": 0.12, "single": 0.1},
+            "used (require_improvement = false), though not better than what it orders: NDCG@10 "
+            "0.1100 in the training windows, the fusion 0.1200, the best source 0.1000",
             False,
         ),
     ],

@@ -18,7 +18,7 @@ from tastemaker.errors import DataError
 NOW = 1_750_000_000_000_000
 DAY = 86_400 * 10**6
 VIEWS = Schema(kinds={"view": EventKind(), "buy": EventKind(weight=6)}, default_kind="view")
-RATINGS = Schema(kinds={"rating": EventKind(like=4, dislike=2)})
+RATINGS = Schema(kinds={"rating": EventKind(positive_threshold=4, negative_threshold=2)})
 TIMELESS = VIEWS.model_copy(update={"clock": "none"})
 GOOD = [f"u{i % 7},i{i % 5},{1_700_000_000 + i},view" for i in range(400)]
 
@@ -310,7 +310,7 @@ def test_one_number_that_reads_as_a_date_is_no_date_among_others() -> None:
 
 
 def test_where_only_the_order_counts_the_time_is_the_line() -> None:
-    schema = VIEWS.model_copy(update={"clock": "order"})
+    schema = VIEWS.model_copy(update={"clock": "ordinal"})
     log, _ = cleaned({"user_id": ["u"] * 3, "item_id": ["i", "", "j"]}, schema)
     assert log["time"].to_list() == [1, 3]
 
@@ -453,7 +453,7 @@ def test_any_other_content_of_an_event_id_is_set_aside(name: str, other: object)
     assert report.reasons == {"event_id of another event": 1}
 
 
-@pytest.mark.parametrize("clock", ["order", "none"])
+@pytest.mark.parametrize("clock", ["ordinal", "none"])
 def test_an_order_of_rows_is_not_content(clock: Any) -> None:
     columns = {"user_id": ["u", "u"], "item_id": ["i", "i"], "event_id": ["1", "1"]}
     _, report = cleaned(columns, TIMELESS.model_copy(update={"clock": clock}))

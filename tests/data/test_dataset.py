@@ -26,12 +26,14 @@ SHOP = Schema(
     kinds={
         "view": EventKind(),
         "purchase": EventKind(weight=6),
-        "hide": EventKind(role="negative", blocks=True),
+        "hide": EventKind(role="negative", hide_item=True),
         "impression": EventKind(role="exposure"),
     },
     default_kind="view",
 )
-RATINGS = Schema(kinds={"rating": EventKind(weight=2, like=4, dislike=2)}, clock="none")
+RATINGS = Schema(
+    kinds={"rating": EventKind(weight=2, positive_threshold=4, negative_threshold=2)}, clock="none"
+)
 Event = tuple[str, str, str, int]
 
 
@@ -155,7 +157,7 @@ def test_a_rating_is_liked_disliked_or_neither() -> None:
 
 def test_without_a_lower_threshold_nothing_is_disliked() -> None:
     frame = pl.DataFrame({"user_id": ["a"] * 2, "item_id": ["x", "y"], "value": [5, 1]})
-    schema = Schema(kinds={"rating": EventKind(like=4)}, clock="none")
+    schema = Schema(kinds={"rating": EventKind(positive_threshold=4)}, clock="none")
     assert Dataset.from_frames(frame, schema=schema).events.weight.tolist() == [1, 0]
 
 
@@ -255,7 +257,7 @@ NAMED = Schema(
     event_columns={
         "user_id": "userId", "item_id": "movieId", "value": "rating", "timestamp": "when",
     },
-    kinds={"rating": EventKind(like=4, dislike=2)},
+    kinds={"rating": EventKind(positive_threshold=4, negative_threshold=2)},
 )  # fmt: skip
 
 
@@ -392,7 +394,7 @@ def test_no_later_than_keeps_events_and_moves_the_later_ones() -> None:
     assert moved.no_later_than(moment(2)) is moved
 
 
-@pytest.mark.parametrize("clock", ["order", "none"])
+@pytest.mark.parametrize("clock", ["ordinal", "none"])
 def test_a_data_set_without_moments_says_so(clock: Any) -> None:
     frame = pl.DataFrame({"user_id": ["a", "a"], "item_id": ["y", "x"]})
     data = Dataset.from_frames(frame, schema=SHOP.model_copy(update={"clock": clock}))

@@ -11,7 +11,7 @@ from tastemaker.data.report import quarantine_file
 from tastemaker.data.schema import Clock, EventKind, Schema
 from tastemaker.errors import DataError
 
-KINDS = {"purchase": EventKind(weight=6.0), "rating": EventKind(like=4)}
+KINDS = {"purchase": EventKind(weight=6.0), "rating": EventKind(positive_threshold=4)}
 SCHEMA = Schema(kinds=KINDS, clock="none")
 
 
@@ -46,7 +46,7 @@ def test_the_events_of_all_files_are_one_log(tmp_path: Path) -> None:
 
 
 def test_an_order_goes_on_from_file_to_file(tmp_path: Path) -> None:
-    files = two_files(tmp_path, "order")
+    files = two_files(tmp_path, "ordinal")
     data = Dataset.from_data_files({"events": files}, files[0].schema)
     assert sorted(data.events.time.tolist()) == [2, 3, 5, 6]
 

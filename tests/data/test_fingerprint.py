@@ -39,15 +39,15 @@ def test_how_it_is_read_changes_it_and_what_another_table_is_read_by_does_not(
     events: Path,
 ) -> None:
     first = fingerprint(events, "events", SCHEMA)
-    later = SCHEMA.model_copy(update={"clock": "order"})
+    later = SCHEMA.model_copy(update={"clock": "ordinal"})
     titled = SCHEMA.model_copy(update={"item_roles": {}})
     assert fingerprint(events, "events", later) != first
     assert fingerprint(events, "events", titled) == first
 
 
-LIKED = SCHEMA.model_copy(update={"kinds": {"view": EventKind(like=4)}})
+LIKED = SCHEMA.model_copy(update={"kinds": {"view": EventKind(positive_threshold=4)}})
 """As `SCHEMA`, but a view without a value is unusable."""
-AS_ORDER = SCHEMA.model_copy(update={"clock": "order"})
+AS_ORDER = SCHEMA.model_copy(update={"clock": "ordinal"})
 
 
 def add_values(events: Path, first: str) -> None:
@@ -65,7 +65,7 @@ def rows_kept(events: Path, schema: Schema) -> list[tuple[object, ...]]:
 @pytest.mark.parametrize(
     ("before", "change"),
     [
-        (SCHEMA, {"kinds": {"view": EventKind(like=4)}}),
+        (SCHEMA, {"kinds": {"view": EventKind(positive_threshold=4)}}),
         (LIKED, {"kinds": {"view": EventKind(strength="log")}}),
         (SCHEMA, {"kinds": {"look": EventKind()}}),
         (SCHEMA, {"clock": "none"}),
@@ -86,9 +86,12 @@ def test_what_changes_the_rows_changes_the_fingerprint(
 @pytest.mark.parametrize(
     ("before", "change"),
     [
-        (LIKED, {"kinds": {"view": EventKind(like=3, dislike=1, weight=2)}}),
+        (
+            LIKED,
+            {"kinds": {"view": EventKind(positive_threshold=3, negative_threshold=1, weight=2)}},
+        ),
         (SCHEMA, {"kinds": {"view": EventKind(strength="log")}}),
-        (SCHEMA, {"kinds": {"view": EventKind(role="negative", blocks=True)}}),
+        (SCHEMA, {"kinds": {"view": EventKind(role="negative", hide_item=True)}}),
         (SCHEMA, {"max_bad_rows": 0.5}),
         (SCHEMA, {"user_roles": {"age": ColumnRole(role="number")}}),
         (AS_ORDER, {"time_unit": "ms", "time_format": "%Y"}),

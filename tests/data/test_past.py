@@ -18,8 +18,8 @@ SECOND = MICROSECONDS["s"]
 KINDS = {
     "view": EventKind(),
     "impression": EventKind(role="exposure"),
-    "rating": EventKind(like=4, dislike=2, weight=3),
-    "hide": EventKind(role="negative", blocks=True),
+    "rating": EventKind(positive_threshold=4, negative_threshold=2, weight=3),
+    "hide": EventKind(role="negative", hide_item=True),
     "buy": EventKind(weight=6),
     "unbuy": EventKind(role="neutral", replaces=("buy", "hide")),
     "order": EventKind(strength="linear"),

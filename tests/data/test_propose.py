@@ -41,7 +41,7 @@ def test_without_times_there_is_no_clock() -> None:
 def test_a_rating_is_liked_high_and_disliked_low() -> None:
     schema = proposed({"user": [1] * 5, "item": [1] * 5, "rating": [1.0, 2.0, 3.0, 4.0, 5.0]})
     rating = schema.kinds["rating"]
-    assert (rating.like, rating.dislike) == (4.0, 2.0)
+    assert (rating.positive_threshold, rating.negative_threshold) == (4.0, 2.0)
     assert schema.default_kind == "rating"
     assert schema.event_columns["value"] == "rating"
 
@@ -49,10 +49,10 @@ def test_a_rating_is_liked_high_and_disliked_low() -> None:
 def test_half_stars_and_hundred_points_have_their_own_thresholds() -> None:
     half_stars = [i / 2 for i in range(1, 11)]
     rating = proposed({"user": [1] * 10, "item": [1] * 10, "stars": half_stars}).kinds["rating"]
-    assert (rating.like, rating.dislike) == (4.0, 2.0)
+    assert (rating.positive_threshold, rating.negative_threshold) == (4.0, 2.0)
     points = list(range(101))
     rating = proposed({"user": [1] * 101, "item": [1] * 101, "score": points}).kinds["rating"]
-    assert (rating.like, rating.dislike) == (70.0, 35.0)
+    assert (rating.positive_threshold, rating.negative_threshold) == (70.0, 35.0)
 
 
 def test_a_count_is_an_amount_and_no_rating() -> None:
@@ -134,7 +134,7 @@ def test_columns_of_users_get_their_roles() -> None:
 def test_ratings_without_a_lower_end_have_no_dislikes(values: list[float]) -> None:
     n = len(values)
     frame = pl.DataFrame({"user_id": ["u"] * n, "item_id": ["i"] * n, "rating": values})
-    assert propose_schema(frame).kinds["rating"].dislike is None
+    assert propose_schema(frame).kinds["rating"].negative_threshold is None
 
 
 def test_a_log_without_rows_recognizes_no_ids_by_their_values() -> None:

@@ -32,14 +32,14 @@ def of_value(name: str, values: list[Any]) -> EventKind | None:
 def test_thresholds_follow_the_scale(values: list[Any], like: float, dislike: float | None) -> None:
     kind = of_value("rating", values)
     assert kind is not None
-    assert (kind.like, kind.dislike) == (like, dislike)
+    assert (kind.positive_threshold, kind.negative_threshold) == (like, dislike)
 
 
 def test_a_continuous_rating_has_thresholds_too() -> None:
     kind = of_value("rating", np.linspace(-10, 10, 400).tolist())
     assert kind is not None
-    assert kind.like == pytest.approx(4.0)
-    assert kind.dislike == pytest.approx(-3.0)
+    assert kind.positive_threshold == pytest.approx(4.0)
+    assert kind.negative_threshold == pytest.approx(-3.0)
 
 
 @pytest.mark.parametrize(
@@ -60,8 +60,8 @@ def test_codes_for_not_rated_are_found(values: list[float], codes: tuple[float, 
     kind = of_value("rating", values)
     assert kind is not None
     assert kind.unrated == codes
-    assert kind.dislike is None or kind.dislike not in codes
-    assert kind.like not in codes
+    assert kind.negative_threshold is None or kind.negative_threshold not in codes
+    assert kind.positive_threshold not in codes
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_codes_for_not_rated_are_found(values: list[float], codes: tuple[float, 
 def test_a_label_is_liked_or_disliked(values: list[Any], like: float, dislike: float) -> None:
     kind = of_value("liked", values)
     assert kind is not None
-    assert (kind.like, kind.dislike) == (like, dislike)
+    assert (kind.positive_threshold, kind.negative_threshold) == (like, dislike)
 
 
 @pytest.mark.parametrize("name", ["plays", "Quantity", "hours", "weight", "watch_time"])
@@ -86,7 +86,7 @@ def test_an_amount_multiplies_the_weight(name: str) -> None:
 def test_a_rating_beside_one_event_type_is_used() -> None:
     values = pl.Series("rating", [1.0, 5.0, 3.0, 4.0, 2.0])
     kinds, default = propose_kinds(pl.Series("event_type", ["rating"] * 5), values)
-    assert kinds["rating"].like == 4
+    assert kinds["rating"].positive_threshold == 4
     assert default is None
 
 
@@ -95,7 +95,7 @@ def test_each_event_type_has_the_values_of_its_own_rows() -> None:
     values = pl.Series("rating", [None, None, 1.0, 2.0, 3.0, 4.0, 5.0])
     kinds, _ = propose_kinds(names, values)
     assert kinds["view"] == EventKind()
-    assert (kinds["rate"].like, kinds["rate"].dislike) == (4, 2)
+    assert (kinds["rate"].positive_threshold, kinds["rate"].negative_threshold) == (4, 2)
 
 
 @pytest.mark.parametrize(
@@ -124,8 +124,10 @@ def test_an_event_that_takes_another_back_replaces_it(
 def test_values_that_look_like_ratings_are_ratings(name: str) -> None:
     kind = of_value(name, [1, 2, 3, 4, 5])
     assert kind is not None
-    assert (kind.like, kind.dislike) == (4, 2)
-    assert of_value(name, ["0,5", "1,0", "4,5", "5,0"]) == EventKind(like=4.5, dislike=1.0)
+    assert (kind.positive_threshold, kind.negative_threshold) == (4, 2)
+    assert of_value(name, ["0,5", "1,0", "4,5", "5,0"]) == EventKind(
+        positive_threshold=4.5, negative_threshold=1.0
+    )
 
 
 @pytest.mark.parametrize("name", ["disliked", "skipped", "cancelled", "is_hidden", "returned"])
@@ -137,7 +139,7 @@ def test_a_true_dislike_is_a_dislike(name: str, values: list[Any]) -> None:
 @pytest.mark.parametrize("name", ["rating", "feedback", "thumbs", "vote", "value"])
 @pytest.mark.parametrize("values", [[-1, 0, 1], [1, -1]])
 def test_thumbs_are_thumbs_under_any_name(name: str, values: list[int]) -> None:
-    assert of_value(name, values) == EventKind(like=1.0, dislike=-1.0)
+    assert of_value(name, values) == EventKind(positive_threshold=1.0, negative_threshold=-1.0)
 
 
 @pytest.mark.parametrize("event_type", ["purchase", "order", "play", "view"])
@@ -145,7 +147,7 @@ def test_a_value_of_a_purchase_is_an_amount(event_type: str) -> None:
     names = pl.Series("event_type", [event_type] * 4)
     kinds, _ = propose_kinds(names, pl.Series("value", [1, 2, 3, -1]))
     assert kinds[event_type].strength == "log"
-    assert kinds[event_type].like is None
+    assert kinds[event_type].positive_threshold is None
 
 
 @pytest.mark.parametrize(
@@ -157,4 +159,4 @@ def test_values_that_end_at_a_scales_end_are_of_that_scale(
 ) -> None:
     kind = of_value("rating", values)
     assert kind is not None
-    assert (kind.like, kind.dislike) == (like, dislike)
+    assert (kind.positive_threshold, kind.negative_threshold) == (like, dislike)

@@ -9,12 +9,18 @@ from tastemaker.errors import ProjectError, SettingError
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"dislike": 2}, "events.rating: 'dislike' needs 'like' beside it"),
-        ({"like": 2, "dislike": 4}, r"'dislike' \(4.0\) must be below 'like' \(2.0\)"),
-        ({"like": 4, "dislike": 4}, "must be below"),
         (
-            {"like": 4, "role": "negative"},
-            "'like' belongs to a positive event type, this one is neg",
+            {"negative_threshold": 2},
+            "events.rating: 'negative_threshold' needs 'positive_threshold' beside it",
+        ),
+        (
+            {"positive_threshold": 2, "negative_threshold": 4},
+            r"'negative_threshold' \(4.0\) must be below 'positive_threshold' \(2.0\)",
+        ),
+        ({"positive_threshold": 4, "negative_threshold": 4}, "must be below"),
+        (
+            {"positive_threshold": 4, "role": "negative"},
+            "'positive_threshold' belongs to a positive event type, this one is neg",
         ),
         ({"weight": 0}, "'weight' must be greater than 0, got 0"),
         ({"weight": float("inf")}, "'weight' must be a finite number, got inf"),

@@ -10,7 +10,7 @@ DAY = MICROSECONDS["d"]
 KINDS = {
     "view": EventKind(),
     "purchase": EventKind(weight=6),
-    "hide": EventKind(role="negative", blocks=True),
+    "hide": EventKind(role="negative", hide_item=True),
     "impression": EventKind(role="exposure"),
     "dislike": EventKind(role="negative"),
     "unlike": EventKind(role="neutral"),

@@ -24,7 +24,7 @@ LIKE, DISLIKE, NEUTRAL = "liked", "disliked", "neither"
 KINDS = {
     "view": EventKind(),
     "impression": EventKind(role="exposure"),
-    "rating": EventKind(like=4, dislike=2, unrated=(0,)),
+    "rating": EventKind(positive_threshold=4, negative_threshold=2, unrated=(0,)),
     "like": EventKind(weight=2, replaces=("unlike",)),
     "unlike": EventKind(role="neutral", replaces=("like", "unlike")),
     "up": EventKind(replaces=("up", "down")),
@@ -107,7 +107,7 @@ def test_one_batch_holds_the_state_of_each_moment() -> None:
     assert history.weight.tolist() == [-1, 1, -1]
 
 
-@pytest.mark.parametrize("clock", ["absolute", "order", "none"])
+@pytest.mark.parametrize("clock", ["absolute", "ordinal", "none"])
 @pytest.mark.parametrize(
     ("said", "expected"),
     [
@@ -239,7 +239,7 @@ def test_a_description_counts_states_and_replaced_events() -> None:
     ("kinds", "said"),
     [
         ({"view": EventKind(), "buy": EventKind()}, "view"),
-        ({"view": EventKind(), "rating": EventKind(like=3)}, "view"),
+        ({"view": EventKind(), "rating": EventKind(positive_threshold=3)}, "view"),
         ({"order": EventKind(strength="log")}, "order"),
         ({"like": EventKind(), "unlike": EventKind(replaces=("like",))}, "like"),
     ],

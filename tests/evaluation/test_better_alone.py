@@ -17,10 +17,10 @@ from tastemaker.split import by_time
 @pytest.fixture(scope="module")
 def evaluation() -> Evaluation:
     """A pipeline that trusts popularity where taste decides."""
-    world = SyntheticWorld(users=300, items=200, events=9_000, tastes=8, days=30, seed=1)
+    synthetic = SyntheticWorld(users=300, items=200, events=9_000, tastes=8, days=30, seed=1)
     home = Placement(retrievers={"popular": 50, "ease": 1})
     wiring = Recommender({"popular": Popular(), "ease": EASE()}, {"home": home})
-    split = by_time(world.dataset(), test=0.2, seed=1)
+    split = by_time(synthetic.dataset(), test=0.2, seed=1)
     return evaluate(wiring, split, options=FitOptions(seed=1, threads=1))
 
 

@@ -21,11 +21,11 @@ from tastemaker.data.synthetic import SyntheticWorld
 from tastemaker.errors import SettingError
 from tastemaker.evaluation import Evaluation, evaluate
 from tastemaker.index import exact_top_n
+from tastemaker.inventory import Inventory
 from tastemaker.pipeline import Recommender
 from tastemaker.project import Placement
 from tastemaker.retrieval import ALS, ItemKNN, Popular, Trending
 from tastemaker.split import Split, by_time, holdout
-from tastemaker.world import World
 
 K = 5
 METRICS = ["ndcg", "recall", "recall_min", "precision", "map", "mrr", "hit_rate"]
@@ -49,10 +49,10 @@ class Oracle(Popular):
 
     name = "oracle"
 
-    def retrieve(self, requests: Requests, n: int, world: World) -> Candidates:
+    def retrieve(self, requests: Requests, n: int, inventory: Inventory) -> Candidates:
         users = [user for user in requests.user_id if user is not None]
         truth = synthetic().probabilities(users, requests.time)
-        places = [int(item[1:]) for item in world.catalogue.items.ids(range(truth.shape[1]))]
+        places = [int(item[1:]) for item in inventory.catalogue.items.ids(range(truth.shape[1]))]
         scores = truth[:, places].astype(np.float32)
         return exact_top_n(lambda chunk: scores[chunk], requests, n, len(places))
 
@@ -147,7 +147,7 @@ def timeless() -> Split:
     """Data whose rows have an order but no moments; the last item of each user is wanted."""
     rows = [(f"u{user}", f"i{(user + place) % 12}") for user in range(20) for place in range(5)]
     frame = pl.DataFrame(rows, ["user_id", "item_id"], orient="row")
-    schema = Schema(kinds={"view": EventKind()}, clock="order")
+    schema = Schema(kinds={"view": EventKind()}, clock="ordinal")
     data = Dataset.from_frames(frame, schema=schema)
     last = data.events.offsets[1:] - 1
     kept = np.ones(len(data.events), np.bool_)
@@ -161,7 +161,7 @@ def timeless() -> Split:
         np.ones(len(users), np.float32),
         users,
         np.ones(len(users), np.bool_),
-        World.of(data),
+        Inventory.of(data),
         notes,
     )
     protocol = {f"{w}_{e}": "?" for w in ("test", "validation") for e in ("from", "until")}
@@ -182,7 +182,7 @@ def test_every_figure_has_an_interval_that_contains_it() -> None:
 def test_figures_are_those_of_lists_made_by_hand() -> None:
     task = split().test
     model = Popular().fit(split().before_test)
-    lists = model.retrieve(task.requests, K, task.world)
+    lists = model.retrieve(task.requests, K, task.inventory)
     hits = [
         len(set(lists[row].tolist()) & set(task.truth[row].tolist())) for row in range(len(task))
     ]
@@ -192,14 +192,14 @@ def test_figures_are_those_of_lists_made_by_hand() -> None:
     assert found[f"recall@{K}"].value == pytest.approx(np.mean(hits / wanted))
     assert found[f"recall_min@{K}"].value == pytest.approx(np.mean(hits / np.minimum(wanted, K)))
     assert found[f"hit_rate@{K}"].value == pytest.approx(np.mean(np.array(hits) > 0))
-    shown = len(set(lists.item.tolist())) / len(task.world.catalogue)
+    shown = len(set(lists.item.tolist())) / len(task.inventory.catalogue)
     assert found[f"coverage@{K}"].value == pytest.approx(shown)
 
 
 def test_diversity_is_that_of_lists_made_by_hand() -> None:
     task = split().test
-    catalogue = task.world.catalogue
-    lists = Popular().fit(split().before_test).retrieve(task.requests, K, task.world)
+    catalogue = task.inventory.catalogue
+    lists = Popular().fit(split().before_test).retrieve(task.requests, K, task.inventory)
     labels: list[TagsColumn] = [c for c in catalogue.columns.values() if isinstance(c, TagsColumn)]
     assert len(labels) == 2
 
@@ -246,7 +246,7 @@ def test_for_the_test_window_everything_before_it_is_known() -> None:
 
 def test_for_the_validation_window_nothing_of_it_is_known() -> None:
     Listening.heard.clear()
-    found = evaluate(Listening(), split(), k=K, on="validation")
+    found = evaluate(Listening(), split(), k=K, window="validation")
     assert Listening.heard == [(split().train, None)]
     assert found.protocol["window"] == "validation"
     assert found.protocol["from"] == split().protocol["validation_from"]
@@ -255,8 +255,8 @@ def test_for_the_validation_window_nothing_of_it_is_known() -> None:
 
 
 def test_an_unknown_window_is_refused() -> None:
-    with pytest.raises(ValueError, match="'on' must be 'test' or 'validation', got 'train'"):
-        evaluate([], split(), on="train")
+    with pytest.raises(ValueError, match="'window' must be 'test' or 'validation', got 'train'"):
+        evaluate([], split(), window="train")
 
 
 def test_what_is_no_model_is_refused() -> None:
@@ -385,7 +385,7 @@ def repeated() -> Dataset:
     for extra, when in ((5, 12), (6, 21)):
         rows += [(f"u{user}", f"i{(user + extra) % 8}", "buy", when * day) for user in range(20)]
     names = ["user_id", "item_id", "event_type", "timestamp"]
-    kinds = {"buy": EventKind(), "hide": EventKind(role="negative", blocks=True)}
+    kinds = {"buy": EventKind(), "hide": EventKind(role="negative", hide_item=True)}
     frame = pl.DataFrame(rows, names, orient="row")
     return Dataset.from_frames(frame, schema=Schema(kinds=kinds, time_unit="us"))
 
@@ -423,7 +423,7 @@ def test_a_small_share_left_out_as_seen_is_not_reported(left: int, is_shown: boo
     assert ("already seen" in text) == is_shown
 
 
-@pytest.mark.parametrize("clock", ["none", "order"])
+@pytest.mark.parametrize("clock", ["none", "ordinal"])
 def test_a_holdout_measures_a_recommender_without_times(clock: str) -> None:
     rows = [(f"u{user}", f"i{(user + place) % 12}") for user in range(20) for place in range(5)]
     frame = pl.DataFrame(rows, ["user_id", "item_id"], orient="row")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tastemaker import metrics
 from tastemaker.artifact import ArtifactReader, ArtifactWriter
-from tastemaker.component import FitOptions, Reranked, Reranker, Retriever, Serves, Task
+from tastemaker.component import Capabilities, FitOptions, Reranked, Reranker, Retriever, Task
 from tastemaker.config import Settings
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.dataset import Dataset
@@ -24,6 +24,7 @@ from tastemaker.data.schema import EventKind, Schema
 from tastemaker.data.synthetic import SyntheticWorld
 from tastemaker.evaluation import Evaluation, evaluate
 from tastemaker.evaluation.funnel import Funnel, FunnelRow
+from tastemaker.inventory import Inventory
 from tastemaker.metrics import UserBootstrap
 from tastemaker.pipeline import Pipeline, Recommender
 from tastemaker.project import Placement, Training
@@ -31,7 +32,6 @@ from tastemaker.ranking import GBM
 from tastemaker.reranking import MMR, Rules
 from tastemaker.retrieval import Content, ItemKNN, Popular, Trending
 from tastemaker.split import Split, by_time
-from tastemaker.world import World
 
 # --- a tiny pipeline whose funnel is known ---
 
@@ -44,7 +44,7 @@ class Gives(Retriever):
     """Gives each request its own list, by the request's seed."""
 
     name = "gives"
-    serves: ClassVar = Serves(history="none", empty_history=True)
+    capabilities: ClassVar = Capabilities(history="none", empty_history=True)
     config: Nothing
 
     def __init__(self, *lists: list[int]) -> None:
@@ -60,7 +60,7 @@ class Gives(Retriever):
     ) -> Self:
         return self
 
-    def retrieve(self, requests: Requests, n: int, world: World) -> Candidates:
+    def retrieve(self, requests: Requests, n: int, inventory: Inventory) -> Candidates:
         lists = [self.lists[int(seed)] for seed in requests.seed]
         return Candidates.of([(row, [1 / (1 + r) for r in range(len(row))]) for row in lists])
 
@@ -82,7 +82,7 @@ class OddFirst(Reranker):
         requests: Requests,
         candidates: Candidates,
         n: int,
-        world: World,
+        inventory: Inventory,
         sources: Mapping[str, Retriever],
     ) -> Reranked:
         lists = []
@@ -93,7 +93,7 @@ class OddFirst(Reranker):
         return Reranked(turned, np.zeros(len(lists), np.float32), ((),) * len(lists))
 
 
-def tiny() -> tuple[Pipeline, Requests, Ragged, World]:
+def tiny() -> tuple[Pipeline, Requests, Ragged, Inventory]:
     """Two requests over twelve items; item 10 has no event, item 5 is excluded for the second."""
     rows = [(f"u{i}", f"i{i % 12:02}", i) for i in range(24) if i % 12 != 10]
     data = Dataset.from_frames(
@@ -105,13 +105,13 @@ def tiny() -> tuple[Pipeline, Requests, Ragged, World]:
     pipeline = Pipeline(sources, {"a": 4, "b": 2}, rerankers={"odd": OddFirst()})
     requests = Requests.of([[], []], time=data.end, exclude=[[], [5]])
     wanted = Ragged.of([[2, 3, 8, 10], [5, 6, 11]])
-    return pipeline, requests, wanted, World.of(data)
+    return pipeline, requests, wanted, Inventory.of(data)
 
 
 def walked(k: int = 3) -> list[FunnelRow]:
-    pipeline, requests, wanted, world = tiny()
+    pipeline, requests, wanted, inventory = tiny()
     funnel = Funnel(k)
-    funnel.add(pipeline.recommend(requests, k, world=world, trace=True), wanted)
+    funnel.add(pipeline.recommend(requests, k, inventory=inventory, trace=True), wanted)
     return funnel.rows(wanted, np.arange(12) != 10)
 
 
@@ -173,19 +173,19 @@ def test_what_a_reranker_puts_in_was_kept_by_nobody_but_stands_on_top() -> None:
 
 
 def test_requests_added_one_by_one_give_the_same_funnel() -> None:
-    pipeline, requests, wanted, world = tiny()
+    pipeline, requests, wanted, inventory = tiny()
     funnel = Funnel(3)
     for row in range(2):
         one = np.array([row])
-        answer = pipeline.recommend(requests.take(one), 3, world=world, trace=True)
+        answer = pipeline.recommend(requests.take(one), 3, inventory=inventory, trace=True)
         funnel.add(answer, wanted.take(one))
     assert funnel.rows(wanted, np.arange(12) != 10) == walked()
 
 
 def test_where_nothing_is_wanted_there_is_nothing_to_divide_by() -> None:
-    pipeline, requests, _, world = tiny()
+    pipeline, requests, _, inventory = tiny()
     funnel, nothing = Funnel(3), Ragged.of([[], []])
-    funnel.add(pipeline.recommend(requests, 3, world=world, trace=True), nothing)
+    funnel.add(pipeline.recommend(requests, 3, inventory=inventory, trace=True), nothing)
     rows = funnel.rows(nothing, np.ones(12, np.bool_))
     assert all(row.found == row.kept == row.top == 0 for row in rows)
     assert json.dumps([row.to_dict() for row in rows], allow_nan=False)
@@ -199,10 +199,10 @@ QUOTAS = {"knn": 20, "content": 15, "trend": 10}
 
 @cache
 def split() -> Split:
-    world = SyntheticWorld(
+    synthetic = SyntheticWorld(
         users=120, items=100, events=4_000, tastes=4, days=60, new_items=0.3, seed=3
     )
-    return by_time(world.dataset(), test="10d")
+    return by_time(synthetic.dataset(), test="10d")
 
 
 def recommender(*, ranks: bool, reranks: bool) -> Recommender:
@@ -221,7 +221,7 @@ def recommender(*, ranks: bool, reranks: bool) -> Recommender:
         {"home": home},
         {"main": GBM(trees=8, min_rows=5)},
         {"diverse": MMR(relevance=0.5), "rules": Rules(caps={"category": 4})},
-        Training(slices=2, window=0.1, requests=300, must_earn=False),
+        Training(slices=2, window=0.1, requests=300, require_improvement=False),
     )
 
 
@@ -302,7 +302,7 @@ def test_the_funnel_is_that_of_lists_made_by_hand() -> None:
     }
     hits = {}
     for name, source in sources.items():
-        found = source.retrieve(task.requests, depth, task.world)
+        found = source.retrieve(task.requests, depth, task.inventory)
         hits[name] = {
             (row, item)
             for row in range(len(task))
@@ -318,7 +318,7 @@ def test_the_funnel_is_that_of_lists_made_by_hand() -> None:
 
 def top(source: Retriever) -> Candidates:
     task = split().test
-    return source.fit(split().before_test, OPTIONS).retrieve(task.requests, K, task.world)
+    return source.fit(split().before_test, OPTIONS).retrieve(task.requests, K, task.inventory)
 
 
 def ndcg(lists: Candidates) -> NDArray[np.float64]:
@@ -349,7 +349,7 @@ def whole() -> Candidates:
     """The lists of the whole pipeline."""
     task = split().test
     fitted = recommender(ranks=True, reranks=True).fit(split().before_test, OPTIONS)
-    return fitted.pipeline().recommend(task.requests, K, world=task.world).candidates
+    return fitted.pipeline().recommend(task.requests, K, inventory=task.inventory).candidates
 
 
 def test_a_gain_is_the_mean_difference_on_the_same_requests() -> None:
@@ -402,7 +402,7 @@ def test_new_items_are_a_slice_whose_truth_is_these_alone() -> None:
 
 def test_without_new_items_there_is_no_such_slice() -> None:
     task = split().test
-    had_events = np.zeros(len(task.world.catalogue), np.bool_)
+    had_events = np.zeros(len(task.inventory.catalogue), np.bool_)
     had_events[split().before_test.events.item] = True
     kept = had_events[task.truth.values]
     rows = [task.truth[row][had_events[task.truth[row]]] for row in range(len(task))]

@@ -15,8 +15,8 @@ from tastemaker.data.schema import EventKind
 from tastemaker.data.times import MICROSECONDS
 from tastemaker.data.vocabulary import Vocabulary
 from tastemaker.features import Family, FeatureSet
+from tastemaker.inventory import Inventory
 from tastemaker.statistics import ItemStatistics
-from tastemaker.world import World
 
 HOUR = MICROSECONDS["h"]
 NOW = 20_000 * 24 * HOUR
@@ -31,9 +31,9 @@ def moment(hours_ago: float) -> int:
     return NOW - round(hours_ago * HOUR)
 
 
-def world_of(
+def inventory_of(
     log: Sequence[Logged] = (), n_items: int = 5, columns: Mapping[str, Column] | None = None
-) -> World:
+) -> Inventory:
     rows = sorted(log, key=lambda row: -row[1])
     n = len(rows)
     events = Events(
@@ -46,7 +46,7 @@ def world_of(
         np.array([moment(ago) for _, ago, _ in rows], np.int64),
     )
     catalogue = Catalogue(Vocabulary.of([f"i{i}" for i in range(n_items)]), columns or {})
-    return World(catalogue, ItemStatistics.of(events, n_items, KINDS), NOW, "absolute")
+    return Inventory(catalogue, ItemStatistics.of(events, n_items, KINDS), NOW, "absolute")
 
 
 def requests_of(histories: Sequence[Sequence[Done]], times: Sequence[int]) -> Requests:
@@ -84,10 +84,10 @@ def described(
     hours_ago: float = 0,
     columns: Mapping[str, Column] | None = None,
     sources: Mapping[str, Retriever] | None = None,
-    world: World | None = None,
+    inventory: Inventory | None = None,
 ) -> dict[str, list[float]]:
     """One request with these candidates: column → a value for each of them."""
-    made = world or world_of(log, columns=columns)
+    made = inventory or inventory_of(log, columns=columns)
     asked, found = requests_of([history], [moment(hours_ago)]), found_of([items])
     features = FeatureSet([family]).build(asked, found, made, sources or {})
     return {name: features.values[:, place].tolist() for place, name in enumerate(features.names)}
@@ -99,8 +99,8 @@ def describe() -> Callable[..., dict[str, list[float]]]:
 
 
 @pytest.fixture
-def make_world() -> Callable[..., World]:
-    return world_of
+def make_inventory() -> Callable[..., Inventory]:
+    return inventory_of
 
 
 @pytest.fixture

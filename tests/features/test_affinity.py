@@ -5,7 +5,7 @@ import pytest
 
 from tastemaker.data.catalogue import CategoryColumn, TagsColumn
 from tastemaker.features.affinity import Affinity
-from tastemaker.world import World
+from tastemaker.inventory import Inventory
 
 Describe = Callable[..., dict[str, list[float]]]
 
@@ -81,9 +81,11 @@ def test_unknown_and_indifferent_events_say_nothing(describe: Describe) -> None:
 
 
 def test_labels_that_came_with_an_added_item_are_new_to_everybody(
-    describe: Describe, make_world: Callable[..., World]
+    describe: Describe, make_inventory: Callable[..., Inventory]
 ) -> None:
-    world = make_world(columns=COLUMNS).with_items(["new"], {"genres": [["comedy", "opera"]]})
-    told = describe(Affinity("genres"), [5], history=HISTORY, world=world)
+    inventory = make_inventory(columns=COLUMNS).with_items(
+        ["new"], {"genres": [["comedy", "opera"]]}
+    )
+    told = describe(Affinity("genres"), [5], history=HISTORY, inventory=inventory)
     assert told["genres_affinity"] == pytest.approx([7 / 2 / TOTAL])
     assert told["genres_known"] == [0.5]

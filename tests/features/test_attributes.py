@@ -7,7 +7,7 @@ import pytest
 from tastemaker.data.catalogue import NO_TIME, NumberColumn, TimeColumn
 from tastemaker.data.times import MICROSECONDS
 from tastemaker.features.attributes import Attributes
-from tastemaker.world import World
+from tastemaker.inventory import Inventory
 
 Describe = Callable[..., dict[str, list[float]]]
 FAMILY = Attributes(("price",), ("published",))
@@ -50,10 +50,10 @@ def test_what_lies_ahead_or_is_unknown_has_no_age(
 
 
 def test_an_item_added_without_attributes_has_none(
-    describe: Describe, columns: dict[str, NumberColumn], make_world: Callable[..., World]
+    describe: Describe, columns: dict[str, NumberColumn], make_inventory: Callable[..., Inventory]
 ) -> None:
-    world = make_world(columns=columns).with_items(["new"], {})
-    told = describe(FAMILY, [5], world=world)
+    inventory = make_inventory(columns=columns).with_items(["new"], {})
+    told = describe(FAMILY, [5], inventory=inventory)
     assert all(isnan(values[0]) for values in told.values())
 
 

@@ -11,7 +11,7 @@ from tastemaker.data.requests import Requests
 from tastemaker.data.times import MICROSECONDS
 from tastemaker.features import FeatureSet
 from tastemaker.features.context import Context
-from tastemaker.world import World
+from tastemaker.inventory import Inventory
 
 HOUR, DAY = MICROSECONDS["h"], MICROSECONDS["d"]
 MONDAY = 1_700_438_400 * MICROSECONDS["s"]  # 2023-11-20, 0h UTC
@@ -21,7 +21,7 @@ Told = Callable[[list[int]], NDArray[np.float32]]
 
 @pytest.fixture
 def told(
-    make_world: Callable[..., World],
+    make_inventory: Callable[..., Inventory],
     make_requests: Callable[..., Requests],
     make_found: Callable[..., Candidates],
 ) -> Told:
@@ -30,7 +30,7 @@ def told(
     def at(times: list[int]) -> NDArray[np.float32]:
         asked = make_requests([[]] * len(times), times)
         found = make_found([[0]] * len(times))
-        built: Features = FeatureSet([Context()]).build(asked, found, make_world(), {})
+        built: Features = FeatureSet([Context()]).build(asked, found, make_inventory(), {})
         return built.values
 
     return at

@@ -4,7 +4,7 @@ from math import isnan, log, log1p
 import pytest
 
 from tastemaker.features.popularity import Popularity
-from tastemaker.world import World
+from tastemaker.inventory import Inventory
 
 Describe = Callable[..., dict[str, list[float]]]
 KINDS = ("view", "buy", "hide")
@@ -102,9 +102,9 @@ def test_in_a_world_without_events_everything_but_age_is_told(describe: Describe
 
 
 def test_an_item_added_later_is_described_like_one_without_events(
-    describe: Describe, make_world: Callable[..., World]
+    describe: Describe, make_inventory: Callable[..., Inventory]
 ) -> None:
-    told = describe(Popularity(KINDS), [3, 5], world=make_world(LOG).with_items(["new"]))
+    told = describe(Popularity(KINDS), [3, 5], inventory=make_inventory(LOG).with_items(["new"]))
     assert all(str(old) == str(new) for old, new in told.values())
 
 

@@ -17,13 +17,13 @@ from tastemaker.data.schema import ColumnRole, EventKind, Schema
 from tastemaker.data.seen import SeenPolicy
 from tastemaker.features import FeatureSet, Pairs
 from tastemaker.features.profile import Profile
+from tastemaker.inventory import Inventory
 from tastemaker.pipeline import Pipeline, Recommender
-from tastemaker.pipeline.travel import travel
+from tastemaker.pipeline.point_in_time import travel
 from tastemaker.project import Placement, Training
 from tastemaker.ranking import GBM
 from tastemaker.retrieval import Popular
 from tastemaker.testing import feature_differences
-from tastemaker.world import World
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 COUNTRIES = ("de", "fr")
@@ -66,10 +66,10 @@ def data() -> Dataset:
 
 def described(requests: Requests, items: list[int]) -> dict[str, list[float]]:
     """Name → the values of the first request's items."""
-    world = World.of(data())
-    family = Profile(world.profiles)
+    inventory = Inventory.of(data())
+    family = Profile(inventory.profiles)
     found = Candidates.of([(items, np.zeros(len(items)))] * len(requests))
-    pairs = Pairs.of(requests, found, world, {})
+    pairs = Pairs.of(requests, found, inventory, {})
     out = np.empty((len(pairs.item), len(family.columns)), np.float32)
     family.write(pairs, out)
     return {name: out[:, i].tolist() for i, name in enumerate(family.columns)}
@@ -132,7 +132,7 @@ def test_only_the_most_frequent_labels_are_told_apart() -> None:
 
 
 def test_the_description_is_the_same_read_back() -> None:
-    schema = World.of(data()).profiles
+    schema = Inventory.of(data()).profiles
     assert ProfileSchema.from_dict(schema.to_dict()) == schema
 
 
@@ -146,7 +146,7 @@ def test_attributes_of_users_are_the_same_when_served() -> None:
         SeenPolicy.of(data().kinds),
         options=FitOptions(threads=1),
     )
-    features = FeatureSet.of(window.task.world, window.sources)
+    features = FeatureSet.of(window.task.inventory, window.sources)
     assert "profile_country_is_de" in features.names
     assert not feature_differences(
         window.training,
@@ -163,7 +163,7 @@ def ranked() -> Recommender:
         {"popular": Popular()},
         {"home": Placement(retrievers={"popular": 40}, ranker="main")},
         {"main": GBM(trees=30)},
-        training=Training(slices=2, window=0.2, requests=500, must_earn=False),
+        training=Training(slices=2, window=0.2, requests=500, require_improvement=False),
     )
     return recommender.fit(data(), FitOptions(threads=1))
 

@@ -8,7 +8,7 @@ from tastemaker.data.candidates import Candidates
 from tastemaker.data.requests import Requests
 from tastemaker.features import FeatureSet
 from tastemaker.features.repeats import Repeats
-from tastemaker.world import World
+from tastemaker.inventory import Inventory
 
 Describe = Callable[..., dict[str, list[float]]]
 
@@ -25,7 +25,7 @@ def test_events_with_the_very_item_are_counted_and_the_latest_is_dated(describe:
 @pytest.mark.parametrize("seed", range(20))
 def test_met_is_true_exactly_for_seen_pairs(
     seed: int,
-    make_world: Callable[..., World],
+    make_inventory: Callable[..., Inventory],
     make_requests: Callable[..., Requests],
     make_found: Callable[..., Candidates],
     now: int,
@@ -34,7 +34,7 @@ def test_met_is_true_exactly_for_seen_pairs(
     users = [random.integers(-1, 5, random.integers(0, 7)).tolist() for _ in range(6)]
     found = [random.permutation(5)[: random.integers(0, 6)].tolist() for _ in range(6)]
     asked = make_requests([[(item, 1.0, 1.0) for item in user] for user in users], [now] * 6)
-    built = FeatureSet([Repeats()]).build(asked, make_found(found), make_world(), {})
+    built = FeatureSet([Repeats()]).build(asked, make_found(found), make_inventory(), {})
     expected = [item in set(user) for user, items in zip(users, found) for item in items]
     assert (built.values[:, 0] > 0).tolist() == expected
     assert (~np.isnan(built.values[:, 1])).tolist() == expected
@@ -52,9 +52,9 @@ def test_an_unknown_item_of_the_history_is_no_item(describe: Describe) -> None:
 
 
 def test_an_item_added_later_can_be_met(
-    describe: Describe, make_world: Callable[..., World]
+    describe: Describe, make_inventory: Callable[..., Inventory]
 ) -> None:
     told = describe(
-        Repeats(), [4, 5], history=[(5, 2, 1.0)], world=make_world().with_items(["new"])
+        Repeats(), [4, 5], history=[(5, 2, 1.0)], inventory=make_inventory().with_items(["new"])
     )
     assert told["met"] == pytest.approx([0, log1p(1)])

@@ -34,14 +34,14 @@ def row_of(kind: str, n: int) -> NDArray[np.float32]:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("length", [1, 63, 64, 6_400, 10_007])
 @pytest.mark.parametrize("n", [0, 1, 20, 64, 100, 150])
-@pytest.mark.parametrize("above", [-np.inf, 0.0])
+@pytest.mark.parametrize("min_score", [-np.inf, 0.0])
 def test_the_best_of_a_row_are_those_of_a_sort(
-    kind: str, length: int, n: int, above: float
+    kind: str, length: int, n: int, min_score: float
 ) -> None:
     row = row_of(kind, length)
     items, best = np.empty(n, np.int32), np.empty(n, np.float32)
-    size = best_of_row(row, np.float32(above), items, best)
-    able = np.flatnonzero(row > above)
+    size = best_of_row(row, np.float32(min_score), items, best)
+    able = np.flatnonzero(row > min_score)
     expected = able[np.argsort(-row[able], kind="stable")][:n]
     assert items[:size].tolist() == expected.tolist()
     assert np.array_equal(best[:size], row[expected])

@@ -42,15 +42,15 @@ def test_sums_are_added_in_the_order_of_the_factors(rows: int, factors: int) -> 
 
 @pytest.mark.parametrize("factors", [1, 7, 16, 50])
 @pytest.mark.parametrize("n_items", [1, 60, 1_024, 3_000])
-@pytest.mark.parametrize("above", [-np.inf, 0.0])
-def test_a_search_is_a_sort(factors: int, n_items: int, above: float) -> None:
+@pytest.mark.parametrize("min_score", [-np.inf, 0.0])
+def test_a_search_is_a_sort(factors: int, n_items: int, min_score: float) -> None:
     x, vectors = made(11, factors, 3), made(n_items, factors, 4)
     random = np.random.default_rng(5)
     exclude = [random.integers(-1, n_items + 2, 20).tolist() for _ in range(11)]
     bitmaps = random.random((2, n_items)) < 0.5
     row = (np.arange(11) % 3 - 1).astype(np.int32)
     requests = replace(Requests.of([[]] * 11, exclude=exclude), eligible=Masks(bitmaps, row))
-    found = ProductIndex.of(vectors).top_n(x, requests, 25, above=above)
+    found = ProductIndex.of(vectors).top_n(x, requests, 25, min_score=min_score)
     scores = in_order(x, vectors)
     for place in range(11):
         able = np.array(
@@ -59,7 +59,7 @@ def test_a_search_is_a_sort(factors: int, n_items: int, above: float) -> None:
                 for item in range(n_items)
             ]
         )
-        able &= scores[place] > above
+        able &= scores[place] > min_score
         order = [i for i in np.argsort(-scores[place], kind="stable").tolist() if able[i]][:25]
         assert found[place].tolist() == order
         start, stop = found.offsets[place : place + 2]
@@ -70,9 +70,9 @@ def test_a_search_is_a_sort(factors: int, n_items: int, above: float) -> None:
 @given(st.integers(0, 1_000), st.integers(1, 20), st.sampled_from([0.0, 3.0]))
 def test_company_changes_no_bit(seed: int, rows: int, spread: float) -> None:
     x, index = made(rows, 24, seed), ProductIndex.of(made(2_500, 24, seed + 1, spread))
-    together = index.top_n(x, Requests.of([[]] * rows), 30, above=0.0)
+    together = index.top_n(x, Requests.of([[]] * rows), 30, min_score=0.0)
     for row in range(rows):
-        alone = index.top_n(x[row : row + 1], Requests.of([[]]), 30, above=0.0)
+        alone = index.top_n(x[row : row + 1], Requests.of([[]]), 30, min_score=0.0)
         assert same(alone, together.take(np.array([row])))
 
 

@@ -27,15 +27,15 @@ def made(n: int, factors: int, seed: int, spread: float) -> NDArray[np.float32]:
     st.sampled_from([1e-8, 1.0, 1e8]),
 )
 def test_the_lists_are_those_of_the_exact_index(
-    seed: int, factors: int, spread: float, above: float, unit: float
+    seed: int, factors: int, spread: float, min_score: float, unit: float
 ) -> None:
     vectors = made(2_500, factors, seed, spread) * np.float32(unit)
     vectors[seed % 2_500] = 0
     x = made(3, factors, seed + 1, 1.0)
     x[2, 0] *= 1e4  # one factor outweighs the others, which few levels are left for
     requests = Requests.of([[]] * 3, exclude=[[], [1, 2, -1, 9_999], list(range(2_000))])
-    exact = ProductIndex.of(vectors).top_n(x, requests, 40, above=above)
-    assert_equal(QuantizedIndex.of(vectors).top_n(x, requests, 40, above=above), exact)
+    exact = ProductIndex.of(vectors).top_n(x, requests, 40, min_score=min_score)
+    assert_equal(QuantizedIndex.of(vectors).top_n(x, requests, 40, min_score=min_score), exact)
 
 
 @pytest.mark.parametrize("factors", [1, 3, 64, 2_048])

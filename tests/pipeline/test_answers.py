@@ -17,13 +17,13 @@ from tastemaker.data.dataset import Dataset
 from tastemaker.data.requests import Requests
 from tastemaker.data.schema import ColumnRole, EventKind, Schema
 from tastemaker.errors import DataError, SettingError, UnknownIdError
+from tastemaker.inventory import Inventory
 from tastemaker.pipeline import Recommender
 from tastemaker.project import Placement
 from tastemaker.reranking import Rules
 from tastemaker.reranking.pins import Pin
 from tastemaker.retrieval import ItemKNN, Popular, Trending
 from tastemaker.split.by_time import by_time
-from tastemaker.world import World
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 SCHEMA = Schema(
@@ -94,7 +94,7 @@ def test_a_user_is_known_by_an_id_of_every_type(recommender: Recommender, user_i
 )  # fmt: skip
 def test_a_history_may_be_a_list_of_every_kind(recommender: Recommender, history: Any) -> None:
     answer = recommender.recommend(history=history, n=5)
-    items = recommender.world.catalogue.items
+    items = recommender.inventory.catalogue.items
     assert items.ids(answer.requests.history.item) == ["100", "104"]
 
 
@@ -118,7 +118,7 @@ def test_a_moment_of_every_type_is_the_same_moment(recommender: Recommender, at:
     assert recommender.trending(at=at)[0] == "trending"
     before = data().before(at)
     assert len(before.events) == len(data().before(MOMENTS[0]).events)
-    assert World.of(data(), at=at).watermark == before.end
+    assert Inventory.of(data(), at=at).watermark == before.end
     assert Requests.of([[1]], time=at).time.tolist() == [MOMENTS[0]]
     assert data().requests([0], [at]).time.tolist() == [MOMENTS[0]]
 
@@ -212,7 +212,7 @@ FRAME = pd.DataFrame(
 def test_new_items_may_come_from_every_frame(ids: Any, attributes: Any) -> None:
     recommender = fitted()
     recommender.add_items(ids, attributes)
-    catalogue = recommender.world.catalogue
+    catalogue = recommender.inventory.catalogue
     new = catalogue.items.indices(ids)
     assert catalogue.items.ids(new) == ["900", "901"]
     assert [catalogue.title(index) for index in new] == ["x", None]

@@ -29,5 +29,5 @@ class TestRankerAndRerankers(PipelineConformance):
             {"home": home},
             {"main": GBM(trees=10, min_rows=5)},
             {"diverse": MMR(relevance=0.7), "rules": Rules(caps={"category": 7})},
-            Training(slices=2, window=0.15, requests=400, must_earn=False),
+            Training(slices=2, window=0.15, requests=400, require_improvement=False),
         )

@@ -17,6 +17,7 @@ import pytest
 from tastemaker.artifact import ArtifactReader, ArtifactWriter
 from tastemaker.component import (
     WANTED,
+    Capabilities,
     Features,
     FitOptions,
     Ranker,
@@ -24,7 +25,6 @@ from tastemaker.component import (
     Reranker,
     Retriever,
     Scores,
-    Serves,
     Task,
     TrainingSet,
 )
@@ -36,15 +36,15 @@ from tastemaker.data.requests import Requests
 from tastemaker.errors import NotFittedError, SettingError, TastemakerError
 from tastemaker.evaluation import evaluate
 from tastemaker.features import FeatureSet
+from tastemaker.inventory import Inventory
 from tastemaker.pipeline import Pipeline, Recommendations, Recommender
+from tastemaker.pipeline.latency import Deadline
 from tastemaker.pipeline.ranking import Ranking
-from tastemaker.pipeline.watch import Deadline
 from tastemaker.project import Budget, Placement
 from tastemaker.ranking import GBM
 from tastemaker.retrieval import ItemKNN, Popular
 from tastemaker.split import by_time
-from tastemaker.testing.small import small_dataset, small_requests, small_world, stranger
-from tastemaker.world import World
+from tastemaker.testing.small import small_dataset, small_inventory, small_requests, stranger
 
 ITEMS = tuple(range(40))
 NO_BUDGET = Budget()
@@ -58,12 +58,12 @@ class Stub(Retriever):
     """Gives the same items to everyone, after whatever it is told to do first."""
 
     name = "stub"
-    serves: ClassVar = Serves(history="none", empty_history=True)
+    capabilities: ClassVar = Capabilities(history="none", empty_history=True)
     config: Nothing
 
     def __init__(self, act: Callable[[], object] = lambda: None, items: tuple[int, ...] = ITEMS):
         super().__init__()
-        self.act, self.items, self.n_fitted = act, items, len(small_world().catalogue)
+        self.act, self.items, self.n_fitted = act, items, len(small_inventory().catalogue)
 
     def clone(self) -> Self:
         return type(self)(self.act, self.items)
@@ -77,7 +77,7 @@ class Stub(Retriever):
     ) -> Self:
         return self
 
-    def retrieve(self, requests: Requests, n: int, world: World) -> Candidates:
+    def retrieve(self, requests: Requests, n: int, inventory: Inventory) -> Candidates:
         self.act()
         scores = [1.0 / (rank + 1) for rank in range(len(self.items))]
         return Candidates.of([(self.items, scores)] * len(requests)).head(n)
@@ -92,7 +92,7 @@ class Stub(Retriever):
 class Remote(Stub):
     """The same, on another machine."""
 
-    serves: ClassVar = Serves(history="none", empty_history=True, remote=True)
+    capabilities: ClassVar = Capabilities(history="none", empty_history=True, remote=True)
 
 
 class Backwards(Ranker):
@@ -144,7 +144,7 @@ class Reversing(Reranker):
         requests: Requests,
         candidates: Candidates,
         n: int,
-        world: World,
+        inventory: Inventory,
         sources: Mapping[str, Retriever],
     ) -> Reranked:
         self.act()
@@ -172,19 +172,19 @@ def road(
 ) -> Pipeline:
     """Neighbours and popularity, and some more."""
     sources = {**fitted(), **(extra or {})}
-    ranking = None if ranker is None else Ranking(ranker, FeatureSet.of(small_world(), sources))
+    ranking = None if ranker is None else Ranking(ranker, FeatureSet.of(small_inventory(), sources))
     quotas = dict.fromkeys(sources, 20)
     return Pipeline(sources, quotas, ranking, dict(rerankers or {}), budget)
 
 
 def by_index(sources: Mapping[str, Retriever] | None = None) -> Backwards:
     """A ranker that was fitted on the features of a road."""
-    return Backwards(FeatureSet.of(small_world(), {**fitted(), **(sources or {})}).names)
+    return Backwards(FeatureSet.of(small_inventory(), {**fitted(), **(sources or {})}).names)
 
 
 def ask(pipeline: Pipeline, n: int = 8, deadline: Deadline | None = None) -> Recommendations:
     """Asks, and looks at the answer in every way."""
-    answer = pipeline.recommend(small_requests(), n, world=small_world(), deadline=deadline)
+    answer = pipeline.recommend(small_requests(), n, inventory=small_inventory(), deadline=deadline)
     check(answer)
     return answer
 
@@ -214,7 +214,7 @@ def lists(answer: Recommendations) -> list[list[int]]:
     return [answer.candidates[row].tolist() for row in range(len(answer))]
 
 
-class Gate(threading.Event):
+class ApiKeyMiddleware(threading.Event):
     """Opens by itself after a while, so that a test that waits too long fails in the end."""
 
     def wait(self, timeout: float | None = 20) -> bool:
@@ -224,7 +224,7 @@ class Gate(threading.Event):
 @pytest.fixture
 def gate() -> Iterator[threading.Event]:
     """Holds sources back until the test ends."""
-    event = Gate()
+    event = ApiKeyMiddleware()
     yield event
     event.set()
 
@@ -256,7 +256,9 @@ def test_a_remote_source_that_hangs_delays_the_answer_no_longer_than_the_deadlin
     whole = ask(road())
     pipeline = road({"far": Remote(gate.wait)})
     started = time.monotonic()
-    answer = pipeline.recommend(small_requests(), 8, world=small_world(), deadline=Deadline(300))
+    answer = pipeline.recommend(
+        small_requests(), 8, inventory=small_inventory(), deadline=Deadline(300)
+    )
     assert 0.3 <= time.monotonic() - started < 10, "the source hangs for 20 s"
     check(answer)
     assert left_out(answer) == {"retrieve:far": "did not answer in time"}
@@ -266,7 +268,9 @@ def test_a_remote_source_that_hangs_delays_the_answer_no_longer_than_the_deadlin
 def test_a_source_that_hangs_leaves_the_ranker_the_time_it_needs(gate: threading.Event) -> None:
     far = {"far": Remote(gate.wait)}
     pipeline = estimated(road(far, ranker=by_index(far)), "rank", 0.2)
-    answer = pipeline.recommend(small_requests(), 8, world=small_world(), deadline=Deadline(600))
+    answer = pipeline.recommend(
+        small_requests(), 8, inventory=small_inventory(), deadline=Deadline(600)
+    )
     assert left_out(answer) == {"retrieve:far": "did not answer in time"}
 
 
@@ -275,7 +279,9 @@ def test_remote_sources_are_asked_at_the_same_time() -> None:
     all_there = threading.Barrier(5)
     remotes = {f"far_{i}": Remote(lambda: all_there.wait(20)) for i in range(5)}
     pipeline = road(remotes)
-    answer = pipeline.recommend(small_requests(), 8, world=small_world(), deadline=Deadline(30_000))
+    answer = pipeline.recommend(
+        small_requests(), 8, inventory=small_inventory(), deadline=Deadline(30_000)
+    )
     assert left_out(answer) == {}
     found = {s["name"]: s["out"] for s in answer.trace.to_list(0)}
     assert all(found[f"retrieve:{name}"] > 0 for name in remotes)
@@ -299,11 +305,12 @@ HANGS = """
     import sys, threading
     sys.path.insert(0, {tests!r})
     from test_degraded import Remote, left_out, road
-    from tastemaker.pipeline.watch import Deadline
-    from tastemaker.testing.small import small_requests, small_world
+    from tastemaker.pipeline.latency import Deadline
+    from tastemaker.testing.small import small_requests, small_inventory
 
     pipeline = road({{"far": Remote(threading.Event().wait)}})
-    answer = pipeline.recommend(small_requests(), 3, world=small_world(), deadline=Deadline(50))
+    requests, inventory = small_requests(), small_inventory()
+    answer = pipeline.recommend(requests, 3, inventory=inventory, deadline=Deadline(50))
     print(left_out(answer)["retrieve:far"])
 """
 
@@ -357,7 +364,7 @@ def test_a_source_left_out_for_its_estimate_is_tried_again() -> None:
     pipeline = road({"slow": Stub(lambda: asked.append(1))})
     pipeline.watch.record("retrieve:slow", 1, 900)
     for _ in range(100):
-        pipeline.recommend(stranger([]), 3, world=small_world(), deadline=in_time(500))
+        pipeline.recommend(stranger([]), 3, inventory=small_inventory(), deadline=in_time(500))
     assert asked
 
 
@@ -369,10 +376,10 @@ def broken(kind: type[Stub] = Stub) -> Pipeline:
 @pytest.mark.parametrize("kind", [Stub, Remote])
 def test_where_every_source_raises_the_most_liked_items_stand_in(kind: type[Stub]) -> None:
     answer = ask(broken(kind), n=6)
-    world, asked = small_world(), small_requests()
-    items = np.arange(len(world.catalogue), dtype=np.int32)
+    inventory, asked = small_inventory(), small_requests()
+    items = np.arange(len(inventory.catalogue), dtype=np.int32)
     for row in range(len(asked)):
-        liked = world.statistics.at(items, np.full(len(items), asked.time[row]))
+        liked = inventory.statistics.at(items, np.full(len(items), asked.time[row]))
         liked[asked.exclude[row]] = -1
         expected = np.lexsort((items, -liked))[: np.minimum(6, (liked >= 0).sum())]
         assert answer.candidates[row].tolist() == expected.tolist()
@@ -381,16 +388,16 @@ def test_where_every_source_raises_the_most_liked_items_stand_in(kind: type[Stub
 
 
 def test_the_stand_in_respects_what_may_be_shown() -> None:
-    pipeline, everything = broken(), list(range(len(small_world().catalogue)))
+    pipeline, everything = broken(), list(range(len(small_inventory().catalogue)))
     asked = replace(stranger([3, 5]), exclude=Ragged.of([everything[:-2]]))
-    answer = pipeline.recommend(asked, 10, world=small_world())
+    answer = pipeline.recommend(asked, 10, inventory=small_inventory())
     assert sorted(answer.candidates[0].tolist()) == everything[-2:]
 
 
 def test_an_item_added_later_can_stand_in() -> None:
-    world = small_world().with_items(["added"])
-    asked = replace(stranger([]), exclude=Ragged.of([list(range(len(world.catalogue) - 1))]))
-    answer = broken().recommend(asked, 3, world=world)
+    inventory = small_inventory().with_items(["added"])
+    asked = replace(stranger([]), exclude=Ragged.of([list(range(len(inventory.catalogue) - 1))]))
+    answer = broken().recommend(asked, 3, inventory=inventory)
     assert answer.item_ids() == ["added"]
 
 
@@ -400,7 +407,9 @@ def personal() -> Pipeline:
 
 
 def test_healthy_sources_that_find_nothing_are_no_degradation() -> None:
-    answer = personal().recommend(stranger([]), 5, world=small_world(), deadline=Deadline(60_000))
+    answer = personal().recommend(
+        stranger([]), 5, inventory=small_inventory(), deadline=Deadline(60_000)
+    )
     check(answer)
     assert len(answer.item_ids()) == 5
     assert answer.trace.degraded == []
@@ -409,19 +418,19 @@ def test_healthy_sources_that_find_nothing_are_no_degradation() -> None:
 def test_the_stand_in_helps_those_alone_for_whom_nothing_was_found() -> None:
     pipeline = Pipeline({"knn": fitted()["knn"], "b": Stub(fail)}, {"knn": 10, "b": 10})
     asked = Requests.of([[3, 5, 8], [], [2, 7]], time=small_dataset().end)
-    answer = pipeline.recommend(asked, 5, world=small_world())
+    answer = pipeline.recommend(asked, 5, inventory=small_inventory())
     check(answer)
     assert answer.candidates.counts.tolist() == [5, 5, 5]
-    healthy = personal().recommend(asked, 5, world=small_world())
+    healthy = personal().recommend(asked, 5, inventory=small_inventory())
     for row in (0, 2):
         assert answer.candidates[row].tolist() == healthy.candidates[row].tolist()
         assert (
             answer.candidates[row].tolist()
-            == pipeline.recommend(asked.take(np.array([row])), 5, world=small_world())
+            == pipeline.recommend(asked.take(np.array([row])), 5, inventory=small_inventory())
             .candidates[0]
             .tolist()
         )
-    assert "most_liked" in str(answer.reasons(1))
+    assert "popularity_fallback" in str(answer.reasons(1))
 
 
 def test_the_trace_adds_up_where_something_stands_in() -> None:
@@ -468,7 +477,7 @@ def estimated(pipeline: Pipeline, stage: str, per_unit: float) -> Pipeline:
 def one(pipeline: Pipeline, n: int, milliseconds: float) -> Recommendations:
     """A stranger's answer, all of whose estimates are compared with so many milliseconds."""
     answer = pipeline.recommend(
-        stranger([3, 5, 8]), n, world=small_world(), deadline=in_time(milliseconds)
+        stranger([3, 5, 8]), n, inventory=small_inventory(), deadline=in_time(milliseconds)
     )
     check(answer)
     return answer
@@ -477,7 +486,7 @@ def one(pipeline: Pipeline, n: int, milliseconds: float) -> Recommendations:
 def test_where_there_is_no_time_to_rank_all_the_first_of_them_are_ranked() -> None:
     pipeline = estimated(road(ranker=by_index()), "rank", 1.0)
     answer = one(pipeline, n=4, milliseconds=10)
-    merged = road().recommend(stranger([3, 5, 8]), 10, world=small_world()).candidates[0]
+    merged = road().recommend(stranger([3, 5, 8]), 10, inventory=small_inventory()).candidates[0]
     assert answer.candidates[0].tolist() == sorted(merged.tolist(), reverse=True)[:4]
     stages = {stage["name"]: stage for stage in answer.trace.to_list(0)}
     assert stages["rank"]["in"] == 10 < stages["filter"]["out"]
@@ -488,7 +497,7 @@ def test_where_there_is_no_time_to_rank_all_the_first_of_them_are_ranked() -> No
 def test_where_too_few_could_be_ranked_none_are() -> None:
     pipeline = estimated(road(ranker=by_index()), "rank", 1.0)
     answer = one(pipeline, n=4, milliseconds=5)
-    plain = road().recommend(stranger([3, 5, 8]), 4, world=small_world())
+    plain = road().recommend(stranger([3, 5, 8]), 4, inventory=small_inventory())
     assert lists(answer) == lists(plain)
     assert left_out(answer)["rank"].endswith(": left out")
     assert answer.features is None
@@ -512,7 +521,7 @@ def test_a_shortened_ranking_measures_itself_and_is_widened_again() -> None:
     ranked = []
     for _ in range(200):
         answer = pipeline.recommend(
-            stranger([3, 5, 8]), 2, world=small_world(), deadline=in_time(1_000)
+            stranger([3, 5, 8]), 2, inventory=small_inventory(), deadline=in_time(1_000)
         )
         ranked.append("rank" not in left_out(answer))
     assert not ranked[0]
@@ -528,7 +537,7 @@ def test_the_cost_of_ranking_is_counted_by_candidate_whatever_the_batch() -> Non
     pipeline.watch.record("rank", 1, 1.0)
     batch = len(small_requests())
     deadline = in_time(10 * batch * pipeline.watch.estimate("rank", 1))
-    answer = pipeline.recommend(small_requests(), 4, world=small_world(), deadline=deadline)
+    answer = pipeline.recommend(small_requests(), 4, inventory=small_inventory(), deadline=deadline)
     stages = [{s["name"]: s for s in answer.trace.to_list(row)} for row in range(batch)]
     assert max(stage["rank"]["in"] for stage in stages) in (9, 10)
 
@@ -566,7 +575,9 @@ def poisoned(budget: Budget) -> Pipeline:
 @pytest.mark.parametrize("deadline", [None, Deadline()])
 def test_without_a_deadline_nothing_is_left_out_for_time(deadline: Deadline | None) -> None:
     tight = Budget(total=1e-6, retrieve=1e-6, rank=1e-6, rerank=1e-6)
-    answer = poisoned(tight).recommend(small_requests(), 8, world=small_world(), deadline=deadline)
+    answer = poisoned(tight).recommend(
+        small_requests(), 8, inventory=small_inventory(), deadline=deadline
+    )
     assert answer.trace.degraded == []
 
 
@@ -593,7 +604,9 @@ def test_a_remote_source_is_waited_for_no_longer_than_the_sources_budget(
     ask(road())
     pipeline = road({"far": Remote(gate.wait)}, budget=Budget(retrieve=100))
     started = time.monotonic()
-    answer = pipeline.recommend(small_requests(), 8, world=small_world(), deadline=Deadline(30_000))
+    answer = pipeline.recommend(
+        small_requests(), 8, inventory=small_inventory(), deadline=Deadline(30_000)
+    )
     assert time.monotonic() - started < 10, "the source hangs for 20 s"
     assert left_out(answer) == {"retrieve:far": "did not answer in time"}
 
@@ -616,7 +629,7 @@ def recommender(
 
 def test_a_recommender_answers_within_the_time_it_is_given(gate: threading.Event) -> None:
     fitted = recommender(Remote(gate.wait))
-    answer = fitted.recommend(within=50)
+    answer = fitted.recommend(timeout_ms=50)
     check(answer)
     assert left_out(answer) == {"retrieve:odd": "did not answer in time"}
 
@@ -626,7 +639,7 @@ def test_the_total_budget_of_a_placement_is_its_deadline(gate: threading.Event) 
     assert left_out(fitted.recommend()) == {"retrieve:odd": "did not answer in time"}
     patient = threading.Timer(0.2, gate.set)
     patient.start()
-    assert left_out(fitted.recommend(within=60_000)) == {}
+    assert left_out(fitted.recommend(timeout_ms=60_000)) == {}
 
 
 def test_everybody_gets_a_degraded_list_rather_than_none() -> None:
@@ -673,7 +686,7 @@ def test_what_a_reranker_is_set_up_wrongly_for_is_told_in_the_answer() -> None:
 def test_pipelines_of_one_placement_share_what_they_have_learned_of_its_stages() -> None:
     fitted = recommender(Stub())
     fitted.pipeline().watch.record("retrieve:odd", 1, 900)
-    assert left_out(fitted.recommend(within=500)).keys() == {"retrieve:odd"}
+    assert left_out(fitted.recommend(timeout_ms=500)).keys() == {"retrieve:odd"}
 
 
 @pytest.mark.parametrize(
@@ -682,7 +695,7 @@ def test_pipelines_of_one_placement_share_what_they_have_learned_of_its_stages()
 )
 def test_a_malformed_answer_is_left_out(rows: list[Any], said: str) -> None:
     class Malformed(Stub):
-        def retrieve(self, requests: Requests, n: int, world: World) -> Candidates:
+        def retrieve(self, requests: Requests, n: int, inventory: Inventory) -> Candidates:
             return Candidates.of(rows)
 
     answer = ask(road({"odd": Malformed()}))

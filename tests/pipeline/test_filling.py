@@ -27,38 +27,38 @@ from tastemaker.component import (
 from tastemaker.config import Settings
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.dataset import Dataset
-from tastemaker.data.likeness import attribute_columns
+from tastemaker.data.item_similarity import attribute_columns
 from tastemaker.data.ragged import Ragged
 from tastemaker.data.requests import Masks, Requests
 from tastemaker.data.seen import SeenPolicy
 from tastemaker.data.synthetic import SCHEMA, SyntheticWorld
 from tastemaker.errors import SettingError
 from tastemaker.features import FeatureSet
+from tastemaker.inventory import Inventory
 from tastemaker.pipeline import Pipeline, Recommendations, Recommender
+from tastemaker.pipeline.latency import Deadline
 from tastemaker.pipeline.ranking import Ranking
-from tastemaker.pipeline.sources import MOST_LIKED, most_liked
-from tastemaker.pipeline.watch import Deadline
+from tastemaker.pipeline.sources import POPULARITY_FALLBACK, popularity_fallback
 from tastemaker.project import Placement
 from tastemaker.project.registry import component_class, our_names
 from tastemaker.reranking import MMR, Explore, Rules
 from tastemaker.retrieval import EASE, ItemKNN, Popular
 from tastemaker.testing import PipelineConformance
-from tastemaker.testing.small import OPTIONS, small_world
-from tastemaker.world import World
+from tastemaker.testing.small import OPTIONS, small_inventory
 
 
 def made_data() -> Dataset:
     """Sixty items in nine categories of different size, some items without one, and in tags."""
-    world = SyntheticWorld(users=90, items=60, events=2_000, tastes=4, seed=11)
+    synthetic = SyntheticWorld(users=90, items=60, events=2_000, tastes=4, seed=11)
     kind = [None if item % 10 == 9 else f"k{int((item % 10) ** 2 / 9)}" for item in range(60)]
-    items = world.items.with_columns(pl.Series("category", kind))
-    return Dataset.from_frames(world.events, items=items, schema=SCHEMA)
+    items = synthetic.items.with_columns(pl.Series("category", kind))
+    return Dataset.from_frames(synthetic.events, items=items, schema=SCHEMA)
 
 
 DATA = made_data()
-WORLD = World.of(DATA)
-N_ITEMS = len(WORLD.catalogue)
-IDS = WORLD.catalogue.items.ids(range(N_ITEMS))
+INVENTORY = Inventory.of(DATA)
+N_ITEMS = len(INVENTORY.catalogue)
+IDS = INVENTORY.catalogue.items.ids(range(N_ITEMS))
 SOURCES = our_names(Retriever)
 SEEN = [{}, {"view": "allow", "purchase": "allow"}, {"view": "exclude for 30d"}]
 
@@ -70,7 +70,7 @@ def source(name: str) -> Retriever:
 
 def labels_of(column: str) -> list[list[str]]:
     """The labels of each item."""
-    tags = attribute_columns(WORLD.catalogue)[column]
+    tags = attribute_columns(INVENTORY.catalogue)[column]
     return [tags.labels.ids(tags.codes[item]) for item in range(N_ITEMS)]
 
 
@@ -89,7 +89,7 @@ def pipeline(
 def ask(
     made: Pipeline, requests: Requests, n: int, deadline: Deadline | None = None
 ) -> Recommendations:
-    return made.recommend(requests, n, world=WORLD, deadline=deadline)
+    return made.recommend(requests, n, inventory=INVENTORY, deadline=deadline)
 
 
 def stranger(history: list[int]) -> Requests:
@@ -136,14 +136,17 @@ def test_the_trace_counts_what_is_blocked() -> None:
 
 
 def test_blocks_are_computed_once_for_a_catalogue() -> None:
-    rules, world = Rules(blocked=["i3"]), WORLD
-    allowed = rules.allowed_items(world)
+    rules, inventory = Rules(blocked=["i3"]), INVENTORY
+    allowed = rules.allowed_items(inventory)
     assert allowed is not None
     assert np.flatnonzero(~allowed).tolist() == [IDS.index("i3")]
-    assert rules.allowed_items(World(world.catalogue, world.statistics, 5, "none")) is allowed
-    assert rules.allowed_items(world.with_items(["added"])) is not allowed
-    assert Rules(caps={"category": 1}).allowed_items(world) is None
-    assert MMR().allowed_items(world) is None
+    assert (
+        rules.allowed_items(Inventory(inventory.catalogue, inventory.statistics, 5, "none"))
+        is allowed
+    )
+    assert rules.allowed_items(inventory.with_items(["added"])) is not allowed
+    assert Rules(caps={"category": 1}).allowed_items(inventory) is None
+    assert MMR().allowed_items(inventory) is None
 
 
 def test_a_request_that_allows_little_and_rules_that_block_meet() -> None:
@@ -201,7 +204,7 @@ class Recording(Ranker):
 
 
 def test_the_ranker_sees_no_blocked_item() -> None:
-    features = FeatureSet.of(WORLD, {"popular": source("popular")})
+    features = FeatureSet.of(INVENTORY, {"popular": source("popular")})
     ranker = Recording(features.names)
     rules = {"house": Rules(blocked=IDS[:20], caps={"category": 1})}
     answer = ask(pipeline({"popular": 9}, rules, Ranking(ranker, features)), stranger([]), 9)
@@ -223,7 +226,7 @@ def test_caps_hold_for_items_that_sources_find_later() -> None:
     of_shown = [name for item in answer.candidates[0] for name in LABELS["category"][item]]
     assert max(Counter(of_shown).values()) == 1
     assert len(answer.candidates[0]) == 5
-    assert not found_by(answer, MOST_LIKED)
+    assert not found_by(answer, POPULARITY_FALLBACK)
     (note,) = stages(answer)["fill"]["notes"]
     assert note.endswith("more from the sources, for the caps")
     assert "not held" not in str(stages(answer)["rerank:house"])
@@ -250,14 +253,14 @@ def test_without_time_caps_give_way_and_the_answer_says_so() -> None:
 
 def test_without_history_the_most_liked_items_follow() -> None:
     answer = ask(pipeline({"ease": 10}), stranger([]), 6)
-    expected = most_liked(stranger([]), 6, WORLD)
+    expected = popularity_fallback(stranger([]), 6, INVENTORY)
     assert answer.candidates[0].tolist() == expected[0].tolist()
     assert answer.trace.degraded == []
     assert stages(answer)["fill"]["notes"] == ["6 of the most liked items"]
     told = answer.to_dict(trace=True)
-    assert told["items"][0]["reasons"][0]["source"] == MOST_LIKED
+    assert told["items"][0]["reasons"][0]["source"] == POPULARITY_FALLBACK
     assert told["trace"]["items"][2]["sources"] == {
-        MOST_LIKED: {"rank": 3, "score": float(expected.score[2])}
+        POPULARITY_FALLBACK: {"rank": 3, "score": float(expected.score[2])}
     }
 
 
@@ -271,8 +274,8 @@ def test_what_the_sources_find_stays_before_the_most_liked() -> None:
 
 
 def test_no_retriever_has_the_name_of_the_fallback() -> None:
-    with pytest.raises(SettingError, match=f"'{MOST_LIKED}' is the name of the fallback"):
-        Pipeline({MOST_LIKED: source("popular")}, {MOST_LIKED: 5})
+    with pytest.raises(SettingError, match=f"'{POPULARITY_FALLBACK}' is the name of the fallback"):
+        Pipeline({POPULARITY_FALLBACK: source("popular")}, {POPULARITY_FALLBACK: 5})
 
 
 class Dropping(Reranker):
@@ -286,7 +289,7 @@ class Dropping(Reranker):
         requests: Requests,
         candidates: Candidates,
         n: int,
-        world: World,
+        inventory: Inventory,
         sources: Mapping[str, Retriever],
     ) -> Reranked:
         kept = candidates.where(candidates.item % 2 == 1)
@@ -313,7 +316,7 @@ class Keeping(Dropping):
         requests: Requests,
         candidates: Candidates,
         n: int,
-        world: World,
+        inventory: Inventory,
         sources: Mapping[str, Retriever],
     ) -> Reranked:
         kept = candidates.where(np.isin(candidates.item, self.kept))
@@ -322,7 +325,7 @@ class Keeping(Dropping):
 
 def test_a_refill_adds_a_few_items_for_each_place() -> None:
     """The sources find 25 more; the two places that are empty get 4 each, and 3 for the list."""
-    order = most_liked(stranger([]), N_ITEMS, WORLD)[0].tolist()
+    order = popularity_fallback(stranger([]), N_ITEMS, INVENTORY)[0].tolist()
     keeping = Keeping([order[0], order[30], order[35]])
     answer = ask(pipeline({"popular": 25}, {"few": keeping}), stranger([]), 3)
     assert answer.candidates[0].tolist() == [order[0], order[30], order[35]]
@@ -339,7 +342,7 @@ class TestFilledLists(PipelineConformance):
         home = Placement(
             retrievers={"ease": 3, "item_knn": 2}, rerankers=("diverse", "new", "house")
         )
-        columns = attribute_columns(small_world().catalogue)
+        columns = attribute_columns(small_inventory().catalogue)
         tag = columns["tags"].labels.id(0)
         house = Rules(caps={"category": 2, "tags": 3}, blocked_labels={"tags": [tag]})
         return Recommender(

@@ -115,7 +115,7 @@ def test_invented_items_stay_where_that_does_not_help(monkeypatch: pytest.Monkey
     whole = Recommender({"ease": EASE(), "popular": Popular()}, {"home": PLACEMENT})
     whole.fit(with_invented_items(2))
     assert list(whole.left_out) == ["ease"]
-    assert len(whole.world.catalogue) == 30
+    assert len(whole.inventory.catalogue) == 30
     assert tried == [30, 10]
 
 
@@ -160,8 +160,8 @@ def test_a_saved_version_tells_what_it_lacks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = (
-        '[data]\nevents = "e.csv"\n[events.view]\n[retrievers.ease]\nuse = "ease"\n'
-        '[retrievers.popular]\nuse = "popular"\n[placements.home]\n'
+        '[data]\nevents = "e.csv"\n[events.view]\n[retrievers.ease]\ntype = "ease"\n'
+        '[retrievers.popular]\ntype = "popular"\n[placements.home]\n'
         "retrievers = { ease = 10, popular = 10 }\n"
     )
     (tmp_path / "tastemaker.toml").write_text(text)

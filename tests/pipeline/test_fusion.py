@@ -204,22 +204,22 @@ def recommender(**placement: Any) -> Recommender:
 
 
 def test_a_list_of_sources_learns_its_numbers_and_saves_them(tmp_path: Path) -> None:
-    world = SyntheticWorld(users=200, items=100, events=6_000, tastes=5, days=30, seed=2)
-    fitted = recommender().fit(world.dataset(), OPTIONS)
+    synthetic = SyntheticWorld(users=200, items=100, events=6_000, tastes=5, days=30, seed=2)
+    fitted = recommender().fit(synthetic.dataset(), OPTIONS)
     fusion = fitted.fusions["home"]
     assert fusion.notes["learned"]
     assert fusion.notes["fused_ndcg"] >= fusion.notes["best_source_ndcg"]
-    assert fitted.pipeline().room == fusion.candidates == 60
+    assert fitted.pipeline().capacity == fusion.candidates == 60
     assert fitted.pipeline().weights == fusion.weights
     fitted.save(tmp_path / "v1")
-    loaded = Recommender.load(tmp_path / "v1").attach(world.dataset())
+    loaded = Recommender.load(tmp_path / "v1").attach(synthetic.dataset())
     assert loaded.fusions == fitted.fusions
     assert loaded.recommend("u1").item_ids() == fitted.recommend("u1").item_ids()
 
 
 def test_without_times_a_share_of_the_items_is_held_out() -> None:
-    world = SyntheticWorld(users=200, items=100, events=6_000, tastes=5, days=30, seed=2)
-    log = world.events.drop("timestamp")
+    synthetic = SyntheticWorld(users=200, items=100, events=6_000, tastes=5, days=30, seed=2)
+    log = synthetic.events.drop("timestamp")
     kinds = {"view": EventKind(), "purchase": EventKind(), "dislike": EventKind(role="negative")}
     data = Dataset.from_frames(log, schema=Schema(kinds=kinds, clock="none"))
     home = Placement(retrievers=("ease", "popular"), candidates=40)
@@ -229,7 +229,7 @@ def test_without_times_a_share_of_the_items_is_held_out() -> None:
 
 
 def test_a_log_too_short_for_windows_is_answered_evenly() -> None:
-    world = SyntheticWorld(users=5, items=10, events=12, tastes=2, days=3, seed=2)
-    made = recommender().fit(world.dataset(), OPTIONS)
+    synthetic = SyntheticWorld(users=5, items=10, events=12, tastes=2, days=3, seed=2)
+    made = recommender().fit(synthetic.dataset(), OPTIONS)
     assert made.fusions["home"].notes == {"learned": False}
     assert made.recommend("u1", n=3).item_ids()

@@ -85,7 +85,7 @@ def ranker(objectives: tuple[str, ...] = ()) -> GBM:
 def learned(
     made: Ranker, value: Mapping[str, float] | None = None, settings: Training = SETTINGS
 ) -> Learned:
-    home = Placement(retrievers=QUOTAS, ranker="main", value=dict(value or {}))
+    home = Placement(retrievers=QUOTAS, ranker="main", objective_weights=dict(value or {}))
     return learn(made, news(), home, sources(), settings, OPTIONS)
 
 
@@ -129,7 +129,7 @@ def test_a_ranker_beats_the_fusion_where_only_a_cross_of_both_tells_what_is_want
     _, came_to = ranked()
     assert came_to.notes["ranked"] > 1.5 * came_to.notes["merged"]
     assert came_to.notes["ranked"] > 1.5 * came_to.notes["single"]
-    assert came_to.earned
+    assert came_to.enabled
 
 
 def test_what_the_ranker_went_by_is_the_shelf_and_the_age() -> None:
@@ -159,13 +159,13 @@ def test_learning_twice_gives_the_same() -> None:
     assert made.models == ranked()[0].models
 
 
-@pytest.mark.parametrize("must_earn", [True, False])
-def test_a_ranker_that_the_fusion_beats_has_not_earned_its_place(must_earn: bool) -> None:
-    settings = SETTINGS.model_copy(update={"must_earn": must_earn})
+@pytest.mark.parametrize("require_improvement", [True, False])
+def test_a_ranker_worse_than_the_fusion_is_not_enabled(require_improvement: bool) -> None:
+    settings = SETTINGS.model_copy(update={"require_improvement": require_improvement})
     came_to = learned(Backwards(), settings=settings)
     assert came_to.notes["ranked"] < came_to.notes["merged"]
     assert came_to.notes["better"] is False
-    assert came_to.earned is not must_earn
+    assert came_to.enabled is not require_improvement
 
 
 class NoBetter(Backwards):
@@ -180,7 +180,7 @@ class NoBetter(Backwards):
 def test_a_ranker_that_adds_nothing_is_not_used() -> None:
     came_to = learned(NoBetter())
     assert came_to.notes["ranked"] == came_to.notes["merged"]
-    assert not came_to.earned
+    assert not came_to.enabled
 
 
 class Blurred(Backwards):
@@ -200,7 +200,7 @@ def test_a_ranker_below_the_best_source_is_not_used() -> None:
     came_to = learn(Blurred(), news(), home, sources(), SETTINGS, OPTIONS)
     notes = came_to.notes
     assert notes["merged"] < notes["ranked"] < notes["single"]
-    assert not came_to.earned
+    assert not came_to.enabled
 
 
 def test_several_objectives_are_worth_what_the_placement_says() -> None:
@@ -211,6 +211,6 @@ def test_several_objectives_are_worth_what_the_placement_says() -> None:
 
 
 def test_a_placements_value_for_an_unknown_objective_is_an_error() -> None:
-    home = Placement(retrievers=QUOTAS, ranker="gbm", value={"reed": 1.0})
+    home = Placement(retrievers=QUOTAS, ranker="gbm", objective_weights={"reed": 1.0})
     with pytest.raises(SettingError, match=r"predicts no 'reed'; did you mean 'read'\?"):
         Recommender(sources(), {"home": home}, {"gbm": ranker(("read",))}).fit(news(), OPTIONS)

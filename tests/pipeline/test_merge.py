@@ -38,8 +38,8 @@ def twin(
     ranked = sorted(fused, key=lambda item: (-round(fused[item], 9), item))
     certain = [i for i in ranked if any(i in sources[s][: quotas[s]] for s in sources)]
     others = [item for item in ranked if item not in certain]
-    room = max(n, sum(quotas.values()))
-    chosen = {*certain, *others[: room - len(certain)]}
+    capacity = max(n, sum(quotas.values()))
+    chosen = {*certain, *others[: capacity - len(certain)]}
     return [(item, fused[item]) for item in ranked if item in chosen]
 
 

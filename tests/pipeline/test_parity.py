@@ -18,14 +18,14 @@ from tastemaker.data.state import NEVER
 from tastemaker.data.synthetic import SyntheticWorld
 from tastemaker.data.times import MICROSECONDS
 from tastemaker.features import Family, FeatureSet, Pairs
+from tastemaker.inventory import Inventory
 from tastemaker.pipeline import Pipeline
+from tastemaker.pipeline.latency import Deadline
+from tastemaker.pipeline.point_in_time import TrainingWindow, travel
 from tastemaker.pipeline.trace import Trace
-from tastemaker.pipeline.travel import Slice, travel
-from tastemaker.pipeline.watch import Deadline
 from tastemaker.project import Training
 from tastemaker.retrieval import ALS, EASE, Content, ItemKNN, Popular, Trending
 from tastemaker.testing import feature_differences
-from tastemaker.world import World
 
 HOUR = MICROSECONDS["h"]
 QUOTAS = {"popular": 10, "trending": 10, "item_knn": 15, "ease": 15, "als": 15, "content": 10}
@@ -49,7 +49,7 @@ def road(sources: Mapping[str, Retriever]) -> Pipeline:
 
 
 @cache
-def slices() -> Sequence[Slice]:
+def slices() -> Sequence[TrainingWindow]:
     retrievers: list[Retriever] = [
         *(Popular(), Trending(half_life="10d"), ItemKNN()),
         *(EASE(regularization=50.0), ALS(factors=16, iterations=4), Content()),
@@ -76,8 +76,8 @@ def drawn(place: int) -> tuple[int, ...]:
 @pytest.mark.parametrize("place", [0, 1])
 def test_a_thousand_past_requests_are_described_as_serving_would_have(place: int) -> None:
     window = slices()[place]
-    assert (window.task.requests.time < window.task.world.watermark).all()
-    features = FeatureSet.of(window.task.world, window.sources)
+    assert (window.task.requests.time < window.task.inventory.watermark).all()
+    features = FeatureSet.of(window.task.inventory, window.sources)
     pipeline = road(window.sources)
     chosen = drawn(place)
     eligible = window.task.requests.eligible
@@ -86,14 +86,18 @@ def test_a_thousand_past_requests_are_described_as_serving_would_have(place: int
     )
 
 
-def together(window: Slice) -> Candidates:
+def together(window: TrainingWindow) -> Candidates:
     """What the sources found for all requests of a window at once."""
     return road(window.sources).candidates(
-        window.task.requests, 20, world=window.task.world, trace=Trace(), deadline=Deadline()
+        window.task.requests,
+        20,
+        inventory=window.task.inventory,
+        trace=Trace(),
+        deadline=Deadline(),
     )
 
 
-def alone(window: Slice, row: int) -> Candidates:
+def alone(window: TrainingWindow, row: int) -> Candidates:
     """What they would have found for one of them at its moment."""
     known = data().before(int(window.task.requests.time[row]))
     asked = known.requests(
@@ -101,7 +105,7 @@ def alone(window: Slice, row: int) -> Candidates:
     )
     asked = replace(asked, eligible=window.task.requests.eligible.take(np.array([row])))
     return road(window.sources).candidates(
-        asked, 20, world=World.of(known), trace=Trace(), deadline=Deadline()
+        asked, 20, inventory=Inventory.of(known), trace=Trace(), deadline=Deadline()
     )
 
 
@@ -140,7 +144,7 @@ def test_requests_with_replaced_events_are_described_as_served() -> None:
         window.training,
         Pipeline(window.sources, {name: QUOTAS[name] for name in sources}),
         replacing,
-        FeatureSet.of(window.task.world, window.sources),
+        FeatureSet.of(window.task.inventory, window.sources),
         seen=policy,
         eligible=window.task.requests.eligible,
     )
@@ -157,7 +161,7 @@ class OneLeak:
         return {"honest": "likes so far", "leak": "something serving could not have known"}
 
     def write(self, pairs: Pairs, out: NDArray[np.float32]) -> None:
-        out[:, 0] = pairs.world.statistics.at(pairs.item, pairs.time)
+        out[:, 0] = pairs.inventory.statistics.at(pairs.item, pairs.time)
         out[:, 1] = self.peek(pairs)
 
     def peek(self, pairs: Pairs) -> NDArray[np.float32]:
@@ -168,22 +172,22 @@ class AnHourAhead(OneLeak):
     """Counts what happens within the hour after the moment."""
 
     def peek(self, pairs: Pairs) -> NDArray[np.float32]:
-        return pairs.world.statistics.at(pairs.item, pairs.time + HOUR)
+        return pairs.inventory.statistics.at(pairs.item, pairs.time + HOUR)
 
 
 class AtTheMoment(OneLeak):
     """Counts the event the request itself is made of, and nothing later."""
 
     def peek(self, pairs: Pairs) -> NDArray[np.float32]:
-        return pairs.world.statistics.at(pairs.item, pairs.time + 1)
+        return pairs.inventory.statistics.at(pairs.item, pairs.time + 1)
 
 
 class AsOfTheWorld(OneLeak):
     """Counts up to where the world reaches, instead of up to the moment."""
 
     def peek(self, pairs: Pairs) -> NDArray[np.float32]:
-        until = np.full(len(pairs.item), pairs.world.watermark, np.int64)
-        return pairs.world.statistics.at(pairs.item, until)
+        until = np.full(len(pairs.item), pairs.inventory.watermark, np.int64)
+        return pairs.inventory.statistics.at(pairs.item, until)
 
 
 class OfTheBatch(OneLeak):
@@ -197,7 +201,7 @@ class ByRounding(OneLeak):
     """Differs in the last bit alone, as a sum in another order would."""
 
     def peek(self, pairs: Pairs) -> NDArray[np.float32]:
-        count = pairs.world.statistics.at(pairs.item, pairs.time) + np.float32(1)
+        count = pairs.inventory.statistics.at(pairs.item, pairs.time) + np.float32(1)
         return np.nextafter(count, np.float32(np.inf)) if len(pairs.requests) > 1 else count
 
 
@@ -220,7 +224,7 @@ def differences(*families: Family) -> list[str]:
         user=window.task.user[rows],
         time=asked.time,
         item=found.item,
-        features=features.build(asked, found, window.task.world, window.sources),
+        features=features.build(asked, found, window.task.inventory, window.sources),
     )
     return feature_differences(own, road(window.sources), data(), features, seen=seen())
 
@@ -239,14 +243,14 @@ def test_a_planted_leak_is_found_and_named_and_nothing_beside_it(leak: OneLeak) 
 def test_an_honest_family_passes() -> None:
     class Honest(OneLeak):
         def peek(self, pairs: Pairs) -> NDArray[np.float32]:
-            return pairs.world.statistics.at(pairs.item, pairs.time, HOUR)
+            return pairs.inventory.statistics.at(pairs.item, pairs.time, HOUR)
 
     assert differences(Honest()) == []
 
 
 def test_candidates_that_serving_would_not_have_found_are_counted() -> None:
     window = slices()[-1]
-    features = FeatureSet.of(window.task.world, window.sources)
+    features = FeatureSet.of(window.task.inventory, window.sources)
     stranger = np.where(np.arange(len(window.training)) == 4, -5, window.training.item)
     forged = replace(window.training, item=stranger.astype(np.int32))
     told = feature_differences(
@@ -257,7 +261,7 @@ def test_candidates_that_serving_would_not_have_found_are_counted() -> None:
 
 def test_features_of_other_names_are_not_compared() -> None:
     window = slices()[-1]
-    features = FeatureSet.of(window.task.world, window.sources)
+    features = FeatureSet.of(window.task.inventory, window.sources)
     renamed = Features(("other",), window.training.features.values[:, :1])
     told = feature_differences(
         replace(window.training, features=renamed), road(window.sources), data(), features

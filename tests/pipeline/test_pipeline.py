@@ -6,16 +6,16 @@ import polars as pl
 import pytest
 
 from tastemaker.artifact import ArtifactReader, ArtifactWriter
-from tastemaker.component import FitOptions, Retriever, Serves, Task
+from tastemaker.component import Capabilities, FitOptions, Retriever, Task
 from tastemaker.config import Settings
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.requests import Requests
 from tastemaker.data.schema import ColumnRole, EventKind, Schema
 from tastemaker.errors import NotFittedError, SettingError
+from tastemaker.inventory import Inventory
 from tastemaker.pipeline import Pipeline
 from tastemaker.retrieval import ItemKNN, Popular
-from tastemaker.world import World
 
 SCHEMA = Schema(
     kinds={"view": EventKind()},
@@ -38,7 +38,7 @@ def dataset() -> Dataset:
 
 
 DATA = dataset()
-WORLD = World.of(DATA)
+INVENTORY = Inventory.of(DATA)
 
 
 class FixedConfig(Settings):
@@ -49,8 +49,8 @@ class Fixed(Retriever):
     """Gives the same items to everyone, whatever is excluded: a retriever that misbehaves."""
 
     name = "fixed"
-    serves: ClassVar = Serves(history="none", empty_history=True)
-    because: ClassVar = "it always says so"
+    capabilities: ClassVar = Capabilities(history="none", empty_history=True)
+    reason_text: ClassVar = "it always says so"
     config: FixedConfig
 
     def __init__(self, *items: int) -> None:
@@ -66,7 +66,7 @@ class Fixed(Retriever):
     ) -> Self:
         return self
 
-    def retrieve(self, requests: Requests, n: int, world: World) -> Candidates:
+    def retrieve(self, requests: Requests, n: int, inventory: Inventory) -> Candidates:
         scores = [1.0 / (rank + 1) for rank in range(len(self.items))]
         return Candidates.of([(self.items, scores)] * len(requests)).head(n)
 
@@ -87,7 +87,7 @@ def requests() -> Requests:
 
 
 def test_the_trace_tells_every_stage_in_its_order() -> None:
-    answer = road().recommend(requests(), 2, world=WORLD)
+    answer = road().recommend(requests(), 2, inventory=INVENTORY)
     assert [stage["name"] for stage in answer.trace.to_list(0)] == [
         "retrieve:knn",
         "retrieve:popular",
@@ -98,7 +98,7 @@ def test_the_trace_tells_every_stage_in_its_order() -> None:
 
 
 def test_the_trace_adds_up_for_every_request() -> None:
-    answer = road().recommend(requests(), 2, world=WORLD)
+    answer = road().recommend(requests(), 2, inventory=INVENTORY)
     for row in range(len(answer)):
         knn, popular, merge, verified, select = answer.trace.to_list(row)
         assert knn["in"] == popular["in"] == 0
@@ -111,7 +111,7 @@ def test_the_trace_adds_up_for_every_request() -> None:
 
 def test_what_a_source_should_not_have_given_is_removed_and_counted() -> None:
     pipeline = Pipeline({"fixed": Fixed(3, 1, 4, 99)}, {"fixed": 4})
-    answer = pipeline.recommend(Requests.of([[1], []]), 4, world=WORLD)
+    answer = pipeline.recommend(Requests.of([[1], []]), 4, inventory=INVENTORY)
     assert [answer.candidates[row][:3].tolist() for row in range(2)] == [[3, 4, 0], [3, 1, 4]]
     stages = [{s["name"]: s for s in answer.trace.to_list(row)}["filter"] for row in range(2)]
     assert [(stage["in"], stage["out"]) for stage in stages] == [(4, 2), (4, 3)]
@@ -119,9 +119,9 @@ def test_what_a_source_should_not_have_given_is_removed_and_counted() -> None:
 
 
 def test_a_batch_equals_its_requests_one_by_one() -> None:
-    batch = road().recommend(requests(), 4, world=WORLD)
+    batch = road().recommend(requests(), 4, inventory=INVENTORY)
     for row in range(len(batch)):
-        alone = road().recommend(requests().take(np.array([row])), 4, world=WORLD)
+        alone = road().recommend(requests().take(np.array([row])), 4, inventory=INVENTORY)
         assert alone.candidates[0].tolist() == batch.candidates[row].tolist()
         part = batch.candidates.take(np.array([row]))
         np.testing.assert_allclose(alone.candidates.score, part.score, rtol=1e-5)
@@ -130,48 +130,50 @@ def test_a_batch_equals_its_requests_one_by_one() -> None:
 
 def test_the_order_of_requests_does_not_matter() -> None:
     order = np.array([3, 0, 4, 2, 1])
-    straight = road().recommend(requests(), 4, world=WORLD)
-    turned = road().recommend(requests().take(order), 4, world=WORLD)
+    straight = road().recommend(requests(), 4, inventory=INVENTORY)
+    turned = road().recommend(requests().take(order), 4, inventory=INVENTORY)
     for place, row in enumerate(order):
         assert turned.item_ids(place) == straight.item_ids(int(row))
 
 
 def test_a_larger_n_begins_with_the_smaller_list() -> None:
-    lists = [road().recommend(requests(), n, world=WORLD).item_ids(0) for n in (0, 1, 3, 8)]
+    lists = [road().recommend(requests(), n, inventory=INVENTORY).item_ids(0) for n in (0, 1, 3, 8)]
     assert [len(items) for items in lists] == [0, 1, 3, 8]
     assert all(lists[-1][: len(items)] == items for items in lists)
 
 
 def test_one_source_fills_in_for_another_that_finds_nothing() -> None:
-    stranger = road({"knn": 4, "popular": 2}).recommend(Requests.of([[]]), 6, world=WORLD)
+    stranger = road({"knn": 4, "popular": 2}).recommend(Requests.of([[]]), 6, inventory=INVENTORY)
     assert len(stranger.item_ids()) == 6
 
 
 @pytest.mark.parametrize("quotas", [{"knn": 1, "popular": 1}, {"knn": 3, "popular": 2}])
 def test_small_quotas_do_not_shorten_a_list(quotas: dict[str, int]) -> None:
-    answer = road(quotas).recommend(Requests.of([[0], [], [7]]), 8, world=WORLD)
+    answer = road(quotas).recommend(Requests.of([[0], [], [7]]), 8, inventory=INVENTORY)
     assert answer.candidates.counts.tolist() == [8, 8, 8]
 
 
 def test_no_requests_are_answered_with_no_lists() -> None:
-    assert len(road().recommend(Requests.of([]), 5, world=WORLD)) == 0
+    assert len(road().recommend(Requests.of([]), 5, inventory=INVENTORY)) == 0
 
 
 def test_a_negative_n_is_refused() -> None:
     with pytest.raises(SettingError, match="'n' must be at least 0, got -3"):
-        road().recommend(requests(), -3, world=WORLD)
+        road().recommend(requests(), -3, inventory=INVENTORY)
 
 
 def test_a_source_that_is_not_fitted_is_refused() -> None:
     with pytest.raises(NotFittedError, match="Popular is not fitted"):
-        Pipeline({"popular": Popular()}, {"popular": 1}).recommend(requests(), 1, world=WORLD)
+        Pipeline({"popular": Popular()}, {"popular": 1}).recommend(
+            requests(), 1, inventory=INVENTORY
+        )
 
 
 # --- the shape that programs rely on ---
 
 
 def test_an_answer_has_the_shape_that_programs_rely_on() -> None:
-    told = road().recommend(requests(), 8, world=WORLD).to_dict(0)
+    told = road().recommend(requests(), 8, inventory=INVENTORY).to_dict(0)
     assert list(told) == ["recommendation_id", "model_version", "variant", "degraded", "items"]
     assert told["model_version"] == "v7"
     assert told["variant"] == "default"
@@ -187,7 +189,7 @@ def test_an_answer_has_the_shape_that_programs_rely_on() -> None:
 
 
 def test_a_trace_is_told_only_when_it_is_asked_for() -> None:
-    told = road().recommend(requests(), 3, world=WORLD).to_dict(0, trace=True)
+    told = road().recommend(requests(), 3, inventory=INVENTORY).to_dict(0, trace=True)
     stage, source = ["in", "ms", "name", "out"], ["in", "kept", "ms", "name", "out", "quota"]
     assert [sorted(s) for s in told["trace"]["stages"]] == [source] * 2 + [stage] * 3
     for item, traced in zip(told["items"], told["trace"]["items"]):
@@ -197,12 +199,12 @@ def test_a_trace_is_told_only_when_it_is_asked_for() -> None:
 
 
 def test_every_answer_has_an_id_of_its_own() -> None:
-    answer = road().recommend(requests(), 1, world=WORLD)
+    answer = road().recommend(requests(), 1, inventory=INVENTORY)
     assert len({answer.to_dict(row)["recommendation_id"] for row in range(5)}) == 5
 
 
 def test_a_reason_names_the_liked_item_and_the_source() -> None:
-    told = road().recommend(Requests.of([[6]]), 1, world=WORLD).to_dict()
+    told = road().recommend(Requests.of([[6]]), 1, inventory=INVENTORY).to_dict()
     because, source = told["items"][0]["reasons"]
     assert because["kind"] == "because_you_liked"
     assert because["item_id"] == "i6"
@@ -214,21 +216,21 @@ def test_a_reason_names_the_liked_item_and_the_source() -> None:
 
 def test_a_stranger_is_told_what_the_source_says() -> None:
     pipeline = Pipeline({"oracle": Fixed(2)}, {"oracle": 1})
-    told = pipeline.recommend(Requests.of([[]]), 1, world=WORLD).to_dict()
+    told = pipeline.recommend(Requests.of([[]]), 1, inventory=INVENTORY).to_dict()
     assert told["items"][0]["reasons"] == [
         {"kind": "source", "text": "it always says so (oracle, rank 1)", "source": "oracle"}
     ]
 
 
 def test_the_reasons_of_a_request_do_not_depend_on_its_neighbours() -> None:
-    batch = road().recommend(requests(), 3, world=WORLD)
+    batch = road().recommend(requests(), 3, inventory=INVENTORY)
     for row in range(len(batch)):
-        alone = road().recommend(requests().take(np.array([row])), 3, world=WORLD)
+        alone = road().recommend(requests().take(np.array([row])), 3, inventory=INVENTORY)
         assert batch.to_dict(row)["items"] == alone.to_dict()["items"]
 
 
 def test_as_text_an_answer_names_the_user_the_titles_and_the_reasons() -> None:
-    text = str(road().recommend(requests(), 2, world=WORLD))
+    text = str(road().recommend(requests(), 2, inventory=INVENTORY))
     assert "for user a:" in text
     assert "for a stranger:" in text
     assert text.count("\n") + 1 == 5 + 2 * 5

@@ -29,30 +29,30 @@ published = { role = "time" }
 weight = 6.0
 [events.dislike]
 role = "negative"
-blocks = true
+hide_item = true
 [retrievers.popular]
-use = "popular"
+type = "popular"
 [retrievers.item_knn]
-use = "item_knn"
+type = "item_knn"
 [rankers.main]
-use = "gbm"
+type = "gbm"
 loss = "binary"
 objectives = ["view", "purchase"]
 trees = 10
 [rerankers.rules]
-use = "rules"
+type = "rules"
 [rerankers.mmr]
-use = "mmr"
+type = "mmr"
 [training]
 slices = 2
 window = 0.1
 requests = 200
-must_earn = false
+require_improvement = false
 [placements.home]
 retrievers = { popular = 20, item_knn = 20 }
 ranker = "main"
 rerankers = ["rules"]
-[placements.home.value]
+[placements.home.objective_weights]
 view = 1.0
 """
 
@@ -109,10 +109,10 @@ def test_an_edited_value_of_objectives_counts_at_once(edited: Edit) -> None:
 
 
 def test_an_edited_cap_counts_at_once(edited: Edit) -> None:
-    adopted, changes = edited(('use = "rules"', 'use = "rules"\ncaps = { category = 1 }'))
+    adopted, changes = edited(('type = "rules"', 'type = "rules"\ncaps = { category = 1 }'))
     assert changes == []
     answer = adopted.recommend(USER, n=3)
-    column = adopted.world.catalogue.columns["category"]
+    column = adopted.inventory.catalogue.columns["category"]
     shown = [column.codes[int(item)].tolist() for item in answer.candidates[0]]  # type: ignore[union-attr]
     assert len({tuple(codes) for codes in shown}) == len(shown) > 1
 
@@ -121,8 +121,8 @@ def test_edited_rerankers_seen_and_budget_count_at_once(edited: Edit) -> None:
     adopted, changes = edited(
         ('rerankers = ["rules"]', 'rerankers = ["mmr", "rules"]\nseen = { view = "allow" }'),
         (
-            "[placements.home.value]",
-            "[placements.home.budget]\ntotal = 900\n[placements.home.value]",
+            "[placements.home.objective_weights]",
+            "[placements.home.budget]\ntotal = 900\n[placements.home.objective_weights]",
         ),
     )
     assert changes == []
@@ -137,8 +137,12 @@ def test_edited_rerankers_seen_and_budget_count_at_once(edited: Edit) -> None:
     [
         ("popular = 20", "popular = 30", "placements.home.retrievers.popular is 30, was 20"),
         ("trees = 10", "trees = 11", "rankers.main.settings.trees is 11, was 10"),
-        ('use = "item_knn"', 'use = "item_knn"\nneighbors = 7', "components.item_knn.settings"),
-        ("must_earn = false", "must_earn = true", "training.must_earn is True, was False"),
+        ('type = "item_knn"', 'type = "item_knn"\nneighbors = 7', "components.item_knn.settings"),
+        (
+            "require_improvement = false",
+            "require_improvement = true",
+            "training.require_improvement is True, was False",
+        ),
         ("weight = 6.0", "weight = 5.0", "[events]"),
         ("[placements.home]", "[placements.cart]\nretrievers = { popular = 5 }\n[placements.home]",
          "placements.cart is new"),
@@ -174,4 +178,4 @@ def test_the_first_placement_of_the_file_is_the_default(tmp_path: Path) -> None:
 
 def test_rules_that_do_not_fit_the_version_are_refused(edited: Edit) -> None:
     with pytest.raises(SettingError, match=r"do not fit version .*genre"):
-        edited(('use = "rules"', 'use = "rules"\ncaps = { genre = 1 }'))
+        edited(('type = "rules"', 'type = "rules"\ncaps = { genre = 1 }'))

@@ -13,7 +13,7 @@ from tastemaker.pipeline import Pipeline, Recommender
 from tastemaker.project import Placement
 from tastemaker.retrieval import Popular
 
-KINDS = {"view": EventKind(), "dislike": EventKind(role="negative", blocks=True)}
+KINDS = {"view": EventKind(), "dislike": EventKind(role="negative", hide_item=True)}
 START = 1_600_000_000
 
 

@@ -26,7 +26,7 @@ def fitted(*, ranker: bool) -> Recommender:
             "alike": Placement(retrievers={"content": 20}),
         },
         {"main": GBM(trees=8)} if ranker else {},
-        training=Training(slices=2, window=0.1, requests=200, must_earn=False),
+        training=Training(slices=2, window=0.1, requests=200, require_improvement=False),
     )
     return recommender.fit(data, FitOptions(threads=1))
 
@@ -34,7 +34,7 @@ def fitted(*, ranker: bool) -> Recommender:
 @pytest.mark.parametrize("ranker", [True, False])
 def test_the_same_set_comes_back_by_falling_score(ranker: bool) -> None:
     recommender = fitted(ranker=ranker)
-    ids = recommender.world.catalogue.items.ids(range(0, 80, 2))
+    ids = recommender.inventory.catalogue.items.ids(range(0, 80, 2))
     for user in ("u1", "u2", None, "nobody"):
         answer = recommender.rank(user, [*ids, ids[0]])
         assert sorted(answer.item_ids()) == sorted(ids)
@@ -57,7 +57,7 @@ def test_seen_items_are_ranked_unless_excluded() -> None:
     assert recommender.data is not None
     user = recommender.data.users.index("u1")
     (away,) = [recommender.data.requests([user], [recommender.data.end]).exclude[0]]
-    seen = recommender.world.catalogue.items.ids(away[:5])
+    seen = recommender.inventory.catalogue.items.ids(away[:5])
     fresh = recommender.recommend("u1", n=3).item_ids()
     assert sorted(recommender.rank("u1", [*seen, *fresh]).item_ids()) == sorted([*seen, *fresh])
     kept = recommender.rank("u1", [*seen, *fresh], exclude_seen=True)
@@ -66,8 +66,8 @@ def test_seen_items_are_ranked_unless_excluded() -> None:
 
 def test_without_a_ranker_every_source_orders_the_items() -> None:
     recommender = fitted(ranker=False)
-    liked = recommender.world.catalogue.items.ids([3])
-    ids = recommender.world.catalogue.items.ids(range(80))
+    liked = recommender.inventory.catalogue.items.ids([3])
+    ids = recommender.inventory.catalogue.items.ids(range(80))
     answer = recommender.rank(None, ids, history=liked, placement="alike")
     assert answer.item_ids()[0] == liked[0]  # nothing is more like it
     assert answer.candidates.score[-1] == 0  # like nothing, and still there
@@ -77,7 +77,7 @@ def test_without_a_ranker_every_source_orders_the_items() -> None:
 def test_unknown_items_are_named() -> None:
     recommender = fitted(ranker=False)
     with pytest.raises(UnknownIdError, match="no item has the id 'x', 'y'"):
-        recommender.rank("u1", ["x", recommender.world.catalogue.items.id(0), "y"])
+        recommender.rank("u1", ["x", recommender.inventory.catalogue.items.id(0), "y"])
     with pytest.raises(UnknownIdError, match="'q0', 'q1', 'q2', 'q3', 'q4' and 2 more"):
         recommender.rank("u1", [f"q{place}" for place in range(7)])
 
@@ -89,6 +89,6 @@ def test_nothing_to_rank_is_an_empty_answer() -> None:
 
 def test_an_item_added_later_is_ranked() -> None:
     recommender = fitted(ranker=True)
-    moved = recommender.in_world(recommender.world.with_items(["late"]))
-    known = moved.world.catalogue.items.ids([0, 1])
+    moved = recommender.with_inventory(recommender.inventory.with_items(["late"]))
+    known = moved.inventory.catalogue.items.ids([0, 1])
     assert sorted(moved.rank("u1", ["late", *known]).item_ids()) == sorted(["late", *known])

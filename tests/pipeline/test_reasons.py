@@ -6,10 +6,10 @@ from tastemaker.component import FitOptions
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.requests import Requests
 from tastemaker.data.schema import ColumnRole, EventKind, Schema
+from tastemaker.inventory import Inventory
 from tastemaker.pipeline import Pipeline
 from tastemaker.pipeline.reasons import LONGEST_TITLE_IN_REASON
 from tastemaker.retrieval import ItemKNN
-from tastemaker.world import World
 
 
 def test_a_long_title_is_cut_in_a_reason() -> None:
@@ -21,7 +21,7 @@ def test_a_long_title_is_cut_in_a_reason() -> None:
     titles = {"item_id": ["i0", "i1", "i2"], "title": ["long " * 1_000] * 3}
     data = Dataset.from_frames(events, items=pl.DataFrame(titles), schema=schema)
     pipeline = Pipeline({"knn": ItemKNN().fit(data, FitOptions())}, {"knn": 2})
-    told = pipeline.recommend(Requests.of([[0]]), 2, world=World.of(data)).to_dict()
+    told = pipeline.recommend(Requests.of([[0]]), 2, inventory=Inventory.of(data)).to_dict()
     because = [item["reasons"][0] for item in told["items"]]
     assert [reason["kind"] for reason in because] == ["because_you_liked"] * 2
     assert all(

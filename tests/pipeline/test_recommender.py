@@ -39,7 +39,7 @@ from tastemaker.testing.small import small_dataset
 SCHEMA = Schema(
     kinds={
         "view": EventKind(),
-        "hide": EventKind(role="negative", blocks=True),
+        "hide": EventKind(role="negative", hide_item=True),
     },
     time_unit="s",
     item_roles={"title": ColumnRole(role="text")},
@@ -170,7 +170,7 @@ def test_a_list_has_n_items_as_far_as_there_are_any(recommender: Recommender, n:
 
 @pytest.mark.parametrize(("n", "message"), [(-1, "at least 0, got -1"), (2.5, "an integer, got")])
 def test_a_wrong_n_is_named(recommender: Recommender, n: Any, message: str) -> None:
-    item = recommender.world.catalogue.items.id(0)
+    item = recommender.inventory.catalogue.items.id(0)
     for answer in (
         lambda: recommender.recommend(n=n),
         lambda: list(recommender.recommend_all(n=n)),
@@ -183,7 +183,7 @@ def test_a_wrong_n_is_named(recommender: Recommender, n: Any, message: str) -> N
 
 def test_each_placement_asks_its_own_sources(recommender: Recommender) -> None:
     answer = recommender.recommend("r1", n=5, placement="basket")
-    assert answer.candidates.sources == ("item_knn", "most_liked")
+    assert answer.candidates.sources == ("item_knn", "popularity_fallback")
     assert answer.requests.placement == "basket"
     assert recommender.recommend("r1").requests.placement == "home"
 
@@ -271,7 +271,7 @@ def test_everybody_gets_the_list_they_would_get_alone(recommender: Recommender) 
 def test_similar_items_are_of_the_same_taste(recommender: Recommender) -> None:
     name, found = recommender.similar("red3", n=20, retriever="item_knn")
     assert name == "item_knn"
-    similar = recommender.world.catalogue.items.ids(found[0])
+    similar = recommender.inventory.catalogue.items.ids(found[0])
     assert sorted(similar) == [f"red{i}" for i in range(8) if i != 3]
 
 
@@ -279,7 +279,7 @@ def test_the_first_source_that_can_names_similar_items(recommender: Recommender)
     name, found = recommender.similar("blue0", n=3)
     assert name == "als"
     assert len(found.item) == 3
-    assert "blue0" not in recommender.world.catalogue.items.ids(found[0])
+    assert "blue0" not in recommender.inventory.catalogue.items.ids(found[0])
 
 
 @pytest.mark.parametrize("retriever", ["popular", "itemknn"])
@@ -413,12 +413,12 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     ("change", "reason"),
     [
         (lambda told: told.update(kind="ranker"), "holds a 'ranker', not a 'recommender'"),
-        (lambda told: told.update(format=99), "format 99, this version reads 1: train again"),
+        (lambda told: told.update(format=99), "format 99, this version reads 2: train again"),
         (lambda told: told.pop("about"), "does not describe a recommender"),
         (lambda told: told.update(about=[]), "does not describe a recommender"),
         (lambda told: told["about"].pop("watermark"), r"'watermark'\); train again"),
         (
-            lambda told: told["about"]["components"]["als"].update(use="alien"),
+            lambda told: told["about"]["components"]["als"].update(type="alien"),
             "no retriever is called 'alien'.*install the package that provides it",
         ),
         (
@@ -485,7 +485,7 @@ def test_the_models_an_evaluation_compares_with_keep_to_the_project_s_budget() -
     assert "ItemKNN" in evaluation.protocol["left_out_item_knn"]
 
 
-PAST = Training(slices=2, window=0.15, requests=400, must_earn=False)
+PAST = Training(slices=2, window=0.15, requests=400, require_improvement=False)
 
 
 def ranking(**more: Placement) -> Recommender:
@@ -565,8 +565,11 @@ def test_a_damaged_ranker_is_named(ranked_folder: Path, tmp_path: Path) -> None:
     [
         ({"ranker": "man"}, "no ranker is called 'man'; did you mean 'main'"),
         ({"rerankers": ("divers",)}, "no reranker is called 'divers'; did you mean 'diverse'"),
-        ({"value": {"wanted": 1.0}}, "has a value but no ranker"),
-        ({"ranker": "main", "value": {"wnted": 1.0}}, "predicts no 'wnted'; did you mean 'wanted'"),
+        ({"objective_weights": {"wanted": 1.0}}, "has objective_weights but no ranker"),
+        (
+            {"ranker": "main", "objective_weights": {"wnted": 1.0}},
+            "predicts no 'wnted'; did you mean 'wanted'",
+        ),
     ],
 )
 def test_wiring_that_names_nobody_is_refused(placement: dict[str, Any], message: str) -> None:
@@ -608,7 +611,7 @@ def test_sources_stay_as_old_as_the_ranker_needs_them(
     came_to = decide(monkeypatch, refit=refit)
     cart = Placement(retrievers={"trending": 5})
     unfitted = ranking(cart=cart)
-    unfitted.training = unfitted.training.model_copy(update={"must_earn": False})
+    unfitted.training = unfitted.training.model_copy(update={"require_improvement": False})
     recommender = unfitted.fit(small_dataset(), OPTIONS)
     old = came_to[0].sources
     assert recommender.learned["main"]["refit"] == refit
@@ -641,7 +644,7 @@ def fan() -> tuple[list[str], str]:
 def enlarged(ranked_folder: Path) -> Recommender:
     """The ranked recommender, and an item nobody could have known, of the fan's taste."""
     enlarged = Recommender.load(ranked_folder).attach(small_dataset())
-    catalogue = enlarged.world.catalogue
+    catalogue = enlarged.inventory.catalogue
     tags = catalogue.columns["tags"]
     assert isinstance(tags, TagsColumn)
     first = catalogue.items.index(fan()[0][0])
@@ -692,20 +695,22 @@ def test_requests_about_the_known_items_are_answered_as_before(enlarged: Recomme
 
 
 def test_the_recommender_it_was_added_to_alone_knows_a_new_item(enlarged: Recommender) -> None:
-    assert enlarged.world.catalogue.items.index("brand-new") == 60
-    assert ranked().world.catalogue.items.index("brand-new") == -1
+    assert enlarged.inventory.catalogue.items.index("brand-new") == 60
+    assert ranked().inventory.catalogue.items.index("brand-new") == -1
     assert "brand-new" not in ranked().recommend(history=fan()[0], n=60).item_ids()
 
 
 def test_items_can_be_added_again_and_again(enlarged: Recommender) -> None:
     enlarged.add_items([77, "bare"])
-    assert enlarged.world.catalogue.items.ids(range(61, 63)) == ["77", "bare"]
+    assert enlarged.inventory.catalogue.items.ids(range(61, 63)) == ["77", "bare"]
     answer = enlarged.recommend(history=fan()[0], n=63)
-    found_by = dict(zip(answer.item_ids(), answer.grounds(0, loudest=False)))
+    found_by = dict(zip(answer.item_ids(), answer.explanations(0, top_features=False)))
     assert list(found_by["brand-new"]["sources"]) == ["content"]
-    assert list(found_by["bare"]["sources"]) == ["most_liked"], "no source knows anything of it"
+    assert list(found_by["bare"]["sources"]) == ["popularity_fallback"], (
+        "no source knows anything of it"
+    )
     enlarged.add_items([])
-    assert len(enlarged.world.catalogue) == 63
+    assert len(enlarged.inventory.catalogue) == 63
 
 
 def test_data_of_the_training_can_still_be_attached(enlarged: Recommender) -> None:
@@ -720,8 +725,8 @@ def test_an_artifact_holds_the_fitted_items_alone(
     manifests = [f / "manifest.json" for f in (tmp_path / "v2", ranked_folder)]
     assert manifests[0].read_bytes() == manifests[1].read_bytes()
     loaded = Recommender.load(tmp_path / "v2").attach(small_dataset())
-    size = len(loaded.world.catalogue)
-    assert size == loaded.world.catalogue.n_fitted == loaded.world.statistics.n_items == 60
+    size = len(loaded.inventory.catalogue)
+    assert size == loaded.inventory.catalogue.n_fitted == loaded.inventory.statistics.n_items == 60
     assert {part.n_fitted for part in loaded.retrievers.values()} == {60}
     user = small_dataset().users.id(3)
     assert bits(loaded, user) == bits(ranked(), user)
@@ -762,10 +767,10 @@ KNOWN = small_dataset().catalogue.items.id(5)
 def test_new_items_that_cannot_be_meant_are_refused_and_nothing_is_taken_up(
     ids: Any, attributes: dict[str, Any], message: str
 ) -> None:
-    before = ranked().world
+    before = ranked().inventory
     with pytest.raises(SettingError, match=message):
         ranked().add_items(ids, attributes)
-    assert ranked().world is before
+    assert ranked().inventory is before
 
 
 def priced() -> Recommender:
@@ -793,7 +798,7 @@ def test_what_is_no_number_is_refused_where_one_is_wanted(value: object) -> None
 def test_numbers_of_any_make_are_taken(value: float) -> None:
     fitted = priced()
     fitted.add_items(["new", "bare"], {"price": [value, None]})
-    price = fitted.world.catalogue.columns["price"]
+    price = fitted.inventory.catalogue.columns["price"]
     assert isinstance(price, NumberColumn)
     assert price.values[-2] == 9
     assert np.isnan(price.values[-1])

@@ -25,7 +25,7 @@ LATER = tuple(f"{genre}-new-{place}" for genre in GENRES for place in range(2))
 USERS = tuple(f"u{number}" for number in range(6))
 FRESH = ("v0", "v1")
 SCHEMA = Schema(
-    kinds={"like": EventKind(), "hide": EventKind(role="negative", blocks=True)},
+    kinds={"like": EventKind(), "hide": EventKind(role="negative", hide_item=True)},
     item_roles={"genre": {"role": "category"}},  # type: ignore[dict-item]
     user_roles={"favorite": {"role": "category"}},  # type: ignore[dict-item]
 )
@@ -64,7 +64,7 @@ def recommender() -> Recommender:
         {"home": home, "again": again, "learned": learned},
         {"main": GBM(trees=3)},
         {"house": Rules(blocked=sorted(BLOCKED), caps={"genre": 3})},
-        Training(slices=2, window=0.2, requests=50, must_earn=False),
+        Training(slices=2, window=0.2, requests=50, require_improvement=False),
     )
 
 
@@ -90,7 +90,7 @@ class Sequences(RuleBasedStateMachine):
             for step in range(4):
                 self.happens(user, f"{genre}-{(number + step) % 7}", "like")
         self.fit()
-        assert self.recommender.learned["main"]["earned"]
+        assert self.recommender.learned["main"]["enabled"]
 
     def happens(self, user: str, item: str, kind: str) -> None:
         self.log.append((user, item, kind, START + len(self.log) * HOUR))
@@ -185,7 +185,7 @@ class Sequences(RuleBasedStateMachine):
         item = self.added[place % len(self.added)]
         source, found = self.recommender.similar(item, n=3)
         assert source == "content"
-        ids = self.recommender.world.catalogue.items.ids(found.item)
+        ids = self.recommender.inventory.catalogue.items.ids(found.item)
         assert item not in ids
         assert {genre_of(one) for one in ids} == {genre_of(item)}
 
@@ -221,7 +221,7 @@ class Sequences(RuleBasedStateMachine):
 def as_lists(answer: Recommendations) -> list[list[tuple[str, float]]]:
     """Item and score of every list of a batch."""
     shown, lists = answer.candidates, [list[tuple[str, float]]() for _ in answer.requests.user_id]
-    ids = answer.world.catalogue.items.ids(shown.item)
+    ids = answer.inventory.catalogue.items.ids(shown.item)
     for row, id_, score in zip(shown.rows, ids, shown.score):
         lists[row].append((id_, float(score)))
     return lists

@@ -33,7 +33,7 @@ def fitted() -> Recommender:
 
 def similar(recommender: Recommender, item: str, source: str | None = None) -> tuple[str, set[str]]:
     name, found = recommender.similar(item, n=3, retriever=source)
-    ids = recommender.world.catalogue.items.ids(found.item)
+    ids = recommender.inventory.catalogue.items.ids(found.item)
     return name, {id_.split("-")[0] for id_ in ids}
 
 

@@ -57,7 +57,7 @@ def fitted() -> Recommender:
         {"home": placement},
         {"main": GBM(trees=12, min_rows=5)},
         {"diverse": MMR(relevance=0.7), "rules": rules},
-        Training(slices=2, window=0.15, requests=400, must_earn=False),
+        Training(slices=2, window=0.15, requests=400, require_improvement=False),
     ).fit(small_dataset(), FitOptions(seed=1, threads=2))
 
 
@@ -67,8 +67,8 @@ def asked() -> Requests:
 
 @cache
 def answer() -> Recommendations:
-    world = fitted().world
-    return fitted().pipeline().recommend(asked(), N, world=world, trace=True)
+    inventory = fitted().inventory
+    return fitted().pipeline().recommend(asked(), N, inventory=inventory, trace=True)
 
 
 def told(row: int = 0) -> dict[str, Any]:
@@ -130,7 +130,9 @@ def test_what_a_reranker_did_and_could_not_do_stands_in_its_stage() -> None:
 def test_the_stages_of_a_request_are_those_it_would_have_alone() -> None:
     for row in range(3):
         alone = (
-            fitted().pipeline().recommend(asked().take(np.array([row])), N, world=fitted().world)
+            fitted()
+            .pipeline()
+            .recommend(asked().take(np.array([row])), N, inventory=fitted().inventory)
         )
         for one, other in zip(
             alone.to_dict(0, trace=True)["trace"]["stages"], told(row)["trace"]["stages"]
@@ -139,8 +141,8 @@ def test_the_stages_of_a_request_are_those_it_would_have_alone() -> None:
 
 
 def test_candidates_of_stages_are_kept_only_where_they_are_asked_for() -> None:
-    world = fitted().world
-    plain = fitted().pipeline().recommend(asked(), N, world=world)
+    inventory = fitted().inventory
+    plain = fitted().pipeline().recommend(asked(), N, inventory=inventory)
     assert all(stage.candidates is None for stage in plain.trace.stages)
     assert all(stage.candidates is not None for stage in answer().trace.stages)
 
@@ -151,7 +153,7 @@ def test_candidates_of_stages_are_kept_only_where_they_are_asked_for() -> None:
 @pytest.mark.parametrize("row", range(3))
 def test_every_item_tells_the_rank_and_score_that_its_sources_gave_it(row: int) -> None:
     found = {name: stage(f"retrieve:{name}") for name in ("knn", "popular")}
-    ids = fitted().world.catalogue.items
+    ids = fitted().inventory.catalogue.items
     for item in told(row)["trace"]["items"]:
         index = ids.index(item["item_id"])
         for name, candidates in found.items():
@@ -225,7 +227,9 @@ def test_all_of_it_can_be_written_as_json() -> None:
 
 def test_without_a_ranker_nothing_is_told_of_predictions() -> None:
     plain = fitted().pipeline().plain()
-    shown = plain.recommend(stranger([3, 5]), N, world=fitted().world).to_dict(0, trace=True)
+    shown = plain.recommend(stranger([3, 5]), N, inventory=fitted().inventory).to_dict(
+        0, trace=True
+    )
     assert all(item.keys() == {"item_id", "sources"} for item in shown["trace"]["items"])
     names = [stage["name"] for stage in shown["trace"]["stages"]]
     assert names == [name for name in STAGES if name not in STAGES[4:8]]
@@ -233,7 +237,7 @@ def test_without_a_ranker_nothing_is_told_of_predictions() -> None:
 
 def test_a_road_with_its_ranker_alone_ends_with_the_ranking() -> None:
     ranked = fitted().pipeline().plain(ranking=True)
-    found = ranked.recommend(stranger([3, 5]), N, world=fitted().world)
+    found = ranked.recommend(stranger([3, 5]), N, inventory=fitted().inventory)
     scores = found.candidates.score
     assert (np.diff(scores) <= 0).all()
     assert [s.name for s in found.trace.stages] == [*STAGES[:6], "select"]

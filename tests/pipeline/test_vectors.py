@@ -16,14 +16,14 @@ from tastemaker.data.schema import ColumnRole, EventKind, Schema
 from tastemaker.data.seen import SeenPolicy
 from tastemaker.errors import SettingError
 from tastemaker.features import FeatureSet, Pairs
-from tastemaker.features.vector_likeness import VectorLikeness
+from tastemaker.features.vector_similarity import VectorSimilarity
+from tastemaker.inventory import Inventory
 from tastemaker.pipeline import Pipeline, Recommender
-from tastemaker.pipeline.travel import travel
+from tastemaker.pipeline.point_in_time import travel
 from tastemaker.project import Placement, Training
 from tastemaker.reranking import MMR
 from tastemaker.retrieval import Content, Popular
 from tastemaker.testing import feature_differences
-from tastemaker.world import World
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 CLUSTERS, PER_CLUSTER, DIMENSION = 4, 10, 8
@@ -87,26 +87,26 @@ def test_content_finds_what_is_near_by_vectors_alone() -> None:
     answer = recommender().recommend(history=[name(0), name(1)], n=6)
     assert {cluster(id_) for id_ in answer.item_ids()} == {0}
     _, found = recommender().similar(name(12), n=8)
-    similar = recommender().world.catalogue.items.ids(found[0])
+    similar = recommender().inventory.catalogue.items.ids(found[0])
     assert {cluster(id_) for id_ in similar} == {1}
 
 
 def test_vectors_count_beside_labels_by_their_weight() -> None:
     left, right = np.array([0, 0], np.int32), np.array([2, 11], np.int32)
     catalogue = data(labels=True)
-    by_vector = Content(category_weight=0.1).fit(catalogue).compare(left, right)
-    by_label = Content(vector_weight=0.1).fit(catalogue).compare(left, right)
+    by_vector = Content(category_weight=0.1).fit(catalogue).similarity(left, right)
+    by_label = Content(vector_weight=0.1).fit(catalogue).similarity(left, right)
     assert by_vector[0] > 0.8 > 0.3 > by_vector[1]
     assert by_label[0] > 0.95
     without = Content(vector_weight=0).fit(catalogue)
-    assert without.compare(left, right).tolist() == [1.0, 0.0]
+    assert without.similarity(left, right).tolist() == [1.0, 0.0]
 
 
 def test_an_item_without_a_vector_is_like_nothing() -> None:
     content = recommender().retrievers["content"]
     assert isinstance(content, Content)
     none, some = np.full(ITEMS, PER_CLUSTER - 1, np.int32), np.arange(ITEMS, dtype=np.int32)
-    assert not content.compare(none, some).any()
+    assert not content.similarity(none, some).any()
 
 
 def test_an_added_item_is_found_by_its_vector(tmp_path: Path) -> None:
@@ -135,11 +135,11 @@ def test_a_version_with_vectors_answers_the_same_once_loaded(tmp_path: Path) -> 
 
 
 def cosines(history: list[int], weights: list[float], items: list[int]) -> np.ndarray:
-    world = World.of(data())
+    inventory = Inventory.of(data())
     requests = Requests.of([history], weights=[weights])
     found = Candidates.of([(items, np.zeros(len(items)))])
     out = np.empty((len(items), 3), np.float32)
-    VectorLikeness("v").write(Pairs.of(requests, found, world, {}), out)
+    VectorSimilarity("v").write(Pairs.of(requests, found, inventory, {}), out)
     return out
 
 
@@ -171,7 +171,7 @@ def test_cosines_are_the_same_in_training_and_serving() -> None:
         SeenPolicy.of(data().kinds),
         options=FitOptions(threads=1),
     )
-    features = FeatureSet.of(window.task.world, window.sources)
+    features = FeatureSet.of(window.task.inventory, window.sources)
     assert "v_cosine" in features.names
     assert not feature_differences(
         window.training,
@@ -188,10 +188,12 @@ def test_cosines_are_the_same_in_training_and_serving() -> None:
 def test_mmr_spreads_a_list_over_vectors() -> None:
     items = [item for item, vector in enumerate(vectors()[:30]) if vector is not None]
     found = Candidates.of([(items, np.linspace(1.0, 0.9, len(items)))])
-    varied = MMR(space="v", relevance=0.3).rerank(Requests.of([[]]), found, 3, World.of(data()), {})
+    varied = MMR(space="v", relevance=0.3).rerank(
+        Requests.of([[]]), found, 3, Inventory.of(data()), {}
+    )
     assert {int(item) // PER_CLUSTER for item in varied.candidates[0][:3]} == {0, 1, 2}
 
 
 def test_mmr_names_the_vectors_there_are() -> None:
     with pytest.raises(SettingError, match="there is no space 'w'; known: v"):
-        MMR(space="w").rerank(Requests.of([[]]), Candidates.none(1), 3, World.of(data()), {})
+        MMR(space="w").rerank(Requests.of([[]]), Candidates.none(1), 3, Inventory.of(data()), {})

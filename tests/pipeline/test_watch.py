@@ -7,7 +7,7 @@ from typing import Never
 
 import pytest
 
-from tastemaker.pipeline.watch import Deadline, StillWaiting, Watch
+from tastemaker.pipeline.latency import Deadline, LatencyTracker, StillWaiting
 
 LONG_MS = 10_000
 
@@ -22,7 +22,7 @@ class Clock:
         return self.now
 
 
-class Gate(threading.Event):
+class ApiKeyMiddleware(threading.Event):
     """Opens by itself after a while, so that a test that waits too long fails in the end."""
 
     def wait(self, timeout: float | None = 20) -> bool:
@@ -32,7 +32,7 @@ class Gate(threading.Event):
 @pytest.fixture
 def gate() -> Iterator[threading.Event]:
     """Holds calls back; whatever still waits goes on when the test ends."""
-    event = Gate()
+    event = ApiKeyMiddleware()
     yield event
     event.set()
 
@@ -85,11 +85,11 @@ def test_without_a_deadline_no_budget_binds() -> None:
 
 
 def test_a_stage_never_seen_is_expected_to_cost_nothing() -> None:
-    assert Watch().estimate("rank", 1_000) == 0
+    assert LatencyTracker().estimate("rank", 1_000) == 0
 
 
 def test_an_estimate_grows_with_the_work() -> None:
-    watch = Watch()
+    watch = LatencyTracker()
     watch.record("rank", 50, 10)
     assert watch.estimate("rank", 50) == pytest.approx(10)
     assert watch.estimate("rank", 500) == pytest.approx(100)
@@ -97,7 +97,7 @@ def test_an_estimate_grows_with_the_work() -> None:
 
 
 def test_an_estimate_rises_quickly_and_falls_slowly() -> None:
-    rising, falling = Watch(), Watch()
+    rising, falling = LatencyTracker(), LatencyTracker()
     for watch in (rising, falling):
         watch.record("rank", 1, 100)
         watch.record("rank", 1, 100)
@@ -112,20 +112,20 @@ def test_an_estimate_rises_quickly_and_falls_slowly() -> None:
 
 
 def test_the_second_measurement_replaces_the_first() -> None:
-    watch = Watch()
+    watch = LatencyTracker()
     watch.record("rank", 1, 5_000)
     watch.record("rank", 1, 2)
     assert watch.estimate("rank", 1) == 2
 
 
 def test_no_work_tells_nothing() -> None:
-    watch = Watch()
+    watch = LatencyTracker()
     watch.record("rank", 0, 1_000)
     assert watch.estimate("rank", 10) == 0
 
 
 def test_a_stage_poisoned_by_its_first_measurement_is_tried_again() -> None:
-    watch, left_out = Watch(), 0
+    watch, left_out = LatencyTracker(), 0
     watch.record("rank", 1, 5_000)  # a kernel was compiled
     while watch.estimate("rank", 1) > 20 and left_out < 1_000:
         watch.leave_out("rank")
@@ -134,7 +134,7 @@ def test_a_stage_poisoned_by_its_first_measurement_is_tried_again() -> None:
 
 
 def test_leaving_out_what_was_never_seen_changes_nothing() -> None:
-    watch = Watch()
+    watch = LatencyTracker()
     watch.leave_out("rank")
     assert watch.estimate("rank", 10) == 0
 
@@ -147,7 +147,7 @@ def test_a_call_brings_its_result_and_how_long_it_took() -> None:
         time.sleep(0.05)
         return "found"
 
-    call = Watch().call("remote", work)
+    call = LatencyTracker().call("remote", work)
     time.sleep(1.0)  # what the caller did meanwhile does not count
     answer = call.result(Deadline())
     assert answer is not None
@@ -161,7 +161,7 @@ def fail() -> Never:
 
 
 def test_whatever_the_work_raised_is_raised_and_a_timeout_of_its_own_is_no_lateness() -> None:
-    watch = Watch()
+    watch = LatencyTracker()
     for _ in range(20):
         with pytest.raises(TimeoutError, match="the other machine gave up"):
             watch.call("remote", fail).result(Deadline(LONG_MS))
@@ -169,15 +169,15 @@ def test_whatever_the_work_raised_is_raised_and_a_timeout_of_its_own_is_no_laten
 
 def test_what_is_late_is_not_waited_for(gate: threading.Event) -> None:
     started = time.monotonic()
-    assert Watch().call("remote", gate.wait).result(Deadline(30)) is None
+    assert LatencyTracker().call("remote", gate.wait).result(Deadline(30)) is None
     assert time.monotonic() - started < 10, "the work hangs for 20 s"
 
 
 def test_a_deadline_that_has_passed_is_not_waited_for_at_all(gate: threading.Event) -> None:
-    assert Watch().call("remote", gate.wait).result(Deadline(-1)) is None
+    assert LatencyTracker().call("remote", gate.wait).result(Deadline(-1)) is None
 
 
-def too_many(watch: Watch, source: str) -> bool:
+def too_many(watch: LatencyTracker, source: str) -> bool:
     """Whether the watch no longer asks a source."""
     try:
         watch.call(source, lambda: None).result(Deadline(LONG_MS))
@@ -189,7 +189,7 @@ def too_many(watch: Watch, source: str) -> bool:
 def test_a_source_with_too_many_late_calls_is_not_asked_until_they_come_back(
     gate: threading.Event,
 ) -> None:
-    watch = Watch()
+    watch = LatencyTracker()
     late = 0
     while not too_many(watch, "remote"):
         assert watch.call("remote", gate.wait).result(Deadline(0)) is None
@@ -208,7 +208,7 @@ def test_late_calls_that_raise_in_the_end_are_counted_down_too(gate: threading.E
         gate.wait()
         raise OSError
 
-    watch = Watch()
+    watch = LatencyTracker()
     while not too_many(watch, "remote"):
         watch.call("remote", work).result(Deadline(0))
     gate.set()
@@ -216,7 +216,7 @@ def test_late_calls_that_raise_in_the_end_are_counted_down_too(gate: threading.E
 
 
 def test_calls_that_are_still_waited_for_do_not_count_as_late(gate: threading.Event) -> None:
-    watch = Watch()
+    watch = LatencyTracker()
     calls = [watch.call("remote", gate.wait) for _ in range(30)]
     assert not too_many(watch, "remote")
     gate.set()
@@ -245,7 +245,7 @@ class Yielding(str):
 
 @pytest.mark.usefixtures("often")
 def test_nothing_that_eight_threads_tell_is_lost() -> None:
-    watch, times = Watch(), 50
+    watch, times = LatencyTracker(), 50
     watch.record("rank", 1, 1e100)
 
     def tell(_: int) -> None:
@@ -254,7 +254,7 @@ def test_nothing_that_eight_threads_tell_is_lost() -> None:
 
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(tell, range(8)))
-    one_by_one = Watch()
+    one_by_one = LatencyTracker()
     one_by_one.record("rank", 1, 1e100)
     for _ in range(8 * times):
         one_by_one.leave_out("rank")
@@ -264,7 +264,7 @@ def test_nothing_that_eight_threads_tell_is_lost() -> None:
 
 @pytest.mark.usefixtures("often")
 def test_late_calls_of_eight_threads_are_counted_up_and_down(gate: threading.Event) -> None:
-    watch = Watch()
+    watch = LatencyTracker()
 
     def ask(_: int) -> int:
         refused = 0

@@ -24,7 +24,7 @@ from tastemaker.project.sections import (
 
 HEAD = '[data]\nevents = "events.csv"\n'
 VIEW = "[events.view]\n"
-SOURCE = '[retrievers.popular]\nuse = "popular"\n'
+SOURCE = '[retrievers.popular]\ntype = "popular"\n'
 HOME = "[placements.home]\nretrievers = { popular = 20 }\n"
 REST = VIEW + SOURCE + HOME
 NAME = "tastemaker.toml"
@@ -55,14 +55,14 @@ BROKEN: dict[str, tuple[str, list[str]]] = {
             'no [data] table: write [data] with events = "FILE"',
             "no [events.TYPE] table: declare each event type, such as [events.view]",
             "no [retrievers.NAME] table: declare each source, such as [retrievers.popular] with "
-            'use = "popular"',
+            'type = "popular"',
             "no [placements.NAME] table: declare each list that is shown, such as "
             "[placements.home] with retrievers = { popular = 100 }",
         ],
     ),
     "sections in the singular": (
         HEAD + "[event.view]\nwieght = 2.0\n"
-        '[retriever.als]\nuse = "als"\nfactors = -3\nsed = 1\n'
+        '[retriever.als]\ntype = "als"\nfactors = -3\nsed = 1\n'
         "[placement.home]\nretrievers = { als = 20 }\n",
         [
             "unknown section [event.view]; did you mean [events.view]?",
@@ -80,8 +80,8 @@ BROKEN: dict[str, tuple[str, list[str]]] = {
         ["unknown section [dat]; did you mean [data]?"],
     ),
     "one wrong setting in each of two sources": (
-        HEAD + VIEW + '[retrievers.als]\nuse = "als"\nfactor = 3\n'
-        '[retrievers.trending]\nuse = "trending"\nhalf_life = "long"\n'
+        HEAD + VIEW + '[retrievers.als]\ntype = "als"\nfactor = 3\n'
+        '[retrievers.trending]\ntype = "trending"\nhalf_life = "long"\n'
         "[placements.home]\nretrievers = { als = 20, trending = 5 }\n",
         [
             "[retrievers.als]: unknown setting 'factor'; did you mean 'factors'?",
@@ -90,14 +90,15 @@ BROKEN: dict[str, tuple[str, list[str]]] = {
         ],
     ),
     "settings in the wrong place": (
-        'separator = ";"\ntest = 0.3\n' + HEAD + 'user_id = "userId"\nlike = 4.0\n' + VIEW
-        + '[retrievers.trending]\nuse = "trending"\n'
+        'separator = ";"\ntest = 0.3\n' + HEAD
+        + 'user_id = "userId"\npositive_threshold = 4.0\n' + VIEW
+        + '[retrievers.trending]\ntype = "trending"\n'
         '[placements.home]\nretrievers = { trending = 20 }\nhalf_life = "2d"\n',
         [
             "'separator' belongs under [data]",
             "'test' belongs under [split]",
             "[data]: 'user_id' belongs under [data.columns.events]",
-            "[data]: 'like' belongs under [events.view]",
+            "[data]: 'positive_threshold' belongs under [events.view]",
             "[placements.home]: 'half_life' belongs under [retrievers.trending]",
         ],
     ),
@@ -114,7 +115,7 @@ BROKEN: dict[str, tuple[str, list[str]]] = {
         ],
     ),
     "a file outside [data]": (
-        'events = "events.csv"\n[retrievers.popular]\nuse = "popular"\n' + HOME,
+        'events = "events.csv"\n[retrievers.popular]\ntype = "popular"\n' + HOME,
         [
             "'events' belongs under [data]",
             "no [events.TYPE] table: declare each event type, such as [events.view]",
@@ -126,7 +127,7 @@ BROKEN: dict[str, tuple[str, list[str]]] = {
         [
             "[events] view must be a table, got 1.0; write [events.view] with weight = 1.0",
             "[retrievers] popular must be a table, got 'popular'; write [retrievers.popular] with "
-            'use = "popular"',
+            'type = "popular"',
             "[placements] home must be a table, got a list; write [placements.home] with "
             "retrievers = { popular = 100 }",
             '[items.roles] title must be a table, got \'text\'; write title = { role = "text" }',
@@ -135,13 +136,14 @@ BROKEN: dict[str, tuple[str, list[str]]] = {
         ],
     ),
     "quoted numbers and truths": (
-        HEAD + '[events.rating]\nlike = "4.0"\ndislike = 2.0\nblocks = "false"\n' + SOURCE
+        HEAD + '[events.rating]\npositive_threshold = "4.0"\nnegative_threshold = 2.0\n'
+        'hide_item = "false"\n' + SOURCE
         + '[placements.home]\nretrievers = { popular = "20" }\n[split]\ntest = "0.2"\n',
         [
-            "[events.rating] like must be a valid number, got '4.0'; write it without quotes: "
-            "like = 4.0",
-            "[events.rating] blocks must be true or false, got 'false'; write blocks = false, "
-            "without quotes",
+            "[events.rating] positive_threshold must be a valid number, got '4.0'; write it "
+            "without quotes: positive_threshold = 4.0",
+            "[events.rating] hide_item must be true or false, got 'false'; write hide_item = "
+            "false, without quotes",
             "[placements.home] retrievers.popular must be a valid integer, got '20'; write it "
             "without quotes: popular = 20",
             "[split] test must be a duration such as '30d' or a share between 0 and 1, got '0.2'; "
@@ -150,12 +152,12 @@ BROKEN: dict[str, tuple[str, list[str]]] = {
     ),
     "tables and lists for plain values": (
         HEAD + "clock = { unit = 1 }\nseparator = 5\n" + VIEW + 'replaces = "view"\n'
-        + '[retrievers.popular]\nuse = ["popular"]\n' + HOME + 'ranker = ["main"]\n',
+        + '[retrievers.popular]\ntype = ["popular"]\n' + HOME + 'ranker = ["main"]\n',
         [
-            "[data] clock must be 'absolute', 'order' or 'none', got a table",
+            "[data] clock must be 'absolute', 'ordinal' or 'none', got a table",
             '[data] separator must be text, got 5; write it in quotes: separator = "5"',
             '[events.view] replaces must be a list, got \'view\'; write replaces = ["view"]',
-            "[retrievers.popular] use must be text, got a list; write use = \"popular\"",
+            "[retrievers.popular] type must be text, got a list; write type = \"popular\"",
             '[placements.home] ranker must be text, got a list; write ranker = "main"',
         ],
     ),
@@ -186,7 +188,7 @@ BROKEN: dict[str, tuple[str, list[str]]] = {
     ),
     "names that are not declared": (
         HEAD + '[data.defaults]\nevent_type = "vew"\n[events.view]\nreplaces = ["likes"]\n'
-        '[events.like]\n' + SOURCE + '[rankers.main]\nuse = "gbm"\nobjectives = ["veiw"]\n'
+        '[events.like]\n' + SOURCE + '[rankers.main]\ntype = "gbm"\nobjectives = ["veiw"]\n'
         '[placements.home]\nretrievers = { populer = 20, popular = 0 }\nranker = "man"\n'
         'rerankers = ["divers"]\nseen = { vieww = "allow", like = "never" }\n',
         [
@@ -204,55 +206,57 @@ BROKEN: dict[str, tuple[str, list[str]]] = {
         ],
     ),
     "a value nobody predicts": (
-        HEAD + VIEW + "[events.buy]\n" + SOURCE + '[rankers.main]\nuse = "gbm"\n'
+        HEAD + VIEW + "[events.buy]\n" + SOURCE + '[rankers.main]\ntype = "gbm"\n'
         'objectives = ["view"]\n' + HOME + 'ranker = "main"\n'
-        "[placements.home.value]\npurchase = 1.0\nseen = { view = \"allow\" }\n",
+        "[placements.home.objective_weights]\npurchase = 1.0\nseen = { view = \"allow\" }\n",
         [
-            "[placements.home.value]: 'seen' belongs under [placements.home]: write it above "
-            "[placements.home.value]",
-            "[placements.home.value]: the ranker 'main' predicts no 'purchase'; known: view",
+            "[placements.home.objective_weights]: 'seen' belongs under [placements.home]: write it "
+            "above [placements.home.objective_weights]",
+            "[placements.home.objective_weights]: the ranker 'main' predicts no 'purchase'; "
+            "known: view",
         ],
     ),
     "settings below the table of their own": (
-        HEAD + VIEW + SOURCE + '[rankers.main]\nuse = "gbm"\nobjectives = ["view"]\n' + HOME
-        + '[placements.home.value]\nview = 1.0\nranker = "main"\n'
+        HEAD + VIEW + SOURCE + '[rankers.main]\ntype = "gbm"\nobjectives = ["view"]\n' + HOME
+        + '[placements.home.objective_weights]\nview = 1.0\nranker = "main"\n'
         "[placements.home.budget]\ntotal = 50\nseen = { view = \"allow\" }\n",
         [
-            "[placements.home.value]: 'ranker' belongs under [placements.home]: write it above "
-            "[placements.home.value]",
+            "[placements.home.objective_weights]: 'ranker' belongs under [placements.home]: write "
+            "it above [placements.home.objective_weights]",
             "[placements.home.budget]: 'seen' belongs in [placements.home]: write "
             "[placements.home.seen]",
         ],
     ),
     "components of another part": (
-        HEAD + VIEW + '[retrievers.popular]\nuse = "gbm"\n[rerankers.x]\n' + HOME,
+        HEAD + VIEW + '[retrievers.popular]\ntype = "gbm"\n[rerankers.x]\n' + HOME,
         [
-            '[rerankers.x] use is missing: name the component, such as use = "rules"',
-            "[retrievers.popular] use: no retriever is called 'gbm'; it is a ranker: declare it "
+            '[rerankers.x] type is missing: name the component, such as type = "rules"',
+            "[retrievers.popular] type: no retriever is called 'gbm'; it is a ranker: declare it "
             "under [rankers.NAME]",
         ],
     ),
     "words of a fixed set": (
         HEAD + 'clock = "absolut"\n[events.view]\nrole = "postive"\n' + SOURCE + HOME,
         [
-            "[data] clock must be 'absolute', 'order' or 'none', got 'absolut'; did you mean "
+            "[data] clock must be 'absolute', 'ordinal' or 'none', got 'absolut'; did you mean "
             "'absolute'?",
             "[events.view] role must be 'positive', 'negative', 'neutral' or 'exposure', got "
             "'postive'; did you mean 'positive'?",
         ],
     ),
     "settings that do not fit together": (
-        HEAD + "[events.a]\nlike = 2\ndislike = 3\n[events.b]\nweight = -1\ndislike = 3\n"
+        HEAD + "[events.a]\npositive_threshold = 2\nnegative_threshold = 3\n"
+        "[events.b]\nweight = -1\nnegative_threshold = 3\n"
         + SOURCE + HOME,
         [
-            "[events.a]: 'dislike' (3.0) must be below 'like' (2.0)",
+            "[events.a]: 'negative_threshold' (3.0) must be below 'positive_threshold' (2.0)",
             "[events.b] weight must be greater than 0, got -1",
-            "[events.b]: 'dislike' needs 'like' beside it",
+            "[events.b]: 'negative_threshold' needs 'positive_threshold' beside it",
         ],
     ),
     "what follows from a wrong value": (
-        HEAD + '[events.a]\nlike = "much"\ndislike = 3\n' + SOURCE + HOME,
-        ["[events.a] like must be a valid number, got 'much'"],
+        HEAD + '[events.a]\npositive_threshold = "much"\nnegative_threshold = 3\n' + SOURCE + HOME,
+        ["[events.a] positive_threshold must be a valid number, got 'much'"],
     ),
     "a table declared as a list": (
         HEAD + "[[events.view]]\nweight = 2.0\n" + SOURCE + HOME,
@@ -288,7 +292,7 @@ BROKEN: dict[str, tuple[str, list[str]]] = {
         ["[data]: 'split' is a section of its own: write [split]"],
     ),
     "a component outside its section": (
-        HEAD + VIEW + '[als]\nuse = "als"\n' + SOURCE + HOME,
+        HEAD + VIEW + '[als]\ntype = "als"\n' + SOURCE + HOME,
         ["unknown section [als]; did you mean [retrievers.als]?"],
     ),
 }  # fmt: skip
@@ -301,11 +305,11 @@ def test_all_errors_are_reported_in_the_terms_of_the_file(case: str) -> None:
 
 
 def test_the_sources_of_a_broken_section_are_not_unknown() -> None:
-    broken = '[retrievers.als]\nuse = "als"\nfactors = 0\n[retrievers.x]\nuse = "populr"\n'
+    broken = '[retrievers.als]\ntype = "als"\nfactors = 0\n[retrievers.x]\ntype = "populr"\n'
     home = "[placements.home]\nretrievers = { als = 20, x = 10 }\n"
     assert lines_of(HEAD + VIEW + broken + home) == [
         "[retrievers.als] factors must be greater than or equal to 1, got 0",
-        "[retrievers.x] use: no retriever is called 'populr'; did you mean 'popular'?",
+        "[retrievers.x] type: no retriever is called 'populr'; did you mean 'popular'?",
     ]
 
 
@@ -332,9 +336,9 @@ SYNTAX = {
     "events = \u201ce.csv\u201d": "the quotation mark \u201c is not one in TOML: put text between "
     '" and "',
     "test = 30d": 'text needs quotes: write test = "30d"',
-    "blocks = True": "write blocks = true",
+    "hide_item = True": "write hide_item = true",
     "ranker = None": "TOML has no None: remove the line, and 'ranker' has its default",
-    "like = 4,5": "write like = 4.5 for a number, [4, 5] for a list",
+    "positive_threshold = 4,5": "write positive_threshold = 4.5 for a number, [4, 5] for a list",
     "test = 20%": "write a share: test = 0.2",
     "like =": "'like' has no value: write one after =, or remove the line",
     "[data": "the name of a table ends with ]: write [data]",
@@ -383,20 +387,20 @@ VALID: dict[str, Any] = {
     "events": {
         "view": {"weight": 1.0, "replaces": ["buy"]},
         "buy": {"weight": 6.0, "strength": "log"},
-        "rating": {"like": 4.0, "dislike": 2.0, "unrated": [0]},
+        "rating": {"positive_threshold": 4.0, "negative_threshold": 2.0, "unrated": [0]},
     },
     "retrievers": {
-        "als": {"use": "als", "factors": 8, "index": "exact"},
-        "popular": {"use": "popular"},
+        "als": {"type": "als", "factors": 8, "index": "exact"},
+        "popular": {"type": "popular"},
     },
-    "rankers": {"main": {"use": "gbm", "objectives": ["view"], "trees": 5}},
-    "rerankers": {"shop": {"use": "rules", "pinned": [{"item_id": "a", "position": 1}]}},
-    "training": {"slices": 2, "memory": "8GiB", "must_earn": False},
+    "rankers": {"main": {"type": "gbm", "objectives": ["view"], "trees": 5}},
+    "rerankers": {"shop": {"type": "rules", "pinned": [{"item_id": "a", "position": 1}]}},
+    "training": {"slices": 2, "memory": "8GiB", "require_improvement": False},
     "placements": {
         "home": {
             "retrievers": {"als": 20, "popular": 5},
             "ranker": "main",
-            "value": {"view": 1.0},
+            "objective_weights": {"view": 1.0},
             "rerankers": ["shop"],
             "seen": {"view": "allow"},
             "budget": {"total": 50},
@@ -462,7 +466,9 @@ def changed(draw: st.DrawFn) -> dict[str, Any]:
             at = draw(st.integers(0, len(key) - 2))
             holder[key[:at] + key[at + 1] + key[at] + key[at + 2 :]] = holder.pop(key)
         elif kind == "add" and isinstance(holder, dict):
-            name = draw(st.sampled_from(["separator", "test", "half_life", "user_id", "zz", "use"]))
+            name = draw(
+                st.sampled_from(["separator", "test", "half_life", "user_id", "zz", "type"])
+            )
             holder[name] = copy.deepcopy(draw(st.sampled_from(OTHERS)))
         else:
             holder[key] = copy.deepcopy(draw(st.sampled_from(OTHERS)))

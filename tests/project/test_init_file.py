@@ -140,8 +140,8 @@ def test_ratings_get_thresholds(tmp_path: Path) -> None:
     stars = pl.Series([1.0, 2.0, 3.0, 4.0, 5.0] * 16 + [5.0])
     path = written(tmp_path, "ratings.csv", events().with_columns(rating=stars))
     project, data = proposed(tmp_path, events=path)
-    assert project.file.events["rating"].like == 4
-    assert project.file.events["rating"].dislike == 2
+    assert project.file.events["rating"].positive_threshold == 4
+    assert project.file.events["rating"].negative_threshold == 2
     assert_same_data(project.read(), data)
 
 
@@ -208,7 +208,7 @@ def test_exploration_is_left_to_the_user_and_its_cost_is_stated(tmp_path: Path) 
         events=written(tmp_path, "events.csv", many_events()),
         items=written(tmp_path, "items.csv", labelled()),
     )
-    assert "newcomers" not in project.file.retrievers
+    assert "new_items" not in project.file.retrievers
     assert not project.file.placements["home"].rerankers
     text = (tmp_path / "tastemaker.toml").read_text(encoding="utf-8")
     assert "explore" in text
@@ -225,7 +225,7 @@ def test_otherwise_nothing_is_tried_out(tmp_path: Path, lacking: str) -> None:
         events=written(tmp_path, "events.csv", log),
         items=written(tmp_path, "items.csv", items),
     )
-    assert "newcomers" not in project.file.retrievers
+    assert "new_items" not in project.file.retrievers
     assert not project.file.rerankers
     assert not project.file.placements["home"].rerankers
 

@@ -22,10 +22,10 @@ weight = 1.0
 [events.buy]
 weight = 6.0
 [retrievers.als]
-use = "als"
+type = "als"
 factors = 8
 [retrievers.popular]
-use = "popular"
+type = "popular"
 [placements.home]
 retrievers = { als = 20, popular = 5 }
 seen = { view = "allow", buy = "exclude for 90d" }
@@ -42,20 +42,20 @@ weight = 6.0
 [events.hide]
 role = "negative"
 [retrievers.als]
-use = "als"
+type = "als"
 [retrievers.popular]
-use = "popular"
+type = "popular"
 [rankers.main]
-use = "gbm"
+type = "gbm"
 trees = 50
 objectives = ["view", "buy"]
 [rankers.any]
-use = "gbm"
+type = "gbm"
 [rerankers.diverse]
-use = "mmr"
+type = "mmr"
 relevance = 0.7
 [rerankers.shop]
-use = "rules"
+type = "rules"
 caps = { brand = 3 }
 pinned = [{ item_id = "hello", position = 1 }]
 [training]
@@ -65,7 +65,7 @@ window = "10d"
 retrievers = { als = 20, popular = 5 }
 ranker = "main"
 rerankers = ["diverse", "shop"]
-[placements.home.value]
+[placements.home.objective_weights]
 view = 0.3
 buy = 0.7
 [placements.home.budget]
@@ -175,7 +175,11 @@ def test_a_near_miss_is_named(tmp_path: Path, right: str, wrong: str, message: s
         ),
         ('events = "events.csv"', "", "[data] events is missing: write events = "),
         ('[data]\nevents = "events.csv"', "", "no [data] table: write [data] with events = "),
-        ('use = "als"', "", "[retrievers.als] use is missing: name the component, such as use = "),
+        (
+            'type = "als"',
+            "",
+            "[retrievers.als] type is missing: name the component, such as type = ",
+        ),
         (
             'test = "7d"',
             "test = []",
@@ -183,7 +187,11 @@ def test_a_near_miss_is_named(tmp_path: Path, right: str, wrong: str, message: s
         ),
         ('test = "7d"', 'requests = "random"', "[split] requests must be 'sampled', 'first'"),
         ("weight = 1.0", 'role = "liked"', "[events.view] role must be 'positive', 'negative'"),
-        ("weight = 1.0", "like = 2\ndislike = 3", "'dislike' (3.0) must be below 'like' (2.0)"),
+        (
+            "weight = 1.0",
+            "positive_threshold = 2\nnegative_threshold = 3",
+            "'negative_threshold' (3.0) must be below 'positive_threshold' (2.0)",
+        ),
         ("[split]", '[items.roles]\ntags = { role = "tags" }\n[split]', "needs a 'separator'"),
         (
             "[split]",
@@ -206,7 +214,7 @@ def test_a_project_file_says_who_ranks_and_reranks(tmp_path: Path) -> None:
     file = load_project(written(tmp_path, RANKED)).file
     home = file.placements["home"]
     assert (home.ranker, home.rerankers) == ("main", ("diverse", "shop"))
-    assert home.value == {"view": 0.3, "buy": 0.7}
+    assert home.objective_weights == {"view": 0.3, "buy": 0.7}
     assert (home.budget.total, home.budget.rank, home.budget.rerank) == (60, 20.5, None)
     assert (file.training.slices, file.training.window) == (4, "10d")
     assert file.training.requests == Training().requests
@@ -215,7 +223,7 @@ def test_a_project_file_says_who_ranks_and_reranks(tmp_path: Path) -> None:
     assert ranker.objectives == ("view", "buy")
     assert ranker.config.trees == 50
     cart = file.placements["cart"]
-    assert (cart.ranker, cart.rerankers, cart.value) == (None, (), {})
+    assert (cart.ranker, cart.rerankers, cart.objective_weights) == (None, (), {})
 
 
 def test_a_recommender_is_made_of_what_the_file_says(tmp_path: Path) -> None:
@@ -245,7 +253,11 @@ def test_a_file_without_rankers_has_none(tmp_path: Path) -> None:
         ),
         ("[training]", "[trainings]", "unknown section [trainings]; did you mean [training]?"),
         ("slices = 4", "slice = 4", "[training]: unknown setting 'slice'; did you mean 'slices'?"),
-        ("[placements.home.value]", "[placements.home.values]", "did you mean 'value'?"),
+        (
+            "[placements.home.objective_weights]",
+            "[placements.home.objective_weight]",
+            "did you mean 'objective_weights'?",
+        ),
         (
             "total = 60",
             "totl = 60",
@@ -262,9 +274,9 @@ def test_a_file_without_rankers_has_none(tmp_path: Path) -> None:
             "[placements.home]: unknown setting 'reranker'; did you mean 'rerankers'?",
         ),
         ('"gbm"\ntrees', '"gmb"\ntrees', "no ranker is called 'gmb'; did you mean 'gbm'?"),
-        ('use = "mmr"', 'use = "mrr"', "no reranker is called 'mrr'; did you mean 'mmr'?"),
-        ('use = "mmr"', 'use = "gbm"', "no reranker is called 'gbm'"),
-        ('use = "gbm"\ntrees', 'use = "als"\ntrees', "no ranker is called 'als'"),
+        ('type = "mmr"', 'type = "mrr"', "no reranker is called 'mrr'; did you mean 'mmr'?"),
+        ('type = "mmr"', 'type = "gbm"', "no reranker is called 'gbm'"),
+        ('type = "gbm"\ntrees', 'type = "als"\ntrees', "no ranker is called 'als'"),
         ("trees = 50", "tree = 50", "[rankers.main]: unknown setting 'tree'; did you mean 'trees'"),
         ("relevance =", "relevnce =", "[rerankers.diverse]: unknown setting 'relevnce'; did you"),
         (
@@ -276,7 +288,8 @@ def test_a_file_without_rankers_has_none(tmp_path: Path) -> None:
         (
             "view = 0.3",
             "veiw = 0.3",
-            "[placements.home.value]: the ranker 'main' predicts no 'veiw'; did you mean 'v",
+            "[placements.home.objective_weights]: the ranker 'main' predicts no 'veiw'; did you "
+            "mean 'v",
         ),
         (
             '["view", "buy"]',
@@ -329,12 +342,20 @@ def test_a_near_miss_is_named_with_its_section(
         ("total = 60", "total = 0", "[placements.home.budget] total must be greater than 0, got 0"),
         ("total = 60", 'total = "1s"', "[placements.home.budget] total must be a valid number"),
         ("total = 60", "total = inf", "[placements.home.budget] total must be a finite number"),
-        ("buy = 0.7", 'buy = "a lot"', "[placements.home.value] buy must be a valid number"),
-        ("buy = 0.7", "buy = nan", "[placements.home.value] buy must be a finite number"),
+        (
+            "buy = 0.7",
+            'buy = "a lot"',
+            "[placements.home.objective_weights] buy must be a valid number",
+        ),
+        (
+            "buy = 0.7",
+            "buy = nan",
+            "[placements.home.objective_weights] buy must be a finite number",
+        ),
         (
             'ranker = "main"\n',
             "",
-            "[placements.home.value]: there is no ranker to predict these objectives",
+            "[placements.home.objective_weights]: there is no ranker to predict these objectives",
         ),
         (
             '"main"\nrerankers',
@@ -467,10 +488,10 @@ def test_a_project_without_times_is_split_by_holdout(tmp_path: Path) -> None:
     project.require_clock(to_evaluate=True)
 
 
-@pytest.mark.parametrize("clock", ["none", "order"])
+@pytest.mark.parametrize("clock", ["none", "ordinal"])
 def test_all_that_needs_times_is_named_at_once(tmp_path: Path, clock: str) -> None:
     text = RANKED.replace("[data]", f'[data]\nclock = "{clock}"', 1)
-    text = text.replace('use = "popular"', 'use = "trending"')
+    text = text.replace('type = "popular"', 'type = "trending"')
     project = load_project(written(tmp_path, text))
     with pytest.raises(ClockError) as caught:
         project.require_clock(to_evaluate=True)
@@ -485,8 +506,8 @@ def test_all_that_needs_times_is_named_at_once(tmp_path: Path, clock: str) -> No
 
 
 def test_an_order_is_enough_for_some_components(tmp_path: Path) -> None:
-    text = GOOD.replace('use = "popular"', 'use = "sequential_rules"')
-    for clock, is_enough in (("absolute", True), ("order", True), ("none", False)):
+    text = GOOD.replace('type = "popular"', 'type = "sequential_rules"')
+    for clock, is_enough in (("absolute", True), ("ordinal", True), ("none", False)):
         changed = text.replace("[data]", f'[data]\nclock = "{clock}"', 1)
         project = load_project(written(tmp_path, changed))
         if is_enough:
@@ -559,7 +580,7 @@ def test_a_ranker_of_another_package_stands_in_a_project(
     monkeypatch.setattr(
         "tastemaker.project.registry.entry_points", lambda group: points.get(group, [])
     )
-    text = RANKED.replace('use = "gbm"\ntrees', 'use = "theirs"\ntrees')
+    text = RANKED.replace('type = "gbm"\ntrees', 'type = "theirs"\ntrees')
     built = load_project(written(tmp_path, text)).file.rankers["main"].build("main", Ranker)
     assert isinstance(built, TheirRanker)
     assert built.config.trees == 50
@@ -591,7 +612,7 @@ def test_a_retriever_that_inherits_its_settings_can_be_named(
 
     points = [_Point("tuned", Tuned)]
     monkeypatch.setattr("tastemaker.project.registry.entry_points", lambda group: points)
-    project = load_project(written(tmp_path, GOOD.replace('use = "als"', 'use = "tuned"')))
+    project = load_project(written(tmp_path, GOOD.replace('type = "als"', 'type = "tuned"')))
     built: Retriever = project.file.retrievers["als"].build("als", Retriever)
     assert isinstance(built, Tuned)
     assert built.config.factors == 8

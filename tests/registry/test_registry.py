@@ -176,7 +176,7 @@ def test_versions_are_told_newest_first(registry: Registry, three: list[str]) ->
 
 
 def test_a_version_tells_its_size_sources_and_rankers(registry: Registry) -> None:
-    registry.add(Described({"main": {"earned": False}, "cart": {"earned": True}}), NOON)
+    registry.add(Described({"main": {"enabled": False}, "cart": {"enabled": True}}), NOON)
     (told,) = registry.versions()
     files = [path for path in (registry.artifacts / told.name).rglob("*") if path.is_file()]
     assert told.bytes >= sum(path.stat().st_size for path in files) > 800

@@ -12,10 +12,10 @@ from tastemaker.testing import RerankerConformance
 from tastemaker.testing.small import small_dataset
 
 
-class Line(Popular):
+class WorkQueue(Popular):
     """Items stand on a line; those that are near each other are alike."""
 
-    def compare(self, left: NDArray[np.int32], right: NDArray[np.int32]) -> NDArray[np.float32]:
+    def similarity(self, left: NDArray[np.int32], right: NDArray[np.int32]) -> NDArray[np.float32]:
         known = (left >= 0) & (right >= 0) & (left < 60) & (right < 60)
         return np.where(known, 1 - np.abs(left - right) / 60, 0).astype(np.float32)
 
@@ -40,7 +40,7 @@ class TestMMRBySource(RerankerConformance):
         return MMR(relevance=0.3, space="line")
 
     def sources(self) -> Mapping[str, Retriever]:
-        return {"popular": Popular(), "line": Line()}
+        return {"popular": Popular(), "line": WorkQueue()}
 
 
 @cache

@@ -14,29 +14,29 @@ from tastemaker.data.catalogue import Catalogue, TagsColumn
 from tastemaker.data.requests import Requests
 from tastemaker.data.vocabulary import Vocabulary
 from tastemaker.errors import SettingError
+from tastemaker.inventory import Inventory
 from tastemaker.reranking import MMR, Explore, Rules
-from tastemaker.retrieval import Newcomers, Popular
+from tastemaker.retrieval import NewItems, Popular
 from tastemaker.testing import RerankerConformance
-from tastemaker.testing.small import small_world
-from tastemaker.world import World
+from tastemaker.testing.small import small_inventory
 
 IDS = "abcdefghijklmnopqrstuvwxyz"
 ALWAYS = Explore(share=1.0, keep=0)
-SOURCES: Mapping[str, Retriever] = {"popular": Popular(), "newcomers": Newcomers()}
+SOURCES: Mapping[str, Retriever] = {"popular": Popular(), "new_items": NewItems()}
 TAGS = TagsColumn.of([["x"] if letter in "abc" else ["y"] for letter in IDS])
-WORLD = World(
-    Catalogue(Vocabulary.of(list(IDS)), {"tags": TAGS}), small_world().statistics, 0, "none"
+INVENTORY = Inventory(
+    Catalogue(Vocabulary.of(list(IDS)), {"tags": TAGS}), small_inventory().statistics, 0, "none"
 )
 
 
 def listed(text: str, fresh: str = "", rows: int = 1) -> Candidates:
-    """Items by their ids with the scores 30, 29, 28 …; `fresh`, newcomers from rank 0."""
+    """Items by their ids with the scores 30, 29, 28 …; `fresh`, new_items from rank 0."""
     found = Candidates.of([([IDS.index(c) for c in text], 30.0 - np.arange(len(text)))] * rows)
     rank = np.array([[place, fresh.find(c)] for place, c in enumerate(text)] * rows, np.int16)
     rank = rank.reshape(-1, 2)
     return replace(
         found,
-        sources=("popular", "newcomers"),
+        sources=("popular", "new_items"),
         source_rank=rank,
         source_score=np.where(rank < 0, np.nan, -rank).astype(np.float32),
     )
@@ -48,7 +48,7 @@ def asked(seeds: Sequence[int]) -> Requests:
 
 def ask(explore: Explore, candidates: Candidates, n: int, first_seed: int = 0) -> Reranked:
     seeds = range(first_seed, first_seed + len(candidates))
-    return explore.rerank(asked(seeds), candidates, n, WORLD, SOURCES)
+    return explore.rerank(asked(seeds), candidates, n, INVENTORY, SOURCES)
 
 
 def ids(candidates: Candidates, row: int = 0) -> str:
@@ -130,9 +130,9 @@ def test_a_list_shorter_than_asked_for_loses_nothing() -> None:
 
 
 def test_a_source_that_the_placement_does_not_have_is_told_with_the_near_miss() -> None:
-    nothing = (Requests.of([]), Candidates.none(0), 20, WORLD, SOURCES)
-    with pytest.raises(SettingError, match=r"Explore: source: .* 'newcomer'.*'newcomers'"):
-        Explore(source="newcomer").rerank(*nothing)
+    nothing = (Requests.of([]), Candidates.none(0), 20, INVENTORY, SOURCES)
+    with pytest.raises(SettingError, match=r"Explore: source: .* 'new_item'.*'new_items'"):
+        Explore(source="new_item").rerank(*nothing)
 
 
 @pytest.mark.parametrize("setting", [{"share": -0.1}, {"share": 1.1}, {"keep": -1}])
@@ -223,18 +223,18 @@ def test_nothing_is_lost_or_doubled_and_only_finds_move_up(
 
 def test_what_mmr_left_below_can_be_tried_out() -> None:
     candidates, requests = listed(IDS, fresh="z"), asked([0])
-    diverse = MMR(relevance=0.2, depth=5).rerank(requests, candidates, 4, WORLD, SOURCES)
-    answer = Explore(share=1.0, keep=3).rerank(requests, diverse.candidates, 4, WORLD, SOURCES)
+    diverse = MMR(relevance=0.2, depth=5).rerank(requests, candidates, 4, INVENTORY, SOURCES)
+    answer = Explore(share=1.0, keep=3).rerank(requests, diverse.candidates, 4, INVENTORY, SOURCES)
     assert ids(answer.candidates)[:4] == ids(diverse.candidates)[:3] + "z"
 
 
 def test_a_pin_stands_for_certain_and_all_others_keep_their_propensity() -> None:
     requests, explore = asked([0]), Explore(share=0.5, keep=0)
-    drawn = explore.rerank(requests, listed("abcdef", fresh="f"), 6, WORLD, SOURCES).candidates
+    drawn = explore.rerank(requests, listed("abcdef", fresh="f"), 6, INVENTORY, SOURCES).candidates
     before = dict(zip(ids(drawn), propensities(drawn)))
     assert min(before.values()) == 0.5
     pins = Rules(pinned=[{"item_id": "a", "position": 2}, {"item_id": "q", "position": 1}])
-    answer = pins.rerank(requests, drawn, 6, WORLD, SOURCES).candidates
+    answer = pins.rerank(requests, drawn, 6, INVENTORY, SOURCES).candidates
     assert ids(answer)[:2] == "qa"
     assert dict(zip(ids(answer), propensities(answer))) == before | {"q": 1.0, "a": 1.0}
 

@@ -9,16 +9,16 @@ from numpy.typing import NDArray
 from tastemaker.component import Reranked
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.catalogue import Catalogue, CategoryColumn, TagsColumn
-from tastemaker.data.likeness import attribute_likeness
+from tastemaker.data.item_similarity import attribute_similarity
 from tastemaker.data.requests import Requests
 from tastemaker.data.synthetic import SyntheticWorld
 from tastemaker.data.vocabulary import Vocabulary
 from tastemaker.errors import SettingError
+from tastemaker.inventory import Inventory
 from tastemaker.metrics import intra_list_diversity
 from tastemaker.reranking import MMR, mmr
 from tastemaker.retrieval import Popular
-from tastemaker.testing.small import small_world
-from tastemaker.world import World
+from tastemaker.testing.small import small_inventory
 
 ITEMS = 8
 Labels = tuple[list[str] | None, str | None]
@@ -34,13 +34,13 @@ class Table(Popular):
         for (one, other), value in likeness.items():
             self.table[one, other] = self.table[other, one] = value
 
-    def compare(self, left: NDArray[np.int32], right: NDArray[np.int32]) -> NDArray[np.float32]:
+    def similarity(self, left: NDArray[np.int32], right: NDArray[np.int32]) -> NDArray[np.float32]:
         known = (left >= 0) & (right >= 0) & (left < ITEMS) & (right < ITEMS)
         found = self.table[np.where(known, left, 0), np.where(known, right, 0)]
         return np.where(known, found, np.float32(0))
 
 
-def world_of(*items: Labels) -> World:
+def inventory_of(*items: Labels) -> Inventory:
     catalogue = Catalogue(
         Vocabulary.of([f"item-{i}" for i in range(len(items))]),
         {
@@ -48,19 +48,25 @@ def world_of(*items: Labels) -> World:
             "category": CategoryColumn.of([label and [label] for _, label in items]),
         },
     )
-    return World(catalogue, small_world().statistics, 0, "none")
+    return Inventory(catalogue, small_inventory().statistics, 0, "none")
 
 
 def reranked(
-    made: MMR, rows: Sequence[Scored], n: int, world: World | None = None, **sources: Popular
+    made: MMR,
+    rows: Sequence[Scored],
+    n: int,
+    inventory: Inventory | None = None,
+    **sources: Popular,
 ) -> Reranked:
     lists = [([item for item, _ in row], [score for _, score in row]) for row in rows]
     requests = Requests.of([[] for _ in rows])
-    return made.rerank(requests, Candidates.of(lists), n, world or small_world(), sources)
+    return made.rerank(requests, Candidates.of(lists), n, inventory or small_inventory(), sources)
 
 
-def order(made: MMR, row: Scored, n: int, world: World | None = None, **sources: Popular) -> list:
-    return reranked(made, [row], n, world, **sources).candidates[0].tolist()
+def order(
+    made: MMR, row: Scored, n: int, inventory: Inventory | None = None, **sources: Popular
+) -> list:
+    return reranked(made, [row], n, inventory, **sources).candidates[0].tolist()
 
 
 def by_definition(
@@ -102,13 +108,13 @@ weights = st.sampled_from([0.0, 0.3, 0.5, 0.7, 0.99])
 def test_each_place_goes_to_the_largest_marginal_relevance(
     items: list[Labels], rows: list[Scored], weight: float, depth: int, n: int
 ) -> None:
-    world = world_of(*items)
+    inventory = inventory_of(*items)
 
     def likeness(one: int, other: int) -> float:
         pair = np.array([[one], [other]], np.int32)
-        return float(attribute_likeness(world.catalogue, pair[0], pair[1])[0])
+        return float(attribute_similarity(inventory.catalogue, pair[0], pair[1])[0])
 
-    found = reranked(MMR(relevance=weight, depth=depth), rows, n, world).candidates
+    found = reranked(MMR(relevance=weight, depth=depth), rows, n, inventory).candidates
     for row, scored in enumerate(rows):
         assert found[row].tolist() == by_definition(scored, weight, depth, n, likeness)
 
@@ -145,44 +151,44 @@ def test_of_two_near_duplicates_the_second_gives_way_to_the_different_item() -> 
 
 def test_a_relevance_of_1_keeps_the_order() -> None:
     row = [(3, 0.2), (1, 0.9), (2, 0.9), (0, 0.1)]
-    world = world_of(*[(["a"], "x")] * 4)
-    answer = reranked(MMR(relevance=1.0), [row], 3, world)
+    inventory = inventory_of(*[(["a"], "x")] * 4)
+    answer = reranked(MMR(relevance=1.0), [row], 3, inventory)
     assert answer.candidates[0].tolist() == [3, 1, 2, 0]
     assert answer.notes == ((),)
 
 
 def test_a_relevance_of_0_looks_at_likeness_alone() -> None:
-    world = world_of((["a"], "x"), (["a"], "x"), (["b"], "y"), (["c"], "x"))
+    inventory = inventory_of((["a"], "x"), (["a"], "x"), (["b"], "y"), (["c"], "x"))
     row = [(0, 4.0), (1, 3.0), (2, 2.0), (3, 1.0)]
-    assert order(MMR(relevance=0.0), row, 4, world) == [0, 2, 3, 1]
+    assert order(MMR(relevance=0.0), row, 4, inventory) == [0, 2, 3, 1]
 
 
 def test_equal_candidates_stay_in_their_order() -> None:
-    world = world_of(*[(["a"], "x")] * 5)
+    inventory = inventory_of(*[(["a"], "x")] * 5)
     row = [(4, 1.0), (1, 1.0), (3, 1.0), (0, 1.0)]
-    assert order(MMR(), row, 3, world) == [4, 1, 3, 0]
+    assert order(MMR(), row, 3, inventory) == [4, 1, 3, 0]
 
 
 def test_the_scale_of_scores_does_not_matter() -> None:
-    world = world_of((["a"], "x"), (["a"], "x"), (["b"], "y"))
+    inventory = inventory_of((["a"], "x"), (["a"], "x"), (["b"], "y"))
     row = [(0, 0.75), (1, 0.625), (2, 0.5)]
-    small = order(MMR(relevance=0.4), row, 3, world)
-    large = order(MMR(relevance=0.4), [(i, 1e6 * s - 5e6) for i, s in row], 3, world)
+    small = order(MMR(relevance=0.4), row, 3, inventory)
+    large = order(MMR(relevance=0.4), [(i, 1e6 * s - 5e6) for i, s in row], 3, inventory)
     assert small == large == [0, 2, 1]
 
 
 def test_only_the_first_candidates_compete() -> None:
-    world = world_of((["a"], "x"), (["a"], "x"), (["a"], "x"), (["b"], "y"))
+    inventory = inventory_of((["a"], "x"), (["a"], "x"), (["a"], "x"), (["b"], "y"))
     row = [(0, 4.0), (1, 3.0), (2, 2.0), (3, 1.0)]
-    assert order(MMR(relevance=0.1), row, 4, world) == [0, 3, 1, 2]
-    assert order(MMR(relevance=0.1, depth=3), row, 4, world) == [0, 1, 2, 3]
+    assert order(MMR(relevance=0.1), row, 4, inventory) == [0, 3, 1, 2]
+    assert order(MMR(relevance=0.1, depth=3), row, 4, inventory) == [0, 1, 2, 3]
 
 
 def test_only_the_shown_places_are_contested() -> None:
-    world = world_of((["a"], "x"), (["a"], "x"), (["b"], "y"), (["c"], "z"))
+    inventory = inventory_of((["a"], "x"), (["a"], "x"), (["b"], "y"), (["c"], "z"))
     row = [(0, 4.0), (1, 3.0), (2, 2.0), (3, 1.0)]
-    assert order(MMR(relevance=0.1), row, 2, world) == [0, 2, 1, 3]
-    assert order(MMR(relevance=0.1), row, 3, world) == [0, 2, 3, 1]
+    assert order(MMR(relevance=0.1), row, 2, inventory) == [0, 2, 1, 3]
+    assert order(MMR(relevance=0.1), row, 3, inventory) == [0, 2, 3, 1]
 
 
 def test_an_added_item_is_unlike_all_others_in_a_space_that_does_not_know_it() -> None:
@@ -206,18 +212,18 @@ def test_how_many_requests_are_compared_at_once_does_not_matter(
 
 def test_lists_grow_more_diverse_as_relevance_counts_less() -> None:
     dataset = SyntheticWorld(users=50, items=2_000, events=2_000, tastes=20, seed=3).dataset()
-    world, random = World.of(dataset), np.random.default_rng(8)
+    inventory, random = Inventory.of(dataset), np.random.default_rng(8)
     rows = [
         list(zip(random.permutation(2_000)[:200].tolist(), -np.sort(-random.random(200))))
         for _ in range(40)
     ]
 
     def alike(left: NDArray[np.int32], right: NDArray[np.int32]) -> NDArray[np.float32]:
-        return attribute_likeness(world.catalogue, left, right)
+        return attribute_similarity(inventory.catalogue, left, right)
 
     diversity, cost = [], []
     for weight in (1.0, 0.9, 0.7, 0.5, 0.3, 0.1, 0.0):
-        answer = reranked(MMR(relevance=weight), rows, 20, world)
+        answer = reranked(MMR(relevance=weight), rows, 20, inventory)
         top = answer.candidates.head(20)
         diversity.append(intra_list_diversity(top.offsets, top.item, alike).mean())
         cost.append(answer.cost.mean())
@@ -228,9 +234,9 @@ def test_lists_grow_more_diverse_as_relevance_counts_less() -> None:
 
 
 def test_the_notes_count_the_places_that_changed() -> None:
-    world = world_of((["a"], "x"), (["a"], "x"), (["b"], "y"))
+    inventory = inventory_of((["a"], "x"), (["a"], "x"), (["b"], "y"))
     row = [(0, 3.0), (1, 2.0), (2, 1.0)]
-    answer = reranked(MMR(relevance=0.1), [row, row[:1], []], 2, world)
+    answer = reranked(MMR(relevance=0.1), [row, row[:1], []], 2, inventory)
     assert answer.notes == (("for variety, 1 of 2 places hold another item",), (), ())
     assert answer.cost.tolist() == [1, 0, 0]
 
@@ -249,7 +255,7 @@ def test_a_source_that_compares_nothing_is_no_space() -> None:
 
 
 def test_a_catalogue_without_labels_is_no_space() -> None:
-    bare = World(Catalogue(Vocabulary.of(["a"]), {}), small_world().statistics, 0, "none")
+    bare = Inventory(Catalogue(Vocabulary.of(["a"]), {}), small_inventory().statistics, 0, "none")
     with pytest.raises(SettingError, match="no tags or category to compare by; known: als"):
         reranked(MMR(), [[]], 5, bare, als=Table({}))
     assert order(MMR(space="als"), [(0, 1.0)], 5, bare, als=Table({})) == [0]

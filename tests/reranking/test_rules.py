@@ -14,17 +14,17 @@ from tastemaker.data.ragged import Ragged
 from tastemaker.data.requests import Masks, Requests
 from tastemaker.data.vocabulary import Vocabulary
 from tastemaker.errors import SettingError
+from tastemaker.inventory import Inventory
 from tastemaker.reranking import Rules
 from tastemaker.reranking.pins import Pin
-from tastemaker.testing.small import small_world
-from tastemaker.world import World
+from tastemaker.testing.small import small_inventory
 
 IDS = "abcdefghij"
 CATEGORIES = ["x", "x", "x", "y", "y", "z", None, "x", "y", "z"]
 TAGS = [["r"], ["r", "s"], ["s"], ["r"], [], None, ["t"], ["t", "r"], ["s"], ["r"]]
 
 
-def world_of(categories: Sequence[str | None] = CATEGORIES) -> World:
+def inventory_of(categories: Sequence[str | None] = CATEGORIES) -> Inventory:
     catalogue = Catalogue(
         Vocabulary.of(list(IDS)),
         {
@@ -33,10 +33,10 @@ def world_of(categories: Sequence[str | None] = CATEGORIES) -> World:
             "price": NumberColumn.of([1.0] * len(IDS)),
         },
     )
-    return World(catalogue, small_world().statistics, 0, "none")
+    return Inventory(catalogue, small_inventory().statistics, 0, "none")
 
 
-WORLD = world_of()
+INVENTORY = inventory_of()
 
 
 def listed(text: str) -> Candidates:
@@ -49,7 +49,7 @@ def pins(**places: int) -> list[dict[str, str | int]]:
 
 
 def ask(rules: Rules, text: str, n: int = 5, requests: Requests | None = None) -> Reranked:
-    return rules.rerank(requests or Requests.of([[]]), listed(text), n, WORLD, {})
+    return rules.rerank(requests or Requests.of([[]]), listed(text), n, INVENTORY, {})
 
 
 def ids(answer: Reranked) -> str:
@@ -92,10 +92,10 @@ def test_an_item_added_later_is_blocked_like_any_other() -> None:
     rules = Rules(blocked=["new"], blocked_labels={"category": ["x"]})
     assert ids(ask(rules, "ad")) == "d"
     later = {"category": [["y"], ["x"], ["y"]]}
-    catalogue = WORLD.catalogue.extended(["new", "other", "third"], later)
-    world = World(catalogue, WORLD.statistics, 0, "none")
+    catalogue = INVENTORY.catalogue.extended(["new", "other", "third"], later)
+    inventory = Inventory(catalogue, INVENTORY.statistics, 0, "none")
     found = Candidates.of([([10, 11, 12, 0], [4, 3, 2, 1])])
-    assert rules.rerank(Requests.of([[]]), found, 5, world, {}).candidates[0].tolist() == [12]
+    assert rules.rerank(Requests.of([[]]), found, 5, inventory, {}).candidates[0].tolist() == [12]
 
 
 # -- caps -----------------------------------------------------------------------------------------
@@ -144,10 +144,10 @@ def test_a_cap_that_no_item_can_hold_leaves_nothing_short(rules: dict[str, int])
     """All ten items have one of three labels: the other seven cannot take a place."""
     labels = [[label] for label in "xxxyyzzxyz"]
     columns = {"category": CategoryColumn.of(labels), "labels": TagsColumn.of(labels)}
-    catalogue = Catalogue(WORLD.catalogue.items, {**WORLD.catalogue.columns, **columns})
-    world = World(catalogue, WORLD.statistics, 0, "none")
+    catalogue = Catalogue(INVENTORY.catalogue.items, {**INVENTORY.catalogue.columns, **columns})
+    inventory = Inventory(catalogue, INVENTORY.statistics, 0, "none")
     found = Candidates.of([([0, 3, 5, 1], [4, 3, 2, 1]), ([0, 1], [2, 1])])
-    answer = Rules(caps=rules).rerank(Requests.of([[]] * 2), found, 4, world, {})
+    answer = Rules(caps=rules).rerank(Requests.of([[]] * 2), found, 4, inventory, {})
     assert answer.short is not None
     assert answer.suitable is not None
     assert answer.short.tolist() == [0, 1]
@@ -164,7 +164,7 @@ def test_items_that_could_take_a_place_have_no_full_label() -> None:
 
 def test_requests_of_a_batch_are_capped_apart() -> None:
     found = Candidates.of([([0, 1, 3], [3, 2, 1])] * 3)
-    answer = Rules(caps={"category": 1}).rerank(Requests.of([[]] * 3), found, 2, WORLD, {})
+    answer = Rules(caps={"category": 1}).rerank(Requests.of([[]] * 3), found, 2, INVENTORY, {})
     assert answer.candidates.item.reshape(3, 3).tolist() == [[0, 3, 1]] * 3
 
 
@@ -190,7 +190,7 @@ def test_a_pinned_item_that_nobody_found_comes_with_the_lowest_score_and_no_sour
             "stock": np.ones(3, np.uint8),
         },
     )
-    answer = Rules(pinned=pins(j=2)).rerank(Requests.of([[]]), found, 2, WORLD, {})
+    answer = Rules(pinned=pins(j=2)).rerank(Requests.of([[]]), found, 2, INVENTORY, {})
     shown = answer.candidates
     assert ids(answer) == "ajbc"
     assert shown.score.tolist() == [10, 8, 9, 8]
@@ -395,7 +395,7 @@ def test_every_list_is_what_the_rules_say(
     allowed = [[item for item in row if item not in away] for row, away in batch]
     found = Candidates.of([(row, -np.arange(len(row))) for row in allowed])
     requests = replace(Requests.of([[]] * len(batch)), exclude=Ragged.of(exclude))
-    answer = rules.rerank(requests, found, n, WORLD, {})
+    answer = rules.rerank(requests, found, n, INVENTORY, {})
     for row, (candidates, away) in enumerate(zip(allowed, exclude)):
         expected, places = by_definition(rules, candidates, away, n)
         made, notes = answer.candidates[row].tolist(), answer.notes[row]
@@ -428,7 +428,7 @@ def test_a_cap_on_one_category_is_missed_only_if_no_list_could_hold_it(
     row: list[int], cap: int, n: int
 ) -> None:
     found = Candidates.of([(row, -np.arange(len(row)))])
-    answer = Rules(caps={"category": cap}).rerank(Requests.of([[]]), found, n, WORLD, {})
+    answer = Rules(caps={"category": cap}).rerank(Requests.of([[]]), found, n, INVENTORY, {})
     labels = Counter(CATEGORIES[item] for item in row)
     most = sum(count if label is None else min(cap, count) for label, count in labels.items())
     reported = any("was not held" in note for note in answer.notes[0])

@@ -5,7 +5,7 @@ import pytest
 
 from tastemaker.component import Retriever
 from tastemaker.index import ApproximateIndex, IndexSettings, QuantizedIndex
-from tastemaker.retrieval import ALS, EASE, Content, ItemKNN, Newcomers, Popular, Trending
+from tastemaker.retrieval import ALS, EASE, Content, ItemKNN, NewItems, Popular, Trending
 from tastemaker.testing import RetrieverConformance
 from tastemaker.testing.small import small_dataset
 
@@ -80,5 +80,5 @@ class TestContentWithoutPopularity(RetrieverConformance):
 
 
 class TestNewcomers(RetrieverConformance):
-    def make(self) -> Newcomers:
-        return Newcomers(young="36500d", affinity=0.0, known=0.0)
+    def make(self) -> NewItems:
+        return NewItems(max_age="36500d", affinity=0.0, known=0.0)

@@ -59,7 +59,7 @@ class TestBoughtTogether(RetrieverConformance):
 
 class TestBoughtTogetherByLift(RetrieverConformance):
     def make(self) -> Retriever:
-        return BoughtTogether(neighbors=30, measure="lift", pause="1d")
+        return BoughtTogether(neighbors=30, measure="lift", session_gap="1d")
 
 
 class TestVSkNN(RetrieverConformance):
@@ -69,7 +69,7 @@ class TestVSkNN(RetrieverConformance):
 
 class TestSTAN(RetrieverConformance):
     def make(self) -> Retriever:
-        return SessionKNN(method="stan", neighbors=30, pause="1d")
+        return SessionKNN(method="stan", neighbors=30, session_gap="1d")
 
 
 class TestSequentialRules(RetrieverConformance):
@@ -92,7 +92,7 @@ class TestComplements(RetrieverConformance):
     def test_a_stranger_with_five_events_gets_the_right_item_first(self, known: str) -> None:
         answer = known_answer(known)
         fitted = self.make().fit(answer.dataset, OPTIONS)
-        found = fitted.retrieve(answer.requests, 5, answer.world)
+        found = fitted.retrieve(answer.requests, 5, answer.inventory)
         assert len(found.item)
         for row, right in enumerate(answer.right):
             assert not set(found[row].tolist()) & right
@@ -100,7 +100,7 @@ class TestComplements(RetrieverConformance):
     def test_negative_events_are_no_recommendation(self, fitted: Retriever) -> None:
         liked = Requests.of([[3, 5]], weights=[[1.0, -1.0]])
         plain = Requests.of([[3]], exclude=[[3, 5]])
-        world = known_answer("planted tastes").world
-        one, other = (fitted.retrieve(asked, 10_000, world) for asked in (liked, plain))
+        inventory = known_answer("planted tastes").inventory
+        one, other = (fitted.retrieve(asked, 10_000, inventory) for asked in (liked, plain))
         assert len(one.item)
         assert set(one.item.tolist()) <= set(other.item.tolist())

@@ -10,13 +10,13 @@ from tastemaker.artifact import create_artifact, open_artifact
 from tastemaker.component import Retriever, SimilarItems
 from tastemaker.data.requests import Requests
 from tastemaker.errors import ArtifactError
+from tastemaker.inventory import Inventory
 from tastemaker.pipeline.merge import merge
 from tastemaker.project.registry import component_class, our_names
 from tastemaker.retrieval import ALS, BSPM, GraphFilter, Propagation
 from tastemaker.retrieval.connected import ConnectedItems
 from tastemaker.testing.relations import BLOCK, NO_USER, ONE_USER, blocks_dataset
 from tastemaker.testing.small import OPTIONS
-from tastemaker.world import World
 
 LIKED = csr_array(
     np.array([[1, 0, 1, 0, 0, 0], [0, 0, 1, 0, 0, 1], [0, 0, 0, 1, 0, 0], [0] * 6], np.float32)
@@ -73,7 +73,7 @@ def test_a_component_beyond_the_items_is_refused(tmp_path: Path) -> None:
 def test_two_blocks_compare_as_exactly_zero(model: ALS | Propagation) -> None:
     fitted = model.fit(blocks_dataset(), OPTIONS)
     left, right = np.divmod(np.arange((2 * BLOCK + 2) ** 2, dtype=np.int32), 2 * BLOCK + 2)
-    alike = fitted.compare(left, right)
+    alike = fitted.similarity(left, right)
     apart = left // BLOCK != right // BLOCK
     assert not alike[apart].any()
     assert alike[~apart].any()
@@ -85,7 +85,7 @@ def test_two_blocks_compare_as_exactly_zero(model: ALS | Propagation) -> None:
 def test_fewer_factors_than_blocks_need_find_nothing_foreign(model: Retriever) -> None:
     fitted = model.fit(blocks_dataset(), OPTIONS)
     requests = Requests.of([[0, 1], [ONE_USER], [NO_USER], [0, BLOCK]])
-    found = fitted.retrieve(requests, 100, World.of(blocks_dataset()))
+    found = fitted.retrieve(requests, 100, Inventory.of(blocks_dataset()))
     assert (found[0] < BLOCK).all()
     assert found.counts[0]
     assert found.counts[1:3].tolist() == [0, 0]
@@ -95,13 +95,13 @@ def test_fewer_factors_than_blocks_need_find_nothing_foreign(model: Retriever) -
 @pytest.mark.parametrize("name", our_names(Retriever))
 def test_every_retriever_leaves_unconnected_items_out(name: str) -> None:
     fitted = component_class(name, Retriever)().fit(blocks_dataset(), OPTIONS)
-    world = World.of(blocks_dataset())
+    inventory = Inventory.of(blocks_dataset())
     if isinstance(fitted, SimilarItems):
         isolated = np.array([ONE_USER, NO_USER], np.int32)
-        assert not fitted.similar(isolated, 100, world).item.tolist()
-    if fitted.serves.personal:
+        assert not fitted.similar(isolated, 100, inventory).item.tolist()
+    if fitted.capabilities.personal:
         requests = Requests.of([[0, 1, 2], [ONE_USER]], time=blocks_dataset().end)
-        found = fitted.retrieve(requests, 100, world)
+        found = fitted.retrieve(requests, 100, inventory)
         assert (found[0] < BLOCK).all()
         assert not found[1].tolist()
 
@@ -109,14 +109,14 @@ def test_every_retriever_leaves_unconnected_items_out(name: str) -> None:
 @pytest.mark.parametrize("name", our_names(Retriever))
 def test_every_personal_retriever_weighs_dislikes(name: str) -> None:
     model = component_class(name, Retriever)()
-    assert hasattr(model.config, "dislike_weight") == model.serves.personal
+    assert hasattr(model.config, "dislike_weight") == model.capabilities.personal
 
 
 def test_a_fusion_holds_no_unconnected_item() -> None:
     models = {"als": ALS(factors=3), "graph_filter": GraphFilter(factors=3)}
-    requests, world = Requests.of([[0, 1]]), World.of(blocks_dataset())
+    requests, inventory = Requests.of([[0, 1]]), Inventory.of(blocks_dataset())
     found = {
-        name: model.fit(blocks_dataset(), OPTIONS).retrieve(requests, 100, world)
+        name: model.fit(blocks_dataset(), OPTIONS).retrieve(requests, 100, inventory)
         for name, model in models.items()
     }
     fused = merge(found, {"als": 100, "graph_filter": 100})

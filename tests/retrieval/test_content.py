@@ -16,10 +16,10 @@ from tastemaker.data.requests import Requests
 from tastemaker.data.schema import ColumnRole, EventKind, Schema
 from tastemaker.data.synthetic import SyntheticWorld
 from tastemaker.errors import SettingError
+from tastemaker.inventory import Inventory
 from tastemaker.retrieval import Content
 from tastemaker.retrieval.content import _relative
 from tastemaker.retrieval.content_vectors import SparseRows
-from tastemaker.world import World
 
 MOVIES = {
     "alien": ("Alien (1979)", "Horror|Space", "film"),
@@ -77,7 +77,9 @@ def movies() -> Dataset:
 
 def test_the_movie_most_like_the_liked_one_comes_first(movies: Dataset) -> None:
     found = (
-        Content(popularity=0.0).fit(movies).retrieve(asked(movies, "alien"), 5, World.of(movies))
+        Content(popularity=0.0)
+        .fit(movies)
+        .retrieve(asked(movies, "alien"), 5, Inventory.of(movies))
     )
     assert names(found[0])[:2] == ["aliens", "solaris"]
     assert len(found[0]) == 4  # they share the form with the rest
@@ -85,17 +87,17 @@ def test_the_movie_most_like_the_liked_one_comes_first(movies: Dataset) -> None:
 
 def test_without_shared_content_nothing_is_found(movies: Dataset) -> None:
     content = Content(category_weight=0.0).fit(movies)
-    assert names(content.retrieve(asked(movies, "big"), 5, World.of(movies))[0]) == ["amelie"]
+    assert names(content.retrieve(asked(movies, "big"), 5, Inventory.of(movies))[0]) == ["amelie"]
 
 
 def test_of_equally_similar_movies_the_better_liked_comes_first() -> None:
     dataset = log("amelie", *["big"] * 3, "solaris")
     requests = replace(asked(dataset, "alien"), exclude=Ragged.of([places("alien", "aliens")]))
     settings = {"text_weight": 0.0, "tags_weight": 0.0}
-    found = Content(**settings).fit(dataset).retrieve(requests, 5, World.of(dataset))
+    found = Content(**settings).fit(dataset).retrieve(requests, 5, Inventory.of(dataset))
     assert names(found[0]) == ["big", "solaris", "amelie"]  # the later like counts a little more
     indifferent = Content(popularity=0.0, **settings).fit(dataset)
-    found = indifferent.retrieve(requests, 5, World.of(dataset))
+    found = indifferent.retrieve(requests, 5, Inventory.of(dataset))
     assert names(found[0]) == ["amelie", "big", "solaris"]
 
 
@@ -103,8 +105,8 @@ def test_what_is_liked_later_changes_no_answer() -> None:
     early, late = log("amelie"), log("amelie", *["solaris"] * 20)
     requests = replace(asked(early, "alien"), time=np.array([early.end], np.int64))
     content = Content().fit(early)
-    one = content.retrieve(requests, 5, World.of(early))
-    two = content.retrieve(requests, 5, World.of(late))
+    one = content.retrieve(requests, 5, Inventory.of(early))
+    two = content.retrieve(requests, 5, Inventory.of(late))
     assert np.array_equal(one.score, two.score)
 
 
@@ -116,13 +118,13 @@ def test_an_item_nobody_chose_yet_counts_as_average() -> None:
 
 def test_similar_items_are_not_pulled_towards_the_popular() -> None:
     dataset = log("amelie", *["big"] * 30, *["solaris"] * 30)
-    world = World.of(dataset).with_items(["twin"], {"title": ["Aliens (1986)"]})
-    content = Content(category_weight=0.0).fit(dataset).extended(world.catalogue)
+    inventory = Inventory.of(dataset).with_items(["twin"], {"title": ["Aliens (1986)"]})
+    content = Content(category_weight=0.0).fit(dataset).with_items(inventory.catalogue)
     alien = np.array([places("alien")[0]], np.int32)
-    found = content.similar(alien, 5, world)
-    cosines = content.compare(np.repeat(alien, len(found.item)), found.item)
+    found = content.similar(alien, 5, inventory)
+    cosines = content.similarity(np.repeat(alien, len(found.item)), found.item)
     np.testing.assert_allclose(found.score, cosines, rtol=1e-6)
-    unlogged = content.similar(alien, 5, World.of(log("amelie")).with_items(["twin"], {}))
+    unlogged = content.similar(alien, 5, Inventory.of(log("amelie")).with_items(["twin"], {}))
     assert np.array_equal(found.item, unlogged.item)
     assert np.array_equal(found.score, unlogged.score)
 
@@ -131,19 +133,19 @@ def test_a_new_item_with_the_same_content_is_the_most_similar() -> None:
     dataset = log(*["aliens"] * 50, "amelie")
     title, genres, form = MOVIES["alien"]
     known = {"title": [title], "genres": [genres.split("|")], "form": [[form]]}
-    world = World.of(dataset).with_items(["twin"], known)
-    content = Content().fit(dataset).extended(world.catalogue)
-    found = content.similar(np.array(places("alien"), np.int32), 5, world)
+    inventory = Inventory.of(dataset).with_items(["twin"], known)
+    content = Content().fit(dataset).with_items(inventory.catalogue)
+    found = content.similar(np.array(places("alien"), np.int32), 5, inventory)
     assert found[0][0] == len(MOVIES)
 
 
 def test_a_new_movie_is_found_by_title_and_genres_alone(movies: Dataset) -> None:
-    world = World.of(movies).with_items(
+    inventory = Inventory.of(movies).with_items(
         ["alien3", "nothing"],
         {"title": ["Alien 3 (1992)", None], "genres": [["Horror", "Space", "Prison"], None]},
     )
-    content = Content(min_documents=1).fit(movies).extended(world.catalogue)
-    found = content.retrieve(asked(movies, "alien"), 5, world)[0]
+    content = Content(min_documents=1).fit(movies).with_items(inventory.catalogue)
+    found = content.retrieve(asked(movies, "alien"), 5, inventory)[0]
     assert found[0] == 5  # words and genres of both, though nobody has seen it
     assert 6 not in found
 
@@ -151,22 +153,22 @@ def test_a_new_movie_is_found_by_title_and_genres_alone(movies: Dataset) -> None
 def test_an_added_item_is_encoded_as_a_fitted_one(movies: Dataset) -> None:
     title, genres, form = MOVIES["aliens"]
     known = {"title": [title], "genres": [genres.split("|")], "form": [[form]]}
-    world = World.of(movies).with_items(["twin"], known)
-    content = Content(**EVERY_WORD).fit(movies).extended(world.catalogue)
+    inventory = Inventory.of(movies).with_items(["twin"], known)
+    content = Content(**EVERY_WORD).fit(movies).with_items(inventory.catalogue)
     twin = content.rows.take(np.array(places("aliens")))
     assert np.array_equal(content.added.terms, twin.terms)
     assert np.array_equal(content.added.weights, twin.weights)
-    found = content.retrieve(asked(movies, "alien", "big"), 5, World.of(movies))
+    found = content.retrieve(asked(movies, "alien", "big"), 5, Inventory.of(movies))
     score = dict(zip(found[0].tolist(), found.score.tolist()))
     assert score[5] == score[NAMES.index("aliens")]
 
 
 def test_extending_twice_is_extending_once(movies: Dataset) -> None:
-    first = World.of(movies).with_items(["x"], {"title": ["Alien Big"]})
+    first = Inventory.of(movies).with_items(["x"], {"title": ["Alien Big"]})
     second = first.with_items(["y"], {"genres": [["Space"]]})
     content = Content(**EVERY_WORD).fit(movies)
-    once = content.extended(second.catalogue)
-    twice = content.extended(first.catalogue).extended(second.catalogue)
+    once = content.with_items(second.catalogue)
+    twice = content.with_items(first.catalogue).with_items(second.catalogue)
     assert once.n_items == twice.n_items == 7
     assert all(np.array_equal(a, b) for a, b in zip(once.added, twice.added))
     assert once.rows is content.rows
@@ -184,16 +186,16 @@ def test_the_profile_is_what_the_history_is_about(movies: Dataset) -> None:
 
 def test_later_events_weigh_more(movies: Dataset) -> None:
     content = Content(half_life=1.0, popularity=0.0).fit(movies)
-    world = World.of(movies)
-    space = names(content.retrieve(asked(movies, "big", "alien"), 1, world)[0])
-    comedy = names(content.retrieve(asked(movies, "alien", "big"), 1, world)[0])
+    inventory = Inventory.of(movies)
+    space = names(content.retrieve(asked(movies, "big", "alien"), 1, inventory)[0])
+    comedy = names(content.retrieve(asked(movies, "alien", "big"), 1, inventory)[0])
     assert (space, comedy) == (["aliens"], ["amelie"])
 
 
 def test_disliked_content_speaks_against(movies: Dataset) -> None:
     history = asked(movies, "solaris", "big", weights=[1.0, -1.0])
     content = Content(dislike_weight=1.0, half_life=1_000.0, category_weight=0.0).fit(movies)
-    found = names(content.retrieve(history, 5, World.of(movies))[0])
+    found = names(content.retrieve(history, 5, Inventory.of(movies))[0])
     assert found == ["alien", "aliens"] or found == ["aliens", "alien"]
     assert content.profiles(history).weights.min() < 0
 
@@ -201,7 +203,7 @@ def test_disliked_content_speaks_against(movies: Dataset) -> None:
 def test_a_reason_shares_content_with_its_candidate(movies: Dataset) -> None:
     content = Content(category_weight=0.0).fit(movies)
     requests = asked(movies, "alien", "big")
-    found = content.retrieve(requests, 5, World.of(movies))
+    found = content.retrieve(requests, 5, Inventory.of(movies))
     reason, share = content.explain(requests, found)
     reasons = dict(zip(names(found.item), names(reason)))
     assert reasons == {"aliens": "alien", "solaris": "alien", "amelie": "big"}
@@ -212,8 +214,8 @@ def test_nothing_is_known_of_items_without_attributes() -> None:
     frame = pl.DataFrame({"user_id": ["a", "b"], "item_id": ["x", "y"], "timestamp": [1, 2]})
     dataset = Dataset.from_frames(frame, schema=Schema(kinds={"like": EventKind()}))
     content = Content().fit(dataset)
-    assert content.retrieve(Requests.of([[0]], time=3), 5, World.of(dataset)).counts[0] == 0
-    assert not content.compare(np.array([0], np.int32), np.array([0], np.int32)).any()
+    assert content.retrieve(Requests.of([[0]], time=3), 5, Inventory.of(dataset)).counts[0] == 0
+    assert not content.similarity(np.array([0], np.int32), np.array([0], np.int32)).any()
 
 
 def test_a_period_that_is_none_is_refused() -> None:
@@ -226,8 +228,8 @@ def test_a_loaded_content_extends_too(movies: Dataset, tmp_path: Path) -> None:
     with create_artifact(tmp_path / "content", "test", {}) as writer:
         content.save(writer)
     loaded = Content().load(open_artifact(tmp_path / "content", "test")[0])
-    world = World.of(movies).with_items(["new"], {"genres": [["Space"]]})
-    one, two = content.extended(world.catalogue), loaded.extended(world.catalogue)
+    inventory = Inventory.of(movies).with_items(["new"], {"genres": [["Space"]]})
+    one, two = content.with_items(inventory.catalogue), loaded.with_items(inventory.catalogue)
     assert all(np.array_equal(a, b) for a, b in zip(one.added, two.added))
 
 
@@ -276,11 +278,11 @@ def profile_by_hand(
 @pytest.mark.parametrize("terms", [3, 1_000])
 def test_scores_are_profile_times_vector_times_liking(many: Dataset, terms: int) -> None:
     title = many.catalogue.title(7)
-    world = World.of(many).with_items(
+    inventory = Inventory.of(many).with_items(
         ["a", "b"], {"title": [title, None], "tags": [["taste1"]] * 2}
     )
     content = Content(profile_terms=terms, half_life=3.0, **EVERY_WORD).fit(many)
-    content = content.extended(world.catalogue)
+    content = content.with_items(inventory.catalogue)
     requests, width = requests_of(many), content.encoder.width
     profiles = profile_by_hand(content, requests, content.config.dislike_weight)
     likes = profile_by_hand(content, requests, 0.0)
@@ -298,11 +300,11 @@ def test_scores_are_profile_times_vector_times_liking(many: Dataset, terms: int)
         np.sort(np.abs(found)), np.sort(np.abs(profiles)), rtol=1e-5, atol=1e-6
     )
     tick = DAY
-    popularity = world.statistics.decayed(many.end // tick * tick, 180 * DAY)
+    popularity = inventory.statistics.decayed(many.end // tick * tick, 180 * DAY)
     liking = _relative(popularity) ** content.config.popularity
     vectors = np.vstack([dense(content.rows, width), dense(content.added, width)])
     expected = (found @ vectors.T) * liking
-    lists = content.retrieve(requests, 100, world)
+    lists = content.retrieve(requests, 100, inventory)
     for row in range(len(requests)):
         start, stop = lists.offsets[row : row + 2]
         np.testing.assert_allclose(
@@ -312,11 +314,11 @@ def test_scores_are_profile_times_vector_times_liking(many: Dataset, terms: int)
 
 
 def test_a_comparison_is_the_cosine(many: Dataset) -> None:
-    world = World.of(many).with_items(["a"], {"tags": [["taste1", "style2"]]})
-    content = Content(**EVERY_WORD).fit(many).extended(world.catalogue)
+    inventory = Inventory.of(many).with_items(["a"], {"tags": [["taste1", "style2"]]})
+    content = Content(**EVERY_WORD).fit(many).with_items(inventory.catalogue)
     width = content.encoder.width
     vectors = np.vstack([dense(content.rows, width), dense(content.added, width)])
     left, right = np.divmod(np.arange(81 * 81), 81)
-    found = content.compare(left.astype(np.int32), right.astype(np.int32)).reshape(81, 81)
+    found = content.similarity(left.astype(np.int32), right.astype(np.int32)).reshape(81, 81)
     np.testing.assert_allclose(found, vectors @ vectors.T, rtol=1e-5, atol=1e-6)
     assert found[80].any()

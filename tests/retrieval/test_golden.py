@@ -24,17 +24,17 @@ BANDS = {
     "ease": (0.127, 0.132),
     "als": (0.121, 0.131),
     "content": (0.137, 0.144),
-    "newcomers": (0.003, 0.008),
+    "new_items": (0.003, 0.008),
     "merged": (0.129, 0.155),
     "ranked": (0.150, 0.179),
     "pipeline": (0.147, 0.176),
 }
 FIXED = {
-    'use = "gbm"\n': 'use = "gbm"\ntrees = 100\nearly_stopping = 0\n',
-    "[training]\n": "[training]\nmust_earn = false\n",
-    "[placements.home]\n": '[retrievers.newcomers]\nuse = "newcomers"\n\n[rerankers.fresh]\n'
-    'use = "explore"\n\n[placements.home]\nrerankers = ["fresh"]\n',
-    '"popular", "content"]\n': '"popular", "content", "newcomers"]\n',
+    'type = "gbm"\n': 'type = "gbm"\ntrees = 100\nearly_stopping = 0\n',
+    "[training]\n": "[training]\nrequire_improvement = false\n",
+    "[placements.home]\n": '[retrievers.new_items]\ntype = "new_items"\n\n[rerankers.fresh]\n'
+    'type = "explore"\n\n[placements.home]\nrerankers = ["fresh"]\n',
+    '"popular", "content"]\n': '"popular", "content", "new_items"]\n',
 }
 """What replaces the rules that choose by a figure, and adds exploration as `init` describes it."""
 
@@ -75,7 +75,7 @@ def test_quality_lies_in_its_band(evaluation: tm.Evaluation, system: str) -> Non
     assert low <= evaluation.systems[system]["ndcg@10"].value <= high
 
 
-@pytest.mark.parametrize("system", [s for s in BANDS if s not in ("popular", "newcomers")])
+@pytest.mark.parametrize("system", [s for s in BANDS if s not in ("popular", "new_items")])
 def test_every_system_beats_popularity(evaluation: tm.Evaluation, system: str) -> None:
     systems = evaluation.systems
     assert systems[system]["ndcg@10"].value > systems["popular"]["ndcg@10"].value

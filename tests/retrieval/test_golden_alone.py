@@ -50,7 +50,7 @@ BANDS: dict[str, tuple[Retriever, float, float]] = {
     "swing": (Swing(), 0.112, 0.119),
     "user_knn": (UserKNN(), 0.118, 0.125),
 }
-ELSEWHERE = {"als", "content", "ease", "item_knn", "newcomers", "popular", "trending"}
+ELSEWHERE = {"als", "content", "ease", "item_knn", "new_items", "popular", "trending"}
 """Models of the demo; their bands stand in `test_golden.py`."""
 WITHOUT_GROUND = {"complements"}
 """Models that need what the bundled ratings do not have: categories."""
@@ -71,7 +71,7 @@ def popularity(split: Split) -> float:
 
 def ndcg(model: Retriever, split: Split) -> float:
     fitted = model.clone().fit(split.before_test, FitOptions(threads=1))
-    lists = fitted.retrieve(split.test.requests, 10, split.test.world)
+    lists = fitted.retrieve(split.test.requests, 10, split.test.inventory)
     return float(per_request(lists, split.test, 10)[:, list(PER_REQUEST).index("ndcg")].mean())
 
 

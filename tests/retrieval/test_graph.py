@@ -12,7 +12,7 @@ from scipy.sparse import csr_array
 from tastemaker.component import FitOptions, Retriever
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.dataset import Dataset
-from tastemaker.data.likeness import attribute_likeness
+from tastemaker.data.item_similarity import attribute_similarity
 from tastemaker.data.ragged import Ragged
 from tastemaker.data.requests import Requests
 from tastemaker.data.sample import load_sample
@@ -21,7 +21,8 @@ from tastemaker.data.synthetic import SyntheticWorld
 from tastemaker.errors import MemoryBudgetError, SettingError
 from tastemaker.evaluation import evaluate
 from tastemaker.features import FeatureSet
-from tastemaker.features.likeness import Likeness
+from tastemaker.features.similarity import Similarity
+from tastemaker.inventory import Inventory
 from tastemaker.pipeline import Recommender
 from tastemaker.project import Placement
 from tastemaker.reranking import MMR
@@ -34,19 +35,18 @@ from tastemaker.retrieval.graph.propagation import scaled
 from tastemaker.retrieval.graph.skip_gram import SkipGram, SkipGramSettings, _ascend, _Draw
 from tastemaker.retrieval.graph.streams import below, mixed, next_state, uniform
 from tastemaker.split import by_time
-from tastemaker.world import World
 
 ONE_THREAD, THREE_THREADS = FitOptions(threads=1), FitOptions(threads=3)
 
 
 @pytest.fixture(scope="module")
-def world() -> SyntheticWorld:
+def synthetic() -> SyntheticWorld:
     return SyntheticWorld(users=150, items=60, events=4_000, tastes=4, concentration=0.05, seed=5)
 
 
 @pytest.fixture(scope="module")
-def data(world: SyntheticWorld) -> Dataset:
-    return world.dataset()
+def data(synthetic: SyntheticWorld) -> Dataset:
+    return synthetic.dataset()
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def share_of_taste(model: Retriever, data: Dataset) -> float:
     """How many of the five items most like each are of its taste; by chance a quarter."""
     taste = tastes_of(data)
     liked = np.flatnonzero(np.bincount(data.events.item) > 5).astype(np.int32)
-    found: Candidates = model.similar(liked, 5, World.of(data))  # type: ignore[attr-defined]
+    found: Candidates = model.similar(liked, 5, Inventory.of(data))  # type: ignore[attr-defined]
     return float((taste[found.item] == taste[liked][found.rows]).mean())
 
 
@@ -135,7 +135,7 @@ def test_an_item_that_loses_one_user_and_wins_another_is_learnt_anew() -> None:
     (lost,) = drawn(busy) - drawn(more)
     before, after = log(busy, [40]), log(more, [lost, 40])
     graph = CooccurrenceGraph(max_items=3, activity_exponent=0).fit(before)
-    updated = graph.updated(after)
+    updated = graph.update(after)
     assert updated.weights[[40], [lost]][0] > 0
     fitted = CooccurrenceGraph(max_items=3, activity_exponent=0).fit(after)
     assert np.array_equal(updated.weights.toarray(), fitted.weights.toarray())
@@ -269,10 +269,10 @@ def test_neighbours_of_a_film_share_genres_above_chance() -> None:
     model = Item2Vec(factors=32, epochs=4, window=5).fit(data)
     liked = np.bincount(data.events.item[data.events.weight > 0], minlength=model.n_fitted)
     known = np.flatnonzero(liked >= 20).astype(np.int32)
-    found = model.similar(known, 10, World.of(data))
-    shared = attribute_likeness(data.catalogue, known[found.rows], found.item).mean()
+    found = model.similar(known, 10, Inventory.of(data))
+    shared = attribute_similarity(data.catalogue, known[found.rows], found.item).mean()
     anyone = np.random.default_rng(0).permutation(found.item)
-    by_chance = attribute_likeness(data.catalogue, known[found.rows], anyone).mean()
+    by_chance = attribute_similarity(data.catalogue, known[found.rows], anyone).mean()
     assert shared > 1.25 * by_chance
 
 
@@ -318,7 +318,7 @@ def test_walks_on_two_communities_separate_them(p: float, q: float) -> None:
     settings = {"factors": 16, "walk_length": 20, "walks": 5, "window": 4, "p": p, "q": q}
     model = Node2Vec(**settings).fit(likes)
     left, right = (side.ravel().astype(np.int32) for side in np.indices((24, 24)))
-    alike = model.compare(left, right).reshape(24, 24)
+    alike = model.similarity(left, right).reshape(24, 24)
     same = (left // 12 == right // 12).reshape(24, 24)
     np.fill_diagonal(alike, np.nan)
     assert np.nanmin(alike[:12, :12][1:, 1:]) > np.nanmax(alike[1:12, 13:])
@@ -343,7 +343,7 @@ def test_propagation_keeps_the_smoothest_directions(data: Dataset) -> None:
     unit = leading / np.maximum(np.linalg.norm(leading, axis=1, keepdims=True), 1e-12)
     left, right = (side.ravel().astype(np.int32) for side in np.indices((60, 60)))
     expected = (unit @ unit.T)[left, right] * (users[left] > 0) * (users[right] > 0)
-    np.testing.assert_allclose(model.compare(left, right), expected, atol=2e-3)
+    np.testing.assert_allclose(model.similarity(left, right), expected, atol=2e-3)
 
 
 def test_likes_are_divided_by_both_degrees() -> None:
@@ -381,22 +381,22 @@ MODELS: list[Retriever] = [
 @pytest.mark.usefixtures("always_threads")
 def test_the_thread_count_changes_no_bit(model: Retriever, data: Dataset) -> None:
     asked = Requests.of([[1, 5, 9], [0, 2, 30]])
-    one = model.fit(data, ONE_THREAD).retrieve(asked, 10, World.of(data))
-    three = model.fit(data, THREE_THREADS).retrieve(asked, 10, World.of(data))
+    one = model.fit(data, ONE_THREAD).retrieve(asked, 10, Inventory.of(data))
+    three = model.fit(data, THREE_THREADS).retrieve(asked, 10, Inventory.of(data))
     assert np.array_equal(one.item, three.item)
     assert np.array_equal(one.score, three.score)
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
 def test_it_is_a_feature_and_a_space_for_variety(model: Retriever, data: Dataset) -> None:
-    world, asked = World.of(data), Requests.of([[1, 5, 9]])
+    inventory, asked = Inventory.of(data), Requests.of([[1, 5, 9]])
     model.fit(data)
-    found = ItemKNN().fit(data).retrieve(asked, 20, world)
+    found = ItemKNN().fit(data).retrieve(asked, 20, inventory)
     sources = {model.name: model}
-    told = FeatureSet([Likeness(model.name)]).build(asked, found, world, sources)
+    told = FeatureSet([Similarity(model.name)]).build(asked, found, inventory, sources)
     assert np.isfinite(told.values).all()
     assert told.values.std() > 0
-    varied = MMR(relevance=0.3, space=model.name).rerank(asked, found, 10, world, sources)
+    varied = MMR(relevance=0.3, space=model.name).rerank(asked, found, 10, inventory, sources)
     assert varied.candidates[0].tolist() != found[0][:10].tolist()
 
 

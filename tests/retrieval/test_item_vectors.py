@@ -13,7 +13,7 @@ from tastemaker.data.requests import Requests
 from tastemaker.retrieval import Propagation
 from tastemaker.retrieval.cosine import _cosines, _products
 from tastemaker.retrieval.item_vectors import _means, _worths
-from tastemaker.testing.small import small_world
+from tastemaker.testing.small import small_inventory
 
 VECTORS = np.array([[3, 4], [2, 0], [0, 1], [0, 0], [-1, 0]], np.float32)
 USERS = np.array([4, 16, 1, 0, 9])
@@ -50,10 +50,10 @@ def test_older_likes_count_less() -> None:
 
 def test_candidates_are_ranked_by_cosine_and_popularity() -> None:
     asked = replace(Requests.of([[1, 2]]), exclude=Ragged.of([[]]))
-    plain = model().retrieve(asked, 5, small_world())
+    plain = model().retrieve(asked, 5, small_inventory())
     assert plain[0].tolist() == [0, 1, 2]
     np.testing.assert_allclose(plain.score, [0.7, 0.5, 0.5], rtol=1e-6)
-    popular = model(popularity=0.5).retrieve(asked, 5, small_world())
+    popular = model(popularity=0.5).retrieve(asked, 5, small_inventory())
     assert popular[0].tolist() == [1, 0, 2]
     np.testing.assert_allclose(popular.score, [0.5, 0.35, 0.125], rtol=1e-6)
 
@@ -61,7 +61,7 @@ def test_candidates_are_ranked_by_cosine_and_popularity() -> None:
 def test_the_nearest_item_of_the_history_is_the_reason() -> None:
     fitted = model()
     asked = Requests.of([[4, 1, 2]])
-    found = fitted.retrieve(asked, 1, small_world())
+    found = fitted.retrieve(asked, 1, small_inventory())
     reason, share = fitted.explain(asked, found)
     assert (found[0].tolist(), reason.tolist()) == ([0], [2])
     assert share[0] == pytest.approx(0.8 / 1.4)
@@ -69,7 +69,7 @@ def test_the_nearest_item_of_the_history_is_the_reason() -> None:
 
 def test_items_are_compared_by_cosine() -> None:
     left, right = np.array([0, 0, 1, 3], np.int32), np.array([1, 2, 4, 3], np.int32)
-    np.testing.assert_allclose(model().compare(left, right), [0.6, 0.8, -1, 0], rtol=1e-6)
+    np.testing.assert_allclose(model().similarity(left, right), [0.6, 0.8, -1, 0], rtol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["int8", "approximate"])
@@ -77,8 +77,8 @@ def test_every_index_gives_the_scores_it_ranks_by(kind: str) -> None:
     asked = replace(Requests.of([[1, 2]]), exclude=Ragged.of([[]]))
     settings = {"popularity": 0.5, "index": kind}
     fitted = Propagation(**settings)._take(VECTORS, USERS, FitOptions(threads=1))
-    found, exact = fitted.retrieve(asked, 5, small_world()), model(popularity=0.5)
-    assert np.array_equal(found.item, exact.retrieve(asked, 5, small_world()).item)
+    found, exact = fitted.retrieve(asked, 5, small_inventory()), model(popularity=0.5)
+    assert np.array_equal(found.item, exact.retrieve(asked, 5, small_inventory()).item)
     assert np.array_equal(fitted.score(asked, Ragged(found.offsets, found.item)), found.score)
 
 
@@ -86,9 +86,9 @@ def test_what_is_mapped_from_disk_compiles_nothing_again(tmp_path: Path) -> None
     made, asked = model(popularity=0.25, half_life=5), Requests.of([[1, 2]])
 
     def answers(some: Propagation) -> list[list[float]]:
-        found = some.retrieve(asked, 3, small_world())
+        found = some.retrieve(asked, 3, small_inventory())
         scores = some.score(asked, Ragged(found.offsets, found.item))
-        return [scores.tolist(), some.compare(found.item, found.item[::-1]).tolist()]
+        return [scores.tolist(), some.similarity(found.item, found.item[::-1]).tolist()]
 
     before, kernels = answers(made), (_worths, _means, _products, _cosines)
     compiled = [len(kernel.signatures) for kernel in kernels]

@@ -19,6 +19,7 @@ from tastemaker.data.synthetic import SyntheticWorld
 from tastemaker.index import exact_top_n, ranked_top_n
 from tastemaker.index.exact import _blank_excluded, _take_ranked, _top_n
 from tastemaker.index.products import _search
+from tastemaker.inventory import Inventory
 from tastemaker.retrieval import (
     ALS,
     BSPM,
@@ -48,7 +49,6 @@ from tastemaker.retrieval.linear.ease import _gram
 from tastemaker.retrieval.linear.graph_filter import _blur, _spread
 from tastemaker.retrieval.neighbors.sessions import _score
 from tastemaker.retrieval.neighbors.user_knn import _add_neighbors, _nearest_users
-from tastemaker.world import World
 
 ONE_THREAD, THREE_THREADS = FitOptions(threads=1), FitOptions(threads=3)
 
@@ -109,7 +109,7 @@ def answerable(requests: Requests, row: int) -> list[int]:
 
 @given(searches(), st.sampled_from([-np.inf, 0.0]), st.sampled_from([1, 80, 1 << 20]))
 def test_exact_search_is_a_sort(
-    search: tuple[NDArray[np.float32], Requests, int], above: float, chunk_bytes: int
+    search: tuple[NDArray[np.float32], Requests, int], min_score: float, chunk_bytes: int
 ) -> None:
     scores, requests, n = search
     found = exact_top_n(
@@ -117,11 +117,11 @@ def test_exact_search_is_a_sort(
         requests,
         n,
         n_items,
-        above=above,
+        min_score=min_score,
         chunk_bytes=chunk_bytes,
     )
     for row in range(len(scores)):
-        able = [item for item in answerable(requests, row) if scores[row, item] > above]
+        able = [item for item in answerable(requests, row) if scores[row, item] > min_score]
         best = sorted(able, key=lambda item: (-scores[row, item], item))[:n]
         assert found[row].tolist() == best
         start, stop = found.offsets[row : row + 2]
@@ -291,14 +291,14 @@ def pairs(n_items: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
 def test_neighbours_are_alike_whoever_keeps_whom(data: Dataset) -> None:
     knn = ItemKNN(neighbors=5).fit(data)
     dense = knn.weights.toarray()
-    found = knn.compare(*pairs(60)).reshape(60, 60)
+    found = knn.similarity(*pairs(60)).reshape(60, 60)
     assert np.array_equal(found, np.maximum(dense, dense.T))
     assert (dense != dense.T).any()
 
 
 def test_ease_compares_by_its_weights(data: Dataset) -> None:
     ease = EASE(regularization=20.0).fit(data)
-    found = ease.compare(*pairs(60)).reshape(60, 60)
+    found = ease.similarity(*pairs(60)).reshape(60, 60)
     assert np.array_equal(found, np.minimum(ease.weights, 1))
 
 
@@ -308,19 +308,19 @@ def test_als_compares_by_cosine(data: Dataset, factors: int) -> None:
     als.item_factors[4], als.norms[4] = 0, 0
     y = als.item_factors.astype(np.float64)
     unit = y / np.maximum(np.linalg.norm(y, axis=1, keepdims=True), 1e-12)
-    found = als.compare(*pairs(60)).reshape(60, 60)
+    found = als.similarity(*pairs(60)).reshape(60, 60)
     np.testing.assert_allclose(found, unit @ unit.T, rtol=1e-4, atol=1e-5)
     assert not found[4].any()
     assert np.array_equal(found, found.T)
 
 
 def test_trending_is_the_sorted_decayed_weight(data: Dataset, requests: Requests) -> None:
-    world = World.of(data)
+    inventory = Inventory.of(data)
     half_life = 7 * 86_400_000_000
     tick = half_life // 32
-    weight = world.statistics.decayed(data.end // tick * tick, half_life)
+    weight = inventory.statistics.decayed(data.end // tick * tick, half_life)
     later = replace(requests, time=np.full(len(requests), data.end))
-    found = Trending(half_life="7d").fit(data).retrieve(later, 5, world)
+    found = Trending(half_life="7d").fit(data).retrieve(later, 5, inventory)
     for row in range(len(requests)):
         away = requests.exclude[row].tolist()
         order = [i for i in np.argsort(-weight, kind="stable").tolist() if i not in away]
@@ -355,9 +355,9 @@ MODELS: list[Retriever] = [
 def test_the_thread_count_changes_nothing(
     model: Retriever, data: Dataset, requests: Requests
 ) -> None:
-    world = World.of(data)
-    one = model.fit(data, ONE_THREAD).retrieve(requests, 10, world)
-    three = model.fit(data, THREE_THREADS).retrieve(requests, 10, world)
+    inventory = Inventory.of(data)
+    one = model.fit(data, ONE_THREAD).retrieve(requests, 10, inventory)
+    three = model.fit(data, THREE_THREADS).retrieve(requests, 10, inventory)
     assert lists(one) == lists(three)
     np.testing.assert_allclose(one.score, three.score, rtol=1e-5)
 
@@ -365,14 +365,14 @@ def test_the_thread_count_changes_nothing(
 def test_a_loaded_model_compiles_nothing_again(
     data: Dataset, requests: Requests, tmp_path: Path
 ) -> None:
-    world = World.of(data)
+    inventory = Inventory.of(data)
     kernels = [
         *(_conjugate_gradient, _search, _top_n, _take_ranked, _blank_excluded),
         *(_nearest_users, _add_neighbors, _score),
         *(_add_rows, _stronger_way, _profiles, _add_likeness, _blur, _spread, _sharpen),
     ]
     fitted = [model.fit(data) for model in MODELS]
-    answers = [lists(model.retrieve(requests, 10, world)) for model in fitted]
+    answers = [lists(model.retrieve(requests, 10, inventory)) for model in fitted]
     compiled = [len(kernel.signatures) for kernel in kernels]
     with create_artifact(tmp_path / "v1", "test", {}) as writer:
         for model in fitted:
@@ -381,5 +381,5 @@ def test_a_loaded_model_compiles_nothing_again(
     loaded = [
         type(model)(**model.config.model_dump()).load(reader.child(model.name)) for model in fitted
     ]
-    assert [lists(model.retrieve(requests, 10, world)) for model in loaded] == answers
+    assert [lists(model.retrieve(requests, 10, inventory)) for model in loaded] == answers
     assert [len(kernel.signatures) for kernel in kernels] == compiled

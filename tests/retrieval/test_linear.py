@@ -15,12 +15,12 @@ from tastemaker.data.requests import Requests
 from tastemaker.data.schema import ColumnRole, EventKind, Schema
 from tastemaker.data.synthetic import SyntheticWorld
 from tastemaker.errors import MemoryBudgetError
+from tastemaker.inventory import Inventory
 from tastemaker.retrieval import BSPM, EASE, SLIM, FeatureEASE, GraphFilter, SparseEASE
 from tastemaker.retrieval.linear.gram import SparseGram
 from tastemaker.retrieval.linear.slim import _descend
 from tastemaker.retrieval.linear.smooth import smoothest
 from tastemaker.retrieval.linear.sparse_ease import _solve
-from tastemaker.world import World
 
 Matrix = NDArray[np.float64]
 ONE_THREAD = FitOptions(threads=1)
@@ -136,7 +136,7 @@ def test_a_candidate_is_explained_by_the_item_that_shares_most_users(
 ) -> None:
     model = GraphFilter(factors=10).fit(data)
     p = normalized(x).T @ normalized(x)
-    found = model.retrieve(REQUESTS, 5, World.of(data))
+    found = model.retrieve(REQUESTS, 5, Inventory.of(data))
     reason, share = model.explain(REQUESTS, found)
     history = HISTORIES[0]
     for place, item in enumerate(found[0]):
@@ -314,7 +314,7 @@ def test_a_new_item_is_answered_as_if_it_had_been_fitted(dropout: float) -> None
     extended = (
         FeatureEASE(**settings)
         .fit(early)
-        .extended(early.catalogue.extended(["i12"], {"genre": [["g0"]]}))
+        .with_items(early.catalogue.extended(["i12"], {"genre": [["g0"]]}))
     )
     assert extended.n_items == 13
     x = np.zeros((30, 13))
@@ -339,10 +339,10 @@ def test_a_new_item_is_answered_as_if_it_had_been_fitted(dropout: float) -> None
 def test_a_new_item_stands_with_its_kind() -> None:
     early = tagged(12)
     catalogue = early.catalogue.extended(["i12", "i13"], {"genre": [["g0"], ["g1"]]})
-    extended = FeatureEASE(regularization=5.0).fit(early).extended(catalogue)
+    extended = FeatureEASE(regularization=5.0).fit(early).with_items(catalogue)
     right = np.array([12, 13], np.int32)
-    of_first_genre = extended.compare(np.array([0, 0], np.int32), right)
-    of_second_genre = extended.compare(np.array([1, 1], np.int32), right)
+    of_first_genre = extended.similarity(np.array([0, 0], np.int32), right)
+    of_second_genre = extended.similarity(np.array([1, 1], np.int32), right)
     assert of_first_genre[0] > of_first_genre[1]
     assert of_second_genre[1] > of_second_genre[0]
 

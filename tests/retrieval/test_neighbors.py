@@ -15,11 +15,11 @@ from tastemaker.data.requests import Requests
 from tastemaker.data.schema import EventKind, Schema
 from tastemaker.data.synthetic import SyntheticWorld
 from tastemaker.errors import DataError
+from tastemaker.inventory import Inventory
 from tastemaker.retrieval import ItemKNN
-from tastemaker.retrieval.cooccurrence import BothWays
+from tastemaker.retrieval.cooccurrence import Interactions
 from tastemaker.retrieval.item_rows import RowLearner
 from tastemaker.retrieval.neighbors.similarity import Similarity
-from tastemaker.world import World
 
 MEASURES = get_args(Similarity)
 A, B, C, D = range(4)
@@ -140,7 +140,7 @@ def test_normalized_neighbours_give_popular_items_less_room() -> None:
 
     def popular_share(normalization: Any) -> float:
         knn = ItemKNN(normalization=normalization, shrinkage=0.0).fit(data)
-        found = knn.retrieve(Requests.of([[0, 4]]), 3, World.of(data))[0]
+        found = knn.retrieve(Requests.of([[0, 4]]), 3, Inventory.of(data))[0]
         return float(np.isin(found, [1, 2, 3]).mean())
 
     assert popular_share("none") == 1.0
@@ -160,7 +160,7 @@ class Counting(ItemKNN):
 
     learnt: list[int]
 
-    def learner(self, pairs: BothWays) -> RowLearner:
+    def learner(self, pairs: Interactions) -> RowLearner:
         plain = super().learner(pairs)
         self.learnt = []
 
@@ -176,7 +176,7 @@ def test_an_update_learns_the_rows_beside_changed_items_and_no_others() -> None:
     later = log_of([*FOUR, [4, 5], [4, 5, 6], [6, 7, 5]], 8)
     options = FitOptions(threads=1)
     knn = Counting(shrinkage=0.0)
-    updated = knn.fit(before, options).updated(later, options)
+    updated = knn.fit(before, options).update(later, options)
     assert sorted(updated.learnt) == [4, 5, 6, 7]
     anew = Counting(shrinkage=0.0).fit(later, options)
     assert np.array_equal(updated.weights.toarray(), anew.weights.toarray())
@@ -185,18 +185,18 @@ def test_an_update_learns_the_rows_beside_changed_items_and_no_others() -> None:
 
 def test_an_update_without_news_learns_nothing() -> None:
     knn = Counting().fit(log_of(FOUR, 4), FitOptions(threads=1))
-    assert knn.updated(log_of(FOUR, 4), FitOptions(threads=1)).learnt == []
+    assert knn.update(log_of(FOUR, 4), FitOptions(threads=1)).learnt == []
 
 
 def test_an_update_with_other_items_says_what_to_do() -> None:
     with pytest.raises(DataError, match="call fit for new items"):
-        ItemKNN().fit(log_of(FOUR, 4)).updated(log_of(FOUR, 5))
+        ItemKNN().fit(log_of(FOUR, 4)).update(log_of(FOUR, 5))
 
 
 def test_a_stranger_is_answered_by_the_neighbours_of_the_history() -> None:
     data = log_of(FOUR, 4)
     knn = ItemKNN(similarity="jaccard", shrinkage=0.0).fit(data)
-    found = knn.retrieve(Requests.of([[B]]), 2, World.of(data))
+    found = knn.retrieve(Requests.of([[B]]), 2, Inventory.of(data))
     assert found[0].tolist() == [A, C]
     np.testing.assert_allclose(found.score, [2 / 3, 1 / 3], rtol=1e-6)
 
@@ -210,4 +210,4 @@ def test_as_many_other_items_are_no_ground_for_an_update() -> None:
 
     fitted = ItemKNN().fit(likes("xyyzx"))
     with pytest.raises(DataError, match="not the same: call fit"):
-        fitted.updated(likes("uvvwu"))
+        fitted.update(likes("uvvwu"))

@@ -11,11 +11,11 @@ from tastemaker.data.dataset import Dataset
 from tastemaker.data.requests import Requests
 from tastemaker.data.synthetic import SyntheticWorld
 from tastemaker.errors import SettingError
+from tastemaker.inventory import Inventory
 from tastemaker.retrieval import ItemKNN, P3Alpha, RP3Beta, Swing, UserKNN
-from tastemaker.retrieval.cooccurrence import BothWays
+from tastemaker.retrieval.cooccurrence import Interactions
 from tastemaker.retrieval.neighbors.nearest import nearest_items
 from tastemaker.retrieval.neighbors.similarity import Measure
-from tastemaker.world import World
 from tests.retrieval.test_neighbors import FOUR, A, B, C, D, log_of
 
 
@@ -76,7 +76,7 @@ def test_a_walk_of_three_steps_is_what_pencil_and_paper_say() -> None:
 def test_a_neighbour_whose_first_sum_is_too_small_for_a_float_counts_once() -> None:
     weights = np.zeros((2, 200), np.float32)
     weights[0, :2], weights[1, :2] = 1e-30, 1
-    pairs, one = BothWays.of(csr_array(weights)), np.ones(200, np.float32)
+    pairs, one = Interactions.of(csr_array(weights)), np.ones(200, np.float32)
     measure = Measure(0 * one, 0 * one, one, one, one[:0])
     learner = nearest_items(pairs, measure, shrinkage=0.0, min_common=1, relative=False)
     near, strength = np.zeros((1, 5), np.int32), np.zeros((1, 5), np.float32)
@@ -91,7 +91,7 @@ def test_a_larger_beta_finds_rarer_items(data: Dataset) -> None:
 
     def popularity(beta: float) -> float:
         model = RP3Beta(beta=beta).fit(data)
-        return float(users[model.retrieve(asked, 5, World.of(data)).item].mean())
+        return float(users[model.retrieve(asked, 5, Inventory.of(data)).item].mean())
 
     assert popularity(0.0) > popularity(0.5) > popularity(1.0)
 
@@ -245,7 +245,7 @@ def test_the_reason_is_what_its_fans_share_with_the_history() -> None:
     log = log_of([[0, 1], [0, 1], [2, 3], [2, 3], [0, 3]], 4)
     knn = UserKNN().fit(log)
     asked = Requests.of([[0, 2]])
-    found = knn.retrieve(asked, 2, World.of(log))
+    found = knn.retrieve(asked, 2, Inventory.of(log))
     reason, _ = knn.explain(asked, found)
     assert dict(zip(found.item.tolist(), reason.tolist())) == {1: 0, 3: 2}
 
@@ -253,4 +253,4 @@ def test_the_reason_is_what_its_fans_share_with_the_history() -> None:
 def test_popular_items_do_not_win_on_a_known_block() -> None:
     """Whoever likes C is answered by the only other fan of C."""
     found = UserKNN(neighbors=1, similarity="jaccard").fit(log_of(FOUR, 4))
-    assert found.retrieve(Requests.of([[C]]), 1, World.of(log_of(FOUR, 4)))[0].tolist() == [D]
+    assert found.retrieve(Requests.of([[C]]), 1, Inventory.of(log_of(FOUR, 4)))[0].tolist() == [D]

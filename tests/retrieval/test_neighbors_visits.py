@@ -16,6 +16,7 @@ from tastemaker.data.requests import Requests
 from tastemaker.data.schema import ColumnRole, EventKind, Schema
 from tastemaker.data.synthetic import SyntheticWorld
 from tastemaker.errors import ClockError, DataError, SettingError
+from tastemaker.inventory import Inventory
 from tastemaker.retrieval import (
     BoughtTogether,
     Complements,
@@ -25,7 +26,6 @@ from tastemaker.retrieval import (
 )
 from tastemaker.retrieval.neighbors import sessions
 from tastemaker.retrieval.neighbors.visits import visits_of
-from tastemaker.world import World
 
 MINUTE, DAY = 60, 86_400
 START = 1_600_000_000
@@ -67,7 +67,7 @@ def test_a_pause_ends_a_visit() -> None:
 
 
 def test_where_times_are_no_moments_a_user_is_one_visit() -> None:
-    log = timed([("a", 0, 0), ("a", 1, DAY), ("b", 0, 0)], 2, clock="order")
+    log = timed([("a", 0, 0), ("a", 1, DAY), ("b", 0, 0)], 2, clock="ordinal")
     assert visits_of(log, 1).offsets.tolist() == [0, 2, 3]
 
 
@@ -112,7 +112,7 @@ def test_rules_follow_a_later_basket(measure: Any) -> None:
     events = [("a", i, DAY * b) for b, basket in enumerate(BASKETS) for i in basket]
     before, later = timed(events, 4), timed([*events, ("b", A, 0), ("b", D, 0)], 4)
     model = BoughtTogether(measure=measure, min_support=1)
-    updated, anew = model.fit(before).updated(later), BoughtTogether(**model.config.model_dump())
+    updated, anew = model.fit(before).update(later), BoughtTogether(**model.config.model_dump())
     anew.fit(later)
     one, other = (m.rules(np.arange(4, dtype=np.int32)) for m in (updated, anew))
     assert all(np.array_equal(a, b) for a, b in zip(one, other))
@@ -126,7 +126,7 @@ def test_rules_follow_two_baskets_that_a_late_event_joins() -> None:
     late = [("a", C, 25 * MINUTE), ("a", C, DAY), ("a", D, DAY)]
     before, after = timed([*first, *second], 4), timed([*first, *second, *late], 4)
     model = BoughtTogether(min_support=1)
-    updated = model.fit(before).updated(after)
+    updated = model.fit(before).update(after)
     assert np.array_equal(updated.sizes, model.sizes)
     assert updated.weights.toarray()[A, B] == 1
     anew = BoughtTogether(min_support=1).fit(after)
@@ -149,8 +149,8 @@ def test_complements_are_of_other_categories_and_similar_items_of_the_same() -> 
         events += [(user, item, 30 * DAY + place) for place, item in enumerate(looked_at)]
     log = timed(events, 32, group.tolist())
     cameras = np.arange(8, dtype=np.int32)
-    goes_with = Complements(shrinkage=0.0).fit(log).similar(cameras, 2, World.of(log))
-    similar = Swing().fit(log).similar(cameras, 2, World.of(log))
+    goes_with = Complements(shrinkage=0.0).fit(log).similar(cameras, 2, Inventory.of(log))
+    similar = Swing().fit(log).similar(cameras, 2, Inventory.of(log))
     assert (group[goes_with.item] == "lens").all()
     assert ((goes_with.item - 8) // 2 == goes_with.rows // 2).all()
     assert (group[similar.item] == "camera").all()
@@ -274,7 +274,7 @@ def test_the_present_session_begins_after_the_last_pause() -> None:
     log = timed([("a", 0, 0), ("a", 1, DAY), ("a", 2, DAY + 60), ("a", 1, DAY + 90)], 3)
     asked = log.requests(np.array([0]), np.array([log.end]))
     assert SessionKNN().fit(log).present(asked.history)[0].tolist() == [2, 1]
-    untimed = timed([("a", 0, 0), ("a", 1, DAY), ("a", 2, DAY + 60)], 3, clock="order")
+    untimed = timed([("a", 0, 0), ("a", 1, DAY), ("a", 2, DAY + 60)], 3, clock="ordinal")
     everything = untimed.requests(np.array([0]), np.array([untimed.end]))
     assert SessionKNN().fit(untimed).present(everything.history)[0].tolist() == [0, 1, 2]
     assert SessionKNN(longest=2).fit(untimed).present(everything.history)[0].tolist() == [1, 2]
@@ -316,14 +316,14 @@ def test_sequential_rules_are_those_of_the_definition(data: Dataset, pause: str 
                 expected[visits.item[here], visits.item[here + step]] += 1 / step
     expected /= np.maximum(np.bincount(visits.item, minlength=40), 1)[:, None]
     np.fill_diagonal(expected, 0)
-    fitted = SequentialRules(steps=3, pause=pause, neighbors=40).fit(data)
+    fitted = SequentialRules(steps=3, session_gap=pause, neighbors=40).fit(data)
     np.testing.assert_allclose(fitted.weights.toarray(), expected, rtol=1e-4)
 
 
 def test_the_latest_item_of_a_history_speaks_loudest() -> None:
     log = timed([("a", A, 0), ("a", B, 1), ("b", C, 0), ("b", D, 1)], 4)
     rules = SequentialRules(decay=0.5).fit(log)
-    found = rules.retrieve(Requests.of([[C, A], [A, C]]), 1, World.of(log))
+    found = rules.retrieve(Requests.of([[C, A], [A, C]]), 1, Inventory.of(log))
     assert found.item.tolist() == [B, D]
     liked = rules.liked(Requests.of([[A, B, -1, A]])).toarray()[0]
     assert liked.tolist() == [1.0, 0.5, 0.0, 0.0]

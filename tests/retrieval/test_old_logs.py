@@ -8,8 +8,8 @@ from tastemaker.component import FitOptions, Retriever
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.requests import Requests
 from tastemaker.data.schema import EventKind, Schema
+from tastemaker.inventory import Inventory
 from tastemaker.retrieval import Content, SessionKNN, Trending
-from tastemaker.world import World
 
 DAY = 86_400_000_000
 TINY = np.finfo(np.float32).tiny
@@ -42,10 +42,10 @@ def data() -> Dataset:
 @pytest.mark.parametrize("name", MAKERS)
 def test_the_order_is_the_same_long_after_the_log(data: Dataset, name: str, years: int) -> None:
     source: Retriever = MAKERS[name]().fit(data, FitOptions(threads=1))  # type: ignore[no-untyped-call]
-    world, liked = World.of(data), [0, 1, 5]
-    end = world.watermark // DAY * DAY + DAY  # a whole tick of every source
+    inventory, liked = Inventory.of(data), [0, 1, 5]
+    end = inventory.watermark // DAY * DAY + DAY  # a whole tick of every source
     found, later = (
-        source.retrieve(Requests.of([liked], time=moment, exclude=[liked]), 20, world)
+        source.retrieve(Requests.of([liked], time=moment, exclude=[liked]), 20, inventory)
         for moment in (end, end + years * 365 * DAY)
     )
     assert len(found.item) > 5

@@ -14,7 +14,7 @@ from tastemaker.data.requests import Requests
 from tastemaker.retrieval import ALS, EASE, ItemKNN, Propagation, UserKNN
 from tastemaker.retrieval.connected import ConnectedItems
 from tastemaker.retrieval.opinions import Opinions
-from tastemaker.testing.small import OPTIONS, small_dataset, small_world
+from tastemaker.testing.small import OPTIONS, small_dataset, small_inventory
 
 N_ITEMS = 40
 
@@ -114,7 +114,7 @@ def test_a_weight_of_zero_leaves_out_the_item_alone(model: ALS | Propagation | E
     fitted = type(model)(**settings).fit(small_dataset(), OPTIONS)
     likes = replace(Requests.of([[3, 5]]), exclude=Ragged.of([[3, 5, 8]]))
     both = Requests.of([[3, 5, 8]], weights=[[1.0, 1.0, -1.0]])
-    one, other = (fitted.retrieve(asked, 50, small_world()) for asked in (likes, both))
+    one, other = (fitted.retrieve(asked, 50, small_inventory()) for asked in (likes, both))
     assert one.item.tolist() == other.item.tolist()
     assert one.score.tolist() == other.score.tolist()
 
@@ -151,7 +151,7 @@ def test_lowered_lists_are_those_of_all_scores(seed: int, groups: int, n: int) -
     requests = some_requests(seed + 100)
     every = Ragged.of([range(N_ITEMS)] * len(requests))
     scores = fitted.score(requests, every).reshape(len(requests), N_ITEMS)
-    found = fitted.retrieve(requests, n, small_world())
+    found = fitted.retrieve(requests, n, small_inventory())
     for row in range(len(requests)):
         expected = best(scores[row], n)
         assert found[row].tolist() == expected
@@ -167,8 +167,8 @@ def best(scores: NDArray[np.float32], n: int) -> list[int]:
 def test_lowered_lists_do_not_depend_on_the_batch() -> None:
     fitted = fitted_vectors(1, groups=3, dislike_weight=0.8)
     requests = some_requests(7)
-    batch = fitted.retrieve(requests, 5, small_world())
+    batch = fitted.retrieve(requests, 5, small_inventory())
     for row in range(len(requests)):
-        alone = fitted.retrieve(requests.take(np.array([row])), 5, small_world())
+        alone = fitted.retrieve(requests.take(np.array([row])), 5, small_inventory())
         assert np.array_equal(alone.item, batch[row])
         assert np.array_equal(alone.score, batch.take(np.array([row])).score)

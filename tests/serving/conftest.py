@@ -35,13 +35,13 @@ year = { role = "number" }
 weight = 1.0
 [events.dislike]
 role = "negative"
-blocks = true
+hide_item = true
 [retrievers.item_knn]
-use = "item_knn"
+type = "item_knn"
 [retrievers.content]
-use = "content"
+type = "content"
 [retrievers.popular]
-use = "popular"
+type = "popular"
 [placements.home]
 retrievers = { item_knn = 20, content = 20, popular = 5 }
 [placements.again]
@@ -98,9 +98,9 @@ def train(folder: Path, promote: bool = True) -> str:
 
 @pytest.fixture(autouse=True)
 def refused_at_once(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test waits for refusals; those of `slow_refusals` are about the delay."""
-    if request.module.__name__ != "tests.serving.test_slow_refusals":
-        monkeypatch.setattr("tastemaker.serving.slow_refusals.STEP_SECONDS", 0.0)
+    """No test waits for refusals; those of `error_throttle` are about the delay."""
+    if request.module.__name__ != "tests.serving.test_error_throttle":
+        monkeypatch.setattr("tastemaker.serving.error_throttle.STEP_SECONDS", 0.0)
 
 
 @pytest.fixture

@@ -34,9 +34,9 @@ year = { role = "number" }
 released = { role = "time" }
 [events.click]
 [retrievers.item_knn]
-use = "item_knn"
+type = "item_knn"
 [retrievers.popular]
-use = "popular"
+type = "popular"
 [placements.home]
 retrievers = { item_knn = 10, popular = 10 }
 """
@@ -148,7 +148,7 @@ LIST = ["abc", 5, True, {}, None]
     [
         *[("user_id", value) for value in TEXT],
         *[("placement", value) for value in [*TEXT, 5]],
-        *[("within", value) for value in [*NUMBER, -1, 60_001]],
+        *[("timeout_ms", value) for value in [*NUMBER, -1, 60_001]],
         *[("explain", value) for value in ["yes", 1, None, [], {}]],
         *[("exclude", value) for value in LIST],
         *[("history", value) for value in LIST[:-1]],
@@ -286,7 +286,7 @@ NO_JSON = {
     "deep list": b'{"history":' + b"[" * 40_000 + b"]" * 40_000 + b"}",
     "deep object": b'{"title":' + b'{"a":' * 40_000 + b"1" + b"}" * 40_001,
     "digits": b'{"n":' + b"9" * 10_000 + b"}",
-    "NaN": b'{"within": NaN}',
+    "NaN": b'{"timeout_ms": NaN}',
     "Infinity": b'{"year": Infinity}',
     "-Infinity": b'{"value": -Infinity}',
     "half a character": b'{"title": "\\ud800"}',

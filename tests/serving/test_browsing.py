@@ -25,9 +25,9 @@ weight = 6.0
 role = "negative"
 replaces = ["purchase"]
 [retrievers.item_knn]
-use = "item_knn"
+type = "item_knn"
 [retrievers.popular]
-use = "popular"
+type = "popular"
 [placements.home]
 retrievers = { item_knn = 6, popular = 2 }
 """

@@ -4,7 +4,7 @@ import pytest
 
 from tastemaker.data import times
 from tastemaker.data.times import MICROSECONDS
-from tastemaker.serving import Asked, Service
+from tastemaker.serving import RecommendationRequest, Service
 from tests.serving.conftest import item
 
 
@@ -14,7 +14,9 @@ def tell(service: Service, user: str, *items: str, kind: str = "click") -> None:
 
 
 def shown(service: Service, user: str, n: int = 8) -> list[str]:
-    return [entry["item_id"] for entry in service.recommend(Asked(user, n=n))["items"]]
+    return [
+        entry["item_id"] for entry in service.recommend(RecommendationRequest(user, n=n))["items"]
+    ]
 
 
 @pytest.mark.parametrize("back", ["s", "h", "d"])

@@ -135,7 +135,7 @@ def test_an_answer_explains_itself_if_asked(client: TestClient) -> None:
         ({"user_id": ["a"]}, "user_id", ""),
         ({"history": "abc"}, "history", "valid list"),
         ({"histroy": ["abc"]}, "histroy", "did you mean 'history'?"),
-        ({"within": 0}, "within", "greater than 0"),
+        ({"timeout_ms": 0}, "timeout_ms", "greater than 0"),
     ],
 )
 def test_a_wrong_question_names_the_field(
@@ -392,7 +392,7 @@ def test_the_interface_describes_itself_with_examples(client: TestClient) -> Non
     }
     posted = paths["/v1/events"]["post"]["requestBody"]["content"]["application/json"]
     assert {"one", "many"} <= set(posted["examples"])
-    assert document["components"]["schemas"]["Question"]["examples"]
+    assert document["components"]["schemas"]["RecommendationBody"]["examples"]
 
 
 def test_it_lives_and_is_ready(client: TestClient) -> None:

@@ -12,8 +12,8 @@ from pydantic_core import from_json
 from starlette.testclient import TestClient
 
 from tastemaker.serving import json_bodies
+from tastemaker.serving.errors import ApiError
 from tastemaker.serving.json_bodies import read_batch, read_json
-from tastemaker.serving.refusals import Refused
 from tests.serving.test_http import refused
 
 VALUES = st.recursive(
@@ -68,7 +68,7 @@ def test_a_batch_in_parts_is_what_one_parser_reads(
     try:
         expected = from_json(broken, allow_inf_nan=False)
     except ValueError:
-        with pytest.raises(Refused):
+        with pytest.raises(ApiError):
             read_batch(broken)
     else:
         assert read_batch(broken) == expected
@@ -77,7 +77,7 @@ def test_a_batch_in_parts_is_what_one_parser_reads(
 @pytest.mark.usefixtures("_small_parts")
 @pytest.mark.parametrize("end", [b",]}", b"]", b"]]}", b'],"n":1', b"", b"}"])
 def test_a_batch_that_ends_wrongly_is_no_json(end: bytes) -> None:
-    with pytest.raises(Refused, match="is not JSON"):
+    with pytest.raises(ApiError, match="is not JSON"):
         read_batch(b'{"events":[' + b",".join([b'"some text"'] * 20) + end)
 
 
@@ -136,5 +136,5 @@ def test_large_questions_are_checked_off_the_event_loop(
 def test_a_number_has_at_most_a_thousand_digits() -> None:
     assert read_json(b'{"n": ' + b"9" * 1_000 + b"}") == {"n": 10**1_000 - 1}
     assert read_json(b'{"title": "' + b"9" * 2_000 + b'"}')
-    with pytest.raises(Refused, match="a number has 1,001 digits"):
+    with pytest.raises(ApiError, match="a number has 1,001 digits"):
         read_json(b"[" + b"9" * 1_001 + b"]")

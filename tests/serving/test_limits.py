@@ -10,9 +10,9 @@ from fastapi import FastAPI, Request
 from starlette.types import Message
 
 from tastemaker.serving import limits
-from tastemaker.serving.limits import LimitBodies
-from tastemaker.serving.refusals import install
-from tastemaker.serving.work import CALLER
+from tastemaker.serving.errors import install
+from tastemaker.serving.limits import BodyLimitMiddleware
+from tastemaker.serving.work_queue import CALLER
 from tests.serving.conftest import finished
 
 
@@ -26,7 +26,7 @@ def application() -> Any:
     async def size(request: Request) -> int:
         return len(await request.body())
 
-    return LimitBodies(app)
+    return BodyLimitMiddleware(app)
 
 
 async def post(

@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 from benchmarks.load import storm
 from benchmarks.server import Caller, serving
 from tastemaker.project import load_project
-from tastemaker.serving import Service, create_app, work
+from tastemaker.serving import Service, create_app, work_queue
 
 pytestmark = pytest.mark.slow
 ASKED = {"user_id": "user-0", "n": 10}
@@ -19,7 +19,7 @@ ASKED = {"user_id": "user-0", "n": 10}
 def test_an_overloaded_server_sheds_with_a_503_and_then_recovers(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("TASTEMAKER_SERVER__LONGEST_WAIT", "10")
+    monkeypatch.setenv("TASTEMAKER_SERVER__MAX_QUEUE_WAIT_MS", "10")
     with serving(folder / "tastemaker.toml") as server:
         told = storm(server.port, rate=2_000, seconds=3, bodies=[ASKED])
         refused = [each for each in told if each.status != 200]
@@ -33,7 +33,7 @@ def test_an_overloaded_server_sheds_with_a_503_and_then_recovers(
 def test_a_worker_that_took_long_to_load_takes_in_events_at_once(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(work, "LONGEST_STORING_SECONDS", 0.3)
+    monkeypatch.setattr(work_queue, "LONGEST_STORING_SECONDS", 0.3)
     ready = Service.wait_until_ready
 
     def slowly(service: Service) -> None:
@@ -41,7 +41,7 @@ def test_a_worker_that_took_long_to_load_takes_in_events_at_once(
         ready(service)
 
     monkeypatch.setattr(Service, "wait_until_ready", slowly)
-    app = create_app(Service(load_project(folder / "tastemaker.toml")), patient=True)
+    app = create_app(Service(load_project(folder / "tastemaker.toml")), allow_slow=True)
     event = {"user_id": "one", "item_id": "horror-1"}
     with (
         TestClient(app, base_url="http://127.0.0.1") as client,

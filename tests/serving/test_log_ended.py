@@ -23,14 +23,14 @@ AGES = {"yesterday": 1, "400 days": 400, "20 years": 7_305}
 TRENDING = PROJECT.replace(
     "[placements.home]",
     """[retrievers.trending]
-use = "trending"
+type = "trending"
 [retrievers.sessions]
-use = "session_knn"
+type = "session_knn"
 method = "stan"
-[retrievers.newcomers]
-use = "newcomers"
+[retrievers.new_items]
+type = "new_items"
 [placements.home]""",
-).replace("popular = 5 }", "trending = 20, sessions = 10, newcomers = 10, popular = 5 }")
+).replace("popular = 5 }", "trending = 20, sessions = 10, new_items = 10, popular = 5 }")
 
 Told = Callable[..., dict[str, Any]]
 
@@ -70,7 +70,7 @@ def cli(old: Path, capsys: pytest.CaptureFixture[str]) -> Told:
     def told(user: str | None = None, history: list[str] | None = None) -> dict[str, Any]:
         capsys.readouterr()
         listed = None if history is None else ",".join(history)
-        asked = answers.Asked(user, listed, 12, None)
+        asked = answers.RecommendOptions(user, listed, 12, None)
         answers.recommend(old / "tastemaker.toml", asked, trace=False, as_json=True)
         return dict(json.loads(capsys.readouterr().out))
 
@@ -134,7 +134,9 @@ def test_every_list_and_similar_items_match_too(
         client.put("/v1/items/added", json=attributes)  # when it returns, the event counts too
         served = asked(client, user_id="user-2")
         alike = client.get("/v1/items/added/similar?n=5").json()
-        answers.recommend_all(path, answers.Asked(None, None, 12, None), output, as_json=False)
+        answers.recommend_all(
+            path, answers.RecommendOptions(None, None, 12, None), output, as_json=False
+        )
         capsys.readouterr()
         answers.similar(path, "added", 5, None, as_json=True)
         told = json.loads(capsys.readouterr().out)

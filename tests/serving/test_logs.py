@@ -82,7 +82,7 @@ def test_a_traceback_is_logged_once_a_minute(logged: io.StringIO, clock: list[fl
         try:
             raise kind("broken")
         except Exception:
-            logging.getLogger("tastemaker.serving.refusals").exception("it failed")
+            logging.getLogger("tastemaker.serving.errors").exception("it failed")
 
     for _ in range(100):
         fail(ValueError)

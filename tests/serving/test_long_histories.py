@@ -16,7 +16,7 @@ from starlette.testclient import TestClient
 from tastemaker.data import times
 from tastemaker.data.seen import SeenPolicy
 from tastemaker.project import load_project
-from tastemaker.serving import Asked, Service
+from tastemaker.serving import RecommendationRequest, Service
 from tastemaker.serving import seen_items as seen_items_module
 from tastemaker.serving.seen_items import ManySeenItems, SeenItems, excluded_until
 from tastemaker.serving.user_requests import UserRequests
@@ -66,7 +66,7 @@ def random_events(seed: int, n: int) -> list[dict[str, Any]]:
 
 def assert_excluded_as_by_all_events(service: Service, requests: UserRequests) -> None:
     for moment in (NOW, NOW + 86_400_000_000 * 40):
-        live, asked = service.live, Asked("long")
+        live, asked = service.live, RecommendationRequest("long")
         found = requests.request(asked, live, moment)
         every = service.store.history("long")
         assert found.exclude[0].tolist() == asked.request(live, every, moment).exclude[0].tolist()
@@ -96,8 +96,8 @@ def test_what_is_removed_no_longer_excludes(replacing: Service, removed: str) ->
         remover.remove_users(["long"])
     replacing.refresh()
     assert_excluded_as_by_all_events(replacing, requests)
-    found = requests.request(Asked("long"), replacing.live, NOW)
-    index = replacing.live.recommender.world.catalogue.items.index(what)
+    found = requests.request(RecommendationRequest("long"), replacing.live, NOW)
+    index = replacing.live.recommender.inventory.catalogue.items.index(what)
     assert index not in found.exclude[0]
 
 
@@ -108,9 +108,11 @@ def test_a_history_is_the_newest_events_however_many_there_are(service: Service)
         for n in range(50)
     ]  # fmt: skip
     post(service, told[::-1])
-    request = UserRequests(service.store, most=7).request(Asked("long"), service.live, NOW)
+    request = UserRequests(service.store, most=7).request(
+        RecommendationRequest("long"), service.live, NOW
+    )
     every = service.store.history("long")
-    whole = Asked("long").request(service.live, every, NOW)
+    whole = RecommendationRequest("long").request(service.live, every, NOW)
     assert request.history.item.tolist() == whole.history.item[-7:].tolist()
 
 
@@ -131,11 +133,11 @@ def test_more_items_than_are_read_at_once_are_all_excluded(
     post(service, told)
     seen, about = SeenItems(service.store), ("long", None, service.live, times.now())
     with pytest.raises(ManySeenItems):
-        seen.of(*about, patient=False)
-    catalogue = service.live.recommender.world.catalogue
+        seen.of(*about, allow_slow=False)
+    catalogue = service.live.recommender.inventory.catalogue
     wanted = np.unique(catalogue.items.indices([one["item_id"] for one in told])).tolist()
     assert seen.of(*about).tolist() == wanted
-    assert seen.of(*about, patient=False).tolist() == wanted  # it is kept
+    assert seen.of(*about, allow_slow=False).tolist() == wanted  # it is kept
 
 
 def test_an_item_that_is_put_later_is_excluded_by_its_events(service: Service) -> None:
@@ -143,11 +145,11 @@ def test_an_item_that_is_put_later_is_excluded_by_its_events(service: Service) -
             for name in ("new", *(item(0, n) for n in range(9)))]  # fmt: skip
     post(service, told)
     requests = UserRequests(service.store, most=3)
-    before = requests.request(Asked("long"), service.live, times.now()).exclude[0]
+    before = requests.request(RecommendationRequest("long"), service.live, times.now()).exclude[0]
     service.put_item("new", {"title": "New"}).result()
     service.refresh()
-    after = requests.request(Asked("long"), service.live, times.now()).exclude[0]
-    new = service.live.recommender.world.catalogue.items.index("new")
+    after = requests.request(RecommendationRequest("long"), service.live, times.now()).exclude[0]
+    new = service.live.recommender.inventory.catalogue.items.index("new")
     assert new not in before.tolist()
     assert after.tolist() == sorted([*before.tolist(), new])
 
@@ -167,14 +169,14 @@ def test_an_old_version_is_freed_after_a_promotion(folder: Path) -> None:
     settings.write_text(f"{settings.read_text()}[server]\nhistory_events = 3\n")
     with Service(load_project(settings)) as service:
         wait_until(lambda: service.status()["status"] == "ready")
-        old, version = weakref.ref(service.live.recommender.world), service.live.version
-        service.recommend(Asked("user-1"))
+        old, version = weakref.ref(service.live.recommender.inventory), service.live.version
+        service.recommend(RecommendationRequest("user-1"))
         assert service.requests.seen._kept
         train(folder)
         wait_until(lambda: service.live.version != version)
         gc.collect()
         assert old() is None
-        assert len(service.recommend(Asked("user-1"))["items"]) > 0
+        assert len(service.recommend(RecommendationRequest("user-1"))["items"]) > 0
 
 
 @pytest.fixture
@@ -229,7 +231,7 @@ def test_an_older_state_gets_only_its_own_items(service: Service) -> None:
     post(service, [{**told[0], "item_id": item(2, 1)}])
     known = seen.of("long", None, older, times.now())
     assert len(known) == 3
-    assert known.max() < len(older.recommender.world.catalogue)
+    assert known.max() < len(older.recommender.inventory.catalogue)
     assert len(seen.of("long", None, service.live, times.now())) == 4
 
 

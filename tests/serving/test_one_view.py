@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 from starlette.testclient import TestClient
 
+from tests.resilience.stage import Ran, verb
 from tests.serving.conftest import START, without_network
-from tests.unpleasant.stage import Ran, verb
 
 NEW = "night, of the new"
 """An item put over HTTP; its id has a comma."""

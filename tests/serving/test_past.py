@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 from tastemaker.data import times
 from tastemaker.data.seen import SeenPolicy
 from tastemaker.project import load_project
-from tastemaker.serving import Asked, Service
+from tastemaker.serving import RecommendationRequest, Service
 from tastemaker.store import check_event
 from tests.data.test_past import assert_same
 from tests.serving.conftest import (
@@ -29,8 +29,8 @@ from tests.serving.conftest import (
 COMEDY = [item(1, place) for place in range(PER_GENRE)]
 REPLACING = """
 [events.rating]
-like = 4
-dislike = 2
+positive_threshold = 4
+negative_threshold = 2
 [events.unclick]
 role = "neutral"
 replaces = ["click"]
@@ -107,7 +107,9 @@ def test_a_question_about_a_user_is_that_request(service: Service) -> None:
     now = times.now()
     data = service.store.dataset(service.project.schema)
     user = data.users.index("user-3")
-    asked = Asked("user-3").request(service.live, service.store.history("user-3"), now)
+    asked = RecommendationRequest("user-3").request(
+        service.live, service.store.history("user-3"), now
+    )
     seen = service.live.recommender.seen(None)
     logs = data.requests(np.array([user]), np.array([now]), seen=seen, placement="home")
     assert_same(asked, logs)
@@ -157,11 +159,11 @@ def test_an_item_comes_back_in_the_next_answer_after_an_unlike(client: TestClien
 
 def test_the_statistics_of_a_server_count_actions(replacing: Service) -> None:
     service, kinds = replacing, replacing.project.file.events
-    place = service.live.recommender.world.catalogue.items.indices([COMEDY[0]])
+    place = service.live.recommender.inventory.catalogue.items.indices([COMEDY[0]])
 
     def likes() -> float:
         moment = np.array([times.now() + 10**6])
-        return float(service.live.recommender.world.statistics.at(place, moment)[0])
+        return float(service.live.recommender.inventory.statistics.at(place, moment)[0])
 
     before = likes()
     for value in (5, 1):

@@ -8,7 +8,7 @@ import pytest
 
 from tastemaker.data import times
 from tastemaker.project import load_project
-from tastemaker.serving import Asked, Service
+from tastemaker.serving import RecommendationRequest, Service
 from tests.serving.conftest import train, wait_until
 
 PROJECT = """
@@ -26,14 +26,14 @@ country = { role = "category" }
 likes = { role = "tags", separator = "|" }
 [events.click]
 [retrievers.popular]
-use = "popular"
+type = "popular"
 [rankers.main]
-use = "gbm"
+type = "gbm"
 trees = 20
 [training]
 slices = 2
 window = 0.2
-must_earn = false
+require_improvement = false
 [placements.home]
 retrievers = { popular = 40 }
 ranker = "main"
@@ -63,7 +63,9 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def features(service: Service, user: str | None) -> dict[str, float]:
     """What the ranker was told of the user beside the first item."""
     live = service.live
-    asked = Asked(user).request(live, service.store.history(user or ""), times.now())
+    asked = RecommendationRequest(user).request(
+        live, service.store.history(user or ""), times.now()
+    )
     answer = live.recommender.answer(live.with_profile(asked, service.store), 5)
     told = answer.described(0, 1)
     values = dict(zip(told.names, told.values[0].tolist()))
@@ -94,6 +96,6 @@ def test_a_user_without_events_is_answered_by_attributes(shop: Path) -> None:
         def genres(told: dict[str, Any]) -> set[int]:
             return {int(item["item_id"][1:]) % 2 for item in told["items"]}
 
-        assert genres(service.recommend(Asked("silent", n=8))) == {1}
-        ranked = service.rank(Asked("silent"), ["i0", "i1", "i2", "i3"])
+        assert genres(service.recommend(RecommendationRequest("silent", n=8))) == {1}
+        ranked = service.rank(RecommendationRequest("silent"), ["i0", "i1", "i2", "i3"])
         assert [int(i["item_id"][1:]) % 2 for i in ranked["items"]] == [1, 1, 0, 0]

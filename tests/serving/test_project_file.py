@@ -9,16 +9,19 @@ from tastemaker.data import times
 from tastemaker.project import load_project
 from tastemaker.registry import Registry
 from tastemaker.registry.version import trained_at
-from tastemaker.serving import Asked, Service, current
+from tastemaker.serving import RecommendationRequest, Service, snapshot_manager
 from tests.serving.conftest import train, wait_until
 
-RULES = '\n[rerankers.house]\nuse = "rules"\n'
+RULES = '\n[rerankers.house]\ntype = "rules"\n'
 BLOCKED = f'{RULES}blocked = ["{{id}}"]\n'
 HOME = "popular = 5 }"
 
 
 def shown(service: Service) -> list[str]:
-    return [entry["item_id"] for entry in service.recommend(Asked("user-3", n=10))["items"]]
+    return [
+        entry["item_id"]
+        for entry in service.recommend(RecommendationRequest("user-3", n=10))["items"]
+    ]
 
 
 def serves(service: Service, version: str) -> None:
@@ -27,7 +30,7 @@ def serves(service: Service, version: str) -> None:
 
 @pytest.fixture
 def path(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(current, "RETRY_SECONDS", 0.2)
+    monkeypatch.setattr(snapshot_manager, "RETRY_SECONDS", 0.2)
     return folder / "tastemaker.toml"
 
 
@@ -140,4 +143,4 @@ def test_the_moment_follows_the_file_of_the_version(service: Service, path: Path
     serves(service, train(path.parent))
     service.add_events([{"user_id": "user-3", "item_id": "drama-0"}]).written.result()
     service.refresh()
-    assert service.moment(service.live) == service.live.fitted.world.watermark
+    assert service.moment(service.live) == service.live.fitted.inventory.watermark

@@ -9,9 +9,8 @@ from starlette.testclient import TestClient
 from tastemaker.data import times
 from tastemaker.data.catalogue import Catalogue
 from tastemaker.retrieval.content_vectors import ContentEncoder, SparseRows
-from tastemaker.serving import Service
-from tastemaker.serving import live as live_module
-from tastemaker.serving.live import Live
+from tastemaker.serving import Service, model_snapshot
+from tastemaker.serving.model_snapshot import ModelSnapshot
 from tests.serving.conftest import item
 from tests.serving.test_long_histories import post
 
@@ -24,9 +23,9 @@ def put(service: Service, name: str, attributes: dict[str, Any]) -> None:
 def assert_as_built_anew(service: Service, about: str) -> None:
     """What is known of items, and what is found by that, is as after a restart."""
     found = []
-    for live in (service.live, Live.of(service.live.fitted, service.store)):
+    for live in (service.live, ModelSnapshot.of(service.live.fitted, service.store)):
         recommender = live.recommender
-        catalogue = recommender.world.catalogue
+        catalogue = recommender.inventory.catalogue
         _, alike = recommender.similar(about, n=60, retriever="content")
         ids = catalogue.items.ids(range(len(catalogue)))
         titles = {id_: catalogue.title(place) for place, id_ in enumerate(ids)}
@@ -40,9 +39,9 @@ def test_an_item_put_after_its_events_changes_nothing_else(service: Service) -> 
     post(service, [*told, {"user_id": "u", "item_id": item(0, 1), "event_type": "click"}])
     service.put_item("late", {"title": "Late", "genres": ["Horror"]}).result()
     service.refresh()
-    grown, anew = service.live, Live.of(service.live.fitted, service.store)
+    grown, anew = service.live, ModelSnapshot.of(service.live.fitted, service.store)
     assert grown.sequence == anew.sequence
-    one, other = grown.recommender.world, anew.recommender.world
+    one, other = grown.recommender.inventory, anew.recommender.inventory
     ids = one.catalogue.items.ids(range(len(one.catalogue)))
     assert ids == other.catalogue.items.ids(range(len(other.catalogue)))
     items, moments = np.arange(len(ids), dtype=np.int32), np.full(len(ids), times.now() + 1)
@@ -56,9 +55,9 @@ def test_items_added_one_by_one_are_those_added_at_once(service: Service) -> Non
     for name, attributes in told.items():
         service.put_item(name, attributes).result()
         service.refresh()
-    anew = Live.of(service.live.fitted, service.store)
+    anew = ModelSnapshot.of(service.live.fitted, service.store)
     for live in (service.live, anew):
-        assert live.recommender.world.catalogue.items.index("new-5") >= 0
+        assert live.recommender.inventory.catalogue.items.index("new-5") >= 0
     lists = [
         live.recommender.similar("new-1", n=30, retriever="content")[1]
         for live in (service.live, anew)
@@ -106,11 +105,11 @@ def test_a_removed_item_put_again_is_shown_without_a_rebuild(
         raise AssertionError("everything is built again")
 
     with monkeypatch.context() as patched:
-        patched.setattr(Live, "of", rebuilt)
+        patched.setattr(ModelSnapshot, "of", rebuilt)
         put(service, item(0, 1), {"title": "Back", "genres": ["Horror"]})
         put(service, "new", {"title": "New again", "genres": ["Horror"]})
     assert_as_built_anew(service, item(0, 1))
-    index = service.live.recommender.world.catalogue.items.index
+    index = service.live.recommender.inventory.catalogue.items.index
     assert service.live.recommender.withdrawn.tolist() == [index(item(0, 2))]
 
 
@@ -133,7 +132,7 @@ def test_an_item_has_at_most_1000_labels(client: TestClient) -> None:
 def test_new_labels_end_at_a_bound_known_ones_do_not(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live_module, "MOST_NEW_LABELS", 3)
+    monkeypatch.setattr(model_snapshot, "MOST_NEW_LABELS", 3)
     assert client.put("/v1/items/a", json={"genres": ["one", "two"]}).status_code == 201
     answer = client.put("/v1/items/b", json={"genres": ["three", "four"]})
     assert answer.status_code == 422

@@ -61,7 +61,7 @@ def edit(folder: Path, old: str, new: str) -> None:
 
 
 def test_a_served_version_takes_over_edited_rules(folder: Path) -> None:
-    rules = '[rerankers.rules]\nuse = "rules"\nblocked_labels = { genres = ["Horror"] }\n'
+    rules = '[rerankers.rules]\ntype = "rules"\nblocked_labels = { genres = ["Horror"] }\n'
     edit(folder, "[placements.home]", f'{rules}[placements.home]\nrerankers = ["rules"]')
     with without_network(folder) as client:
         answer = client.post("/v1/recommendations", json={"user_id": "user-0"}).json()

@@ -29,17 +29,17 @@ USERS = ("user-0", "user-1", "visitor-0", "visitor-1")
 WIDE = {"item_knn = 20, content = 20, popular = 5": "item_knn = 60, content = 60, popular = 60"}
 LEARNED = """
 [rankers.main]
-use = "gbm"
+type = "gbm"
 trees = 3
 [rerankers.house]
-use = "rules"
+type = "rules"
 caps = { genres = 3 }
 blocked = []
 [training]
 slices = 2
 window = 0.2
 requests = 50
-must_earn = false
+require_improvement = false
 [placements.learned]
 retrievers = ["item_knn", "content", "popular"]
 ranker = "main"
@@ -147,7 +147,7 @@ class Sequences(RuleBasedStateMachine):
     def every_list_is_the_one_of_the_command_line(self, place: str) -> None:
         self.put_item(FITTED[0])  # when it returns, all events count
         output = self.folder / "all.csv"
-        question = answers.Asked(None, None, 12, place)
+        question = answers.RecommendOptions(None, None, 12, place)
         answers.recommend_all(self.folder / "tastemaker.toml", question, output, as_json=False)
         lists: dict[str, list[str]] = {}
         for row in output.read_text().splitlines()[1:]:

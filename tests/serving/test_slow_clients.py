@@ -15,7 +15,7 @@ from starlette.responses import Response
 from tastemaker.project import load_project
 from tastemaker.serving import Service, create_app
 from tastemaker.serving.connections import Connections
-from tastemaker.serving.heads import LimitHeads
+from tastemaker.serving.http_protocol import LimitedHttpProtocol
 from tests.serving.conftest import wait_until
 from tests.serving.test_wire import Patient, post
 
@@ -90,7 +90,7 @@ def test_bodies_that_do_not_end_keep_no_connection_from_others(
             await Response(str(size))(scope, receive, send)
 
     kept = Connections(6, 100)
-    monkeypatch.setattr(LimitHeads, "open_connections", kept)
+    monkeypatch.setattr(LimitedHttpProtocol, "open_connections", kept)
     with Patient(app=app) as server, ExitStack() as slow:
         for _ in range(9):
             connection = slow.enter_context(connected(server.port, address))

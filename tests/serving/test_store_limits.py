@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tastemaker.store import Added, Store, batches
-from tastemaker.store import room as rooms
+from tastemaker.store import capacity as capacities
 from tastemaker.store.writer import Writer
 from tests.serving.conftest import item, wait_until, without_network
 
@@ -123,7 +123,7 @@ def test_writes_wait_in_the_queue_of_their_client(
 def test_below_the_reserve_answers_go_on_and_health_says_so(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rooms, "free_bytes", lambda *_: (10, 20))
+    monkeypatch.setattr(capacities, "free_bytes", lambda *_: (10, 20))
     with without_network(folder) as client:
         answer = client.post("/v1/recommendations", json=FILMS)
         assert answer.status_code == 200

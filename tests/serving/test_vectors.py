@@ -18,7 +18,7 @@ title = { role = "text" }
 embedding = { role = "vector" }
 [events.click]
 [retrievers.content]
-use = "content"
+type = "content"
 text_weight = 0
 [placements.home]
 retrievers = { content = 20 }

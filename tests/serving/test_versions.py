@@ -10,7 +10,7 @@ import pytest
 from tastemaker.artifact import read_manifest
 from tastemaker.project import load_project
 from tastemaker.registry import Registry
-from tastemaker.serving import Asked, Service, current
+from tastemaker.serving import RecommendationRequest, Service, snapshot_manager
 from tastemaker.store import EventSource
 from tests.serving.conftest import item, train, wait_until
 
@@ -18,7 +18,7 @@ STRANGER = [item(0, 0), item(0, 1), item(1, 0)]
 
 
 def asked_of(service: Service, **question: Any) -> tuple[str, list[str]]:
-    answer = service.recommend(Asked(**question))
+    answer = service.recommend(RecommendationRequest(**question))
     return answer["model_version"], [entry["item_id"] for entry in answer["items"]]
 
 
@@ -155,11 +155,11 @@ def foreign_version(folder: Path) -> str:
 
 
 def test_what_was_served_is_in_the_next_training(service: Service, folder: Path) -> None:
-    newcomers = [f"viewer-{number}" for number in range(30)]
+    new_users = [f"viewer-{number}" for number in range(30)]
     loved = [item(2, 0), item(3, 0)]  # nobody liked both so far
-    events = [{"user_id": user, "item_id": id_} for user in newcomers for id_ in loved]
-    events += [{"user_id": user, "item_id": "unheard-of"} for user in newcomers[:2]]
-    taken = service.add_events([*events, {"user_id": newcomers[0], "item_id": "invented"}])
+    events = [{"user_id": user, "item_id": id_} for user in new_users for id_ in loved]
+    events += [{"user_id": user, "item_id": "unheard-of"} for user in new_users[:2]]
+    taken = service.add_events([*events, {"user_id": new_users[0], "item_id": "invented"}])
     taken.written.result()
     service.put_item("put", {"title": "Put", "genres": ["Drama"]}).result()
     before = service.similar(loved[0], 1, "item_knn")
@@ -171,13 +171,13 @@ def test_what_was_served_is_in_the_next_training(service: Service, folder: Path)
     assert [entry["item_id"] for entry in before["items"]] != [loved[1]]
     assert [entry["item_id"] for entry in after["items"]] == [loved[1]]
     data = EventSource(load_project(folder / "tastemaker.toml")).read()
-    assert all(data.users.index(user) >= 0 for user in newcomers)
+    assert all(data.users.index(user) >= 0 for user in new_users)
     assert all(data.catalogue.items.index(id_) >= 0 for id_ in ("unheard-of", "put"))
     assert data.catalogue.items.index("invented") < 0  # one user's, and nobody described it
     manifest = read_manifest(folder / ".tastemaker" / "artifacts" / second, "recommender")
     assert manifest["about"]["sequence"] == data.sequence
     live = service.live
-    assert live.recommender.world.statistics.n_items == len(data.catalogue)
+    assert live.recommender.inventory.statistics.n_items == len(data.catalogue)
 
 
 def test_served_events_count_once_whatever_was_trained_on(service: Service, folder: Path) -> None:
@@ -186,9 +186,9 @@ def test_served_events_count_once_whatever_was_trained_on(service: Service, fold
     service.refresh()
 
     def likes() -> float:
-        world = service.live.recommender.world
-        index = world.catalogue.items.indices([popular])
-        return float(world.statistics.at(index, world.watermark + index.astype("int64"))[0])
+        inventory = service.live.recommender.inventory
+        index = inventory.catalogue.items.indices([popular])
+        return float(inventory.statistics.at(index, inventory.watermark + index.astype("int64"))[0])
 
     before = likes()
     second = train(folder)
@@ -222,7 +222,7 @@ def test_a_service_is_not_ready_before_anything_is_trained(folder: Path) -> None
 def test_a_version_that_fails_once_is_tried_again(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(current, "RETRY_SECONDS", 0.2)
+    monkeypatch.setattr(snapshot_manager, "RETRY_SECONDS", 0.2)
     load, failed = Registry.load, [MemoryError("no room just now")]
 
     def once_bad(registry: Registry, version: str | None = None) -> Any:
@@ -250,13 +250,13 @@ def test_a_slow_load_does_not_delay_the_next_look(
 ) -> None:
     registry = Registry(folder / ".tastemaker")
     first, second = registry.current(), changed_project(folder)
-    warm_up = current.warm_up
+    warm_up = snapshot_manager.warm_up
 
     def slow(*arguments: Any) -> None:
         time.sleep(1.0)
         warm_up(*arguments)
 
-    monkeypatch.setattr(current, "warm_up", slow)
+    monkeypatch.setattr(snapshot_manager, "warm_up", slow)
     registry.promote(second)
     wait_until(lambda: service.status()["model_version"] == second)
     registry.promote(first)
@@ -269,10 +269,10 @@ def test_events_that_came_before_their_item_count_once_it_is_described(service: 
     service.refresh()
     service.put_item("new", {"title": "New", "genres": ["Horror"]}).result()
     service.refresh()
-    world = service.live.recommender.world
-    index = world.catalogue.items.indices(["new"])
-    moment = world.watermark + index.astype("int64")
-    assert world.statistics.at(index, moment)[0] == 5.0
+    inventory = service.live.recommender.inventory
+    index = inventory.catalogue.items.indices(["new"])
+    moment = inventory.watermark + index.astype("int64")
+    assert inventory.statistics.at(index, moment)[0] == 5.0
 
 
 def test_a_new_store_starts_counting_anew(folder: Path) -> None:
@@ -286,9 +286,11 @@ def test_a_new_store_starts_counting_anew(folder: Path) -> None:
         popular = item(1, 5)
 
         def likes() -> float:
-            world = opened.live.recommender.world
-            index = world.catalogue.items.indices([popular])
-            return float(world.statistics.at(index, world.watermark + index.astype("int64"))[0])
+            inventory = opened.live.recommender.inventory
+            index = inventory.catalogue.items.indices([popular])
+            return float(
+                inventory.statistics.at(index, inventory.watermark + index.astype("int64"))[0]
+            )
 
         before = likes()
         opened.add_events([{"user_id": "one", "item_id": popular}]).written.result()

@@ -9,15 +9,15 @@ from tests.serving.conftest import train
 
 _RANKED = """
 [rankers.main]
-use = "gbm"
+type = "gbm"
 trees = 3
 [rerankers.diverse]
-use = "mmr"
+type = "mmr"
 [training]
 slices = 2
 window = 0.2
 requests = 50
-must_earn = false
+require_improvement = false
 [placements.ranked]
 retrievers = ["item_knn", "content", "popular"]
 ranker = "main"
@@ -30,7 +30,7 @@ import gc, json, sys, time
 from numba.core.registry import CPUDispatcher
 from pathlib import Path
 from tastemaker.project import load_project
-from tastemaker.serving import Asked, Service
+from tastemaker.serving import RecommendationRequest, Service
 
 def compiled():
     kernels = [each for each in gc.get_objects() if isinstance(each, CPUDispatcher)]
@@ -40,14 +40,17 @@ with Service(load_project(Path(sys.argv[1]))) as service:
     while service.status()["status"] != "ready":
         time.sleep(0.01)
     before = compiled()
-    catalogue = service.live.recommender.world.catalogue
+    catalogue = service.live.recommender.inventory.catalogue
     ids = catalogue.items.ids(range(len(catalogue)))
     for placement in service.project.file.placements:
         for user in (None, "user-1"):
             for history in (None, ids[:1], ids):
                 for exclude in ((), ids[1:], ids):
                     for n, explain in ((20, False), (1_000, True)):
-                        service.recommend(Asked(user, history, n, placement, exclude, explain))
+                        request = RecommendationRequest(
+                            user, history, n, placement, exclude, explain
+                        )
+                        service.recommend(request)
     after = compiled()
     print(json.dumps([name for name in after if after[name] != before.get(name, 0)]))
 """

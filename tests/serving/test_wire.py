@@ -19,9 +19,9 @@ import uvicorn
 from starlette.responses import Response
 
 from benchmarks.server import free_port
-from tastemaker.serving import heads
+from tastemaker.serving import http_protocol
 from tastemaker.serving.connections import Connections
-from tastemaker.serving.heads import LimitHeads
+from tastemaker.serving.http_protocol import LimitedHttpProtocol
 from tests.serving.conftest import wait_until
 
 pytestmark = pytest.mark.xdist_group("wire")
@@ -256,7 +256,7 @@ class Patient:
         config = uvicorn.Config(
             app or self._app,
             port=self.port,
-            http=LimitHeads,
+            http=LimitedHttpProtocol,
             interface="asgi3",
             timeout_keep_alive=keep_alive,
         )
@@ -281,8 +281,8 @@ class Patient:
 def test_who_says_nothing_more_is_not_waited_for(
     monkeypatch: pytest.MonkeyPatch, said: bytes
 ) -> None:
-    monkeypatch.setattr(heads, "SLOWEST_SECONDS", 0.2)
-    monkeypatch.setattr(heads, "FIRST_BYTE_SECONDS", 0.2)
+    monkeypatch.setattr(http_protocol, "SLOWEST_SECONDS", 0.2)
+    monkeypatch.setattr(http_protocol, "FIRST_BYTE_SECONDS", 0.2)
     with Patient() as server:
         heard = Wire(server.port, Path()).say(said)  # fails where the connection does not end
     assert heard.count(b"200 OK") == said.count(b"\r\n\r\n")
@@ -291,7 +291,7 @@ def test_who_says_nothing_more_is_not_waited_for(
 def test_silent_connections_keep_nobody_from_being_answered(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(LimitHeads, "open_connections", Connections(5, 5))
+    monkeypatch.setattr(LimitedHttpProtocol, "open_connections", Connections(5, 5))
     with Patient() as server, ExitStack() as silent:
         for _ in range(20):
             silent.enter_context(socket.create_connection(("127.0.0.1", server.port)))
@@ -302,8 +302,8 @@ def test_what_was_asked_at_once_and_is_given_up_says_nothing(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     kept = Connections()
-    monkeypatch.setattr(LimitHeads, "open_connections", kept)
-    monkeypatch.setattr(heads, "LOOK_SECONDS", 0.2)
+    monkeypatch.setattr(LimitedHttpProtocol, "open_connections", kept)
+    monkeypatch.setattr(http_protocol, "LOOK_SECONDS", 0.2)
     with (
         Patient(b"x" * 10_000_000) as server,
         socket.create_connection(("127.0.0.1", server.port)) as connection,
@@ -318,8 +318,8 @@ def test_a_client_that_does_not_read_its_answer_is_given_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     kept = Connections()
-    monkeypatch.setattr(LimitHeads, "open_connections", kept)
-    monkeypatch.setattr(heads, "LOOK_SECONDS", 0.2)
+    monkeypatch.setattr(LimitedHttpProtocol, "open_connections", kept)
+    monkeypatch.setattr(http_protocol, "LOOK_SECONDS", 0.2)
     with Patient(b"x" * 20_000_000) as server:
         with socket.create_connection(("127.0.0.1", server.port)) as connection:
             connection.sendall(GET + b"\r\n")

@@ -25,7 +25,7 @@ KINDS = {
     "view": EventKind(),
     "buy": EventKind(weight=6),
     "dislike": EventKind(role="negative"),
-    "hide": EventKind(role="negative", blocks=True),
+    "hide": EventKind(role="negative", hide_item=True),
     "shown": EventKind(role="exposure"),
     "unbuy": EventKind(role="neutral", replaces=("buy", "dislike")),
 }
@@ -67,7 +67,7 @@ def views(*rows: tuple[str, str, int]) -> Dataset:
 
 def answers(task: Task) -> dict[tuple[str | None, int], tuple[list[str], list[str]]]:
     """(user, moment) → the history, and the sorted truth, as external ids."""
-    ids, past = task.world.catalogue.items, task.requests.history
+    ids, past = task.inventory.catalogue.items, task.requests.history
     return {
         (task.requests.user_id[row], int(task.requests.time[row])): (
             ids.ids(past.item[past.offsets[row] : past.offsets[row + 1]]),
@@ -217,7 +217,7 @@ def rated(*rows: tuple[str, float, int]) -> Dataset:
         "user_id": ["other"] * 2 + ["u"] * len(rows), "item_id": item, "event_type": "rating",
         "value": value, "timestamp": [n * TICK for n in tick],
     })  # fmt: skip
-    kinds = {"rating": EventKind(like=4, dislike=2)}
+    kinds = {"rating": EventKind(positive_threshold=4, negative_threshold=2)}
     return Dataset.from_frames(frame, schema=Schema(kinds=kinds, time_unit="us"))
 
 
@@ -384,7 +384,7 @@ def test_excluded_items_are_those_the_seen_policy_keeps_away() -> None:
     ]
     seen = SeenPolicy.of(KINDS, {"view": "exclude for 90h"})
     task = by_time(dataset(log), test="24h", validation="70h", seen=seen).test
-    excluded = task.world.catalogue.items.ids(task.requests.exclude[0])
+    excluded = task.inventory.catalogue.items.ids(task.requests.exclude[0])
     assert sorted(excluded) == ["h", "y"]
 
 
@@ -415,7 +415,7 @@ def test_the_protocol_says_how_it_was_made() -> None:
     assert by_time(busy(), test="60h").protocol["gap"] == "none"
 
 
-@pytest.mark.parametrize("clock", ["order", "none"])
+@pytest.mark.parametrize("clock", ["ordinal", "none"])
 def test_data_without_moments_is_refused_by_name(clock: str) -> None:
     log: list[Row] = [("a", f"i{tick}", "view", tick) for tick in range(9)]
     with pytest.raises(ClockError, match=f"by_time needs moments in time.*clock is '{clock}'"):

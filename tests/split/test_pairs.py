@@ -56,19 +56,19 @@ def pairs_of(data: Dataset, liked: bool = True) -> set[Pair]:
 
 
 def wanted(task: Task) -> set[Pair]:
-    ids = task.world.catalogue.items
+    ids = task.inventory.catalogue.items
     asked = task.requests.user_id
     return {(str(asked[r]), i) for r in range(len(task)) for i in ids.ids(task.truth[r])}
 
 
 def heard(task: Task) -> set[Pair]:
-    ids, past = task.world.catalogue.items, task.requests.history
+    ids, past = task.inventory.catalogue.items, task.requests.history
     row = np.repeat(np.arange(len(task)), past.counts)
     return {(str(task.requests.user_id[r]), i) for r, i in zip(row, ids.ids(past.item))}
 
 
 def excluded(task: Task) -> set[Pair]:
-    ids = task.world.catalogue.items
+    ids = task.inventory.catalogue.items
     asked = task.requests.user_id
     return {(str(asked[r]), i) for r in range(len(task)) for i in ids.ids(task.requests.exclude[r])}
 
@@ -161,7 +161,7 @@ def test_another_seed_holds_out_others_and_the_same_one_the_same() -> None:
 def test_items_outside_the_core_are_not_listed() -> None:
     log = dataset([*((u, i, "view") for u in "abcd" for i in "stuv"), ("a", "z", "view")])
     split = holdout(log, test=0.25, min_item=2)
-    lists = tm.Popular().fit(log).retrieve(split.test.requests, 5, split.test.world)
+    lists = tm.Popular().fit(log).retrieve(split.test.requests, 5, split.test.inventory)
     assert "z" not in log.catalogue.items.ids(lists.item)
     assert len(lists.item)
 
@@ -239,7 +239,7 @@ def test_a_given_split_is_taken_as_it_is() -> None:
         "wanted_new_items": 1,
         "requests_of_new_users": 0,
     }
-    assert len(split.test.world.catalogue) == 6
+    assert len(split.test.inventory.catalogue) == 6
     assert split.train.catalogue is split.before_test.catalogue
 
 

@@ -73,13 +73,13 @@ born = { role = "time" }
 [events.buy]
 weight = 6.0
 [events.rating]
-like = 4.0
-dislike = 2.0
+positive_threshold = 4.0
+negative_threshold = 2.0
 [events.hide]
 role = "negative"
-blocks = true
+hide_item = true
 [retrievers.popular]
-use = "popular"
+type = "popular"
 [placements.home]
 retrievers = { popular = 10 }
 """

@@ -16,9 +16,9 @@ from tastemaker.component import Features
 from tastemaker.errors import BusyError
 from tastemaker.project.sections import StoreSection
 from tastemaker.store import Decision, Store, decision_log
-from tastemaker.store import room as rooms
+from tastemaker.store import capacity as capacities
+from tastemaker.store.capacity import Capacity
 from tastemaker.store.decision import COMPACT_BYTES, compact_bytes
-from tastemaker.store.room import Room
 from tests.store.conftest import NOW
 from tests.store.test_decision import PLAIN, realistic
 
@@ -95,22 +95,22 @@ def test_decisions_stop_below_the_reserve_logged_once(
     store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     free = 10
-    monkeypatch.setattr(rooms, "free_bytes", lambda *_: (free, 20))
-    room = Room(store, StoreSection())
+    monkeypatch.setattr(capacities, "free_bytes", lambda *_: (free, 20))
+    capacity = Capacity(store, StoreSection())
     for _ in range(3):
-        room.look_at_disk()
-    assert room.problem is not None
+        capacity.look_at_disk()
+    assert capacity.problem is not None
     assert len(caplog.records) == 1
     free = 30
-    room.look_at_disk()
-    assert room.problem is None
+    capacity.look_at_disk()
+    assert capacity.problem is None
     assert caplog.records[-1].message == "decisions are logged again"
 
 
 def test_pruning_by_the_settings_removes_all_that_is_old(store: Store) -> None:
     log(store, 250)  # of June 2025
-    room = Room(store, StoreSection(keep_decisions="1d"))
-    assert [room.prune(), room.prune(), room.prune()] == [200, 50, 0]
+    capacity = Capacity(store, StoreSection(keep_decisions="1d"))
+    assert [capacity.prune(), capacity.prune(), capacity.prune()] == [200, 50, 0]
 
 
 # --- decisions that wait for the disk ---

@@ -22,7 +22,7 @@ NOW = 1_750_000_000_123_456
 DAY = MICROSECONDS["d"]
 KINDS = {
     "view": EventKind(),
-    "rating": EventKind(like=4, dislike=2),
+    "rating": EventKind(positive_threshold=4, negative_threshold=2),
     "7": EventKind(role="negative"),
 }
 GOOD = {"user_id": "u", "item_id": "i", "event_type": "view"}

@@ -10,9 +10,9 @@ from tastemaker.errors import StoreFullError
 from tastemaker.project.sections import StoreSection
 from tastemaker.store import Added, Store
 from tastemaker.store import limits as limiting
+from tastemaker.store.capacity import Capacity
 from tastemaker.store.limits import Limits
 from tastemaker.store.removing import EventFilter
-from tastemaker.store.room import Room
 from tests.store.conftest import Shop, row, rows
 
 
@@ -84,8 +84,8 @@ def test_a_store_beyond_its_size_refuses(store: Store) -> None:
     with pytest.raises(StoreFullError, match=r"max_size is 1\.0 MB: .*tastemaker store events rem"):
         store.append([row()], limits=most).result()
     assert store.append(sent[:1], limits=most).result() == Added(0, 1)
-    room = Room(store, StoreSection(max_size=1 << 20))  # type: ignore[arg-type]
-    assert room.problem is not None
+    capacity = Capacity(store, StoreSection(max_size=1 << 20))  # type: ignore[arg-type]
+    assert capacity.problem is not None
 
 
 def test_two_processes_share_one_limit(path: Path) -> None:
@@ -129,8 +129,8 @@ def test_a_disk_below_the_floor_takes_no_events(
 ) -> None:
     free = 300_000
     monkeypatch.setattr(limiting, "free_bytes", lambda *_: (free, 1_000_000))
-    room = Room(store, StoreSection())
-    most = room.limits
+    capacity = Capacity(store, StoreSection())
+    most = capacity.limits
     assert store.append([row(event_id="kept")], limits=most).result().new == 1
     with pytest.raises(StoreFullError, match=r"250\.0 kB are kept for training and removing"):
         store.append([row() for _ in range(100)], limits=most).result()
@@ -139,13 +139,13 @@ def test_a_disk_below_the_floor_takes_no_events(
         assert isinstance(refused.exception(), StoreFullError)
     assert store.append([row(event_id="kept")], limits=most).result() == Added(0, 1)
     for _ in range(2):
-        room.look_at_disk()
-    assert room.warning is not None
-    assert "events and items are refused: 250.0 kB are free" in room.warning
+        capacity.look_at_disk()
+    assert capacity.warning is not None
+    assert "events and items are refused: 250.0 kB are free" in capacity.warning
     assert len([r for r in caplog.records if "are refused" in r.message]) == 1
     free = 10**9
-    room.look_at_disk()
-    assert room.warning is None
+    capacity.look_at_disk()
+    assert capacity.warning is None
     assert store.count() == 1
 
 

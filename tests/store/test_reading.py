@@ -41,7 +41,7 @@ def test_the_store_gives_the_data_set_that_the_files_give(shop: Shop, tmp_path: 
 @pytest.mark.parametrize(
     "change",
     [
-        ('clock = "absolute"', 'clock = "order"'),
+        ('clock = "absolute"', 'clock = "ordinal"'),
         ('clock = "absolute"', 'clock = "none"'),
         ('users = "users.csv"\n', ""),
         ('clock = "absolute"', 'clock = "absolute"\ntime_unit = "ms"'),
@@ -130,7 +130,7 @@ def test_a_served_event_stands_behind_those_of_the_file_at_the_same_moment(shop:
 
 
 def test_where_order_alone_counts_served_events_come_last(shop: Shop) -> None:
-    shop.change('clock = "absolute"', 'clock = "order"')
+    shop.change('clock = "absolute"', 'clock = "ordinal"')
     shop.write(["u,first,view,,,", "u,second,view,,,"])
     with shop.source.open() as store:
         for item in ("third", "fourth"):

@@ -54,7 +54,7 @@ def test_the_newest_events_are_read(full: Store, most: int) -> None:
 
 def test_events_of_one_moment_are_read_by_their_place(store: Store) -> None:
     store.append([row(item_id=f"i{n}", user_id=f"u{n}") for n in range(40)]).result()
-    for schema in (SCHEMA, SCHEMA.model_copy(update={"clock": "order"})):
+    for schema in (SCHEMA, SCHEMA.model_copy(update={"clock": "ordinal"})):
         data = store.dataset(schema, most=10)
         items = data.catalogue.items.ids(data.events.item)
         assert {f"i{n}" for n in range(31, 40)} <= set(items) <= {f"i{n}" for n in range(30, 40)}

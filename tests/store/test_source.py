@@ -81,12 +81,12 @@ def test_a_file_written_anew_with_the_same_rows_is_known(shop: Shop, imports: li
     [
         ('item_id = "what"', 'item_id = "who"', ["events"]),
         ('clock = "absolute"', 'clock = "none"', ["events"]),
-        ("like = 4.0\ndislike = 2.0", "", ["events"]),
+        ("positive_threshold = 4.0\nnegative_threshold = 2.0", "", ["events"]),
         ("[events.hide]", "[events.more]\n[events.hide]", ["events"]),
         ('brand = { role = "category" }', 'brand = { role = "text" }', ["items"]),
         ("born = { role", "# born = { role", ["users"]),
         ("weight = 6.0", "weight = 2.0", []),
-        ("like = 4.0", "like = 3.0", []),
+        ("positive_threshold = 4.0", "positive_threshold = 3.0", []),
         ("popular = 10", "popular = 20", []),
     ],
 )

@@ -214,7 +214,7 @@ def test_a_single_write_waits_for_one_transaction_of_a_flood(writer: Writer) -> 
 
     with Held(writer):
         flood = [writer.submit(batch("flood"), rows=10_000, caller="flood") for _ in range(5)]
-        writer.submit(batch("decision"), patient=True)
+        writer.submit(batch("decision"), defer=True)
         single = writer.submit(batch("single"), caller="other")
         written_before: list[str] = []
         single.add_done_callback(lambda _: written_before.extend(order))

@@ -4,7 +4,7 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """Runs the command line; where a package is missing, tells which one and the cure."""
+    """Runs the command line; where a package is missing, tells which one and the fix."""
     try:
         from tastemaker.cli.app import main as run
     except Exception:

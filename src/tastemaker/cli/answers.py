@@ -27,7 +27,7 @@ from tastemaker.store import EventSource, Store
 from tastemaker.store.incoming import checked_id, ids_in
 
 if TYPE_CHECKING:
-    from tastemaker.serving import Live
+    from tastemaker.serving import ModelSnapshot
 
 _ANSWERS = pl.Schema(
     {"user_id": pl.String, "rank": pl.Int32, "item_id": pl.String, "score": pl.Float32}
@@ -37,7 +37,7 @@ _ITEM_MARKED = is_marked(pl.col("item_id"))
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RecommendOptions:
     """The user, and how many recommendations."""
 
     user: str | None
@@ -66,7 +66,7 @@ class _Present:
     project: Project
     recommender: Recommender
     moment: int | None
-    live: "Live | None" = None
+    live: "ModelSnapshot | None" = None
     store: Store | None = None
 
 
@@ -78,61 +78,61 @@ def _present(project: Project) -> Iterator[_Present]:
     if not source.stored:
         yield _Present(project, trained, _moment_without_store(project, trained))
         return
-    from tastemaker.serving import Live
+    from tastemaker.serving import ModelSnapshot
 
     with source.open() as store:
         tell_recovered(source)
-        live = Live.of(trained, store)
+        live = ModelSnapshot.of(trained, store)
         moment = live.moment(project.file.server.now)
         yield _Present(project, live.recommender, moment, live, store)
 
 
-def recommend(project: Path | None, asked: Asked, trace: bool, as_json: bool) -> None:
+def recommend(project: Path | None, options: RecommendOptions, trace: bool, as_json: bool) -> None:
     """Prints a list, or given items in order, for one user or history."""
-    if (asked.user is None) == (asked.history is None):
+    if (options.user is None) == (options.history is None):
         raise SettingError("specify exactly one of --user ID, --history ITEM,ITEM,… and --all")
     with _present(open_project(project)) as present:
-        items = present.recommender.world.catalogue.items
-        user = None if asked.user is None else checked_id(asked.user, "user_id")
-        history = None if asked.history is None else ids_in("history", [asked.history], items)
+        items = present.recommender.inventory.catalogue.items
+        user = None if options.user is None else checked_id(options.user, "user_id")
+        history = None if options.history is None else ids_in("history", [options.history], items)
         for item in history or ():
             if items.index(item) < 0:
                 show.say(f"item '{item}' is not in the catalogue: left out of the history")
-        asked = replace(asked, items=tuple(checked_id(item, "items") for item in asked.items))
+        options = replace(options, items=tuple(checked_id(item, "items") for item in options.items))
         if present.live is None:
-            answer, known = _from_files(present, asked, user, history)
+            answer, known = _from_files(present, options, user, history)
         else:
-            answer, known = _from_store(present, asked, user, history)
+            answer, known = _from_store(present, options, user, history)
     if user is not None and not known:
         show.say(f"user '{user}' is not in the data: answered as a new user")
     if as_json:
-        told = ranked_dict(answer, trace) if asked.items else answer.to_dict(trace=trace)
+        told = ranked_dict(answer, trace) if options.items else answer.to_dict(trace=trace)
         show.result_json(told)
     else:
         show.result(str(answer))
 
 
 def _from_store(
-    present: _Present, asked: Asked, user: str | None, history: list[str] | None
+    present: _Present, options: RecommendOptions, user: str | None, history: list[str] | None
 ) -> tuple[Recommendations, bool]:
     """The answer a server would give, and whether the user has events."""
-    from tastemaker.serving import Asked as Question
+    from tastemaker.serving import RecommendationRequest
     from tastemaker.serving.user_requests import UserRequests
 
-    live, store = cast("Live", present.live), cast(Store, present.store)
+    live, store = cast("ModelSnapshot", present.live), cast(Store, present.store)
     requests = UserRequests(store, present.project.file.server.history_events)
-    question = Question(user, history, asked.n, asked.placement)
-    request = requests.request(question, live, cast(int, present.moment))
-    if asked.items:
-        given = {"exclude_seen": asked.exclude_seen}
-        answer = present.recommender.rank_for(request, asked.items, **given)
+    requested = RecommendationRequest(user, history, options.n, options.placement)
+    request = requests.request(requested, live, cast(int, present.moment))
+    if options.items:
+        given = {"exclude_seen": options.exclude_seen}
+        answer = present.recommender.rank_for(request, options.items, **given)
     else:
-        answer = present.recommender.answer(request, asked.n)
+        answer = present.recommender.answer(request, options.n)
     return answer, user is not None and store.has_events(user)
 
 
 def _from_files(
-    present: _Present, asked: Asked, user: str | None, history: list[str] | None
+    present: _Present, options: RecommendOptions, user: str | None, history: list[str] | None
 ) -> tuple[Recommendations, bool]:
     """The same where there is no store yet."""
     recommender, known = present.recommender, False
@@ -140,20 +140,20 @@ def _from_files(
         data = _known_at(present.moment, read_events(present.project, every_item=True))
         recommender.attach(data)
         known = data.users.index(user) >= 0
-    place, at = asked.placement, present.moment
-    if asked.items:
-        away = asked.exclude_seen
-        answer = recommender.rank(user, asked.items, placement=place, at=at, exclude_seen=away)
+    place, at = options.placement, present.moment
+    if options.items:
+        away = options.exclude_seen
+        answer = recommender.rank(user, options.items, placement=place, at=at, exclude_seen=away)
     else:
-        answer = recommender.recommend(user, history=history, n=asked.n, placement=place, at=at)
+        answer = recommender.recommend(user, history=history, n=options.n, placement=place, at=at)
     return answer, known
 
 
 def _moment_without_store(project: Project, trained: Recommender) -> int | None:
     """What `[server] now` says; None for the end of what is attached."""
-    if trained.world.clock != "absolute" or project.file.server.now == "auto":
+    if trained.inventory.clock != "absolute" or project.file.server.now == "auto":
         return None
-    return now() if project.file.server.now == "clock" else trained.world.watermark
+    return now() if project.file.server.now == "clock" else trained.inventory.watermark
 
 
 def _known_at(moment: int | None, data: Dataset) -> Dataset:
@@ -161,9 +161,11 @@ def _known_at(moment: int | None, data: Dataset) -> Dataset:
     return data if moment is None or data.clock != "absolute" else data.no_later_than(moment - 1)
 
 
-def recommend_all(project: Path | None, asked: Asked, output: Path | None, as_json: bool) -> None:
+def recommend_all(
+    project: Path | None, options: RecommendOptions, output: Path | None, as_json: bool
+) -> None:
     """Writes a list for every known user."""
-    if asked.user is not None or asked.history is not None:
+    if options.user is not None or options.history is not None:
         raise SettingError("--all goes without --user and --history")
     if output is None or output.suffix not in (".parquet", ".csv"):
         raise SettingError("--all needs --output with a name that ends in .parquet or .csv")
@@ -185,10 +187,10 @@ def recommend_all(project: Path | None, asked: Asked, output: Path | None, as_js
 
     with _present(opened) as present, replacing(output) as part:
         batches = present.recommender.attach(_known_at(present.moment, data)).recommend_all(
-            n=asked.n,
-            placement=asked.placement,
+            n=options.n,
+            placement=options.placement,
             at=present.moment,
-            prepare=_with_long_histories(present, data, asked.placement),
+            prepare=_with_long_histories(present, data, options.placement),
         )
         # batch by batch, whatever the number of users
         written = register_io_source(lambda *_: frames(batches), schema=_ANSWERS)
@@ -211,7 +213,7 @@ def _with_long_histories(
     """Gives users with many events the history that a server reads, its newest events alone."""
     if present.live is None or present.store is None:
         return None
-    from tastemaker.serving import Asked as Question
+    from tastemaker.serving import RecommendationRequest
     from tastemaker.serving.user_requests import UserRequests
 
     live, moment = present.live, cast(int, present.moment)
@@ -223,7 +225,7 @@ def _with_long_histories(
         return requests.with_pasts(
             {
                 row: served.request(
-                    Question(requests.user_id[row], placement=placement), live, moment
+                    RecommendationRequest(requests.user_id[row], placement=placement), live, moment
                 )
                 for row in np.flatnonzero(is_long[users]).tolist()
             }
@@ -237,7 +239,7 @@ def similar(project: Path | None, item: str, n: int, retriever: str | None, as_j
     with _present(open_project(project)) as present:
         recommender = present.recommender
         name, found = recommender.similar(item, n=n, retriever=retriever)
-    catalogue = recommender.world.catalogue
+    catalogue = recommender.inventory.catalogue
     rows = [
         {
             "item_id": catalogue.items.id(int(index)),
@@ -268,7 +270,7 @@ def _frame(answer: Recommendations) -> pl.DataFrame:
         {
             "user_id": users,
             "rank": shown.ranks + 1,
-            "item_id": answer.world.catalogue.items.ids(shown.item),
+            "item_id": answer.inventory.catalogue.items.ids(shown.item),
             "score": shown.score,
         },
         schema=_ANSWERS,

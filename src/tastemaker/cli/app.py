@@ -18,7 +18,7 @@ from tastemaker.cli import versions as versions_verb
 from tastemaker.cli.show import say
 from tastemaker.cli.store_app import app as store_app
 from tastemaker.cli.usage import Verbs
-from tastemaker.disk import cure
+from tastemaker.disk import fix_hint
 from tastemaker.errors import InputError, SettingError, TastemakerError
 from tastemaker.printable import log_printable, traceback_lines
 
@@ -97,11 +97,13 @@ def train(
 def evaluate(
     project: ProjectPath = None,
     k: Annotated[int, typer.Option("--k", min=1, max=1000, help="Length of the lists.")] = 10,
-    on: Annotated[str, typer.Option(help="test, or validation to choose settings by.")] = "test",
+    window: Annotated[
+        str, typer.Option(help="test, or validation to choose settings by.")
+    ] = "test",
     as_json: Json = False,
 ) -> None:
     """Measure every retriever alone and the pipeline on the last part of the data."""
-    verbs.evaluate(project, k, on, as_json)
+    verbs.evaluate(project, k, window, as_json)
 
 
 @app.command()
@@ -122,7 +124,7 @@ def recommend(
     as_json: Json = False,
 ) -> None:
     """Recommend items to a user, to a stranger with a history, or to everybody."""
-    asked = answers.Asked(user, history, n, placement)
+    asked = answers.RecommendOptions(user, history, n, placement)
     if output is not None and not everybody:
         raise SettingError("--output goes with --all")
     if everybody:
@@ -144,7 +146,7 @@ def rank(
     as_json: Json = False,
 ) -> None:
     """Order given items by relevance to a user."""
-    asked = answers.Asked(user, None, len(items), placement, tuple(items), exclude_seen)
+    asked = answers.RecommendOptions(user, None, len(items), placement, tuple(items), exclude_seen)
     answers.recommend(project, asked, trace, as_json)
 
 
@@ -178,7 +180,7 @@ def serve(
 
 @app.command()
 def doctor(project: ProjectPath = None, as_json: Json = False) -> None:
-    """Look for what is wrong with machine, project, data, store and model; say the cure."""
+    """Look for what is wrong with machine, project, data, store and model; say the fix."""
     doctor_verb.doctor(project, as_json)
 
 
@@ -289,7 +291,7 @@ def main() -> None:
         sys.exit(1)
     except OSError as problem:
         place = f"{problem.filename}: " if problem.filename else ""
-        _stop(f"{place}{problem.strerror or problem}{cure(problem)}", 1)
+        _stop(f"{place}{problem.strerror or problem}{fix_hint(problem)}", 1)
     except Exception as problem:
         # the interpreter would print ids and titles as they are
         _stop(f"unexpected {type(problem).__name__}: {problem}", 1, traceback_lines(problem))

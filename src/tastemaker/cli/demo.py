@@ -29,11 +29,11 @@ USERS_SHOWN = ("42", "564", "671")
 STRANGER = ("2571", "1196", "260")
 """The Matrix and two of Star Wars, liked by someone who was never in the data."""
 _EXPLORATION = """
-[retrievers.newcomers]
-use = "newcomers"
+[retrievers.new_items]
+type = "new_items"
 
 [rerankers.fresh]
-use = "explore"
+type = "explore"
 """
 _WEEK_SECONDS = 7 * 86_400
 _ACTS = """
@@ -42,7 +42,7 @@ weight = 1.0
 
 [events.dislike]
 role = "negative"  # kept apart from what is liked
-blocks = true  # never show the film to this user again
+hide_item = true  # never show the film to this user again
 """
 
 
@@ -182,7 +182,7 @@ def _with_exploration(text: str) -> str:
     head, placement, rest = text.partition("\n[placements.home]\n")
     first, listed, more = rest.partition("retrievers = [")
     names, end, after = more.partition("]\n")
-    added = f'{listed}{names}, "newcomers"{end}rerankers = ["fresh"]\n'
+    added = f'{listed}{names}, "new_items"{end}rerankers = ["fresh"]\n'
     return f"{head}{_EXPLORATION}{placement}{first}{added}{after}"
 
 

@@ -11,5 +11,5 @@ def tell_without_effect(project: Project) -> None:
         return
     show.say(
         f"[users.roles] {', '.join(file.users.roles)}: no effect without a ranker, which alone "
-        'reads them; add [rankers.main] with use = "gbm", and ranker = "main" to a placement'
+        'reads them; add [rankers.main] with type = "gbm", and ranker = "main" to a placement'
     )

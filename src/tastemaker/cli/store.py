@@ -8,14 +8,14 @@ from typing import Any
 from tastemaker.cli import show, verbs
 from tastemaker.cli.versions import About
 from tastemaker.data.times import format_moment, parse_duration, parse_moment
-from tastemaker.errors import SettingError, near_miss
+from tastemaker.errors import SettingError, did_you_mean
 from tastemaker.machine import size_text
 from tastemaker.printable import printable
 from tastemaker.store import EventSource, Store
+from tastemaker.store.capacity import Capacity
 from tastemaker.store.limits import free_bytes
 from tastemaker.store.listing import count_events, list_events, list_items, list_users
 from tastemaker.store.removing import EventFilter
-from tastemaker.store.room import Room
 
 _IDS_SHOWN = 5
 _ONCE_TRAINED = "the versions trained so far still know them: `tastemaker train` makes a new one"
@@ -85,8 +85,8 @@ def prune(about: About, older_than: str | None) -> None:
         settings = settings.model_copy(update={"keep_decisions": older_than})
     removed = 0
     with _opened(about) as store:
-        room = Room(store, settings)
-        while some := room.prune():
+        capacity = Capacity(store, settings)
+        while some := capacity.prune():
             removed += some
         left = store.decision_log.totals()
     if about.as_json:
@@ -185,7 +185,7 @@ def _require_known_types(store: Store, chosen: EventFilter) -> None:
     for name in chosen.event_types:
         if name not in known:
             raise SettingError(
-                f"--event-type: the store has no event of type '{name}'{near_miss(name, known)}"
+                f"--event-type: the store has no event of type '{name}'{did_you_mean(name, known)}"
             )
 
 

@@ -77,11 +77,11 @@ def train(project: Path | None, promote: bool, as_json: bool) -> None:
         show.say(f"it does not serve yet: tastemaker versions promote {version}")
 
 
-def evaluate(project: Path | None, k: int, on: str, as_json: bool) -> None:
+def evaluate(project: Path | None, k: int, window: str, as_json: bool) -> None:
     """Measures on the last part of the data, or on the part before it."""
     opened = open_project(project)
     opened.require_clock(to_evaluate=True)
-    evaluation = evaluate_project(opened, read_events(opened), k, on)
+    evaluation = evaluate_project(opened, read_events(opened), k, window)
     if as_json:
         show.result_json(evaluation.to_dict())
     else:
@@ -120,8 +120,8 @@ def train_project(
     return version, (now() - begun) / MICROSECONDS["s"], recommender
 
 
-def evaluate_project(project: Project, data: Dataset, k: int, on: str = "test") -> Evaluation:
-    """Measures a project's components, fitted on what came before the window `on`."""
+def evaluate_project(project: Project, data: Dataset, k: int, window: str = "test") -> Evaluation:
+    """Measures a project's components, fitted on what came before `window`."""
     recommender = Recommender.from_project(project.path)
     placement = next(iter(project.file.placements.values()))
     options = FitOptions(progress=show.ProgressBars())
@@ -129,7 +129,7 @@ def evaluate_project(project: Project, data: Dataset, k: int, on: str = "test") 
         while True:
             split = project.split(data, placement)
             try:
-                return measure(recommender, split, k=k, on=on, options=options)
+                return measure(recommender, split, k=k, window=window, options=options)
             except TooManyItemsError as problem:
                 needed = problem.min_item_users, problem.source
             data = UndescribedItems(data).without(*needed)

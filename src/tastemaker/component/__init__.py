@@ -1,10 +1,10 @@
 """The contracts: what each part is asked, what it answers, what it declares. Read this first.
 
-Requests and World in, Candidates through, Recommendations out. A model is a function of a
+Requests and Inventory in, Candidates through, Recommendations out. A model is a function of a
 request, never of a user index; everything is a batch, and one request is a batch of one.
 
     component   settings stored, options given: what every part shares
-    retriever   finds candidates                    (Requests, World) → Candidates
+    retriever   finds candidates                    (Requests, Inventory) → Candidates
     ranker      scores them by their features       (Candidates, Features) → Scores
     training_set  what a ranker learns from
     reranker    makes a list of them                (Candidates, n) → Reranked
@@ -22,14 +22,14 @@ from tastemaker.component.ranker import (
 from tastemaker.component.reranker import PROPENSITY, Reranked, Reranker
 from tastemaker.component.retriever import (
     NO_ITEMS,
-    ComparesItems,
+    Capabilities,
     Explains,
-    Extends,
+    Incremental,
+    ItemSimilarity,
     Retriever,
     ScoresItems,
-    Serves,
     SimilarItems,
-    Updates,
+    SupportsNewItems,
 )
 from tastemaker.component.task import Task
 from tastemaker.component.training_set import FUSED, Features, TrainingSet
@@ -39,13 +39,14 @@ __all__ = [
     "NO_ITEMS",
     "PROPENSITY",
     "WANTED",
-    "ComparesItems",
+    "Capabilities",
     "Component",
     "Contributes",
     "Explains",
-    "Extends",
     "Features",
     "FitOptions",
+    "Incremental",
+    "ItemSimilarity",
     "Ranker",
     "Reranked",
     "Reranker",
@@ -53,9 +54,8 @@ __all__ = [
     "ScoreKind",
     "Scores",
     "ScoresItems",
-    "Serves",
     "SimilarItems",
+    "SupportsNewItems",
     "Task",
     "TrainingSet",
-    "Updates",
 ]

@@ -37,18 +37,18 @@ class FitOptions:
         if self.memory_budget is not None:
             whole_number(self.memory_budget, "memory_budget", 0)
 
-    def require_memory(self, needed: int, work: str, cure: str) -> None:
+    def require_memory(self, needed: int, work: str, fix: str) -> None:
         """Refuses work whose estimate does not fit into the budget, before it starts.
 
         Args:
             needed: the estimate, bytes.
             work: what would need it, such as `EASE on 200,000 items`.
-            cure: what to do instead.
+            fix: what to do instead.
 
         Raises:
             MemoryBudgetError: the estimate and what is held already exceed the budget.
         """
-        require_memory(needed, self.memory_budget, work, cure)
+        require_memory(needed, self.memory_budget, work, fix)
 
     @property
     def memory_left(self) -> int:

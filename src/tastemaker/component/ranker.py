@@ -13,7 +13,7 @@ from tastemaker.component.component import Component, FitOptions
 from tastemaker.component.training_set import Features, TrainingSet
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.requests import Requests
-from tastemaker.errors import SettingError, near_miss
+from tastemaker.errors import SettingError, did_you_mean
 
 WANTED = "wanted"
 """The objective of a ranker that names none: any positive event with an item not yet seen."""
@@ -49,7 +49,7 @@ class Scores:
         for name in worth:
             if name not in self.names:
                 raise SettingError(
-                    f"value: the ranker predicts no '{name}'{near_miss(name, self.names)}"
+                    f"value: the ranker predicts no '{name}'{did_you_mean(name, self.names)}"
                 )
         if len(worth) > 1 and "order" in (self.kinds[self.names.index(n)] for n in worth):
             raise SettingError(

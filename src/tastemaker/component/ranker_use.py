@@ -9,8 +9,8 @@ from typing import Any
 class RankerUse:
     """What learning to rank came to, for one ranker.
 
-    With `must_earn = false` a ranker is used although it is not better than the fusion or the best
-    single source.
+    With `require_improvement = false` a ranker is used although it is not better than the fusion or
+    the best single source.
 
     Attributes:
         used: whether answers are ordered by it.
@@ -30,7 +30,7 @@ class RankerUse:
     @classmethod
     def of(cls, notes: Mapping[str, Any]) -> "RankerUse":
         """What the notes in `Recommender.learned` say of one ranker."""
-        used = bool(notes["earned"])
+        used = bool(notes["enabled"])
         figures = [notes.get(name) for name in ("ranked", "merged", "single")]
         return cls(used, bool(notes.get("better", used)), *figures)
 
@@ -44,11 +44,11 @@ class RankerUse:
         >>> str(RankerUse(True, True, 0.12, 0.11, 0.1))
         'used: NDCG@10 0.1200 in the training windows, the fusion 0.1100, the best source 0.1000'
         >>> str(RankerUse(True, False, 0.11, 0.12)).split(":")[0]
-        'used (must_earn = false), though not better than what it orders'
+        'used (require_improvement = false), though not better than what it orders'
         """
         words = "used" if self.used else "not used"
         if self.used and not self.better:
-            words = "used (must_earn = false), though not better than what it orders"
+            words = "used (require_improvement = false), though not better than what it orders"
         if self.ranker is None or self.fusion is None:
             return words
         words += (

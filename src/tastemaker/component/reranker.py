@@ -12,7 +12,7 @@ from tastemaker.component.component import Component
 from tastemaker.component.retriever import Retriever
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.requests import Masks, Requests
-from tastemaker.world import World
+from tastemaker.inventory import Inventory
 
 PROPENSITY = "propensity"
 """The column, float32, that says how probable an item was at its place, given those above it.
@@ -54,12 +54,12 @@ class Reranker(Component, ABC):
     must_run: ClassVar[bool] = False
     purpose: ClassVar[str] = "reordered"
 
-    def allowed_items(self, world: World) -> NDArray[np.bool_] | None:
+    def allowed_items(self, inventory: Inventory) -> NDArray[np.bool_] | None:
         """The items that may be shown at all, whatever the list: bool[items], None for every one.
 
         The pipeline calls it before retrieval, so that the sources leave out what is not allowed
         before they cut their lists. It is called for every batch: the answer should be kept for
-        as long as `world.catalogue` is the same object.
+        as long as `inventory.catalogue` is the same object.
         """
         return None
 
@@ -69,7 +69,7 @@ class Reranker(Component, ABC):
         requests: Requests,
         candidates: Candidates,
         n: int,
-        world: World,
+        inventory: Inventory,
         sources: Mapping[str, Retriever],
     ) -> Reranked:
         """At least the first n places of each list; changes no input.
@@ -81,6 +81,6 @@ class Reranker(Component, ABC):
             requests: n requests; their `exclude` and `eligible` hold for pinned items too.
             candidates: best first by score.
             n: how many places will be shown; what comes after them stays in its order.
-            world: attributes of the items, as of each request's moment.
+            inventory: attributes of the items, as of each request's moment.
             sources: the placement's retrievers, by name; those that compare items lend a space.
         """

@@ -16,13 +16,13 @@ from tastemaker.data.dataset import Dataset
 from tastemaker.data.ragged import Ragged
 from tastemaker.data.requests import Requests
 from tastemaker.data.schema import Clock
-from tastemaker.world import World
+from tastemaker.inventory import Inventory
 
 NO_ITEMS: NDArray[np.int64] = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
-class Serves:
+class Capabilities:
     """What a retriever declares it can do; the conformance suite holds it to that.
 
     Attributes:
@@ -59,17 +59,17 @@ class Retriever(Component, ABC):
     A new model is one file: a config, `fit`, `retrieve`, `save`, `load`, and a test class.
 
     Attributes:
-        serves: what it can do.
-        needs_clock: what times must be for `fit`: moments, an order at least, or nothing.
-        because: what it finds, in a few words: a reason where no better one is known, and its name
-            on the page; true for every event type, so neither "liked" nor "bought".
+        capabilities: what it can do.
+        requires_timestamps: what times must be for `fit`: moments, an order at least, or nothing.
+        reason_text: what it finds, in a few words: a reason where no better one is known, and its
+            name on the page; true for every event type, so neither "liked" nor "bought".
         n_fitted: items in the catalogue when it was fitted; set by `fit` and by `load`. Items at or
             above this index were added later.
     """
 
-    serves: ClassVar[Serves]
-    needs_clock: ClassVar[Clock] = "none"
-    because: ClassVar[str] = "close to your taste"
+    capabilities: ClassVar[Capabilities]
+    requires_timestamps: ClassVar[Clock] = "none"
+    reason_text: ClassVar[str] = "close to your taste"
     n_fitted: int
 
     @abstractmethod
@@ -90,7 +90,7 @@ class Retriever(Component, ABC):
         """
 
     @abstractmethod
-    def retrieve(self, requests: Requests, n: int, world: World) -> Candidates:
+    def retrieve(self, requests: Requests, n: int, inventory: Inventory) -> Candidates:
         """At most n items for each request, best first; respects `exclude` and `eligible`.
 
         Raises:
@@ -117,7 +117,7 @@ class Retriever(Component, ABC):
 class SimilarItems(Protocol):
     """Can name the items most like given ones."""
 
-    def similar(self, items: NDArray[np.int32], n: int, world: World) -> Candidates:
+    def similar(self, items: NDArray[np.int32], n: int, inventory: Inventory) -> Candidates:
         """At most n items for each of `items`, best first, never the item itself."""
         ...
 
@@ -134,10 +134,10 @@ class Explains(Protocol):
 
 
 @runtime_checkable
-class ComparesItems(Protocol):
+class ItemSimilarity(Protocol):
     """Can say how alike two items are in its own space: for features and for diversity."""
 
-    def compare(self, left: NDArray[np.int32], right: NDArray[np.int32]) -> NDArray[np.float32]:
+    def similarity(self, left: NDArray[np.int32], right: NDArray[np.int32]) -> NDArray[np.float32]:
         """The likeness of each pair, float32[pairs], at most 1.
 
         The same bits whatever else is asked in the same call; 0 where either item is unknown
@@ -147,14 +147,14 @@ class ComparesItems(Protocol):
 
 
 @runtime_checkable
-class Extends(Protocol):
+class SupportsNewItems(Protocol):
     """Can take up items that came after it was fitted, from what the catalogue says of them."""
 
-    def extended(self, catalogue: Catalogue, changed: NDArray[np.int64] = NO_ITEMS) -> Self:
+    def with_items(self, catalogue: Catalogue, changed: NDArray[np.int64] = NO_ITEMS) -> Self:
         """This retriever that also knows the catalogue's later items; the present one stays.
 
         Args:
-            catalogue: the one it was fitted on, or one made from that by `extended` or `changed`.
+            catalogue: the one it was fitted on, or one made from that by `with_items` or `changed`.
             changed: int64[m], the later items that it knows and that are described again,
                 ascending and distinct. Only these are to be encoded again: a server calls it
                 for every item that is put.
@@ -180,10 +180,10 @@ class ScoresItems(Protocol):
 
 
 @runtime_checkable
-class Updates(Protocol):
+class Incremental(Protocol):
     """Can take up later events for less than the cost of fitting anew."""
 
-    def updated(self, dataset: Dataset, options: FitOptions = FitOptions()) -> Self:
+    def update(self, dataset: Dataset, options: FitOptions = FitOptions()) -> Self:
         """This retriever as fitted on `dataset`, to the last bit; the present one stays.
 
         Args:

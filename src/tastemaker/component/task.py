@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from tastemaker.data.ragged import Ragged
 from tastemaker.data.requests import Requests
-from tastemaker.world import World
+from tastemaker.inventory import Inventory
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Task:
     gain: NDArray[np.float32]
     user: NDArray[np.int32]
     known_user: NDArray[np.bool_]
-    world: World
+    inventory: Inventory
     notes: dict[str, int]
 
     def __len__(self) -> int:

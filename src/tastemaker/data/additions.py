@@ -21,7 +21,7 @@ from tastemaker.data.catalogue import (
 from tastemaker.data.id_forms import CONTROL
 from tastemaker.data.times import parse_moment
 from tastemaker.data.vocabulary import Vocabulary
-from tastemaker.errors import SettingError, near_miss
+from tastemaker.errors import SettingError, did_you_mean
 
 MOST_NEW_LABELS = 1_000_000
 """So many labels may come between two trainings that the catalogue did not have."""
@@ -66,7 +66,7 @@ def new_attributes(
         raise SettingError(f"'attributes' must map each column to its values, got {kind}")
     for name, values in attributes.items():
         if name not in catalogue.columns:
-            hint = near_miss(name, catalogue.columns)
+            hint = did_you_mean(name, catalogue.columns)
             raise SettingError(f"the catalogue has no column '{name}'{hint}")
         is_vector = isinstance(catalogue.columns[name], VectorColumn)
         matrix = is_vector and getattr(values, "ndim", 1) == 2  # a row for each item

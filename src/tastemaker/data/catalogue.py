@@ -254,7 +254,7 @@ COLUMN_TYPES: dict[str, type[Column]] = {
 
 
 class Catalogue:
-    """What is known of every item, by index. Immutable; `extended` makes a new one.
+    """What is known of every item, by index. Immutable; `with_items` makes a new one.
 
     Attributes:
         items: id ↔ index.

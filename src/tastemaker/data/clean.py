@@ -88,7 +88,7 @@ def clean_tables(
                 report.write_quarantine(quarantine)
             report.refuse_if_too_many(schema.max_bad_rows)
             parts.append((rows, report))
-        done[name] = _joined([rows for rows, _ in parts], of_table[0][1].clock == "order")
+        done[name] = _joined([rows for rows, _ in parts], of_table[0][1].clock == "ordinal")
         reports += (report for _, report in parts)
     return Cleaned(done, tuple(_with_unknown_ids(report, done) for report in reports))
 

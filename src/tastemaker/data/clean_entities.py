@@ -22,7 +22,7 @@ from tastemaker.data.set_aside import (
 )
 from tastemaker.data.table import Table
 from tastemaker.data.vectors import vectors
-from tastemaker.errors import DataError, near_miss
+from tastemaker.errors import DataError, did_you_mean
 
 _SHOWN = 60
 """Letters of an unreadable cell that a note shows."""
@@ -58,7 +58,9 @@ def clean_entities(table: Table, id_column: str, schema: Schema) -> tuple[pl.Dat
                 "rename the column or leave it out of the roles"
             )
         if name not in types:
-            raise DataError(f"{table.source}: no column '{name}'{near_miss(name, table.columns)}")
+            raise DataError(
+                f"{table.source}: no column '{name}'{did_you_mean(name, table.columns)}"
+            )
     id_ = ids(table, id_column, columns[id_column], types)
     wanted = [*id_columns(id_column, id_), id_.problem.alias("reason")]
     for name, role in roles.items():

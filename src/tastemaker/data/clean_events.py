@@ -24,7 +24,7 @@ from tastemaker.data.set_aside import (
 )
 from tastemaker.data.table import LINE, Table
 from tastemaker.data.times import MICROSECONDS
-from tastemaker.errors import DataError, near_miss
+from tastemaker.errors import DataError, did_you_mean
 
 _EARLIEST_STRAY = 315_532_800 * 10**6
 """1980: among later times, one before it is a code such as 0, not a moment."""
@@ -51,8 +51,8 @@ def clean_events(table: Table, schema: Schema, now: int) -> tuple[pl.DataFrame, 
     columns = find_columns(table, schema.event_columns, EVENT_COLUMNS, ("user_id", "item_id"))
     if schema.clock == "absolute" and "timestamp" not in columns:
         raise DataError(
-            f"{table.source}: no column 'timestamp'{near_miss('timestamp', table.columns)}; map it "
-            'under [data.columns.events], or set clock = "none" under [data]'
+            f"{table.source}: no column 'timestamp'{did_you_mean('timestamp', table.columns)}; map "
+            'it under [data.columns.events], or set clock = "none" under [data]'
         )
     types = table.frame.collect_schema()
     user, item = (ids(table, ours, columns[ours], types) for ours in ("user_id", "item_id"))
@@ -126,9 +126,9 @@ def _kind(
         default = schema.default_kind or (next(iter(codes)) if len(codes) == 1 else None)
         if default is None:
             raise DataError(
-                f"{table.source}: no column 'event_type'{near_miss('event_type', table.columns)}; "
-                "map it under [data.columns.events], or set event_type under [data.defaults] (one "
-                f"of {', '.join(codes)})"
+                f"{table.source}: no column 'event_type'{did_you_mean('event_type', table.columns)}"
+                "; map it under [data.columns.events], or set event_type under [data.defaults] "
+                f"(one of {', '.join(codes)})"
             )
         return pl.lit(codes[default], pl.Int8), None
     require_type(table.source, column, types[column], "event_type")
@@ -143,7 +143,9 @@ def _kind(
 def _value(
     table: Table, column: str | None, types: pl.Schema, kind: pl.Expr, schema: Schema
 ) -> tuple[pl.Expr, pl.Expr | None]:
-    rated = [code for code, k in enumerate(schema.kinds.values()) if k.like is not None]
+    rated = [
+        code for code, k in enumerate(schema.kinds.values()) if k.positive_threshold is not None
+    ]
     if not _types_are_given(table, schema) and schema.default_kind is not None:
         only = schema.kind_names.index(schema.default_kind)
         rated = [code for code in rated if code == only]
@@ -154,8 +156,9 @@ def _value(
         if rated:
             name = schema.kind_names[rated[0]]
             raise DataError(
-                f"{table.source}: no column 'value'{near_miss('value', table.columns)}, which the "
-                f"'like' of [events.{name}] needs; map it under [data.columns.events]"
+                f"{table.source}: no column 'value'{did_you_mean('value', table.columns)}, which "
+                f"the 'positive_threshold' of [events.{name}] needs; map it under "
+                "[data.columns.events]"
             )
         return pl.lit(None, pl.Float32), None
     number = numbers(table, column, types, schema.decimal).cast(pl.Float32, strict=False)
@@ -187,7 +190,7 @@ def _types_are_given(table: Table, schema: Schema) -> bool:
 def _time(
     table: Table, column: str | None, types: pl.Schema, schema: Schema, now: int
 ) -> tuple[pl.Expr, pl.Expr | None]:
-    if schema.clock == "order":
+    if schema.clock == "ordinal":
         return pl.col(LINE).cast(pl.Int64), None
     if schema.clock == "none" or column is None:
         return pl.lit(0, pl.Int64), None

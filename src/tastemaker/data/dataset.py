@@ -288,7 +288,7 @@ class Dataset:
         """Refuses what needs moments in time where the data has none.
 
         Raises:
-            ClockError: the clock is `order` or `none`.
+            ClockError: the clock is `ordinal` or `none`.
         """
         if self.clock != "absolute":
             raise ClockError(

@@ -32,7 +32,7 @@ class Events:
         value: float32[n], NaN where the source has none.
         preference: float32[n], what each event said at its own moment: above 0 liked, below 0
             disliked, 0 neither.
-        time: int64[n], microseconds UTC; the position in the source where the clock is `order`.
+        time: int64[n], microseconds UTC; the position in the source where the clock is `ordinal`.
         replacement: which event types replace which; None if none does.
         replaced_at: int64[n], the time of the later event of this log that replaced each one,
             `NEVER` where none did; None if no event was replaced.
@@ -226,15 +226,15 @@ def preferences(
     for code, settings in enumerate(kinds.values()):
         if settings.uses_value:
             rows = np.flatnonzero(kind == code)
-            of_value = _of_rating if settings.like is not None else _of_amount
+            of_value = _of_rating if settings.positive_threshold is not None else _of_amount
             weight[rows] *= of_value(value[rows], settings)
     return weight
 
 
 def _of_rating(value: NDArray[np.float32], settings: EventKind) -> NDArray[np.float32]:
     """1 where liked, −1 where disliked, 0 where neither or not rated."""
-    lowest = -np.inf if settings.dislike is None else settings.dislike
-    factor = (value >= np.float32(settings.like)).astype(np.float32)
+    lowest = -np.inf if settings.negative_threshold is None else settings.negative_threshold
+    factor = (value >= np.float32(settings.positive_threshold)).astype(np.float32)
     factor[value <= np.float32(lowest)] = -1.0
     factor[np.isin(value, np.array(settings.unrated, np.float32))] = 0.0
     return factor

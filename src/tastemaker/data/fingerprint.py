@@ -22,7 +22,7 @@ def fingerprint(path: Path, table: str, schema: Schema) -> str:
     """What a table's content and the way it is read come to, as 64 hexadecimal digits.
 
     It changes with the settings that change which rows are kept or what is in them. Settings that
-    change only what the rows mean (weights, roles, the threshold of `like`) or when reading stops
+    change only what the rows mean (weights, roles, `positive_threshold`) or when reading stops
     (`max_bad_rows`) leave it as it is.
 
     Args:
@@ -45,6 +45,6 @@ def fingerprint(path: Path, table: str, schema: Schema) -> str:
         settings += _TIMES
     read_by = schema.model_dump(mode="json", include=set(settings))
     # a row without a value is unusable for a rating alone
-    ratings = {name: kind.like is not None for name, kind in schema.kinds.items()}
+    ratings = {name: kind.positive_threshold is not None for name, kind in schema.kinds.items()}
     parts = [content, read_by, ratings if table == "events" else None]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -91,7 +91,7 @@ def propose_value(values: pl.Series, event_type: str = "") -> EventKind | None:
         return None
     levels = numbers.unique().sort()
     if levels.to_list() == [-1.0, 0.0, 1.0] or levels.to_list() == [-1.0, 1.0]:
-        return EventKind(like=1.0, dislike=-1.0)
+        return EventKind(positive_threshold=1.0, negative_threshold=-1.0)
     if name in _RATINGS:
         return _rating(numbers, levels) if levels.len() > 1 or levels[0] > 1 else None
     if name in _LABELS:
@@ -160,7 +160,7 @@ def _rating(numbers: pl.Series, levels: pl.Series) -> EventKind:
         dislike = float(disliked[-1]) if disliked.len() else None
     if dislike is not None and dislike >= like:  # the values are too close to each other
         dislike = None
-    return EventKind(like=like, dislike=dislike, unrated=codes)
+    return EventKind(positive_threshold=like, negative_threshold=dislike, unrated=codes)
 
 
 def _scale(levels: pl.Series) -> tuple[float, float]:
@@ -181,9 +181,13 @@ def _scale(levels: pl.Series) -> tuple[float, float]:
 def _label(levels: pl.Series) -> EventKind | None:
     """A truth, or thumbs as 1 and −1 or 1 and 0; the higher one is a like."""
     if levels.len() == 1:
-        return EventKind(like=1.0, dislike=0.0) if levels[0] in (0.0, 1.0) else None
+        return (
+            EventKind(positive_threshold=1.0, negative_threshold=0.0)
+            if levels[0] in (0.0, 1.0)
+            else None
+        )
     if levels.len() == 2:
-        return EventKind(like=float(levels[1]), dislike=float(levels[0]))
+        return EventKind(positive_threshold=float(levels[1]), negative_threshold=float(levels[0]))
     return _rating(levels, levels)
 
 
@@ -198,6 +202,6 @@ def _numbers(values: pl.Series) -> pl.Series:
 def _name_of_value(column: str, kind: EventKind) -> str:
     """What to call the events that a column of values is all there is of."""
     name = plain(column)
-    if kind.like is not None:
+    if kind.positive_threshold is not None:
         return "rating" if name in _RATINGS or name not in _LABELS else "like"
     return next((called for pattern, called in _AMOUNTS if pattern.search(name)), "interaction")

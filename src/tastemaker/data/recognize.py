@@ -10,7 +10,7 @@ from tastemaker.data.cells import numbers_of_texts
 from tastemaker.data.id_forms import MISSING
 from tastemaker.data.moments import times_of_numbers
 from tastemaker.data.time_forms import ISO, is_ambiguous, time_form
-from tastemaker.errors import DataError, near_miss
+from tastemaker.errors import DataError, did_you_mean
 
 NAMES = {
     "user_id": """userid user uid customerid customer customerno clientid client visitorid visitor
@@ -87,7 +87,7 @@ def recognize_events(frame: pl.DataFrame, hints: Mapping[str, str] | None = None
     found = Recognized()
     for ours, theirs in (hints or {}).items():
         if theirs not in frame.columns:
-            raise DataError(f"no column '{theirs}' for {ours}{near_miss(theirs, frame.columns)}")
+            raise DataError(f"no column '{theirs}' for {ours}{did_you_mean(theirs, frame.columns)}")
         found.columns[ours] = theirs
     sample = frame.head(_SAMPLE)
     _by_name(sample, found)

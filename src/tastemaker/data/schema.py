@@ -8,9 +8,9 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from tastemaker.config import Settings
-from tastemaker.errors import near_miss
+from tastemaker.errors import did_you_mean
 
-Clock = Literal["absolute", "order", "none"]
+Clock = Literal["absolute", "ordinal", "none"]
 TimeUnit = Literal["auto", "s", "ms", "us", "ns", "iso"]
 Decimal = Literal["auto", ".", ","]
 Role = Literal["positive", "negative", "neutral", "exposure"]
@@ -27,9 +27,9 @@ class EventKind(Settings):
     """Liked, disliked, neither (such as an unlike), or merely shown; signs are never added up."""
     weight: float = Field(1.0, gt=0)
     """How much one event of this type counts."""
-    like: float | None = None
+    positive_threshold: float | None = None
     """If the value is a rating: liked at this value or above."""
-    dislike: float | None = None
+    negative_threshold: float | None = None
     """If the value is a rating: disliked at this value or below; neutral between."""
     unrated: tuple[float, ...] = ()
     """If the value is a rating: the codes that mean "not rated", which are neutral."""
@@ -42,21 +42,28 @@ class EventKind(Settings):
     """Event types whose earlier events, of the same user and item, no longer count after this one;
     a rating replaces the earlier ratings without being named. Two types that replace each other,
     such as thumbs up and thumbs down, both declare it."""
-    blocks: bool = False
+    hide_item: bool = False
     """Never show the item to this user again."""
 
     @model_validator(mode="after")
     def _settings_fit_together(self) -> Self:
-        if self.dislike is not None and self.like is None:
-            raise ValueError("'dislike' needs 'like' beside it")
-        if self.unrated and self.like is None:
-            raise ValueError("'unrated' needs 'like' beside it")
-        if self.like is not None and self.dislike is not None and self.dislike >= self.like:
-            raise ValueError(f"'dislike' ({self.dislike}) must be below 'like' ({self.like})")
-        if self.like is not None and self.role != "positive":
-            raise ValueError(f"'like' belongs to a positive event type, this one is {self.role}")
-        if self.strength is not None and self.like is not None:
-            raise ValueError("a value is either a rating ('like') or an amount ('strength')")
+        if self.negative_threshold is not None and self.positive_threshold is None:
+            raise ValueError("'negative_threshold' needs 'positive_threshold' beside it")
+        if self.unrated and self.positive_threshold is None:
+            raise ValueError("'unrated' needs 'positive_threshold' beside it")
+        high, low = self.positive_threshold, self.negative_threshold
+        if high is not None and low is not None and low >= high:
+            raise ValueError(
+                f"'negative_threshold' ({low}) must be below 'positive_threshold' ({high})"
+            )
+        if high is not None and self.role != "positive":
+            raise ValueError(
+                f"'positive_threshold' belongs to a positive event type, this one is {self.role}"
+            )
+        if self.strength is not None and high is not None:
+            raise ValueError(
+                "a value is either a rating ('positive_threshold') or an amount ('strength')"
+            )
         if self.strength is not None and self.role not in ("positive", "negative"):
             raise ValueError(f"'strength' has no effect on an event type that is {self.role}")
         return self
@@ -64,11 +71,11 @@ class EventKind(Settings):
     @property
     def uses_value(self) -> bool:
         """Whether the value of an event changes what it says."""
-        return self.like is not None or self.strength is not None
+        return self.positive_threshold is not None or self.strength is not None
 
     def replaced(self, name: str) -> tuple[str, ...]:
         """The event types that an event of this one replaces, its own name included if so."""
-        own = (name,) if self.like is not None and name not in self.replaces else ()
+        own = (name,) if self.positive_threshold is not None and name not in self.replaces else ()
         return (*self.replaces, *own)
 
 
@@ -149,7 +156,7 @@ class Schema(Settings):
     @model_validator(mode="after")
     def _default_kind_is_declared(self) -> Self:
         if self.default_kind is not None and self.default_kind not in self.kinds:
-            hint = near_miss(self.default_kind, self.kinds)
+            hint = did_you_mean(self.default_kind, self.kinds)
             raise ValueError(f"the default kind '{self.default_kind}' is not declared{hint}")
         return self
 
@@ -158,7 +165,7 @@ class Schema(Settings):
         for name, kind in self.kinds.items():
             for other in kind.replaces:
                 if other not in self.kinds:
-                    hint = near_miss(other, self.kinds)
+                    hint = did_you_mean(other, self.kinds)
                     raise ValueError(f"'{name}' replaces '{other}', which is not declared{hint}")
         return self
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tastemaker.data.schema import EventKind
 from tastemaker.data.times import parse_duration
-from tastemaker.errors import SettingError, near_miss
+from tastemaker.errors import SettingError, did_you_mean
 
 _FOREVER = np.iinfo(np.int64).max
 _RULE = re.compile(r"exclude for (\S+)")
@@ -38,17 +38,17 @@ class SeenPolicy:
             kinds: the event types of the data.
             rules: event type → `exclude`, `allow` or `exclude for DURATION`. A type that is not
                 named excludes, unless it is neutral: after an unlike the item may come back. A
-                type that `blocks` always excludes, and an exposure never does.
+                type that `hide_item` always excludes, and an exposure never does.
 
         Raises:
             SettingError: an unknown kind or rule.
         """
         for named in rules or {}:
             if named not in kinds:
-                raise SettingError(f"seen: unknown kind '{named}'{near_miss(named, kinds)}")
+                raise SettingError(f"seen: unknown kind '{named}'{did_you_mean(named, kinds)}")
         windows = []
         for name, kind in kinds.items():
-            if kind.blocks:
+            if kind.hide_item:
                 windows.append(_FOREVER)
             elif kind.role == "exposure":
                 windows.append(0)

@@ -7,7 +7,7 @@ import polars as pl
 from tastemaker.data.cells import Ids
 from tastemaker.data.report import ReadReport
 from tastemaker.data.table import LINE, Table
-from tastemaker.errors import DataError, near_miss
+from tastemaker.errors import DataError, did_you_mean
 
 HELPER = "?"
 """Begins the names of columns that only serve the report."""
@@ -20,14 +20,14 @@ def find_columns(
     found = {}
     for name in renamed:
         if name not in ours:
-            raise DataError(f"{table.source}: unknown name '{name}'{near_miss(name, ours)}")
+            raise DataError(f"{table.source}: unknown name '{name}'{did_you_mean(name, ours)}")
     for name in ours:
         theirs = renamed.get(name, name)
         if theirs in table.columns:
             found[name] = theirs
         elif name in renamed or name in required:
             raise DataError(
-                f"{table.source}: no column '{theirs}'{near_miss(theirs, table.columns)}"
+                f"{table.source}: no column '{theirs}'{did_you_mean(theirs, table.columns)}"
             )
     return found
 

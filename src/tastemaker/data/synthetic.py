@@ -22,7 +22,7 @@ SCHEMA = Schema(
     kinds={
         "view": EventKind(),
         "purchase": EventKind(weight=6.0),
-        "dislike": EventKind(role="negative", blocks=True),
+        "dislike": EventKind(role="negative", hide_item=True),
     },
     time_unit="us",
     item_roles={

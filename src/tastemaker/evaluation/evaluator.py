@@ -32,7 +32,7 @@ def evaluate(
     split: Split,
     *,
     k: int = 10,
-    on: str = "test",
+    window: str = "test",
     options: FitOptions = FitOptions(),
 ) -> Evaluation:
     """Fits a copy of each model on what was known before a window, and measures it inside.
@@ -45,7 +45,7 @@ def evaluate(
         models: retrievers, alone, listed or named; or a recommender.
         split: where the past ends and what was wanted after.
         k: the length of the lists.
-        on: the window; `validation` to choose settings by, `test` for the final figure.
+        window: `validation` to choose settings by, `test` for the final figure.
         options: seed, threads, memory budget, progress.
 
     Returns:
@@ -59,11 +59,11 @@ def evaluate(
             leave them out before the split.
         Exception: what a part of the pipeline raised; a degraded answer is no measurement.
     """
-    if on not in ("test", "validation"):
-        raise SettingError(f"'on' must be 'test' or 'validation', got {on!r}")
+    if window not in ("test", "validation"):
+        raise SettingError(f"'window' must be 'test' or 'validation', got {window!r}")
     k = whole_number(k, "k", 1)
     task, known = (
-        (split.test, split.before_test) if on == "test" else (split.validation, split.train)
+        (split.test, split.before_test) if window == "test" else (split.validation, split.train)
     )
     started = perf_counter()
     retrievers = _named(models)
@@ -99,9 +99,9 @@ def evaluate(
         protocol={
             **split.protocol,
             **_exclusion(models, split, known),
-            "window": on,
-            "from": split.protocol[f"{on}_from"],
-            "until": split.protocol[f"{on}_until"],
+            "window": window,
+            "from": split.protocol[f"{window}_from"],
+            "until": split.protocol[f"{window}_until"],
             "fitted_events": len(known.events),
             "k": k,
             **task.notes,
@@ -130,7 +130,7 @@ class _Lists:
     def ask(self, name: str, retriever: Retriever) -> None:
         """The lists of one retriever."""
         parts = [
-            retriever.retrieve(self.task.requests.take(rows), self.k, self.task.world)
+            retriever.retrieve(self.task.requests.take(rows), self.k, self.task.inventory)
             for rows in self._chunks(name)
         ]
         self.found[name] = _concatenated(parts)
@@ -140,7 +140,7 @@ class _Lists:
         funnel, parts = Funnel(self.k), dict[str, list[Candidates]]()
         for rows in self._chunks(PIPELINE):
             asked = self.task.requests.take(rows)
-            answer = pipeline.recommend(asked, self.k, world=self.task.world, trace=True)
+            answer = pipeline.recommend(asked, self.k, inventory=self.task.inventory, trace=True)
             answer.trace.require_whole()
             funnel.add(answer, self.task.truth.take(np.arange(len(self.task))[rows]))
             for name, found in _stations(answer, pipeline).items():
@@ -174,7 +174,7 @@ def _told_of_learning(fitted: Recommender) -> dict[str, str]:
     """What learning to merge and to rank came to, for the protocol."""
     rankers = {
         f"ranker_{name}": str(RankerUse.of(notes))
-        + ("" if notes["refit"] or not notes["earned"] else "; its sources are as old as then")
+        + ("" if notes["refit"] or not notes["enabled"] else "; its sources are as old as then")
         for name, notes in fitted.learned.items()
     }
     left_out = {f"left_out_{name}": one.reason for name, one in fitted.left_out.items()}
@@ -192,7 +192,7 @@ def _exclusion(models: Models, split: Split, known: Dataset) -> dict[str, str]:
     away = [
         name
         for (name, kind), window in zip(known.kinds.items(), split.seen.window)
-        if window and kind.role == "positive" and not kind.blocks
+        if window and kind.role == "positive" and not kind.hide_item
     ]
     told = {"excluded_event_types": ", ".join(away)} if away else {}
     if away and isinstance(models, Recommender):

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from tastemaker import metrics
 from tastemaker.component import Task
 from tastemaker.data.candidates import Candidates
-from tastemaker.data.likeness import attribute_columns, attribute_likeness
+from tastemaker.data.item_similarity import attribute_columns, attribute_similarity
 from tastemaker.data.ragged import Ragged, offsets_of, rows_of
-from tastemaker.evaluation.report import Slice
+from tastemaker.evaluation.report import Segment
 from tastemaker.metrics import Estimate, UserBootstrap
 
 _REQUESTS_AT_A_TIME = 2_048
@@ -59,14 +59,14 @@ def measure(
         seed: of the resamples.
     """
     bootstrap = UserBootstrap(task.user, seed)
-    n_items = len(task.world.catalogue)
+    n_items = len(task.inventory.catalogue)
     measured = {}
     for name, found in lists.items():
         novelty = metrics.novelty(found.offsets, found.item, popularity)
         columns = {"novelty": novelty}
-        if attribute_columns(task.world.catalogue):
+        if attribute_columns(task.inventory.catalogue):
             columns["diversity"] = metrics.intra_list_diversity(
-                found.offsets, found.item, partial(attribute_likeness, task.world.catalogue)
+                found.offsets, found.item, partial(attribute_similarity, task.inventory.catalogue)
             )
         estimates = dict(
             zip(
@@ -108,7 +108,7 @@ def measure_slices(
     k: int,
     is_fitted: NDArray[np.bool_],
     seed: int,
-) -> dict[str, Slice]:
+) -> dict[str, Segment]:
     """The same figures by length of history, for new and known users, and for new items.
 
     The slice of new items asks how well the lists find wanted items without any event before the
@@ -155,13 +155,13 @@ def _new_items_alone(task: Task, is_fitted: NDArray[np.bool_]) -> tuple[NDArray[
 
 def _slice(
     values: Mapping[str, NDArray[np.float64]], user: NDArray[np.int32], k: int, seed: int
-) -> Slice:
+) -> Segment:
     """Figures of some requests."""
     names = [f"{metric}@{k}" for metric in PER_REQUEST]
     bootstrap = UserBootstrap(user, seed)
     estimates = bootstrap.means(np.column_stack(list(values.values())))
     per_system = [estimates[i : i + len(names)] for i in range(0, len(estimates), len(names))]
-    return Slice(
+    return Segment(
         users=bootstrap.users,
         requests=len(user),
         systems={name: dict(zip(names, e)) for name, e in zip(values, per_system)},

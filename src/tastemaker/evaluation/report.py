@@ -19,7 +19,7 @@ _SHOWN = ("ndcg", "recall", "map", "mrr", "hit_rate", "coverage", "novelty", "di
 
 
 @dataclass(frozen=True, slots=True)
-class Slice:
+class Segment:
     """The figures of some of the requests.
 
     Attributes:
@@ -56,7 +56,7 @@ class Evaluation:
     requests: int
     seconds: float
     systems: Figures
-    slices: dict[str, Slice]
+    slices: dict[str, Segment]
     gains: dict[str, dict[str, Estimate]]
     funnel: list[FunnelRow]
 

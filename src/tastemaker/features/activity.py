@@ -45,7 +45,7 @@ class Activity:
 
     def write(self, pairs: Pairs, out: NDArray[np.float32]) -> None:
         """Fills the columns."""
-        history, statistics = pairs.requests.history, pairs.world.statistics
+        history, statistics = pairs.requests.history, pairs.inventory.statistics
         everything = (int(ALL_TIME),)
         users = np.empty((len(pairs.requests), len(_COLUMNS) - 1), np.float32)
         moment = np.repeat(pairs.requests.time, history.counts)

@@ -41,7 +41,7 @@ class Affinity:
 
     def write(self, pairs: Pairs, out: NDArray[np.float32]) -> None:
         """Fills the columns."""
-        column = pairs.world.catalogue.columns[self.column]
+        column = pairs.inventory.catalogue.columns[self.column]
         assert isinstance(column, TagsColumn)  # noqa: S101 - declared for such columns alone
         history = pairs.requests.history
         _affinities(

@@ -39,7 +39,7 @@ class Attributes:
         """Fills the columns."""
         time = pairs.time
         for place, name in enumerate((*self.numbers, *self.times)):
-            column = pairs.world.catalogue.columns[name]
+            column = pairs.inventory.catalogue.columns[name]
             assert isinstance(column, NumberColumn)  # noqa: S101 - a time column is one
             if name in self.times:
                 _ages(column.values, pairs.item, time, out[:, place])

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from tastemaker.component import ComparesItems, Features, Retriever
+from tastemaker.component import Features, ItemSimilarity, Retriever
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.catalogue import NumberColumn, TagsColumn, TimeColumn, VectorColumn
 from tastemaker.data.requests import Requests
@@ -13,14 +13,14 @@ from tastemaker.features.activity import Activity
 from tastemaker.features.affinity import Affinity
 from tastemaker.features.attributes import Attributes
 from tastemaker.features.context import Context
-from tastemaker.features.likeness import Likeness
 from tastemaker.features.pairs import Family, Pairs, distinct
 from tastemaker.features.popularity import Popularity
 from tastemaker.features.profile import Profile
-from tastemaker.features.provenance import Provenance
 from tastemaker.features.repeats import Repeats
-from tastemaker.features.vector_likeness import VectorLikeness
-from tastemaker.world import World
+from tastemaker.features.retrieval_signals import RetrievalSignals
+from tastemaker.features.similarity import Similarity
+from tastemaker.features.vector_similarity import VectorSimilarity
+from tastemaker.inventory import Inventory
 
 
 class FeatureSet:
@@ -45,9 +45,9 @@ class FeatureSet:
         self._widths = tuple(len(columns) for columns in declared)
 
     @classmethod
-    def of(cls, world: World, sources: Mapping[str, Retriever]) -> "FeatureSet":
+    def of(cls, inventory: Inventory, sources: Mapping[str, Retriever]) -> "FeatureSet":
         """Every feature that this catalogue, these kinds of event and these sources allow."""
-        columns = world.catalogue.columns
+        columns = inventory.catalogue.columns
         labels = [name for name, column in columns.items() if isinstance(column, TagsColumn)]
         times = [name for name, column in columns.items() if isinstance(column, TimeColumn)]
         numbers = [
@@ -56,18 +56,18 @@ class FeatureSet:
             if isinstance(column, NumberColumn) and name not in times
         ]
         vectors = [name for name, column in columns.items() if isinstance(column, VectorColumn)]
-        compared = [name for name, source in sources.items() if isinstance(source, ComparesItems)]
+        compared = [name for name, source in sources.items() if isinstance(source, ItemSimilarity)]
         families: list[Family] = [
-            Popularity(world.statistics.kinds),
+            Popularity(inventory.statistics.kinds),
             Attributes(tuple(numbers), tuple(times)),
             Activity(),
             Repeats(),
             *(Affinity(name) for name in labels),
-            *(VectorLikeness(name) for name in vectors),
-            *(Likeness(name) for name in compared),
-            Provenance(tuple(sources)),
+            *(VectorSimilarity(name) for name in vectors),
+            *(Similarity(name) for name in compared),
+            RetrievalSignals(tuple(sources)),
             Context(),
-            *([Profile(world.profiles)] if world.profiles else []),
+            *([Profile(inventory.profiles)] if inventory.profiles else []),
         ]
         return cls(families)
 
@@ -80,7 +80,7 @@ class FeatureSet:
         self,
         requests: Requests,
         candidates: Candidates,
-        world: World,
+        inventory: Inventory,
         sources: Mapping[str, Retriever],
         entries: NDArray[np.int64] | None = None,
     ) -> Features:
@@ -91,11 +91,11 @@ class FeatureSet:
         Args:
             requests: n requests.
             candidates: merged and filtered candidates of each.
-            world: catalogue and statistics.
+            inventory: catalogue and statistics.
             sources: the retrievers the candidates came from, by name.
             entries: int64[rows], ascending; the candidates to describe, by default all.
         """
-        pairs = Pairs.of(requests, candidates, world, sources, entries)
+        pairs = Pairs.of(requests, candidates, inventory, sources, entries)
         values = np.empty((len(pairs.entry), len(self.meanings)), np.float32)
         start = 0
         for family, width in zip(self._families, self._widths):

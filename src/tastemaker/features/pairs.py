@@ -11,7 +11,7 @@ from tastemaker.component import Retriever
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.requests import Requests
 from tastemaker.errors import SettingError
-from tastemaker.world import World
+from tastemaker.inventory import Inventory
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Pairs:
 
     requests: Requests
     candidates: Candidates
-    world: World
+    inventory: Inventory
     sources: Mapping[str, Retriever]
     entry: NDArray[np.int64]
     row: NDArray[np.int64]
@@ -41,14 +41,14 @@ class Pairs:
         cls,
         requests: Requests,
         candidates: Candidates,
-        world: World,
+        inventory: Inventory,
         sources: Mapping[str, Retriever],
         entries: NDArray[np.int64] | None = None,
     ) -> "Pairs":
         """Pairs for the given entries of the candidates, by default all."""
         entry = np.arange(len(candidates.item)) if entries is None else entries
         row = candidates.rows[entry]
-        return cls(requests, candidates, world, sources, entry, row, candidates.item[entry])
+        return cls(requests, candidates, inventory, sources, entry, row, candidates.item[entry])
 
     @property
     def time(self) -> NDArray[np.int64]:

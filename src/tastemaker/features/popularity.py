@@ -61,7 +61,7 @@ class Popularity:
 
     def write(self, pairs: Pairs, out: NDArray[np.float32]) -> None:
         """Fills the columns."""
-        statistics, windows = pairs.world.statistics, tuple(_WINDOWS.values())
+        statistics, windows = pairs.inventory.statistics, tuple(_WINDOWS.values())
         time, moments = pairs.time, pairs.requests.time
         own = statistics.stretches(pairs.item, time, windows)
         whole = statistics.stretches(None, moments, windows)

@@ -50,7 +50,7 @@ class Profile:
     def write(self, pairs: Pairs, out: NDArray[np.float32]) -> None:
         """Fills the columns."""
         out[:] = np.nan
-        profile, catalogue = pairs.requests.profile, pairs.world.catalogue.columns
+        profile, catalogue = pairs.requests.profile, pairs.inventory.catalogue.columns
         place = 0
         for name, role in self.schema.roles.items():
             if role in ("number", "time"):

@@ -31,7 +31,7 @@ class Repeats:
         history = pairs.requests.history
         _meet(
             *(pairs.row, pairs.item, pairs.requests.time),
-            *(history.offsets, history.item, history.time, len(pairs.world.catalogue), out),
+            *(history.offsets, history.item, history.time, len(pairs.inventory.catalogue), out),
         )
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from tastemaker.component import Reranker
 from tastemaker.data.requests import Masks, Requests
-from tastemaker.world import World
+from tastemaker.inventory import Inventory
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,9 @@ class Restricted:
     failed: dict[str, Exception]
 
 
-def restrict(requests: Requests, rerankers: Mapping[str, Reranker], world: World) -> Restricted:
+def restrict(
+    requests: Requests, rerankers: Mapping[str, Reranker], inventory: Inventory
+) -> Restricted:
     """Takes the items that rerankers never show from the eligible ones of every request.
 
     Where a reranker that must run fails to say which these are, nothing is eligible.
@@ -33,16 +35,16 @@ def restrict(requests: Requests, rerankers: Mapping[str, Reranker], world: World
     Args:
         requests: n requests.
         rerankers: name → reranker.
-        world: what is known of the items.
+        inventory: what is known of the items.
     """
     eligible, row = requests.eligible, np.zeros(len(requests), np.int32)
     blocked, failed = dict[str, int](), dict[str, Exception]()
     for name, reranker in rerankers.items():
         try:
-            allowed = reranker.allowed_items(world)
+            allowed = reranker.allowed_items(inventory)
         except Exception as problem:
             failed[name] = problem
-            allowed = np.zeros(len(world.catalogue), np.bool_) if reranker.must_run else None
+            allowed = np.zeros(len(inventory.catalogue), np.bool_) if reranker.must_run else None
         if allowed is not None:
             eligible = eligible.intersect(Masks(allowed[None], row))
             blocked[name] = int(len(allowed) - np.count_nonzero(allowed))

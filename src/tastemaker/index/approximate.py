@@ -150,7 +150,7 @@ class ApproximateIndex(VectorIndex):
         requests: Requests,
         n: int,
         *,
-        above: float = -np.inf,
+        min_score: float = -np.inf,
         threads: int = 1,
     ) -> Candidates:
         """The n eligible items of largest inner product, as far as they are found."""
@@ -174,7 +174,7 @@ class ApproximateIndex(VectorIndex):
                     continue  # nothing compares with what is no number
                 excluded = np.sort(requests.exclude[row])
                 found[row] = self._search(
-                    x[row], excluded, filters[which], above, items[row], scores[row]
+                    x[row], excluded, filters[which], min_score, items[row], scores[row]
                 )
 
         run_chunks(search, np.arange(total + 1), threads)
@@ -213,7 +213,7 @@ class ApproximateIndex(VectorIndex):
         x: NDArray[np.float32],
         excluded: NDArray[np.int32],
         filter_: "_Filter",
-        above: float,
+        min_score: float,
         items: NDArray[np.int32],
         scores: NDArray[np.float32],
     ) -> int:
@@ -230,7 +230,7 @@ class ApproximateIndex(VectorIndex):
                 continue
             allowed, found = best_of_chosen(
                 *(x, self.vectors, chosen, self.in_cells, excluded, filter_.bitmap),
-                *(np.float32(above), items, scores),
+                *(np.float32(min_score), items, scores),
             )
             if allowed >= len(items):
                 return int(found)
@@ -238,7 +238,7 @@ class ApproximateIndex(VectorIndex):
         chosen = filter_.items()
         _, found = best_of_chosen(
             *(x, self.vectors, chosen, self.size, excluded, filter_.bitmap),
-            *(np.float32(above), items, scores),
+            *(np.float32(min_score), items, scores),
         )
         return int(found)
 

@@ -11,7 +11,7 @@ from tastemaker.index.heap import best_first, keep
 
 @kernel
 def best_of_chosen(  # type: ignore[no-untyped-def]
-    x, vectors, chosen, tail, excluded, bitmap, above, items, best
+    x, vectors, chosen, tail, excluded, bitmap, min_score, items, best
 ):
     """Fills `items` and `best` with the best that may be shown, best first.
 
@@ -23,7 +23,7 @@ def best_of_chosen(  # type: ignore[no-untyped-def]
         tail: the items from this on are looked at too.
         excluded: int32[any], sorted, the items not to be shown.
         bitmap: bool[any], which items may be shown, and none beyond its end; all where it is empty.
-        above: only scores higher than this are kept.
+        min_score: only scores higher than this are kept.
         items: int32[n], written.
         best: float32[n], written.
 
@@ -44,7 +44,7 @@ def best_of_chosen(  # type: ignore[no-untyped-def]
     size = 0
     for place in range(count):
         score = scores[place]
-        if score > above and (size < len(items) or score >= best[0]):
+        if score > min_score and (size < len(items) or score >= best[0]):
             size = keep(score, np.int32(allowed[place]), items, best, size)
     best_first(items, best, size)
     return count, size

@@ -38,11 +38,11 @@ class CosineIndex(VectorIndex):
         requests: Requests,
         n: int,
         *,
-        above: float = -np.inf,
+        min_score: float = -np.inf,
         threads: int = 1,
     ) -> Candidates:
         """The n eligible items that point most nearly the same way."""
-        return self.inner.top_n(unit_vectors(x), requests, n, above=above, threads=threads)
+        return self.inner.top_n(unit_vectors(x), requests, n, min_score=min_score, threads=threads)
 
     def added(self, vectors: NDArray[np.float32]) -> Self:
         """An index that holds these too."""

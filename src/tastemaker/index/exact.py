@@ -25,7 +25,7 @@ def exact_top_n(
     n: int,
     n_items: int,
     *,
-    above: float = -np.inf,
+    min_score: float = -np.inf,
     chunk_bytes: int = CHUNK_BYTES,
 ) -> Candidates:
     """The n best eligible items of each request, best first; among equals the lower index.
@@ -36,7 +36,7 @@ def exact_top_n(
         requests: whose `exclude` and `eligible` are respected before cutting to n.
         n: how many at most.
         n_items: how many items are scored.
-        above: only items that score higher than this are returned.
+        min_score: only items that score higher than this are returned.
         chunk_bytes: the size of a chunk of scores; time grows with n_items per request.
 
     Returns:
@@ -61,7 +61,7 @@ def exact_top_n(
         _blank_excluded(
             dense, requests.exclude.offsets, requests.exclude.values, bitmaps, bitmap_row, start
         )
-        _top_n(dense, np.float32(above), items[chunk], scores[chunk], found[chunk])
+        _top_n(dense, np.float32(min_score), items[chunk], scores[chunk], found[chunk])
     return packed(items, scores, found)
 
 
@@ -154,7 +154,7 @@ def _blank_excluded(scores, offsets, excluded, bitmaps, bitmap_row, start):  # t
 
 
 @kernel
-def _top_n(scores, above, items, best, found):  # type: ignore[no-untyped-def]
+def _top_n(scores, min_score, items, best, found):  # type: ignore[no-untyped-def]
     """The best of each row, best first, and how many there are."""
     for row in range(scores.shape[0]):
-        found[row] = best_of_row(scores[row], above, items[row], best[row])
+        found[row] = best_of_row(scores[row], min_score, items[row], best[row])

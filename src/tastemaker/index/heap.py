@@ -10,13 +10,13 @@ from tastemaker.compilation import kernel
 
 
 @kernel
-def best_of_row(scores, above, items, best):  # type: ignore[no-untyped-def]
+def best_of_row(scores, min_score, items, best):  # type: ignore[no-untyped-def]
     """Writes the best of `scores` that are higher than `above`, best first; returns how many.
 
     NaN is never higher.
     """
-    n, size, threshold = len(items), 0, above
-    bound = max(above, _reached_by(scores, n)) if 64 <= n <= len(scores) // 64 else above
+    n, size, threshold = len(items), 0, min_score
+    bound = max(min_score, _reached_by(scores, n)) if 64 <= n <= len(scores) // 64 else min_score
     for first in range(0, len(scores), 64):
         if not any_reaches(scores, first, max(threshold, bound)):
             continue

@@ -86,7 +86,7 @@ class ProductIndex(VectorIndex):
         requests: Requests,
         n: int,
         *,
-        above: float = -np.inf,
+        min_score: float = -np.inf,
         threads: int = 1,
     ) -> Candidates:
         """The n eligible items of largest inner product, exactly."""
@@ -109,7 +109,7 @@ class ProductIndex(VectorIndex):
                 *(asked[rows], reach[rows], self.blocks, self.order, self.longest),
                 *(exclude.offsets[rows.start : rows.stop + 1], exclude.values),
                 *(eligible.bitmaps, eligible.row[rows]),
-                *(np.float32(above), items[rows], scores[rows], found[rows]),
+                *(np.float32(min_score), items[rows], scores[rows], found[rows]),
             )
 
         run_chunks(search, np.arange(-(-total // _SHARE) + 1), threads)
@@ -144,7 +144,7 @@ class ProductIndex(VectorIndex):
 
 @kernel
 def _search(  # type: ignore[no-untyped-def]
-    x, reach, blocks, order, longest, offsets, excluded, bitmaps, bitmap_row, above,
+    x, reach, blocks, order, longest, offsets, excluded, bitmaps, bitmap_row, min_score,
     items, best, found,
 ):  # fmt: skip
     """Fills `items`, `best` and `found`, eight requests at a time: they share the blocks read.
@@ -158,7 +158,7 @@ def _search(  # type: ignore[no-untyped-def]
         for r in range(rows):
             _mark(marks, np.uint8(1 << r), excluded, offsets[first + r], offsets[first + r + 1])
         for block in range(len(blocks)):
-            if not _within_reach(longest[block], reach, first, rows, above, best, found):
+            if not _within_reach(longest[block], reach, first, rows, min_score, best, found):
                 break
             products(x[first : first + rows], blocks[block], scores)
             start = block * blocks.shape[2]
@@ -166,7 +166,7 @@ def _search(  # type: ignore[no-untyped-def]
                 row = first + r
                 found[row] = _offer(
                     scores[r], order[start : start + blocks.shape[2]], marks, np.uint8(1 << r),
-                    bitmaps, bitmap_row[row], above, items[row], best[row], found[row],
+                    bitmaps, bitmap_row[row], min_score, items[row], best[row], found[row],
                 )  # fmt: skip
         for r in range(rows):
             best_first(items[first + r], best[first + r], found[first + r])
@@ -184,29 +184,33 @@ def _mark(marks, bit, excluded, start, stop):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _within_reach(longest, reach, first, rows, above, best, found):  # type: ignore[no-untyped-def]
+def _within_reach(longest, reach, first, rows, min_score, best, found):  # type: ignore[no-untyped-def]
     """Whether a vector of this length could still enter the list of any of the requests."""
     for row in range(first, first + rows):
         bound = reach[row] * longest
         if found[row] == best.shape[1]:
             if bound >= best[row, 0]:
                 return True
-        elif bound > above:
+        elif bound > min_score:
             return True
     return False
 
 
 @kernel
 def _offer(  # type: ignore[no-untyped-def]
-    scores, order, marks, bit, bitmaps, bitmap, above, items, best, size
+    scores, order, marks, bit, bitmaps, bitmap, min_score, items, best, size
 ):
     """Offers a block's items to the heap of one request; returns the heap's new size."""
     for first in range(0, len(order), 64):
-        if not any_reaches(scores, first, best[0] if size == len(best) else above):
+        if not any_reaches(scores, first, best[0] if size == len(best) else min_score):
             continue
         for place in range(first, min(first + 64, len(order))):
             score, item = scores[place], order[place]
-            if not score > above or (size == len(best) and score < best[0]) or marks[item] & bit:
+            if (
+                not score > min_score
+                or (size == len(best) and score < best[0])
+                or marks[item] & bit
+            ):
                 continue
             if bitmap < 0 or (item < bitmaps.shape[1] and bitmaps[bitmap, item]):
                 size = keep(score, item, items, best, size)

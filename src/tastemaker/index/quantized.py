@@ -103,7 +103,7 @@ class QuantizedIndex(VectorIndex):
         requests: Requests,
         n: int,
         *,
-        above: float = -np.inf,
+        min_score: float = -np.inf,
         threads: int = 1,
     ) -> Candidates:
         """The n eligible items of largest inner product, exactly."""
@@ -135,7 +135,7 @@ class QuantizedIndex(VectorIndex):
                 _, found[row] = best_of_chosen(
                     *(x[row], self.vectors, few[which[row]], self.size),
                     *(np.sort(requests.exclude[row]), np.empty(0, np.bool_)),
-                    *(np.float32(above), items[row], scores[row]),
+                    *(np.float32(min_score), items[row], scores[row]),
                 )
             _search(
                 *(
@@ -152,7 +152,7 @@ class QuantizedIndex(VectorIndex):
                 *(self.vectors, self.codes, self.order, self.scale, self.error, self.length),
                 *(requests.exclude.offsets, requests.exclude.values),
                 *(requests.eligible.bitmaps, requests.eligible.row),
-                *(np.float32(above), items, scores, found),
+                *(np.float32(min_score), items, scores, found),
             )
 
         run_chunks(search, np.arange(total + 1), threads)
@@ -199,7 +199,7 @@ def _levels(
 @kernel
 def _search(  # type: ignore[no-untyped-def]
     start, stop, done, x, p, unit, by_error, by_length, reach, vectors, codes, order, scale,
-    error, length, offsets, excluded, bitmaps, bitmap_row, above, items, best, found,
+    error, length, offsets, excluded, bitmaps, bitmap_row, min_score, items, best, found,
 ):  # fmt: skip
     """Fills rows start … stop − 1 of `items`, `best` and `found`, but for those that are done."""
     marks = np.zeros(len(order), np.bool_)
@@ -212,7 +212,7 @@ def _search(  # type: ignore[no-untyped-def]
         bitmap, size = bitmap_row[row], 0
         for first in range(0, len(order), _WIDTH):
             longest = reach[row] * length[first]
-            if not (longest >= best[row, 0] if size == n else longest > above):
+            if not (longest >= best[row, 0] if size == n else longest > min_score):
                 break
             last = min(first + _WIDTH, len(order))
             bound_scores(
@@ -222,18 +222,18 @@ def _search(  # type: ignore[no-untyped-def]
             for begin in range(0, last - first, 64):
                 end = min(begin + 64, last - first)
                 if not any_reaches(
-                    bounds[: last - first], begin, best[row, 0] if size == n else above
+                    bounds[: last - first], begin, best[row, 0] if size == n else min_score
                 ):
                     continue
                 for place in range(begin, end):
-                    threshold = best[row, 0] if size == n else above
+                    threshold = best[row, 0] if size == n else min_score
                     item = order[first + place]
                     if not bounds[place] >= threshold or marks[item]:
                         continue
                     if bitmap >= 0 and (item >= bitmaps.shape[1] or not bitmaps[bitmap, item]):
                         continue
                     score = row_product(x[row], vectors[item])
-                    if score > above and score >= threshold:
+                    if score > min_score and score >= threshold:
                         size = keep(score, item, items[row], best[row], size)
         best_first(items[row], best[row], size)
         found[row] = size

@@ -90,14 +90,14 @@ class ShardedIndex(VectorIndex):
         requests: Requests,
         n: int,
         *,
-        above: float = -np.inf,
+        min_score: float = -np.inf,
         threads: int = 1,
     ) -> Candidates:
         """The n eligible items of largest inner product over all shards."""
         first, found = 0, []
         for shard in self.shards:
             narrowed = _narrowed(requests, first, first + shard.size)
-            some = shard.top_n(x, narrowed, n, above=above, threads=threads)
+            some = shard.top_n(x, narrowed, n, min_score=min_score, threads=threads)
             found.append(replace(some, item=some.item + np.int32(first)))
             first += shard.size
         row = np.concatenate([rows_of(some.offsets) for some in found])

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tastemaker.artifact import ArtifactReader, ArtifactWriter
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.requests import Requests
-from tastemaker.errors import ArtifactError, near_miss
+from tastemaker.errors import ArtifactError, did_you_mean
 
 _KINDS: dict[str, type["VectorIndex"]] = {}
 
@@ -52,7 +52,7 @@ class VectorIndex(ABC):
         requests: Requests,
         n: int,
         *,
-        above: float = -np.inf,
+        min_score: float = -np.inf,
         threads: int = 1,
     ) -> Candidates:
         """The n eligible items of largest inner product, best first; among equals the lower index.
@@ -62,7 +62,7 @@ class VectorIndex(ABC):
             requests: whose `exclude` and `eligible` are respected before cutting to n: n items
                 come back however selective they are, if there are so many.
             n: how many at most.
-            above: only items that score higher than this are returned.
+            min_score: only items that score higher than this are returned.
             threads: processors for a batch; one request is answered on one.
         """
 
@@ -93,5 +93,5 @@ def load_index(reader: ArtifactReader) -> VectorIndex:
     # The exact index was there before it had company, and says nothing of itself.
     kind = reader.json("about")["kind"] if reader.has("about.json") else "exact"
     if kind not in _KINDS:
-        raise ArtifactError(f"no index is of kind {kind!r}{near_miss(str(kind), _KINDS)}")
+        raise ArtifactError(f"no index is of kind {kind!r}{did_you_mean(str(kind), _KINDS)}")
     return _KINDS[kind].load(reader)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tastemaker.component import Extends, Ranker, Reranker, Retriever, SimilarItems
+from tastemaker.component import Ranker, Reranker, Retriever, SimilarItems, SupportsNewItems
 from tastemaker.data.arguments import id_text, ids_text, moment, whole_number
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.dataset import Dataset
@@ -15,18 +15,18 @@ from tastemaker.data.ragged import Ragged
 from tastemaker.data.requests import Masks, Requests
 from tastemaker.data.schema import EventKind
 from tastemaker.data.seen import SeenPolicy
-from tastemaker.errors import NotFittedError, ProjectError, UnknownIdError, near_miss
+from tastemaker.errors import NotFittedError, ProjectError, UnknownIdError, did_you_mean
 from tastemaker.features import FeatureSet
+from tastemaker.inventory import Inventory
 from tastemaker.pipeline.fusion import Fusion
 from tastemaker.pipeline.given import rank_given
+from tastemaker.pipeline.latency import Deadline, LatencyTracker
 from tastemaker.pipeline.pipeline import DEFAULT_N, REQUESTS_AT_A_TIME, Pipeline
 from tastemaker.pipeline.ranking import Ranking
 from tastemaker.pipeline.recommendations import Recommendations
-from tastemaker.pipeline.sources import MOST_LIKED, most_liked
-from tastemaker.pipeline.watch import Deadline, Watch
+from tastemaker.pipeline.sources import POPULARITY_FALLBACK, popularity_fallback
 from tastemaker.project import Placement
 from tastemaker.retrieval import Popular, Trending
-from tastemaker.world import World
 
 _NAMED = 5
 """So many unknown ids are named."""
@@ -40,15 +40,15 @@ class Answers:
     placements: dict[str, Placement]
     rankers: dict[str, Ranker]
     rerankers: dict[str, Reranker]
-    world: World
+    inventory: Inventory
     data: Dataset | None
     kinds: dict[str, EventKind]
     version: str
     learned: dict[str, dict[str, float]]
     fusions: dict[str, Fusion]
     withdrawn: NDArray[np.int32]
-    _watches: dict[str, Watch]
-    _declared: dict[str, tuple[World, FeatureSet]]
+    _watches: dict[str, LatencyTracker]
+    _declared: dict[str, tuple[Inventory, FeatureSet]]
 
     def recommend(
         self,
@@ -58,7 +58,7 @@ class Answers:
         n: int = DEFAULT_N,
         placement: str | None = None,
         at: Any = None,
-        within: float | None = None,
+        timeout_ms: float | None = None,
     ) -> Recommendations:
         """A list for one user, known or not.
 
@@ -72,7 +72,7 @@ class Answers:
             placement: the placement; by default the first.
             at: the moment of the request: a datetime, a date, ISO 8601 text or microseconds; by
                 default just after the last event.
-            within: the deadline, milliseconds; stages that do not fit are left out, and the
+            timeout_ms: the deadline, milliseconds; stages that do not fit are left out, and the
                 answer says so. By default the placement's total budget, if it has one.
 
         Raises:
@@ -82,7 +82,7 @@ class Answers:
                 0.
         """
         request = self._request(user_id, history, placement, at)
-        return self.answer(request, n, within=within)
+        return self.answer(request, n, timeout_ms=timeout_ms)
 
     def rank(
         self,
@@ -131,14 +131,16 @@ class Answers:
         """
         pipeline = self.pipeline(request.placement or None)
         ids = list(dict.fromkeys(items))
-        indices = self.world.catalogue.items.indices(ids)
+        indices = self.inventory.catalogue.items.indices(ids)
         gone = (indices < 0) | np.isin(indices, self.withdrawn)
         unknown = [id_ for id_, is_gone in zip(ids, gone) if is_gone]
         if unknown:
             more = f" and {len(unknown) - _NAMED:,} more" * (len(unknown) > _NAMED)
             named = ", ".join(f"'{id_[:_LONGEST_NAME]}'" for id_ in unknown[:_NAMED])
             raise UnknownIdError(f"no item has the id {named}{more}")
-        return rank_given(pipeline, request, indices, world=self.world, exclude_seen=exclude_seen)
+        return rank_given(
+            pipeline, request, indices, inventory=self.inventory, exclude_seen=exclude_seen
+        )
 
     def _request(self, user_id: Any, history: Any, placement: str | None, at: Any) -> Requests:
         """One user's request, as `recommend` describes."""
@@ -166,7 +168,7 @@ class Answers:
         requests: Requests,
         n: int,
         *,
-        within: float | None = None,
+        timeout_ms: float | None = None,
         since: float | None = None,
         trace: bool = False,
     ) -> Recommendations:
@@ -175,7 +177,7 @@ class Answers:
         Args:
             requests: a batch for one placement, named in it.
             n: how many items.
-            within: the deadline, milliseconds; by default the placement's.
+            timeout_ms: the deadline, milliseconds; by default the placement's.
             since: when the answer was requested, seconds of `perf_counter`; by default now.
             trace: whether every stage's candidates are kept.
 
@@ -184,10 +186,12 @@ class Answers:
             ProjectError: there is no such placement.
         """
         pipeline = self.pipeline(requests.placement or None)
-        milliseconds = pipeline.budget.total if within is None else within
+        milliseconds = pipeline.budget.total if timeout_ms is None else timeout_ms
         deadline = Deadline(milliseconds, since=since)
         requests = self._without_withdrawn(requests)
-        return pipeline.recommend(requests, n, world=self.world, trace=trace, deadline=deadline)
+        return pipeline.recommend(
+            requests, n, inventory=self.inventory, trace=trace, deadline=deadline
+        )
 
     def recommend_all(
         self,
@@ -220,7 +224,7 @@ class Answers:
             moments = np.full(len(users), time)
             requests = self.data.requests(users, moments, seen=seen, placement=name)
             requests = requests if prepare is None else prepare(requests)
-            yield pipeline.recommend(self._without_withdrawn(requests), n, world=self.world)
+            yield pipeline.recommend(self._without_withdrawn(requests), n, inventory=self.inventory)
 
     def similar(
         self, item_id: Any, *, n: int = DEFAULT_N, retriever: str | None = None
@@ -231,7 +235,7 @@ class Answers:
             item_id: the item; text, an integer or a whole float, of Python or a frame.
             n: how many.
             retriever: the source; by default the first that knows the item and finds any similar
-                ones. An item added after the fit is known to sources that `Extends`.
+                ones. An item added after the fit is known to sources that `SupportsNewItems`.
 
         Raises:
             UnknownIdError: there is no such item.
@@ -241,7 +245,7 @@ class Answers:
         self._require_world()
         n = whole_number(n, "n", 0)
         item = id_text(item_id, "'item_id'")
-        index = self.world.catalogue.items.index(item)
+        index = self.inventory.catalogue.items.index(item)
         if index < 0 or index in self.withdrawn:
             raise UnknownIdError(f"no item has the id '{item}'")
         able = {k: r for k, r in self.retrievers.items() if isinstance(r, SimilarItems)}
@@ -251,12 +255,14 @@ class Answers:
             )
         if retriever is not None and retriever not in able:
             raise ProjectError(
-                f"no retriever '{retriever}' can name similar items{near_miss(retriever, able)}"
+                f"no retriever '{retriever}' can name similar items{did_you_mean(retriever, able)}"
             )
         knowing = [name for name in able if _knows(self.retrievers[name], index)] or [*able]
         names = knowing if retriever is None else [retriever]
         more = n + len(self.withdrawn)
-        found = ((k, able[k].similar(np.array([index], np.int32), more, self.world)) for k in names)
+        found = (
+            (k, able[k].similar(np.array([index], np.int32), more, self.inventory)) for k in names
+        )
         answers = ((k, self._shown(one, n)) for k, one in found)
         first = next(answers)
         return first if len(first[1].item) else next((a for a in answers if len(a[1].item)), first)
@@ -280,10 +286,10 @@ class Answers:
         for wanted in (Trending, Popular):
             for name, source in self.retrievers.items():
                 if isinstance(source, wanted):
-                    found = source.retrieve(anyone, n, self.world)
+                    found = source.retrieve(anyone, n, self.inventory)
                     if len(found.item):
                         return name, found
-        return MOST_LIKED, most_liked(anyone, n, self.world).head(n)
+        return POPULARITY_FALLBACK, popularity_fallback(anyone, n, self.inventory).head(n)
 
     def seen(self, placement: str | None = None) -> SeenPolicy:
         """Which past events exclude an item in a placement.
@@ -303,9 +309,11 @@ class Answers:
         name, settings = self._placement(placement)
         sources = {source: self.retrievers[source] for source in settings.retrievers}
         ranking = None
-        if settings.ranker is not None and self._earned(settings.ranker):
+        if settings.ranker is not None and self._is_enabled(settings.ranker):
             ranking = Ranking(
-                self.rankers[settings.ranker], self._features(name, sources), settings.value
+                self.rankers[settings.ranker],
+                self._features(name, sources),
+                settings.objective_weights,
             )
         fusion = self.fusions.get(name) or Fusion.stated(settings)
         return Pipeline(
@@ -322,19 +330,19 @@ class Answers:
 
     def _features(self, placement: str, sources: Mapping[str, Retriever]) -> FeatureSet:
         """What a placement's candidates are described by; declared once for a world."""
-        world, declared = self._declared.get(placement, (None, None))
-        if declared is None or world is not self.world:
-            declared = FeatureSet.of(self.world, sources)
-            self._declared[placement] = (self.world, declared)
+        inventory, declared = self._declared.get(placement, (None, None))
+        if declared is None or inventory is not self.inventory:
+            declared = FeatureSet.of(self.inventory, sources)
+            self._declared[placement] = (self.inventory, declared)
         return declared
 
-    def _earned(self, ranker: str) -> bool:
+    def _is_enabled(self, ranker: str) -> bool:
         """Whether a ranker is used; one that was never fitted is, so that the answer reports it."""
-        return bool(self.learned.get(ranker, {}).get("earned", True))
+        return bool(self.learned.get(ranker, {}).get("enabled", True))
 
     def _anonymous(self, liked: Sequence[str], time: int, seen: SeenPolicy) -> Requests:
         """An anonymous user's request: the liked items as events of the first positive kind."""
-        items = self.world.catalogue.items.indices(liked)
+        items = self.inventory.catalogue.items.indices(liked)
         known = items[items >= 0].tolist()
         kind = next((c for c, k in enumerate(self.kinds.values()) if k.role == "positive"), 0)
         repeats = len(seen.window) > 0 and seen.window[kind] == 0
@@ -342,19 +350,19 @@ class Answers:
 
     def _latest(self) -> int:
         """Just after the last event, also of data that continues after the training."""
-        return max(self.world.watermark, 0 if self.data is None else self.data.end)
+        return max(self.inventory.watermark, 0 if self.data is None else self.data.end)
 
     def _placement(self, name: str | None) -> tuple[str, Placement]:
         chosen = next(iter(self.placements)) if name is None else name
         if chosen not in self.placements:
-            raise ProjectError(f"no placement '{chosen}'{near_miss(chosen, self.placements)}")
+            raise ProjectError(f"no placement '{chosen}'{did_you_mean(chosen, self.placements)}")
         return chosen, self.placements[chosen]
 
     def _without_withdrawn(self, requests: Requests) -> Requests:
         """The requests, with withdrawn items no longer eligible."""
         if not len(self.withdrawn):
             return requests
-        bitmap = np.ones((1, len(self.world.catalogue)), np.bool_)
+        bitmap = np.ones((1, len(self.inventory.catalogue)), np.bool_)
         bitmap[0, self.withdrawn] = False
         masks = Masks(bitmap, np.zeros(len(requests), np.int32))
         return replace(requests, eligible=requests.eligible.intersect(masks))
@@ -366,10 +374,10 @@ class Answers:
         return found.head(n)
 
     def _require_world(self) -> None:
-        if not hasattr(self, "world"):
+        if not hasattr(self, "inventory"):
             raise NotFittedError(self)
 
 
 def _knows(source: Retriever, item: int) -> bool:
     """Whether a source has learned of an item: when it was fitted, or as it was extended."""
-    return item < source.n_fitted or isinstance(source, Extends)
+    return item < source.n_fitted or isinstance(source, SupportsNewItems)

@@ -12,9 +12,9 @@ from tastemaker.data.ragged import Ragged, rows_of
 from tastemaker.data.requests import Requests
 from tastemaker.features import FeatureSet
 from tastemaker.pipeline.fusion import Found, Fusion
+from tastemaker.pipeline.latency import Deadline
 from tastemaker.pipeline.pipeline import DEFAULT_N, REQUESTS_AT_A_TIME, Pipeline
 from tastemaker.pipeline.trace import Trace
-from tastemaker.pipeline.watch import Deadline
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ def describe(
     labels: Mapping[str, Ragged],
     negatives: int | None,
     seed: int,
-    room: Callable[[TrainingSet], None] | None = None,
+    capacity: Callable[[TrainingSet], None] | None = None,
 ) -> Described:
     """The candidates of a task's requests, described by the pipeline's own functions.
 
@@ -59,15 +59,15 @@ def describe(
         negatives: how many candidates that were not relevant are kept of each request, at random;
             None, all of them.
         seed: of the random choice.
-        room: is given the first of the requests, described; may refuse.
+        capacity: is given the first of the requests, described; may refuse.
     """
-    features = FeatureSet.of(task.world, pipeline.retrievers)
+    features = FeatureSet.of(task.inventory, pipeline.retrievers)
     parts: list[Described] = []
     for start in range(0, len(task), REQUESTS_AT_A_TIME):
         rows = np.arange(start, min(start + REQUESTS_AT_A_TIME, len(task)))
         parts.append(_described(pipeline, features, task, rows, labels, negatives))
-        if start == 0 and room is not None:
-            room(parts[0].training)
+        if start == 0 and capacity is not None:
+            capacity(parts[0].training)
     return Described(
         task.requests,
         Candidates.concatenated([part.candidates for part in parts]),
@@ -97,7 +97,7 @@ def _candidates(
     """The candidates of requests, and the lists of their sources."""
     trace = Trace(keep=True)
     found = pipeline.candidates(
-        requests, DEFAULT_N, world=task.world, trace=trace, deadline=Deadline()
+        requests, DEFAULT_N, inventory=task.inventory, trace=trace, deadline=Deadline()
     )
     trace.require_whole()
     lists = {stage.name: stage.candidates for stage in trace.stages}
@@ -145,7 +145,7 @@ def _described(
         user=task.user[rows],
         time=requests.time,
         item=found.item[entries],
-        features=features.build(requests, found, task.world, pipeline.retrievers, entries),
+        features=features.build(requests, found, task.inventory, pipeline.retrievers, entries),
         labels={name: hits[entries].astype(np.float32) for name, hits in marks.items()},
         weight=weight,
         position=np.full(len(entries), -1, np.int16),

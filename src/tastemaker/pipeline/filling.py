@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.ragged import Ragged, offsets_of, rows_of
 from tastemaker.data.requests import Masks, Requests
-from tastemaker.pipeline.sources import MOST_LIKED, most_liked
+from tastemaker.inventory import Inventory
+from tastemaker.pipeline.latency import Deadline
+from tastemaker.pipeline.sources import POPULARITY_FALLBACK, popularity_fallback
 from tastemaker.pipeline.trace import Stage, Trace
-from tastemaker.pipeline.watch import Deadline
-from tastemaker.world import World
 
 _MORE = 4
 """A refill adds so many items for each place that is short, and n more."""
@@ -42,7 +42,7 @@ def filled(
     ranked: Candidates,
     n: int,
     requests: Requests,
-    world: World,
+    inventory: Inventory,
     rerank: Callable[[Candidates], Listed],
     retrieve: Callable[[Requests], Candidates],
     deadline: Deadline,
@@ -51,8 +51,8 @@ def filled(
     """The lists as the rerankers make them, with min(n, allowed) items each.
 
     Where fewer than n candidates were found, the most liked of the allowed items follow them, with
-    the source `MOST_LIKED`. Where the lists are short all the same, because a reranker has no
-    candidate that its rules allow, the sources are called once more with only the suitable items
+    the source `POPULARITY_FALLBACK`. Where the lists are short all the same, because a reranker has
+    no candidate that its rules allow, the sources are called once more with only the suitable items
     eligible, and the best of what they find are added: a few for each such place. Then the most
     liked of the suitable items are added, twice as many each time. The rerankers run again each
     time. It ends when no list is short or no suitable item is left.
@@ -64,13 +64,13 @@ def filled(
         ranked: n lists, best first.
         n: how many items are requested.
         requests: n requests, with all that is excluded or not eligible.
-        world: whose items are counted.
+        inventory: whose items are counted.
         rerank: applies all rerankers to the lists.
         retrieve: what the placement's sources find for some requests.
         deadline: when no further items are looked for.
         trace: gets the stages.
     """
-    fill = _Fill(with_source(ranked), requests, world)
+    fill = _Fill(with_source(ranked), requests, inventory)
     _, milliseconds = trace.timed(partial(fill.add_most_liked, n - ranked.counts))
     listed, turn = rerank(fill.pool), 0
     while not listed.failed and (short := _short(listed, n)).any():
@@ -95,7 +95,7 @@ def filled(
 
 
 def with_source(ranked: Candidates) -> Candidates:
-    """The candidates with `MOST_LIKED` as their last source, which has found none of them.
+    """The candidates with `POPULARITY_FALLBACK` as their last source, which has found none of them.
 
     Every batch has it: the columns of an answer must not depend on what else is in the batch.
     """
@@ -103,7 +103,7 @@ def with_source(ranked: Candidates) -> Candidates:
     rank, score = np.full((total, 1), -1, np.int16), np.full((total, 1), np.nan, np.float32)
     return replace(
         ranked,
-        sources=(*ranked.sources, MOST_LIKED),
+        sources=(*ranked.sources, POPULARITY_FALLBACK),
         source_rank=np.concatenate([ranked.source_rank, rank], axis=1),
         source_score=np.concatenate([ranked.source_score, score], axis=1),
     )
@@ -131,9 +131,9 @@ class _Open:
 class _Fill:
     """The candidates of a batch, as items are added."""
 
-    def __init__(self, pool: Candidates, requests: Requests, world: World) -> None:
+    def __init__(self, pool: Candidates, requests: Requests, inventory: Inventory) -> None:
         self.pool = pool
-        self._requests, self._world = requests, world
+        self._requests, self._inventory = requests, inventory
         self._from_sources = np.zeros(len(requests), np.int64)
         self._from_most_liked = np.zeros(len(requests), np.int64)
 
@@ -144,7 +144,7 @@ class _Fill:
 
     def open_items(self, suitable: Masks, short: NDArray[np.int64]) -> _Open:
         """What could still be added to the lists that are short."""
-        rows, n_items = np.flatnonzero(short), len(self._world.catalogue)
+        rows, n_items = np.flatnonzero(short), len(self._inventory.catalogue)
         selected = self._requests.take(rows)
         masks = selected.eligible.intersect(suitable.take(rows))
         able = np.zeros((len(rows), n_items), np.bool_)
@@ -180,13 +180,13 @@ class _Fill:
         else:
             rows, selected = open_items.rows, open_items.requests
         wanted = counts[rows]
-        found = most_liked(selected, int(wanted.max()), self._world)
+        found = popularity_fallback(selected, int(wanted.max()), self._inventory)
         found = found.where(found.ranks < np.repeat(wanted, found.counts))
         before = np.repeat(self._from_most_liked[rows], found.counts)
         ranks = np.minimum(before + found.ranks, np.iinfo(np.int16).max).astype(np.int16)
         found = replace(
             found,
-            sources=(MOST_LIKED,),
+            sources=(POPULARITY_FALLBACK,),
             source_rank=ranks[:, None],
             source_score=found.score[:, None],
         )

@@ -64,7 +64,7 @@ class FitsParts(Answers):
                 self.fusions[name] = learned.fusion
             kept |= learned.sources
             if placement.ranker is not None:
-                came_to = {"earned": bool(learned.earned), "refit": learned.refit}
+                came_to = {"enabled": bool(learned.enabled), "refit": learned.refit}
                 self.learned[placement.ranker] = {**learned.notes, **came_to}
         unfitted = [name for name in self.retrievers if name not in kept]
         for name in options.progress.track(unfitted, "all events: sources", len(unfitted)):

@@ -201,11 +201,11 @@ def learn_fusion(
     elif provisional or is_better(_by_weights_of_others(windows, found), fused, found.user):
         weights = _ascended(found)
         fused = found.ndcg(_shares(found.ranks) @ weights)
-    quotas, room = dict(stated.quotas), stated.candidates
+    quotas, capacity = dict(stated.quotas), stated.candidates
     learns_quotas = None in placement.sources.values()
     if learns_quotas:
-        room = placement.candidates
-        quotas = dict(zip(names, _quotas(found.relevant_ranks, room // 2).tolist()))
+        capacity = placement.candidates
+        quotas = dict(zip(names, _quotas(found.relevant_ranks, capacity // 2).tolist()))
     notes = {
         "learned": True,
         "learned_weights": learns_weights,
@@ -215,7 +215,7 @@ def learn_fusion(
         "best_source_ndcg": float(alone[:, best].mean()),
         "fused_ndcg": float(fused.mean()),
     }
-    return Fusion(quotas, _scaled(weights.tolist(), names), room, notes)
+    return Fusion(quotas, _scaled(weights.tolist(), names), capacity, notes)
 
 
 def _by_weights_of_others(windows: Sequence[Found], found: Found) -> Figures:

@@ -9,11 +9,11 @@ from tastemaker.component import Features
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.ragged import Ragged
 from tastemaker.data.requests import Masks, Requests
+from tastemaker.inventory import Inventory
+from tastemaker.pipeline.latency import Deadline
 from tastemaker.pipeline.pipeline import DEFAULT_N, Pipeline
 from tastemaker.pipeline.recommendations import Recommendations
 from tastemaker.pipeline.trace import Trace
-from tastemaker.pipeline.watch import Deadline
-from tastemaker.world import World
 
 
 def rank_given(
@@ -21,7 +21,7 @@ def rank_given(
     request: Requests,
     items: NDArray[np.int32],
     *,
-    world: World,
+    inventory: Inventory,
     exclude_seen: bool = False,
 ) -> Recommendations:
     """Given items, best first, for one request; rerankers are not applied.
@@ -35,7 +35,7 @@ def rank_given(
         pipeline: the placement's.
         request: one request.
         items: int32[m], distinct indices into the world's catalogue.
-        world: what is known of items.
+        inventory: what is known of items.
         exclude_seen: whether items the request excludes are left out; by default they are ranked.
     """
     away = request.exclude[0]
@@ -44,19 +44,21 @@ def rank_given(
     adjusted, trace = replace(request, exclude=Ragged.of([np.setdiff1d(away, items)])), Trace()
     depth = DEFAULT_N
     if pipeline.ranking is None:
-        bitmap = np.zeros((1, len(world.catalogue)), np.bool_)
+        bitmap = np.zeros((1, len(inventory.catalogue)), np.bool_)
         bitmap[0, items] = adjusted.eligible.allows(np.zeros(len(items), np.int64), items)
         adjusted = replace(adjusted, eligible=Masks(bitmap, np.zeros(1, np.int32)))
         depth = len(items)
-    found = pipeline.candidates(adjusted, depth, world=world, trace=trace, deadline=Deadline())
+    found = pipeline.candidates(
+        adjusted, depth, inventory=inventory, trace=trace, deadline=Deadline()
+    )
     found = _with_missing(found, items)
-    ranked, features = _ranked(pipeline, adjusted, found, world, trace)
+    ranked, features = _ranked(pipeline, adjusted, found, inventory, trace)
     listed = ranked.where(np.isin(ranked.item, items))
     trace.add("select", ranked.counts, listed, 0.0)
     return Recommendations(
         adjusted,
         listed,
-        world,
+        inventory,
         pipeline.retrievers,
         pipeline.ranking,
         features,
@@ -66,13 +68,13 @@ def rank_given(
 
 
 def _ranked(
-    pipeline: Pipeline, adjusted: Requests, found: Candidates, world: World, trace: Trace
+    pipeline: Pipeline, adjusted: Requests, found: Candidates, inventory: Inventory, trace: Trace
 ) -> tuple[Candidates, Features | None]:
     """By the ranker; as they are where there is none, or where it fails."""
     if pipeline.ranking is None:
         return found, None
     try:
-        return pipeline.ranking.rank(found, adjusted, world, pipeline.retrievers, trace)
+        return pipeline.ranking.rank(found, adjusted, inventory, pipeline.retrievers, trace)
     except Exception as problem:
         trace.fail("rank", problem)
         return found, None

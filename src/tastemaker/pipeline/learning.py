@@ -17,7 +17,7 @@ from tastemaker.metrics import UserBootstrap
 from tastemaker.pipeline.described import Described
 from tastemaker.pipeline.fusion import Figures, Found, Fusion, is_better, learn_fusion
 from tastemaker.pipeline.pipeline import Pipeline
-from tastemaker.pipeline.travel import Road, Slice, travel, travel_held_out
+from tastemaker.pipeline.point_in_time import Road, TrainingWindow, travel, travel_held_out
 from tastemaker.project import Placement, Training
 
 Sources = Mapping[str, Retriever]
@@ -31,7 +31,7 @@ class Learned:
         fusion: the quotas and weights of the sources.
         sources: those of the latest window where these are to serve, else none: they would stand
             in memory beside those fitted anew.
-        earned: whether the ranker did better than the fusion and the best source, so that it is
+        enabled: whether the ranker did better than the fusion and the best source, so that it is
             used; None without a ranker.
         notes: rows, requests, what was dropped, and NDCG@10 over all windows, each by a ranker that
             has not learned from it: `ranked`, `merged` by the fusion, `single` by the best source;
@@ -42,7 +42,7 @@ class Learned:
 
     fusion: Fusion
     sources: Sources
-    earned: bool | None
+    enabled: bool | None
     notes: dict[str, float]
     refit: bool = True
 
@@ -78,7 +78,7 @@ def learn(
 
     def road(fusion: Fusion) -> Road:
         return lambda sources: Pipeline(
-            sources, fusion.quotas, weights=fusion.weights, room=fusion.candidates
+            sources, fusion.quotas, weights=fusion.weights, capacity=fusion.candidates
         )
 
     def fuse(found: Sequence[Found]) -> Road:
@@ -111,7 +111,7 @@ def _windows_without_ranker(
     seen: SeenPolicy,
     fuse: Callable[[Sequence[Found]], Road],
     options: FitOptions,
-) -> list[Slice]:
+) -> list[TrainingWindow]:
     """Windows to learn a fusion from; none where the log is too short for any."""
     try:
         if data.clock == "absolute":
@@ -123,13 +123,13 @@ def _windows_without_ranker(
         return []
 
 
-def _found(slices: Sequence[Slice]) -> list[Found]:
+def _found(slices: Sequence[TrainingWindow]) -> list[Found]:
     return [part.found for part in slices if part.found is not None]
 
 
 def _learn_to_rank(
     ranker: Ranker,
-    slices: Sequence[Slice],
+    slices: Sequence[TrainingWindow],
     fusion: Fusion,
     placement: Placement,
     settings: Training,
@@ -144,7 +144,7 @@ def _learn_to_rank(
         others = [one for other, one in enumerate(trainings) if other != place]
         fold = ranker.clone().fit(TrainingSet.joined(others), options, validation=window.training)
         folds.append(fold)
-        ranked.append(_ndcg(fold, window, placement.value))
+        ranked.append(_ndcg(fold, window, placement.objective_weights))
     fused = [window.found.ndcg(window.candidates.score) for window in judged]
     alone = np.concatenate([window.found.by_source() for window in judged])
     single = alone[:, int(alone.mean(axis=0).argmax())]
@@ -153,9 +153,9 @@ def _learn_to_rank(
     better = all(is_better(ours, other, user, options.seed) for other in (theirs, single))
     last = slices[-1]
     assert last.stale is not None  # noqa: S101 - there is a ranker
-    stale = _ndcg(folds[-1], last.stale.fused(fusion), placement.value)
+    stale = _ndcg(folds[-1], last.stale.fused(fusion), placement.objective_weights)
     fresher = UserBootstrap(judged[-1].found.user, options.seed).mean(ranked[-1] - stale)
-    earned, refit = better or not settings.must_earn, bool(fresher.high >= 0)
+    enabled, refit = better or not settings.require_improvement, bool(fresher.high >= 0)
     notes: dict[str, float] = {
         "training_rows": sum(map(len, trainings)),
         **{name: sum(part.notes[name] for part in trainings) for name in trainings[0].notes},
@@ -167,10 +167,10 @@ def _learn_to_rank(
         "stale": float(stale.mean()),
         "better": better,
     }
-    if earned:
+    if enabled:
         ranker.refit(trainings, options, folds=folds)
-    kept = last.sources if earned and not refit else {}
-    return Learned(fusion, kept, earned, notes, refit)
+    kept = last.sources if enabled and not refit else {}
+    return Learned(fusion, kept, enabled, notes, refit)
 
 
 def _ndcg(ranker: Ranker, window: Described, value: Mapping[str, float]) -> Figures:

@@ -46,12 +46,12 @@ def merge(
     weight = quota / quota.max()
     if weights is not None:
         weight = np.array([weights[name] for name in names], np.float64)
-    requests, room = len(lists[0]), max(n, int(quota.sum()))
-    room = min(room, int(np.sum([c.counts for c in lists], axis=0).max(initial=0)))
-    item = np.empty((requests, room), np.int32)
-    score = np.empty((requests, room), np.float32)
-    source_rank = np.empty((requests, room, len(names)), np.int16)
-    source_score = np.empty((requests, room, len(names)), np.float32)
+    requests, capacity = len(lists[0]), max(n, int(quota.sum()))
+    capacity = min(capacity, int(np.sum([c.counts for c in lists], axis=0).max(initial=0)))
+    item = np.empty((requests, capacity), np.int32)
+    score = np.empty((requests, capacity), np.float32)
+    source_rank = np.empty((requests, capacity, len(names)), np.int16)
+    source_score = np.empty((requests, capacity, len(names)), np.float32)
     starts = offsets_of([len(candidates.item) for candidates in lists])
     counts = _fuse(
         np.stack([c.offsets + start for c, start in zip(lists, starts)]),
@@ -59,7 +59,7 @@ def merge(
         np.concatenate([candidates.score for candidates in lists]),
         *(quota, weight, item, score, source_rank, source_score),
     )
-    there = np.arange(room) < counts[:, None]
+    there = np.arange(capacity) < counts[:, None]
     return Candidates(
         offsets_of(counts),
         item[there],
@@ -81,7 +81,7 @@ def _fuse(  # type: ignore[no-untyped-def]
     a tie, and goes to the lower item.
     """
     sources, requests = offsets.shape[0], offsets.shape[1] - 1
-    room = item.shape[1]
+    capacity = item.shape[1]
     counts = np.zeros(requests, np.int64)
     place = np.full(max(found.max() + 1, 0) if len(found) else 0, -1, np.int64)
     deepest = 0
@@ -122,7 +122,7 @@ def _fuse(  # type: ignore[no-untyped-def]
         taken, others = 0, size
         for at in range(size):
             key = (np.int64(_LARGEST - inverted[at]) << 32) | items[at]
-            if certain[at] or size <= room:
+            if certain[at] or size <= capacity:
                 keys[taken] = key
                 taken += 1
             else:
@@ -130,7 +130,7 @@ def _fuse(  # type: ignore[no-untyped-def]
                 keys[others] = key
         if others < size:
             keys[others:size].sort()
-            more = min(room - taken, size - others)
+            more = min(capacity - taken, size - others)
             keys[taken : taken + more] = keys[others : others + more].copy()
             taken += more
         keys[:taken].sort()

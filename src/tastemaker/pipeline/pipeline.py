@@ -18,16 +18,16 @@ from tastemaker.data.candidates import Candidates
 from tastemaker.data.requests import Masks, Requests
 from tastemaker.filtering import restrict, verify
 from tastemaker.giving_way import give_way
+from tastemaker.inventory import Inventory
 from tastemaker.pipeline.filling import Listed, filled
+from tastemaker.pipeline.latency import Deadline, LatencyTracker
 from tastemaker.pipeline.merge import merge
 from tastemaker.pipeline.ranking import Ranking
 from tastemaker.pipeline.recommendations import Recommendations
 from tastemaker.pipeline.sources import ask
 from tastemaker.pipeline.trace import Trace
-from tastemaker.pipeline.watch import Deadline, Watch
 from tastemaker.pipeline.wiring import check_quotas
 from tastemaker.project import Budget
-from tastemaker.world import World
 
 DEFAULT_N = 20
 REQUESTS_AT_A_TIME = 256
@@ -51,7 +51,7 @@ class Pipeline:
         model_version: the artifact the parts came from.
         watch: what stages have cost so far; shared by pipelines of one placement.
         weights: source → its weight in the fusion; None, in proportion to the quotas.
-        room: how many distinct candidates there are room for; at least the sum of the quotas.
+        capacity: the number of distinct candidates it can hold; at least the sum of the quotas.
 
     Raises:
         SettingError: a quota names an unknown source, is below 1, or there is none.
@@ -63,9 +63,9 @@ class Pipeline:
     rerankers: Mapping[str, Reranker] = field(default_factory=dict)
     budget: Budget = field(default_factory=Budget)
     model_version: str = ""
-    watch: Watch = field(default_factory=Watch)
+    watch: LatencyTracker = field(default_factory=LatencyTracker)
     weights: Mapping[str, float] | None = None
-    room: int = 0
+    capacity: int = 0
 
     def __post_init__(self) -> None:
         check_quotas("pipeline", self.retrievers, self.quotas)
@@ -79,7 +79,7 @@ class Pipeline:
         requests: Requests,
         n: int,
         *,
-        world: World,
+        inventory: Inventory,
         trace: bool = False,
         deadline: Deadline | None = None,
     ) -> Recommendations:
@@ -92,7 +92,7 @@ class Pipeline:
         Args:
             requests: a batch; one request is a batch of one.
             n: how many items are asked for.
-            world: what is known of items; read as of each request's moment.
+            inventory: what is known of items; read as of each request's moment.
             trace: whether every stage's candidates are kept, for the funnel report.
             deadline: when the answer is wanted; by default whenever it is ready.
 
@@ -102,35 +102,42 @@ class Pipeline:
         """
         n = whole_number(n, "n", 0)
         road, until = Trace(keep=trace), deadline or Deadline()
-        restricted = restrict(requests, self.rerankers, world)
+        restricted = restrict(requests, self.rerankers, inventory)
         allowed = restricted.requests
         for name, problem in restricted.failed.items():
             road.fail(f"rerank:{name}", problem)
-        found = self.candidates(allowed, n, world=world, trace=road, deadline=until)
+        found = self.candidates(allowed, n, inventory=inventory, trace=road, deadline=until)
         for name, count in restricted.blocked.items():
             road.annotate("filter", f"{count} items blocked by '{name}', left out by every source")
         if (found.counts == 0).any() and road.has_degraded("retrieve:"):
             road.degrade("retrieve", "where nothing was found, the items most liked stand in")
         give_way()
-        ranked, features = self._rank(found, n, allowed, world, road, until)
+        ranked, features = self._rank(found, n, allowed, inventory, road, until)
         listed = filled(
             ranked,
             n,
             allowed,
-            world,
-            lambda pool: self._rerank(pool, n, allowed, world, road, until),
-            lambda some: self._found_again(some, n, world, road, until),
+            inventory,
+            lambda pool: self._rerank(pool, n, allowed, inventory, road, until),
+            lambda some: self._found_again(some, n, inventory, road, until),
             until,
             road,
         )
         best = listed.head(n)
         road.add("select", listed.counts, best, 0.0)
         return Recommendations(
-            requests, best, world, self.retrievers, self.ranking, features, road, self.model_version
+            requests,
+            best,
+            inventory,
+            self.retrievers,
+            self.ranking,
+            features,
+            road,
+            self.model_version,
         )
 
     def candidates(
-        self, requests: Requests, n: int, *, world: World, trace: Trace, deadline: Deadline
+        self, requests: Requests, n: int, *, inventory: Inventory, trace: Trace, deadline: Deadline
     ) -> Candidates:
         """What the sources found for each request, merged and filtered: the ranker's input.
 
@@ -139,32 +146,32 @@ class Pipeline:
         Every source is asked for enough to fill in for all the others. What the later stages will
         probably take is kept for them, up to half of the time.
         """
-        depth = max(n, self.room, sum(self.quotas.values()))
+        depth = max(n, self.capacity, sum(self.quotas.values()))
         later = ("rank", *(f"rerank:{name}" for name in self.rerankers))
         reserve = _SLACK * sum(self.watch.estimate(stage, depth * len(requests)) for stage in later)
-        until = deadline.within(self.budget.retrieve).within(
+        end = deadline.within(self.budget.retrieve).within(
             deadline.left - min(reserve, deadline.left / 2)
         )
-        sources = {name: self.retrievers[name] for name in self.quotas}
-        found = ask(sources, requests, depth, world, deadline=until, watch=self.watch, trace=trace)
+        parts = {name: self.retrievers[name] for name in self.quotas}
+        found = ask(parts, requests, depth, inventory, deadline=end, watch=self.watch, trace=trace)
         n_in = np.sum([candidates.counts for candidates in found.values()], axis=0)
         merged, milliseconds = trace.timed(
-            partial(merge, found, self.quotas, max(n, self.room), weights=self.weights)
+            partial(merge, found, self.quotas, max(n, self.capacity), weights=self.weights)
         )
         trace.add("merge", n_in, merged, milliseconds)
         trace.keep_counts(merged, self.quotas)
         (kept, _), milliseconds = trace.timed(
-            partial(verify, merged, requests, len(world.catalogue))
+            partial(verify, merged, requests, len(inventory.catalogue))
         )
         trace.add("filter", merged.counts, kept, milliseconds)
         return kept
 
     def _found_again(
-        self, requests: Requests, n: int, world: World, trace: Trace, deadline: Deadline
+        self, requests: Requests, n: int, inventory: Inventory, trace: Trace, deadline: Deadline
     ) -> Candidates:
         """What the sources find when asked once more; `trace` gets what was left out then."""
         again = Trace()
-        found = self.candidates(requests, n, world=world, trace=again, deadline=deadline)
+        found = self.candidates(requests, n, inventory=inventory, trace=again, deadline=deadline)
         trace.degraded += [lost for lost in again.degraded if not trace.has_degraded(lost.stage)]
         return found
 
@@ -173,7 +180,7 @@ class Pipeline:
         found: Candidates,
         n: int,
         requests: Requests,
-        world: World,
+        inventory: Inventory,
         trace: Trace,
         deadline: Deadline,
     ) -> tuple[Candidates, Features | None]:
@@ -193,7 +200,7 @@ class Pipeline:
             found = found.head(affordable)
         try:
             ranked, milliseconds = trace.timed(
-                partial(self.ranking.rank, found, requests, world, self.retrievers, trace)
+                partial(self.ranking.rank, found, requests, inventory, self.retrievers, trace)
             )
         except Exception as problem:
             trace.fail("rank", problem)
@@ -206,7 +213,7 @@ class Pipeline:
         ranked: Candidates,
         n: int,
         requests: Requests,
-        world: World,
+        inventory: Inventory,
         trace: Trace,
         deadline: Deadline,
     ) -> Listed:
@@ -227,7 +234,7 @@ class Pipeline:
                 continue
             try:
                 done, milliseconds = trace.timed(
-                    partial(reranker.rerank, requests, listed, n, world, self.retrievers)
+                    partial(reranker.rerank, requests, listed, n, inventory, self.retrievers)
                 )
             except Exception as problem:
                 trace.fail(stage, problem)

@@ -72,9 +72,9 @@ def _placement(recommender: Recommender, name: str, wanted: Placement) -> Placem
     taken = {"rerankers": wanted.rerankers, "seen": wanted.seen, "budget": wanted.budget}
     if wanted.ranker == trained.ranker and trained.ranker is not None:
         ranker = recommender.rankers[trained.ranker]
-        is_predicted = {*wanted.value} <= {*(ranker.objectives or (WANTED,))}
-        if is_predicted and (len(wanted.value) < 2 or ranker.kind != "order"):
-            taken["value"] = wanted.value
+        is_predicted = {*wanted.objective_weights} <= {*(ranker.objectives or (WANTED,))}
+        if is_predicted and (len(wanted.objective_weights) < 2 or ranker.kind != "order"):
+            taken["objective_weights"] = wanted.objective_weights
     return trained.model_copy(update=taken)
 
 
@@ -84,13 +84,13 @@ def _needing_training(adopted: Recommender, file: ProjectFile) -> list[str]:
     wiring = without_left_out(Wiring(today.retrievers, today.placements), adopted.left_out)
     today.retrievers, today.placements = wiring.retrievers, wiring.placements
     found = changes(_fitted_settings(adopted), _fitted_settings(today))
-    columns = {name: column.role for name, column in adopted.world.catalogue.columns.items()}
+    columns = {name: column.role for name, column in adopted.inventory.catalogue.columns.items()}
     if file.data.items is not None:
         roles = {name: role.role for name, role in file.items.roles.items()}
         found += changes(columns, roles, "items.roles.")
     if file.data.users is not None:
         used = {n: role.role for n, role in file.users.roles.items() if role.role in ROLES}
-        found += changes(adopted.world.profiles.roles, used, "users.roles.")
+        found += changes(adopted.inventory.profiles.roles, used, "users.roles.")
     if list(adopted.kinds.items()) != list(file.events.items()):
         found.append("[events]")
     return found

@@ -10,8 +10,8 @@ from tastemaker.component import WANTED, Features, Ranker, Retriever, Scores
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.requests import Requests
 from tastemaker.features import FeatureSet
+from tastemaker.inventory import Inventory
 from tastemaker.pipeline.trace import Trace
-from tastemaker.world import World
 
 PREDICTED = "predicted:"
 """Begins the name of a column that holds an objective's prediction."""
@@ -42,7 +42,7 @@ class Ranking:
         self,
         found: Candidates,
         requests: Requests,
-        world: World,
+        inventory: Inventory,
         sources: Mapping[str, Retriever],
         trace: Trace,
     ) -> tuple[Candidates, Features]:
@@ -52,7 +52,7 @@ class Ranking:
         in a column of its own.
         """
         features, milliseconds = trace.timed(
-            lambda: self.features.build(requests, found, world, sources)
+            lambda: self.features.build(requests, found, inventory, sources)
         )
         trace.add("features", found.counts, found, milliseconds)
         (scores, value), milliseconds = trace.timed(lambda: self._score(requests, found, features))

@@ -17,8 +17,8 @@ from tastemaker.data.event_verbs import verb_of
 from tastemaker.data.requests import Requests
 from tastemaker.data.titles import display_title
 from tastemaker.giving_way import give_way
+from tastemaker.inventory import Inventory
 from tastemaker.retrieval import Popular
-from tastemaker.world import World
 
 _LOG = logging.getLogger(__name__)
 LONGEST_TITLE_IN_REASON = 200
@@ -28,7 +28,7 @@ _UNFOUND = np.iinfo(np.int16).max
 
 
 def reasons_of(
-    request: Requests, shown: Candidates, world: World, retrievers: Mapping[str, Retriever]
+    request: Requests, shown: Candidates, inventory: Inventory, retrievers: Mapping[str, Retriever]
 ) -> list[list[dict[str, Any]]]:
     """The reasons of each item of one list, strongest first.
 
@@ -38,14 +38,14 @@ def reasons_of(
     Args:
         request: one request.
         shown: its list.
-        world: what the items are.
+        inventory: what the items are.
         retrievers: the sources by name.
     """
     why: list[list[dict[str, Any]]] = [[] for _ in shown.item]
     if not shown.sources:
         return why
     ranks = np.where(shown.source_rank < 0, _UNFOUND, shown.source_rank)
-    for entry, reason in _because_of_history(request, shown, ranks, world, retrievers).items():
+    for entry, reason in _because_of_history(request, shown, ranks, inventory, retrievers).items():
         why[entry].append(reason)
     for entry, place in enumerate(ranks.argmin(axis=1).tolist()):
         give_way()
@@ -53,7 +53,7 @@ def reasons_of(
         if rank != _UNFOUND:
             name = shown.sources[place]
             # a stand-in is no retriever of the project: it finds what is popular
-            because = retrievers.get(name, Popular).because
+            because = retrievers.get(name, Popular).reason_text
             text = f"{because} ({name}, rank {rank + 1})"
             why[entry].append({"kind": "source", "text": text, "source": name})
     return why
@@ -63,7 +63,7 @@ def _because_of_history(
     request: Requests,
     shown: Candidates,
     ranks: NDArray[np.int16],
-    world: World,
+    inventory: Inventory,
     retrievers: Mapping[str, Retriever],
 ) -> dict[int, dict[str, Any]]:
     """Entry → the liked item that speaks for it; each source is asked for what it ranked best."""
@@ -75,7 +75,7 @@ def _because_of_history(
     found: dict[int, dict[str, Any]] = {}
     if not able or not len(shown.item):
         return found
-    verbs = _verbs(request, world)
+    verbs = _verbs(request, inventory)
     of_able = ranks[:, able]
     preferred = np.argsort(of_able, axis=1, kind="stable")
     for turn in range(len(able)):  # whoever ranked it highest may have nothing to tell
@@ -88,7 +88,9 @@ def _because_of_history(
             if asked:
                 give_way()
                 name = shown.sources[place]
-                found |= _explained(name, request, shown, np.array(asked), world, retrievers, verbs)
+                found |= _explained(
+                    name, request, shown, np.array(asked), inventory, retrievers, verbs
+                )
     return found
 
 
@@ -97,7 +99,7 @@ def _explained(
     request: Requests,
     shown: Candidates,
     entries: NDArray[np.int64],
-    world: World,
+    inventory: Inventory,
     retrievers: Mapping[str, Retriever],
     verbs: Mapping[int, str],
 ) -> dict[int, dict[str, Any]]:
@@ -113,8 +115,10 @@ def _explained(
     for entry, item, weight in zip(entries.tolist(), liked.tolist(), share.tolist()):
         give_way()
         if item >= 0:
-            item_id = world.catalogue.items.id(item)
-            title = display_title(world.catalogue.title(item, LONGEST_TITLE_IN_REASON) or item_id)
+            item_id = inventory.catalogue.items.id(item)
+            title = display_title(
+                inventory.catalogue.title(item, LONGEST_TITLE_IN_REASON) or item_id
+            )
             reasons[entry] = {
                 "kind": "because_you_liked",
                 "text": f"because you {verbs.get(item, _CHOSE)} {title}",
@@ -125,9 +129,9 @@ def _explained(
     return reasons
 
 
-def _verbs(request: Requests, world: World) -> dict[int, str]:
+def _verbs(request: Requests, inventory: Inventory) -> dict[int, str]:
     """Item of the history → what the user did with it: by the event that counts most."""
-    history, names = request.history, world.statistics.kinds
+    history, names = request.history, inventory.statistics.kinds
     liked = np.flatnonzero(history.weight > 0)
     strongest_first = liked[np.argsort(-history.weight[liked], kind="stable")]
     items, first = np.unique(history.item[strongest_first], return_index=True)

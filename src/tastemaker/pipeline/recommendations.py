@@ -11,11 +11,11 @@ from tastemaker.component import Contributes, Features, Retriever
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.requests import Requests
 from tastemaker.giving_way import give_way
+from tastemaker.inventory import Inventory
 from tastemaker.pipeline.ranking import DESCRIBED, PREDICTED, Ranking
 from tastemaker.pipeline.reasons import reasons_of
 from tastemaker.pipeline.trace import Trace
 from tastemaker.printable import printable
-from tastemaker.world import World
 
 STRONGEST = 5
 """Features told of each item in a trace."""
@@ -38,7 +38,7 @@ class Recommendations:
 
     requests: Requests
     candidates: Candidates
-    world: World
+    inventory: Inventory
     retrievers: Mapping[str, Retriever]
     ranking: Ranking | None = None
     features: Features | None = None
@@ -50,7 +50,7 @@ class Recommendations:
 
     def item_ids(self, row: int = 0) -> list[str]:
         """The external ids of one list, best first."""
-        return self.world.catalogue.items.ids(self.candidates[row])
+        return self.inventory.catalogue.items.ids(self.candidates[row])
 
     def to_dict(
         self, row: int = 0, *, trace: bool = False, recommendation_id: str | None = None
@@ -67,10 +67,10 @@ class Recommendations:
         items = []
         for entry, index in enumerate(self.candidates[row]):
             give_way()
-            title = self.world.catalogue.title(int(index))
+            title = self.inventory.catalogue.title(int(index))
             items.append(
                 {
-                    "item_id": self.world.catalogue.items.id(int(index)),
+                    "item_id": self.inventory.catalogue.items.id(int(index)),
                     **({"title": title} if title else {}),
                     "score": float(self.candidates.score[self.candidates.offsets[row] + entry]),
                     "reasons": reasons[entry],
@@ -88,7 +88,7 @@ class Recommendations:
                 "stages": self.trace.to_list(row),
                 "items": [
                     {"item_id": item["item_id"], **told}
-                    for item, told in zip(items, self.grounds(row))
+                    for item, told in zip(items, self.explanations(row))
                 ],
             }
         return answer
@@ -97,18 +97,18 @@ class Recommendations:
         """Why each item of a list is there, strongest reason first; see `reasons_of`."""
         one = np.array([row])
         return reasons_of(
-            self.requests.take(one), self.candidates.take(one), self.world, self.retrievers
+            self.requests.take(one), self.candidates.take(one), self.inventory, self.retrievers
         )
 
-    def grounds(self, row: int, *, loudest: bool = True) -> list[dict[str, Any]]:
+    def explanations(self, row: int, *, top_features: bool = True) -> list[dict[str, Any]]:
         """For each item of a list: sources, predictions, strongest features.
 
         Args:
             row: the request.
-            loudest: whether to find out which features moved the score most, the dear part.
+            top_features: whether to find out which features moved the score most, the dear part.
         """
         shown = self.candidates.take(np.array([row]))
-        spoke = self._spoke(shown) if loudest else None
+        spoke = self._spoke(shown) if top_features else None
         grounds = []
         for entry in range(len(shown.item)):
             give_way()

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import tastemaker
-from tastemaker.component import NO_ITEMS, Extends, FitOptions, Ranker, Reranker, Retriever
+from tastemaker.component import NO_ITEMS, FitOptions, Ranker, Reranker, Retriever, SupportsNewItems
 from tastemaker.data.additions import new_attributes, new_ids
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.dataset import Dataset
@@ -17,16 +17,16 @@ from tastemaker.data.requests import Requests
 from tastemaker.data.schema import EventKind
 from tastemaker.errors import ArtifactError, SettingError, SourceMemoryError
 from tastemaker.features import FeatureSet
+from tastemaker.inventory import Inventory
 from tastemaker.pipeline.fitting import LeftOutSource, Wiring
 from tastemaker.pipeline.fitting_parts import FitsParts
 from tastemaker.pipeline.fusion import Fusion
+from tastemaker.pipeline.latency import LatencyTracker
 from tastemaker.pipeline.pipeline import DEFAULT_N
 from tastemaker.pipeline.saving import Parts, described, refusing
-from tastemaker.pipeline.watch import Watch
 from tastemaker.pipeline.wiring import check_own_rankers, check_quotas, check_stages
 from tastemaker.project import Placement, Training, find_project, load_project
 from tastemaker.project.sections import ProjectFile
-from tastemaker.world import World
 
 
 class Recommender(FitsParts):
@@ -40,7 +40,7 @@ class Recommender(FitsParts):
         training: how rankers learn.
 
     Attributes:
-        world: what is known of items, after `fit` or `load`.
+        inventory: what is known of items, after `fit` or `load`.
         data: the events behind known users' histories, after `fit` or `attach`.
         version: the artifact it was loaded from, or empty.
         learned: ranker → what learning came to, after `fit`.
@@ -54,8 +54,8 @@ class Recommender(FitsParts):
         notes: what of the events was left out of training, a sentence each.
     """
 
-    world: World
-    _fitted_world: World
+    inventory: Inventory
+    _fitted_inventory: Inventory
 
     def __init__(
         self,
@@ -91,8 +91,8 @@ class Recommender(FitsParts):
         self.notes: list[str] = []
         self.withdrawn = np.empty(0, np.int32)
         self._stated = Wiring(self.retrievers, self.placements)
-        self._watches = {name: Watch() for name in self.placements}
-        self._declared: dict[str, tuple[World, FeatureSet]] = {}
+        self._watches = {name: LatencyTracker() for name in self.placements}
+        self._declared: dict[str, tuple[Inventory, FeatureSet]] = {}
 
     @classmethod
     def from_project(cls, path: str | Path | None = None) -> "Recommender":
@@ -171,7 +171,7 @@ class Recommender(FitsParts):
             except SourceMemoryError as problem:
                 failed = problem.with_traceback(None)  # which holds what was fitted so far
             data = self._with_less(failed, data, options, keep_items)
-        self.world = self._fitted_world = World.of(data)
+        self.inventory = self._fitted_inventory = Inventory.of(data)
         self.kinds = data.kinds
         self.sequence, self.store, self.sources = data.sequence, data.store, data.sources
         self.made_by = tastemaker.__version__
@@ -189,7 +189,7 @@ class Recommender(FitsParts):
             pipeline = self.pipeline(name)
             for reranker in pipeline.rerankers.values():
                 nothing = (Requests.of([]), Candidates.none(0), DEFAULT_N)
-                reranker.rerank(*nothing, self.world, pipeline.retrievers)
+                reranker.rerank(*nothing, self.inventory, pipeline.retrievers)
 
     def add_items(self, ids: Any, attributes: Mapping[str, Any] | None = None) -> None:
         """Takes up items that came after training; they can be recommended at once.
@@ -211,42 +211,46 @@ class Recommender(FitsParts):
                 catalogue, or a value does not fit its column. Nothing is taken up then.
         """
         self._require_world()
-        named = new_ids(ids, self.world.catalogue.items)
-        known = new_attributes(self.world.catalogue, len(named), attributes)
-        self._move_to(self.world.with_items(named, known))
+        named = new_ids(ids, self.inventory.catalogue.items)
+        known = new_attributes(self.inventory.catalogue, len(named), attributes)
+        self._move_to(self.inventory.with_items(named, known))
 
-    def in_world(self, world: World, changed: NDArray[np.int64] = NO_ITEMS) -> "Recommender":
+    def with_inventory(
+        self, inventory: Inventory, changed: NDArray[np.int64] = NO_ITEMS
+    ) -> "Recommender":
         """The same fitted components in a later world; this one stays as it is.
 
         What a server swaps when events or items have come: requests under way keep theirs.
 
         Args:
-            world: this one's, with events or items added, or items described again.
+            inventory: this one's, with events or items added, or items described again.
             changed: int64[m], the items described again.
         """
         moved = copy(self)
-        moved._move_to(world, changed)
+        moved._move_to(inventory, changed)
         return moved
 
     def without_items(self, ids: Sequence[str]) -> "Recommender":
         """The same, but items are not shown any more; ids it does not know are passed over."""
-        indices = self.world.catalogue.items.indices(list(ids))
+        indices = self.inventory.catalogue.items.indices(list(ids))
         changed = copy(self)
         changed.withdrawn = np.sort(indices[indices >= 0]).astype(np.int32)
         return changed
 
-    def _move_to(self, world: World, changed: NDArray[np.int64] = NO_ITEMS) -> None:
+    def _move_to(self, inventory: Inventory, changed: NDArray[np.int64] = NO_ITEMS) -> None:
         """Sources that extend learn of the items the world has more, and of later ones changed.
 
         What they know of the fitted items comes from the training.
         """
-        later = np.unique(changed[changed >= world.catalogue.n_fitted])
-        if len(world.catalogue) > len(self.world.catalogue) or len(later):
+        later = np.unique(changed[changed >= inventory.catalogue.n_fitted])
+        if len(inventory.catalogue) > len(self.inventory.catalogue) or len(later):
             self.retrievers = {
-                name: part.extended(world.catalogue, later) if isinstance(part, Extends) else part
+                name: part.with_items(inventory.catalogue, later)
+                if isinstance(part, SupportsNewItems)
+                else part
                 for name, part in self.retrievers.items()
             }
-        self.world = world
+        self.inventory = inventory
         self._declared = {}
         if self._attached is not None:
             self.data = self._placed(self._attached)
@@ -265,7 +269,7 @@ class Recommender(FitsParts):
                 "the kinds of event are not those of this artifact: [events.*] has changed since "
                 "training; train again"
             )
-        fitted = self._fitted_world.catalogue
+        fitted = self._fitted_inventory.catalogue
         if fitted.items.digest != data.catalogue.items.digest:
             known = data.catalogue.items.indices(fitted.items.ids(range(len(fitted))))
             if (known < 0).any():
@@ -279,7 +283,7 @@ class Recommender(FitsParts):
 
     def _placed(self, data: Dataset) -> Dataset:
         """Attached data with the indices of the present catalogue."""
-        catalogue = self.world.catalogue
+        catalogue = self.inventory.catalogue
         if catalogue.items.digest == data.catalogue.items.digest:
             return data
         return data.onto(
@@ -318,8 +322,8 @@ class Recommender(FitsParts):
             "left_out": {name: one.to_dict() for name, one in self.left_out.items()},
             "notes": self.notes,
         }
-        parts = Parts(self.retrievers, self.rankers, self.rerankers, self._fitted_world)
-        parts.save(Path(folder), about, [name for name in self.learned if self._earned(name)])
+        parts = Parts(self.retrievers, self.rankers, self.rerankers, self._fitted_inventory)
+        parts.save(Path(folder), about, [name for name in self.learned if self._is_enabled(name)])
 
     @classmethod
     def load(cls, folder: str | Path) -> "Recommender":
@@ -346,6 +350,6 @@ class Recommender(FitsParts):
             told = about.get("left_out", {})
             recommender.left_out = {name: LeftOutSource(**one) for name, one in told.items()}
             recommender.notes = list(about.get("notes", []))
-        recommender.world = recommender._fitted_world = parts.world
+        recommender.inventory = recommender._fitted_inventory = parts.inventory
         recommender.version = Path(folder).name
         return recommender

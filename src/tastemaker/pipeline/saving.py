@@ -11,9 +11,9 @@ from tastemaker.component import Component, Ranker, Reranker, Retriever
 from tastemaker.data.catalogue import Catalogue
 from tastemaker.data.profiles import ProfileSchema
 from tastemaker.errors import ArtifactError, ProjectError
+from tastemaker.inventory import Inventory
 from tastemaker.project import component_class
 from tastemaker.statistics import ItemStatistics
-from tastemaker.world import World
 
 ComponentT = TypeVar("ComponentT", bound=Component)
 
@@ -27,7 +27,7 @@ class Parts:
     retrievers: Mapping[str, Retriever]
     rankers: Mapping[str, Ranker]
     rerankers: Mapping[str, Reranker]
-    world: World
+    inventory: Inventory
 
     def save(self, folder: Path, about: Mapping[str, Any], fitted_rankers: Collection[str]) -> None:
         """Writes an artifact; it appears whole or not at all.
@@ -42,14 +42,14 @@ class Parts:
         """
         told = {
             **about,
-            "items": self.world.catalogue.items.digest,
-            "watermark": self.world.watermark,
-            "clock": self.world.clock,
-            "profiles": self.world.profiles.to_dict(),
+            "items": self.inventory.catalogue.items.digest,
+            "watermark": self.inventory.watermark,
+            "clock": self.inventory.clock,
+            "profiles": self.inventory.profiles.to_dict(),
         }
         with create_artifact(folder, KIND, told) as writer:
-            self.world.catalogue.save(writer.child("catalogue"))
-            self.world.statistics.save(writer.child("statistics"))
+            self.inventory.catalogue.save(writer.child("catalogue"))
+            self.inventory.statistics.save(writer.child("statistics"))
             for name, retriever in self.retrievers.items():
                 retriever.save(writer.child("components").child(name))
             for name in fitted_rankers:
@@ -69,17 +69,17 @@ class Parts:
             for name, retriever in retrievers.items():
                 retriever.load(reader.child("components").child(name))
             rankers = _built(about["rankers"], Ranker)
-            for name in [n for n, notes in about["learned"].items() if notes["earned"]]:
+            for name in [n for n, notes in about["learned"].items() if notes["enabled"]]:
                 rankers[name].load(reader.child("rankers").child(name))
-            world = World(
+            inventory = Inventory(
                 Catalogue.load(reader.child("catalogue")),
                 ItemStatistics.load(reader.child("statistics")),
                 about["watermark"],
                 about["clock"],
                 _profiles(about),
             )
-            _check_fit(folder, world, retrievers, about["items"])
-            return cls(retrievers, rankers, _built(about["rerankers"], Reranker), world), about
+            _check_fit(folder, inventory, retrievers, about["items"])
+            return cls(retrievers, rankers, _built(about["rerankers"], Reranker), inventory), about
 
 
 @contextmanager
@@ -97,14 +97,14 @@ def refusing(folder: Path) -> Iterator[None]:
 
 
 def _check_fit(
-    folder: Path, world: World, retrievers: Mapping[str, Retriever], digest: str
+    folder: Path, inventory: Inventory, retrievers: Mapping[str, Retriever], digest: str
 ) -> None:
     """Refuses parts of different fits: an item's index would mean another item in each."""
-    items = world.catalogue.items
+    items = inventory.catalogue.items
     if items.digest != digest:
         raise ArtifactError(f"{folder}: its catalogue is not the one it was fitted on; train again")
     sizes = {f"retriever '{name}'": part.n_fitted for name, part in retrievers.items()}
-    for what, size in {"statistics": world.statistics.n_items, **sizes}.items():
+    for what, size in {"statistics": inventory.statistics.n_items, **sizes}.items():
         if size != len(items):
             raise ArtifactError(
                 f"{folder}: its {what} was fitted on a catalogue of {size:,} items, its own has "
@@ -120,11 +120,11 @@ def _profiles(about: Mapping[str, Any]) -> ProfileSchema:
 def described(parts: Mapping[str, Component]) -> dict[str, dict[str, Any]]:
     """Name → which component, with which settings."""
     return {
-        name: {"use": part.name, "settings": part.config.model_dump(mode="json")}
+        name: {"type": part.name, "settings": part.config.model_dump(mode="json")}
         for name, part in parts.items()
     }
 
 
 def _built(told: Mapping[str, dict[str, Any]], part: type[ComponentT]) -> dict[str, ComponentT]:
     """What `described` told of, unfitted."""
-    return {n: component_class(t["use"], part)(**t["settings"]) for n, t in told.items()}
+    return {n: component_class(t["type"], part)(**t["settings"]) for n, t in told.items()}

@@ -14,11 +14,11 @@ from tastemaker.data.requests import Requests
 from tastemaker.errors import NotFittedError
 from tastemaker.giving_way import give_way
 from tastemaker.index import exact_top_n
+from tastemaker.inventory import Inventory
+from tastemaker.pipeline.latency import Call, Deadline, LatencyTracker, StillWaiting
 from tastemaker.pipeline.trace import Trace
-from tastemaker.pipeline.watch import Call, Deadline, StillWaiting, Watch
-from tastemaker.world import World
 
-MOST_LIKED = "most_liked"
+POPULARITY_FALLBACK = "popularity_fallback"
 """The source of items that no retriever found; no retriever can have this name."""
 
 
@@ -26,10 +26,10 @@ def ask(
     retrievers: Mapping[str, Retriever],
     requests: Requests,
     n: int,
-    world: World,
+    inventory: Inventory,
     *,
     deadline: Deadline,
-    watch: Watch,
+    watch: LatencyTracker,
     trace: Trace,
 ) -> dict[str, Candidates]:
     """What each source found; nothing from a source that raised, was too slow or had no time.
@@ -42,14 +42,14 @@ def ask(
     found = dict.fromkeys(retrievers, Candidates.none(len(requests)))
     calls: dict[str, Call[Candidates]] = {}
     for name, source in retrievers.items():
-        if source.serves.remote:
+        if source.capabilities.remote:
             try:
-                calls[name] = watch.call(name, partial(source.retrieve, requests, n, world))
+                calls[name] = watch.call(name, partial(source.retrieve, requests, n, inventory))
             except StillWaiting as problem:
                 trace.degrade(f"retrieve:{name}", str(problem))
     for name, source in retrievers.items():
         stage, milliseconds = f"retrieve:{name}", 0.0
-        if source.serves.remote:
+        if source.capabilities.remote:
             continue
         give_way()
         expected, left = watch.estimate(stage, len(requests)), deadline.left
@@ -58,7 +58,7 @@ def ask(
             trace.degrade(stage, f"estimated {expected:.1f} ms, {max(left, 0):.1f} ms left")
             continue
         try:
-            answer, milliseconds = trace.timed(partial(source.retrieve, requests, n, world))
+            answer, milliseconds = trace.timed(partial(source.retrieve, requests, n, inventory))
             watch.record(stage, len(requests), milliseconds)
             found[name] = _usable(answer, len(requests))
         except NotFittedError:
@@ -113,7 +113,7 @@ def _has_twice(offsets, items):  # type: ignore[no-untyped-def]
     return False
 
 
-def most_liked(requests: Requests, n: int, world: World) -> Candidates:
+def popularity_fallback(requests: Requests, n: int, inventory: Inventory) -> Candidates:
     """The fallback where the sources found too little: the items most liked as of each moment.
 
     Cost: one pass over the items for every distinct moment; a binary search an item where events
@@ -122,7 +122,7 @@ def most_liked(requests: Requests, n: int, world: World) -> Candidates:
 
     def score(chunk: slice) -> NDArray[np.float32]:
         moments, place = np.unique(requests.time[chunk], return_inverse=True)
-        counts = [world.statistics.of_every_item(moment) for moment in moments.tolist()]
+        counts = [inventory.statistics.of_every_item(moment) for moment in moments.tolist()]
         return np.stack(counts)[place]
 
-    return exact_top_n(score, requests, n, world.statistics.n_items)
+    return exact_top_n(score, requests, n, inventory.statistics.n_items)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tastemaker.data.candidates import Candidates
 from tastemaker.errors import TastemakerError
-from tastemaker.pipeline.watch import Degraded
+from tastemaker.pipeline.latency import Degraded
 
 T = TypeVar("T")
 

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from tastemaker.component import WANTED, Ranker, Reranker, Retriever
-from tastemaker.errors import SettingError, near_miss
-from tastemaker.pipeline.sources import MOST_LIKED
+from tastemaker.errors import SettingError, did_you_mean
+from tastemaker.pipeline.sources import POPULARITY_FALLBACK
 from tastemaker.project import Placement
 
 
@@ -20,11 +20,12 @@ def check_quotas(
         raise SettingError(f"{owner}: needs at least one retriever")
     for source, quota in quotas.items():
         if source not in retrievers:
-            hint = near_miss(source, retrievers)
+            hint = did_you_mean(source, retrievers)
             raise SettingError(f"{owner}: no retriever is called '{source}'{hint}")
-        if source == MOST_LIKED:
+        if source == POPULARITY_FALLBACK:
             raise SettingError(
-                f"{owner}: '{MOST_LIKED}' is the name of the fallback; rename the retriever"
+                f"{owner}: '{POPULARITY_FALLBACK}' is the name of the fallback; rename the "
+                "retriever"
             )
         if quota < 1:
             raise SettingError(f"{owner}: the quota of '{source}' must be at least 1, got {quota}")
@@ -43,27 +44,29 @@ def check_stages(
     """
     for name in placement.rerankers:
         if name not in rerankers:
-            hint = near_miss(name, rerankers)
+            hint = did_you_mean(name, rerankers)
             raise SettingError(f"{owner}: no reranker is called '{name}'{hint}")
     if placement.ranker is None:
-        if placement.value:
-            raise SettingError(f"{owner}: has a value but no ranker to predict its objectives")
+        if placement.objective_weights:
+            raise SettingError(
+                f"{owner}: has objective_weights but no ranker to predict its objectives"
+            )
         return
     if placement.ranker not in rankers:
-        hint = near_miss(placement.ranker, rankers)
+        hint = did_you_mean(placement.ranker, rankers)
         raise SettingError(f"{owner}: no ranker is called '{placement.ranker}'{hint}")
-    if len(placement.value) > 1 and rankers[placement.ranker].kind == "order":
+    if len(placement.objective_weights) > 1 and rankers[placement.ranker].kind == "order":
         raise SettingError(
-            f"{owner}: value: the ranker '{placement.ranker}' only orders, so that "
-            f"{' and '.join(placement.value)} cannot be added up; use one that predicts "
-            'probabilities (gbm: loss = "binary")'
+            f"{owner}: objective_weights: the ranker '{placement.ranker}' only orders, so that "
+            f"{' and '.join(placement.objective_weights)} cannot be added up; use one that "
+            'predicts probabilities (gbm: loss = "binary")'
         )
     predicted = rankers[placement.ranker].objectives or (WANTED,)
-    for name in placement.value:
+    for name in placement.objective_weights:
         if name not in predicted:
             raise SettingError(
-                f"{owner}: value: the ranker '{placement.ranker}' predicts no '{name}'"
-                f"{near_miss(name, predicted)}"
+                f"{owner}: objective_weights: the ranker '{placement.ranker}' predicts no '{name}'"
+                f"{did_you_mean(name, predicted)}"
             )
 
 

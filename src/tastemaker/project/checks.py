@@ -11,7 +11,7 @@ from tastemaker.data.profiles import ROLES as USER_ROLES
 from tastemaker.data.schema import EVENT_COLUMNS
 from tastemaker.data.seen import SeenPolicy
 from tastemaker.data.times import parse_duration
-from tastemaker.errors import DataError, InputError, ProjectError, near_miss
+from tastemaker.errors import DataError, InputError, ProjectError, did_you_mean
 from tastemaker.faults import Path
 from tastemaker.project import fixes
 from tastemaker.project.places import PARTS, home_of
@@ -89,7 +89,7 @@ class Checks:
             if ours in known:
                 continue
             home = home_of(ours, theirs, place, self._problems.source.values)
-            text = f"unknown column '{ours}'{near_miss(ours, known)}"
+            text = f"unknown column '{ours}'{did_you_mean(ours, known)}"
             if theirs in known:
                 first = f"our name comes first: write {theirs} = {written(ours)}"
                 self._problems.note(place, f"{text} ({first})" if text.endswith("?") else first)
@@ -109,7 +109,7 @@ class Checks:
         if name is None or name in self._types or not self._types:
             return
         self._problems.add(
-            place, f"'{name}' is not a declared event type{near_miss(name, self._types)}"
+            place, f"'{name}' is not a declared event type{did_you_mean(name, self._types)}"
         )
 
     # --- components ---
@@ -122,9 +122,9 @@ class Checks:
                 f"a name is made of letters, digits, _ and -, and is none of {', '.join(RESERVED)}",
             )
         try:
-            config = component_class(section.use, part).config_class()
+            config = component_class(section.type, part).config_class()
         except ProjectError as problem:
-            self._problems.add((*place, "use"), _no_component(section.use, part, problem))
+            self._problems.add((*place, "type"), _no_component(section.type, part, problem))
             return
         before = len(self._problems.lines)
         values = dict(section.model_extra or {})
@@ -152,7 +152,7 @@ class Checks:
             if other not in self._file.events or self._file.events[other].role == "positive"
         ]
         if self._types and name not in positive:
-            told = f"'{name}' is not a positive event type{near_miss(name, positive)}"
+            told = f"'{name}' is not a positive event type{did_you_mean(name, positive)}"
             self._problems.add(place, told)
 
     # --- placements ---
@@ -173,17 +173,18 @@ class Checks:
             self._seen((*place, "seen"), kind, rule)
         if placement.ranker is not None:
             self._used((*place, "ranker"), "ranker", placement.ranker)
-            self._value((*place, "value"), placement)
-        elif placement.value and not self._problems.is_broken(*place, "ranker"):
+            self._value((*place, "objective_weights"), placement)
+        elif placement.objective_weights and not self._problems.is_broken(*place, "ranker"):
             told = "there is no ranker to predict these objectives: name one with ranker = "
-            self._problems.add((*place, "value"), f'{told}"NAME", or remove value')
+            told += '"NAME", or remove objective_weights'
+            self._problems.add((*place, "objective_weights"), told)
 
     def _weights(self, place: Path, placement: Placement) -> None:
         """Each source has a weight, or none has."""
         weights = placement.weights or {}
         for source, weight in weights.items():
             if source not in placement.sources:
-                told = f"unknown source '{source}'{near_miss(source, placement.sources)}"
+                told = f"unknown source '{source}'{did_you_mean(source, placement.sources)}"
                 self._problems.add(place, told)
             elif not 0 <= weight < inf:
                 self._problems.add(
@@ -202,7 +203,7 @@ class Checks:
         declared = {*getattr(self._file, section), *self._problems.names(section)}
         if name in declared or self._is_unusable(section):
             return
-        text = f"unknown {kind} '{name}'{near_miss(name, declared)}"
+        text = f"unknown {kind} '{name}'{did_you_mean(name, declared)}"
         for other in PARTS:
             if other != section and name in getattr(self._file, other):
                 text = f"'{name}' is declared under {table_name((other, name))}, not as a {kind}"
@@ -234,11 +235,11 @@ class Checks:
         if not isinstance(ranker, Ranker):
             return
         predicted = ranker.objectives or (WANTED,)
-        for name in placement.value:
+        for name in placement.objective_weights:
             if name not in predicted:
                 told = f"the ranker '{placement.ranker}' predicts no '{name}'"
-                self._problems.add(place, f"{told}{near_miss(name, predicted)}")
-        if len(placement.value) > 1 and ranker.kind == "order":
+                self._problems.add(place, f"{told}{did_you_mean(name, predicted)}")
+        if len(placement.objective_weights) > 1 and ranker.kind == "order":
             told = f"the ranker '{placement.ranker}' only orders, so that objectives cannot be "
             told += f'added up; write loss = "binary" under [rankers.{placement.ranker}]'
             self._problems.add(place, told)
@@ -308,6 +309,8 @@ def _wrong_length(name: str, value: Any, split: str) -> str:
 
 def _no_component(use: str, part: Any, problem: ProjectError) -> str:
     """That a name is registered under no component of this part, or under one of another."""
+    if (now := fixes.RENAMED_COMPONENTS.get(use)) in our_names(part):
+        return f"'{use}' is called '{now}' now"
     for section, other in PARTS.items():
         if other is not part and use in our_names(other):
             kind, theirs = part.__name__.lower(), other.__name__.lower()

@@ -9,8 +9,8 @@ from tastemaker.project.sections import ProjectFile
 
 _ENOUGH: dict[Clock, tuple[Clock, ...]] = {
     "absolute": ("absolute",),
-    "order": ("absolute", "order"),
-    "none": ("absolute", "order", "none"),
+    "ordinal": ("absolute", "ordinal"),
+    "none": ("absolute", "ordinal", "none"),
 }
 _MAP = "map a column of times under [data.columns.events] and remove clock"
 
@@ -30,16 +30,16 @@ def clock_lines(file: ProjectFile, *, to_evaluate: bool) -> list[str]:
     if file.data.exclude.max_events_per_day is not None:
         lines.append(f"[data.exclude] max_events_per_day needs times, {has}: remove it, or {_MAP}")
     for name, section in file.retrievers.items():
-        part: Any = component_class(section.use, PARTS["retrievers"])
-        if clock not in _ENOUGH[part.needs_clock]:
-            need = "times" if part.needs_clock == "absolute" else "to know what came first"
+        part: Any = component_class(section.type, PARTS["retrievers"])
+        if clock not in _ENOUGH[part.requires_timestamps]:
+            need = "times" if part.requires_timestamps == "absolute" else "to know what came first"
             lines.append(
-                f"[retrievers.{name}] {section.use} needs {need}, {has}: remove it, also "
+                f"[retrievers.{name}] {section.type} needs {need}, {has}: remove it, also "
                 f"from placements, or {_MAP}"
             )
     for name, placement in file.placements.items():
         if placement.ranker is not None:
-            also = " and value" if placement.value else ""
+            also = " and value" if placement.objective_weights else ""
             lines.append(
                 f'[placements.{name}] ranker = "{placement.ranker}": a ranker learns from what '
                 f"came later, {has}: remove ranker{also}, or {_MAP}"

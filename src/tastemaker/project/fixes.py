@@ -15,6 +15,19 @@ from tastemaker.project.sections import (
 )
 from tastemaker.project.toml_file import shown, table_name, written
 
+RENAMED = {
+    "blocks": "hide_item",
+    "dislike": "negative_threshold",
+    "like": "positive_threshold",
+    "longest_wait": "max_queue_wait_ms",
+    "must_earn": "require_improvement",
+    "pause": "session_gap",
+    "use": "type",
+    "value": "objective_weights",
+    "young": "max_age",
+}
+"""Settings of earlier versions, and what they are called now."""
+RENAMED_COMPONENTS = {"newcomers": "new_items"}
 _QUOTA = 100
 _WORDS = {
     bool: "true or false",
@@ -66,7 +79,7 @@ def table(annotation: Any, value: Any, place: Path) -> str:
         return f'; write {name} = {{ role = "{value}"{separator} }}'
     if model is ComponentSection:
         use = written(value) if isinstance(value, str) else '"COMPONENT"'
-        return f"; write {header} with use = {use}"
+        return f"; write {header} with type = {use}"
     if model is Placement:
         return f"; write {header} with retrievers = {{ {_quotas(value)} }}"
     if model is Budget and is_number:
@@ -97,7 +110,7 @@ def needed(section: str) -> str:
         "data": 'no [data] table: write [data] with events = "FILE"',
         "events": "no [events.TYPE] table: declare each event type, such as [events.view]",
         "retrievers": "no [retrievers.NAME] table: declare each source, such as "
-        '[retrievers.popular] with use = "popular"',
+        '[retrievers.popular] with type = "popular"',
         "placements": "no [placements.NAME] table: declare each list that is shown, such as "
         "[placements.home] with retrievers = { popular = 100 }",
     }[section]
@@ -108,12 +121,12 @@ def missing(place: Path, known: tuple[str, ...] = ()) -> str:
 
     Args:
         place: where it is missing.
-        known: for `use`, the names of components.
+        known: for `type`, the names of components.
     """
     name = place[-1]
-    if name == "use":
+    if name == "type":
         use = place[1] if place[1] in known else "popular" if "popular" in known else known[-1]
-        return f'is missing: name the component, such as use = "{use}"'
+        return f'is missing: name the component, such as type = "{use}"'
     return {
         "events": 'is missing: write events = "FILE"',
         "file": 'is missing: write file = "FILE"',

@@ -18,7 +18,7 @@ _NAMED = {"events": "TYPE", "roles": "COLUMN"}
 _ANY = "NAME"
 PLACEHOLDERS = (*_NAMED.values(), _ANY)
 """What a name of the user's choice is called where it is not known which."""
-_NOT_TOLD = {"use"}
+_NOT_TOLD = {"type"}
 
 
 def home_of(key: str, value: Any, place: Path, values: Mapping[str, Any]) -> Path | None:
@@ -97,7 +97,7 @@ def _component_with(key: str, values: Mapping[str, Any]) -> Path | None:
     for section, part in PARTS.items():
         tables = values.get(section)
         for name, table in tables.items() if isinstance(tables, dict) else ():
-            use = table.get("use") if isinstance(table, dict) else None
+            use = table.get("type") if isinstance(table, dict) else None
             if isinstance(use, str) and key in _setting_names(use, part):
                 return (section, name)
     for section, part in PARTS.items():

@@ -190,11 +190,13 @@ def _event_column_lines(proposed: ProposedProject, schema: Schema) -> list[str]:
 
 def _kind_lines(name: str, kind: EventKind) -> list[str]:
     lines = []
-    if kind.like is not None:
-        lines.append(f"like = {kind.like:g}  # liked at this value or above")
-        if kind.dislike is not None:
+    if kind.positive_threshold is not None:
+        lines.append(
+            f"positive_threshold = {kind.positive_threshold:g}  # liked at this value or above"
+        )
+        if kind.negative_threshold is not None:
             meaning = "disliked at this value or below; neutral between"
-            lines.append(f"dislike = {kind.dislike:g}  # {meaning}")
+            lines.append(f"negative_threshold = {kind.negative_threshold:g}  # {meaning}")
         if kind.unrated:
             codes = ", ".join(f"{code:g}" for code in kind.unrated)
             lines.append(
@@ -203,7 +205,7 @@ def _kind_lines(name: str, kind: EventKind) -> list[str]:
         return lines
     if kind.role == "negative":
         lines += ['role = "negative"  # kept apart from what is liked']
-        lines += ["# blocks = true  # never show the item to this user again"]
+        lines += ["# hide_item = true  # never show the item to this user again"]
     elif kind.role == "exposure":
         lines.append('role = "exposure"  # shown, says nothing about taste')
     elif kind.role == "neutral":

@@ -168,7 +168,9 @@ def _with_sign_of_word(proposal: Proposal, word: str) -> Proposal:
     if schema.default_kind is None or meant.role == "positive":
         return proposal
     kind = schema.kinds[schema.default_kind]
-    if kind.role != "positive" or (kind.like is not None and meant.role != "negative"):
+    if kind.role != "positive" or (
+        kind.positive_threshold is not None and meant.role != "negative"
+    ):
         return proposal
     strength = kind.strength if meant.role == "negative" else None
     return _with_kind(proposal, word, meant.model_copy(update={"strength": strength}))

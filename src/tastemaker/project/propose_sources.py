@@ -23,19 +23,19 @@ _REPEATS = 0.2
 _RANKER = [
     "",
     "[rankers.main]",
-    'use = "gbm"',
+    'type = "gbm"',
     'loss = "lambdarank"  # orders by what is wanted; "binary" predicts probabilities',
     "",
     "[training]",
     f"window = {TEST_SHARE}  # the ranker learns from the last 3 windows of this length",
 ]
 _RERANKERS = [
-    '# rerankers = ["diverse"]  # with [rerankers.diverse] use = "mmr": more varied lists',
+    '# rerankers = ["diverse"]  # with [rerankers.diverse] type = "mmr": more varied lists',
 ]
 _EXPLORE = [
-    '# rerankers = ["fresh"]  # with [rerankers.fresh] use = "explore", and [retrievers.newcomers]',
-    '# use = "newcomers" among the retrievers: now and then a place goes to a new item, so that it',
-    "# becomes known; this cost about 2 % of NDCG@10 where it was measured",
+    '# rerankers = ["fresh"]  # with [rerankers.fresh] type = "explore", and',
+    '# [retrievers.new_items] type = "new_items" among the retrievers: now and then a place goes',
+    "# to a new item, so that it becomes known; this cost about 2 % of NDCG@10 in a measurement",
 ]
 _HALF_LIVES = ("1h", "6h", "1d", "2d", "7d", "30d", "90d", "365d")
 
@@ -80,7 +80,7 @@ def _retriever_lines(names: Sequence[str], settings: Mapping[str, str]) -> list[
     """A section for each source."""
     lines = []
     for name in names:
-        lines += ["", f"[retrievers.{name}]", f'use = "{name}"']
+        lines += ["", f"[retrievers.{name}]", f'type = "{name}"']
         lines += [settings[name]] if name in settings else []
     return lines
 
@@ -113,7 +113,7 @@ def repeated_events(data: Dataset) -> dict[str, tuple[int, int]]:
     """
     log, found = data.events, {}
     for code, (name, kind) in enumerate(data.kinds.items()):
-        if kind.role != "positive" or kind.like is not None:
+        if kind.role != "positive" or kind.positive_threshold is not None:
             continue
         rows = np.flatnonzero((log.kind == code) & (log.weight > 0))
         pairs = log.user[rows].astype(np.int64) * len(data.catalogue) + log.item[rows]

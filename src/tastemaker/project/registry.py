@@ -9,7 +9,7 @@ from importlib.metadata import entry_points
 from typing import TypeVar
 
 from tastemaker.component import Component, Ranker, Reranker, Retriever
-from tastemaker.errors import ProjectError, near_miss
+from tastemaker.errors import ProjectError, did_you_mean
 
 ComponentT = TypeVar("ComponentT", bound=Component)
 
@@ -26,7 +26,7 @@ _OURS: dict[type[Component], dict[str, str]] = {
         "graph_filter": "tastemaker.retrieval.linear:GraphFilter",
         "item2vec": "tastemaker.retrieval.graph:Item2Vec",
         "item_knn": "tastemaker.retrieval.neighbors:ItemKNN",
-        "newcomers": "tastemaker.retrieval.newcomers:Newcomers",
+        "new_items": "tastemaker.retrieval.new_items:NewItems",
         "node2vec": "tastemaker.retrieval.graph:Node2Vec",
         "p3_alpha": "tastemaker.retrieval.neighbors:P3Alpha",
         "popular": "tastemaker.retrieval.popular:Popular",
@@ -78,7 +78,7 @@ def component_class(name: str, part: type[ComponentT]) -> type[ComponentT]:
         return loaded
     others = {point.name: point for point in entry_points(group=f"tastemaker.{kind}s")}
     if name not in others:
-        hint = near_miss(name, {*_OURS[part], *others})
+        hint = did_you_mean(name, {*_OURS[part], *others})
         raise ProjectError(f"no {kind} is called '{name}'{hint}")
     where = f"the {kind} '{name}' ({others[name].value})"
     try:

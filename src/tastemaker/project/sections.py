@@ -1,5 +1,6 @@
 """The sections of `tastemaker.toml` and their settings; an unknown key anywhere is an error."""
 
+import builtins
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BeforeValidator, ByteSize, ConfigDict, Field, field_validator
@@ -135,14 +136,14 @@ class Roles(Settings):
 
 
 class ComponentSection(Settings):
-    """[retrievers.NAME], [rankers.NAME], [rerankers.NAME]: `use` names the component."""
+    """[retrievers.NAME], [rankers.NAME], [rerankers.NAME]: `type` names the component."""
 
     model_config = ConfigDict(frozen=True, extra="allow", use_attribute_docstrings=True)
 
-    use: str
+    type: str
     """The registered component; the other keys are its settings."""
 
-    def build(self, name: str, part: type[ComponentT]) -> ComponentT:
+    def build(self, name: str, part: builtins.type[ComponentT]) -> ComponentT:
         """The component with these settings.
 
         Args:
@@ -155,7 +156,7 @@ class ComponentSection(Settings):
         settings = self.model_extra or {}
         owner = f"[{part.__name__.lower()}s.{name}]"
         try:
-            component = component_class(self.use, part)
+            component = component_class(self.type, part)
         except ProjectError as problem:
             raise ProjectError(f"{owner}: {problem}") from None
         component.config_class().checked(settings, owner=owner, error=ProjectError)
@@ -188,7 +189,7 @@ class Placement(Settings):
     of sources, and in proportion to how many candidates each gives where that is stated."""
     ranker: str | None = None
     """The ranker that orders the candidates; by default the fusion of the sources."""
-    value: dict[str, float] = Field(default_factory=dict)
+    objective_weights: dict[str, float] = Field(default_factory=dict)
     """What each objective of the ranker is worth; by default its first alone counts."""
     rerankers: tuple[str, ...] = ()
     """The rerankers that turn the order into a list, one after the other."""
@@ -223,7 +224,7 @@ class Training(Settings):
     negatives: int = Field(50, ge=1)
     """At most so many candidates that were not relevant are kept of each request, at random; each
     then counts for those left out."""
-    must_earn: bool = True
+    require_improvement: bool = True
     """Whether a ranker is left out that orders the latest window no better than the fusion."""
     memory: ByteSize | None = Field(None, ge=1 << 20)
     """What the process may hold, such as 8GiB; by default three quarters of what there is. Work
@@ -323,7 +324,7 @@ class ServerSection(Settings):
     """The port; 0 takes a free one."""
     workers: int = Field(1, ge=1, le=64)
     """How many processes answer."""
-    longest_wait: float = Field(250.0, gt=0, le=60_000)
+    max_queue_wait_ms: float = Field(250.0, gt=0, le=60_000)
     """Milliseconds a question may wait for its turn; where it would be more, it is refused."""
     connections: int = Field(4_096, ge=1)
     """How many connections each process keeps open; fewer where the system allows fewer open

@@ -8,7 +8,7 @@ from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 
-from tastemaker.errors import closest, near_miss
+from tastemaker.errors import closest, did_you_mean
 from tastemaker.faults import Path, choices, inside, members, names_of
 from tastemaker.project import fixes
 from tastemaker.project.places import PLACEHOLDERS, home_of, is_component
@@ -85,8 +85,10 @@ class Structure:
                     table[name] = [value]
                 if not issubclass(item, ComponentSection):
                     self.table(item, value, where)
-                elif "use" in value:  # its settings are known when the component is
-                    self._entry(str, value, "use", where)
+                elif "type" not in value and "use" in value:
+                    self._unknown(item, value, "use", where)
+                elif "type" in value:  # its settings are known when the component is
+                    self._entry(str, value, "type", where)
                 return
             if get_origin(item) is dict:
                 self._free(get_args(item)[1], value, where)
@@ -179,13 +181,17 @@ class Structure:
             and isinstance(value, dict) != _takes_table(model, meant)
         ):
             meant = None
+        if (now := fixes.RENAMED.get(name)) in known:
+            meant = now
         home = None if meant else home_of(name, value, place, self._values)
         meant = meant or closest(name, known)
         if home is not None:
             self._belongs((*place, name), name, value, home)
             return
-        if place or not isinstance(value, dict):
-            owner, text = place, f"unknown setting '{name}'{near_miss(name, known)}"
+        if meant is not None and meant == now:
+            owner, text = place, f"'{name}' is called '{meant}' now"
+        elif place or not isinstance(value, dict):
+            owner, text = place, f"unknown setting '{name}'{did_you_mean(name, known)}"
         else:
             owner, text = (), self._unknown_section(name, value, meant)
         variables = self._problems.source.variables
@@ -204,9 +210,9 @@ class Structure:
         text = f"unknown section {table_name(header)}"
         if meant is not None:
             return f"{text}; did you mean {table_name((meant, *header[1:]))}?"
-        if "use" in value:
+        if "type" in value:
             return f"{text}; did you mean {table_name(('retrievers', *header))}?"
-        return text + near_miss(name, list(ProjectFile.model_fields))
+        return text + did_you_mean(name, list(ProjectFile.model_fields))
 
     def _belongs(self, where: Path, name: str, value: Any, home: Path) -> None:
         """A setting that stands in another table than its own."""

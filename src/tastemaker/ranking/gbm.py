@@ -14,7 +14,7 @@ from tastemaker.component import FUSED, Features, FitOptions, Ranker, ScoreKind,
 from tastemaker.config import Settings
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.requests import Requests
-from tastemaker.errors import DataError, SettingError, near_miss
+from tastemaker.errors import DataError, SettingError, did_you_mean
 from tastemaker.ranking.calibration import platt
 from tastemaker.ranking.model_text import UnknownModelError
 from tastemaker.ranking.rows import Rows, fused_scores
@@ -23,7 +23,7 @@ from tastemaker.ranking.trees import Trees
 if TYPE_CHECKING:
     from tastemaker.ranking.boosting import LibraryTrees
 
-Line = tuple[float, float]
+WorkQueue = tuple[float, float]
 
 
 class GBMConfig(Settings):
@@ -95,8 +95,8 @@ class GBM(Ranker):
     config: GBMConfig
     predicts: tuple[str, ...]
     models: tuple[str, ...]
-    starts: tuple[Line, ...]
-    calibration: tuple[Line, ...]
+    starts: tuple[WorkQueue, ...]
+    calibration: tuple[WorkQueue, ...]
 
     def fit(
         self,
@@ -167,7 +167,7 @@ class GBM(Ranker):
         """
         self.require_features(features)
         if objective not in self.predicts:
-            hint = near_miss(objective, self.predicts)
+            hint = did_you_mean(objective, self.predicts)
             raise SettingError(f"{self!r} predicts no '{objective}'{hint}")
         place = self.predicts.index(objective)
         slope, _ = self.calibration[place]
@@ -206,7 +206,7 @@ class GBM(Ranker):
 
     def _fit_one(
         self, objective: str, training: TrainingSet, later: TrainingSet | None, options: FitOptions
-    ) -> tuple[str, Line, Line]:
+    ) -> tuple[str, WorkQueue, WorkQueue]:
         """The text model of one objective, what it starts from, and its calibration."""
         from tastemaker.ranking.boosting import grow  # costs a second that serving need not pay
 
@@ -235,7 +235,7 @@ class GBM(Ranker):
         windows: Sequence[TrainingSet],
         folds: Sequence["GBM"],
         options: FitOptions,
-    ) -> tuple[str, Line, Line]:
+    ) -> tuple[str, WorkQueue, WorkQueue]:
         """One objective's model from all windows, what it starts from, and its calibration."""
         from tastemaker.ranking.boosting import grow
 
@@ -253,7 +253,7 @@ class GBM(Ranker):
         pair = folds[-1].calibration[place]
         return text, start, _levelled(pair, first - refitted, weight)
 
-    def _start(self, rows: Rows) -> Line:
+    def _start(self, rows: Rows) -> WorkQueue:
         """What the trees add to: the fusion's score, for `binary` as log-odds."""
         if not (self.config.start_from_fusion and rows.fused.any()):
             return 0.0, 0.0
@@ -291,7 +291,10 @@ class GBM(Ranker):
         )
 
     def _take(
-        self, models: tuple[str, ...], starts: tuple[Line, ...], calibration: tuple[Line, ...]
+        self,
+        models: tuple[str, ...],
+        starts: tuple[WorkQueue, ...],
+        calibration: tuple[WorkQueue, ...],
     ) -> None:
         self.models, self.starts, self.calibration = models, starts, calibration
         self._trees = tuple(_trees(text) for text in models)
@@ -309,7 +312,7 @@ def _trees(text: str) -> "Trees | LibraryTrees":
 
 def _raw(
     trees: "Trees | LibraryTrees",
-    start: Line,
+    start: WorkQueue,
     values: NDArray[np.float32],
     fused: NDArray[np.float64],
 ) -> NDArray[np.float64]:
@@ -318,7 +321,7 @@ def _raw(
     return slope * fused + level + trees.raw(values)
 
 
-def _calibrated(trees: "Trees | LibraryTrees", start: Line, rows: Rows) -> Line:
+def _calibrated(trees: "Trees | LibraryTrees", start: WorkQueue, rows: Rows) -> WorkQueue:
     """Platt's a and b by rows the trees have not seen; as they are, where these tell nothing."""
     relevant = rows.label > 0
     if relevant.all() or not relevant.any():
@@ -327,7 +330,9 @@ def _calibrated(trees: "Trees | LibraryTrees", start: Line, rows: Rows) -> Line:
     return platt(raw, relevant, rows.weight.astype(np.float64))
 
 
-def _levelled(pair: Line, moved: NDArray[np.float64], weight: NDArray[np.float64]) -> Line:
+def _levelled(
+    pair: WorkQueue, moved: NDArray[np.float64], weight: NDArray[np.float64]
+) -> WorkQueue:
     """The calibration of the latest fold for trees that learned from the latest window as well.
 
     These have taken up part of what b corrects, the latest window's own rate of events; so b moves

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from tastemaker.component import FUSED, Features, TrainingSet
 from tastemaker.data.ragged import rows_of
-from tastemaker.errors import DataError, near_miss
+from tastemaker.errors import DataError, did_you_mean
 
 _HIGHEST_GRADE = 30
 
@@ -46,7 +46,7 @@ class Rows:
             DataError: there is no such label, or a grade is none.
         """
         if objective not in training.labels:
-            hint = near_miss(objective, training.labels)
+            hint = did_you_mean(objective, training.labels)
             raise DataError(f"the training set has no label '{objective}'{hint}")
         label = training.labels[objective]
         known = ~np.isnan(label) & (training.weight > 0)
@@ -72,18 +72,18 @@ class Rows:
             DataError: no row, one label only, or (where only the order within a request is
                 learned) no request with two.
         """
-        cure = "take more or longer slices, or candidates from more sources"
+        fix = "take more or longer slices, or candidates from more sources"
         if not len(self):
-            raise DataError(f"nothing to learn '{objective}' from: no row has a label; {cure}")
+            raise DataError(f"nothing to learn '{objective}' from: no row has a label; {fix}")
         if self.label.min() == self.label.max():
             raise DataError(
                 f"nothing to learn '{objective}' from: all {len(self):,} rows have the label "
-                f"{self.label[0]:g}; {cure}"
+                f"{self.label[0]:g}; {fix}"
             )
         if within_requests and not self.choices():
             raise DataError(
                 f"nothing to order for '{objective}': no request has candidates of two labels; "
-                f'{cure}, or use loss = "binary"'
+                f'{fix}, or use loss = "binary"'
             )
 
     def choices(self) -> int:

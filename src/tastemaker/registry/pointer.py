@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tastemaker.disk import cure, read_bytes, replacing
+from tastemaker.disk import fix_hint, read_bytes, replacing
 from tastemaker.errors import ArtifactError
 from tastemaker.registry.version import is_version
 
@@ -53,7 +53,7 @@ class Pointer:
             return None
         except OSError as problem:
             raise ArtifactError(
-                f"{self.path}: cannot be read ({problem.strerror}){cure(problem)}"
+                f"{self.path}: cannot be read ({problem.strerror}){fix_hint(problem)}"
             ) from None
         first, *rest = [line.strip() for line in text.splitlines()] or [""]
         earlier = dict.fromkeys(line for line in rest if line != first and is_version(line))

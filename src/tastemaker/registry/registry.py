@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from tastemaker.artifact import read_manifest
 from tastemaker.data.arguments import whole_number
 from tastemaker.data.times import now
-from tastemaker.disk import cure, flush
-from tastemaker.errors import ArtifactError, UnknownIdError, near_miss
+from tastemaker.disk import fix_hint, flush
+from tastemaker.errors import ArtifactError, UnknownIdError, did_you_mean
 from tastemaker.lock import locked
 from tastemaker.registry.pointer import Pointer, Serving, Stamp
 from tastemaker.registry.unfinished import building, left_behind, remove
@@ -269,7 +269,7 @@ class Registry:
         except OSError as problem:
             raise ArtifactError(
                 f"{place or problem.filename}: cannot be written ({problem.strerror}), so nothing "
-                f"has changed and what served still serves{cure(problem)}"
+                f"has changed and what served still serves{fix_hint(problem)}"
             ) from None
 
     def _place(self, version: str) -> Path:
@@ -303,7 +303,7 @@ class Registry:
         names = self._names()
         if version in names:
             return
-        hint = near_miss(version, names[:_SUGGESTED])
+        hint = did_you_mean(version, names[:_SUGGESTED])
         raise UnknownIdError(
             f"no version '{version}'{hint}"
             if names

@@ -13,15 +13,15 @@ from tastemaker.component import PROPENSITY, Reranked, Reranker, Retriever
 from tastemaker.config import Settings
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.requests import Requests
-from tastemaker.errors import SettingError, near_miss
+from tastemaker.errors import SettingError, did_you_mean
+from tastemaker.inventory import Inventory
 from tastemaker.reranking.cost import given_up
-from tastemaker.world import World
 
 
 class ExploreConfig(Settings):
     """Settings of `Explore`."""
 
-    source: str = "newcomers"
+    source: str = "new_items"
     """Whose finds are tried out: the name of one of the placement's retrievers."""
     share: float = Field(0.05, ge=0, le=1)
     """The share of a list's places that are given away, in expectation; 0 gives none away."""
@@ -66,7 +66,7 @@ class Explore(Reranker):
         requests: Requests,
         candidates: Candidates,
         n: int,
-        world: World,
+        inventory: Inventory,
         sources: Mapping[str, Retriever],
     ) -> Reranked:
         """The lists with some of the source's finds moved up.
@@ -76,7 +76,7 @@ class Explore(Reranker):
         """
         source, keep, n = self.config.source, self.config.keep, max(0, n)
         if source not in sources:
-            hint = near_miss(source, sources)
+            hint = did_you_mean(source, sources)
             raise SettingError(f"Explore: source: the placement has no retriever '{source}'{hint}")
         found = np.full(len(candidates.item), -1, np.int16)
         if source in candidates.sources:
@@ -95,18 +95,18 @@ class Explore(Reranker):
         if PROPENSITY in candidates.columns:  # of a draw before this one
             propensity[~tried] *= listed.columns[PROPENSITY][~tried]
         listed = replace(listed, columns={**listed.columns, PROPENSITY: propensity})
-        return Reranked(listed, given_up(candidates, listed, n), _notes(listed, tried, world))
+        return Reranked(listed, given_up(candidates, listed, n), _notes(listed, tried, inventory))
 
 
 def _notes(
-    listed: Candidates, tried: NDArray[np.bool_], world: World
+    listed: Candidates, tried: NDArray[np.bool_], inventory: Inventory
 ) -> tuple[tuple[str, ...], ...]:
     """What was tried out in each list, and where."""
     notes: list[list[str]] = [[] for _ in range(len(listed))]
     entries = np.flatnonzero(tried)
     rows = np.searchsorted(listed.offsets, entries, "right") - 1
     for row, entry in zip(rows.tolist(), entries.tolist()):
-        id_ = world.catalogue.items.id(int(listed.item[entry]))
+        id_ = inventory.catalogue.items.id(int(listed.item[entry]))
         notes[row].append(f"'{id_}' tried out at {entry - listed.offsets[row] + 1}")
     return tuple(tuple(told) for told in notes)
 

@@ -8,21 +8,25 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from tastemaker.compilation import kernel
-from tastemaker.component import ComparesItems, Reranked, Reranker, Retriever
+from tastemaker.component import ItemSimilarity, Reranked, Reranker, Retriever
 from tastemaker.config import Settings
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.catalogue import Catalogue, VectorColumn
-from tastemaker.data.likeness import attribute_columns, attribute_likeness, vector_likeness
+from tastemaker.data.item_similarity import (
+    attribute_columns,
+    attribute_similarity,
+    vector_similarity,
+)
 from tastemaker.data.ragged import offsets_of, ranges, rows_of
 from tastemaker.data.requests import Requests
-from tastemaker.errors import SettingError, near_miss
+from tastemaker.errors import SettingError, did_you_mean
+from tastemaker.inventory import Inventory
 from tastemaker.reranking.cost import given_up
-from tastemaker.world import World
 
 ATTRIBUTES = "attributes"
 _PAIRS_AT_ONCE = 1 << 14
 
-Likeness = Callable[[NDArray[np.int32], NDArray[np.int32]], NDArray[np.float32]]
+Similarity = Callable[[NDArray[np.int32], NDArray[np.int32]], NDArray[np.float32]]
 
 
 class MMRConfig(Settings):
@@ -66,7 +70,7 @@ class MMR(Reranker):
         requests: Requests,
         candidates: Candidates,
         n: int,
-        world: World,
+        inventory: Inventory,
         sources: Mapping[str, Retriever],
     ) -> Reranked:
         """The first n places by marginal relevance, then the others in their order.
@@ -75,7 +79,7 @@ class MMR(Reranker):
             SettingError: `space` names no source that compares items, or the catalogue has no
                 attributes; names what is there.
         """
-        likeness = self._likeness(world.catalogue, sources)
+        likeness = self._likeness(inventory.catalogue, sources)
         order = np.arange(len(candidates.item))
         if self.config.relevance < 1:
             together = max(1, _PAIRS_AT_ONCE // self.config.depth)
@@ -85,35 +89,35 @@ class MMR(Reranker):
         reranked = candidates.entries(order, candidates.offsets)
         return Reranked(reranked, given_up(candidates, reranked, n), _notes(candidates, order, n))
 
-    def _likeness(self, catalogue: Catalogue, sources: Mapping[str, Retriever]) -> Likeness:
+    def _likeness(self, catalogue: Catalogue, sources: Mapping[str, Retriever]) -> Similarity:
         """How items are compared."""
         space, columns = self.config.space, catalogue.columns
         if space == ATTRIBUTES and attribute_columns(catalogue):
-            return partial(attribute_likeness, catalogue)
+            return partial(attribute_similarity, catalogue)
         if space in sources:
             source = sources[space]
-            if isinstance(source, ComparesItems):
-                return source.compare
+            if isinstance(source, ItemSimilarity):
+                return source.similarity
         column = columns.get(space)
         if isinstance(column, VectorColumn):
-            return partial(vector_likeness, column.values)
+            return partial(vector_similarity, column.values)
         if space == ATTRIBUTES:
             problem = "the catalogue has no tags or category to compare by"
         elif space in sources:
             problem = f"the source '{space}' does not compare items"
         else:
             problem = f"there is no space '{space}'"
-        spaces = [name for name, one in sources.items() if isinstance(one, ComparesItems)]
+        spaces = [name for name, one in sources.items() if isinstance(one, ItemSimilarity)]
         spaces += [name for name, one in columns.items() if isinstance(one, VectorColumn)]
         spaces += [ATTRIBUTES] if attribute_columns(catalogue) else []
-        raise SettingError(f"MMR: {problem}{near_miss(space, spaces)}")
+        raise SettingError(f"MMR: {problem}{did_you_mean(space, spaces)}")
 
     def _reorder(
         self,
         candidates: Candidates,
         rows: slice,
         n: int,
-        likeness: Likeness,
+        likeness: Similarity,
         order: NDArray[np.int64],
     ) -> None:
         """Writes the new order of some requests' competing candidates to `order`."""

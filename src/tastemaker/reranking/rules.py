@@ -14,10 +14,11 @@ from tastemaker.component import PROPENSITY, Reranked, Reranker, Retriever
 from tastemaker.config import Settings
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.catalogue import Catalogue, CategoryColumn, TagsColumn
-from tastemaker.data.likeness import attribute_columns
+from tastemaker.data.item_similarity import attribute_columns
 from tastemaker.data.ragged import offsets_of, ranges
 from tastemaker.data.requests import Masks, Requests
-from tastemaker.errors import SettingError, near_miss
+from tastemaker.errors import SettingError, did_you_mean
+from tastemaker.inventory import Inventory
 from tastemaker.reranking.cost import given_up
 from tastemaker.reranking.pins import (
     BLOCKED,
@@ -31,7 +32,6 @@ from tastemaker.reranking.pins import (
     as_list,
     place_pins,
 )
-from tastemaker.world import World
 
 
 class RulesConfig(Settings):
@@ -107,7 +107,7 @@ class Rules(Reranker):
         requests: Requests,
         candidates: Candidates,
         n: int,
-        world: World,
+        inventory: Inventory,
         sources: Mapping[str, Retriever],
     ) -> Reranked:
         """The lists as the rules want them.
@@ -115,7 +115,7 @@ class Rules(Reranker):
         Raises:
             SettingError: a rule names a column that has no labels; names the near miss.
         """
-        rules, n = self._resolved(world.catalogue), max(0, n)
+        rules, n = self._resolved(inventory.catalogue), max(0, n)
         kept = candidates
         if rules.blocked is not None:
             kept = candidates.where(~rules.blocked[candidates.item])
@@ -135,13 +135,13 @@ class Rules(Reranker):
         short[suitable.row < 0] = 0
         return Reranked(reranked, cost, notes, short, suitable)
 
-    def allowed_items(self, world: World) -> NDArray[np.bool_] | None:
+    def allowed_items(self, inventory: Inventory) -> NDArray[np.bool_] | None:
         """All items but those that are blocked; computed once for a catalogue.
 
         Raises:
             SettingError: a rule names a column that has no labels; names the near miss.
         """
-        return self._resolved(world.catalogue).allowed
+        return self._resolved(inventory.catalogue).allowed
 
     def _resolved(self, catalogue: Catalogue) -> _Resolved:
         """Ids and labels as indices; the latest answer is kept, as a catalogue lasts."""
@@ -178,7 +178,7 @@ def _labelled(catalogue: Catalogue, rule: str, names: Iterable[str]) -> dict[str
         if name not in columns:
             other = catalogue.columns.get(name)
             problem = f"holds no labels but a {other.role}" if other else "is no column of items"
-            raise SettingError(f"Rules: {rule}: '{name}' {problem}{near_miss(name, columns)}")
+            raise SettingError(f"Rules: {rule}: '{name}' {problem}{did_you_mean(name, columns)}")
     return {name: columns[name] for name in names}
 
 

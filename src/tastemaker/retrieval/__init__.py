@@ -15,7 +15,7 @@ from tastemaker.retrieval.neighbors import (
     Swing,
     UserKNN,
 )
-from tastemaker.retrieval.newcomers import Newcomers
+from tastemaker.retrieval.new_items import NewItems
 from tastemaker.retrieval.popular import Popular
 from tastemaker.retrieval.trending import Trending
 
@@ -32,7 +32,7 @@ __all__ = [
     "GraphFilter",
     "Item2Vec",
     "ItemKNN",
-    "Newcomers",
+    "NewItems",
     "Node2Vec",
     "P3Alpha",
     "Popular",

@@ -9,7 +9,7 @@ from scipy.sparse import csr_array
 
 from tastemaker.artifact import ArtifactReader, ArtifactWriter
 from tastemaker.compilation import kernel
-from tastemaker.component import FitOptions, Retriever, Serves, Task
+from tastemaker.component import Capabilities, FitOptions, Retriever, Task
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.ragged import Ragged
@@ -21,12 +21,12 @@ from tastemaker.index import (
     index_bytes,
     load_index,
 )
+from tastemaker.inventory import Inventory
 from tastemaker.retrieval.connected import ConnectedItems
 from tastemaker.retrieval.cosine import cosines, most_alike
 from tastemaker.retrieval.opinions import DislikeSettings
 from tastemaker.retrieval.vector_scores import ItemSpace, VectorScores
 from tastemaker.threads import blas_threads, run_chunks
-from tastemaker.world import World
 
 _FOLD_IN_STEPS = 64
 _FOLD_IN_TOLERANCE = 1e-6
@@ -86,14 +86,14 @@ class ALS(Retriever):
     """
 
     name = "als"
-    serves: ClassVar = Serves(history="exact", similar_items=True)
+    capabilities: ClassVar = Capabilities(history="exact", similar_items=True)
     config: ALSConfig
     item_factors: NDArray[np.float32]
     gram: NDArray[np.float32]
     norms: NDArray[np.float32]
     index: VectorIndex
     connected: ConnectedItems
-    _pull: NDArray[np.float32]
+    _popularity_weight: NDArray[np.float32]
 
     def fit(
         self,
@@ -135,7 +135,7 @@ class ALS(Retriever):
             seed=options.seed,
             threads=options.threads,
         )
-        self._pull = np.ones(n_items, np.float32)
+        self._popularity_weight = np.ones(n_items, np.float32)
         self.n_fitted = n_items
         return self
 
@@ -148,7 +148,7 @@ class ALS(Retriever):
         self._solve(liked, self.item_factors, x, _FOLD_IN_STEPS, threads, self.gram)
         return x
 
-    def retrieve(self, requests: Requests, n: int, world: World) -> Candidates:
+    def retrieve(self, requests: Requests, n: int, inventory: Inventory) -> Candidates:
         """The items whose vectors have the largest inner product with the request's."""
         return self._scored(requests).top_n(requests, n)
 
@@ -156,12 +156,12 @@ class ALS(Retriever):
         """The inner product of the request's vector and each item's."""
         return self._scored(requests).of_items(items)
 
-    def similar(self, items: NDArray[np.int32], n: int, world: World) -> Candidates:
+    def similar(self, items: NDArray[np.int32], n: int, inventory: Inventory) -> Candidates:
         """The items whose vectors point most nearly the same way (cosine)."""
         self.require_fitted()
         return most_alike(self.item_factors, self.norms, items, n, self.connected)
 
-    def compare(self, left: NDArray[np.int32], right: NDArray[np.int32]) -> NDArray[np.float32]:
+    def similarity(self, left: NDArray[np.int32], right: NDArray[np.int32]) -> NDArray[np.float32]:
         """The cosine of the two vectors of each pair; 0 if the events do not connect them."""
         self.require_fitted()
         return cosines(self.item_factors, self.norms, left, right, self.connected)
@@ -179,13 +179,13 @@ class ALS(Retriever):
             setattr(self, name, reader.array(name))
         self.index = load_index(reader.child("index"))
         self.n_fitted = len(self.item_factors)
-        self._pull = np.ones(self.n_fitted, np.float32)
+        self._popularity_weight = np.ones(self.n_fitted, np.float32)
         self.connected = ConnectedItems.load(reader, self.n_fitted)
         return self
 
     def _scored(self, requests: Requests) -> VectorScores:
         self.require_fitted()
-        space = ItemSpace(self.item_factors, self._pull, self.connected, self.index)
+        space = ItemSpace(self.item_factors, self._popularity_weight, self.connected, self.index)
         weight = self.config.dislike_weight
         return VectorScores.of(requests, space, self.user_factors, weight, averages=False)
 

@@ -11,7 +11,7 @@ from scipy.sparse import csr_array
 
 from tastemaker.artifact import ArtifactReader, ArtifactWriter
 from tastemaker.compilation import kernel
-from tastemaker.component import NO_ITEMS, FitOptions, Retriever, Serves, Task
+from tastemaker.component import NO_ITEMS, Capabilities, FitOptions, Retriever, Task
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.catalogue import Catalogue
 from tastemaker.data.dataset import Dataset
@@ -20,13 +20,13 @@ from tastemaker.data.ragged import offsets_of, rows_of
 from tastemaker.data.requests import Requests
 from tastemaker.data.times import MICROSECONDS, parse_duration
 from tastemaker.index import exact_top_n
+from tastemaker.inventory import Inventory
 from tastemaker.retrieval.content_profiles import profile_rows, row_of, worths
 from tastemaker.retrieval.content_vectors import ContentEncoder, ContentSettings, SparseRows
 from tastemaker.retrieval.cooccurrence import strongest_reasons
 from tastemaker.retrieval.opinions import DislikeSettings
 from tastemaker.retrieval.trending import TICKS_PER_HALF_LIFE
 from tastemaker.statistics import ItemStatistics
-from tastemaker.world import World
 
 Weights = Callable[[NDArray[np.int64]], NDArray[np.float32]]
 
@@ -62,7 +62,7 @@ class Content(Retriever):
     items that have any; an item without events counts as average. Popularity is read at the last
     tick (a 32nd of its half-life, at most a day) at or before the request.
 
-    It needs no events of an item: `extended` takes up what was added to the catalogue later.
+    It needs no events of an item: `with_items` takes up what was added to the catalogue later.
 
     Attributes:
         encoder: what catalogue columns become.
@@ -79,8 +79,8 @@ class Content(Retriever):
     """
 
     name = "content"
-    serves: ClassVar = Serves(history="native", new_items=True, similar_items=True)
-    because: ClassVar = "similar to what you chose"
+    capabilities: ClassVar = Capabilities(history="native", new_items=True, similar_items=True)
+    reason_text: ClassVar = "similar to what you chose"
     config: ContentConfig
     encoder: ContentEncoder
     rows: SparseRows
@@ -109,7 +109,7 @@ class Content(Retriever):
         """The items it knows, fitted and added."""
         return self.n_fitted + len(self.added.offsets) - 1
 
-    def extended(self, catalogue: Catalogue, changed: NDArray[np.int64] = NO_ITEMS) -> Self:
+    def with_items(self, catalogue: Catalogue, changed: NDArray[np.int64] = NO_ITEMS) -> Self:
         """This retriever that also knows the catalogue's later items, and later ones as changed.
 
         Only these are encoded. Words and labels unknown when it was fitted are left out.
@@ -131,12 +131,12 @@ class Content(Retriever):
         worth, most = self._worth(history), min(most, self.encoder.width)
         return profile_rows(history, worth, self.rows, self.added, self.encoder.width, most)
 
-    def retrieve(self, requests: Requests, n: int, world: World) -> Candidates:
+    def retrieve(self, requests: Requests, n: int, inventory: Inventory) -> Candidates:
         """The items most like the history, the better liked among those equally like it."""
-        return self.among(None, requests, n, world)
+        return self.among(None, requests, n, inventory)
 
     def among(
-        self, weights: Weights | None, requests: Requests, n: int, world: World
+        self, weights: Weights | None, requests: Requests, n: int, inventory: Inventory
     ) -> Candidates:
         """`retrieve` where some items count more, or not at all.
 
@@ -145,20 +145,22 @@ class Content(Retriever):
                 by; an item of weight 0 is not found. None, 1 for all.
             requests: whose histories to look at.
             n: how many items at most.
-            world: catalogue and statistics.
+            inventory: catalogue and statistics.
         """
-        return self._nearest(self.profiles(requests), requests, requests.time, n, world, weights)
+        return self._nearest(
+            self.profiles(requests), requests, requests.time, n, inventory, weights
+        )
 
-    def similar(self, items: NDArray[np.int32], n: int, world: World) -> Candidates:
+    def similar(self, items: NDArray[np.int32], n: int, inventory: Inventory) -> Candidates:
         """The items whose contents are most like each item's, however popular they are."""
         self.require_fitted()
         asked = Requests.of([[int(item)] for item in items])
         vectors = self._vectors(items)
         return exact_top_n(
-            lambda chunk: self._likeness(vectors, chunk), asked, n, self.n_items, above=0.0
+            lambda chunk: self._likeness(vectors, chunk), asked, n, self.n_items, min_score=0.0
         )
 
-    def compare(self, left: NDArray[np.int32], right: NDArray[np.int32]) -> NDArray[np.float32]:
+    def similarity(self, left: NDArray[np.int32], right: NDArray[np.int32]) -> NDArray[np.float32]:
         """The cosine of the two items' contents."""
         self.require_fitted()
         cosines = np.zeros(len(left), np.float32)
@@ -173,7 +175,7 @@ class Content(Retriever):
 
         def between(history: NDArray[np.int32], found: NDArray[np.int32]) -> NDArray[np.float32]:
             left, right = np.repeat(history, len(found)), np.tile(found, len(history))
-            return self.compare(left, right).reshape(len(history), len(found))
+            return self.similarity(left, right).reshape(len(history), len(found))
 
         history, worth = requests.history, self._worth(requests.history)
         kept = worth > 0
@@ -218,26 +220,26 @@ class Content(Retriever):
         requests: Requests,
         time: NDArray[np.int64],
         n: int,
-        world: World,
+        inventory: Inventory,
         weights: Weights | None = None,
     ) -> Candidates:
         """The best of asked · vector × liking, as of each moment."""
         half_life = parse_duration(self.config.popularity_half_life, "popularity_half_life")
         tick = max(1, min(half_life // TICKS_PER_HALF_LIFE, MICROSECONDS["d"]))
         moments = time // tick * tick
-        by_liking = self.config.popularity > 0 and world.clock == "absolute"
+        by_liking = self.config.popularity > 0 and inventory.clock == "absolute"
 
         def score(chunk: slice) -> NDArray[np.float32]:
             scores = self._likeness(asked, chunk)
             if by_liking:
                 for moment in sorted(set(moments[chunk].tolist())):
-                    liking = self._liking(world.statistics, moment, half_life)
+                    liking = self._liking(inventory.statistics, moment, half_life)
                     _multiply(scores, liking, moments[chunk] == moment)
             if weights is not None:
                 scores *= weights(time[chunk])
             return scores
 
-        return exact_top_n(score, requests, n, self.n_items, above=0.0)
+        return exact_top_n(score, requests, n, self.n_items, min_score=0.0)
 
     def _likeness(self, asked: SparseRows, chunk: slice) -> NDArray[np.float32]:
         """Asked · vector for some rows of `asked` and every item, float32[chunk × n_items]."""

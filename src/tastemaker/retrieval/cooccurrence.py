@@ -14,7 +14,7 @@ _PAIRS = 20_000
 """Weights between history and candidates that are looked up at a time: about a millisecond."""
 
 
-class BothWays(NamedTuple):
+class Interactions(NamedTuple):
     """Interactions X by item and by user, as the kernels read them.
 
     Attributes:

@@ -52,14 +52,14 @@ def most_alike(
         right = np.tile(everything, len(items[chunk]))
         return cosines(vectors, norms, left, right, connected).reshape(-1, len(everything))
 
-    return exact_top_n(score, asked, n, len(vectors), above=0.0, chunk_bytes=_SIMILAR_BYTES)
+    return exact_top_n(score, asked, n, len(vectors), min_score=0.0, chunk_bytes=_SIMILAR_BYTES)
 
 
 def inner_products(
     x: NDArray[np.float32],
     items: Ragged,
     vectors: NDArray[np.float32],
-    pull: NDArray[np.float32],
+    popularity_weight: NDArray[np.float32],
 ) -> NDArray[np.float32]:
     """Each request's vector times those of its items, as an index adds, float32[total].
 
@@ -67,13 +67,13 @@ def inner_products(
         x: float32[requests × factors].
         items: some items for each request.
         vectors: float32[items × factors].
-        pull: float32[items], what a vector is multiplied by.
+        popularity_weight: float32[items], what a vector is multiplied by.
 
     Returns:
         NaN where an item is unknown.
     """
     scores = np.empty(len(items.values), np.float32)
-    _products(x, rows_of(items.offsets), items.values, vectors, pull, scores)
+    _products(x, rows_of(items.offsets), items.values, vectors, popularity_weight, scores)
     return scores
 
 
@@ -105,8 +105,10 @@ def _cosines(vectors, norms, left, right, cosines):  # type: ignore[no-untyped-d
 
 
 @kernel
-def _products(x, row, item, vectors, pull, scores):  # type: ignore[no-untyped-def]
-    """Writes x[row] · (vectors[item] × pull[item]), added as the index adds; NaN if unknown.
+def _products(x, row, item, vectors, popularity_weight, scores):  # type: ignore[no-untyped-def]
+    """Writes x[row] · (vectors[item] × popularity_weight[item]), NaN if unknown.
+
+    Added as the index adds.
 
     Four entries at a time, so that a step need not wait for the one before.
     """
@@ -120,10 +122,10 @@ def _products(x, row, item, vectors, pull, scores):  # type: ignore[no-untyped-d
         k, m = _known_or_first(item[third], n_items), _known_or_first(item[fourth], n_items)
         a = b = c = d = np.float32(0)
         for f in range(vectors.shape[1]):
-            a += x[row[first], f] * (vectors[i, f] * pull[i])
-            b += x[row[second], f] * (vectors[j, f] * pull[j])
-            c += x[row[third], f] * (vectors[k, f] * pull[k])
-            d += x[row[fourth], f] * (vectors[m, f] * pull[m])
+            a += x[row[first], f] * (vectors[i, f] * popularity_weight[i])
+            b += x[row[second], f] * (vectors[j, f] * popularity_weight[j])
+            c += x[row[third], f] * (vectors[k, f] * popularity_weight[k])
+            d += x[row[fourth], f] * (vectors[m, f] * popularity_weight[m])
         scores[first], scores[second], scores[third], scores[fourth] = a, b, c, d
         for entry in range(first, fourth + 1):
             if not 0 <= item[entry] < n_items:

@@ -14,9 +14,9 @@ from tastemaker.data.requests import Requests
 from tastemaker.errors import ArtifactError
 from tastemaker.index import exact_top_n
 from tastemaker.index.exact import ScoreChunk
+from tastemaker.inventory import Inventory
 from tastemaker.retrieval.cooccurrence import strongest_reasons
 from tastemaker.retrieval.scoring import ScoringRetriever
-from tastemaker.world import World
 
 
 class ItemItem(ScoringRetriever):
@@ -53,7 +53,7 @@ class ItemItem(ScoringRetriever):
 
         return score
 
-    def similar(self, items: NDArray[np.int32], n: int, world: World) -> Candidates:
+    def similar(self, items: NDArray[np.int32], n: int, inventory: Inventory) -> Candidates:
         """The items that each item speaks for most."""
         self.require_fitted()
         asked = Requests.of([[int(item)] for item in items])
@@ -64,7 +64,7 @@ class ItemItem(ScoringRetriever):
             dense[known < 0] = 0
             return dense
 
-        return exact_top_n(score, asked, n, self.n_fitted, above=self.above)
+        return exact_top_n(score, asked, n, self.n_fitted, min_score=self.min_score)
 
     def explain(
         self, requests: Requests, candidates: Candidates
@@ -79,7 +79,7 @@ class ItemItem(ScoringRetriever):
 
         return strongest_reasons(self.liked(self.likes(requests)), candidates, between)
 
-    def compare(self, left: NDArray[np.int32], right: NDArray[np.int32]) -> NDArray[np.float32]:
+    def similarity(self, left: NDArray[np.int32], right: NDArray[np.int32]) -> NDArray[np.float32]:
         """How strongly one item of each pair speaks for the other, the stronger way, at most 1."""
         self.require_fitted()
         weights = np.zeros(len(left), np.float32)

@@ -1,4 +1,4 @@
-"""Item–item models whose rows are learnt one by one: all of them in `fit`, a few in `updated`."""
+"""Item–item models whose rows are learnt one by one: all of them in `fit`, a few in `update`."""
 
 from abc import abstractmethod
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from tastemaker.component import FitOptions, Task
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.ragged import offsets_of
 from tastemaker.errors import DataError
-from tastemaker.retrieval.cooccurrence import BothWays
+from tastemaker.retrieval.cooccurrence import Interactions
 from tastemaker.retrieval.item_item import ItemItem
 from tastemaker.threads import run_chunks
 
@@ -68,7 +68,7 @@ class ItemRows(ItemItem):
         """What is learnt from, float32[users × items], or baskets or sessions × items."""
 
     @abstractmethod
-    def learner(self, pairs: BothWays) -> RowLearner:
+    def learner(self, pairs: Interactions) -> RowLearner:
         """How rows follow from the evidence."""
 
     def fit(
@@ -82,7 +82,7 @@ class ItemRows(ItemItem):
         rows = self.evidence(dataset)
         n_items = rows.shape[1]
         self._require_memory(rows, options)
-        pairs = BothWays.of(rows)
+        pairs = Interactions.of(rows)
         learner = self.learner(pairs)
         every = np.arange(n_items, dtype=np.int32)
         self.weights = self._learnt(learner, every, pairs, options)
@@ -91,7 +91,7 @@ class ItemRows(ItemItem):
         self.n_fitted = n_items
         return self
 
-    def updated(self, dataset: Dataset, options: FitOptions = FitOptions()) -> Self:
+    def update(self, dataset: Dataset, options: FitOptions = FitOptions()) -> Self:
         """The same with later events: only the rows beside changed items are learnt anew.
 
         Cost: as `fit`, for the items that stand together with one that has changed.
@@ -104,7 +104,7 @@ class ItemRows(ItemItem):
             )
         rows = self.evidence(dataset)
         self._require_memory(rows, options)
-        pairs = BothWays.of(rows)
+        pairs = Interactions.of(rows)
         learner = self.learner(pairs)
         digests = _digests(pairs, learner)
         changed = digests != self.digests
@@ -145,7 +145,11 @@ class ItemRows(ItemItem):
         )
 
     def _learnt(
-        self, learner: RowLearner, items: NDArray[np.int32], pairs: BothWays, options: FitOptions
+        self,
+        learner: RowLearner,
+        items: NDArray[np.int32],
+        pairs: Interactions,
+        options: FitOptions,
     ) -> csr_array:
         """The rows of some items, float32[len(items) × items]."""
         told = f"{type(self).__name__}: neighbours"
@@ -222,7 +226,7 @@ def _with_rows(weights: csr_array, items: NDArray[np.int32], rows: csr_array) ->
     return csr_array((strength, columns, offsets), shape=weights.shape)
 
 
-def _digests(pairs: BothWays, learner: RowLearner) -> NDArray[np.uint64]:
+def _digests(pairs: Interactions, learner: RowLearner) -> NDArray[np.uint64]:
     """Of each item's weights, in the order of the users, and of its figures: FNV-1a, by words."""
     digests = np.empty(len(pairs.item_offsets) - 1, np.uint64)
     figures = np.ascontiguousarray(learner.of_items.T, np.float64).view(np.uint64)

@@ -16,14 +16,14 @@ from tastemaker.data.ragged import Ragged
 from tastemaker.data.requests import Requests
 from tastemaker.errors import ArtifactError
 from tastemaker.index import IndexSettings, VectorIndex, build_index, load_index
+from tastemaker.inventory import Inventory
 from tastemaker.retrieval.connected import ConnectedItems
 from tastemaker.retrieval.cooccurrence import strongest_reasons
 from tastemaker.retrieval.cosine import cosines, most_alike
 from tastemaker.retrieval.opinions import DislikeSettings, Opinions
 from tastemaker.retrieval.vector_scores import ItemSpace, VectorScores
-from tastemaker.world import World
 
-_ARRAYS = ("vectors", "norms", "pull")
+_ARRAYS = ("vectors", "norms", "popularity_weight")
 
 
 class VectorSettings(DislikeSettings):
@@ -47,15 +47,15 @@ class ItemVectors(Retriever):
         x = Σ ½^(age / half_life) · log₂(1 + weight) · v̂ / Σ ½^(age / half_life) · log₂(1 + weight)
 
     over the liked events of its history, age counted in later ones, and a candidate scores
-    x · v̂ × pull, where pull = (users / most users)^β; dislikes lower that as in `Opinions`. Items
-    that the events do not connect have no similarity. A model learns vectors in `fit` and hands
-    them to `_take`; everything else follows.
+    x · v̂ × popularity_weight, where popularity_weight = (users / most users)^β; dislikes lower
+    that as in `Opinions`. Items that the events do not connect have no similarity. A model learns
+    vectors in `fit` and hands them to `_take`; everything else follows.
 
     Attributes:
         vectors: float32[items × factors], each of length 1, or 0 for an item nothing is known of.
         norms: float32[items], these lengths as rounded.
-        pull: float32[items], what a candidate's score is multiplied by.
-        index: vectors × pull, laid out for search.
+        popularity_weight: float32[items], what a candidate's score is multiplied by.
+        index: vectors × popularity_weight, laid out for search.
         connected: which items the events connect.
 
     Cost: a request, its history × factors for its vector and at most items × factors to find the
@@ -65,7 +65,7 @@ class ItemVectors(Retriever):
     config: VectorSettings
     vectors: NDArray[np.float32]
     norms: NDArray[np.float32]
-    pull: NDArray[np.float32]
+    popularity_weight: NDArray[np.float32]
     index: VectorIndex
     connected: ConnectedItems
 
@@ -90,9 +90,9 @@ class ItemVectors(Retriever):
         self.vectors = np.ascontiguousarray(unit, np.float32)
         self.norms = np.linalg.norm(self.vectors, axis=1).astype(np.float32)
         share = users / max(1, int(users.max(initial=0)))
-        self.pull = np.power(share, self.config.popularity).astype(np.float32)
+        self.popularity_weight = np.power(share, self.config.popularity).astype(np.float32)
         self.index = build_index(
-            self.vectors * self.pull[:, None],
+            self.vectors * self.popularity_weight[:, None],
             IndexSettings(kind=self.config.index),
             queries=self.vectors,
             seed=options.seed,
@@ -109,7 +109,7 @@ class ItemVectors(Retriever):
         _means(history.offsets, history.item, self._worth(requests), self.vectors, x)
         return x
 
-    def retrieve(self, requests: Requests, n: int, world: World) -> Candidates:
+    def retrieve(self, requests: Requests, n: int, inventory: Inventory) -> Candidates:
         """The items whose vectors point most the way of the history's."""
         return self._scored(requests).top_n(requests, n)
 
@@ -117,12 +117,12 @@ class ItemVectors(Retriever):
         """The score of each item for its request, whether or not it would be found."""
         return self._scored(requests).of_items(items)
 
-    def similar(self, items: NDArray[np.int32], n: int, world: World) -> Candidates:
+    def similar(self, items: NDArray[np.int32], n: int, inventory: Inventory) -> Candidates:
         """The items whose vectors point most nearly the same way (cosine)."""
         self.require_fitted()
         return most_alike(self.vectors, self.norms, items, n, self.connected)
 
-    def compare(self, left: NDArray[np.int32], right: NDArray[np.int32]) -> NDArray[np.float32]:
+    def similarity(self, left: NDArray[np.int32], right: NDArray[np.int32]) -> NDArray[np.float32]:
         """The cosine of the two vectors of each pair; 0 if the events do not connect them."""
         self.require_fitted()
         return cosines(self.vectors, self.norms, left, right, self.connected)
@@ -135,7 +135,7 @@ class ItemVectors(Retriever):
 
         def between(history: NDArray[np.int32], found: NDArray[np.int32]) -> NDArray[Any]:
             left, right = np.repeat(history, len(found)), np.tile(found, len(history))
-            return self.compare(left, right).reshape(len(history), len(found))
+            return self.similarity(left, right).reshape(len(history), len(found))
 
         requests = Opinions.of(requests, self.config.dislike_weight).likes
         history, worth = requests.history, self._worth(requests)
@@ -158,7 +158,7 @@ class ItemVectors(Retriever):
         self.vectors = reader.array("vectors", np.float32, (None, None))
         self.n_fitted = len(self.vectors)
         self.norms = reader.array("norms", np.float32, (self.n_fitted,))
-        self.pull = reader.array("pull", np.float32, (self.n_fitted,))
+        self.popularity_weight = reader.array("popularity_weight", np.float32, (self.n_fitted,))
         self.connected = ConnectedItems.load(reader, self.n_fitted)
         self.index = load_index(reader.child("index"))
         if self.index.size != self.n_fitted:
@@ -167,7 +167,7 @@ class ItemVectors(Retriever):
 
     def _scored(self, requests: Requests) -> VectorScores:
         self.require_fitted()
-        space = ItemSpace(self.vectors, self.pull, self.connected, self.index)
+        space = ItemSpace(self.vectors, self.popularity_weight, self.connected, self.index)
         weight = self.config.dislike_weight
         return VectorScores.of(requests, space, self.request_vectors, weight, averages=True)
 

@@ -6,13 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tastemaker.artifact import ArtifactReader, ArtifactWriter
-from tastemaker.component import FitOptions, Retriever, Serves, Task
+from tastemaker.component import Capabilities, FitOptions, Retriever, Task
 from tastemaker.config import Settings
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.requests import Requests
 from tastemaker.index import ranked_top_n
-from tastemaker.world import World
+from tastemaker.inventory import Inventory
 
 
 class PopularConfig(Settings):
@@ -34,8 +34,8 @@ class Popular(Retriever):
     """
 
     name = "popular"
-    serves: ClassVar = Serves(history="none", empty_history=True)
-    because: ClassVar = "popular"
+    capabilities: ClassVar = Capabilities(history="none", empty_history=True)
+    reason_text: ClassVar = "popular"
     config: PopularConfig
     order: NDArray[np.int32]
     users: NDArray[np.float32]
@@ -54,7 +54,7 @@ class Popular(Retriever):
         self.n_fitted = len(dataset.catalogue)
         return self
 
-    def retrieve(self, requests: Requests, n: int, world: World) -> Candidates:
+    def retrieve(self, requests: Requests, n: int, inventory: Inventory) -> Candidates:
         """The most popular items the user may be shown."""
         self.require_fitted()
         one = np.zeros(len(requests), np.int64)

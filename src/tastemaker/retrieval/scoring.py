@@ -13,8 +13,8 @@ from tastemaker.data.ragged import Ragged, rows_of
 from tastemaker.data.requests import Requests
 from tastemaker.index import exact_top_n
 from tastemaker.index.exact import CHUNK_BYTES, ScoreChunk
+from tastemaker.inventory import Inventory
 from tastemaker.retrieval.opinions import Opinions
-from tastemaker.world import World
 
 
 class ScoringRetriever(Retriever):
@@ -23,12 +23,12 @@ class ScoringRetriever(Retriever):
     A model gives `scores`; finding the best, and scoring given items, follow.
 
     Attributes:
-        above: only items that score higher are found.
+        min_score: only items that score higher are found.
         averages: whether a long history scores no higher than a short one, so that one dislike
             must count for less the more likes there are.
     """
 
-    above: ClassVar[float] = 0.0
+    min_score: ClassVar[float] = 0.0
     averages: ClassVar[bool] = False
 
     @property
@@ -48,10 +48,12 @@ class ScoringRetriever(Retriever):
         """The requests with the likes of their histories that count, for reasons."""
         return Opinions.of(requests, self._dislike_weight).likes
 
-    def retrieve(self, requests: Requests, n: int, world: World) -> Candidates:
+    def retrieve(self, requests: Requests, n: int, inventory: Inventory) -> Candidates:
         """The items of highest score."""
         self.require_fitted()
-        return exact_top_n(self._lowered(requests), requests, n, self.n_items, above=self.above)
+        return exact_top_n(
+            self._lowered(requests), requests, n, self.n_items, min_score=self.min_score
+        )
 
     def score(self, requests: Requests, items: Ragged) -> NDArray[np.float32]:
         """The score of each item for its request, whether or not it would be found.

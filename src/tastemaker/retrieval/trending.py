@@ -7,15 +7,15 @@ from numpy.typing import NDArray
 from pydantic import field_validator
 
 from tastemaker.artifact import ArtifactReader, ArtifactWriter
-from tastemaker.component import FitOptions, Retriever, Serves, Task
+from tastemaker.component import Capabilities, FitOptions, Retriever, Task
 from tastemaker.config import Settings
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.requests import Requests
 from tastemaker.data.times import parse_duration
 from tastemaker.index import exact_top_n
+from tastemaker.inventory import Inventory
 from tastemaker.statistics import ItemStatistics
-from tastemaker.world import World
 
 TICKS_PER_HALF_LIFE = 32
 
@@ -48,9 +48,9 @@ class Trending(Retriever):
     """
 
     name = "trending"
-    serves: ClassVar = Serves(history="none", empty_history=True, new_items=True)
-    needs_clock: ClassVar = "absolute"
-    because: ClassVar = "popular recently"
+    capabilities: ClassVar = Capabilities(history="none", empty_history=True, new_items=True)
+    requires_timestamps: ClassVar = "absolute"
+    reason_text: ClassVar = "popular recently"
     config: TrendingConfig
     _latest: tuple[ItemStatistics, int, NDArray[np.float32]] | None = None
 
@@ -66,22 +66,22 @@ class Trending(Retriever):
         self.n_fitted = len(dataset.catalogue)
         return self
 
-    def retrieve(self, requests: Requests, n: int, world: World) -> Candidates:
+    def retrieve(self, requests: Requests, n: int, inventory: Inventory) -> Candidates:
         """The items most liked of late that the user may be shown."""
         self.require_fitted()
         half_life = parse_duration(self.config.half_life, "half_life")
         tick = max(1, half_life // TICKS_PER_HALF_LIFE)
         ticks = requests.time // tick * tick
-        n_items = world.statistics.n_items
+        n_items = inventory.statistics.n_items
 
         def score(chunk: slice) -> NDArray[np.float32]:
             scores = np.empty((chunk.stop - chunk.start, n_items), np.float32)
             moments = ticks[chunk]
             for moment in sorted(set(moments.tolist())):
-                scores[moments == moment] = self._weights(world.statistics, moment, half_life)
+                scores[moments == moment] = self._weights(inventory.statistics, moment, half_life)
             return scores
 
-        return exact_top_n(score, requests, n, n_items, above=0.0)
+        return exact_top_n(score, requests, n, n_items, min_score=0.0)
 
     def _weights(
         self, statistics: ItemStatistics, moment: int, half_life: int

@@ -35,13 +35,13 @@ class ItemSpace(NamedTuple):
 
     Attributes:
         vectors: float32[items × factors].
-        pull: float32[items], what an item's score is multiplied by.
+        popularity_weight: float32[items], what an item's score is multiplied by.
         connected: which items the events connect.
-        search: vectors × pull, laid out for search.
+        search: vectors × popularity_weight, laid out for search.
     """
 
     vectors: NDArray[np.float32]
-    pull: NDArray[np.float32]
+    popularity_weight: NDArray[np.float32]
     connected: ConnectedItems
     search: VectorIndex
 
@@ -69,7 +69,10 @@ class _Side(NamedTuple):
     ) -> NDArray[np.float32]:
         """The products of the vectors of `rows` and their items; 0 where they are not connected."""
         return self.connected(
-            space, rows, items, inner_products(self.x[rows], items, space.vectors, space.pull)
+            space,
+            rows,
+            items,
+            inner_products(self.x[rows], items, space.vectors, space.popularity_weight),
         )
 
     def connected(
@@ -148,7 +151,7 @@ class VectorScores:
         is searched for more. A quarter more than n is nearly always enough.
         """
         if self.dislikes is None and self.likes.items is None:
-            return self.space.search.top_n(self.likes.x, requests, n, above=0.0)
+            return self.space.search.top_n(self.likes.x, requests, n, min_score=0.0)
         size = self.space.search.size
         n = min(n, size)
         if n <= 0:
@@ -161,7 +164,7 @@ class VectorScores:
             wide, again = min(wide, size), []
             for some in np.array_split(left, -(-len(left) * wide * 8 // _SEARCH_BYTES)):
                 of_some = requests if len(some) == len(requests) else requests.take(some)
-                found = self.space.search.top_n(self.likes.x[some], of_some, wide, above=0.0)
+                found = self.space.search.top_n(self.likes.x[some], of_some, wide, min_score=0.0)
                 items[some], best[some], counts[some] = _best(found, self._adjusted(some, found), n)
                 settled = _is_settled(found, best[some], counts[some], wide, size)
                 again.append(some[~settled])

@@ -1,9 +1,9 @@
 """Answers over HTTP: recommendations, events, items, health, and the console's page."""
 
 from tastemaker.serving.app import create_app
-from tastemaker.serving.asked import Asked
-from tastemaker.serving.live import Live
+from tastemaker.serving.model_snapshot import ModelSnapshot
+from tastemaker.serving.recommendation_request import RecommendationRequest
 from tastemaker.serving.run import run
 from tastemaker.serving.service import Service
 
-__all__ = ["Asked", "Live", "Service", "create_app", "run"]
+__all__ = ["ModelSnapshot", "RecommendationRequest", "Service", "create_app", "run"]

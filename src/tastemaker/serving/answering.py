@@ -3,17 +3,17 @@
 from collections.abc import Callable
 from typing import TypeVar
 
-from tastemaker.serving.asked import Asked
+from tastemaker.serving.recommendation_request import RecommendationRequest
 from tastemaker.serving.seen_items import ManySeenItems
 from tastemaker.serving.service import Service
 from tastemaker.serving.user_requests import Prepared
-from tastemaker.serving.work import Lines
+from tastemaker.serving.work_queue import WorkQueues
 
 T = TypeVar("T")
 
 
 async def answered(
-    service: Service, lines: Lines, asked: Asked, work: Callable[[Prepared], T]
+    service: Service, lines: WorkQueues, asked: RecommendationRequest, work: Callable[[Prepared], T]
 ) -> T:
     """What `work` makes of a question, on the scoring thread.
 
@@ -27,7 +27,7 @@ async def answered(
         work: answers it.
     """
     try:
-        return await lines.scoring.run(lambda: work(service.prepare(asked, patient=False)))
+        return await lines.scoring.run(lambda: work(service.prepare(asked, allow_slow=False)))
     except ManySeenItems:
         prepared = await lines.storing.run(service.prepare, asked)
         return await lines.scoring.run(work, prepared)

@@ -15,27 +15,27 @@ from starlette.types import ASGIApp
 from tastemaker.errors import DataError, UnknownIdError
 from tastemaker.serving import bodies
 from tastemaker.serving.answering import answered
-from tastemaker.serving.asked import Asked
 from tastemaker.serving.bodies import (
     MOST_EVENTS,
     MOST_EXCLUDED,
     MOST_ITEMS,
     MOST_TOLD,
-    Question,
-    RankQuestion,
+    RankBody,
+    RecommendationBody,
 )
 from tastemaker.serving.draining import DRAINING
-from tastemaker.serving.guards import Gate, SafeHeaders
+from tastemaker.serving.error_throttle import ErrorThrottleMiddleware
+from tastemaker.serving.errors import ApiError, answer, install, refusal
+from tastemaker.serving.guards import ApiKeyMiddleware, SecurityHeadersMiddleware
 from tastemaker.serving.json_bodies import prepare, read_batch, read_json
 from tastemaker.serving.keys import CurrentKeys, KeyFile, is_loopback
-from tastemaker.serving.limits import LimitBodies, TurnAway
+from tastemaker.serving.limits import BodyLimitMiddleware, LoadSheddingMiddleware
 from tastemaker.serving.pages import add_pages
-from tastemaker.serving.refusals import Refused, answer, install, refusal
-from tastemaker.serving.requested import checked, read_strictly
+from tastemaker.serving.recommendation_request import RecommendationRequest
 from tastemaker.serving.service import Service, Taken
-from tastemaker.serving.slow_refusals import SlowRefusals
+from tastemaker.serving.strict_json import checked, read_strictly
 from tastemaker.serving.user_requests import Prepared
-from tastemaker.serving.work import CALLER, Lines, Shared
+from tastemaker.serving.work_queue import CALLER, Coalescer, WorkQueues
 from tastemaker.store.incoming import LONGEST_ID
 
 T = TypeVar("T")
@@ -54,7 +54,7 @@ _ItemId = Annotated[
 ]
 _ERRORS: dict[int | str, dict[str, Any]] = {
     401: {"model": bodies.ErrorBody, "description": "No key, where keys are asked for"},
-    403: {"model": bodies.ErrorBody, "description": "Asked from another site's page"},
+    403: {"model": bodies.ErrorBody, "description": "Requested from another site's page"},
     422: {"model": bodies.ErrorBody, "description": "The question cannot be answered"},
     503: {
         "model": bodies.ErrorBody,
@@ -78,22 +78,22 @@ _MISSING: dict[int | str, dict[str, Any]] = {
 }
 
 
-def create_app(service: Service, *, host: str | None = None, patient: bool = False) -> ASGIApp:
+def create_app(service: Service, *, host: str | None = None, allow_slow: bool = False) -> ASGIApp:
     """The application for one project.
 
     Args:
         service: not open yet; the application opens and closes it.
         host: the address it listens at, by default the project's; beyond loopback it asks for a key
             even when there is none.
-        patient: whether it takes no request before it can answer, as one of several workers.
+        allow_slow: whether it takes no request before it can answer, as one of several workers.
     """
-    lines = Lines(service.project.file.server.longest_wait)
+    lines = WorkQueues(service.project.file.server.max_queue_wait_ms)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         with DRAINING.on_signals(), service:
             await asyncio.to_thread(prepare)
-            if patient:
+            if allow_slow:
                 await asyncio.to_thread(service.wait_until_ready)
             yield
             lines.close()
@@ -107,8 +107,10 @@ def create_app(service: Service, *, host: str | None = None, patient: bool = Fal
         redoc_url=None,
         strict_content_type=False,  # a body that does not say what it is is taken for JSON
     )
-    app.add_middleware(LimitBodies)
-    app.add_middleware(TurnAway, path="/v1/recommendations", check=lines.scoring.check)
+    app.add_middleware(BodyLimitMiddleware)
+    app.add_middleware(
+        LoadSheddingMiddleware, path="/v1/recommendations", check=lines.scoring.check
+    )
     install(app)
     read_strictly(app, lines.storing)
     _add_recommendations(app, service, lines)
@@ -119,12 +121,14 @@ def create_app(service: Service, *, host: str | None = None, patient: bool = Fal
     at = service.project.file.server.host if host is None else host
     keys = CurrentKeys(KeyFile(service.project.state), required=not is_loopback(at))
     # around everything: what the framework itself answers is guarded like the rest
-    return SafeHeaders(Gate(SlowRefusals(app), keys, {*LOOPBACK, at}))
+    return SecurityHeadersMiddleware(
+        ApiKeyMiddleware(ErrorThrottleMiddleware(app), keys, {*LOOPBACK, at})
+    )
 
 
-def _add_recommendations(app: FastAPI, service: Service, lines: Lines) -> None:
+def _add_recommendations(app: FastAPI, service: Service, lines: WorkQueues) -> None:
     @app.post("/v1/recommendations", response_model=bodies.Answer, responses=_WITH_BODY)
-    async def recommend(question: Question) -> Response:
+    async def recommend(question: RecommendationBody) -> Response:
         """A list for a user, known or not, or for a told history."""
         return await _recommended(service, lines, question.asked())
 
@@ -146,9 +150,9 @@ def _add_recommendations(app: FastAPI, service: Service, lines: Lines) -> None:
     ) -> Response:
         """The same, asked by a URL."""
 
-        def question() -> Asked:
+        def question() -> RecommendationRequest:
             liked = None if history is None else _ids(service, "history", history, MOST_TOLD)
-            return Question(
+            return RecommendationBody(
                 user_id=user_id,
                 history=None if liked is None else [*liked],
                 n=n,
@@ -173,7 +177,9 @@ def _add_recommendations(app: FastAPI, service: Service, lines: Lines) -> None:
         return answer(told)
 
 
-async def _recommended(service: Service, lines: Lines, asked: Asked) -> Response:
+async def _recommended(
+    service: Service, lines: WorkQueues, asked: RecommendationRequest
+) -> Response:
     """A list for a question."""
 
     def work(prepared: Prepared) -> Response:
@@ -187,12 +193,12 @@ def _ids(service: Service, name: str, values: Sequence[str], most: int) -> list[
     try:
         return service.ids_of(name, values, most)
     except DataError as problem:
-        raise Refused(422, "invalid", str(problem), name) from None
+        raise ApiError(422, "invalid", str(problem), name) from None
 
 
-def _add_lists(app: FastAPI, service: Service, lines: Lines) -> None:
+def _add_lists(app: FastAPI, service: Service, lines: WorkQueues) -> None:
     @app.post("/v1/rank", response_model=bodies.Ranked, responses={**_MISSING, **_WITH_BODY})
-    async def rank(question: RankQuestion) -> Response:
+    async def rank(question: RankBody) -> Response:
         """Given items in the order of relevance to a user, known or not, or to a history."""
         asked, away = question.asked(), question.exclude_seen
 
@@ -212,8 +218,8 @@ def _add_lists(app: FastAPI, service: Service, lines: Lines) -> None:
         return answer(await lines.scoring.run(service.trending, n))
 
 
-def _add_intake(app: FastAPI, service: Service, lines: Lines) -> None:
-    refreshed = Shared(service.refresh, lines.storing.charge)
+def _add_intake(app: FastAPI, service: Service, lines: WorkQueues) -> None:
+    refreshed = Coalescer(service.refresh, lines.storing.charge)
 
     @app.post(
         "/v1/events",
@@ -233,10 +239,10 @@ def _add_intake(app: FastAPI, service: Service, lines: Lines) -> None:
             _add_events, service, await request.body(), CALLER.get()
         )
         if not is_batch and taken.rejected:
-            raise Refused(422, "invalid", taken.rejected[0]["error"])
+            raise ApiError(422, "invalid", taken.rejected[0]["error"])
         result = taken.result(await _written(taken.written))
         if not is_batch and result["rejected"]:
-            raise Refused(422, "invalid", result["rejected"][0]["error"], "event_id")
+            raise ApiError(422, "invalid", result["rejected"][0]["error"], "event_id")
         return answer(result)
 
     @app.put(
@@ -268,16 +274,16 @@ def _add_events(service: Service, body: bytes, caller: str) -> tuple[Taken, bool
     """
     posted = read_batch(body)
     if not isinstance(posted, dict):
-        raise Refused(422, "invalid", 'the body must be an event, or {"events": […]}')
+        raise ApiError(422, "invalid", 'the body must be an event, or {"events": […]}')
     if "events" not in posted:
         return service.add_events([posted], caller), False
     if len(posted) > 1:
         other = next(name for name in posted if name != "events")
-        raise Refused(422, "unknown_field", f"unknown field '{other}' beside 'events'", other)
+        raise ApiError(422, "unknown_field", f"unknown field '{other}' beside 'events'", other)
     batch = posted["events"]
     if not isinstance(batch, list) or len(batch) > MOST_EVENTS:
         told = f"'events' must be a list of at most {MOST_EVENTS:,}"
-        raise Refused(422, "invalid", told, "events")
+        raise ApiError(422, "invalid", told, "events")
     return service.add_events(batch, caller), True
 
 
@@ -289,7 +295,7 @@ def _put_item(service: Service, item_id: str, body: bytes, caller: str) -> "Futu
     """
     attributes = read_json(body)
     if not isinstance(attributes, dict):
-        raise Refused(422, "invalid", "the body must be an object: column → value")
+        raise ApiError(422, "invalid", "the body must be an object: column → value")
     return service.put_item(item_id, attributes, caller)
 
 

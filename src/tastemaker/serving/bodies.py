@@ -17,9 +17,9 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from tastemaker.data.requests import HISTORY_CAP
-from tastemaker.errors import near_miss
+from tastemaker.errors import did_you_mean
 from tastemaker.pipeline.pipeline import DEFAULT_N
-from tastemaker.serving.asked import Asked
+from tastemaker.serving.recommendation_request import RecommendationRequest
 from tastemaker.store.incoming import LARGEST_CONTEXT, LAST_POSITION, LONGEST_ID, checked_id
 
 MOST_ITEMS = 1_000
@@ -57,12 +57,12 @@ class Body(BaseModel):
         """Stops at the first unknown field: there may be a million of them."""
         for name in given if isinstance(given, Mapping) else ():
             if name not in cls.model_fields:
-                told = f"unknown field '{name[:80]}'{near_miss(name, cls.model_fields)}"
+                told = f"unknown field '{name[:80]}'{did_you_mean(name, cls.model_fields)}"
                 raise PydanticCustomError(UNKNOWN_FIELD, "{told}", {"told": told, "name": name})
         return given
 
 
-class ToldEvent(Body):
+class EventBody(Body):
     """Something a stranger says they did."""
 
     item_id: Id
@@ -76,12 +76,12 @@ class ToldEvent(Body):
 
 
 Told = Annotated[
-    Annotated[Id, Tag(KINDS_OF_TOLD[0])] | Annotated[ToldEvent, Tag(KINDS_OF_TOLD[1])],
-    Discriminator(lambda told: KINDS_OF_TOLD[isinstance(told, Mapping | ToldEvent)]),
+    Annotated[Id, Tag(KINDS_OF_TOLD[0])] | Annotated[EventBody, Tag(KINDS_OF_TOLD[1])],
+    Discriminator(lambda told: KINDS_OF_TOLD[isinstance(told, Mapping | EventBody)]),
 ]
 
 
-class Question(Body):
+class RecommendationBody(Body):
     """Who wants recommendations, and how many."""
 
     model_config = ConfigDict(
@@ -106,23 +106,23 @@ class Question(Body):
     """Items that must not be shown."""
     explain: bool = Field(False, strict=True)
     """Whether the answer says what each stage did, and what spoke for each item."""
-    within: float | None = Field(None, gt=0, le=60_000, strict=True)
+    timeout_ms: float | None = Field(None, gt=0, le=60_000, strict=True)
     """Milliseconds in which the answer is wanted; what does not fit is left out and told."""
 
-    def asked(self) -> Asked:
+    def asked(self) -> RecommendationRequest:
         """The question as the service takes it."""
-        return Asked(
+        return RecommendationRequest(
             self.user_id,
             _plain(self.history),
             self.n,
             self.placement,
             self.exclude,
             self.explain,
-            self.within,
+            self.timeout_ms,
         )
 
 
-class RankQuestion(Body):
+class RankBody(Body):
     """Which items to rank, and for whom."""
 
     model_config = ConfigDict(
@@ -143,9 +143,9 @@ class RankQuestion(Body):
     explain: bool = Field(False, strict=True)
     """Whether the answer says what each stage did, and what supports each item."""
 
-    def asked(self) -> Asked:
+    def asked(self) -> RecommendationRequest:
         """Whose request it is, as the service takes it."""
-        return Asked(
+        return RecommendationRequest(
             self.user_id,
             _plain(self.history),
             len(self.items),
@@ -159,7 +159,7 @@ def _plain(history: list[Any] | None) -> list[Any] | None:
     if history is None:
         return None
     return [
-        entry.model_dump(exclude_none=True) if isinstance(entry, ToldEvent) else entry
+        entry.model_dump(exclude_none=True) if isinstance(entry, EventBody) else entry
         for entry in history
     ]
 

@@ -13,8 +13,8 @@ from tastemaker.data.past import Past
 from tastemaker.data.schema import EventKind
 from tastemaker.data.titles import NO_MATCH, display_title, search_text
 from tastemaker.retrieval import Popular
-from tastemaker.serving.asked import Asked
-from tastemaker.serving.live import Live
+from tastemaker.serving.model_snapshot import ModelSnapshot
+from tastemaker.serving.recommendation_request import RecommendationRequest
 from tastemaker.serving.service import Service
 from tastemaker.serving.user_requests import Prepared
 
@@ -45,18 +45,20 @@ class Acts:
     def of(cls, kinds: dict[str, EventKind]) -> "Acts":
         """A plain positive kind rather than a rating, a like before others; the first negative."""
         liked = [name for name, kind in kinds.items() if kind.role == "positive"] or list(kinds)
-        plain = [name for name in liked if kinds[name].like is None] or liked
+        plain = [name for name in liked if kinds[name].positive_threshold is None] or liked
         like = next((name for name in plain if verb_of(name) == "liked"), plain[0])
         disliked = [name for name, kind in kinds.items() if kind.role == "negative"]
-        return cls(like, kinds[like].like, disliked[0] if disliked else None)
+        return cls(like, kinds[like].positive_threshold, disliked[0] if disliked else None)
 
 
-def question_of(user_id: str) -> Asked:
+def question_of(user_id: str) -> RecommendationRequest:
     """The question whose answer a user's page shows."""
-    return Asked(user_id, n=RECOMMENDED, explain=True)
+    return RecommendationRequest(user_id, n=RECOMMENDED, explain=True)
 
 
-def view_of(service: Service, asked: Asked, prepared: Prepared, label: str, query: str) -> View:
+def view_of(
+    service: Service, asked: RecommendationRequest, prepared: Prepared, label: str, query: str
+) -> View:
     """Everything one page shows.
 
     Args:
@@ -76,7 +78,7 @@ def view_of(service: Service, asked: Asked, prepared: Prepared, label: str, quer
     moment = service.moment(live)
     shelves = _Shelves(live, past, moment)
     ranking = live.recommender.pipeline().ranking
-    catalogue = live.recommender.world.catalogue
+    catalogue = live.recommender.inventory.catalogue
     listed = catalogue.items.indices([item["item_id"] for item in answer["items"]])
     cards = {card.item_id: card for card in shelves.cards(listed[listed >= 0])}
     latest = [int(item) for item in past.item[::-1] if item >= 0 and shelves.is_rated(int(item))]
@@ -102,24 +104,24 @@ def view_of(service: Service, asked: Asked, prepared: Prepared, label: str, quer
     )
 
 
-def _stage_words(live: Live) -> dict[str, str]:
+def _stage_words(live: ModelSnapshot) -> dict[str, str]:
     """Stage → what a source finds or a reranker does, in words."""
     sources, rerankers = live.recommender.retrievers, live.recommender.rerankers
     return {
-        **{f"retrieve:{name}": source.because for name, source in sources.items()},
+        **{f"retrieve:{name}": source.reason_text for name, source in sources.items()},
         **{f"rerank:{name}": reranker.purpose for name, reranker in rerankers.items()},
-        "retrieve:most_liked": Popular.because,
+        "retrieve:popularity_fallback": Popular.reason_text,
     }
 
 
 class _Shelves:
     """Items as cards, for a user with a past."""
 
-    def __init__(self, live: Live, past: Past, moment: int) -> None:
+    def __init__(self, live: ModelSnapshot, past: Past, moment: int) -> None:
         recommender = live.recommender
-        self._world = recommender.world
+        self._inventory = recommender.inventory
         self._moment = moment
-        self._catalogue: Catalogue = recommender.world.catalogue
+        self._catalogue: Catalogue = recommender.inventory.catalogue
         weight = past.weight(recommender.kinds)
         kinds = list(recommender.kinds)
         strongest = np.argsort(np.abs(weight), kind="stable")
@@ -155,7 +157,7 @@ class _Shelves:
         if sought := search_text(query):
             match = self._catalogue.title_search.ranks(sought)[wanted]
             wanted, match = wanted[match < NO_MATCH], match[match < NO_MATCH]
-        liked = self._world.statistics.of_every_item(self._moment)[wanted]
+        liked = self._inventory.statistics.of_every_item(self._moment)[wanted]
         best = wanted[np.lexsort((-liked, match))[:SHOWN_ON_SHELF]]
         return Shelf(tuple(self.cards(best)), names, label, query)
 

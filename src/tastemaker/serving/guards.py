@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tastemaker.serving.errors import refusal
 from tastemaker.serving.keys import CurrentKeys, digest
-from tastemaker.serving.refusals import refusal
-from tastemaker.serving.work import CALLER
+from tastemaker.serving.work_queue import CALLER
 
 WITHOUT_KEY = frozenset({"/health/live", "/health/ready"})
 """What whoever watches over a server may ask."""
@@ -27,7 +27,7 @@ _HEADERS = {
 }
 
 
-class SafeHeaders:
+class SecurityHeadersMiddleware:
     """Tells browsers to be careful with every answer; what an answer says itself stays.
 
     Args:
@@ -50,7 +50,7 @@ class SafeHeaders:
         await self._app(scope, receive, with_headers)
 
 
-class Gate:
+class ApiKeyMiddleware:
     """Lets in whoever has a key, or, where there are no keys, whoever calls this machine by its
     own name; never what another site's page makes a browser send. Looks at headers alone.
 

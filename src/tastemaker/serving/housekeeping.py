@@ -5,7 +5,7 @@ import threading
 from time import monotonic
 
 from tastemaker.errors import TastemakerError
-from tastemaker.store.room import Room
+from tastemaker.store.capacity import Capacity
 
 _LOG = logging.getLogger(__name__)
 
@@ -19,11 +19,11 @@ class Housekeeping:
     """A thread that removes old decisions and looks at the disk.
 
     Args:
-        room: what the store may hold.
+        capacity: what the store may hold.
     """
 
-    def __init__(self, room: Room) -> None:
-        self._room = room
+    def __init__(self, capacity: Capacity) -> None:
+        self._capacity = capacity
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)
         self._problem = ""
@@ -43,10 +43,10 @@ class Housekeeping:
             begun, removed = monotonic(), 0
             try:
                 if begun - counted > _COUNT_SECONDS:
-                    self._room.look()
+                    self._capacity.look()
                     counted = begun
-                self._room.look_at_disk()
-                removed = self._room.prune()
+                self._capacity.look_at_disk()
+                removed = self._capacity.prune()
                 self._problem = ""
             except (TastemakerError, OSError) as problem:
                 if str(problem) != self._problem:

@@ -15,7 +15,7 @@ from pydantic_core import from_json
 
 from tastemaker.compilation import kernel
 from tastemaker.giving_way import give_way
-from tastemaker.serving.refusals import Refused
+from tastemaker.serving.errors import ApiError
 
 MOST_ELEMENTS = 100_000
 """Values and fields of a body, or of a part of a batch. Parsing so many takes 15 ms at most."""
@@ -83,20 +83,20 @@ def _parsed(text: bytes, begin: int = 0) -> Any:
         raise _malformed(f"{problem}{where}") from None
 
 
-def _malformed(problem: str) -> Refused:
-    return Refused(422, "malformed_json", f"the body is not JSON in UTF-8: {problem}")
+def _malformed(problem: str) -> ApiError:
+    return ApiError(422, "malformed_json", f"the body is not JSON in UTF-8: {problem}")
 
 
 def _require(elements: int, most: int) -> None:
     if elements > most:
         told = f"the body has {elements:,} values and fields, {most:,} are allowed"
-        raise Refused(413, "too_large", f"{told}: send it in parts")
+        raise ApiError(413, "too_large", f"{told}: send it in parts")
 
 
 def _require_short(digits: int) -> None:
     if digits > LONGEST_NUMBER:
         told = f"a number has {digits:,} digits, {LONGEST_NUMBER:,} are allowed"
-        raise Refused(422, "malformed_json", told)
+        raise ApiError(422, "malformed_json", told)
 
 
 class _Scanned(NamedTuple):

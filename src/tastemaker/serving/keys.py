@@ -18,7 +18,7 @@ from pydantic import Field, ValidationError
 from tastemaker.config import Settings
 from tastemaker.data.times import MICROSECONDS, format_moment, now
 from tastemaker.disk import OTHERS, make_private_folder, read_bytes, replacing
-from tastemaker.errors import SettingError, StoreError, UnknownIdError, near_miss
+from tastemaker.errors import SettingError, StoreError, UnknownIdError, did_you_mean
 from tastemaker.lock import locked
 
 _LOG = logging.getLogger(__name__)
@@ -136,7 +136,7 @@ class KeyFile:
             kept = self.listed()
             left = tuple(key for key in kept if key.name != name)
             if len(left) == len(kept):
-                hint = near_miss(name, [key.name for key in kept])
+                hint = did_you_mean(name, [key.name for key in kept])
                 raise UnknownIdError(f"no key is named '{name[:120]}'{hint}")
             self._write(left)
 

@@ -10,8 +10,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tastemaker.errors import BusyError
 from tastemaker.serving.bodies import LARGEST_BODY, LARGEST_FORM, LARGEST_ITEM
-from tastemaker.serving.refusals import overloaded, refusal
-from tastemaker.serving.work import CALLER
+from tastemaker.serving.errors import overloaded, refusal
+from tastemaker.serving.work_queue import CALLER
 
 SMALL_BODY = 65_536
 """Bytes. A smaller body is always read; a larger one must send so many more in `STEP_SECONDS`."""
@@ -27,7 +27,7 @@ _STALLED = "the body came too slowly: {:,} bytes in {:g} s are the least"
 _TOO_MANY = "too many large bodies at once: try again shortly, or send it in parts"
 
 
-class TurnAway:
+class LoadSheddingMiddleware:
     """Refuses questions at the door while too many wait: reading them would take the time of those
     who were let in.
 
@@ -86,7 +86,7 @@ class _Body:
         return end, told
 
 
-class LimitBodies:
+class BodyLimitMiddleware:
     """Refuses bodies that are too large, before they are read or as soon as they are, and those
     that come too slowly.
 

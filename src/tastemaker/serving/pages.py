@@ -14,11 +14,11 @@ from tastemaker.serving.answering import answered
 from tastemaker.serving.browsing import act, question_of, view_of
 from tastemaker.serving.service import Service
 from tastemaker.serving.user_requests import Prepared
-from tastemaker.serving.work import CALLER, Lines
+from tastemaker.serving.work_queue import CALLER, WorkQueues
 from tastemaker.store.incoming import checked_id
 
 
-def add_pages(app: FastAPI, service: Service, lines: Lines) -> None:
+def add_pages(app: FastAPI, service: Service, lines: WorkQueues) -> None:
     """Adds the console's routes."""
 
     @app.get("/", include_in_schema=False)

@@ -23,7 +23,7 @@ from tastemaker.project import Project, load_project
 from tastemaker.serving.app import create_app
 from tastemaker.serving.connections import Connections
 from tastemaker.serving.draining import DRAINING, allow_new_connections, listeners
-from tastemaker.serving.heads import LimitHeads
+from tastemaker.serving.http_protocol import LimitedHttpProtocol
 from tastemaker.serving.logs import log_settings
 from tastemaker.serving.service import Service
 from tastemaker.store import EventSource
@@ -51,13 +51,15 @@ def application() -> ASGIApp:
     project = load_project(Path(os.environ[_PROJECT]))
     _limit_connections(project)
     sys.setswitchinterval(_SWITCH_SECONDS)
-    return create_app(Service(project, on_version=keep_from_collector), patient=True)
+    return create_app(Service(project, on_version=keep_from_collector), allow_slow=True)
 
 
 def _limit_connections(project: Project) -> None:
     """Limits the connections of this process as the project says, and as the system allows."""
     server = project.file.server
-    LimitHeads.open_connections = Connections(server.connections, server.connections_per_address)
+    LimitedHttpProtocol.open_connections = Connections(
+        server.connections, server.connections_per_address
+    )
 
 
 def keep_from_collector() -> None:
@@ -107,7 +109,7 @@ def run(project: Path, host: str, port: int, workers: int, progress: Progress = 
     settings: dict[str, Any] = {
         "host": host,
         "port": port,
-        "http": LimitHeads,
+        "http": LimitedHttpProtocol,
         "ws": "none",
         "log_config": log_settings(),
         "access_log": False,

@@ -18,7 +18,7 @@ from tastemaker.data.schema import EventKind
 from tastemaker.data.seen import SeenPolicy
 from tastemaker.data.state import NEVER, Replacement
 from tastemaker.giving_way import give_way
-from tastemaker.serving.live import Live
+from tastemaker.serving.model_snapshot import ModelSnapshot
 from tastemaker.store import Store, StoredPairs
 
 ROWS_AT_ONCE = 20_000
@@ -32,7 +32,7 @@ Integer = TypeVar("Integer", np.int32, np.int64)
 
 
 class ManySeenItems(Exception):  # noqa: N818 - not a failure: it says where the work belongs
-    """The sums of a user take long to read: call again with `patient`, off the scoring thread."""
+    """A user's sums take long to read: call again with `allow_slow`, off the scoring thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class _Seen:
         sequence: the place in the log.
         key: int64[m], the items by the store's keys, ascending.
         until: int64[m], the moment until which each is excluded, microseconds.
-        generation: whose indices `index` has; see `Live`. −1 while it has none.
+        generation: whose indices `index` has; see `ModelSnapshot`. −1 while it has none.
         n_items: how many items the catalogue had.
         index: int32[k], the items of the catalogue among them, ascending.
         index_until: int64[k].
@@ -67,7 +67,7 @@ class _Seen:
     index: NDArray[np.int32] = field(default_factory=lambda: np.empty(0, np.int32))
     index_until: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
 
-    def holds(self, state: str, live: Live, policy: SeenPolicy) -> bool:
+    def holds(self, state: str, live: ModelSnapshot, policy: SeenPolicy) -> bool:
         """Whether what was read means the same now."""
         return (
             self.state == state
@@ -76,13 +76,13 @@ class _Seen:
             and np.array_equal(self.window, policy.window)
         )
 
-    def indexed(self, live: Live, patient: bool) -> "_Seen":
+    def indexed(self, live: ModelSnapshot, allow_slow: bool) -> "_Seen":
         """The same by the indices of a state's catalogue, or of a later one with the same indices.
 
         Raises:
-            ManySeenItems: not `patient`, and many items would have to be looked up.
+            ManySeenItems: not `allow_slow`, and many items would have to be looked up.
         """
-        size = len(live.recommender.world.catalogue)
+        size = len(live.recommender.inventory.catalogue)
         if self.generation == live.generation:
             if size <= self.n_items:
                 return self
@@ -91,7 +91,7 @@ class _Seen:
             place = place[self.key[place] == key] if len(self.key) else place[:0]
             known = (self.index, self.index_until)
         else:
-            if len(self.key) > ROWS_AT_ONCE and not patient:
+            if len(self.key) > ROWS_AT_ONCE and not allow_slow:
                 raise ManySeenItems
             place = np.arange(len(self.key))
             known = (self.index[:0], self.index_until[:0])
@@ -100,8 +100,8 @@ class _Seen:
             self, generation=live.generation, n_items=size, index=index, index_until=until
         )
 
-    def updated(
-        self, key: NDArray[np.int64], until: NDArray[np.int64], sequence: int, live: Live
+    def update(
+        self, key: NDArray[np.int64], until: NDArray[np.int64], sequence: int, live: ModelSnapshot
     ) -> "_Seen":
         """The same as of a later place in the log, where the moments of some items have changed.
 
@@ -135,10 +135,16 @@ class SeenItems:
         self._kept: OrderedDict[tuple[str, str | None], _Seen] = OrderedDict()
         self._size = 0
         self._lock = threading.Lock()
-        self._patient = threading.Lock()
+        self._slow_lock = threading.Lock()
 
     def of(
-        self, user_id: str, placement: str | None, live: Live, now: int, *, patient: bool = True
+        self,
+        user_id: str,
+        placement: str | None,
+        live: ModelSnapshot,
+        now: int,
+        *,
+        allow_slow: bool = True,
     ) -> NDArray[np.int32]:
         """The items to exclude for a user at a moment, int32[m], ascending and distinct.
 
@@ -150,58 +156,60 @@ class SeenItems:
             placement: whose seen policy to use; None, the first placement's.
             live: the state that answers.
             now: the moment, microseconds.
-            patient: whether to read however much there is to read.
+            allow_slow: whether to read however much there is to read.
 
         Raises:
-            ManySeenItems: not `patient`, and much would have to be read.
+            ManySeenItems: not `allow_slow`, and much would have to be read.
         """
         # of several who need the same sums one reads them, and the others find them
-        with self._patient if patient else nullcontext():
-            seen = self._present(user_id, placement, live, patient)
-        size = len(live.recommender.world.catalogue)
+        with self._slow_lock if allow_slow else nullcontext():
+            seen = self._present(user_id, placement, live, allow_slow)
+        size = len(live.recommender.inventory.catalogue)
         known = slice(np.searchsorted(seen.index, size))  # it may be of a later state
         return seen.index[known][seen.index_until[known] > now]
 
-    def _present(self, user_id: str, placement: str | None, live: Live, patient: bool) -> _Seen:
+    def _present(
+        self, user_id: str, placement: str | None, live: ModelSnapshot, allow_slow: bool
+    ) -> _Seen:
         """What a user has seen by now, kept from then on."""
         policy = live.recommender.seen(placement)
         state = self._store.pairs_state(user_id)
         kept = self._find((user_id, placement))
         if kept is not None and kept.holds(state, live, policy):
-            seen = self._later(user_id, kept, live, policy, patient)
+            seen = self._later(user_id, kept, live, policy, allow_slow)
         else:
-            seen = self._read(user_id, live, policy, state, patient)
-        size = len(live.recommender.world.catalogue)
+            seen = self._read(user_id, live, policy, state, allow_slow)
+        size = len(live.recommender.inventory.catalogue)
         if kept is None or (live.generation, size) >= (kept.generation, kept.n_items):
             self._keep((user_id, placement), seen)
         return seen
 
     def _later(
-        self, user_id: str, seen: _Seen, live: Live, policy: SeenPolicy, patient: bool
+        self, user_id: str, seen: _Seen, live: ModelSnapshot, policy: SeenPolicy, allow_slow: bool
     ) -> _Seen:
         """What was kept, with the events since."""
-        seen = seen.indexed(live, patient)
-        most = ROWS_AT_ONCE if patient else MOST_CHANGED
+        seen = seen.indexed(live, allow_slow)
+        most = ROWS_AT_ONCE if allow_slow else MOST_CHANGED
         changed, sequence = self._store.items_after(user_id, seen.sequence, most + 1)
         if len(changed) > most:
-            return self._read(user_id, live, policy, seen.state, patient)
+            return self._read(user_id, live, policy, seen.state, allow_slow)
         if not changed:
             return seen
         key = np.unique(changed)
         away, moment = excluded_until(self._store.pairs(user_id, items=key.tolist()), live, policy)
         until = np.zeros(len(key), np.int64)
         until[np.searchsorted(key, away)] = moment
-        return seen.updated(key, until, sequence, live)
+        return seen.update(key, until, sequence, live)
 
     def _read(
-        self, user_id: str, live: Live, policy: SeenPolicy, state: str, patient: bool
+        self, user_id: str, live: ModelSnapshot, policy: SeenPolicy, state: str, allow_slow: bool
     ) -> _Seen:
         sequence = self._store.last_sequence(user_id)  # what comes from here on is looked at again
         key, until, after = [np.empty(0, np.int64)], [np.empty(0, np.int64)], 0
         while True:
             part = self._store.pairs(user_id, after, ROWS_AT_ONCE)
             is_last = len(part) < ROWS_AT_ONCE
-            if not (is_last or patient):
+            if not (is_last or allow_slow):
                 raise ManySeenItems
             if not is_last:  # of the last item there may be more rows
                 after = int(part.item[-1]) - 1
@@ -214,7 +222,7 @@ class SeenItems:
             give_way()
         columns = (np.concatenate(key), np.concatenate(until))
         means = (live.recommender.kinds, live.code_of_kind, policy.window)
-        return _Seen(state, *means, sequence, *columns).indexed(live, patient)
+        return _Seen(state, *means, sequence, *columns).indexed(live, allow_slow)
 
     def _find(self, of: tuple[str, str | None]) -> _Seen | None:
         """What is kept of a user, who is the last to be forgotten now."""
@@ -233,7 +241,7 @@ class SeenItems:
 
 
 def excluded_until(
-    pairs: StoredPairs, live: Live, policy: SeenPolicy
+    pairs: StoredPairs, live: ModelSnapshot, policy: SeenPolicy
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Until when the events of each item exclude it.
 

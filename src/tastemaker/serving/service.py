@@ -1,6 +1,6 @@
 """What a server does, without the network: answers, and takes in events and items.
 
-Every answer comes from one `Live`, taken once at its beginning; every answer is logged.
+Every answer comes from one `ModelSnapshot`, taken once at its beginning; every answer is logged.
 """
 
 import logging
@@ -31,16 +31,16 @@ from tastemaker.pipeline.recommendations import ranked_dict
 from tastemaker.progress import Progress
 from tastemaker.project import Project
 from tastemaker.registry import Registry
-from tastemaker.serving.asked import Asked
-from tastemaker.serving.current import Current
-from tastemaker.serving.decided import decision_of, sampled, told_decision
+from tastemaker.serving.decision_log import decision_of, sampled, told_decision
 from tastemaker.serving.housekeeping import Housekeeping
-from tastemaker.serving.live import Live
+from tastemaker.serving.model_snapshot import ModelSnapshot
+from tastemaker.serving.recommendation_request import RecommendationRequest
+from tastemaker.serving.snapshot_manager import SnapshotManager
 from tastemaker.serving.user_requests import Prepared, UserRequests
 from tastemaker.store import Added, EventSource, check_event
+from tastemaker.store.capacity import Capacity
 from tastemaker.store.decision import compact_bytes
 from tastemaker.store.incoming import checked_id, ids_in
-from tastemaker.store.room import Room
 from tastemaker.threads import blas_threads
 
 _LOG = logging.getLogger(__name__)
@@ -114,11 +114,11 @@ class Service:
         self.store = self._open.enter_context(self._source.open())
         self.requests = UserRequests(self.store, self._given.file.server.history_events)
         registry = Registry(self._given.state)
-        self._current = Current(self.store, registry, self._given, self._on_version)
+        self._current = SnapshotManager(self.store, registry, self._given, self._on_version)
         self._current.start()
         self._open.callback(self._current.stop)
-        self._room = Room(self.store, self._given.file.store)
-        housekeeping = Housekeeping(self._room)
+        self._capacity = Capacity(self.store, self._given.file.store)
+        housekeeping = Housekeeping(self._capacity)
         housekeeping.start()
         self._open.callback(housekeeping.stop)
         return self
@@ -136,7 +136,7 @@ class Service:
         return self._current.project if hasattr(self, "_current") else self._given
 
     @property
-    def live(self) -> Live:
+    def live(self) -> ModelSnapshot:
         """The state that answers now.
 
         Raises:
@@ -147,7 +147,7 @@ class Service:
             raise NotReadyError(self._current.problem or "the model is being loaded")
         return live
 
-    def moment(self, live: Live) -> int:
+    def moment(self, live: ModelSnapshot) -> int:
         """The moment of a request that arrives now, microseconds; see `[server] now`."""
         return live.moment(self.project.file.server.now)
 
@@ -163,28 +163,30 @@ class Service:
             **({} if live is None else {"model_version": live.version}),
             **({"problem": problem} if problem else {}),
             **({"note": note} if (note := self._current.note) else {}),
-            **({"warning": warning} if (warning := self._room.warning) else {}),
+            **({"warning": warning} if (warning := self._capacity.warning) else {}),
             **({} if ended is None else {"log_ended": times.format_moment(ended)}),
         }
 
-    def prepare(self, asked: Asked, *, patient: bool = True) -> Prepared:
+    def prepare(self, asked: RecommendationRequest, *, allow_slow: bool = True) -> Prepared:
         """Reads what the store knows of the user.
 
         Args:
             asked: the question.
-            patient: whether to read however much there is to read: up to a second for each million
-                items, mostly in SQLite, which is not for the scoring thread.
+            allow_slow: whether to read however much there is to read: up to a second for each
+                million items, mostly in SQLite, which is not for the scoring thread.
 
         Raises:
-            ManySeenItems: not `patient`, and much would have to be read.
+            ManySeenItems: not `allow_slow`, and much would have to be read.
             NotReadyError: nothing is loaded yet.
             InputError: the question cannot be answered; the message says why.
         """
         live = self.live
-        request = self.requests.request(asked, live, self.moment(live), patient=patient)
+        request = self.requests.request(asked, live, self.moment(live), allow_slow=allow_slow)
         return Prepared(live, request)
 
-    def recommend(self, asked: Asked, prepared: Prepared | None = None) -> dict[str, Any]:
+    def recommend(
+        self, asked: RecommendationRequest, prepared: Prepared | None = None
+    ) -> dict[str, Any]:
         """An answer, in the shape of `Recommendations.to_dict`; logged.
 
         Args:
@@ -198,10 +200,14 @@ class Service:
         prepared, id_ = prepared or self.prepare(asked), uuid4().hex
         request = replace(prepared.request, seed=_seed_of(id_))
         answered = prepared.live.recommender.answer(
-            request, asked.n, within=asked.within, since=asked.since, trace=self._in_full(id_)
+            request,
+            asked.n,
+            timeout_ms=asked.timeout_ms,
+            since=asked.since,
+            trace=self._in_full(id_),
         )
         told = answered.to_dict(trace=asked.explain, recommendation_id=id_)
-        if self._room.problem is not None:
+        if self._capacity.problem is not None:
             return told
         try:
             decision = decision_of(asked, answered, told)
@@ -214,7 +220,7 @@ class Service:
 
     def rank(
         self,
-        asked: Asked,
+        asked: RecommendationRequest,
         items: Sequence[str],
         exclude_seen: bool = False,
         prepared: Prepared | None = None,
@@ -279,7 +285,7 @@ class Service:
             except DataError as problem:
                 rejected.append({"index": index, "code": "invalid", "error": str(problem)})
         timed = self.project.file.data.clock == "absolute"
-        written = self.store.append(rows, timed=timed, limits=self._room.limits, caller=caller)
+        written = self.store.append(rows, timed=timed, limits=self._capacity.limits, caller=caller)
         return Taken(indices, rejected, written)
 
     def put_item(
@@ -302,8 +308,8 @@ class Service:
         checked_id(item_id, "item_id")
         live, server = self.live, self.project.file.server
         sizes = ItemLimits(server.longest_title, server.most_labels, live.labels_left())
-        values = put_attributes(live.recommender.world.catalogue, attributes, sizes)
-        return self.store.put_item(item_id, values, limits=self._room.limits, caller=caller)
+        values = put_attributes(live.recommender.inventory.catalogue, attributes, sizes)
+        return self.store.put_item(item_id, values, limits=self._capacity.limits, caller=caller)
 
     def ids_of(self, name: str, values: Sequence[str], most: int) -> list[str]:
         """The item ids in the values of a URL's parameter, as `_LIST` of the interface says.
@@ -317,7 +323,7 @@ class Service:
             NotReadyError: nothing is loaded yet.
             DataError: a part is not an id, or there are too many.
         """
-        ids = ids_in(name, values, self.live.recommender.world.catalogue.items)
+        ids = ids_in(name, values, self.live.recommender.inventory.catalogue.items)
         if len(ids) > most:
             raise DataError(f"'{name}' has {len(ids):,} ids, at most {most:,} are allowed")
         return ids
@@ -344,7 +350,7 @@ class Service:
 
     def is_trained_on(self, user_id: str) -> bool:
         """Whether the user had events when the present version was trained."""
-        return self.store.has_events(user_id, self.live.fitted.world.watermark)
+        return self.store.has_events(user_id, self.live.fitted.inventory.watermark)
 
     def _in_full(self, recommendation_id: str) -> bool:
         """Whether an answer is logged with all its candidates."""
@@ -354,15 +360,15 @@ class Service:
         live = self._current.live
         if live is None:
             return {}
-        catalogue = live.recommender.world.catalogue
+        catalogue = live.recommender.inventory.catalogue
         indices = catalogue.items.indices(ids)
         titles = {
             id_: catalogue.title(int(index)) for id_, index in zip(ids, indices) if index >= 0
         }
         return {id_: title for id_, title in titles.items() if title}
 
-    def _listed(self, live: Live, found: Candidates) -> dict[str, Any]:
-        catalogue = live.recommender.world.catalogue
+    def _listed(self, live: ModelSnapshot, found: Candidates) -> dict[str, Any]:
+        catalogue = live.recommender.inventory.catalogue
         items = []
         for index, score in zip(found.item, found.score):
             title = catalogue.title(int(index))

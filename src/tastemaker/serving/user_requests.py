@@ -6,8 +6,8 @@ Of a user's events only the newest are read; whoever has more gets the seen item
 from dataclasses import dataclass, field
 
 from tastemaker.data.requests import Requests
-from tastemaker.serving.asked import Asked
-from tastemaker.serving.live import Live
+from tastemaker.serving.model_snapshot import ModelSnapshot
+from tastemaker.serving.recommendation_request import RecommendationRequest
 from tastemaker.serving.seen_items import SeenItems
 from tastemaker.store import Store, StoredEvents
 
@@ -20,7 +20,7 @@ NOBODY = StoredEvents.of([])
 class Prepared:
     """A request with everything the store knows of its user, and the state that answers it."""
 
-    live: Live
+    live: ModelSnapshot
     request: Requests
 
 
@@ -41,28 +41,35 @@ class UserRequests:
     def __post_init__(self) -> None:
         object.__setattr__(self, "seen", SeenItems(self.store))
 
-    def newest(self, user_id: str | None, live: Live) -> StoredEvents:
+    def newest(self, user_id: str | None, live: ModelSnapshot) -> StoredEvents:
         """The newest events of a user that can matter; nobody has none."""
         if user_id is None:
             return NOBODY
         return self.store.history(user_id, live.kinds_read, self.most)
 
-    def request(self, asked: Asked, live: Live, now: int, *, patient: bool = True) -> Requests:
+    def request(
+        self,
+        asked: RecommendationRequest,
+        live: ModelSnapshot,
+        now: int,
+        *,
+        allow_slow: bool = True,
+    ) -> Requests:
         """The request of a question at a moment.
 
         Args:
             asked: the question.
             live: the state that will answer.
             now: the moment, microseconds.
-            patient: whether to read however much there is to read.
+            allow_slow: whether to read however much there is to read.
 
         Raises:
             DataError: an event of the history cannot be used.
             ProjectError: there is no such placement.
-            ManySeenItems: not `patient`, and much would have to be read.
+            ManySeenItems: not `allow_slow`, and much would have to be read.
         """
         stored, excluded = self.newest(asked.user_id, live), None
         if asked.user_id is not None and len(stored) >= self.most:
             about = (asked.user_id, asked.placement, live, now)
-            excluded = self.seen.of(*about, patient=patient)
+            excluded = self.seen.of(*about, allow_slow=allow_slow)
         return live.with_profile(asked.request(live, stored, now, excluded), self.store)

@@ -16,8 +16,8 @@ from tastemaker.data.requests import Masks, Requests
 from tastemaker.data.seen import SeenPolicy
 from tastemaker.data.times import format_duration, format_moment
 from tastemaker.errors import ClockError, DataError, SettingError
+from tastemaker.inventory import Inventory
 from tastemaker.statistics import ALL_TIME
-from tastemaker.world import World
 
 MOMENTS_PER_USER = 5
 MAX_USERS = 20_000
@@ -261,7 +261,7 @@ def window_task(
         np.ones(len(truth.values), np.float32),
         users[answerable].astype(np.int32),
         is_known[users[answerable]],
-        World.of(data),
+        Inventory.of(data),
         notes,
     )
 

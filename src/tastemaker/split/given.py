@@ -148,7 +148,7 @@ def _joined(train: Dataset, validation: Dataset) -> Dataset:
     """Train with the validation events of pairs that train does not have."""
     pairs = sorted_distinct(codes_of(train))
     more = validation.where(~among(codes_of(validation), pairs)).events
-    if train.clock == "order":  # positions in two files: the second comes after the first
+    if train.clock == "ordinal":  # positions in two files: the second comes after the first
         more = replace(more, time=more.time + train.end)
     columns = _columns(train.events), _columns(more)
     both = [np.concatenate([ours, theirs]) for ours, theirs in zip(*columns)]

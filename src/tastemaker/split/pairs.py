@@ -15,7 +15,7 @@ from tastemaker.data.ragged import Ragged, offsets_of, ranges, sorted_distinct
 from tastemaker.data.requests import Masks
 from tastemaker.data.seen import SeenPolicy
 from tastemaker.errors import DataError, SettingError
-from tastemaker.world import World
+from tastemaker.inventory import Inventory
 
 Pairs = NDArray[np.int64]
 """Sorted distinct codes, user × items + item."""
@@ -204,7 +204,7 @@ def pairs_task(
         np.ones(len(truth.values), np.float32),
         users,
         is_known[users],
-        World.of(known),
+        Inventory.of(known),
         notes,
     )
 

@@ -115,7 +115,7 @@ class DecisionLog:
                 self._drop(str(problem))
 
         try:
-            done = self._writer.submit(work, patient=True)
+            done = self._writer.submit(work, defer=True)
         except BusyError as problem:
             self._let_go(decision, size)
             self._drop(str(problem))
@@ -183,7 +183,7 @@ class DecisionLog:
             at_once: how many to remove at most.
         """
         return self._writer.submit(
-            lambda connection: prune(connection, before, most_bytes, at_once), patient=True
+            lambda connection: prune(connection, before, most_bytes, at_once), defer=True
         )
 
     def is_prunable(self, before: int, most_bytes: int) -> bool:

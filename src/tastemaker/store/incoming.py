@@ -11,7 +11,7 @@ from tastemaker.data.id_forms import CONTROL, EXACT, FLOAT, MISSING, WHOLE_FLOAT
 from tastemaker.data.schema import EventKind
 from tastemaker.data.times import MICROSECONDS, parse_moment
 from tastemaker.data.vocabulary import Vocabulary
-from tastemaker.errors import DataError, near_miss
+from tastemaker.errors import DataError, did_you_mean
 from tastemaker.store.new_ids import NewIds
 
 FIELDS = (
@@ -84,7 +84,7 @@ def check_event(
     """
     for name in fields:
         if name not in FIELDS:
-            raise DataError(f"unknown field {_shown(name)}{near_miss(name, FIELDS)}")
+            raise DataError(f"unknown field {_shown(name)}{did_you_mean(name, FIELDS)}")
     kind = _kind(fields.get("event_type"), kinds, default_kind)
     context = fields.get("context")
     return EventRow(
@@ -194,13 +194,13 @@ def _kind(name: Any, kinds: Mapping[str, EventKind], default_kind: str | None) -
     is_number = isinstance(name, int) and not isinstance(name, bool)
     named = name if isinstance(name, str) else _shown(name) if is_number else ""
     if named not in kinds:
-        raise DataError(f"unknown event_type {_shown(name)}{near_miss(named[:_SHOWN], kinds)}")
+        raise DataError(f"unknown event_type {_shown(name)}{did_you_mean(named[:_SHOWN], kinds)}")
     return named
 
 
 def _value(value: Any, kind: str, kinds: Mapping[str, EventKind]) -> float | None:
     if value is None or value != value:  # null or NaN
-        if kinds[kind].like is not None:
+        if kinds[kind].positive_threshold is not None:
             raise DataError(f"an event of kind '{kind}' is a rating and needs a 'value'")
         return None
     if isinstance(value, int | float):  # a boolean is 1 or 0, as in a file

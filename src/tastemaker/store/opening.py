@@ -14,7 +14,7 @@ from sqlalchemy.exc import DatabaseError
 
 from tastemaker.disk import (
     TemporaryFolderError,
-    cure,
+    fix_hint,
     make_new_folders_private,
     refusal,
     require_regular,
@@ -146,10 +146,10 @@ def told(problem: DatabaseError | sqlite3.Error | OSError, path: Path) -> str:
     text = str(problem.strerror if isinstance(problem, OSError) else problem)
     refused = refused_by_disk(problem, path)
     if isinstance(refused, TemporaryFolderError):
-        return f"({refused.strerror}){cure(refused)}"
+        return f"({refused.strerror}){fix_hint(refused)}"
     if refused is not None:
         system = "" if "full" in text or refused is problem else f": {refused.strerror}"
-        return f"({text}{system}){cure(refused)}"
+        return f"({text}{system}){fix_hint(refused)}"
     if "locked" in text:
         return f"({text}); another program holds it: stop that, or wait"
     if isinstance(problem, OSError) or any(word in text for word in ("readonly", "unable")):
@@ -160,7 +160,7 @@ def told(problem: DatabaseError | sqlite3.Error | OSError, path: Path) -> str:
 def refused_by_disk(problem: DatabaseError | sqlite3.Error | OSError, path: Path) -> OSError | None:
     """What the system says where a disk is full, read-only or failing; else None."""
     refused = problem if isinstance(problem, OSError) else _of_the_disk(problem, path)
-    return refused if refused is not None and cure(refused) else None
+    return refused if refused is not None and fix_hint(refused) else None
 
 
 def is_full(problem: DatabaseError | sqlite3.Error) -> bool:

@@ -28,7 +28,7 @@ _NOBODYS = (OperationalError, DatabaseError)
 """Locked, full, broken; damaged. The others that derive from DatabaseError are somebody's fault."""
 
 CLOSED = "the store is closed"
-COMPANY_SECONDS = 0.1
+BATCH_DELAY_SECONDS = 0.1
 REMOVE = (
     "or remove events with `tastemaker store events remove`, which works on a full disk, and run "
     "`tastemaker store compact`"
@@ -59,7 +59,7 @@ class Writer:
         self._thread.start()
 
     def submit(
-        self, work: Work, *, rows: int = 1, caller: str | None = None, patient: bool = False
+        self, work: Work, *, rows: int = 1, caller: str | None = None, defer: bool = False
     ) -> "Future[Any]":
         """Queues a piece of work; the future is done when what it wrote is on disk.
 
@@ -68,27 +68,27 @@ class Writer:
                 may raise StoreFullError before it writes anything.
             rows: about how many it writes.
             caller: the client it is done for, in whose queue it waits; None for the store itself.
-            patient: whether it may wait a tenth of a second for company, as nobody waits for it.
+            defer: whether it may wait a tenth of a second, to be written together with others.
 
         Raises:
             BusyError: too much of this client is waiting already.
             StoreError: the store is closed.
         """
-        return self.submit_all([(work, rows)], caller=caller, patient=patient)[0]
+        return self.submit_all([(work, rows)], caller=caller, defer=defer)[0]
 
     def submit_all(
         self,
         works: Sequence[tuple[Work, int]],
         *,
         caller: str | None = None,
-        patient: bool = False,
+        defer: bool = False,
     ) -> "list[Future[Any]]":
         """Queues pieces of work of one client, all or none; each succeeds or fails on its own.
 
         Args:
             works: the pieces, each with the number of its rows, at least one; see `submit`.
             caller: see `submit`.
-            patient: see `submit`.
+            defer: see `submit`.
 
         Raises:
             BusyError: too much of this client is waiting already.
@@ -98,7 +98,7 @@ class Writer:
         with self._changed:
             if self._closing:
                 raise StoreError(CLOSED)
-            due = monotonic() + (COMPANY_SECONDS if patient else 0.0)
+            due = monotonic() + (BATCH_DELAY_SECONDS if defer else 0.0)
             due = min(self._due, due) if self._waiting else due
             self._waiting.add(caller, pieces)
             self._due = due

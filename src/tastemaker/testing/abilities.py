@@ -12,27 +12,27 @@ from numpy.typing import NDArray
 
 from tastemaker.artifact import create_artifact, open_artifact
 from tastemaker.component import (
-    ComparesItems,
     Explains,
-    Extends,
+    Incremental,
+    ItemSimilarity,
     Retriever,
     ScoresItems,
     SimilarItems,
-    Updates,
+    SupportsNewItems,
 )
 from tastemaker.data.ragged import Ragged
 from tastemaker.errors import DataError
+from tastemaker.inventory import Inventory
 from tastemaker.testing.small import (
     OPTIONS,
     assert_identical,
     degenerate_dataset,
+    inventory_with_twin,
     small_dataset,
+    small_inventory,
     small_requests,
-    small_world,
     stranger,
-    world_with_twin,
 )
-from tastemaker.world import World
 
 
 class RetrieverAbilities:
@@ -49,23 +49,23 @@ class RetrieverAbilities:
         return cls().make().fit(small_dataset(), OPTIONS)
 
     def test_similar_items_are_named_as_declared(self, fitted: Retriever) -> None:
-        assert isinstance(fitted, SimilarItems) == fitted.serves.similar_items
+        assert isinstance(fitted, SimilarItems) == fitted.capabilities.similar_items
         if not isinstance(fitted, SimilarItems):
             return
         items = np.array([3, 20, 7], np.int32)
-        found = fitted.similar(items, 5, small_world())
+        found = fitted.similar(items, 5, small_inventory())
         assert (found.counts > 0).all()
         for row, item in enumerate(items):
             assert item not in found[row]
             assert len(found[row]) <= 5
         added = np.array([fitted.n_fitted], np.int32)
-        assert len(fitted.similar(added, 5, small_world().with_items(["added"])).item) == 0
+        assert len(fitted.similar(added, 5, small_inventory().with_items(["added"])).item) == 0
 
     def test_explanations_come_from_the_history(self, fitted: Retriever) -> None:
         if not isinstance(fitted, Explains):
             pytest.skip("explains nothing")
         requests = stranger([3, 5, 8])
-        found = fitted.retrieve(requests, 5, small_world())
+        found = fitted.retrieve(requests, 5, small_inventory())
         reason, share = fitted.explain(requests, found)
         assert len(reason) == len(share) == len(found.item)
         assert set(reason.tolist()) <= {3, 5, 8, -1}
@@ -74,19 +74,19 @@ class RetrieverAbilities:
 
     def test_a_comparison_is_the_same_alone_and_in_company(self, fitted: Retriever) -> None:
         able, left, right = item_pairs(fitted)
-        together = able.compare(left, right)
+        together = able.similarity(left, right)
         assert together.dtype == np.float32
         assert together.any(), "no two items are alike"
         for pair in range(0, len(left), 7):
-            alone = able.compare(left[pair : pair + 1], right[pair : pair + 1])
+            alone = able.similarity(left[pair : pair + 1], right[pair : pair + 1])
             assert np.array_equal(alone, together[pair : pair + 1])
         shuffled = np.random.default_rng(5).permutation(len(left))
-        assert np.array_equal(able.compare(left[shuffled], right[shuffled]), together[shuffled])
-        assert len(able.compare(left[:0], right[:0])) == 0
+        assert np.array_equal(able.similarity(left[shuffled], right[shuffled]), together[shuffled])
+        assert len(able.similarity(left[:0], right[:0])) == 0
 
     def test_items_are_alike_by_at_most_one(self, fitted: Retriever) -> None:
         able, left, right = item_pairs(fitted)
-        likeness = able.compare(left, right)
+        likeness = able.similarity(left, right)
         assert np.isfinite(likeness).all()
         assert (likeness <= 1).all()
 
@@ -94,37 +94,37 @@ class RetrieverAbilities:
         able, _, _ = item_pairs(fitted)
         unknown = np.array([-1, fitted.n_fitted, 3, 3, -1], np.int32)
         other = np.array([3, 3, -1, fitted.n_fitted, fitted.n_fitted], np.int32)
-        assert not able.compare(unknown, other).any()
+        assert not able.similarity(unknown, other).any()
 
     def test_extending_leaves_the_original_as_it_is(self, fitted: Retriever) -> None:
-        world = world_with_twin(3)
-        before = fitted.retrieve(small_requests(), 10, small_world())
-        extended = extended_by(fitted, world)
+        inventory = inventory_with_twin(3)
+        before = fitted.retrieve(small_requests(), 10, small_inventory())
+        extended = extended_by(fitted, inventory)
         assert extended is not fitted
-        assert_identical(fitted.retrieve(small_requests(), 10, small_world()), before)
-        found = fitted.retrieve(stranger([3, 5, 8]), 10_000, world)
-        assert len(world.catalogue) - 1 not in found[0]
+        assert_identical(fitted.retrieve(small_requests(), 10, small_inventory()), before)
+        found = fitted.retrieve(stranger([3, 5, 8]), 10_000, inventory)
+        assert len(inventory.catalogue) - 1 not in found[0]
 
     def test_an_extended_retriever_knows_what_was_added(self, fitted: Retriever) -> None:
-        world = world_with_twin(3)
-        added = len(world.catalogue) - 1
-        extended = extended_by(fitted, world)
+        inventory = inventory_with_twin(3)
+        added = len(inventory.catalogue) - 1
+        extended = extended_by(fitted, inventory)
         assert extended.n_fitted == fitted.n_fitted
         asked = replace(stranger([3, 3, 3]), exclude=Ragged.of([[3]]))
-        first = extended.retrieve(asked, 5, world)[0]
+        first = extended.retrieve(asked, 5, inventory)[0]
         assert added in first, "an item with the attributes of a liked one was not found"
-        if isinstance(extended, ComparesItems):
-            twins = extended.compare(np.array([3], np.int32), np.array([added], np.int32))
+        if isinstance(extended, ItemSimilarity):
+            twins = extended.similarity(np.array([3], np.int32), np.array([added], np.int32))
             assert twins[0] > 0
-        liked = extended.retrieve(stranger([added]), 5, world)
+        liked = extended.retrieve(stranger([added]), 5, inventory)
         assert liked.counts[0] > 0, "an added item in a history says nothing"
 
     def test_a_later_item_described_again_is_known_as_such(self, fitted: Retriever) -> None:
-        first, second = world_with_twin(20), world_with_twin(3)
+        first, second = inventory_with_twin(20), inventory_with_twin(3)
         known = extended_by(fitted, first)
-        assert isinstance(known, Extends)
+        assert isinstance(known, SupportsNewItems)
         changed = np.array([len(second.catalogue) - 1])
-        again: Retriever = known.extended(second.catalogue, changed)
+        again: Retriever = known.with_items(second.catalogue, changed)
         asked = stranger([3, 5, int(changed[0])])
         found = again.retrieve(asked, 10_000, second)
         assert_identical(found, extended_by(fitted, second).retrieve(asked, 10_000, second))
@@ -132,17 +132,17 @@ class RetrieverAbilities:
         assert_identical(before, extended_by(fitted, first).retrieve(asked, 10_000, first))
 
     def test_an_artifact_holds_fitted_items_only(self, fitted: Retriever, tmp_path: Path) -> None:
-        extended = extended_by(fitted, world_with_twin(3))
+        extended = extended_by(fitted, inventory_with_twin(3))
         loaded = self._saved_and_loaded(extended, tmp_path / "artifact")
         assert loaded.n_fitted == fitted.n_fitted
-        before = fitted.retrieve(small_requests(), 10, small_world())
-        assert_identical(loaded.retrieve(small_requests(), 10, small_world()), before)
+        before = fitted.retrieve(small_requests(), 10, small_inventory())
+        assert_identical(loaded.retrieve(small_requests(), 10, small_inventory()), before)
 
     def test_scores_are_those_it_ranks_by(self, fitted: Retriever) -> None:
         if not isinstance(fitted, ScoresItems):
             pytest.skip("scores no given items")
         requests = small_requests()
-        found = fitted.retrieve(requests, 10, small_world())
+        found = fitted.retrieve(requests, 10, small_inventory())
         again = fitted.score(requests, Ragged(found.offsets, found.item))
         assert np.array_equal(again, found.score)
         backwards = Ragged.of([found[row][::-1] for row in range(len(found))])
@@ -158,24 +158,24 @@ class RetrieverAbilities:
     def test_an_update_equals_a_new_fit(
         self, fitted: Retriever, saved: bool, tmp_path: Path
     ) -> None:
-        if not isinstance(fitted, Updates):
+        if not isinstance(fitted, Incremental):
             pytest.skip("takes up no later events")
         whole = small_dataset()
         early = whole.before(int(np.quantile(whole.events.time, 0.97)))
         first = self.make().fit(early, OPTIONS)
         able = self._saved_and_loaded(first, tmp_path / "artifact") if saved else first
-        assert isinstance(able, Updates)
-        before = first.retrieve(small_requests(), 10_000, small_world())
-        updated = able.updated(whole, OPTIONS).retrieve(small_requests(), 10_000, small_world())
-        assert_identical(updated, fitted.retrieve(small_requests(), 10_000, small_world()))
-        assert_identical(first.retrieve(small_requests(), 10_000, small_world()), before)
+        assert isinstance(able, Incremental)
+        before = first.retrieve(small_requests(), 10_000, small_inventory())
+        updated = able.update(whole, OPTIONS).retrieve(small_requests(), 10_000, small_inventory())
+        assert_identical(updated, fitted.retrieve(small_requests(), 10_000, small_inventory()))
+        assert_identical(first.retrieve(small_requests(), 10_000, small_inventory()), before)
         assert not np.array_equal(updated.score, before.score), "nothing was there to be learnt"
 
     def test_an_update_refuses_other_items(self, fitted: Retriever) -> None:
-        if not isinstance(fitted, Updates):
+        if not isinstance(fitted, Incremental):
             pytest.skip("takes up no later events")
         with pytest.raises(DataError, match="call fit"):
-            fitted.updated(degenerate_dataset("one user"), OPTIONS)
+            fitted.update(degenerate_dataset("one user"), OPTIONS)
 
     def _saved_and_loaded(self, fitted: Retriever, folder: Path) -> Retriever:
         with create_artifact(folder, "retriever", {}) as writer:
@@ -185,18 +185,18 @@ class RetrieverAbilities:
 
 def item_pairs(
     fitted: Retriever,
-) -> tuple[ComparesItems, NDArray[np.int32], NDArray[np.int32]]:
+) -> tuple[ItemSimilarity, NDArray[np.int32], NDArray[np.int32]]:
     """The retriever and every pair of the small world's items, for those that compare items."""
-    if not isinstance(fitted, ComparesItems):
+    if not isinstance(fitted, ItemSimilarity):
         pytest.skip("compares no items")
-    n_items = len(small_world().catalogue)
+    n_items = len(small_inventory().catalogue)
     left, right = np.divmod(np.arange(n_items**2), n_items)
     return fitted, left.astype(np.int32), right.astype(np.int32)
 
 
-def extended_by(fitted: Retriever, world: World) -> Retriever:
+def extended_by(fitted: Retriever, inventory: Inventory) -> Retriever:
     """The retriever that also knows the world's added items, for those that extend."""
-    if not isinstance(fitted, Extends):
+    if not isinstance(fitted, SupportsNewItems):
         pytest.skip("takes up no new items")
-    extended: Retriever = fitted.extended(world.catalogue)
+    extended: Retriever = fitted.with_items(inventory.catalogue)
     return extended

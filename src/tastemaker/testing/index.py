@@ -104,7 +104,7 @@ class IndexConformance:
         asked = clustered(_ASKED, 4)
         free = index.top_n(asked, nobody(_ASKED), 40)
         bar = float(np.median(free.score))
-        found = index.top_n(asked, nobody(_ASKED), 40, above=bar)
+        found = index.top_n(asked, nobody(_ASKED), 40, min_score=bar)
         assert_equal(found, free.where(free.score > bar))
 
     def test_equal_vectors_come_in_the_order_of_their_indices(self) -> None:

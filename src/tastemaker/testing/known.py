@@ -9,7 +9,7 @@ import polars as pl
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.requests import Requests
 from tastemaker.data.schema import ColumnRole, EventKind, Schema
-from tastemaker.world import World
+from tastemaker.inventory import Inventory
 
 _SCHEMA = Schema(
     kinds={"like": EventKind()}, time_unit="us", item_roles={"group": ColumnRole(role="category")}
@@ -31,7 +31,7 @@ class KnownAnswer:
     dataset: Dataset
     requests: Requests
     right: list[set[int]]
-    world: World
+    inventory: Inventory
 
 
 def checkerboard(size: int = 50) -> KnownAnswer:
@@ -101,4 +101,4 @@ def _known(
     items = pl.DataFrame({"item_id": [f"item-{i:04}" for i in range(len(groups))], "group": groups})
     dataset = Dataset.from_frames(log, items=items, schema=_SCHEMA)
     requests = Requests.of(list(asked), time=dataset.end)
-    return KnownAnswer(dataset, requests, list(right), World.of(dataset))
+    return KnownAnswer(dataset, requests, list(right), Inventory.of(dataset))

@@ -16,11 +16,11 @@ from tastemaker.data.dataset import Dataset
 from tastemaker.data.requests import Masks, Requests
 from tastemaker.data.seen import SeenPolicy
 from tastemaker.features import FeatureSet
+from tastemaker.inventory import Inventory
 from tastemaker.pipeline import Pipeline
+from tastemaker.pipeline.latency import Deadline
 from tastemaker.pipeline.pipeline import DEFAULT_N
 from tastemaker.pipeline.trace import Trace
-from tastemaker.pipeline.watch import Deadline
-from tastemaker.world import World
 
 
 def feature_differences(
@@ -66,8 +66,8 @@ def feature_differences(
         rows = np.arange(training.offsets[row], training.offsets[row + 1])
         moment, user = int(training.time[row]), training.user[row : row + 1]
         items = None if eligible is None else eligible.take(np.array([row]))
-        asked, world, found = _served_alone(pipeline, data, user, moment, seen, items)
-        served = features.build(asked, found, world, pipeline.retrievers)
+        asked, inventory, found = _served_alone(pipeline, data, user, moment, seen, items)
+        served = features.build(asked, found, inventory, pipeline.retrievers)
         place = {item: entry for entry, item in enumerate(found.item.tolist())}
         pairs = [(r, place[i]) for r, i in zip(rows, training.item[rows].tolist()) if i in place]
         learned, shown = np.array(pairs, np.int64).reshape(-1, 2).T
@@ -90,15 +90,17 @@ def _served_alone(
     moment: int,
     seen: SeenPolicy | None,
     eligible: Masks | None,
-) -> tuple[Requests, World, Candidates]:
+) -> tuple[Requests, Inventory, Candidates]:
     """One user's request, the world and the candidates, from what was known before a moment."""
     known = data.before(moment)
     asked = known.requests(user, np.array([moment], np.int64), seen=seen)
     asked = asked if eligible is None else replace(asked, eligible=eligible)
-    world, trace = World.of(known), Trace()
-    found = pipeline.candidates(asked, DEFAULT_N, world=world, trace=trace, deadline=Deadline())
+    inventory, trace = Inventory.of(known), Trace()
+    found = pipeline.candidates(
+        asked, DEFAULT_N, inventory=inventory, trace=trace, deadline=Deadline()
+    )
     trace.require_whole()
-    return asked, world, found
+    return asked, inventory, found
 
 
 def _unequal(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.bool_]:

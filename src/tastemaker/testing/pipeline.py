@@ -15,12 +15,12 @@ from tastemaker.data.ragged import Ragged
 from tastemaker.data.requests import Masks
 from tastemaker.pipeline import Recommender
 from tastemaker.pipeline.ranking import PREDICTED
-from tastemaker.pipeline.sources import MOST_LIKED
+from tastemaker.pipeline.sources import POPULARITY_FALLBACK
 from tastemaker.testing.small import (
     assert_identical,
     small_dataset,
+    small_inventory,
     small_requests,
-    small_world,
     stranger,
 )
 
@@ -41,8 +41,12 @@ class PipelineConformance:
         return cls().make().fit(small_dataset(), _OPTIONS)
 
     def test_lists_are_distinct_and_best_first(self, fitted: Recommender) -> None:
-        found = fitted.pipeline().recommend(small_requests(), 10, world=small_world()).candidates
-        unseen = len(small_world().catalogue) - small_requests().exclude.counts
+        found = (
+            fitted.pipeline()
+            .recommend(small_requests(), 10, inventory=small_inventory())
+            .candidates
+        )
+        unseen = len(small_inventory().catalogue) - small_requests().exclude.counts
         assert (found.counts[unseen >= 20] == 10).all()
         for row in range(len(found)):
             scores = found.score[found.offsets[row] : found.offsets[row + 1]]
@@ -50,80 +54,91 @@ class PipelineConformance:
             assert (np.diff(scores) <= 0).all() or fitted.pipeline().rerankers
 
     def test_nothing_is_left_out(self, fitted: Recommender) -> None:
-        answer = fitted.pipeline().recommend(small_requests(), 10, world=small_world())
+        answer = fitted.pipeline().recommend(small_requests(), 10, inventory=small_inventory())
         assert answer.trace.degraded == []
 
     def test_one_request_is_a_batch_of_one(self, fitted: Recommender) -> None:
         requests = small_requests()
-        batch = fitted.pipeline().recommend(requests, 10, world=small_world()).candidates
+        batch = fitted.pipeline().recommend(requests, 10, inventory=small_inventory()).candidates
         for row in range(len(requests)):
             alone = requests.take(np.array([row]))
-            single = fitted.pipeline().recommend(alone, 10, world=small_world()).candidates
+            single = fitted.pipeline().recommend(alone, 10, inventory=small_inventory()).candidates
             assert_alike(single, batch.take(np.array([row])))
 
     @pytest.mark.parametrize("company", [2, 7, 100])
     def test_the_size_of_the_batch_does_not_matter(self, fitted: Recommender, company: int) -> None:
         rows = np.arange(company) % len(small_requests())
-        batch = fitted.pipeline().recommend(small_requests(), 10, world=small_world())
-        crowd = fitted.pipeline().recommend(small_requests().take(rows), 10, world=small_world())
+        batch = fitted.pipeline().recommend(small_requests(), 10, inventory=small_inventory())
+        crowd = fitted.pipeline().recommend(
+            small_requests().take(rows), 10, inventory=small_inventory()
+        )
         assert_alike(crowd.candidates, batch.candidates.take(rows))
 
     def test_no_requests_get_no_answers(self, fitted: Recommender) -> None:
         none = small_requests().take(np.empty(0, np.int64))
-        answer = fitted.pipeline().recommend(none, 10, world=small_world(), trace=True)
+        answer = fitted.pipeline().recommend(none, 10, inventory=small_inventory(), trace=True)
         assert len(answer) == 0
         assert answer.trace.degraded == []
 
     def test_answering_changes_no_input(self, fitted: Recommender) -> None:
-        requests, world = small_requests(), small_world()
+        requests, inventory = small_requests(), small_inventory()
         before = digest(requests, requests.history, requests.exclude, requests.eligible)
-        catalogue = world.catalogue.items.digest
-        one = fitted.pipeline().recommend(requests, 10, world=world)
-        fitted.pipeline().recommend(requests, 3, world=world, trace=True).to_dict(0, trace=True)
+        catalogue = inventory.catalogue.items.digest
+        one = fitted.pipeline().recommend(requests, 10, inventory=inventory)
+        fitted.pipeline().recommend(requests, 3, inventory=inventory, trace=True).to_dict(
+            0, trace=True
+        )
         assert digest(requests, requests.history, requests.exclude, requests.eligible) == before
-        assert world.catalogue.items.digest == catalogue
+        assert inventory.catalogue.items.digest == catalogue
         assert_alike(
-            fitted.pipeline().recommend(requests, 10, world=world).candidates, one.candidates
+            fitted.pipeline().recommend(requests, 10, inventory=inventory).candidates,
+            one.candidates,
         )
 
     def test_the_order_of_requests_does_not_matter(self, fitted: Recommender) -> None:
         requests = small_requests()
         shuffled = np.random.default_rng(5).permutation(len(requests))
-        batch = fitted.pipeline().recommend(requests, 10, world=small_world())
-        other = fitted.pipeline().recommend(requests.take(shuffled), 10, world=small_world())
+        batch = fitted.pipeline().recommend(requests, 10, inventory=small_inventory())
+        other = fitted.pipeline().recommend(
+            requests.take(shuffled), 10, inventory=small_inventory()
+        )
         assert_alike(other.candidates, batch.candidates.take(shuffled))
 
     def test_nothing_excluded_comes_back(self, fitted: Recommender) -> None:
-        first = fitted.pipeline().recommend(small_requests(), 5, world=small_world()).candidates
+        first = (
+            fitted.pipeline().recommend(small_requests(), 5, inventory=small_inventory()).candidates
+        )
         asked = replace(small_requests(), exclude=Ragged(first.offsets, first.item))
-        second = fitted.pipeline().recommend(asked, 100, world=small_world()).candidates
+        second = fitted.pipeline().recommend(asked, 100, inventory=small_inventory()).candidates
         for row in range(len(first)):
             assert not set(first[row].tolist()) & set(second[row].tolist())
 
     def test_only_eligible_items_come(self, fitted: Recommender) -> None:
-        even = np.arange(len(small_world().catalogue)) % 2 == 0
+        even = np.arange(len(small_inventory().catalogue)) % 2 == 0
         row = np.zeros(len(small_requests()), np.int32)
         asked = replace(small_requests(), eligible=Masks(even[None, :], row))
-        found = fitted.pipeline().recommend(asked, 100, world=small_world()).candidates
+        found = fitted.pipeline().recommend(asked, 100, inventory=small_inventory()).candidates
         assert (found.item % 2 == 0).all()
         assert len(found.item)
 
     @pytest.mark.parametrize("n", [0, 1, 10_000])
     def test_any_n_is_answered(self, fitted: Recommender, n: int) -> None:
-        found = fitted.pipeline().recommend(small_requests(), n, world=small_world()).candidates
+        found = (
+            fitted.pipeline().recommend(small_requests(), n, inventory=small_inventory()).candidates
+        )
         assert (found.counts <= n).all()
         assert (found.counts == 1).all() or n != 1
 
     def test_more_items_than_the_quotas_are_found(self, fitted: Recommender) -> None:
         wanted = sum(fitted.pipeline().quotas.values()) + 10
-        most = len(small_world().catalogue)
-        answer = fitted.pipeline().recommend(stranger([]), wanted, world=small_world())
-        whole = fitted.pipeline().recommend(stranger([]), most, world=small_world())
+        most = len(small_inventory().catalogue)
+        answer = fitted.pipeline().recommend(stranger([]), wanted, inventory=small_inventory())
+        whole = fitted.pipeline().recommend(stranger([]), most, inventory=small_inventory())
         assert answer.candidates.counts[0] == min(wanted, whole.candidates.counts[0])
         assert whole.candidates.counts[0] > 10
 
     def test_a_stranger_without_history_is_answered(self, fitted: Recommender) -> None:
-        answer = fitted.pipeline().recommend(stranger([]), 5, world=small_world())
+        answer = fitted.pipeline().recommend(stranger([]), 5, inventory=small_inventory())
         assert answer.candidates.counts[0] == 5
 
     def test_an_unknown_user_is_answered_like_a_stranger(self, fitted: Recommender) -> None:
@@ -131,13 +146,17 @@ class PipelineConformance:
         assert unknown.item_ids() == fitted.recommend(n=5).item_ids()
 
     def test_every_item_says_where_it_came_from(self, fitted: Recommender) -> None:
-        found = fitted.pipeline().recommend(small_requests(), 10, world=small_world()).candidates
-        assert found.sources == (*fitted.pipeline().quotas, MOST_LIKED)
+        found = (
+            fitted.pipeline()
+            .recommend(small_requests(), 10, inventory=small_inventory())
+            .candidates
+        )
+        assert found.sources == (*fitted.pipeline().quotas, POPULARITY_FALLBACK)
         assert (found.source_rank >= 0).any(axis=1).all()
         assert np.array_equal(found.source_rank < 0, np.isnan(found.source_score))
 
     def test_the_trace_adds_up(self, fitted: Recommender) -> None:
-        answer = fitted.pipeline().recommend(small_requests(), 10, world=small_world())
+        answer = fitted.pipeline().recommend(small_requests(), 10, inventory=small_inventory())
         for row in range(len(answer)):
             stages = {stage["name"]: stage for stage in answer.trace.to_list(row)}
             found = [s["out"] for name, s in stages.items() if name.startswith("retrieve:")]

@@ -15,8 +15,8 @@ from tastemaker.data.dataset import Dataset
 from tastemaker.data.ragged import Ragged
 from tastemaker.data.requests import Requests
 from tastemaker.data.schema import ColumnRole, EventKind, Schema
-from tastemaker.testing.small import OPTIONS, small_world, stranger
-from tastemaker.world import World
+from tastemaker.inventory import Inventory
+from tastemaker.testing.small import OPTIONS, small_inventory, stranger
 
 BLOCK = 12
 """Items of a block: 0 to 11 and 12 to 23."""
@@ -70,24 +70,24 @@ class RetrieverRelations:
     def test_an_isolated_item_has_no_similar_items(self, of_blocks: Retriever) -> None:
         if not isinstance(of_blocks, SimilarItems):
             pytest.skip("does not answer similar")
-        world = World.of(blocks_dataset())
-        found = of_blocks.similar(np.array([ONE_USER, NO_USER], np.int32), 100, world)
+        inventory = Inventory.of(blocks_dataset())
+        found = of_blocks.similar(np.array([ONE_USER, NO_USER], np.int32), 100, inventory)
         assert found.item.tolist() == []
 
     def test_items_of_two_blocks_are_not_similar(self, of_blocks: Retriever) -> None:
         if not isinstance(of_blocks, SimilarItems):
             pytest.skip("does not answer similar")
         items = np.arange(2 * BLOCK, dtype=np.int32)
-        found = of_blocks.similar(items, 100, World.of(blocks_dataset()))
+        found = of_blocks.similar(items, 100, Inventory.of(blocks_dataset()))
         assert (found.item // BLOCK == items[found.rows] // BLOCK).all()
         assert len(found.item)
 
     def test_a_user_gets_nothing_unconnected(self, of_blocks: Retriever) -> None:
-        if not of_blocks.serves.personal:
+        if not of_blocks.capabilities.personal:
             pytest.skip("does not use the history")
         histories = [[0, 1, 2], [BLOCK + 3, BLOCK + 4], [ONE_USER], [NO_USER]]
         requests = Requests.of(histories, time=blocks_dataset().end)
-        found = of_blocks.retrieve(requests, 100, World.of(blocks_dataset()))
+        found = of_blocks.retrieve(requests, 100, Inventory.of(blocks_dataset()))
         assert set(found[0].tolist()) <= set(range(3, BLOCK))
         assert set(found[1].tolist()) <= set(range(BLOCK, 2 * BLOCK))
         assert found[2].tolist() == found[3].tolist() == []
@@ -100,27 +100,27 @@ class RetrieverRelations:
             of_blocks.save(writer)
         loaded = self.make().load(open_artifact(tmp_path / "saved", "retriever")[0])
         requests = Requests.of([[0, 1], [ONE_USER], [NO_USER]], time=blocks_dataset().end)
-        world = World.of(blocks_dataset())
-        before, after = (part.retrieve(requests, 100, world) for part in (of_blocks, loaded))
+        inventory = Inventory.of(blocks_dataset())
+        before, after = (part.retrieve(requests, 100, inventory) for part in (of_blocks, loaded))
         assert after.item.tolist() == before.item.tolist()
         assert after.score.tolist() == before.score.tolist()
 
     def test_dislikes_lower_what_is_like_them(self, fitted: Retriever) -> None:
-        if not fitted.serves.personal:
+        if not fitted.capabilities.personal:
             pytest.skip("does not use the history")
         disliked, before, after = _answers(fitted)
-        near = fitted.retrieve(stranger(disliked), 10_000, small_world())[0]
+        near = fitted.retrieve(stranger(disliked), 10_000, small_inventory())[0]
         nearest = next(item for item in near if item in before)
         assert nearest not in after or after[nearest] < before[nearest]
 
     def test_dislikes_raise_nothing(self, fitted: Retriever) -> None:
-        if not fitted.serves.personal:
+        if not fitted.capabilities.personal:
             pytest.skip("does not use the history")
         _, before, after = _answers(fitted)
         assert all(after[item] <= before.get(item, -np.inf) for item in after)
 
     def test_a_lowered_score_is_the_one_ranked_by(self, fitted: Retriever) -> None:
-        if not isinstance(fitted, ScoresItems) or not fitted.serves.personal:
+        if not isinstance(fitted, ScoresItems) or not fitted.capabilities.personal:
             pytest.skip("scores no given items by a history")
         disliked, _, after = _answers(fitted)
         items = Ragged.of([list(after)])
@@ -128,18 +128,18 @@ class RetrieverRelations:
         assert again.tolist() == list(after.values())
 
     def test_only_dislikes_get_no_list(self, fitted: Retriever) -> None:
-        if not fitted.serves.personal:
+        if not fitted.capabilities.personal:
             pytest.skip("does not use the history")
-        found = fitted.retrieve(_disliking([], [3, 5, 8]), 10_000, small_world())
+        found = fitted.retrieve(_disliking([], [3, 5, 8]), 10_000, small_inventory())
         assert found.item.tolist() == []
 
 
 def _answers(fitted: Retriever) -> tuple[list[int], dict[int, float], dict[int, float]]:
     """Two items to dislike, and item → score for some likes, without and with these dislikes."""
-    disliked = fitted.retrieve(stranger(_LIKES), 2, small_world())[0].tolist()
+    disliked = fitted.retrieve(stranger(_LIKES), 2, small_inventory())[0].tolist()
     plain = replace(stranger(_LIKES), exclude=Ragged.of([[*_LIKES, *disliked]]))
-    one = fitted.retrieve(plain, 10_000, small_world())
-    other = fitted.retrieve(_disliking(_LIKES, disliked), 10_000, small_world())
+    one = fitted.retrieve(plain, 10_000, small_inventory())
+    other = fitted.retrieve(_disliking(_LIKES, disliked), 10_000, small_inventory())
     return disliked, _scores(one), _scores(other)
 
 

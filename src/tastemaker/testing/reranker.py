@@ -13,8 +13,8 @@ from tastemaker.data.candidates import Candidates
 from tastemaker.data.ragged import Ragged
 from tastemaker.data.requests import Masks, Requests
 from tastemaker.errors import SettingError
-from tastemaker.testing.small import small_requests, small_world
-from tastemaker.world import World
+from tastemaker.inventory import Inventory
+from tastemaker.testing.small import small_inventory, small_requests
 
 _N = 8
 _SCALES = (0.0, 1.0, 10.0)
@@ -24,7 +24,7 @@ class RerankerConformance:
     """Inherit and implement `make`; requests, candidates and world come with the suite.
 
     Attributes:
-        adds: ids of the items of `small_world` that the tested settings may add to a list.
+        adds: ids of the items of `small_inventory` that the tested settings may add to a list.
         removes: ids of those that they never show.
     """
 
@@ -86,7 +86,7 @@ class RerankerConformance:
         _assert_identical(other, _taken(batch, shuffled))
 
     def test_asking_twice_gives_the_same(self) -> None:
-        made, asked = self.make(), (small_requests(), small_candidates(), _N, small_world())
+        made, asked = self.make(), (small_requests(), small_candidates(), _N, small_inventory())
         _assert_identical(made.rerank(*asked, self.sources()), made.rerank(*asked, self.sources()))
 
     def test_no_requests_get_no_lists(self) -> None:
@@ -109,7 +109,7 @@ class RerankerConformance:
 
     def test_only_eligible_items_come(self) -> None:
         requests, never = small_requests(), [1, 2, *_indices(self.adds)]
-        bitmap = np.ones((1, len(small_world().catalogue)), np.bool_)
+        bitmap = np.ones((1, len(small_inventory().catalogue)), np.bool_)
         bitmap[0, never] = False
         asked = replace(requests, eligible=Masks(bitmap, np.zeros(len(requests), np.int32)))
         allowed = small_candidates().where(~np.isin(small_candidates().item, never))
@@ -117,9 +117,9 @@ class RerankerConformance:
         assert not set(after.item.tolist()) & set(never)
 
     def test_what_is_not_allowed_is_never_shown(self) -> None:
-        allowed = self.make().allowed_items(small_world())
+        allowed = self.make().allowed_items(small_inventory())
         if allowed is not None:
-            assert allowed.shape == (len(small_world().catalogue),)
+            assert allowed.shape == (len(small_inventory().catalogue),)
             assert allowed.dtype == np.bool_
             assert allowed[self._answer().candidates.item].all()
             assert not allowed[[item for item in _indices(self.removes) if item >= 0]].any()
@@ -181,10 +181,10 @@ class RerankerConformance:
         assert ((propensity >= 0) & (propensity <= 1)).all()
 
     def test_an_added_item_breaks_nothing(self) -> None:
-        world = small_world().with_items(["added"])
-        added = len(world.catalogue) - 1
+        inventory = small_inventory().with_items(["added"])
+        added = len(inventory.catalogue) - 1
         found = Candidates.of([([3, added, 5], [0.9, 0.8, 0.7])])
-        after = self._answer(Requests.of([[]]), found, world=world).candidates
+        after = self._answer(Requests.of([[]]), found, inventory=inventory).candidates
         assert added in after[0]
 
     def test_scores_of_any_scale_are_taken(self) -> None:
@@ -204,14 +204,14 @@ class RerankerConformance:
         requests: Requests | None = None,
         candidates: Candidates | None = None,
         n: int = _N,
-        world: World | None = None,
+        inventory: Inventory | None = None,
     ) -> Reranked:
         """What a new reranker makes of the suite's data, or of what is given."""
         return self.make().rerank(
             small_requests() if requests is None else requests,
             small_candidates() if candidates is None else candidates,
             n,
-            small_world() if world is None else world,
+            small_inventory() if inventory is None else inventory,
             self.sources(),
         )
 
@@ -222,7 +222,7 @@ def small_candidates() -> Candidates:
     random, requests = np.random.default_rng(17), small_requests()
     rows = []
     for row in range(len(requests)):
-        allowed = np.setdiff1d(np.arange(len(small_world().catalogue)), requests.exclude[row])
+        allowed = np.setdiff1d(np.arange(len(small_inventory().catalogue)), requests.exclude[row])
         items = random.permutation(allowed)[: row if row < 2 else 40]
         rows.append((items, -np.sort(-random.random(len(items)).round(1))))
     found = Candidates.of(rows)
@@ -238,7 +238,7 @@ def small_candidates() -> Candidates:
 
 
 def _indices(ids: tuple[str, ...]) -> set[int]:
-    return set(small_world().catalogue.items.indices(ids).tolist())
+    return set(small_inventory().catalogue.items.indices(ids).tolist())
 
 
 def _scores(candidates: Candidates, row: int) -> np.ndarray:

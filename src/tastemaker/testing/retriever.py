@@ -8,12 +8,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tastemaker.component import Extends, Retriever
+from tastemaker.component import Retriever, SupportsNewItems
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.ragged import Ragged
 from tastemaker.data.requests import Masks, Requests
 from tastemaker.data.schema import Clock, EventKind, Schema
 from tastemaker.errors import ClockError, NotFittedError, SettingError
+from tastemaker.inventory import Inventory
 from tastemaker.testing.abilities import RetrieverAbilities
 from tastemaker.testing.relations import RetrieverRelations
 from tastemaker.testing.small import (
@@ -21,14 +22,13 @@ from tastemaker.testing.small import (
     assert_identical,
     assert_same,
     degenerate_dataset,
+    inventory_with_twin,
     known_answer,
     small_dataset,
+    small_inventory,
     small_requests,
-    small_world,
     stranger,
-    world_with_twin,
 )
-from tastemaker.world import World
 
 
 class RetrieverConformance(RetrieverAbilities, RetrieverRelations):
@@ -44,7 +44,7 @@ class RetrieverConformance(RetrieverAbilities, RetrieverRelations):
 
     def test_asking_before_fit_says_what_to_do(self) -> None:
         with pytest.raises(NotFittedError, match="call fit"):
-            self.make().retrieve(small_requests(), 5, small_world())
+            self.make().retrieve(small_requests(), 5, small_inventory())
 
     def test_fit_returns_self_and_keeps_the_settings(self) -> None:
         made = self.make()
@@ -57,27 +57,27 @@ class RetrieverConformance(RetrieverAbilities, RetrieverRelations):
         dataset, requests = small_dataset(), small_requests()
         before = _digest(dataset.events, requests.history, requests.exclude)
         self.make().fit(dataset, OPTIONS)
-        fitted.retrieve(requests, 5, small_world())
+        fitted.retrieve(requests, 5, small_inventory())
         assert _digest(dataset.events, requests.history, requests.exclude) == before
 
     def test_fitting_twice_gives_the_same(self, fitted: Retriever) -> None:
-        if not fitted.serves.deterministic:
+        if not fitted.capabilities.deterministic:
             pytest.skip("declared not deterministic")
         again = self.make().fit(small_dataset(), OPTIONS)
-        one = fitted.retrieve(small_requests(), 10, small_world())
-        two = again.retrieve(small_requests(), 10, small_world())
+        one = fitted.retrieve(small_requests(), 10, small_inventory())
+        two = again.retrieve(small_requests(), 10, small_inventory())
         assert np.array_equal(one.item, two.item)
         assert np.array_equal(one.score, two.score)
 
     def test_a_saved_retriever_answers_the_same(self, fitted: Retriever, tmp_path: Path) -> None:
         loaded = self._saved_and_loaded(fitted, tmp_path / "artifact")
-        one = fitted.retrieve(small_requests(), 10, small_world())
-        two = loaded.retrieve(small_requests(), 10, small_world())
+        one = fitted.retrieve(small_requests(), 10, small_inventory())
+        two = loaded.retrieve(small_requests(), 10, small_inventory())
         assert np.array_equal(one.item, two.item)
         assert np.array_equal(one.score, two.score)
 
     def test_lists_are_distinct_and_best_first(self, fitted: Retriever) -> None:
-        found = fitted.retrieve(small_requests(), 10, small_world())
+        found = fitted.retrieve(small_requests(), 10, small_inventory())
         assert len(found) == len(small_requests())
         assert len(found.item), "nothing was found for anybody"
         for row in range(len(found)):
@@ -87,61 +87,61 @@ class RetrieverConformance(RetrieverAbilities, RetrieverRelations):
             assert (np.diff(scores) <= 0).all()
 
     def test_ties_go_to_the_lower_index(self, fitted: Retriever) -> None:
-        found = fitted.retrieve(small_requests(), 30, small_world())
+        found = fitted.retrieve(small_requests(), 30, small_inventory())
         same_row = np.diff(found.rows) == 0
         tied = same_row & (np.diff(found.score) == 0)
         assert (np.diff(found.item)[tied] > 0).all()
 
     def test_one_request_is_a_batch_of_one(self, fitted: Retriever) -> None:
         requests = small_requests()
-        batch = fitted.retrieve(requests, 10, small_world())
+        batch = fitted.retrieve(requests, 10, small_inventory())
         for row in range(len(requests)):
-            single = fitted.retrieve(requests.take(np.array([row])), 10, small_world())
+            single = fitted.retrieve(requests.take(np.array([row])), 10, small_inventory())
             assert_identical(single, batch.take(np.array([row])))
 
     def test_the_order_of_requests_does_not_matter(self, fitted: Retriever) -> None:
         requests = small_requests()
         shuffled = np.random.default_rng(3).permutation(len(requests))
-        batch = fitted.retrieve(requests, 10, small_world())
-        other = fitted.retrieve(requests.take(shuffled), 10, small_world())
+        batch = fitted.retrieve(requests, 10, small_inventory())
+        other = fitted.retrieve(requests.take(shuffled), 10, small_inventory())
         assert_identical(other, batch.take(shuffled))
 
     @pytest.mark.parametrize("company", [2, 3, 7, 100])
     def test_the_size_of_the_batch_does_not_matter(self, fitted: Retriever, company: int) -> None:
         rows = np.arange(company) % len(small_requests())
-        batch = fitted.retrieve(small_requests(), 10, small_world())
-        crowd = fitted.retrieve(small_requests().take(rows), 10, small_world())
+        batch = fitted.retrieve(small_requests(), 10, small_inventory())
+        crowd = fitted.retrieve(small_requests().take(rows), 10, small_inventory())
         assert_identical(crowd, batch.take(rows))
 
     def test_no_requests_get_no_answers(self, fitted: Retriever) -> None:
         none = small_requests().take(np.empty(0, np.int64))
-        assert len(fitted.retrieve(none, 10, small_world())) == 0
+        assert len(fitted.retrieve(none, 10, small_inventory())) == 0
 
     @pytest.mark.parametrize("n", [0, 1, 10_000])
     def test_any_n_is_answered(self, fitted: Retriever, n: int) -> None:
-        found = fitted.retrieve(small_requests(), n, small_world())
-        assert (found.counts <= min(n, len(small_world().catalogue))).all()
+        found = fitted.retrieve(small_requests(), n, small_inventory())
+        assert (found.counts <= min(n, len(small_inventory().catalogue))).all()
         if n == 10_000:
-            few = fitted.retrieve(small_requests(), 3, small_world())
+            few = fitted.retrieve(small_requests(), 3, small_inventory())
             assert_same(found.head(3), few)
 
     def test_nothing_excluded_comes_back(self, fitted: Retriever) -> None:
         requests = small_requests()
         free = replace(requests, exclude=Ragged.of([[]] * len(requests)))
-        liked = fitted.retrieve(free, 4, small_world())
+        liked = fitted.retrieve(free, 4, small_inventory())
         without = replace(requests, exclude=Ragged(liked.offsets, liked.item))
-        found = fitted.retrieve(without, 10_000, small_world())
+        found = fitted.retrieve(without, 10_000, small_inventory())
         for row in range(len(requests)):
             assert not set(found[row].tolist()) & set(liked[row].tolist())
 
     def test_only_eligible_items_come(self, fitted: Retriever) -> None:
         requests = small_requests()
-        n_items = len(small_world().catalogue)
+        n_items = len(small_inventory().catalogue)
         even = np.arange(n_items) % 2 == 0
         row = np.where(np.arange(len(requests)) % 3 == 0, -1, 0).astype(np.int32)
         asked = replace(requests, eligible=Masks(even[None, :], row))
-        found = fitted.retrieve(asked, 10_000, small_world())
-        free = fitted.retrieve(requests, 10_000, small_world())
+        found = fitted.retrieve(asked, 10_000, small_inventory())
+        free = fitted.retrieve(requests, 10_000, small_inventory())
         for place, bitmap in enumerate(row):
             allowed = free[place] if bitmap < 0 else free[place][even[free[place]]]
             assert np.array_equal(found[place], allowed)
@@ -151,57 +151,61 @@ class RetrieverConformance(RetrieverAbilities, RetrieverRelations):
         self, fitted: Retriever, n: int
     ) -> None:
         requests = small_requests()
-        free = fitted.retrieve(requests, 10_000, small_world())
+        free = fitted.retrieve(requests, 10_000, small_inventory())
         best = [free[row][:7] for row in range(len(requests))]
         away = [np.union1d(best[row], requests.exclude[row]) for row in range(len(requests))]
         excluding = replace(requests, exclude=Ragged.of(away))
-        bitmaps = np.ones((len(requests), len(small_world().catalogue)), np.bool_)
+        bitmaps = np.ones((len(requests), len(small_inventory().catalogue)), np.bool_)
         for bitmap, items in zip(bitmaps, best):
             bitmap[items] = False
         masks = Masks(bitmaps, np.arange(len(requests), dtype=np.int32))
         for asked in (excluding, replace(requests, eligible=masks)):
-            found = fitted.retrieve(asked, n, small_world())
+            found = fitted.retrieve(asked, n, small_inventory())
             for row in range(len(requests)):
                 assert np.array_equal(found[row], free[row][7 : 7 + n])
 
     def test_an_empty_history_is_answered_as_declared(self, fitted: Retriever) -> None:
-        found = fitted.retrieve(stranger([]), 5, small_world())
-        assert found.counts[0] == (5 if fitted.serves.empty_history else 0)
+        found = fitted.retrieve(stranger([]), 5, small_inventory())
+        assert found.counts[0] == (5 if fitted.capabilities.empty_history else 0)
 
     def test_unknown_items_in_a_history_change_nothing(self, fitted: Retriever) -> None:
-        plain = fitted.retrieve(stranger([3, 5, 8]), 10, small_world())
+        plain = fitted.retrieve(stranger([3, 5, 8]), 10, small_inventory())
         mixed = replace(stranger([3, -1, 5, 8, -1]), exclude=Ragged.of([[3, 5, 8]]))
-        assert_same(fitted.retrieve(mixed, 10, small_world()), plain)
+        assert_same(fitted.retrieve(mixed, 10, small_inventory()), plain)
 
     def test_an_added_item_breaks_nothing(self, fitted: Retriever) -> None:
-        world = small_world().with_items(["added"])
-        added = len(world.catalogue) - 1
+        inventory = small_inventory().with_items(["added"])
+        added = len(inventory.catalogue) - 1
         asked = replace(stranger([3, 5, added]), exclude=Ragged.of([[3, 5]]))
         plain = replace(stranger([3, 5]), exclude=Ragged.of([[3, 5]]))
-        assert_same(fitted.retrieve(asked, 10, world), fitted.retrieve(plain, 10, world))
+        assert_same(fitted.retrieve(asked, 10, inventory), fitted.retrieve(plain, 10, inventory))
 
     def test_new_items_are_found_as_declared(self, fitted: Retriever) -> None:
-        world = world_with_twin(3)
-        added = len(world.catalogue) - 1
+        inventory = inventory_with_twin(3)
+        added = len(inventory.catalogue) - 1
         likes = np.full(500, added, np.int32)
-        moments = world.watermark - 3_600_000_000 * np.arange(1, 501)
+        moments = inventory.watermark - 3_600_000_000 * np.arange(1, 501)
         kind, weight = np.zeros(500, np.int8), np.ones(500, np.float32)
-        statistics = world.statistics.append(likes, moments, kind, weight)
-        liked = World(world.catalogue, statistics, world.watermark, world.clock)
-        able = fitted.extended(world.catalogue) if isinstance(fitted, Extends) else fitted
+        statistics = inventory.statistics.append(likes, moments, kind, weight)
+        liked = Inventory(inventory.catalogue, statistics, inventory.watermark, inventory.clock)
+        able = (
+            fitted.with_items(inventory.catalogue)
+            if isinstance(fitted, SupportsNewItems)
+            else fitted
+        )
         found = able.retrieve(stranger([3, 5, 8]), 10_000, liked)
-        assert (added in found[0]) == fitted.serves.new_items
+        assert (added in found[0]) == fitted.capabilities.new_items
 
     def test_histories_matter_as_declared(self, fitted: Retriever) -> None:
         one, other = stranger([0, 1, 2, 3, 4]), stranger([20, 21, 22, 23, 24])
         both = Ragged.of([list(range(5)) + list(range(20, 25))])
-        first = fitted.retrieve(replace(one, exclude=both), 10, small_world())
-        second = fitted.retrieve(replace(other, exclude=both), 10, small_world())
+        first = fitted.retrieve(replace(one, exclude=both), 10, small_inventory())
+        second = fitted.retrieve(replace(other, exclude=both), 10, small_inventory())
         same = np.array_equal(first.item, second.item)
-        assert same != fitted.serves.personal
+        assert same != fitted.capabilities.personal
 
     def test_negative_events_are_no_recommendation(self, fitted: Retriever) -> None:
-        if not fitted.serves.personal:
+        if not fitted.capabilities.personal:
             pytest.skip("does not use the history")
         answer = known_answer("planted tastes")
         again = self.make().fit(answer.dataset, OPTIONS)
@@ -211,56 +215,58 @@ class RetrieverConformance(RetrieverAbilities, RetrieverRelations):
             time=answer.dataset.end,
             weights=[[1.0] * 5 + [-1.0] * 5],
         )
-        first = again.retrieve(both, 4, answer.world)[0]
+        first = again.retrieve(both, 4, answer.inventory)[0]
         assert set(first.tolist()) <= answer.right[0], "a disliked taste was recommended"
 
     def test_no_user_id_is_kept_unless_declared(self, fitted: Retriever, tmp_path: Path) -> None:
         self._saved_and_loaded(fitted, tmp_path / "artifact")
         content = b"".join(p.read_bytes() for p in (tmp_path / "artifact").rglob("*.*"))
         kept = any(id_.encode() in content for id_ in small_dataset().users.ids(range(20)))
-        assert fitted.serves.holds_users or not kept, "a user id stands in the saved files"
+        assert fitted.capabilities.holds_users or not kept, "a user id stands in the saved files"
 
     def test_who_asks_does_not_matter(self, fitted: Retriever) -> None:
         names = small_dataset().users.ids(range(len(small_requests())))
         named = replace(small_requests(), user_id=tuple(names))
-        one = fitted.retrieve(small_requests(), 10, small_world())
-        assert_same(fitted.retrieve(named, 10, small_world()), one)
+        one = fitted.retrieve(small_requests(), 10, small_inventory())
+        assert_same(fitted.retrieve(named, 10, small_inventory()), one)
 
     def test_nothing_at_or_after_the_moment_is_read(self, fitted: Retriever) -> None:
-        world, asked = small_world(), stranger([3, 5, 8])
+        inventory, asked = small_inventory(), stranger([3, 5, 8])
         later = np.full(500, asked.time[0], np.int64) + np.arange(500)
-        likes = np.arange(500, dtype=np.int32) % len(world.catalogue)
+        likes = np.arange(500, dtype=np.int32) % len(inventory.catalogue)
         kind, weight = np.zeros(500, np.int8), np.ones(500, np.float32)
-        statistics = world.statistics.append(likes**2 % 7, later, kind, weight)
-        ahead = World(world.catalogue, statistics, world.watermark + 500, world.clock)
-        before = fitted.retrieve(asked, 10_000, world)
+        statistics = inventory.statistics.append(likes**2 % 7, later, kind, weight)
+        ahead = Inventory(
+            inventory.catalogue, statistics, inventory.watermark + 500, inventory.clock
+        )
+        before = fitted.retrieve(asked, 10_000, inventory)
         assert_same(fitted.retrieve(asked, 10_000, ahead), before)
 
     def test_fitting_again_forgets_the_first_fit(self, fitted: Retriever) -> None:
-        if not fitted.serves.deterministic:
+        if not fitted.capabilities.deterministic:
             pytest.skip("declared not deterministic")
         twice = self.make().fit(small_dataset(), OPTIONS).fit(small_dataset(), OPTIONS)
-        one = fitted.retrieve(small_requests(), 10, small_world())
-        two = twice.retrieve(small_requests(), 10, small_world())
+        one = fitted.retrieve(small_requests(), 10, small_inventory())
+        two = twice.retrieve(small_requests(), 10, small_inventory())
         assert np.array_equal(one.item, two.item)
         assert np.array_equal(one.score, two.score)
 
     def test_answering_changes_nothing_fitted(self, fitted: Retriever) -> None:
-        one = fitted.retrieve(small_requests(), 10, small_world())
-        two = fitted.retrieve(small_requests(), 10, small_world())
+        one = fitted.retrieve(small_requests(), 10, small_inventory())
+        two = fitted.retrieve(small_requests(), 10, small_inventory())
         assert np.array_equal(one.item, two.item)
         assert np.array_equal(one.score, two.score)
 
     @pytest.mark.parametrize(
-        ("clock", "enough"), [("none", ("none",)), ("order", ("none", "order"))]
+        ("clock", "enough"), [("none", ("none",)), ("ordinal", ("none", "ordinal"))]
     )
     def test_the_clock_is_needed_as_declared(self, clock: Clock, enough: tuple[Clock, ...]) -> None:
         vague = Dataset.from_frames(
             pl.DataFrame({"user_id": list("aabbc"), "item_id": list("xyyzx")}),
             schema=Schema(kinds={"like": EventKind()}, clock=clock),
         )
-        if self.make().needs_clock in enough:
-            self.make().fit(vague).retrieve(Requests.of([[0]]), 2, World.of(vague))
+        if self.make().requires_timestamps in enough:
+            self.make().fit(vague).retrieve(Requests.of([[0]]), 2, Inventory.of(vague))
         else:
             with pytest.raises(ClockError, match="clock"):
                 self.make().fit(vague)
@@ -269,16 +275,16 @@ class RetrieverConformance(RetrieverAbilities, RetrieverRelations):
     def test_a_degenerate_log_is_handled(self, log: str) -> None:
         dataset = degenerate_dataset(log)
         fitted = self.make().fit(dataset, OPTIONS)
-        found = fitted.retrieve(Requests.of([[0], []], time=dataset.end), 3, World.of(dataset))
+        found = fitted.retrieve(Requests.of([[0], []], time=dataset.end), 3, Inventory.of(dataset))
         assert len(found) == 2
 
     @pytest.mark.parametrize("known", ["checkerboard", "planted tastes", "blockbuster"])
     def test_a_stranger_with_five_events_gets_the_right_item_first(self, known: str) -> None:
         answer = known_answer(known)
         fitted = self.make().fit(answer.dataset, OPTIONS)
-        if not fitted.serves.personal:
+        if not fitted.capabilities.personal:
             pytest.skip("does not use the history")
-        found = fitted.retrieve(answer.requests, 1, answer.world)
+        found = fitted.retrieve(answer.requests, 1, answer.inventory)
         assert (found.counts == 1).all()
         for row, right in enumerate(answer.right):
             first = int(found[row][0])

@@ -14,8 +14,8 @@ from tastemaker.data.events import Histories
 from tastemaker.data.requests import Requests
 from tastemaker.data.schema import EventKind, Schema
 from tastemaker.data.synthetic import SCHEMA, SyntheticWorld
+from tastemaker.inventory import Inventory
 from tastemaker.testing.known import KnownAnswer, blockbuster, checkerboard, planted_tastes
-from tastemaker.world import World
 
 RELATIVE = 1e-5
 OPTIONS = FitOptions(seed=7, threads=2)
@@ -42,15 +42,15 @@ def assert_same(one: Candidates, other: Candidates) -> None:
 @cache
 def small_dataset() -> Dataset:
     """A small synthetic log with three kinds of event, tastes and new items."""
-    world = SyntheticWorld(users=90, items=60, events=2_000, tastes=4, seed=11)
-    named = world.events.with_columns(pl.format("somebody-{}", "user_id").alias("user_id"))
-    return Dataset.from_frames(named, items=world.items, schema=SCHEMA)
+    synthetic = SyntheticWorld(users=90, items=60, events=2_000, tastes=4, seed=11)
+    named = synthetic.events.with_columns(pl.format("somebody-{}", "user_id").alias("user_id"))
+    return Dataset.from_frames(named, items=synthetic.items, schema=SCHEMA)
 
 
 @cache
-def small_world() -> World:
+def small_inventory() -> Inventory:
     """What `small_dataset` says of its items."""
-    return World.of(small_dataset())
+    return Inventory.of(small_dataset())
 
 
 @cache
@@ -71,18 +71,18 @@ def small_requests() -> Requests:
 
 
 @cache
-def world_with_twin(item: int) -> World:
+def inventory_with_twin(item: int) -> Inventory:
     """The small world with one more item, of which the same is known as of `item`."""
-    world = small_world()
+    inventory = small_inventory()
     known: dict[str, list[object]] = {}
-    for name, column in world.catalogue.columns.items():
+    for name, column in inventory.catalogue.columns.items():
         if isinstance(column, TextColumn):
             known[name] = [column.texts[item]]
         elif isinstance(column, TagsColumn):
             known[name] = [column.labels.ids(column.codes[item])]
         else:
             known[name] = [column.values[item]]
-    return world.with_items(["added"], known)
+    return inventory.with_items(["added"], known)
 
 
 def stranger(history: list[int]) -> Requests:

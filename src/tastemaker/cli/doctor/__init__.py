@@ -1,4 +1,4 @@
-"""`doctor`: what is wrong with machine, project, data, store and model, and the cure.
+"""`doctor`: what is wrong with machine, project, data, store and model, and the fix.
 
 It begins with what needs nothing but Python, so that it also runs where a package is missing. It
 only reads.
@@ -68,4 +68,4 @@ def look_without_packages() -> None:
         else:
             told = "\n".join(map(str, findings))
         sys.stdout.buffer.write(f"{told}\n".encode())
-    sys.exit(printable(f"error: {bad[0].told}{': ' if bad[0].cure else ''}{bad[0].cure}"))
+    sys.exit(printable(f"error: {bad[0].told}{': ' if bad[0].fix else ''}{bad[0].fix}"))

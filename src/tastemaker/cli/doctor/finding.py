@@ -22,24 +22,24 @@ class Finding:
         what: was looked at.
         verdict: fine, worth knowing, or in the way.
         told: what was found.
-        cure: what to do; empty where nothing needs doing.
+        fix: what to do; empty where nothing needs doing.
     """
 
     what: str
     verdict: Literal["ok", "note", "bad"]
     told: str
-    cure: str = ""
+    fix: str = ""
 
     def __str__(self) -> str:
         told = "\n  ".join(map(printable, self.told.splitlines()))
         line = f"{_MARK[self.verdict]} {self.what:{_WIDTH}} {told}"
-        return f"{line}\n  {'':{_WIDTH}} → {printable(self.cure)}" if self.cure else line
+        return f"{line}\n  {'':{_WIDTH}} → {printable(self.fix)}" if self.fix else line
 
 
-def refused(what: str, message: str, cure: str = "") -> Finding:
-    """What is in the way by the message of an error; a command it ends in is the cure."""
+def refused(what: str, message: str, fix: str = "") -> Finding:
+    """What is in the way by the message of an error; a command it ends in is the fix."""
     parts = _WITH_CURE.fullmatch(message)
-    return Finding(what, "bad", *(parts.groups() if parts else (message, cure)))
+    return Finding(what, "bad", *(parts.groups() if parts else (message, fix)))
 
 
 def looked(what: str, look: Callable[[], Iterable[Finding]]) -> list[Finding]:

@@ -72,8 +72,8 @@ def _packages() -> Iterator[Finding]:
     try:
         asked = requires("tastemaker") or []
     except PackageNotFoundError:
-        cure = "pip install tastemaker, or pip install -e . where its source is"
-        yield Finding("packages", "note", "Tastemaker itself is not installed", cure)
+        fix = "pip install tastemaker, or pip install -e . where its source is"
+        yield Finding("packages", "note", "Tastemaker itself is not installed", fix)
         asked = []
     wrong = 0
     for line in asked:
@@ -85,8 +85,8 @@ def _packages() -> Iterator[Finding]:
         if found is None or _numbers(found) < _numbers(least):
             wrong += 1
             told = "is not installed" if found is None else f"{found} is too old"
-            cure = f"pip install --upgrade '{name}>={least}'"
-            yield Finding("packages", "bad", f"{name} {told}: {least} or later is needed", cure)
+            fix = f"pip install --upgrade '{name}>={least}'"
+            yield Finding("packages", "bad", f"{name} {told}: {least} or later is needed", fix)
     if wrong:
         return
     for room in _ROOMS:
@@ -94,7 +94,7 @@ def _packages() -> Iterator[Finding]:
             import_module(room)
         except (ImportError, OSError) as problem:
             refused = LibraryError(getattr(problem, "name", None) or room, problem)
-            yield Finding("packages", "bad", refused.told, refused.cure)
+            yield Finding("packages", "bad", refused.told, refused.fix)
             return
     yield Finding("packages", "ok", "all that are needed, as new as they must be")
     yield from _kernels()
@@ -105,15 +105,15 @@ def _kernels() -> Iterator[Finding]:
 
     if not keeps_kernels():
         told = "no folder for compiled kernels can be written: every process compiles them again"
-        cure = "set NUMBA_CACHE_DIR to a folder that can be written, or make ~/.cache writable"
-        yield Finding("kernels", "note", told, cure)
+        fix = "set NUMBA_CACHE_DIR to a folder that can be written, or make ~/.cache writable"
+        yield Finding("kernels", "note", told, fix)
 
 
 def _lightgbm(needed: bool) -> Iterator[Finding]:
     try:
         import_module("tastemaker.ranking.boosting")
     except LibraryError as problem:
-        yield Finding("LightGBM", "bad" if needed else "note", problem.told, problem.cure)
+        yield Finding("LightGBM", "bad" if needed else "note", problem.told, problem.fix)
     else:
         yield Finding("LightGBM", "ok", f"{version('lightgbm')}, with its OpenMP library")
 

@@ -58,8 +58,8 @@ def look_at_port(project: Project) -> Iterator[Finding]:
         if holder is None or "cannot be listened at" not in str(problem):
             yield Finding("port", "bad", str(problem))
             return
-        cure = "stop it, or choose another port under [server] or with --port"
-        yield Finding("port", "bad", f"{port} is held by {holder}", cure)
+        fix = "stop it, or choose another port under [server] or with --port"
+        yield Finding("port", "bad", f"{port} is held by {holder}", fix)
         return
     yield Finding("port", "ok", f"{port} is free")
 
@@ -71,9 +71,9 @@ def _told(server: _Server, registry: Registry, port: int) -> Iterator[Finding]:
         yield Finding("port", "note", told)
         return
     if server.version not in {version.name for version in registry.versions()}:
-        cure = "stop it, or choose another port under [server] or with --port"
+        fix = "stop it, or choose another port under [server] or with --port"
         told = f"{port}: another project is served there ({server.version})"
-        yield Finding("port", "bad", told, cure)
+        yield Finding("port", "bad", told, fix)
         return
     if server.problem:
         told = f"{port}: serving {server.version}, and it says: {server.problem}"

@@ -100,12 +100,12 @@ class _Looks:
             stats = os.statvfs(folder)
             free = stats.f_bavail * stats.f_frsize
             told = f"{size_text(free)} free in {folder}, the next training needs {size_text(need)}"
-            cure = "make room; old versions go with `tastemaker versions prune --keep 3`"
+            fix = "make room; old versions go with `tastemaker versions prune --keep 3`"
             if free < need or (stats.f_files and not stats.f_favail):
                 told += "" if free < need else ", and no more files can be made"
-                yield Finding("disk", "bad", told, cure)
+                yield Finding("disk", "bad", told, fix)
             elif free < need + _COMFORT_BYTES:
-                yield Finding("disk", "note", told, cure)
+                yield Finding("disk", "note", told, fix)
             elif fine:
                 yield Finding("disk", "ok", told)
 
@@ -169,8 +169,8 @@ class _Looks:
         try:
             self.stored = found = self.source.look(*learned)
         except StoreError as problem:
-            cure = "restore it from a copy, or move it away to start anew from the files"
-            yield Finding("store", "bad", str(problem), cure)
+            fix = "restore it from a copy, or move it away to start anew from the files"
+            yield Finding("store", "bad", str(problem), fix)
             return
         if found.latest is not None:
             self.latest["the latest stored event"] = found.latest
@@ -181,8 +181,8 @@ class _Looks:
             yield Finding("store", "note", told, "the next train or serve does it again")
         if found.sums_differ:
             told = "the sums by user and item are not those of the events"
-            cure = "stop the server and run `tastemaker store compact`, which sums them up again"
-            yield Finding("store", "bad", told, cure)
+            fix = "stop the server and run `tastemaker store compact`, which sums them up again"
+            yield Finding("store", "bad", told, fix)
         if exposed := open_to_others(self.source.path):
             names = ", ".join(file.name for file in exposed)
             told = f"{names} can be read by other users of this machine"
@@ -207,7 +207,7 @@ class _Looks:
             yield refused("model", told, self._way_back())
             return
         self.trained = trained
-        self.latest["the latest event trained on"] = trained.world.watermark
+        self.latest["the latest event trained on"] = trained.inventory.watermark
         yield Finding("model", "ok", f"{trained.version} serves, undamaged")
         if trained.made_by != tastemaker.__version__:
             made_by = trained.made_by or "of an earlier version"
@@ -218,11 +218,11 @@ class _Looks:
         for note in trained.notes:
             yield Finding("model", "note", note)
         yield from self._settings(trained)
-        if trained.world.clock == "absolute":
-            age = now() - trained.world.watermark
+        if trained.inventory.clock == "absolute":
+            age = now() - trained.inventory.watermark
             if age > OLD_LOG_MICROSECONDS:
                 told = (
-                    f"its events end {format_moment(trained.world.watermark)[:10]}, "
+                    f"its events end {format_moment(trained.inventory.watermark)[:10]}, "
                     f"{format_duration(age)} ago: what is new and trending since is unknown to it; "
                     f"{_MEASURED[self.project.file.server.now]}"
                 )
@@ -253,8 +253,8 @@ class _Looks:
         broken = [version.name for version in found if version.problem and not version.current]
         if broken:
             told = f"damaged, but not in use: {', '.join(broken)}"
-            cure = "tastemaker versions prune --keep 3 removes old ones"
-            yield Finding("versions", "note", told, cure)
+            fix = "tastemaker versions prune --keep 3 removes old ones"
+            yield Finding("versions", "note", told, fix)
         whole = [version.name for version in found if not version.problem]
         if self.trained is not None and whole and whole[0] > self.trained.version:
             told = f"{whole[0]} is newer than what serves"

@@ -8,10 +8,10 @@ from pydantic import Field
 from scipy.sparse import csr_array
 
 from tastemaker.compilation import kernel
-from tastemaker.component import Serves
+from tastemaker.component import Capabilities
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.ragged import offsets_of
-from tastemaker.retrieval.cooccurrence import BothWays
+from tastemaker.retrieval.cooccurrence import Interactions
 from tastemaker.retrieval.graph.streams import mixed
 from tastemaker.retrieval.item_rows import ItemRows, RowLearner
 from tastemaker.retrieval.neighbors.nearest import nearest_items
@@ -61,8 +61,8 @@ class CooccurrenceGraph(ItemRows):
     """
 
     name = "cooccurrence_graph"
-    serves: ClassVar = Serves(history="native", similar_items=True)
-    because: ClassVar = "chosen by people who chose what you did"
+    capabilities: ClassVar = Capabilities(history="native", similar_items=True)
+    reason_text: ClassVar = "chosen by people who chose what you did"
     config: GraphSettings
 
     def evidence(self, dataset: Dataset) -> csr_array:
@@ -73,7 +73,7 @@ class CooccurrenceGraph(ItemRows):
         users.data = np.repeat(weight.astype(np.float32), items)
         return users
 
-    def learner(self, pairs: BothWays) -> RowLearner:
+    def learner(self, pairs: Interactions) -> RowLearner:
         """The heaviest edges."""
         users = np.diff(pairs.item_offsets)
         divisor = np.power(users, self.config.degree_exponent).astype(np.float32)

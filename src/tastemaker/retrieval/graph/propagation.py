@@ -8,7 +8,7 @@ from pydantic import Field
 from scipy.linalg import eigh, qr
 from scipy.sparse import csr_array
 
-from tastemaker.component import FitOptions, Serves, Task
+from tastemaker.component import Capabilities, FitOptions, Task
 from tastemaker.data.dataset import Dataset
 from tastemaker.index import index_bytes
 from tastemaker.retrieval.connected import ConnectedItems
@@ -59,7 +59,7 @@ class Propagation(ItemVectors):
     """
 
     name = "propagation"
-    serves: ClassVar = Serves(history="native", similar_items=True)
+    capabilities: ClassVar = Capabilities(history="native", similar_items=True)
     config: PropagationConfig
 
     def fit(

@@ -60,9 +60,9 @@ class BSPM(GraphFilter):
     """
 
     name = "bspm"
-    serves: ClassVar = GraphFilter.serves
+    capabilities: ClassVar = GraphFilter.capabilities
     config: BSPMConfig
-    above = -np.inf
+    min_score = -np.inf
 
     def scores(self, requests: Requests) -> ScoreChunk:
         """What is left of each history after blurring and sharpening."""

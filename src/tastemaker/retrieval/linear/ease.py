@@ -9,20 +9,20 @@ from scipy.sparse import csr_array
 
 from tastemaker.artifact import ArtifactReader, ArtifactWriter
 from tastemaker.compilation import kernel
-from tastemaker.component import FitOptions, Serves, Task
+from tastemaker.component import Capabilities, FitOptions, Task
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.events import Reduce
 from tastemaker.data.requests import Requests
 from tastemaker.index import exact_top_n
 from tastemaker.index.exact import ScoreChunk
-from tastemaker.retrieval.cooccurrence import BothWays, strongest_reasons
+from tastemaker.inventory import Inventory
+from tastemaker.retrieval.cooccurrence import Interactions, strongest_reasons
 from tastemaker.retrieval.linear.by_users import bytes_by_users, few_users, inverse_by_users
 from tastemaker.retrieval.linear.inverse import BLOCK, invert_in_place
 from tastemaker.retrieval.opinions import DislikeSettings
 from tastemaker.retrieval.scoring import ScoringRetriever
 from tastemaker.threads import blas_threads, run_chunks
-from tastemaker.world import World
 
 _SIMILAR_BYTES = 4 << 20
 _MOST = 0.7
@@ -63,8 +63,8 @@ class EASE(ScoringRetriever):
     """
 
     name = "ease"
-    serves: ClassVar = Serves(history="native", similar_items=True)
-    because: ClassVar[str] = "goes with what you chose"
+    capabilities: ClassVar = Capabilities(history="native", similar_items=True)
+    reason_text: ClassVar[str] = "goes with what you chose"
     config: EASEConfig
     weights: NDArray[np.float32]
 
@@ -96,7 +96,7 @@ class EASE(ScoringRetriever):
         options.require_memory(
             4 * (n_items**2 + apart * len(liked) ** 2) + beside + 40 * users.nnz,
             f"{name} on {n_items:,} items",
-            'take SparseEASE (use = "sparse_ease"), its approximation for large catalogues, or '
+            'take SparseEASE (type = "sparse_ease"), its approximation for large catalogues, or '
             "leave out items with few events",
         )
         if not apart:
@@ -132,7 +132,7 @@ class EASE(ScoringRetriever):
         liked = requests.history.interactions(self.n_fitted, reduce=self.config.reduce)
         return lambda chunk: liked[chunk] @ self.weights
 
-    def similar(self, items: NDArray[np.int32], n: int, world: World) -> Candidates:
+    def similar(self, items: NDArray[np.int32], n: int, inventory: Inventory) -> Candidates:
         """The items that each item speaks for most."""
         self.require_fitted()
         asked = Requests.of([[int(item)] for item in items])
@@ -141,9 +141,9 @@ class EASE(ScoringRetriever):
         def score(chunk: slice) -> NDArray[np.float32]:
             left = np.repeat(items[chunk], len(everything))
             right = np.tile(everything, len(items[chunk]))
-            return self._speaks(left, right).reshape(-1, len(everything))
+            return self._weights_between(left, right).reshape(-1, len(everything))
 
-        return exact_top_n(score, asked, n, self.n_items, above=0.0, chunk_bytes=_SIMILAR_BYTES)
+        return exact_top_n(score, asked, n, self.n_items, min_score=0.0, chunk_bytes=_SIMILAR_BYTES)
 
     def explain(
         self, requests: Requests, candidates: Candidates
@@ -153,18 +153,20 @@ class EASE(ScoringRetriever):
 
         def between(history: NDArray[np.int32], found: NDArray[np.int32]) -> NDArray[Any]:
             left, right = np.repeat(history, len(found)), np.tile(found, len(history))
-            return self._speaks(left, right).reshape(len(history), len(found))
+            return self._weights_between(left, right).reshape(len(history), len(found))
 
         history = self.likes(requests).history
         liked = history.interactions(self.n_items, reduce=self.config.reduce)
         return strongest_reasons(liked, candidates, between)
 
-    def compare(self, left: NDArray[np.int32], right: NDArray[np.int32]) -> NDArray[np.float32]:
+    def similarity(self, left: NDArray[np.int32], right: NDArray[np.int32]) -> NDArray[np.float32]:
         """How much each left item speaks for its right one, B as it is, at most 1."""
         self.require_fitted()
-        return np.minimum(self._speaks(left, right), np.float32(1))
+        return np.minimum(self._weights_between(left, right), np.float32(1))
 
-    def _speaks(self, left: NDArray[np.int32], right: NDArray[np.int32]) -> NDArray[np.float32]:
+    def _weights_between(
+        self, left: NDArray[np.int32], right: NDArray[np.int32]
+    ) -> NDArray[np.float32]:
         """How much each left item speaks for its right one, 0 where either is not known."""
         known = (left >= 0) & (left < self.n_fitted) & (right >= 0) & (right < self.n_fitted)
         strength = np.zeros(len(left), np.float32)
@@ -185,7 +187,7 @@ class EASE(ScoringRetriever):
 
 def _gram(users: csr_array, threads: int) -> NDArray[np.float32]:
     """The lower triangle of XᵀX, zeros above it, float32[items × items]."""
-    pairs = BothWays.of(users)
+    pairs = Interactions.of(users)
     gram = np.zeros((users.shape[1], users.shape[1]), np.float32)
     run_chunks(
         lambda start, stop: _gram_rows(start, stop, pairs, gram), pairs.item_offsets, threads

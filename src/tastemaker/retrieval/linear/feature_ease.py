@@ -9,7 +9,7 @@ from pydantic import Field
 from scipy.sparse import csr_array, vstack
 
 from tastemaker.artifact import ArtifactReader, ArtifactWriter
-from tastemaker.component import NO_ITEMS, FitOptions, Serves, Task
+from tastemaker.component import NO_ITEMS, Capabilities, FitOptions, Task
 from tastemaker.data.catalogue import Catalogue
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.requests import Requests
@@ -49,7 +49,7 @@ class FeatureEASE(EASE):
         added_rows: float32[added × items], how later items speak for fitted ones, b.
         added_columns: float32[items × added], how fitted items speak for later ones, w.
 
-    Cost: `fit`, as `EASE`, and Σ over terms of (items that have it)² steps; `extended`, for each
+    Cost: `fit`, as `EASE`, and Σ over terms of (items that have it)² steps; `with_items`, for each
     item items × those that share a term with it, and a copy of what is said of the others added; a
     request, history × items.
 
@@ -62,7 +62,7 @@ class FeatureEASE(EASE):
     """
 
     name = "feature_ease"
-    serves: ClassVar = Serves(history="native", new_items=True, similar_items=True)
+    capabilities: ClassVar = Capabilities(history="native", new_items=True, similar_items=True)
     config: FeatureEASEConfig
     diagonal: NDArray[np.float32]
     encoder: ContentEncoder
@@ -93,7 +93,7 @@ class FeatureEASE(EASE):
         """The items it knows, fitted and added."""
         return self.n_fitted + len(self.added_rows)
 
-    def extended(self, catalogue: Catalogue, changed: NDArray[np.int64] = NO_ITEMS) -> Self:
+    def with_items(self, catalogue: Catalogue, changed: NDArray[np.int64] = NO_ITEMS) -> Self:
         """This retriever that also knows the catalogue's later items, and later ones as changed.
 
         Labels unknown when it was fitted are left out.
@@ -133,9 +133,11 @@ class FeatureEASE(EASE):
 
         return score
 
-    def _speaks(self, left: NDArray[np.int32], right: NDArray[np.int32]) -> NDArray[np.float32]:
+    def _weights_between(
+        self, left: NDArray[np.int32], right: NDArray[np.int32]
+    ) -> NDArray[np.float32]:
         """How much each left item speaks for its right one, 0 where either is not known."""
-        n, strength = self.n_fitted, super()._speaks(left, right)
+        n, strength = self.n_fitted, super()._weights_between(left, right)
         old_left, old_right = (left >= 0) & (left < n), (right >= 0) & (right < n)
         new_left, new_right = (
             (left >= n) & (left < self.n_items),

@@ -9,7 +9,7 @@ from scipy.sparse import csr_array
 from tastemaker.compilation import kernel
 from tastemaker.component import FitOptions
 from tastemaker.data.ragged import offsets_of
-from tastemaker.retrieval.cooccurrence import BothWays
+from tastemaker.retrieval.cooccurrence import Interactions
 from tastemaker.threads import run_chunks
 
 
@@ -29,27 +29,27 @@ class SparseGram(NamedTuple):
     diagonal: NDArray[np.float32]
 
     @classmethod
-    def of(cls, users: csr_array, options: FitOptions, told: str, cure: str) -> "SparseGram":
+    def of(cls, users: csr_array, options: FitOptions, told: str, fix: str) -> "SparseGram":
         """Adds up who liked what together: counted first, so that memory is known before.
 
         Args:
             users: X, float32[users × items].
             options: threads and memory budget.
             told: the work it is for, such as `SLIM on 10,000 items`.
-            cure: what to do where memory does not suffice.
+            fix: what to do where memory does not suffice.
 
         Raises:
             MemoryBudgetError: it would exceed the budget.
 
         Cost: Σ over users of (items liked)² steps, twice; 8 bytes for each pair of items.
         """
-        pairs = BothWays.of(users)
+        pairs = Interactions.of(users)
         n_items = users.shape[1]
         counts = np.zeros(n_items, np.int64)
         cost = pairs.item_offsets
         run_chunks(lambda a, b: _count(a, b, pairs, counts), cost, options.threads)
         offsets = offsets_of(counts)
-        options.require_memory(8 * int(offsets[-1]) + 16 * n_items, told, cure)
+        options.require_memory(8 * int(offsets[-1]) + 16 * n_items, told, fix)
         items = np.empty(offsets[-1], np.int32)
         values = np.empty(offsets[-1], np.float32)
         diagonal = np.zeros(n_items, np.float32)

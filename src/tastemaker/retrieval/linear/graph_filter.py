@@ -9,7 +9,7 @@ from scipy.sparse import csr_array, diags_array
 
 from tastemaker.artifact import ArtifactReader, ArtifactWriter
 from tastemaker.compilation import kernel
-from tastemaker.component import FitOptions, Serves, Task
+from tastemaker.component import Capabilities, FitOptions, Task
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.events import Reduce
@@ -18,12 +18,12 @@ from tastemaker.errors import ArtifactError
 from tastemaker.index import exact_top_n
 from tastemaker.index.exact import ScoreChunk
 from tastemaker.index.products import products
+from tastemaker.inventory import Inventory
 from tastemaker.retrieval.connected import ConnectedItems
 from tastemaker.retrieval.cooccurrence import strongest_reasons
 from tastemaker.retrieval.linear.smooth import memory_for, smoothest
 from tastemaker.retrieval.opinions import DislikeSettings
 from tastemaker.retrieval.scoring import ScoringRetriever
-from tastemaker.world import World
 
 _WIDTH = 1_024
 """Items in a block of the low-pass filter, which a core's own cache holds."""
@@ -86,7 +86,7 @@ class GraphFilter(ScoringRetriever):
     """
 
     name = "graph_filter"
-    serves: ClassVar = Serves(history="native", similar_items=True, holds_users=True)
+    capabilities: ClassVar = Capabilities(history="native", similar_items=True, holds_users=True)
     config: GraphFilterConfig
     users: csr_array
     items: csr_array
@@ -155,11 +155,11 @@ class GraphFilter(ScoringRetriever):
             _spread(passed, self.blocks, self.root, scores)
         return scores
 
-    def similar(self, items: NDArray[np.int32], n: int, world: World) -> Candidates:
+    def similar(self, items: NDArray[np.int32], n: int, inventory: Inventory) -> Candidates:
         """What somebody who liked the item alone would be given."""
         self.require_fitted()
         asked = Requests.of([[int(item)] for item in items])
-        return exact_top_n(self.scores(asked), asked, n, self.n_fitted, above=self.above)
+        return exact_top_n(self.scores(asked), asked, n, self.n_fitted, min_score=self.min_score)
 
     def explain(
         self, requests: Requests, candidates: Candidates

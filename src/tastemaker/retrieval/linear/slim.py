@@ -9,7 +9,7 @@ from pydantic import Field
 from scipy.sparse import csr_array
 
 from tastemaker.compilation import kernel
-from tastemaker.component import FitOptions, Serves, Task
+from tastemaker.component import Capabilities, FitOptions, Task
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.events import Reduce
 from tastemaker.data.ragged import offsets_of
@@ -80,7 +80,7 @@ class SLIM(ItemItem):
     """
 
     name = "slim"
-    serves: ClassVar = Serves(history="native", similar_items=True)
+    capabilities: ClassVar = Capabilities(history="native", similar_items=True)
     config: SLIMConfig
 
     def fit(
@@ -93,8 +93,8 @@ class SLIM(ItemItem):
         """Solves a regression for each item."""
         users = dataset.interactions(reduce=self.config.reduce)
         n_items = users.shape[1]
-        cure = "leave out items with few events, or take ItemKNN, which keeps neighbours only"
-        gram = SparseGram.of(users, options, f"SLIM on {n_items:,} items", cure)
+        fix = "leave out items with few events, or take ItemKNN, which keeps neighbours only"
+        gram = SparseGram.of(users, options, f"SLIM on {n_items:,} items", fix)
         columns = [np.empty((0, 2))]
         found = np.zeros(n_items, np.int64)
         blocks = range(0, n_items, _AT_A_TIME)

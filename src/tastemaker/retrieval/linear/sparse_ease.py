@@ -8,7 +8,7 @@ from pydantic import Field
 from scipy.sparse import csr_array
 
 from tastemaker.compilation import kernel
-from tastemaker.component import FitOptions, Serves, Task
+from tastemaker.component import Capabilities, FitOptions, Task
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.events import Reduce
 from tastemaker.data.ragged import offsets_of
@@ -65,7 +65,7 @@ class SparseEASE(ItemItem):
     """
 
     name = "sparse_ease"
-    serves: ClassVar = Serves(history="native", similar_items=True)
+    capabilities: ClassVar = Capabilities(history="native", similar_items=True)
     config: SparseEASEConfig
 
     def fit(
@@ -78,9 +78,9 @@ class SparseEASE(ItemItem):
         """Solves a small regression for each item."""
         users = dataset.interactions(reduce=self.config.reduce)
         n_items = users.shape[1]
-        cure = "leave out items with few events, or take ItemKNN, which keeps neighbours only"
+        fix = "leave out items with few events, or take ItemKNN, which keeps neighbours only"
         told = f"SparseEASE on {n_items:,} items"
-        gram = SparseGram.of(users, options, told, cure)
+        gram = SparseGram.of(users, options, told, fix)
         width = min(self.config.neighbors, max(1, n_items - 1))
         options.require_memory(24 * n_items * width, told, "lower 'neighbors'")
         near = np.empty((n_items, width), np.int32)

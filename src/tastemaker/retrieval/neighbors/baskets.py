@@ -8,11 +8,11 @@ from pydantic import Field, field_validator
 from scipy.sparse import csr_array
 
 from tastemaker.artifact import ArtifactReader, ArtifactWriter
-from tastemaker.component import FitOptions, Serves, Task
+from tastemaker.component import Capabilities, FitOptions, Task
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.ragged import ranges
 from tastemaker.data.times import parse_duration
-from tastemaker.retrieval.cooccurrence import BothWays
+from tastemaker.retrieval.cooccurrence import Interactions
 from tastemaker.retrieval.item_rows import ItemRows, RowLearner
 from tastemaker.retrieval.neighbors.nearest import nearest_items
 from tastemaker.retrieval.neighbors.similarity import Measure
@@ -29,17 +29,17 @@ class BoughtTogetherConfig(DislikeSettings):
     """What makes a rule strong."""
     min_support: int = Field(2, ge=1)
     """Only items that stand together in so many baskets make a rule."""
-    pause: str | None = "30m"
+    session_gap: str | None = "30m"
     """A basket ends where nothing happens for so long: a number and s, m, h, d or w; None: one
     timestamp is a basket. Where times are no moments, all that a user bought is one."""
     kinds: tuple[str, ...] = ()
     """The kinds of event that put an item into a basket; by default every positive one."""
 
-    @field_validator("pause")
+    @field_validator("session_gap")
     @classmethod
     def _is_duration(cls, value: str | None) -> str | None:
         if value is not None:
-            parse_duration(value, "pause")
+            parse_duration(value, "session_gap")
         return value
 
 
@@ -83,20 +83,20 @@ class BoughtTogether(ItemRows):
     """
 
     name = "bought_together"
-    serves: ClassVar = Serves(history="native", similar_items=True)
-    because: ClassVar[str] = "often chosen together with what you have"
+    capabilities: ClassVar = Capabilities(history="native", similar_items=True)
+    reason_text: ClassVar[str] = "often chosen together with what you have"
     config: BoughtTogetherConfig
     sizes: NDArray[np.int64]
     baskets: int
 
     def evidence(self, dataset: Dataset) -> csr_array:
         """Which items stand in each basket."""
-        pause = self.config.pause
-        longest = 0 if pause is None else parse_duration(pause, "pause")
+        pause = self.config.session_gap
+        longest = 0 if pause is None else parse_duration(pause, "session_gap")
         baskets = visits_of(dataset, longest, self.config.kinds)
         return baskets.binary(len(dataset.catalogue))
 
-    def learner(self, pairs: BothWays) -> RowLearner:
+    def learner(self, pairs: Interactions) -> RowLearner:
         """The strongest rules."""
         n_baskets, n_items = len(pairs.user_offsets) - 1, len(pairs.item_offsets) - 1
         none, one = np.zeros(n_items, np.float32), np.ones(n_items, np.float32)
@@ -123,9 +123,9 @@ class BoughtTogether(ItemRows):
         super().fit(dataset, options)
         return self._counted(dataset)
 
-    def updated(self, dataset: Dataset, options: FitOptions = FitOptions()) -> Self:
+    def update(self, dataset: Dataset, options: FitOptions = FitOptions()) -> Self:
         """The same with later events: the rules beside changed items, or all if `n` matters."""
-        return super().updated(dataset, options)._counted(dataset)
+        return super().update(dataset, options)._counted(dataset)
 
     def rules(self, items: NDArray[np.int32]) -> AssociationRules:
         """The rules of given items, with all their measures.
@@ -168,7 +168,7 @@ class BoughtTogether(ItemRows):
         return self
 
 
-def _baskets_of(pairs: BothWays) -> NDArray[np.float64]:
+def _baskets_of(pairs: Interactions) -> NDArray[np.float64]:
     """A digest of which baskets hold each item, by what lies in them: 52 bits, float64[items]."""
     items = np.arange(1, len(pairs.item_offsets), dtype=np.uint64)
     of_basket = _mixed(_sums(_mixed(items)[pairs.user_items], pairs.user_offsets))

@@ -8,11 +8,11 @@ from pydantic import Field, field_validator
 from scipy.sparse import csr_array
 
 from tastemaker.compilation import kernel
-from tastemaker.component import FitOptions, Serves, Task
+from tastemaker.component import Capabilities, FitOptions, Task
 from tastemaker.data.catalogue import Catalogue, CategoryColumn
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.times import parse_duration
-from tastemaker.errors import DataError, near_miss
+from tastemaker.errors import DataError, did_you_mean
 from tastemaker.index.heap import best_first, keep
 from tastemaker.retrieval.item_item import ItemItem
 from tastemaker.retrieval.item_rows import learnt_rows
@@ -72,9 +72,9 @@ class Complements(ItemItem):
     """
 
     name = "complements"
-    serves: ClassVar = Serves(history="native", similar_items=True)
-    needs_clock: ClassVar = "absolute"
-    because: ClassVar[str] = "goes with what you have"
+    capabilities: ClassVar = Capabilities(history="native", similar_items=True)
+    requires_timestamps: ClassVar = "absolute"
+    reason_text: ClassVar[str] = "goes with what you have"
     config: ComplementsConfig
 
     def fit(
@@ -123,13 +123,12 @@ class Complements(ItemItem):
 def _categories(catalogue: Catalogue, name: str | None) -> tuple[NDArray[np.int32], int]:
     """The category of each item, −1 where it has none, int32[items]; and how many there are."""
     columns = {n: c for n, c in catalogue.columns.items() if isinstance(c, CategoryColumn)}
-    cure = "give a column of the items the role 'category' under [items.roles]"
+    fix = "give a column of the items the role 'category' under [items.roles]"
     if name is None and not columns:
-        raise DataError(f"Complements needs a category for each item: {cure}")
+        raise DataError(f"Complements needs a category for each item: {fix}")
     if name is not None and name not in columns:
-        raise DataError(
-            f"Complements: no category column is called '{name}'{near_miss(name, columns)}; {cure}"
-        )
+        hint = did_you_mean(name, columns)
+        raise DataError(f"Complements: no category column is called '{name}'{hint}; {fix}")
     column = columns[name] if name is not None else next(iter(columns.values()))
     codes = np.full(len(column.codes), -1, np.int32)
     has = column.codes.counts > 0

@@ -5,10 +5,10 @@ from typing import ClassVar, Literal
 from pydantic import Field
 from scipy.sparse import csr_array
 
-from tastemaker.component import Serves
+from tastemaker.component import Capabilities
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.events import Reduce
-from tastemaker.retrieval.cooccurrence import BothWays
+from tastemaker.retrieval.cooccurrence import Interactions
 from tastemaker.retrieval.item_rows import ItemRows, RowLearner
 from tastemaker.retrieval.neighbors.nearest import nearest_items
 from tastemaker.retrieval.neighbors.similarity import Similarity, measure_of, weighted
@@ -57,8 +57,8 @@ class ItemKNN(ItemRows):
     """
 
     name = "item_knn"
-    serves: ClassVar = Serves(history="native", similar_items=True)
-    because: ClassVar[str] = "often chosen together with what you chose"
+    capabilities: ClassVar = Capabilities(history="native", similar_items=True)
+    reason_text: ClassVar[str] = "often chosen together with what you chose"
     config: ItemKNNConfig
 
     def evidence(self, dataset: Dataset) -> csr_array:
@@ -66,7 +66,7 @@ class ItemKNN(ItemRows):
         users = dataset.interactions(reduce=self.config.reduce)
         return weighted(users, self.config.similarity, self.config.k1, self.config.b)
 
-    def learner(self, pairs: BothWays) -> RowLearner:
+    def learner(self, pairs: Interactions) -> RowLearner:
         """The items of highest similarity."""
         config = self.config
         measure = measure_of(pairs, config.similarity, config.alpha)

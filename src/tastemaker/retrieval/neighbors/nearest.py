@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from tastemaker.compilation import kernel
 from tastemaker.index.heap import best_first, best_of_row, keep
-from tastemaker.retrieval.cooccurrence import BothWays
+from tastemaker.retrieval.cooccurrence import Interactions
 from tastemaker.retrieval.item_rows import RowLearner
 from tastemaker.retrieval.neighbors.similarity import Measure
 
@@ -14,7 +14,7 @@ _FEW = 16
 
 
 def nearest_items(
-    pairs: BothWays, measure: Measure, *, shrinkage: float, min_common: int, relative: bool
+    pairs: Interactions, measure: Measure, *, shrinkage: float, min_common: int, relative: bool
 ) -> RowLearner:
     """Rows that hold the items of highest likeness, by the formula of `similarity.py`.
 

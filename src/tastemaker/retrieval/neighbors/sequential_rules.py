@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 from scipy.sparse import csr_array
 
 from tastemaker.compilation import kernel
-from tastemaker.component import FitOptions, Serves, Task
+from tastemaker.component import Capabilities, FitOptions, Task
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.requests import Requests
 from tastemaker.data.times import parse_duration
@@ -29,15 +29,15 @@ class SequentialRulesConfig(DislikeSettings):
     """How many later items each leads to."""
     decay: float = Field(0.8, ge=0, le=1)
     """What an item of the history weighs beside the next later one; 0: only the last counts."""
-    pause: str | None = None
+    session_gap: str | None = None
     """No rule reaches over a pause longer than this: a number and s, m, h, d or w; None: over any.
     Where times are only an order, there are no pauses."""
 
-    @field_validator("pause")
+    @field_validator("session_gap")
     @classmethod
     def _is_duration(cls, value: str | None) -> str | None:
         if value is not None:
-            parse_duration(value, "pause")
+            parse_duration(value, "session_gap")
         return value
 
 
@@ -61,9 +61,9 @@ class SequentialRules(ItemItem):
     """
 
     name = "sequential_rules"
-    serves: ClassVar = Serves(history="native", similar_items=True)
-    needs_clock: ClassVar = "order"
-    because: ClassVar[str] = "often comes next"
+    capabilities: ClassVar = Capabilities(history="native", similar_items=True)
+    requires_timestamps: ClassVar = "ordinal"
+    reason_text: ClassVar[str] = "often comes next"
     config: SequentialRulesConfig
 
     def fit(
@@ -79,8 +79,8 @@ class SequentialRules(ItemItem):
                 "SequentialRules needs to know what came first, and this data's clock is 'none'; "
                 "map a timestamp column under [data.columns.events]"
             )
-        pause = self.config.pause
-        visits = visits_of(dataset, None if pause is None else parse_duration(pause, "pause"))
+        pause = self.config.session_gap
+        visits = visits_of(dataset, None if pause is None else parse_duration(pause, "session_gap"))
         n_items, neighbors = len(dataset.catalogue), self.config.neighbors
         options.require_memory(
             16 * n_items * min(neighbors, n_items) + 24 * len(visits.item),

@@ -8,7 +8,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from tastemaker.artifact import ArtifactReader, ArtifactWriter
 from tastemaker.compilation import kernel
-from tastemaker.component import FitOptions, Serves, Task
+from tastemaker.component import Capabilities, FitOptions, Task
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.events import Histories
 from tastemaker.data.ragged import Ragged, offsets_of, ranges, rows_of
@@ -36,7 +36,7 @@ class SessionKNNConfig(DislikeSettings):
     """How many of the most similar sessions speak."""
     sample: int = Field(2_000, ge=1)
     """Only so many of the latest sessions that share an item are compared."""
-    pause: str = "30m"
+    session_gap: str = "30m"
     """A session ends where nothing happens for so long: a number and s, m, h, d or w. Where times
     are no moments, all that a user liked is one session."""
     longest: int = Field(100, ge=1)
@@ -50,7 +50,7 @@ class SessionKNNConfig(DislikeSettings):
     distance_decay: float = Field(5.0, gt=0)
     """STAN's λ₃: items so many places from the shared one count 1/e."""
 
-    @field_validator("pause", "age_decay")
+    @field_validator("session_gap", "age_decay")
     @classmethod
     def _is_duration(cls, value: str, info: ValidationInfo) -> str:
         parse_duration(value, str(info.field_name))
@@ -90,8 +90,8 @@ class SessionKNN(ScoringRetriever):
     """
 
     name = "session_knn"
-    serves: ClassVar = Serves(history="native", holds_users=True)
-    because: ClassVar[str] = "popular in sessions like yours"
+    capabilities: ClassVar = Capabilities(history="native", holds_users=True)
+    reason_text: ClassVar[str] = "popular in sessions like yours"
     config: SessionKNNConfig
     session_offsets: NDArray[np.int64]
     session_items: NDArray[np.int32]
@@ -115,7 +115,7 @@ class SessionKNN(ScoringRetriever):
             f"SessionKNN on {len(dataset.events):,} events",
             "fit it on a later part of the log",
         )
-        visits = visits_of(dataset, parse_duration(self.config.pause, "pause"))
+        visits = visits_of(dataset, parse_duration(self.config.session_gap, "session_gap"))
         n = len(visits)
         end = visits.time[visits.offsets[1:] - 1]
         kept = _last_places(rows_of(visits.offsets), visits.item)
@@ -149,7 +149,7 @@ class SessionKNN(ScoringRetriever):
         item, time = histories.item[usable], histories.time[usable]
         last = np.ones(len(row), np.bool_)
         if self.moments[0]:
-            pause = parse_duration(self.config.pause, "pause")
+            pause = parse_duration(self.config.session_gap, "session_gap")
             begins = np.ones(len(row), np.bool_)
             begins[1:] = (row[1:] != row[:-1]) | (time[1:] - time[:-1] > pause)
             session = np.cumsum(begins)

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array
 
-from tastemaker.retrieval.cooccurrence import BothWays
+from tastemaker.retrieval.cooccurrence import Interactions
 
 Similarity = Literal[
     "cosine", "adjusted_cosine", "pearson", "jaccard", "asymmetric", "tfidf", "bm25"
@@ -86,7 +86,7 @@ def weighted(users: csr_array, similarity: Similarity, k1: float, b: float) -> c
     return csr_array((data.astype(np.float32), users.indices, users.indptr), users.shape)
 
 
-def measure_of(pairs: BothWays, similarity: Similarity, alpha: float) -> Measure:
+def measure_of(pairs: Interactions, similarity: Similarity, alpha: float) -> Measure:
     """The figures of every item for a similarity.
 
     Args:

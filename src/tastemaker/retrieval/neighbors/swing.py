@@ -8,11 +8,11 @@ from pydantic import Field
 from scipy.sparse import csr_array
 
 from tastemaker.compilation import kernel
-from tastemaker.component import Serves
+from tastemaker.component import Capabilities
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.ragged import offsets_of
 from tastemaker.index.heap import best_first, keep
-from tastemaker.retrieval.cooccurrence import BothWays
+from tastemaker.retrieval.cooccurrence import Interactions
 from tastemaker.retrieval.item_rows import ItemRows, RowLearner
 from tastemaker.retrieval.neighbors.nearest import divide_by_sum
 from tastemaker.retrieval.opinions import DislikeSettings
@@ -58,14 +58,14 @@ class Swing(ItemRows):
     """
 
     name = "swing"
-    serves: ClassVar = Serves(history="native", similar_items=True)
+    capabilities: ClassVar = Capabilities(history="native", similar_items=True)
     config: SwingConfig
 
     def evidence(self, dataset: Dataset) -> csr_array:
         """Who clicked what, once each."""
         return dataset.interactions(reduce="binary")
 
-    def learner(self, pairs: BothWays) -> RowLearner:
+    def learner(self, pairs: Interactions) -> RowLearner:
         """The items that most pairs of users swing to."""
         config = self.config
         size = np.diff(pairs.user_offsets)
@@ -87,7 +87,7 @@ class Swing(ItemRows):
         return RowLearner(learn, np.zeros((0, len(pairs.item_offsets) - 1)))
 
 
-def _capped(pairs: BothWays, most: int) -> BothWays:
+def _capped(pairs: Interactions, most: int) -> Interactions:
     """The same with an even sample of the items of whoever has more than `most`."""
     size = np.diff(pairs.user_offsets)
     if not len(size) or size.max() <= most:

@@ -9,7 +9,7 @@ from scipy.sparse import csr_array
 
 from tastemaker.artifact import ArtifactReader, ArtifactWriter
 from tastemaker.compilation import kernel
-from tastemaker.component import FitOptions, Serves, Task
+from tastemaker.component import Capabilities, FitOptions, Task
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.events import Reduce
@@ -17,7 +17,7 @@ from tastemaker.data.ragged import Ragged, offsets_of, ranges
 from tastemaker.data.requests import Requests
 from tastemaker.index.exact import ScoreChunk
 from tastemaker.index.heap import best_first, keep
-from tastemaker.retrieval.cooccurrence import BothWays, strongest_reasons
+from tastemaker.retrieval.cooccurrence import Interactions, strongest_reasons
 from tastemaker.retrieval.opinions import DislikeSettings
 from tastemaker.retrieval.scoring import ScoringRetriever
 
@@ -78,8 +78,8 @@ class UserKNN(ScoringRetriever):
     """
 
     name = "user_knn"
-    serves: ClassVar = Serves(history="native", holds_users=True)
-    because: ClassVar[str] = "chosen by people with a taste like yours"
+    capabilities: ClassVar = Capabilities(history="native", holds_users=True)
+    reason_text: ClassVar[str] = "chosen by people with a taste like yours"
     averages: ClassVar = True
     config: UserKNNConfig
     users: csr_array
@@ -112,7 +112,7 @@ class UserKNN(ScoringRetriever):
         self.length = np.array([max(liked.mean(), 1e-12) if n_users else 1], np.float32)
         self.users = users
         self.read = self._read(users)
-        pairs = BothWays.of(csr_array((self.read, users.indices, users.indptr), users.shape))
+        pairs = Interactions.of(csr_array((self.read, users.indices, users.indptr), users.shape))
         self.fans, self.fan_offsets = pairs.item_users, pairs.item_offsets
         self.of_fans = pairs.item_weights
         self.figures = self._figures(users)

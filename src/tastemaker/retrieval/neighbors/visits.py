@@ -9,7 +9,7 @@ from scipy.sparse import csr_array
 
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.ragged import offsets_of
-from tastemaker.errors import SettingError, near_miss
+from tastemaker.errors import SettingError, did_you_mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ def visits_of(dataset: Dataset, pause: int | None, kinds: Sequence[str] = ()) ->
         names = list(dataset.kinds)
         for kind in kinds:
             if kind not in names:
-                raise SettingError(f"'kinds' names '{kind}'{near_miss(kind, names)}")
+                raise SettingError(f"'kinds' names '{kind}'{did_you_mean(kind, names)}")
         counts &= np.isin(events.kind, [names.index(kind) for kind in kinds])
     user, item, time = events.user[counts], events.item[counts], events.time[counts]
     begins = np.ones(len(user), np.bool_)

@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy.sparse import csr_array
 
-from tastemaker.component import Serves
+from tastemaker.component import Capabilities
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.events import Reduce
-from tastemaker.retrieval.cooccurrence import BothWays
+from tastemaker.retrieval.cooccurrence import Interactions
 from tastemaker.retrieval.item_rows import ItemRows, RowLearner
 from tastemaker.retrieval.neighbors.nearest import nearest_items
 from tastemaker.retrieval.neighbors.similarity import Measure
@@ -48,14 +48,14 @@ class P3Alpha(ItemRows):
     """
 
     name = "p3_alpha"
-    serves: ClassVar = Serves(history="native", similar_items=True)
+    capabilities: ClassVar = Capabilities(history="native", similar_items=True)
     config: P3AlphaConfig
 
     def evidence(self, dataset: Dataset) -> csr_array:
         """The interactions."""
         return dataset.interactions(reduce=self.config.reduce)
 
-    def learner(self, pairs: BothWays) -> RowLearner:
+    def learner(self, pairs: Interactions) -> RowLearner:
         """The items where most walks end."""
         n_items = len(pairs.item_offsets) - 1
         none, one = np.zeros(n_items, np.float32), np.ones(n_items, np.float32)

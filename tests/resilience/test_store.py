@@ -1,0 +1,188 @@
+"""The store's bad days, as the command line and HTTP tell of them."""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from tastemaker.project import load_project
+from tastemaker.serving import Service, create_app
+from tastemaker.store import EventSource, Store
+from tastemaker.store.tables import SCHEMA
+from tests.resilience.stage import Ran
+from tests.serving.conftest import wait_until
+from tests.store.test_tables import _FIRST_SCHEMA
+
+Run = Callable[..., Ran]
+
+
+@pytest.fixture
+def db(films: Path) -> Path:
+    """The store, made and closed."""
+    source = EventSource(load_project(films))
+    source.open().close()
+    return source.path
+
+
+@pytest.fixture
+def client(films: Path, db: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
+    """The application, ready; its store waits for locks no longer than a moment."""
+    monkeypatch.setattr("tastemaker.store.source.Store", partial(Store, patience=0.2))
+    app = create_app(Service(load_project(films)))
+    with TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False) as opened:
+        wait_until(lambda: opened.get("/health/ready").status_code == 200)
+        yield opened
+
+
+def post(client: TestClient, event_id: str = "e") -> Any:
+    event = {"event_id": event_id, "user_id": "user-0", "item_id": "horror-1"}
+    return client.post("/v1/events", json=event)
+
+
+# --- locked ---
+
+
+def test_while_another_program_holds_the_store_answers_go_on_and_events_are_refused(
+    client: TestClient, db: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with closing(sqlite3.connect(db, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        for number in range(3):
+            refused = post(client, f"refused {number}")
+            assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+            error = refused.json()["error"]
+            assert error["code"] == "store"
+            assert "(database is locked); another program holds it" in error["message"]
+            assert client.get("/v1/recommendations?user_id=user-0").status_code == 200
+        other.execute("COMMIT")
+    assert post(client).status_code == 200
+    told = [line for line in caplog.messages if "store.db" in line]
+    assert len(told) == 2, told
+    assert "nothing was written (database is locked)" in told[0]
+    assert "written again, after" in told[1]
+
+
+@pytest.mark.parametrize("verb", ["train", "evaluate", "recommend --user user-0"])
+def test_a_locked_store_is_one_line_of_a_verb(
+    run: Run, db: Path, verb: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tastemaker.store.source.Store", partial(Store, patience=0.2))
+    with closing(sqlite3.connect(db, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        told = run(*verb.split()).refusal
+    assert f"{db}: cannot be used (database is locked); another program holds it: stop" in told
+
+
+# --- damaged, foreign, of another time ---
+
+
+def cut(db: Path) -> None:
+    db.write_bytes(db.read_bytes()[: db.stat().st_size // 2])
+
+
+def scratch_head(db: Path) -> None:
+    content = bytearray(db.read_bytes())
+    content[0] ^= 0xFF
+    db.write_bytes(content)
+
+
+def scratch_middle(db: Path) -> None:
+    """Every page but the first two is noise."""
+    content = bytearray(db.read_bytes())
+    content[8192:] = bytes([0xA5]) * (len(content) - 8192)
+    db.write_bytes(content)
+
+
+def newer(db: Path) -> None:
+    with closing(sqlite3.connect(db)) as store, store:
+        store.execute("UPDATE about SET value = ? WHERE name = 'schema'", (str(SCHEMA + 1),))
+
+
+def foreign(db: Path) -> None:
+    db.unlink()
+    with closing(sqlite3.connect(db)) as store, store:
+        store.execute("CREATE TABLE notes (note TEXT)")
+
+
+def folder(db: Path) -> None:
+    db.unlink()
+    db.mkdir()
+
+
+def text(db: Path) -> None:
+    db.write_text("a diary, no database\n" * 500)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason", "fix"),
+    [
+        (cut, "malformed", "restore it from a copy"),
+        (scratch_head, "file is not a database", "restore it from a copy"),
+        (scratch_middle, "malformed", "restore it from a copy"),
+        (newer, f"holds schema {SCHEMA + 1}, this version reads {SCHEMA}", "use the version of"),
+        (foreign, "holds another program's tables (notes)", "name a file of its own"),
+        (folder, "unable to open database file", "set another place by [store] url"),
+        (text, "file is not a database", "restore it from a copy"),
+    ],
+)
+def test_a_store_that_cannot_be_used_is_one_line_and_stays_as_it_is(
+    films: Path, run: Run, db: Path, change: Callable[[Path], None], reason: str, fix: str
+) -> None:
+    change(db)
+    before = db.read_bytes() if db.is_file() else None
+    # where there is no file the others read the project's own
+    verbs = ["recommend --user user-0", "similar horror-1", "train", "evaluate"]
+    others = [] if change is folder else verbs
+    for verb in ("serve --port 0", *others):
+        told = run(*verb.split()).refusal
+        assert reason in told, verb
+        assert fix in told, verb
+    assert (db.read_bytes() if db.is_file() else None) == before
+
+
+def test_a_store_of_the_first_schema_goes_on_with_the_verbs(run: Run, db: Path) -> None:
+    with closing(sqlite3.connect(db)) as store:
+        store.executescript(_FIRST_SCHEMA)
+    for verb in ("train --no-promote", "recommend --user user-0", "doctor"):
+        assert run(*verb.split()).code == 0, verb
+    assert "240 events" in run("doctor").out
+
+
+PAGE = 4096
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.7, 0.9])
+def test_damage_that_is_met_while_serving_is_told_and_nothing_is_a_fault_of_ours(
+    films: Path, db: Path, share: float
+) -> None:
+    with Store(db) as store:
+        store.importer().sweep()
+    app = create_app(Service(load_project(films)))
+    with TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False) as client:
+        wait_until(lambda: client.get("/health/ready").status_code == 200)
+        pages = db.stat().st_size // PAGE
+        with db.open("r+b") as stream:
+            stream.seek(max(1, int(pages * share)) * PAGE)
+            stream.write(bytes([0xA5]) * PAGE * max(1, pages // 5))
+        asked = [
+            *(client.get(f"/v1/recommendations?user_id=user-{n}") for n in range(40)),
+            *(client.get(f"/v1/recommendations?history=horror-{n}") for n in range(3)),
+            client.get("/v1/items/horror-1/similar"),
+            client.get("/v1/trending"),
+            client.get("/v1/recommendations/none"),
+            *(post(client, f"damaged {n}") for n in range(5)),
+            client.put("/v1/items/horror-1", json={"title": "put"}),
+        ]
+    statuses = [answer.status_code for answer in asked]
+    assert set(statuses) <= {200, 201, 404, 503, 422}, [a.text for a in asked if a.is_error]
+    assert 503 in statuses
+    assert statuses[40:44] == [200] * 4  # what asks nothing of the store is answered
+    for answer in asked:
+        if answer.status_code == 503:
+            assert answer.json()["error"]["code"] == "store", answer.text
+            assert answer.headers["retry-after"] == "1"
