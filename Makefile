@@ -18,12 +18,13 @@ test-anywhere: $(VENV)/.installed-dev  ## the suite under each condition of .ci/
 quick: $(VENV)/.installed-dev  ## the suite without its slow tests
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup -m "not slow"
 
-check: $(VENV)/.installed-dev  ## lint, format, types
+check: $(VENV)/.installed-dev  ## lint, format, types, words
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/python .ci/words.py
 
-format: $(VENV)/.installed-dev  ## mend what the linter can
+format: $(VENV)/.installed-dev  ## fix what the linter can
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 

@@ -1,1 +1,1 @@
-"""Programs that measure what Tastemaker claims: `python -m benchmarks --list`."""
+"""Benchmarks of Tastemaker's claims: `python -m benchmarks --list`."""

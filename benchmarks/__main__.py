@@ -1,4 +1,4 @@
-"""`python -m benchmarks S15`: runs targets; `--list` says what there is."""
+"""`python -m benchmarks S15`: runs benchmark targets; `--list` lists them."""
 
 import argparse
 import importlib
@@ -23,28 +23,30 @@ def targets() -> dict[str, Target]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs what the arguments ask for; 0 done (also when a bar was missed), 2 bad usage."""
+    """Runs the requested targets; 0 if done (also if a bar was missed), 2 for invalid usage."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("ids", nargs="*", metavar="ID", help="targets to run, such as S15")
-    parser.add_argument("--list", action="store_true", help="what there is and what each needs")
+    parser.add_argument(
+        "--list", action="store_true", help="list all targets and their requirements"
+    )
     parser.add_argument("--quick", action="store_true", help="a smaller version, marked as such")
-    parser.add_argument("--with-peers", action="store_true", help="install the peers where needed")
+    parser.add_argument("--with-peers", action="store_true", help="install the peers if needed")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--runs", type=int, default=3, help="of each measured piece (median)")
-    parser.add_argument("--examples", type=int, help="of a fuzz, such as FUZZ_FRAMES")
+    parser.add_argument("--runs", type=int, default=3, help="runs of each measurement (median)")
+    parser.add_argument("--examples", type=int, help="examples of a fuzz test, such as FUZZ_FRAMES")
     given = parser.parse_args(arguments)
     known = targets()
     if given.list:
         _list(known)
         return 0
-    wanted = [id_.upper() for id_ in given.ids]
-    for id_ in wanted:
+    requested = [id_.upper() for id_ in given.ids]
+    for id_ in requested:
         if id_ not in known:
             parser.error(f"no target '{id_}'{did_you_mean(id_, known)}")
-    if not wanted:
-        parser.error("name a target, or ask for --list")
+    if not requested:
+        parser.error("specify a target, or use --list")
     machine = probe()
-    for id_ in wanted:
+    for id_ in requested:
         target = known[id_]
         python = peer_python(id_, target.PEERS, make=given.with_peers)
         options = Options(given.quick, given.seed, given.runs, python, given.examples)

@@ -1,10 +1,10 @@
 """Runs another library's model on a training matrix: `PYTHON _peers.py JOB.json`.
 
-For the interpreter of the peers' own environment, which lacks this package; so it imports nothing
-of it. The job names `library`, `model`, `settings`, `train` (an .npz of users × items), `threads`,
-`seed`, and, where lists are wanted, `users` (.npy, rows of the matrix), `k` and `lists` (where to
-write int32[users × k], −1 after the end). The last line printed is JSON: the seconds of fitting
-alone, those of making the lists, the process's peak in MB, and versions.
+Runs in the peers' environment, which does not contain this package, so it imports nothing of it.
+The job has `library`, `model`, `settings`, `train` (an .npz of users × items), `threads`, `seed`,
+and optionally, to write lists, `users` (.npy, rows of the matrix), `k` and `lists` (the path for
+int32[users × k], −1 after the end). The last line printed is JSON: seconds to fit, seconds to make
+the lists, the peak memory in MB, and versions.
 
 Every library is fed what it documents: implicit a CSR matrix of users × items with OpenBLAS on one
 thread (the caller's environment sets it), LensKit and RecTools a table of pairs.
@@ -84,7 +84,7 @@ def lenskit(job: Job, train: Any) -> tuple[float, Lists]:
 
 
 def _products(scorer: Any, users: Any) -> tuple[Any, Any] | None:
-    """Left and right factor of a LensKit scorer's scores, where they are a matrix product.
+    """The left and right factor of a LensKit scorer's scores, if they are a matrix product.
 
     The left is None where it is the history. LensKit makes this product a user at a time, a dense
     row at that: minutes for what takes seconds at once.
@@ -112,7 +112,7 @@ def _best(train: Any, ids: Any, users: Any, left: Any, right: Any, k: int) -> An
 
 
 def rectools(job: Job, train: Any) -> tuple[float, Lists]:
-    """A model of RecTools; what it wraps is built by the name `model` in its settings."""
+    """A model of RecTools; the wrapped model is created from `model` in its settings."""
     models = importlib.import_module("rectools.models")
     settings = dict(job["settings"])
     if job["model"].startswith("Implicit"):
@@ -144,7 +144,7 @@ def _table(train: Any) -> Any:
 
 
 def _version(module: str) -> str:
-    """Of whatever brought a module: RecTools brings implicit as pm-implicit."""
+    """The version of the distribution of a module: RecTools installs implicit as pm-implicit."""
     name = packages_distributions()[module][0]
     return f"{name} {version(name)}"
 
@@ -153,7 +153,7 @@ LIBRARIES = {"implicit": implicit, "lenskit": lenskit, "rectools": rectools}
 
 
 def main(path: str) -> None:
-    """Does one job."""
+    """Runs one job."""
     job = json.loads(Path(path).read_text(encoding="utf-8"))
     train = sp.csr_matrix(sp.load_npz(job["train"]))
     seconds, lists = LIBRARIES[job["library"]](job, train)
@@ -169,13 +169,13 @@ def main(path: str) -> None:
         if status.exists()
         else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     )
-    told = {
+    result = {
         "seconds": seconds,
         "list_seconds": listing,
         "peak_mb": peak * 1024 / 1e6,
         "version": _version(job["library"]),
     }
-    sys.stdout.write("\n" + json.dumps(told) + "\n")
+    sys.stdout.write("\n" + json.dumps(result) + "\n")
 
 
 if __name__ == "__main__":

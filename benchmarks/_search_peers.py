@@ -1,8 +1,8 @@
 """Runs another library's search on saved vectors: `PYTHON _search_peers.py JOB.json`.
 
-For the interpreter of the peers' own environment, which lacks this package; so it imports nothing
-of it. The job names `peer` and `folder`, and what else the peer wants. The last line printed is
-JSON: seconds, the process's peak in MB, and what the peer tells.
+Runs in the peers' environment, which does not contain this package, so it imports nothing of it.
+The job has `peer` and `folder`, and further parameters of the peer. The last line printed is JSON:
+seconds, the peak memory in MB, and further results of the peer.
 """
 
 import importlib
@@ -20,7 +20,7 @@ Job = dict[str, Any]
 
 
 def implicit(job: Job) -> dict[str, Any]:
-    """implicit's own kernel: best n of each user without what is seen, all users at once."""
+    """implicit's kernel: the best n unseen items of each user, all users at once."""
     topk = importlib.import_module("implicit.cpu.topk").topk
     users, items, seen = _vectors(job)
     topk(items, users[:100], job["n"], filter_query_items=seen[:100], num_threads=job["threads"])
@@ -30,7 +30,7 @@ def implicit(job: Job) -> dict[str, Any]:
 
 
 def torch(job: Job) -> dict[str, Any]:
-    """A product, what is seen struck out, and the best n, a thousand users at a time."""
+    """A matrix product with seen items masked, then the best n, a thousand users at a time."""
     library = importlib.import_module("torch")
     library.set_num_threads(job["threads"])
     users, items, seen = _vectors(job)
@@ -49,7 +49,7 @@ def torch(job: Job) -> dict[str, Any]:
 
 
 def faiss(job: Job) -> dict[str, Any]:
-    """faiss's flat index, which cannot leave out what each user has seen."""
+    """faiss's flat index, which cannot exclude each user's seen items."""
     library = importlib.import_module("faiss")
     library.omp_set_num_threads(job["threads"])
     users, items, _ = _vectors(job)
@@ -61,10 +61,10 @@ def faiss(job: Job) -> dict[str, Any]:
 
 
 def hnswlib(job: Job) -> dict[str, Any]:
-    """hnswlib: built with M 16 and ef 200, then the least ef that reaches the recall."""
+    """hnswlib: built with M 16 and ef 200, then the smallest ef that reaches the recall."""
     library = importlib.import_module("hnswlib")
     folder = Path(job["folder"])
-    items, asked = np.load(folder / "items.npy"), np.load(folder / "asked.npy")
+    items, queries = np.load(folder / "items.npy"), np.load(folder / "queries.npy")
     right = np.load(folder / "right.npy")
     index = library.Index(space="ip", dim=items.shape[1])
     begin = time.perf_counter()
@@ -74,15 +74,15 @@ def hnswlib(job: Job) -> dict[str, Any]:
     index.set_num_threads(1)
     for ef in (100, 120, 150, 200, 300, 500, 800, 1_200, 2_000, 4_000):
         index.set_ef(ef)
-        found, _ = index.knn_query(asked, k=100)
+        found, _ = index.knn_query(queries, k=100)
         hits = [len(np.intersect1d(one, other)) for one, other in zip(found, right)]
         recall = float(np.mean(hits)) / 100
         if recall >= job["recall"]:
             break
     seconds = []
-    for row in range(len(asked)):
+    for row in range(len(queries)):
         begin = time.perf_counter()
-        index.knn_query(asked[row : row + 1], k=100)
+        index.knn_query(queries[row : row + 1], k=100)
         seconds.append(time.perf_counter() - begin)
     return {
         "seconds": statistics.median(seconds),

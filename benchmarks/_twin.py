@@ -1,4 +1,4 @@
-"""RP3β in ten lines of SciPy, where no peer has it: what ours must agree with."""
+"""RP3β in ten lines of SciPy, as a reference, since no peer implements it."""
 
 from typing import Any
 

@@ -1,7 +1,7 @@
-"""Clients that cost a server as much as they can, each kind in its own way, beside ordinary ones.
+"""Clients that send the most expensive requests of each kind, next to an ordinary client.
 
-Two clients with an API key each attack over four connections, without a pause; a third one with a
-key of its own asks for lists and sends single events.
+Two clients with an API key each attack over four connections without pause. A third client, with
+its own key, requests lists and sends single events.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ _Work = Coroutine[Any, Any, Any]
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What became of one request.
+    """The result of one request.
 
     Attributes:
         status: the HTTP status; 0 where the connection broke.
@@ -46,7 +46,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A server, and who sends to it.
+    """A server and its clients.
 
     Attributes:
         port: where it listens.
@@ -66,11 +66,11 @@ class Target:
 def ask(
     port: int, key: str, bodies: Sequence[object], pause: float, seconds: float, most: int = 1 << 40
 ) -> list[Reply]:
-    """Replies to requests for lists over one connection.
+    """The replies to recommendation requests over one connection.
 
     Args:
         port: where the server listens.
-        key: whose requests.
+        key: the client's API key.
         bodies: the request bodies, sent in turn.
         pause: seconds from one request to the next, if the answer is there by then.
         seconds: how long.
@@ -84,12 +84,12 @@ def ask(
 def ordinary(
     target: Target, seconds: float, attack: str | None = None
 ) -> tuple[list[Reply], list[Reply]]:
-    """Replies to the ordinary client's requests for lists and to its single events.
+    """The replies to the ordinary client's recommendation requests and single events.
 
     Args:
         target: the server.
         seconds: how long.
-        attack: what the two others do meanwhile, one of `ATTACKS`; by default nothing.
+        attack: the attack of the two other clients, one of `ATTACKS`; by default none.
     """
     lists = [json.dumps({"user_id": user, "n": N_ITEMS}).encode() for user in target.users]
     events = [_event(target, user, place) for place, user in enumerate(target.users)]
@@ -107,7 +107,7 @@ def ordinary(
 
 @contextmanager
 def _attacked(target: Target, attack: str) -> Iterator[None]:
-    """Two clients attack, in a process of their own, until the block ends."""
+    """Two clients attack from a separate process until the block ends."""
     context = multiprocessing.get_context("spawn")
     begun = context.Event()
     process = context.Process(target=_attack, args=(target, attack, begun), daemon=True)
@@ -150,7 +150,7 @@ def _long_lists(target: Target, end: float) -> list[_Work]:
 
 
 def _many_keys(target: Target, end: float) -> list[_Work]:
-    """Bodies that take long to parse: as an event, and as an item."""
+    """Bodies that are slow to parse, as an event and as an item."""
     keys = (f'"{n:06}":0' for n in range(_LARGE // 11))
     content = b"{%b}" % ",".join(keys).encode()
     return [
@@ -161,7 +161,7 @@ def _many_keys(target: Target, end: float) -> list[_Work]:
 
 
 def _batches(target: Target, end: float) -> list[_Work]:
-    """The largest batches of events, of many users."""
+    """The largest batches of events, for many users."""
     events = [
         {"user_id": f"flood-{n}", "item_id": target.items[n % len(target.items)],
          "event_type": "view"}
@@ -176,7 +176,7 @@ def _batches(target: Target, end: float) -> list[_Work]:
 
 
 def _slow_senders(target: Target, end: float) -> list[_Work]:
-    """Large bodies of which the last byte never comes."""
+    """Large bodies whose last byte is never sent."""
     return [
         _hold(target.port, target.keys[name], end)
         for name in ("first", "second")
@@ -216,7 +216,7 @@ async def _send(
     *,
     parsed: bool = False,
 ) -> list[Reply]:
-    """Replies to contents sent in turn over one connection, made again where it breaks."""
+    """The replies to contents sent in turn over one connection, reopened if it breaks."""
     replies, streams = list[Reply](), None
     while time.perf_counter() < end and len(replies) < most:
         content, begun = contents[len(replies) % len(contents)], time.perf_counter()

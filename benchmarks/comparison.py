@@ -1,8 +1,8 @@
-"""Models side by side on one split of pairs: ours, and other libraries' on the very same files.
+"""Comparison of models on one split of pairs: ours and other libraries', on the same files.
 
-A `Candidate` is one implementation with the settings to try. `tune` tries them on the validation
-pairs and keeps what it found in `tuned/`; a target reads the best settings from there, and looks
-at the test pairs with these alone. The metric is one piece of code for all.
+A `Candidate` is one implementation with the settings to try. `tune` evaluates them on the
+validation pairs and saves the results in `tuned/`. A target reads the best settings from there and
+uses only these on the test pairs. All models are evaluated by the same metric code.
 """
 
 import json
@@ -40,7 +40,7 @@ from tastemaker.threads import available_threads
 TUNED = PROJECT / "benchmarks" / "tuned"
 OURS = "tastemaker"
 TWIN = "twin"
-"""Stands for a peer where there is none: a few lines of SciPy."""
+"""The reference if no peer implements a model: a few lines of SciPy."""
 _REQUESTS_AT_A_TIME = 256
 
 Settings = dict[str, Any]
@@ -51,7 +51,7 @@ class Candidate:
     """One implementation of a model.
 
     Attributes:
-        library: `tastemaker`, or whose it is.
+        library: `tastemaker`, or the peer library.
         model: the name of its class there.
         grids: setting → the values to try, every combination of each grid; one value each is no
             choice.
@@ -77,7 +77,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What one candidate gave with one choice of settings.
+    """The result of one candidate with one choice of settings.
 
     Attributes:
         settings: with which.
@@ -116,7 +116,7 @@ def ml_1m() -> Split:
 
 
 def speed_set(quick: bool, seed: int) -> Split:
-    """The set of the speed targets as pairs, Zipf items in 40 tastes; 2,000 users are asked."""
+    """The data of the speed targets as pairs, Zipf items in 40 tastes; 2,000 users are tested."""
     size = {"users": 50_000, "items": 20_000, "events": 5_000_000}
     if quick:
         size = {"users": 5_000, "items": 2_000, "events": 300_000}
@@ -149,7 +149,7 @@ def in_turn(
     runs: int,
     python: Path | None,
 ) -> dict[str, list[Trial]]:
-    """Fits candidates in turn, so that a noisy stretch of the machine meets all of them.
+    """Fits candidates in turn, so that noise of the machine affects all of them.
 
     Args:
         pieces: name → what to fit and with which settings; a peer's only where `python` is given.
@@ -158,10 +158,10 @@ def in_turn(
         runs: how often each.
         python: the peers' interpreter.
     """
-    asked = {n: p for n, p in pieces.items() if p[0].library == OURS or python is not None}
-    found: dict[str, list[Trial]] = {name: [] for name in asked}
+    included = {n: p for n, p in pieces.items() if p[0].library == OURS or python is not None}
+    found: dict[str, list[Trial]] = {name: [] for name in included}
     for _ in track(range(runs), "fitting", console=Console(stderr=True), transient=True):
-        for name, (candidate, settings) in asked.items():
+        for name, (candidate, settings) in included.items():
             found[name].append(trial(candidate, settings, load, "test", k, python=python))
     return found
 
@@ -176,7 +176,7 @@ def trial(
     python: Path | None = None,
     memory_budget: int | None = None,
 ) -> Trial:
-    """Fits a candidate and measures its lists, in a process of its own.
+    """Fits a candidate and measures its lists, in a separate process.
 
     Args:
         candidate: what to fit.
@@ -219,14 +219,14 @@ def _own_trial(
 
 
 def lists_for_all(fitted: Retriever, task: Task, n: int) -> Candidates:
-    """The best n of every request, a few hundred requests at a time on each processor."""
+    """The best n items of every request, a few hundred requests at a time per processor."""
 
-    def asked(start: int) -> Candidates:
+    def retrieve(start: int) -> Candidates:
         rows = slice(start, start + _REQUESTS_AT_A_TIME)
         return fitted.retrieve(task.requests.take(rows), n, task.inventory)
 
     with ThreadPoolExecutor(available_threads()) as pool:
-        parts = list(pool.map(asked, range(0, len(task), _REQUESTS_AT_A_TIME)))
+        parts = list(pool.map(retrieve, range(0, len(task), _REQUESTS_AT_A_TIME)))
     return Candidates(
         offsets_of(np.concatenate([part.counts for part in parts])),
         np.concatenate([part.item for part in parts]),
@@ -240,8 +240,8 @@ def _twin_trial(settings: Settings, load: Callable[[], Split], on: str, k: int) 
     begin = time.perf_counter()
     weights = rp3_beta(likes, **settings)
     seconds = time.perf_counter() - begin
-    told = {"seconds": seconds, "peak_mb": peak_mb()}
-    return judged_lists(lists(likes, weights, task.user, k), task, k, settings, told)
+    measured = {"seconds": seconds, "peak_mb": peak_mb()}
+    return judged_lists(lists(likes, weights, task.user, k), task, k, settings, measured)
 
 
 def _peer_trial(
@@ -257,9 +257,9 @@ def _peer_trial(
         folder = Path(home)
         save_npz(folder / "train.npz", known.interactions(reduce="binary"))
         np.save(folder / "users.npy", task.user)
-        told = run_peer(python, candidate, settings, folder, k)
+        measured = run_peer(python, candidate, settings, folder, k)
         lists = np.load(folder / "lists.npy")
-    return judged_lists(lists, task, k, settings, told)
+    return judged_lists(lists, task, k, settings, measured)
 
 
 def run_peer(
@@ -268,7 +268,7 @@ def run_peer(
     """Runs a peer on `train.npz` of a folder; with `k`, writes `lists.npy` for `users.npy`.
 
     Returns:
-        What it told: seconds of fitting, seconds of the lists, peak in MB, version.
+        The result: seconds to fit, seconds to make the lists, peak memory in MB, version.
     """
     job: dict[str, Any] = {
         "library": candidate.library,
@@ -292,18 +292,18 @@ def run_peer(
     )
     if run.returncode:
         raise RuntimeError(f"{candidate.name} {settings}: {run.stderr[-2_000:]}")
-    told: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
-    return told
+    measured: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
+    return measured
 
 
 def judged_lists(
-    lists: Any, task: Task, k: int, settings: Settings, told: Mapping[str, Any]
+    lists: Any, task: Task, k: int, settings: Settings, measured: Mapping[str, Any]
 ) -> Trial:
-    """Lists of a peer, int32[users × k] with −1 after the end, by the metrics of ours."""
+    """The metrics of a peer's lists, int32[users × k] with −1 after the end."""
     rows = [(row[row >= 0], np.arange(len(row), 0, -1)[row >= 0]) for row in lists]
     found = Candidates.of(rows)
-    judged = _judged(found, task, k, settings, told["seconds"], told["peak_mb"])
-    return replace(judged, version=told.get("version", ""))
+    judged = _judged(found, task, k, settings, measured["seconds"], measured["peak_mb"])
+    return replace(judged, version=measured.get("version", ""))
 
 
 def tune(
@@ -316,7 +316,7 @@ def tune(
     python: Path | None = None,
     memory_budget: int | None = None,
 ) -> None:
-    """Tries every combination on the validation pairs and keeps what was found for the target.
+    """Evaluates every combination on the validation pairs and saves the results for the target.
 
     Args:
         id_: the target.
@@ -348,40 +348,40 @@ def tune(
 
 
 def best_settings(id_: str, candidate: Candidate) -> Settings:
-    """The settings that were best on the validation pairs; a candidate without choice has its own.
+    """The best settings on the validation pairs, or the only settings of a candidate.
 
     Raises:
         LookupError: not all of its settings were tried.
     """
-    wanted = candidate.combinations()
-    if len(wanted) == 1:
-        return wanted[0]
+    grid = candidate.combinations()
+    if len(grid) == 1:
+        return grid[0]
     tried = [entry["settings"] for entry in _kept(id_).get(candidate.name, [])]
-    lacking = sum(settings not in tried for settings in wanted)
-    if lacking:  # the best of half a grid would be unfair to whose it is
+    lacking = sum(settings not in tried for settings in grid)
+    if lacking:  # the best of an incomplete grid would be an unfair comparison
         raise LookupError(
-            f"{candidate.name}: {lacking} of {len(wanted)} settings were not tried: python -m "
+            f"{candidate.name}: {lacking} of {len(grid)} settings were not tried: python -m "
             f"benchmarks.{id_.lower()} --tune '{candidate.name}'"
         )
-    best: Settings = next(settings for settings in tried if settings in wanted)
+    best: Settings = next(settings for settings in tried if settings in grid)
     return best
 
 
 def keep_blend(
     id_: str, shares: Mapping[str, int], validation: float, alone: Mapping[str, float]
 ) -> None:
-    """Keeps the shares of a blend, what they gave on validation, and what each part gave alone."""
+    """Saves the shares of a blend, its validation metric, and that of each part alone."""
     TUNED.mkdir(exist_ok=True)
-    told = {"shares": dict(shares), "validation": round(validation, 5)}
-    told["alone"] = {name: round(value, 5) for name, value in alone.items()}
-    (TUNED / f"{id_}-blend.json").write_text(json.dumps(told, ensure_ascii=False, indent=1) + "\n")
+    blend = {"shares": dict(shares), "validation": round(validation, 5)}
+    blend["alone"] = {name: round(value, 5) for name, value in alone.items()}
+    (TUNED / f"{id_}-blend.json").write_text(json.dumps(blend, ensure_ascii=False, indent=1) + "\n")
 
 
 def kept_blend(id_: str) -> dict[str, int]:
-    """The shares that `keep_blend` kept.
+    """The shares that `keep_blend` saved.
 
     Raises:
-        LookupError: none was ever sought.
+        LookupError: no blend was tuned.
     """
     path = TUNED / f"{id_}-blend.json"
     if not path.exists():
@@ -399,7 +399,7 @@ def _kept(id_: str) -> dict[str, list[dict[str, Any]]]:
 
 
 def _keep(id_: str, candidate: Candidate, tried: list[dict[str, Any]]) -> None:
-    """Writes what was tried, best first, one line a trial."""
+    """Writes the trials, best first, one per line."""
     TUNED.mkdir(exist_ok=True)
     kept = dict(sorted((_kept(id_) | {candidate.name: tried}).items()))
     parts = [
@@ -415,7 +415,7 @@ def _window(split: Split, on: str) -> tuple[Task, Dataset]:
 
 
 def _small(data: Dataset) -> Dataset:
-    """A few users' and items' events over a catalogue as small, for kernels to be compiled on."""
+    """A small data set of a few users and items, on which kernels are compiled."""
     items = np.arange(min(64, len(data.catalogue)), dtype=np.int32)
     ids = data.catalogue.items.ids(items)
     frame = pl.DataFrame({"user_id": [f"u{n % 7}" for n in items], "item_id": ids})

@@ -1,8 +1,8 @@
-"""The data of the benchmarks: the one place that knows where it lies and how its files look.
+"""The data sets of the benchmarks: their location and file formats.
 
-`python -m benchmarks.data NAME FOLDER` writes a data set as headed UTF-8 CSV. Nothing is ever
-downloaded; `TASTEMAKER_BENCH_DATA` names another folder of sources. What was prepared is kept in
-`.benchmark-data/`; remove a folder there when its preparation has changed.
+`python -m benchmarks.data NAME FOLDER` writes a data set as UTF-8 CSV with headers. Data is never
+downloaded; `TASTEMAKER_BENCH_DATA` selects another source folder. Prepared data is cached in
+`.benchmark-data/`; remove a folder there if its preparation has changed.
 """
 
 import argparse
@@ -26,8 +26,8 @@ CACHE = PROJECT / ".benchmark-data"
 _WHOLE_USERS = 2998  # of ml-1m's timed half; user 2999 is cut off in the middle
 
 
-class DataAbsent(Exception):  # noqa: N818 - it says what is the matter
-    """A benchmark's data is not there; the message says what to do."""
+class DataAbsent(Exception):  # noqa: N818 - the name describes the problem
+    """A benchmark's data is missing; the message states how to fix it."""
 
 
 def sources() -> Path:
@@ -37,7 +37,7 @@ def sources() -> Path:
 
 
 def prepare(name: str, folder: Path | None = None) -> Path:
-    """A data set as headed UTF-8 CSV files.
+    """A data set as UTF-8 CSV files with headers.
 
     Args:
         name: one of `NAMES`.
@@ -65,7 +65,7 @@ def prepare(name: str, folder: Path | None = None) -> Path:
 
 
 def synthetic(**settings: Any) -> Path:
-    """A synthetic world as events.parquet, events.csv and items.csv, made once and kept."""
+    """A synthetic data set as events.parquet, events.csv and items.csv, created once and cached."""
     whole = SyntheticSettings.checked(settings, owner="synthetic").model_dump_json()
     digest = hashlib.sha256(whole.encode()).hexdigest()[:12]
 
@@ -79,7 +79,7 @@ def synthetic(**settings: Any) -> Path:
 
 
 def raw(name: str, folder: Path) -> Path:
-    """Copies a source's files as they are to a folder; archives are extracted, as a user would.
+    """Copies a source's files unchanged to a folder; archives are extracted, as a user would do.
 
     Raises:
         DataAbsent: the source is not there.
@@ -109,7 +109,7 @@ def fingerprint(folder: Path) -> str:
 
 
 def kept(name: str, write: Callable[[Path], None]) -> Path:
-    """The cached folder `name`, which appears whole or not at all."""
+    """The cached folder `name`, which appears complete or not at all."""
     folder = CACHE / name
     if not folder.is_dir():
         CACHE.mkdir(parents=True, exist_ok=True)
@@ -124,7 +124,7 @@ def kept(name: str, write: Callable[[Path], None]) -> Path:
 
 
 def _fields(path: Path, separator: str, *columns: str, encoding: str = "utf-8") -> pl.DataFrame:
-    """A gzipped file without a header, whose separator may be longer than a letter, as text."""
+    """A gzipped file without a header, with a separator of any length, as text."""
     with gzip.open(path, "rt", encoding=encoding) as stream:
         rows = [line.rstrip("\n").split(separator) for line in stream]
     return pl.DataFrame(rows, dict.fromkeys(columns, pl.String), orient="row")
@@ -149,7 +149,7 @@ def _ml_1m(source: Path, target: Path) -> None:
 
 
 def _kuairand(source: Path, target: Path) -> None:
-    """One row per signal of an impression, in the order of time."""
+    """One row per signal of an impression, ordered by time."""
     path = source / "kuairand27k_standard_kcore15.tsv.gz"
     shown = pl.read_csv(path, separator="\t", infer_schema=False)
     signals = {

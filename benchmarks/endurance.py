@@ -1,5 +1,5 @@
-"""ENDURANCE: half an hour at 50 answers and 20 events a second, with retention on: file size, RSS
-and p99 every ten seconds. All three must stay flat.
+"""ENDURANCE: half an hour at 50 answers and 20 events per second with retention enabled. File size,
+RSS and p99, sampled every ten seconds, must stay flat.
 """
 
 import json
@@ -34,7 +34,7 @@ _ROUNDING = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What was seen after some time.
+    """A sample after some time.
 
     Attributes:
         seconds: since the beginning.
@@ -56,7 +56,7 @@ class Sample:
 
 
 def run(options: Options) -> Result:
-    """One server, one load generator; the plot and every sample are kept."""
+    """One server and one load generator; the plot and all samples are saved."""
     if not find_spec("matplotlib"):
         raise DataAbsent("there is no matplotlib to draw with; pip install 'tastemaker[bench]'")
     length = _QUICK_SECONDS if options.quick else _SECONDS
@@ -98,7 +98,7 @@ def run(options: Options) -> Result:
 
 
 def _endured(server: Server, folder: Path, length: float, seed: int) -> tuple[list[Sample], int]:
-    """A sample every ten seconds, and how many events were not accepted."""
+    """A sample every ten seconds, and the number of rejected events."""
     done, refused = threading.Event(), [0]
     poster = threading.Thread(target=_post, args=(server, done, refused))
     poster.start()
@@ -150,7 +150,7 @@ def _rss_mb(pid: int) -> float:
 
 
 def draw(samples: list[Sample], path: Path) -> None:
-    """The three figures over time, one above the other."""
+    """Plots the three figures over time, one above the other."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 8), layout="constrained")

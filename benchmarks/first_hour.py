@@ -1,4 +1,4 @@
-"""FIRSTHOUR: raw data sets through every command without an edit, as a new user would."""
+"""FIRSTHOUR: runs every command on raw data sets without edits, as a new user would."""
 
 import json
 import subprocess
@@ -30,7 +30,7 @@ _LONGEST_SECONDS = 1_200
 
 
 def run(options: Options) -> Result:
-    """Each set in a folder of its own; every command in a process of its own."""
+    """Each data set in a separate folder; every command in a separate process."""
     figures: dict[str, float] = {}
     runs: dict[str, Any] = {}
     passed, prints = 0, {}
@@ -64,7 +64,7 @@ def run(options: Options) -> Result:
 
 
 def _walk(folder: Path) -> dict[str, Any]:
-    """All commands in their order; stops at the first that fails."""
+    """Runs all commands in order; stops at the first that fails."""
     found: dict[str, Any] = {"problem": ""}
     begun = time.perf_counter()
     try:
@@ -117,7 +117,7 @@ def _facts(answer: dict[str, Any]) -> dict[str, Any]:
 
 
 def _a_user(folder: Path) -> str:
-    """Somebody with events: the first user of the recommendations for everybody."""
+    """A user with events: the first one in the recommendations for all users."""
     done = _answer(folder, "recommend", "--all", "--n", "1", "--output", "everybody.csv")
     assert done
     return (folder / "everybody.csv").read_text().splitlines()[1].split(",")[0]

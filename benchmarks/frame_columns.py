@@ -58,7 +58,7 @@ _object = st.one_of(
 
 
 def _cells(n: int, cells: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    """A list of n cells; a few are drawn and repeated, which is quicker than n of them."""
+    """A list of n cells; a few are drawn and repeated, which is faster than drawing n."""
     few = st.lists(cells, min_size=1, max_size=5)
     return few.map(lambda drawn: [drawn[place % len(drawn)] for place in range(n)])
 
@@ -69,7 +69,7 @@ def _column(n: int, cells: st.SearchStrategy[Any], missing: Any = None) -> st.Se
 
 
 def _ids(n: int) -> st.SearchStrategy[Any]:
-    """Cells that make usable columns of most kinds."""
+    """Cells that give valid columns of most types."""
     return st.one_of(
         _cells(n, _small),
         _cells(n, st.sampled_from(["a", "b", "view", "3"])),
@@ -84,7 +84,7 @@ _REFUSED = (ArithmeticError, NotImplementedError, TypeError, ValueError, pl.exce
 
 
 def _made(kind: Any, cells: st.SearchStrategy[Any], make: Callable[[Any], Any]) -> Columns:
-    """Columns that a library makes of a list of cells."""
+    """Columns that a library creates from a list of cells."""
 
     def made(cells: Any) -> tuple[str, Any]:
         with warnings.catch_warnings():

@@ -36,7 +36,7 @@ _FORBIDDEN = ("*", "^x$", "__line__")
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """What `Dataset.from_frames` is called with, and how it was made.
+    """The arguments of `Dataset.from_frames`, and how they were created.
 
     Attributes:
         arguments: the keyword arguments.
@@ -51,7 +51,7 @@ class Example:
 
 
 def outcome(example: Example) -> str:
-    """Reads an example: "dataset", or the shape of the message of the DataError.
+    """The outcome of an example: "dataset", or the pattern of the DataError's message.
 
     Raises:
         AssertionError: the rows of a report do not add up, a cell was lost, or there was a warning.
@@ -75,7 +75,7 @@ def outcome(example: Example) -> str:
 
 
 def _assert_nothing_lost(frame: Any) -> None:
-    """No cell becomes missing that was not; a column that cannot be read is refused by its type."""
+    """No further cell becomes missing; an unsupported column is rejected by its type."""
     if isinstance(frame, pl.DataFrame):
         given = {column.name: _missing_in_polars(column) for column in frame.get_columns()}
     elif isinstance(frame, pd.DataFrame) and frame.columns.is_unique:
@@ -113,7 +113,7 @@ def _missing_in_arrow(column: Any) -> int:
 
 
 def message_shape(message: str) -> str:
-    """A message without what differs between examples."""
+    """A message without the parts that differ between examples."""
     shape = re.sub(r"'[^']*'", "'…'", message)
     shape = re.sub(r"\b(?:events|items|users): ", "TABLE: ", shape)
     shape = re.sub(r"holds [^;]*;", "holds …;", shape)
@@ -132,7 +132,7 @@ _rarely = st.sampled_from([False] * 6 + [True])
 
 @st.composite
 def frames(draw: st.DrawFn, table: str) -> tuple[str, Any]:
-    """What it is made of, and a frame for one of the tables `events`, `items`, `users`."""
+    """A description, and a frame for one of the tables `events`, `items`, `users`."""
     n = draw(st.sampled_from(_ROWS))
     library = draw(st.sampled_from(["polars", "pandas", "arrow"]))
     of_library = _COLUMNS[library](n)

@@ -1,4 +1,4 @@
-"""Frames of every library and type: each becomes a data set or a DataError, and nothing else."""
+"""Fuzz test: frames of every library and type become a data set or raise a DataError."""
 
 import secrets
 import time
@@ -23,7 +23,7 @@ _SHOWN = 20
 
 
 def run(options: Options) -> Result:
-    """Draws examples; the seed is a new one in each run unless one is given."""
+    """Draws examples; each run uses a new seed unless one is given."""
     number = options.examples or (_QUICK_EXAMPLES if options.quick else _EXAMPLES)
     drawn_by = options.seed or secrets.randbelow(2**31)
     outcomes: Counter[str] = Counter()

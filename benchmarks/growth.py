@@ -1,4 +1,4 @@
-"""GROWTH: time and memory of `fit` at 10⁵, 10⁶, 10⁷ interactions, and what is refused."""
+"""GROWTH: time and memory of `fit` at 10⁵, 10⁶, 10⁷ interactions, and rejected fits."""
 
 import multiprocessing
 import statistics
@@ -37,7 +37,7 @@ NEAR_LINEAR = 25.0
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """A data set: what a shop of its size may have.
+    """The size of a data set, as a shop may have it.
 
     Attributes:
         events: interactions.
@@ -60,30 +60,30 @@ SIZES = (
     Size(10_000_000, 100_000, 20_000),
 )
 WIDE = Size(1_000_000, 100_000, 200_000)
-"""A catalogue for which quadratic models have no room."""
+"""A catalogue that is too large for quadratic models."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """How one fit went.
+    """The result of one fit.
 
     Attributes:
-        seconds: of `fit`; negative where it did not end.
-        peak_mb: most that the process held beyond what it held with the data read.
+        seconds: of `fit`; negative if it did not finish.
+        peak_mb: peak memory of the process beyond that with the data loaded.
         request_ms: one request with 20 events, 500 items, median of ten.
-        told: why there is no figure.
-        failed: whether it was given up or died, rather than refused.
+        reason: why there is no figure.
+        failed: whether it timed out or died, rather than being rejected.
     """
 
     seconds: float
     peak_mb: float
     request_ms: float
-    told: str = ""
+    reason: str = ""
     failed: bool = False
 
 
 def run(options: Options) -> Result:
-    """Every retriever at every size, each fit in a process of its own."""
+    """Every retriever at every size, each fit in a separate process."""
     if not find_spec("matplotlib"):
         raise DataAbsent("there is no matplotlib to draw with; pip install 'tastemaker[bench]'")
     sizes = SIZES[: 2 if options.quick else 3]
@@ -95,8 +95,8 @@ def run(options: Options) -> Result:
         for size in (*sizes, WIDE):
             if size is WIDE or all(fit.seconds >= 0 for fit in found[name].values()):
                 found[name][size] = fitted(name, folders[size], options.seed)
-                told = found[name][size].told or f"{found[name][size].seconds:.1f} s"
-                sys.stderr.write(f"{name}, {size.name} items: {told}\n")
+                text = found[name][size].reason or f"{found[name][size].seconds:.1f} s"
+                sys.stderr.write(f"{name}, {size.name} items: {text}\n")
     picture = RESULTS / f"GROWTH{'-quick' if options.quick else ''}.svg"
     draw(found, sizes, picture)
     steepness = {
@@ -128,7 +128,7 @@ def run(options: Options) -> Result:
         data={size.name: fingerprint(folder) for size, folder in folders.items()},
         runs={
             n: {
-                f"{s.events}/{s.items}": [f.seconds, f.peak_mb, f.request_ms, f.told]
+                f"{s.events}/{s.items}": [f.seconds, f.peak_mb, f.request_ms, f.reason]
                 for s, f in of.items()
             }
             for n, of in found.items()
@@ -137,7 +137,7 @@ def run(options: Options) -> Result:
 
 
 def fitted(name: str, folder: Path, seed: int) -> Fitted:
-    """Fits one retriever in a process of its own, which is ended when it takes too long."""
+    """Fits one retriever in a separate process, which is killed if it takes too long."""
     spawn = multiprocessing.get_context("spawn")
     here, there = spawn.Pipe(duplex=False)
     process = spawn.Process(target=_fit, args=(there, name, folder, seed))
@@ -145,20 +145,20 @@ def fitted(name: str, folder: Path, seed: int) -> Fitted:
     there.close()
     try:
         if here.poll(LONGEST_SECONDS):
-            told: Fitted = here.recv()
-            return told
+            result: Fitted = here.recv()
+            return result
         return Fitted(-1.0, 0.0, 0.0, f"given up after {LONGEST_SECONDS:,.0f} s", failed=True)
     except EOFError:
-        process.join()  # until then it has no exit code
-        told_of = f"the process ended with {process.exitcode}"
-        return Fitted(-1.0, 0.0, 0.0, told_of, failed=True)
+        process.join()  # the exit code is set by then
+        reason = f"the process ended with {process.exitcode}"
+        return Fitted(-1.0, 0.0, 0.0, reason, failed=True)
     finally:
         process.kill()
         process.join()
 
 
-def _fit(told: Connection, name: str, folder: Path, seed: int) -> None:
-    """Reads, fits, asks, and tells."""
+def _fit(pipe: Connection, name: str, folder: Path, seed: int) -> None:
+    """Reads, fits, requests, and sends the result."""
     classes: list[type[Retriever]] = [getattr(retrieval, one) for one in retrieval.__all__]
     model = next(one for one in classes if one.name == name)()
     small = SyntheticWorld(users=50, items=50, events=500, tastes=3).dataset()
@@ -171,42 +171,41 @@ def _fit(told: Connection, name: str, folder: Path, seed: int) -> None:
     try:
         model.fit(data, FitOptions(seed=seed, memory_budget=BUDGET))
     except MemoryBudgetError as refusal:
-        told.send(Fitted(-1.0, 0.0, 0.0, str(refusal)))
+        pipe.send(Fitted(-1.0, 0.0, 0.0, str(refusal)))
         return
     except TastemakerError as refusal:
-        told.send(Fitted(-1.0, 0.0, 0.0, f"not fitted: {refusal}"))
+        pipe.send(Fitted(-1.0, 0.0, 0.0, f"not fitted: {refusal}"))
         return
     seconds, held = perf_counter() - begun, peak_mb() - before
-    told.send(Fitted(seconds, held, _request_ms(model, data)))
+    pipe.send(Fitted(seconds, held, _request_ms(model, data)))
 
 
 def _forget_peak() -> None:
-    """Lets the peak begin anew at what is held now; else it may be that of reading the data."""
+    """Resets the peak to the current memory; otherwise it may be that of reading the data."""
     with suppress(OSError):  # not Linux, or not allowed
         Path("/proc/self/clear_refs").write_text("5")
 
 
 def _request_ms(model: Retriever, data: Dataset) -> float:
-    """A request of a stranger who did the same as some user's first 20 events; median of ten."""
+    """Milliseconds of an anonymous request with a user's first 20 events; median of ten."""
     log, inventory = data.events, Inventory.of(data)
     users = np.flatnonzero(np.diff(log.offsets) >= 20)[:11]
     taken = []
     for start in log.offsets[users]:
-        asked = Requests.of([log.item[start : start + 20].tolist()], time=data.end)
+        requests = Requests.of([log.item[start : start + 20].tolist()], time=data.end)
         begun = perf_counter()
-        model.retrieve(asked, 500, inventory)
+        model.retrieve(requests, 500, inventory)
         taken.append(1e3 * (perf_counter() - begun))
     return statistics.median(taken[1:])
 
 
 def _folder(size: Size, seed: int) -> Path:
-    """The files of a data set, made once."""
+    """The files of a data set, created once."""
     return synthetic(users=size.users, items=size.items, events=size.events, tastes=40, seed=seed)
 
 
 def draw(found: Mapping[str, Mapping[Size, Fitted]], sizes: Sequence[Size], path: Path) -> None:
-    """Seconds and memory over interactions, a line for every retriever; what is next to nothing
-    stands on the floor."""
+    """Plots seconds and memory by interactions, a line per retriever; tiny values are clipped."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12, 5.5), layout="constrained")
@@ -236,5 +235,5 @@ def _cell(fit: Fitted | None) -> str:
     if fit is None:
         return "not tried"
     if fit.seconds < 0:
-        return fit.told
+        return fit.reason
     return f"{fit.seconds:.1f} s {fit.peak_mb:,.0f} MB {fit.request_ms:.1f} ms"

@@ -1,6 +1,6 @@
-"""What every target is made of: options, measured pieces, a result, and how both are told.
+"""The framework of all targets: options, measurements, results, and their output.
 
-Each measured run is a process of its own, so that its peak memory and caches are its own too.
+Each measurement runs in a separate process, so that its peak memory and caches are its own.
 """
 
 import json
@@ -39,11 +39,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How a target shall run.
+    """The options of a run.
 
     Attributes:
         quick: a smaller version, marked as such.
-        seed: for whatever the target draws.
+        seed: for random draws of the target.
         runs: how often each piece is measured; at least 3 for a figure that counts.
         peer_python: the interpreter of the peers' environment; None where there is none.
         examples: how many examples a fuzz draws; by default its own number.
@@ -58,7 +58,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a target found. `ours`, `peer`, `ratio` and `must` map a name to a number.
+    """The result of a target. `ours`, `peer`, `ratio` and `must` map a name to a number.
 
     Attributes:
         id: the target.
@@ -102,7 +102,7 @@ class Result:
 
 
 class Target(Protocol):
-    """What the module of a target holds."""
+    """The interface of a target's module."""
 
     ID: str
     WHAT: str
@@ -115,14 +115,14 @@ class Target(Protocol):
 
 
 class Stopwatch:
-    """Times the part of a measured piece that counts; without a part, all of it counts."""
+    """Times the relevant part of a measurement; without a part, all of it counts."""
 
     def __init__(self) -> None:
         self.seconds: float | None = None
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """The part that counts; several parts add up."""
+        """Times a part; several parts are summed."""
         begin = time.perf_counter()
         yield
         self.seconds = (self.seconds or 0.0) + time.perf_counter() - begin
@@ -130,7 +130,7 @@ class Stopwatch:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Several runs of one piece.
+    """Several runs of one measurement.
 
     Attributes:
         all_seconds: of each run.
@@ -153,7 +153,7 @@ class Measured:
         return max(self.all_peak_mb)
 
     def record(self) -> dict[str, list[float]]:
-        """For the saved file."""
+        """The runs as a dict for the saved file."""
         return {"seconds": self.all_seconds, "peak_mb": self.all_peak_mb}
 
 
@@ -165,7 +165,7 @@ def isolated(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
 
 
 def _end_with_parent() -> None:
-    """Ends this process when the one that started it has been killed."""
+    """Stops this process when its parent has been killed."""
     parent = multiprocessing.parent_process()
 
     def follow() -> None:
@@ -177,7 +177,7 @@ def _end_with_parent() -> None:
 
 
 def measure(pieces: Mapping[str, Callable[..., Any]], *args: Any, runs: int) -> dict[str, Measured]:
-    """Measures pieces in turn, each run in a process of its own.
+    """Runs measurements in turn, each run in a separate process.
 
     In turn, so that a noisy stretch of the machine meets all of them.
 
@@ -226,11 +226,11 @@ def at_most(figures: Mapping[str, float], must: Mapping[str, float]) -> bool:
 
 
 def peer_python(id_: str, requirements: Sequence[str], *, make: bool) -> Path | None:
-    """The interpreter of a target's peers, in an environment of their own.
+    """The interpreter of a target's peers, in a separate environment.
 
     Args:
         id_: the target.
-        requirements: what pip shall install.
+        requirements: the packages that pip installs.
         make: create the environment when it is missing; otherwise None is returned.
     """
     folder = PEERS / id_.lower()
@@ -238,16 +238,16 @@ def peer_python(id_: str, requirements: Sequence[str], *, make: bool) -> Path | 
     complete = folder / "complete"
     if not requirements or not (make or complete.exists()):
         return None
-    wanted = "\n".join(requirements)
-    if not complete.exists() or complete.read_text() != wanted:
+    text = "\n".join(requirements)
+    if not complete.exists() or complete.read_text() != text:
         venv.create(folder, clear=True, with_pip=True)
         subprocess.run([python, "-m", "pip", "install", "--quiet", *requirements], check=True)
-        complete.write_text(wanted)
+        complete.write_text(text)
     return python
 
 
 def probe() -> dict[str, Any]:
-    """What this machine can do, measured now: figures of different days can then be compared."""
+    """The machine's current performance, so that figures of different days can be compared."""
     flops, copied = isolated(_probe_speed)
     return {
         "cores": len(os.sched_getaffinity(0))
@@ -282,7 +282,7 @@ def _fastest(work: Callable[[], object]) -> float:
 
 
 def save(result: Result, options: Options, machine: Mapping[str, Any]) -> None:
-    """Writes the whole record of a run, one JSON file a target."""
+    """Writes the complete record of a run, one JSON file per target."""
     RESULTS.mkdir(parents=True, exist_ok=True)
     path = RESULTS / f"{result.id}{'-quick' if options.quick else ''}.json"
     record = result.line() | {
@@ -299,7 +299,7 @@ def save(result: Result, options: Options, machine: Mapping[str, Any]) -> None:
 
 
 def show(result: Result, options: Options, machine: Mapping[str, Any]) -> None:
-    """A table for people, then the one line for programs."""
+    """Prints a table for people, then one JSON line for programs."""
     names = dict.fromkeys([*result.ours, *result.peer, *result.ratio, *result.must])
     columns = ("ours", "peer", "ratio", "must")
     title = (
@@ -331,7 +331,7 @@ def _rounded(figures: Mapping[str, float]) -> dict[str, float]:
 
 
 def _commit() -> str:
-    """The commit measured; `+` where files differ from it."""
+    """The measured commit; with `+` if files differ from it."""
 
     def git(*arguments: str) -> str:
         run = subprocess.run(["git", *arguments], cwd=PROJECT, capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""JOINED: every retriever asked by users who came after training, with 1, 5 and 20 events."""
+"""JOINED: every retriever on users who joined after training, with 1, 5 and 20 events."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -22,7 +22,7 @@ from tastemaker.inventory import Inventory
 from tastemaker.metrics import UserBootstrap
 from tastemaker.project.find_files import find_tables
 from tastemaker.project.propose import propose_project
-from tastemaker.split import wanted_after
+from tastemaker.split import relevant_after
 
 ID = "JOINED"
 WHAT = "every retriever on users who joined after training, with 1, 5 and 20 events"
@@ -35,8 +35,8 @@ EARLY = 0.5
 HELD_OUT = 0.1
 """Of Gowalla's users, how many were not."""
 OFTEN = 20
-"""So many train pairs an item of Gowalla has at least: a third of the items, so that models whose
-fit grows with items³ take part."""
+"""Minimum number of train pairs of an item of Gowalla: a third of the items, so that models whose
+fit is cubic in the number of items can take part."""
 BASELINE = "popular"
 _QUICK = ("popular", "item_knn", "als")
 _K = 10
@@ -44,7 +44,7 @@ _K = 10
 
 @dataclass(frozen=True, slots=True)
 class NewItems:
-    """People whom a model meets after training.
+    """Users who join after training.
 
     Attributes:
         train: what it is fitted on; nothing of theirs.
@@ -61,25 +61,25 @@ class NewItems:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """How one retriever did.
+    """The result of one retriever.
 
     Attributes:
         ndcg: events → (value, low, high) of NDCG@10; empty where it could not be fitted.
         seconds: of `fit`.
         peak_mb: of the process.
-        told: why it could not be fitted.
-        failed: whether it died, rather than refused.
+        reason: why it could not be fitted.
+        failed: whether it died, rather than being rejected.
     """
 
     ndcg: dict[int, tuple[float, float, float]]
     seconds: float
     peak_mb: float
-    told: str = ""
+    reason: str = ""
     failed: bool = False
 
 
 def run(options: Options) -> Result:
-    """Each in a process of its own; the baseline is what popularity gives the same people."""
+    """Every retriever in a separate process; the baseline is popularity for the same users."""
     classes: list[type[Retriever]] = [getattr(retrieval, name) for name in retrieval.__all__]
     kept = {one.name: one for one in classes if not options.quick or one.name in _QUICK}
     found = {
@@ -106,7 +106,7 @@ def run(options: Options) -> Result:
         seconds=sum(answer.seconds for answer in found.values()),
         peak_mb=max(answer.peak_mb for answer in found.values()),
         notes=f"NDCG@{_K} of everything else they liked, all items ranked, default settings; "
-        f"{DATA[0]}: fitted on the first {EARLY:.0%} of the events, asked for those who came "
+        f"{DATA[0]}: fitted on the first {EARLY:.0%} of the events, requests of users who came "
         f"later, known by their first events (which the site had shown them: popularity is strong "
         "there; trending, new_items and content read what all did between training and request); "
         f"{DATA[1]}: a tenth of the users held out, known by events drawn at random; of its items "
@@ -118,15 +118,15 @@ def run(options: Options) -> Result:
 
 
 def _answered_apart(data: str, name: str, seed: int) -> Answered:
-    """In a process of its own; one that dies must not take along what others found."""
+    """Runs in a separate process, so that a crash does not lose the other results."""
     try:
         return isolated(answered, data, name, seed)
-    except Exception as problem:  # whatever it is, it is told
+    except Exception as problem:  # any error is reported
         return Answered({}, 0.0, 0.0, f"died: {problem!r}", failed=True)
 
 
 def answered(data: str, name: str, seed: int) -> Answered:
-    """Fits one retriever without the new_items and asks it for them."""
+    """Fits one retriever without the new users and requests recommendations for them."""
     people = late() if data == DATA[0] else held_out(seed)
     classes: list[type[Retriever]] = [getattr(retrieval, one) for one in retrieval.__all__]
     model = next(one for one in classes if one.name == name)()
@@ -146,7 +146,7 @@ def answered(data: str, name: str, seed: int) -> Answered:
 
 
 def late() -> NewItems:
-    """Those who came in the later half of ml-1m's timed part, by their first events."""
+    """Users who joined in the later half of ml-1m's timed part, by their first events."""
     folder = prepare(DATA[0])
     data = propose_project(find_tables(folder)).require_data()
     log, start = data.events, int(np.quantile(data.events.time, EARLY))
@@ -175,7 +175,7 @@ def held_out(seed: int) -> NewItems:
 
 
 def known_by(people: NewItems, events: int) -> Task:
-    """Requests of the new_items, known by so many events; they want whatever else they liked."""
+    """Requests of the new users with a number of events; all other liked items are relevant."""
     data, log = people.data, people.data.events
     index = people.events[:, :events].ravel()
     offsets = np.arange(len(people.users) + 1) * events
@@ -192,17 +192,17 @@ def known_by(people: NewItems, events: int) -> Task:
     requests = data.requests(people.users, now)
     requests = replace(requests, history=history, exclude=seen)
     always = np.zeros(len(now), np.int64), np.full(len(now), data.end)
-    truth, _ = wanted_after(data, people.users, *always, seen)
-    asked = np.flatnonzero(truth.counts)
-    truth = truth.take(asked)
+    truth, _ = relevant_after(data, people.users, *always, seen)
+    rows = np.flatnonzero(truth.counts)
+    truth = truth.take(rows)
     return Task(
-        requests.take(asked),
+        requests.take(rows),
         truth,
         np.ones(len(truth.values), np.float32),
-        people.users[asked].astype(np.int32),
-        np.zeros(len(asked), np.bool_),
+        people.users[rows].astype(np.int32),
+        np.zeros(len(rows), np.bool_),
         Inventory.of(data),
-        {"users": len(asked)},
+        {"users": len(rows)},
     )
 
 
@@ -213,5 +213,5 @@ def _lines(found: Mapping[tuple[str, str], Answered]) -> list[str]:
         cells = "  ".join(
             f"{value:.4f} [{low:.4f}, {high:.4f}]" for value, low, high in answer.ndcg.values()
         )
-        lines.append(f"  {' '.join(at):34} {answer.seconds:7.1f} s  {cells or answer.told}")
+        lines.append(f"  {' '.join(at):34} {answer.seconds:7.1f} s  {cells or answer.reason}")
     return lines

@@ -1,4 +1,4 @@
-"""Servers killed while they take in events: what was acknowledged is there, exactly once."""
+"""Kills servers while they receive events; acknowledged events must be stored exactly once."""
 
 import shutil
 import signal
@@ -51,7 +51,7 @@ retrievers = { item_knn = 20, popular = 10 }
 
 @dataclass(slots=True)
 class Client:
-    """Remembers what it was told: which events the server has, and which it does not know of."""
+    """A client that records which events the server acknowledged, and which are unknown."""
 
     acknowledged: list[str] = field(default_factory=list)
     unanswered: list[dict[str, Any]] = field(default_factory=list)
@@ -59,7 +59,7 @@ class Client:
     shed: int = 0
 
     def post(self, caller: Caller, batch: list[dict[str, Any]], alone: bool) -> None:
-        """Posts a batch, or its events one by one; whatever ends the connection is passed on."""
+        """Posts a batch, or its events one by one; connection errors are propagated."""
         self.unanswered = batch
         for sent in [[event] for event in batch] if alone else [batch]:
             body = sent[0] if alone else {"events": sent}
@@ -76,12 +76,12 @@ class Client:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """What became of the events of one round.
+    """The result of one round.
 
     Attributes:
         workers: processes that answered.
         killed_after: seconds of posting.
-        acknowledged: events the clients were told of.
+        acknowledged: events that were acknowledged to the clients.
         present: of these, found after the restart.
         lost: of these, not found.
         twice: events of any round found more than once, also under another id.
@@ -110,7 +110,7 @@ class Round:
 
     @property
     def clean(self) -> bool:
-        """Whether nothing at all went wrong."""
+        """Whether the round had no error."""
         wrong = self.lost + self.twice + self.refused + self.repeated
         return not wrong and self.answers and self.acknowledged == self.present > 0
 
@@ -135,11 +135,11 @@ class Trial:
         return Server(self._folder / "tastemaker.toml", self._workers)
 
     def close(self) -> None:
-        """Ends the server."""
+        """Stops the server."""
         self._server.stop(signal.SIGKILL)
 
     def round(self, seconds: float) -> Round:
-        """Posts for at most so long, kills, starts again and looks."""
+        """Posts for a limited time, kills the server, restarts it and checks the events."""
         killed_after = float(self._random.uniform(0.3, 1.0)) * seconds
         clients = [Client() for _ in range(_CONNECTIONS)]
         seeds = self._random.integers(2**32, size=_CONNECTIONS + 1).tolist()
@@ -201,12 +201,12 @@ class Trial:
             caller.close()
 
     def _answers(self, caller: Caller) -> bool:
-        """Whether something is recommended; one of several workers may still say: not yet."""
+        """Whether items are recommended; with several workers, one may not be ready yet."""
         end = time.monotonic() + READY_SECONDS
         while True:
-            status, told = caller.call("GET", "/v1/recommendations?history=item-1&n=5")
+            status, answer = caller.call("GET", "/v1/recommendations?history=item-1&n=5")
             if status != 503 or time.monotonic() > end:
-                return status == 200 and len(told["items"]) == 5
+                return status == 200 and len(answer["items"]) == 5
             time.sleep(0.05)
 
     def _event(self, random: np.random.Generator) -> dict[str, Any]:
@@ -219,21 +219,21 @@ class Trial:
         }
 
     def _found(self) -> Counter[str]:
-        """How often each event stands in the log, told by what no index keeps apart."""
+        """How often each event is in the log, counted by a column without a unique index."""
         path = self._folder / ".tastemaker" / "store.db"
         connection = sqlite3.connect(path)
         try:
             rows = connection.execute("SELECT event_id, session FROM events WHERE source = 0")
-            told = rows.fetchall()
+            events = rows.fetchall()
         finally:
             connection.close()
-        assert all(event_id == session for event_id, session in told)
-        return Counter(session for _, session in told)
+        assert all(event_id == session for event_id, session in events)
+        return Counter(session for _, session in events)
 
 
 @contextmanager
 def trial(folder: Path, workers: int = 1, seed: int = 0) -> Iterator[Trial]:
-    """A trial whose server is up, ended afterwards."""
+    """A trial with a running server; stopped at the end."""
     made = Trial(folder, workers, seed)
     try:
         yield made
@@ -242,7 +242,7 @@ def trial(folder: Path, workers: int = 1, seed: int = 0) -> Iterator[Trial]:
 
 
 def make_project(folder: Path) -> None:
-    """A small project, trained: twenty users of each of two tastes."""
+    """Creates and trains a small project: twenty users for each of two tastes."""
     folder.mkdir(parents=True)
     rows = [
         f"user-{user},item-{(user % 2) * 20 + (3 * user + place) % 20},{1_700_000_000 + 97 * place}"
@@ -259,7 +259,7 @@ def make_project(folder: Path) -> None:
 
 
 def run(options: Options) -> Result:
-    """Rounds of one process, then a few of two."""
+    """Rounds with one process, then a few with two."""
     rounds: list[Round] = []
     one = _QUICK_ROUNDS if options.quick else _ROUNDS
     for workers, number in ((1, one), (2, 1 if options.quick else _ROUNDS_OF_TWO)):
@@ -269,7 +269,7 @@ def run(options: Options) -> Result:
             with trial(folder, workers, options.seed) as made:
                 for _ in range(number):
                     rounds.append(made.round(_SECONDS))
-                    _tell(len(rounds), rounds[-1])
+                    _print(len(rounds), rounds[-1])
             shutil.rmtree(folder)
     ready = [each.ready_seconds for each in rounds]
     ours = {
@@ -306,10 +306,10 @@ def run(options: Options) -> Result:
     )
 
 
-def _tell(number: int, told: Round) -> None:
+def _print(number: int, result: Round) -> None:
     Console(stderr=True, width=120, highlight=False).print(
-        f"round {number:2}, workers: {told.workers}; killed after {told.killed_after:.2f} s; "
-        f"{told.acknowledged:,} acknowledged, {told.present:,} present, "
-        f"{told.twice} twice, {told.lost} lost; ready after {told.ready_seconds:.1f} s"
-        f"{'' if told.clean else f'; NOT clean: {told}'}"
+        f"round {number:2}, workers: {result.workers}; killed after {result.killed_after:.2f} s; "
+        f"{result.acknowledged:,} acknowledged, {result.present:,} present, "
+        f"{result.twice} twice, {result.lost} lost; ready after {result.ready_seconds:.1f} s"
+        f"{'' if result.clean else f'; NOT clean: {result}'}"
     )

@@ -1,8 +1,8 @@
-"""Ten times what a server can answer, for a minute: who is let in is answered in time, the others
-are refused at once, memory stays flat, and afterwards it is as before.
+"""Sends ten times a server's capacity for a minute. Accepted requests must be answered in time and
+others rejected immediately; memory must stay flat, and the server must recover.
 
-Requests come at their times whether or not earlier ones were answered, and a wait counts from the
-moment a request was due.
+The load is open loop: requests are sent at their times whether or not earlier ones were answered,
+and latency is measured from the moment a request was due.
 """
 
 import asyncio
@@ -35,12 +35,12 @@ _LONGEST_WAIT_MS = 250.0
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """What became of one request.
+    """The result of one request.
 
     Attributes:
         status: the HTTP status; 0 where the connection broke.
         seconds: from the moment it was due to its last byte.
-        retry_after: what the server asked for; None where it asked for nothing.
+        retry_after: the `Retry-After` of the answer; None if there is none.
     """
 
     status: int
@@ -49,7 +49,7 @@ class Answered:
 
 
 def run(options: Options) -> Result:
-    """Capacity, then ten times as much, then what is left of it; quick, with fewer items."""
+    """Measures capacity, ten times that load, then recovery; with fewer items if quick."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         isolated(train, folder, options.quick, options.seed)
@@ -59,19 +59,19 @@ def run(options: Options) -> Result:
             capacity = _capacity(server.port, bodies)
             calm = _alone(server, bodies, 100)
             with _Memory(server) as memory:
-                told = isolated(storm, server.port, _TIMES * capacity, _SECONDS, bodies)
+                answers = isolated(storm, server.port, _TIMES * capacity, _SECONDS, bodies)
             recovery = _recovery(server, bodies, 2.0 * float(np.percentile(calm, 99)))
             after = _alone(server, bodies, 100)
             peak = server.peak_mb()
-    good = [each.seconds * 1e3 for each in told if each.status == 200]
-    shed = [each for each in told if each.status == 503]
-    others = len(told) - len(good) - len(shed)
+    good = [each.seconds * 1e3 for each in answers if each.status == 200]
+    shed = [each for each in answers if each.status == 503]
+    others = len(answers) - len(good) - len(shed)
     refused = [each.seconds * 1e3 for each in shed]
     tenth = max(1, len(memory.mb) // 10)
     growth = float(np.median(memory.mb[-tenth:]) - np.median(memory.mb[tenth : 2 * tenth]))
     ours = {
         "capacity, requests a second": capacity,
-        "asked a second": len(told) / _SECONDS,
+        "asked a second": len(answers) / _SECONDS,
         "answered a second": len(good) / _SECONDS,
         "answered ÷ capacity": len(good) / _SECONDS / capacity,
         "answered p50 ms": float(np.percentile(good, 50)),
@@ -110,29 +110,29 @@ def run(options: Options) -> Result:
 def storm(
     port: int, rate: float, seconds: float, bodies: Sequence[object], seed: int = 0
 ) -> list[Answered]:
-    """Asks for recommendations at a rate, at random moments, whatever comes back.
+    """Sends recommendation requests at a rate, at random moments, independent of the answers.
 
     Args:
         port: where the server listens.
         rate: requests a second.
         seconds: how long.
-        bodies: what is asked, by lot.
-        seed: of moments and lots.
+        bodies: the request bodies, drawn at random.
+        seed: of the random draws.
     """
     rng = np.random.default_rng(seed)
     due = np.sort(rng.uniform(0, seconds, int(rate * seconds)))
-    asked = [_request(bodies[which]) for which in rng.integers(0, len(bodies), len(due))]
-    with ThreadPoolExecutor(1) as pool:  # a thread whose event loop is nobody else's
-        return pool.submit(asyncio.run, _storm(port, due.tolist(), asked)).result()
+    requests = [_request(bodies[which]) for which in rng.integers(0, len(bodies), len(due))]
+    with ThreadPoolExecutor(1) as pool:  # a thread with its own event loop
+        return pool.submit(asyncio.run, _storm(port, due.tolist(), requests)).result()
 
 
-async def _storm(port: int, due: list[float], asked: list[bytes]) -> list[Answered]:
+async def _storm(port: int, due: list[float], requests: list[bytes]) -> list[Answered]:
     begun, answered = time.perf_counter(), list[Answered]()
-    waiting = iter(zip(due, asked))
+    waiting = iter(zip(due, requests))
 
     async def one_connection() -> None:
         streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
-        for moment, request in waiting:  # shared: each request goes to whoever is free
+        for moment, request in waiting:  # shared: each request goes to a free connection
             await asyncio.sleep(max(0.0, begun + moment - time.perf_counter()))
             try:
                 streams = streams or await asyncio.open_connection("127.0.0.1", port)
@@ -167,7 +167,7 @@ async def _ask(
 
 
 def _capacity(port: int, bodies: Sequence[object]) -> float:
-    """Answers a second when there is always a next request waiting; the median of three."""
+    """Answers per second if a request is always waiting; the median of three."""
     return float(np.median([isolated(_busy, port, bodies, 5.0) for _ in range(3)]))
 
 
@@ -188,7 +188,7 @@ def _busy(port: int, bodies: Sequence[object], seconds: float) -> float:
 
 
 def _alone(server: Server, bodies: Sequence[object], times: int) -> list[float]:
-    """Milliseconds of requests one after the other."""
+    """Milliseconds of sequential requests."""
     caller, spent = Caller(server), []
     for count in range(times):
         begun = time.perf_counter()
@@ -199,7 +199,7 @@ def _alone(server: Server, bodies: Sequence[object], times: int) -> list[float]:
 
 
 def _recovery(server: Server, bodies: Sequence[object], calm_ms: float) -> float:
-    """Seconds until ten requests in a row were answered about as fast as in calm times."""
+    """Seconds until ten requests in a row were answered about as fast as without load."""
     begun = time.perf_counter()
     while time.perf_counter() - begun < 60:
         if max(_alone(server, bodies, 10)) <= calm_ms:
@@ -208,7 +208,7 @@ def _recovery(server: Server, bodies: Sequence[object], calm_ms: float) -> float
 
 
 class _Memory:
-    """The resident memory of a server, looked at every half a second.
+    """The resident memory of a server, sampled every half second.
 
     Attributes:
         mb: what was seen.

@@ -1,8 +1,8 @@
-"""What one client's worst requests cost that client, and what they cost everybody else.
+"""The cost of one client's most expensive requests, for that client and for other clients.
 
-A user's history of 100, 10,000 and a million events: the cost of an answer. Then two clients attack
-in each of the ways of `ATTACKS`, while a third asks for ordinary lists and sends single events: its
-latencies against those of a quiet server.
+Measures an answer for a history of 100, 10,000 and a million events. Then two clients run each of
+`ATTACKS` while a third sends ordinary requests and single events; its latencies are compared with
+those of a quiet server.
 """
 
 import tempfile
@@ -37,7 +37,7 @@ _SHARE = 2.0
 
 
 def run(options: Options) -> Result:
-    """Histories one after the other; then the ordinary client alone, and beside each attack."""
+    """Measures long histories; then the ordinary client alone and during each attack."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         n_events = 200_000 if options.quick else 1_000_000
@@ -51,7 +51,7 @@ def run(options: Options) -> Result:
             isolated(ordinary, target, 10.0)  # warm
             costs = {n: _cost(server, keys["ordinary"], user) for n, user in _HISTORIES.items()}
             quiet = isolated(ordinary, target, seconds)
-            beside = {name: isolated(ordinary, target, seconds, name) for name in ATTACKS}
+            attacked = {name: isolated(ordinary, target, seconds, name) for name in ATTACKS}
             peak = server.peak_mb()
     short, *_, long = (float(np.median(rest)) for _, rest in costs.values())
     ours = {
@@ -61,7 +61,7 @@ def run(options: Options) -> Result:
         **_figures("quiet", *quiet),
     }
     must = {"a million events ÷ a hundred": _FLATNESS}
-    for name, (lists, events) in beside.items():
+    for name, (lists, events) in attacked.items():
         ours |= _figures(name, lists, events)
         for what, replies, alone in (("lists", lists, quiet[0]), ("events", events, quiet[1])):
             ours[f"{name}: {what} p99 ÷ quiet"] = _p99(replies) / _p99(alone)
@@ -114,7 +114,7 @@ def _key(folder: Path, name: str) -> str:
 
 
 def _cost(server: Server, key: str, user: str) -> tuple[float, list[float]]:
-    """Milliseconds of the first answer, and of those after it, one after the other."""
+    """Milliseconds of the first answer, and of the following ones."""
     question = {"user_id": user, "n": N_ITEMS}
     replies = isolated(ask, server.port, key, [question], 0.0, 60.0, _ANSWERS)
     _require_full(replies)

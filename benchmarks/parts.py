@@ -36,12 +36,12 @@ MINUTES = 25.0
 _METRIC, _PIPELINE = "ndcg@10", "pipeline"
 _STAGES = ("merged", "ranked", _PIPELINE)
 _TEST = {"ml-1m-timed": 0.2}
-"""The share of the events to test on, where it is not the one that `init` proposes."""
+"""The share of the events to test on, if it differs from the proposal of `init`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What one data set gave.
+    """The result of one data set.
 
     Attributes:
         best: the source that is best on the test itself.
@@ -63,7 +63,7 @@ class Found:
 
 
 def run(options: Options) -> Result:
-    """Every set in a process of its own."""
+    """Evaluates every data set in a separate process."""
     names = ("sample", "trends") if options.quick else DATA
     found = {name: isolated(measure, name, options.seed) for name in names}
     ours, single, low, high = {}, {}, {}, {}
@@ -103,7 +103,7 @@ def run(options: Options) -> Result:
 
 
 def measure(name: str, seed: int) -> Found:
-    """Proposes a project, fits it on what came before the test, and evaluates once."""
+    """Proposes a project, fits it on the events before the test, and evaluates it once."""
     begun = perf_counter()
     with tempfile.TemporaryDirectory() as home:
         folder = _folder(name, Path(home) / "data")
@@ -137,7 +137,7 @@ def measure(name: str, seed: int) -> Found:
 
 
 def _folder(name: str, own: Path) -> Path:
-    """The data of a set; `own` is a folder for what is copied."""
+    """The data of a set; `own` is a folder for copies."""
     if name == "synthetic":
         return synthetic(users=5_000, items=3_000, events=300_000, tastes=30, days=120, seed=7)
     if name == "trends":

@@ -1,7 +1,7 @@
-"""Q1: graph filters on Gowalla beside their published figures, and a blend found on validation.
+"""Q1: graph filters on Gowalla compared with published figures, and a blend tuned on validation.
 
-`python -m benchmarks.q1 --tune [NAME …]` chooses settings on the validation pairs anew, and
-`--blend` the shares of the blend; the target looks at the test pairs with these alone.
+`python -m benchmarks.q1 --tune [NAME …]` tunes the settings on the validation pairs again, and
+`--blend` the shares of the blend. The target uses only these on the test pairs.
 """
 
 import argparse
@@ -63,7 +63,7 @@ PARTS = {
         {"neighbors": (100, 200), "regularization": (30.0,), "dropout": (0.2, 0.35)},
     ),
 }
-"""What the blend may take; each is tuned on the validation pairs."""
+"""The candidates for the blend; each is tuned on the validation pairs."""
 CASES = {
     "GF-CF": PARTS["GF-CF"],
     "BSPM-EM": Candidate.of(
@@ -72,8 +72,8 @@ CASES = {
         {"factors": (512,), "smoothing": (0.3,), "sharpening": (1.0,)},
     ),
 }
-"""What is compared with published figures. BSPM asks too much of a processor to be a part; its
-settings are those that did best for 3,000 users on the validation pairs."""
+"""The models compared with published figures. BSPM is too expensive to be a part; its settings are
+the best for 3,000 users on the validation pairs."""
 _EVERYTHING = {**PARTS, **CASES}
 
 
@@ -95,11 +95,11 @@ class Found:
 
 
 def run(options: Options) -> Result:
-    """Everything with what validation chose; the test pairs are looked at here and only here."""
+    """All cases with the settings chosen by validation; the test pairs are used only here."""
     shares = kept_blend(ID)
-    wanted = CASES if options.quick else {**CASES, **{n: PARTS[n] for n in shares if shares[n]}}
-    settings = {name: best_settings(ID, candidate) for name, candidate in wanted.items()}
-    found = {n: isolated(lists_of, c, settings[n], "test") for n, c in wanted.items()}
+    cases = CASES if options.quick else {**CASES, **{n: PARTS[n] for n in shares if shares[n]}}
+    settings = {name: best_settings(ID, candidate) for name, candidate in cases.items()}
+    found = {n: isolated(lists_of, c, settings[n], "test") for n, c in cases.items()}
     task = gowalla().test
     systems = {name: part.lists for name, part in found.items()}
     if not options.quick:
@@ -143,7 +143,7 @@ def run(options: Options) -> Result:
 
 
 def lists_of(candidate: Candidate, settings: Mapping[str, object], on: str) -> Found:
-    """Fits a part and asks it for everybody."""
+    """Fits a part and makes the lists of all users."""
     split = gowalla()
     task, known = (
         (split.test, split.before_test)
@@ -163,7 +163,7 @@ def lists_of(candidate: Candidate, settings: Mapping[str, object], on: str) -> F
 
 
 def blended(lists: Mapping[str, Candidates], shares: Mapping[str, int]) -> Candidates:
-    """What a placement with these quotas would merge."""
+    """The merged lists of a placement with these quotas."""
     taken = {name: lists[name] for name, share in shares.items() if share}
     return merge(taken, {name: shares[name] for name in taken})
 
@@ -222,7 +222,7 @@ def _lines(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Tunes, and finds the blend."""
+    """Tunes the settings and the blend."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.q1", description=__doc__)
     parser.add_argument("--tune", nargs="*", metavar="NAME")
     parser.add_argument("--blend", action="store_true")

@@ -1,4 +1,4 @@
-"""Q3: controls on Gowalla; a model off its published figure means our metric or model is wrong."""
+"""Q3: controls on Gowalla; a deviation from the published figure indicates an error on our side."""
 
 import time
 from concurrent.futures.process import BrokenProcessPool
@@ -39,7 +39,7 @@ _STRONGEST = 100
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """A model with the settings of a published run, and what that run gave.
+    """A model with the settings and the result of a published run.
 
     Attributes:
         model: the name of its class.
@@ -165,7 +165,7 @@ def _centred(settings: Settings) -> Trial:
 
 
 def _strongest(settings: Settings) -> Trial:
-    """Our weights, of which only the largest that speak for an item are kept, as in the run."""
+    """Our weights with only the largest per item kept, as in the published run."""
     split = gowalla()
     task, known = split.test, split.before_test
     begin = time.perf_counter()
@@ -178,7 +178,7 @@ def _strongest(settings: Settings) -> Trial:
 
 
 def strongest_of_columns(weights: csr_array, most: int) -> csr_array:
-    """The `most` largest entries of each column, the others left out."""
+    """The `most` largest entries of each column; the others are removed."""
     entries = weights.tocoo()
     order = np.lexsort((-entries.data, entries.col))
     counts = np.bincount(entries.col, minlength=weights.shape[1])
@@ -196,15 +196,15 @@ def _judged(
     settings: Settings,
     seconds: float,
 ) -> Trial:
-    """The lists of the scores history × weights + base, judged."""
+    """The metrics of the lists with scores history × weights + base."""
     lists = np.empty((len(task), K), np.int32)
     for start in range(0, len(task), 1_000):
         some = histories[start : start + 1_000]
         scores = (some @ weights).toarray() + base
         scores[some.nonzero()] = -np.inf
         lists[start : start + 1_000] = np.argsort(-scores, axis=1, kind="stable")[:, :K]
-    told = {"seconds": seconds, "peak_mb": peak_mb()}
-    return judged_lists(lists, task, K, settings, told)
+    measured = {"seconds": seconds, "peak_mb": peak_mb()}
+    return judged_lists(lists, task, K, settings, measured)
 
 
 def _line(name: str, result: Trial) -> str:

@@ -1,6 +1,6 @@
-"""Q7: the linear, neighbour and factor models beside the peers' own, on one random split.
+"""Q7: linear, neighbour and factor models compared with those of peers, on one random split.
 
-`python -m benchmarks.q7 --tune [NAME …]` chooses settings on the validation pairs anew.
+`python -m benchmarks.q7 --tune [NAME …]` tunes the settings on the validation pairs again.
 """
 
 import argparse
@@ -125,9 +125,9 @@ CASES |= {
 
 
 def run(options: Options) -> Result:
-    """Every candidate with the settings that were best on validation, on the test pairs once."""
-    # all of them before the first fit: what was not tuned is told at once
-    asked = {
+    """Evaluates every candidate once on the test pairs, with the best settings on validation."""
+    # all of them before the first fit, so that missing settings are reported immediately
+    pieces_by_case = {
         case: [
             (candidate, best_settings(ID, candidate))
             for candidate in candidates
@@ -140,7 +140,7 @@ def run(options: Options) -> Result:
             candidate.name: trial(candidate, settings, ml_1m, "test", K, python=options.peer_python)
             for candidate, settings in pieces
         }
-        for case, pieces in asked.items()
+        for case, pieces in pieces_by_case.items()
     }
     figure = f"{METRIC}@{K}"
     best = {
@@ -204,15 +204,15 @@ def _lines(found: dict[str, dict[str, Trial]], figure: str) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Tunes."""
+    """Tunes the settings."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.q7", description=__doc__)
     parser.add_argument("--tune", nargs="*", metavar="NAME", required=True)
-    wanted = parser.parse_args(arguments).tune
+    names = parser.parse_args(arguments).tune
     everyone = {c.name: c for candidates in CASES.values() for c in candidates}
-    for name in wanted:
+    for name in names:
         if name not in everyone:
             parser.error(f"no candidate '{name}' among {', '.join(everyone)}")
-    chosen = [everyone[name] for name in wanted or everyone]
+    chosen = [everyone[name] for name in names or everyone]
     tune(ID, chosen, ml_1m, K, METRIC, python=peer_python(ID, PEERS, make=True))
     return 0
 

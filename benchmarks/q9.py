@@ -1,4 +1,4 @@
-"""Q9: the whole funnel against its best single retriever, chosen in the validation window."""
+"""Q9: the whole pipeline against its best single retriever, chosen in the validation window."""
 
 import tempfile
 from dataclasses import dataclass
@@ -43,12 +43,12 @@ CASES = (Case("synthetic", 0.1), Case("ml-1m-timed", 0.2), Case("kuairand-sample
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What one case gave.
+    """The result of one case.
 
     Attributes:
         best: the retriever that was best in the validation window.
         tested: the evaluation in the test window, MMR last, as figures.
-        ours: the road without a reranker.
+        ours: the pipeline without a reranker.
         text: the report for people.
         digest: of the data.
         seconds: of everything.
@@ -100,7 +100,7 @@ def run(options: Options) -> Result:
 
 
 def measure(case: Case, seed: int) -> Found:
-    """Chooses the best single retriever in the validation window, then looks at the test once."""
+    """Chooses the best single retriever in the validation window, then tests once."""
     begun = perf_counter()
     folder = _folder(case.data)
     with tempfile.TemporaryDirectory() as home:

@@ -51,12 +51,12 @@ Figures = dict[str, dict[str, Estimate]]
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """What one case gave.
+    """The results of one case.
 
     Attributes:
         validation: system → metric → estimate.
         test: the same.
-        protocol: how it was asked.
+        protocol: the evaluation protocol.
         digest: of the data.
         seconds: of both evaluations.
         peak_mb: of the process.
@@ -71,7 +71,7 @@ class Quality:
 
 
 def run(options: Options) -> Result:
-    """The pipeline against the retriever that was best in the validation window."""
+    """Compares the pipeline with the best retriever in the validation window."""
     cases = [case for case in CASES if not options.quick or case.data in _QUICK]
     found = {case.name: isolated(quality, case, options.seed) for case in cases}
     pipeline, single, ratio, chosen = {}, {}, {}, {}

@@ -1,7 +1,7 @@
-"""An hour's traffic in minutes, then a second training, which holds it and changes the answers.
+"""Replays an hour of traffic in minutes, then trains again on it and compares the answers.
 
-People arrive, look at what the server recommends, click what they like of it, dislike a little,
-and come back; each has a favourite genre that only the simulation knows.
+Simulated visitors view recommendations, like and dislike some items, and come back. Each has a
+favourite genre that only the simulation knows.
 """
 
 import tempfile
@@ -33,7 +33,7 @@ _VISITORS = 400
 _VISITS_EACH = 3
 _SHOWN = 20
 _LOOKED = 0.85
-"""With this probability a reader who has looked at a position looks at the next."""
+"""The probability that a visitor who has viewed a position views the next."""
 _CLICKS = {"favourite": 0.35, "else": 0.04}
 _DISLIKES = 0.03
 _HOUR = MICROSECONDS["h"]
@@ -41,7 +41,7 @@ _HOUR = MICROSECONDS["h"]
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """Somebody comes by."""
+    """A visit of a simulated user."""
 
     user_id: str
     favourite: str
@@ -49,7 +49,7 @@ class Visit:
 
 
 def run(options: Options) -> Result:
-    """How much was served, whether the second training holds it, and what changed."""
+    """The number of served events, whether the second training uses them, and what changed."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "films"
         isolated(_train, folder, True)
@@ -61,22 +61,22 @@ def run(options: Options) -> Result:
             begun = perf_counter()
             served, share_first, share_last = _replay(caller, visits, genres, rng)
             replayed = perf_counter() - begun
-            asked = [visit.user_id for visit in visits[: 3 * 40 : 3]] + [
+            users = [visit.user_id for visit in visits[: 3 * 40 : 3]] + [
                 str(u) for u in range(1, 41)
             ]
-            before = {user: _asked(caller, user) for user in asked}
+            before = {user: _recommended(caller, user) for user in users}
             second = isolated(_train, folder, False)
             caller = Caller(server)
             while caller.call("GET", "/health/ready")[1].get("model_version") != second["version"]:
                 sleep(0.1)
-            after = {user: _asked(caller, user) for user in asked}
-    changed = [user for user in asked if before[user] != after[user]]
-    overlap = np.mean([len({*before[u]} & {*after[u]}) / _SHOWN for u in asked])
+            after = {user: _recommended(caller, user) for user in users}
+    changed = [user for user in users if before[user] != after[user]]
+    overlap = np.mean([len({*before[u]} & {*after[u]}) / _SHOWN for u in users])
     ours = {
         "served events": float(served),
         "of them in the second training": float(second["served"]),
         "visitors known to it": float(second["visitors"]),
-        "lists changed, share": len(changed) / len(asked),
+        "lists changed, share": len(changed) / len(users),
         "items kept, share": float(overlap),
         "favourite genre in a visitor's first lists, share": share_first,
         "and in the last": share_last,
@@ -98,7 +98,7 @@ def run(options: Options) -> Result:
 
 
 def _train(folder: Path, first: bool) -> dict[str, Any]:
-    """Trains on whatever the one source of events has."""
+    """Trains on all events of the store."""
     project = (
         prepare(folder, ends=times.now() - _HOUR)
         if first
@@ -134,7 +134,7 @@ def _genres(folder: Path) -> dict[str, list[str]]:
 
 
 def _visits(genres: list[str], rng: np.random.Generator, quick: bool) -> list[Visit]:
-    """Who comes when within the last hour, in the order of time."""
+    """The visits within the last hour, ordered by time."""
     people = _VISITORS // 10 if quick else _VISITORS
     end = times.now()
     moments = np.sort(rng.integers(end - _HOUR, end, people * _VISITS_EACH))
@@ -149,8 +149,8 @@ def _visits(genres: list[str], rng: np.random.Generator, quick: bool) -> list[Vi
 def _replay(
     caller: Caller, visits: list[Visit], genres: dict[str, list[str]], rng: np.random.Generator
 ) -> tuple[int, float, float]:
-    """Events told; the share of the favourite genre in everybody's first and last list."""
-    told = 0
+    """The number of posted events, and the share of the favourite genre in first and last lists."""
+    n_events = 0
     shares: dict[str, list[float]] = {}
     for visit in visits:
         question = {"user_id": visit.user_id, "n": _SHOWN}
@@ -180,13 +180,13 @@ def _replay(
         if events:
             status, taken = caller.call("POST", "/v1/events", {"events": events})
             assert (status, taken["accepted"]) == (200, len(events)), taken
-            told += len(events)
+            n_events += len(events)
     first = float(np.mean([given[0] for given in shares.values()]))
     last = float(np.mean([given[-1] for given in shares.values()]))
-    return told, first, last
+    return n_events, first, last
 
 
-def _asked(caller: Caller, user: str) -> list[str]:
+def _recommended(caller: Caller, user: str) -> list[str]:
     question = {"user_id": user, "n": _SHOWN}
     _, answer = caller.call("POST", "/v1/recommendations", question)
     return [item["item_id"] for item in answer["items"]]

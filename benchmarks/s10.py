@@ -1,4 +1,4 @@
-"""S10: one request through the whole funnel in process, stage by stage, at 100,000 items."""
+"""S10: one request through the whole pipeline in process, per stage, with 100,000 items."""
 
 from dataclasses import dataclass
 from time import perf_counter
@@ -45,7 +45,7 @@ STAGES = {
 
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """What was measured.
+    """The measurements.
 
     Attributes:
         milliseconds: part → of each request.
@@ -93,7 +93,7 @@ def run(options: Options) -> Result:
 
 
 def measure(quick: bool, seed: int) -> Timed:
-    """Fits, then asks for one user after the other."""
+    """Fits, then sends requests for one user after another."""
     items = 10_000 if quick else 100_000
     synthetic = SyntheticWorld(users=20_000, items=items, events=1_000_000, tastes=100, seed=seed)
     data = synthetic.dataset()
@@ -127,14 +127,14 @@ def measure(quick: bool, seed: int) -> Timed:
             end = perf_counter()
             if turn < _WARM_UP:
                 continue
-            told = {"history": (history - start) * 1e3, "whole": (end - start) * 1e3}
-            told |= dict.fromkeys(["retrieve and merge", "features", "rank", "rerank"], 0.0)
+            timings = {"history": (history - start) * 1e3, "whole": (end - start) * 1e3}
+            timings |= dict.fromkeys(["retrieve and merge", "features", "rank", "rerank"], 0.0)
             for stage in answer.trace.stages:
-                told[STAGES.get(stage.name, "retrieve and merge")] += stage.milliseconds
-                told[f"stage {stage.name}"] = stage.milliseconds
+                timings[STAGES.get(stage.name, "retrieve and merge")] += stage.milliseconds
+                timings[f"stage {stage.name}"] = stage.milliseconds
                 if stage.name == "rank":
                     candidates.append(int(stage.n_in[0]))
-            for part, value in told.items():
+            for part, value in timings.items():
                 milliseconds.setdefault(part, []).append(value)
     features = len(pipeline.ranking.features.names)
     return Timed(milliseconds, candidates, features, fitted, peak_mb())

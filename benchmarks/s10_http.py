@@ -1,7 +1,7 @@
-"""S10 over HTTP: the whole funnel behind a server, 100,000 items, as a load generator sees it.
+"""S10 over HTTP: the whole pipeline behind a server with 100,000 items, seen by a load generator.
 
-Each connection sends its next request when the one before is answered. A server that sheds load
-answers 503; such requests are counted apart, and the connection waits for the `Retry-After` given.
+Each connection sends its next request after the previous answer. A server that sheds load answers
+503; such requests are counted separately, and the connection waits for the `Retry-After` time.
 """
 
 import asyncio
@@ -83,7 +83,7 @@ rerankers = ["diverse", "house"]
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """What became of one request.
+    """The result of one request.
 
     Attributes:
         status: the HTTP status.
@@ -95,7 +95,7 @@ class Answered:
 
 
 def run(options: Options) -> Result:
-    """p50 and p99 as a load generator sees them, and of every stage by the log of decisions."""
+    """p50 and p99 seen by the load generator, and of every stage from the decision log."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         isolated(train, folder, options.quick, options.seed)
@@ -158,32 +158,32 @@ def train(folder: Path, quick: bool, seed: int, n_events: int = 1_000_000) -> No
 
 
 def some_users(folder: Path, seed: int) -> list[str]:
-    """Users to ask for."""
+    """The users to request recommendations for."""
     users = pl.read_parquet(folder / "events.parquet")["user_id"].unique().sort().cast(pl.String)
     return users.sample(min(_USERS, len(users)), seed=seed).to_list()
 
 
 def stage_milliseconds(folder: Path, most: int) -> dict[str, list[float]]:
-    """Part → milliseconds of each of the latest requests, from the log of decisions."""
+    """Part → milliseconds of each of the latest requests, from the decision log."""
     found: dict[str, list[float]] = {}
     with EventSource(load_project(folder / "tastemaker.toml")).open_as_it_is() as store:
         for decision in store.latest_decisions(most):
-            told = dict.fromkeys(["retrieve and merge", "features", "rank", "rerank"], 0.0)
+            timings = dict.fromkeys(["retrieve and merge", "features", "rank", "rerank"], 0.0)
             for stage in decision.stages:
-                told[STAGES.get(stage["name"], "retrieve and merge")] += stage["ms"]
-            told["pipeline"] = sum(told.values())
-            for part, value in told.items():
+                timings[STAGES.get(stage["name"], "retrieve and merge")] += stage["ms"]
+            timings["pipeline"] = sum(timings.values())
+            for part, value in timings.items():
                 found.setdefault(part, []).append(value)
     return found
 
 
 def ask(port: int, users: Sequence[str], connections: int, seconds: float) -> list[Answered]:
-    """What becomes of requests that each connection sends one after the other.
+    """The results of requests that each connection sends one after another.
 
     Args:
         port: where the server listens.
-        users: whose lists to ask for, in turn.
-        connections: how many ask side by side.
+        users: the users of the requests, in turn.
+        connections: the number of parallel connections.
         seconds: how long.
 
     Raises:
@@ -230,13 +230,13 @@ def _request(user: str) -> bytes:
 def _measured(
     server: Server, users: Sequence[str], connections: int, seconds: float
 ) -> tuple[dict[str, float], float]:
-    """What the load generator saw, and the server's CPU milliseconds an answer."""
+    """The load generator's figures, and the server's CPU milliseconds per answer."""
     before = server.cpu_seconds()
-    told = isolated(ask, server.port, users, connections, seconds)
+    answers = isolated(ask, server.port, users, connections, seconds)
     spent = (server.cpu_seconds() - before) * 1e3
-    good = [each.milliseconds for each in told if each.status == 200]
+    good = [each.milliseconds for each in answers if each.status == 200]
     if not good:
-        raise RuntimeError(f"all {len(told):,} requests were shed")
+        raise RuntimeError(f"all {len(answers):,} requests were shed")
     seen = {f"p{share}": float(np.percentile(good, share)) for share in (50, 90, 99)}
     seen |= {"answered": float(len(good)), "answers a second": len(good) / seconds}
-    return seen | {"share shed": 1 - len(good) / len(told)}, spent / len(good)
+    return seen | {"share shed": 1 - len(good) / len(answers)}, spent / len(good)

@@ -1,4 +1,4 @@
-"""S13: what a request pays for ranking 500 candidates by boosted trees."""
+"""S13: the cost of ranking 500 candidates by boosted trees in a request."""
 
 import statistics
 import time
@@ -32,7 +32,7 @@ def run(options: Options) -> Result:
     peer = {name: _median(rows, "peer") for name, rows in found.items()}
     ratio = {name: _median(rows, "ratio") for name, rows in found.items()}
     exact = all(row["exact"] for rows in found.values() for row in rows)
-    told = {name: f"{_median(rows, 'one row') * 1e3:.0f} µs" for name, rows in found.items()}
+    one_row = {name: f"{_median(rows, 'one row') * 1e3:.0f} µs" for name, rows in found.items()}
     return Result(
         ID,
         ours=ours,
@@ -46,7 +46,7 @@ def run(options: Options) -> Result:
         f"is on the ratio, the median over pairs of neighbouring calls; {ROWS} rows × {COLUMNS} "
         "features float32, a third of the columns with NaN; scores equal to the bit: "
         f"{'yes' if exact else 'NO'}; peer = Booster.predict(raw_score=True, num_threads=1); "
-        f"one row alone, ours: {told}",
+        f"one row alone, ours: {one_row}",
         runs=found,
     )
 
@@ -92,11 +92,11 @@ def _settings(leaves: int, seed: int) -> dict[str, Any]:
 
 
 def _labels(values: NDArray[np.float32], random: np.random.Generator) -> NDArray[np.bool_]:
-    """Something that takes many splits to learn."""
+    """Labels that need many splits to learn."""
     known = np.nan_to_num(values)
     signal = known[:, 0] * known[:, 1] + known[:, 2] + np.sin(3 * known[:, 5])
-    wanted: NDArray[np.bool_] = signal + random.normal(size=len(values)) > 0
-    return wanted
+    labels: NDArray[np.bool_] = signal + random.normal(size=len(values)) > 0
+    return labels
 
 
 def _clock(call: Callable[[], object]) -> float:

@@ -69,12 +69,12 @@ def _ours(watch: Stopwatch, path: Path) -> int:
 
 
 def bare_parquet(watch: Stopwatch, folder: Path) -> int:
-    """What the Parquet file costs at the least: every column, sorted by user and time."""
+    """The lower bound for the Parquet file: a scan of all columns, sorted by user and time."""
     return _bare(watch, pl.scan_parquet(folder / "events.parquet"))
 
 
 def bare_csv(watch: Stopwatch, folder: Path) -> int:
-    """What the CSV file costs at the least."""
+    """The lower bound for the CSV file."""
     return _bare(watch, pl.scan_csv(folder / "events.csv"))
 
 

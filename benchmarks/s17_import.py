@@ -1,4 +1,4 @@
-"""S17, the rows on import: what `import tastemaker` costs, and what it drags in."""
+"""S17, import: the cost of `import tastemaker`, and the modules it loads."""
 
 import json
 import statistics
@@ -29,7 +29,7 @@ print(json.dumps([heavy, len(sys.modules), peak]))
 
 
 def run(options: Options) -> Result:
-    """The package and the bare interpreter in turn, after one run each that warms the disk."""
+    """The package and the bare interpreter in turn, after one warm-up run each."""
     runs = max(options.runs, 3 if options.quick else 11)
     ours, bare = [], []
     for _ in range(runs + 1):
@@ -60,7 +60,7 @@ def run(options: Options) -> Result:
 
 
 def _start(statement: str) -> tuple[float, tuple[list[str], int, int]]:
-    """Wall time of a fresh interpreter that runs the statement, and what it found."""
+    """The wall time of a fresh interpreter that runs the statement, and its output."""
     code = _LOOK.format(statement=statement, heavy=HEAVY)
     begin = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

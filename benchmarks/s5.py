@@ -31,7 +31,7 @@ MUST = {"implicit": 1.0}
 
 
 def run(options: Options) -> Result:
-    """Ours and each peer in turn, each run in a process of its own; ratios of medians."""
+    """Ours and each peer in turn, each run in a separate process; ratios of medians."""
     size = {"users": 5_000, "items": 20_000, "events": 500_000}
     if not options.quick:
         size = {"users": 50_000, "items": 20_000, "events": 5_000_000}
@@ -51,26 +51,27 @@ def run(options: Options) -> Result:
             peak = max(peak, found["ours"].peak_mb)
             compiling = found["ours"].values[0]
             for peer in ("implicit", "faiss", "torch"):
-                told = ask_peer(options.peer_python, peer, folder, left_out)
-                if told is not None:
-                    peers.setdefault(peer, []).append(told["seconds"])
-        alike = _alike(folder) if "implicit" in peers else float("nan")
+                result = ask_peer(options.peer_python, peer, folder, left_out)
+                if result is not None:
+                    peers.setdefault(peer, []).append(result["seconds"])
+        overlap = _overlap(folder) if "implicit" in peers else float("nan")
     median = statistics.median
     ratio = {peer: median(ours) / median(seconds) for peer, seconds in peers.items()}
-    told_apart = {peer: f"{size['users'] / median(s):,.0f}" for peer, s in peers.items()}
+    rates = {peer: f"{size['users'] / median(s):,.0f}" for peer, s in peers.items()}
     return Result(
         ID,
         ours={"seconds": median(ours), "users a second": size["users"] / median(ours)},
         peer={f"seconds, {peer}": median(seconds) for peer, seconds in peers.items()},
         ratio=ratio,
         must=MUST,
-        met=at_most(ratio, MUST) and alike > 0.999,
+        met=at_most(ratio, MUST) and overlap > 0.999,
         seconds=median(ours),
         peak_mb=peak,
         notes=f"{size['users']:,} users, {size['items']:,} items, {FACTORS} factors of our ALS; "
         f"seconds, medians of {options.runs}, {THREADS} threads, laying out the items included; "
-        f"the bar is on the ratio; lists of {KEEP:,} users overlap with implicit's by {alike:.5f}; "
-        f"users a second of the peers: {told_apart}; ours with all item vectors of one length, "
+        f"the bar is on the ratio; lists of {KEEP:,} users overlap with implicit's by "
+        f"{overlap:.5f}; "
+        f"users a second of the peers: {rates}; ours with all item vectors of one length, "
         f"where nothing can be passed over: {median(flat):.2f} s; compiled kernels loaded in "
         f"{compiling:.2f} s; faiss leaves out nothing that was seen; left out: "
         f"{left_out or 'none'}",
@@ -80,7 +81,7 @@ def run(options: Options) -> Result:
 
 
 def prepare(source: Path, folder: Path, seed: int) -> None:
-    """Vectors of users and items, and what each user has seen."""
+    """The vectors of users and items, and each user's seen items."""
     data = Dataset.from_files(source / "events.parquet", schema=SCHEMA)
     model = ALS(factors=FACTORS, iterations=5).fit(data, FitOptions(seed=seed, threads=THREADS))
     users = np.arange(len(data.users))
@@ -95,12 +96,12 @@ def prepare(source: Path, folder: Path, seed: int) -> None:
 
 
 def search(watch: Stopwatch, folder: Path) -> float:
-    """Ours; returns what the first call took, compiled kernels being loaded."""
+    """Ours; returns the seconds of the first call, which loads compiled kernels."""
     return _search(watch, folder, np.load(folder / "items.npy"), keep=True)
 
 
 def search_equal(watch: Stopwatch, folder: Path) -> float:
-    """Ours on vectors of which none is too short to be read."""
+    """Ours on vectors of equal length, so that none can be skipped."""
     items = np.load(folder / "items.npy")
     lengths = np.linalg.norm(items, axis=1, keepdims=True)
     return _search(watch, folder, items / np.maximum(lengths, 1e-12), keep=False)
@@ -110,10 +111,8 @@ def _search(watch: Stopwatch, folder: Path, items: Any, *, keep: bool) -> float:
     users = np.load(folder / "users.npy")
     seen = sparse.csr_array(sparse.load_npz(folder / "seen.npz"))
     exclude = Ragged(seen.indptr.astype(np.int64), seen.indices.astype(np.int32))
-    asked = Requests.of([[]] * len(users))
-    requests = Requests(
-        asked.time, asked.history, exclude, asked.eligible, asked.seed, asked.user_id
-    )
+    bare = Requests.of([[]] * len(users))
+    requests = Requests(bare.time, bare.history, exclude, bare.eligible, bare.seed, bare.user_id)
     first = Stopwatch()
     with first.running():
         few = ProductIndex.of(items[:100])
@@ -128,15 +127,15 @@ def _search(watch: Stopwatch, folder: Path, items: Any, *, keep: bool) -> float:
 def ask_peer(
     python: Path | None, peer: str, folder: Path, left_out: dict[str, str], **more: Any
 ) -> dict[str, Any] | None:
-    """What a peer tells of its run; None where it cannot be run, with the reason in `left_out`."""
+    """The result of a peer's run; None if it cannot run, with the reason in `left_out`."""
     if python is None:
         left_out[peer] = "no environment; --with-peers makes one"
         return None
     job = folder / f"{peer}.json"
-    told = {"peer": peer, "folder": str(folder), "n": N, "threads": THREADS, "keep": KEEP} | more
-    job.write_text(json.dumps(told))
+    content = {"peer": peer, "folder": str(folder), "n": N, "threads": THREADS, "keep": KEEP} | more
+    job.write_text(json.dumps(content))
     script = Path(__file__).with_name("_search_peers.py")
-    one = "1"  # what implicit asks for: its own threads, and none of BLAS
+    one = "1"  # as implicit recommends: its own threads, and no BLAS threads
     surroundings = os.environ | ({"OPENBLAS_NUM_THREADS": one} if peer == "implicit" else {})
     run = subprocess.run(
         [python, script, job], capture_output=True, text=True, env=surroundings, check=False
@@ -148,8 +147,8 @@ def ask_peer(
     return found
 
 
-def _alike(folder: Path) -> float:
-    """How much of our lists implicit's hold."""
+def _overlap(folder: Path) -> float:
+    """The share of our lists' items that are in implicit's lists."""
     ours, theirs = np.load(folder / "ours.npy"), np.load(folder / "implicit.npy")
     shares = [len(np.intersect1d(one, other)) / N for one, other in zip(ours, theirs)]
     return float(np.mean(shares))

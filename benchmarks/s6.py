@@ -1,4 +1,4 @@
-"""S6: what one query of the approximate index costs more than the library called bare."""
+"""S6: overhead of one query of the approximate index over calling the library directly."""
 
 import statistics
 import tempfile
@@ -22,12 +22,12 @@ WHAT = "100 of 1 M × 64 clustered, of 200,000 unclustered, recall ≥ .95; peer
 DATA = ()
 PEERS = ("hnswlib==0.8.0", "numpy==2.4.6")
 MINUTES = 12.0
-N, FACTORS, THREADS, RECALL, ASKED = 100, 64, 2, 0.95, 300
+N, FACTORS, THREADS, RECALL, QUERIES = 100, 64, 2, 0.95, 300
 MUST = {"clustered: ms more than faiss": 0.15, "unclustered: ms more than faiss": 0.15}
 
 
 def run(options: Options) -> Result:
-    """Ours and bare faiss call by call in one process a run; hnswlib once, on its own."""
+    """Ours and bare faiss call by call in one process per run; hnswlib once, separately."""
     sizes = {"clustered": 1_000_000, "unclustered": 200_000}
     if options.quick:
         sizes = {"clustered": 100_000, "unclustered": 50_000}
@@ -39,11 +39,11 @@ def run(options: Options) -> Result:
             for name, items in sizes.items():
                 rows[name].append(isolated(timed, name, items, Path(folder), options.seed))
                 if not options.quick and name not in graphs:
-                    told = ask_peer(
+                    result = ask_peer(
                         *(options.peer_python, "hnswlib", Path(folder), left_out), recall=RECALL
                     )
-                    if told is not None:
-                        graphs[name] = told
+                    if result is not None:
+                        graphs[name] = result
     ours: dict[str, float] = {}
     peer: dict[str, float] = {}
     for name, found in rows.items():
@@ -57,10 +57,10 @@ def run(options: Options) -> Result:
         peer[f"{name}: recall"] = middle["bare, recall"]
         ours[f"{name}: ms more than faiss"] = middle["more"]
         if name in graphs:
-            told = graphs[name]
-            peer[f"{name}: ms, hnswlib"] = told["seconds"] * 1e3
-            peer[f"{name}: seconds to build, hnswlib"] = told["build"]
-            peer[f"{name}: recall, hnswlib"] = told["recall"]
+            graph = graphs[name]
+            peer[f"{name}: ms, hnswlib"] = graph["seconds"] * 1e3
+            peer[f"{name}: seconds to build, hnswlib"] = graph["build"]
+            peer[f"{name}: recall, hnswlib"] = graph["recall"]
     recalls = [figure for key, figure in ours.items() if ": recall" in key]
     kinds = {
         name: "approximate" if found[0]["approximate"] else "int8" for name, found in rows.items()
@@ -74,7 +74,7 @@ def run(options: Options) -> Result:
         met=at_most(ours, MUST) and min(recalls) >= RECALL,
         seconds=sum(ours[f"{name}: seconds to build"] for name in sizes),
         peak_mb=max(row["peak_mb"] for found in rows.values() for row in found),
-        notes=f"{sizes} items × {FACTORS}; p50 of {ASKED} single queries for {N} items on one "
+        notes=f"{sizes} items × {FACTORS}; p50 of {QUERIES} single queries for {N} items on one "
         f"thread, ours and faiss in turn, medians of {options.runs} processes; the bars are on the "
         f"median difference of neighbouring calls, and on our recall, also with 1 % eligible, "
         f"{RECALL}; ours with requests, exclusion and ids as served, "
@@ -91,7 +91,7 @@ def timed(name: str, items: int, folder: Path, seed: int) -> dict[str, float]:
     faiss = import_module("faiss")
     random = np.random.default_rng(seed)
     draw = _law(name == "clustered", items, random)
-    vectors, like, asked = draw(items), draw(2_000), draw(ASKED)
+    vectors, like, queries = draw(items), draw(2_000), draw(QUERIES)
     begin = time.perf_counter()
     settings = IndexSettings(kind="approximate", recall=RECALL)
     ours = build_index(vectors, settings, queries=like, seed=seed, threads=THREADS)
@@ -106,31 +106,35 @@ def timed(name: str, items: int, folder: Path, seed: int) -> dict[str, float]:
     bare_built = time.perf_counter() - begin
     faiss.omp_set_num_threads(1)
 
-    plain = Requests.of([[]] * ASKED)
+    plain = Requests.of([[]] * QUERIES)
     bitmap = random.random(items) < 0.01
-    filtered = replace(plain, eligible=Masks(bitmap[None], np.zeros(ASKED, np.int32)))
-    excluding = Requests.of([[]] * ASKED, exclude=random.integers(0, items, (ASKED, 50)).tolist())
+    filtered = replace(plain, eligible=Masks(bitmap[None], np.zeros(QUERIES, np.int32)))
+    excluding = Requests.of(
+        [[]] * QUERIES, exclude=random.integers(0, items, (QUERIES, 50)).tolist()
+    )
     exact = ProductIndex.of(vectors)
     right = [
-        _lists(exact.top_n(asked, each, N, threads=THREADS).item) for each in (plain, filtered)
+        _lists(exact.top_n(queries, each, N, threads=THREADS).item) for each in (plain, filtered)
     ]
     np.save(folder / "items.npy", vectors)
-    np.save(folder / "asked.npy", asked)
+    np.save(folder / "queries.npy", queries)
     np.save(folder / "right.npy", right[0])
     bits = np.packbits(bitmap, bitorder="little")
     selector = faiss.IDSelectorBitmap(bits)
 
     def searched(**how: Any) -> Callable[[int], Any]:
         settings = faiss.SearchParametersIVF(**how)
-        return lambda row: bare.search(asked[row : row + 1], N, params=settings)[1]
+        return lambda row: bare.search(queries[row : row + 1], N, params=settings)[1]
 
     def fewest(truth: NDArray[np.int32], **how: Any) -> tuple[Callable[[int], Any], float]:
         for probes in _steps(bare.nlist):
             call = searched(nprobe=probes, **how)
-            reached = _recall(np.concatenate([call(row) for row in range(0, ASKED, 3)]), truth[::3])
+            reached = _recall(
+                np.concatenate([call(row) for row in range(0, QUERIES, 3)]), truth[::3]
+            )
             if reached >= RECALL:
                 break
-        return call, _recall(np.concatenate([call(row) for row in range(ASKED)]), truth)
+        return call, _recall(np.concatenate([call(row) for row in range(QUERIES)]), truth)
 
     found: dict[str, float] = {
         "ours, seconds to build": built,
@@ -143,18 +147,18 @@ def timed(name: str, items: int, folder: Path, seed: int) -> dict[str, float]:
         (" with 1 % eligible", filtered, right[1], {"sel": selector}),
         (" with 50 excluded", excluding, None, {}),
     ):
-        alone = [requests.take(slice(row, row + 1)) for row in range(ASKED)]
+        alone = [requests.take(slice(row, row + 1)) for row in range(QUERIES)]
 
         def answer(row: int, alone: list[Requests] = alone) -> NDArray[np.int32]:
-            return ours.top_n(asked[row : row + 1], alone[row], N).item
+            return ours.top_n(queries[row : row + 1], alone[row], N).item
 
         if truth is None:
-            found[f"ours, ms{what}"] = statistics.median(_clock(answer, r) for r in range(ASKED))
+            found[f"ours, ms{what}"] = statistics.median(_clock(answer, r) for r in range(QUERIES))
             continue
         call, found[f"bare, recall{what}"] = fewest(truth, **how)
         found[f"ours, recall{what}"] = _recall(_lists(np.concatenate(
-            [answer(row) for row in range(ASKED)])), truth)  # fmt: skip
-        pairs = [(_clock(answer, row), _clock(call, row)) for row in range(ASKED)]
+            [answer(row) for row in range(QUERIES)])), truth)  # fmt: skip
+        pairs = [(_clock(answer, row), _clock(call, row)) for row in range(QUERIES)]
         found[f"ours, ms{what}"] = statistics.median(mine for mine, _ in pairs)
         found[f"bare, ms{what}"] = statistics.median(theirs for _, theirs in pairs)
         found[f"more{what}"] = statistics.median(mine - theirs for mine, theirs in pairs)
@@ -175,11 +179,11 @@ def _law(clustered: bool, items: int, random: np.random.Generator) -> Callable[[
 
 
 def _lists(items: NDArray[np.int32]) -> NDArray[np.int32]:
-    return items.reshape(ASKED, N)
+    return items.reshape(QUERIES, N)
 
 
 def _steps(most: int) -> list[int]:
-    """1, 2, 3 … and from 10 on a tenth more each time."""
+    """1, 2, 3 … and from 10 on, 10 % more each time."""
     steps = [1]
     while steps[-1] < most:
         steps.append(min(most, steps[-1] + max(1, steps[-1] // 10)))

@@ -1,4 +1,4 @@
-"""A real server process for whoever measures over HTTP: started, waited for, asked, stopped."""
+"""A real server process for measurements over HTTP: start, wait, call, stop."""
 
 import json
 import os
@@ -60,7 +60,7 @@ class Server:
         raise RuntimeError(f"the server was not ready within {READY_SECONDS:.0f} s")
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
-        """Ends the process and its workers: politely, or not."""
+        """Stops the process and its workers, gracefully or by killing them."""
         if self._process.poll() is None:
             os.killpg(self._process.pid, how)
         self._process.wait(30)
@@ -69,7 +69,7 @@ class Server:
 
     @property
     def pid(self) -> int:
-        """The process that was started; with several workers it only watches over them."""
+        """The started process; with several workers, their supervisor."""
         return self._process.pid
 
     def pids(self) -> Iterator[int]:
@@ -83,7 +83,7 @@ class Server:
                 yield int(stat.parent.name)
 
     def cpu_seconds(self) -> float:
-        """What the process and its workers have computed so far."""
+        """The CPU time of the process and its workers so far."""
         ticks = os.sysconf("SC_CLK_TCK")
         total = 0.0
         for pid in self.pids():
@@ -99,7 +99,7 @@ class Server:
         return max(self._megabytes("VmHWM:"), default=0.0)
 
     def resident_mb(self) -> float:
-        """The memory of all processes that is theirs alone just now, MB."""
+        """The current private memory of all processes, MB."""
         return sum(self._megabytes("RssAnon:"))
 
     def _megabytes(self, what: str) -> Iterator[float]:
@@ -114,7 +114,7 @@ class Server:
 
 @contextmanager
 def serving(project: Path, workers: int = 1) -> Iterator[Server]:
-    """A server that is ready, stopped at the end."""
+    """A running server that is ready; stopped at the end."""
     server = Server(project, workers)
     try:
         yield server
@@ -123,7 +123,7 @@ def serving(project: Path, workers: int = 1) -> Iterator[Server]:
 
 
 class Caller:
-    """One connection kept open."""
+    """A client with one persistent connection."""
 
     def __init__(self, server: Server) -> None:
         self._connection = HTTPConnection("127.0.0.1", server.port, timeout=30)
@@ -137,12 +137,12 @@ class Caller:
         return answer.status, json.loads(answer.read())
 
     def close(self) -> None:
-        """Ends the connection."""
+        """Closes the connection."""
         self._connection.close()
 
 
 def free_port() -> int:
-    """A port nobody listens at now."""
+    """A free port."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])

@@ -1,5 +1,5 @@
-"""STRANGERS: a store of a million events, 300,000 of them on invented item ids, is trained,
-evaluated and served within the default memory budget.
+"""STRANGERS: trains, evaluates and serves a store of a million events, 300,000 of them on invented
+item ids, within the default memory budget.
 """
 
 import json
@@ -55,7 +55,7 @@ retrievers = ["ease", "als", "item_knn", "popular"]
 
 
 def run(options: Options) -> Result:
-    """By default, and with the rule switched off: every invented id is in the catalogue."""
+    """With the default rule, and without it, so that every invented id is in the catalogue."""
     share = 10 if options.quick else 1
     ours: dict[str, float] = {}
     codes, notes, runs = [], [], {}
@@ -99,7 +99,7 @@ def run(options: Options) -> Result:
 
 
 def make(folder: Path, share: int, seed: int) -> None:
-    """Files of honest events, and a store with those and the invented ones."""
+    """Creates files of real events, and a store with these and the invented events."""
     rng = np.random.default_rng(seed)
     honest, invented = (EVENTS - INVENTED) // share, INVENTED // share
     users = rng.integers(0, USERS, honest)
@@ -131,17 +131,17 @@ def make(folder: Path, share: int, seed: int) -> None:
 
 
 def verb_run(folder: Path, verb: str) -> dict[str, Any]:
-    """One verb of the command line: exit code, seconds, peak memory, what it said."""
+    """One run of a command: exit code, seconds, peak memory, messages."""
     program = "from tastemaker.cli import main; main()"
     command = [sys.executable, "-c", program, verb, "--project", str(folder / "tastemaker.toml")]
     begun = perf_counter()
-    with tempfile.TemporaryFile("w+") as told:
-        process = subprocess.Popen([*command, "--json"], stdout=subprocess.PIPE, stderr=told)
+    with tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen([*command, "--json"], stdout=subprocess.PIPE, stderr=errors)
         output = process.stdout.read() if process.stdout else b""
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
-        told.seek(0)
-        lines = told.read().splitlines()
+        errors.seek(0)
+        lines = errors.read().splitlines()
     found = json.loads(output) if process.returncode == 0 else {}
     return {
         "code": process.returncode,

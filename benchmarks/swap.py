@@ -1,4 +1,4 @@
-"""Versions promoted and rolled back under 50 requests a second: nothing fails, nothing mixes."""
+"""Promotes and rolls back versions under 50 requests per second; no answer may fail or mix."""
 
 import shutil
 import tempfile
@@ -27,11 +27,11 @@ _RATE = 50
 _CALLERS = 10
 _SECONDS = 60
 _EVERY_SECONDS = 2.0
-_STRANGER = ["2571", "1196", "260"]
+_HISTORY = ["2571", "1196", "260"]
 
 
 def run(options: Options) -> Result:
-    """Failures, and lists that are no version's own."""
+    """The number of failures, and of lists that match no version."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "films"
         versions = isolated(train_two, folder)
@@ -61,7 +61,7 @@ def run(options: Options) -> Result:
         met=not failures and not mixed and ours["versions that answered"] == 2,
         seconds=float(sum(seconds)),
         peak_mb=0.0,
-        notes=f"{_CALLERS} connections, one stranger's history, the bundled films; two versions "
+        notes=f"{_CALLERS} connections, one anonymous history, the bundled films; two versions "
         f"whose answers differ, switched every {_EVERY_SECONDS:g} s",
     )
 
@@ -104,16 +104,16 @@ def _under_load(
             due += _CALLERS / _RATE
             begun = time.perf_counter()
             try:
-                status, told = caller.call("POST", "/v1/recommendations", {"history": _STRANGER})
+                status, answer = caller.call("POST", "/v1/recommendations", {"history": _HISTORY})
             except OSError as problem:
                 failures.append(str(problem))
                 caller = Caller(server)
                 continue
             if status != 200:
-                failures.append(str(told))
+                failures.append(str(answer))
                 continue
-            shown = tuple(item["item_id"] for item in told["items"])
-            answers.append((told["model_version"], shown, time.perf_counter() - begun))
+            shown = tuple(item["item_id"] for item in answer["items"])
+            answers.append((answer["model_version"], shown, time.perf_counter() - begun))
 
     with serving(folder / "tastemaker.toml") as server:
         threads = [

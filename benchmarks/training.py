@@ -1,4 +1,4 @@
-"""TRAIN: what fitting costs, retriever by retriever and for the whole project `init` proposes."""
+"""TRAIN: the cost of fitting each retriever and the whole project that `init` proposes."""
 
 import os
 import tempfile
@@ -29,7 +29,7 @@ WHOLE = "whole"
 
 
 def run(options: Options) -> Result:
-    """Each piece in a process of its own; seconds without reading and without compiling."""
+    """Each piece in a separate process; seconds without reading and without compiling."""
     size = {"users": 20_000, "items": 5_000, "events": 1_000_000}
     large = "1 M events"
     if not options.quick:
@@ -94,7 +94,7 @@ def _fit(recommender: Recommender, data: Dataset, name: str) -> None:
 
 
 def _proposed(folder: Path) -> tuple[Recommender, Dataset]:
-    """What `init` would write for a folder, unfitted, and the data as it reads it."""
+    """The unfitted project that `init` would propose for a folder, and its data."""
     tables = find_tables(folder)
     if (folder / "events.parquet").exists():
         tables["events"] = [folder / "events.parquet"]
@@ -108,7 +108,7 @@ def _proposed(folder: Path) -> tuple[Recommender, Dataset]:
 
 @contextmanager
 def empty_kernel_cache() -> Iterator[None]:
-    """Processes spawned inside find no compiled kernel, as a new user's first run does."""
+    """Makes spawned processes compile all kernels, as in a new user's first run."""
     before = os.environ.get("NUMBA_CACHE_DIR")
     with tempfile.TemporaryDirectory() as folder:
         os.environ["NUMBA_CACHE_DIR"] = folder

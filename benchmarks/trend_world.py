@@ -1,7 +1,7 @@
-"""A world of short, strong trends and users of few events, such as a log of film tweets.
+"""A synthetic log of short, strong trends and users with few events, such as film tweets.
 
-Most choices go to what is in the news; an item's heat halves within days of its release. What a
-user likes besides says little, because most users leave two or three events.
+Most choices go to recent items, whose popularity halves within days of their release. Other
+preferences are hard to learn, because most users have two or three events.
 """
 
 from pathlib import Path
@@ -90,7 +90,7 @@ def write_trend_world(
 
 
 def _drawn(rng: np.random.Generator, among: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """One item for each row of weights, in proportion to them."""
+    """One item per row of weights, drawn in proportion to them."""
     cumulated = np.cumsum(weight, axis=1)
-    sought = rng.random(len(weight)) * cumulated[:, -1]
-    return np.asarray(among[(cumulated < sought[:, None]).sum(axis=1)])
+    targets = rng.random(len(weight)) * cumulated[:, -1]
+    return np.asarray(among[(cumulated < targets[:, None]).sum(axis=1)])

@@ -1,9 +1,10 @@
-"""A stranger, a click, a dislike, a new film: what a caller of the running server can count on.
+"""An HTTP client that checks the live updates of a running server, step by step.
 
     tastemaker demo                   # in one terminal
     python examples/live_client.py    # in another
 
-Talks to the server over plain HTTP; the project's own data tells who likes which genre most.
+It shows the effect of an anonymous user's first events, a like, a dislike and a new film. The
+project's own data is used to find the users with the strongest interest in a genre.
 """
 
 import argparse
@@ -25,27 +26,27 @@ from tastemaker.data.dataset import Dataset
 from tastemaker.project import load_project
 from tastemaker.store import EventSource
 
-STRANGER = ("1214", "1200", "2288")
+VISITOR_LIKES = ("1214", "1200", "2288")
 """Alien, Aliens, The Thing."""
 FANS = 20
 PRIOR_LIKES = 10.0
 
 
 class Client:
-    """The few calls this example makes."""
+    """The API calls of this example."""
 
     def __init__(self, url: str) -> None:
         self._url = url.rstrip("/")
 
-    def recommend(self, **question: Any) -> dict[str, Any]:
+    def recommend(self, **request: Any) -> dict[str, Any]:
         """`POST /v1/recommendations`."""
-        return self._call("POST", "/v1/recommendations", question)
+        return self._call("POST", "/v1/recommendations", request)
 
-    def items(self, **question: Any) -> list[str]:
-        """The ids of an answer's items."""
-        return [item["item_id"] for item in self.recommend(**question)["items"]]
+    def items(self, **request: Any) -> list[str]:
+        """The ids of the recommended items."""
+        return [item["item_id"] for item in self.recommend(**request)["items"]]
 
-    def tell(self, user_id: str, item_id: str, event_type: str) -> None:
+    def send_event(self, user_id: str, item_id: str, event_type: str) -> None:
         """`POST /v1/events`; returns when the event is on disk."""
         event = {"user_id": user_id, "item_id": item_id, "event_type": event_type}
         self._call("POST", "/v1/events", event)
@@ -56,12 +57,12 @@ class Client:
 
     def _call(self, method: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
         headers = {"Content-Type": "application/json"}
-        request = urllib.request.Request(  # noqa: S310 - the caller named the server
+        request = urllib.request.Request(  # noqa: S310 - the caller chooses the server
             self._url + path, json.dumps(body).encode(), headers, method=method
         )
-        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
-            told: dict[str, Any] = json.load(answer)
-            return told
+        with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310
+            content: dict[str, Any] = json.load(response)
+            return content
 
 
 def fans(data: Dataset, genre: str, n: int) -> list[str]:
@@ -71,8 +72,8 @@ def fans(data: Dataset, genre: str, n: int) -> list[str]:
     """
     genres = data.catalogue.columns["genres"]
     assert isinstance(genres, TagsColumn)
-    wanted = genres.labels.index(genre)
-    of_genre = np.array([wanted in genres.codes[item] for item in range(len(data.catalogue))])
+    code = genres.labels.index(genre)
+    of_genre = np.array([code in genres.codes[item] for item in range(len(data.catalogue))])
     liked = data.events.weight > 0
     user, item = data.events.user[liked], data.events.item[liked]
     likes = np.bincount(user, minlength=len(data.users))
@@ -82,12 +83,12 @@ def fans(data: Dataset, genre: str, n: int) -> list[str]:
     return data.users.ids(np.argsort(-affinity, kind="stable")[:n])
 
 
-def story(client: Client, data: Dataset, genre: str) -> Iterator[tuple[str, bool]]:
-    """What happens, and whether it is as it should be."""
+def steps(client: Client, data: Dataset, genre: str) -> Iterator[tuple[str, bool]]:
+    """The result of each step as text, and whether it is as expected."""
     visitor = f"visitor-{uuid4().hex[:8]}"
     before = client.recommend(user_id=visitor)
-    for item in STRANGER:
-        client.tell(visitor, item, "like")
+    for item in VISITOR_LIKES:
+        client.send_event(visitor, item, "like")
     served = client.recommend(user_id=visitor)
     listed = [item["item_id"] for item in served["items"]]
     same = served["model_version"] == before["model_version"]
@@ -95,53 +96,53 @@ def story(client: Client, data: Dataset, genre: str) -> Iterator[tuple[str, bool
         any(reason["kind"] == "because_you_liked" for reason in item["reasons"])
         for item in served["items"]
     )
-    told = f"a stranger with three events: {personal} of {len(listed)} films because of them"
+    text = f"a new visitor with three events: {personal} of {len(listed)} films because of them"
     changed = listed != [item["item_id"] for item in before["items"]]
-    yield f"{told}, without a new training", changed and same and personal > len(listed) / 2
+    yield f"{text}, without retraining", changed and same and personal > len(listed) / 2
 
     clicked = listed[4]
-    client.tell(visitor, clicked, "like")
+    client.send_event(visitor, clicked, "like")
     after = client.items(user_id=visitor)
     moved = sum(item not in listed for item in after)
-    yield f"one like: {moved} of {len(after)} films are others now", clicked not in after != listed
+    yield f"one like: {moved} of {len(after)} films are different", clicked not in after != listed
 
     disliked = after[0]
-    client.tell(visitor, disliked, "dislike")
+    client.send_event(visitor, disliked, "dislike")
     lists = [client.items(user_id=visitor, n=1_000)]
     for item in after[1:6]:
-        client.tell(visitor, item, "like")
+        client.send_event(visitor, item, "like")
         lists.append(client.items(user_id=visitor, n=1_000))
     never = all(disliked not in items for items in lists)
     yield f"a disliked film is in none of {len(lists)} lists of up to 1,000", never
 
     new = f"new-{uuid4().hex[:8]}"
-    asked = fans(data, genre, FANS)
+    users = fans(data, genre, FANS)
     begun = time.monotonic()
     client.put(new, title="Whisper in the Cellar", genres=[genre])
     first: float | None = None
     shown_to = 0
-    for user in asked:
+    for user in users:
         if new in client.items(user_id=user):
             shown_to += 1
             first = time.monotonic() - begun if first is None else first
-    told = f"a new {genre} film is in the lists of {shown_to} of its {FANS} greatest fans"
+    text = f"a new {genre} film is in the lists of {shown_to} of its {FANS} greatest fans"
     when = "" if first is None else f", for the first after {first:.2f} s"
-    yield f"{told}{when}", first is not None and first < 1.0
+    yield f"{text}{when}", first is not None and first < 1.0
 
 
 def main() -> int:
-    """Tells the story; 0 if all of it came true."""
+    """Runs the steps; 0 if all results are as expected."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--url", default="http://127.0.0.1:8765")
     parser.add_argument("--project", type=Path, default=demo_folder() / "tastemaker.toml")
     parser.add_argument("--genre", default="Horror")
     given = parser.parse_args()
     data = EventSource(load_project(given.project)).read()
-    good = True
-    for told, came_true in story(Client(given.url), data, given.genre):
-        print(f"{'✓' if came_true else '✗'} {told}")
-        good = good and came_true
-    return 0 if good else 1
+    all_passed = True
+    for text, passed in steps(Client(given.url), data, given.genre):
+        print(f"{'✓' if passed else '✗'} {text}")
+        all_passed = all_passed and passed
+    return 0 if all_passed else 1
 
 
 if __name__ == "__main__":

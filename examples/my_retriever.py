@@ -1,8 +1,8 @@
-"""A new retriever in one file: what people who liked your latest item liked next.
+"""A custom retriever in one file: items that users liked right after your latest items.
 
-Everything a model needs to know is here: settings, `fit`, `scores`, `save`, `load`. Seen items,
-exclusion, eligibility, dislikes, ties and top-n are handled by `ScoringRetriever`. Its tests are
-three lines, in `test_my_retriever.py`.
+The file contains everything a model needs: settings, `fit`, `scores`, `save` and `load`. Seen
+items, exclusion, eligibility, dislikes, ties and top-n are handled by `ScoringRetriever`. The tests
+are in `test_my_retriever.py`.
 """
 
 from typing import ClassVar, Self
@@ -22,20 +22,20 @@ from tastemaker.retrieval.scoring import ScoringRetriever
 
 
 class NextItemConfig(DislikeSettings):
-    """Settings of `NextItem`; one line here is all a setting needs."""
+    """Settings of `NextItem`; each setting is one field."""
 
     decay: float = Field(0.5, gt=0, le=1)
-    """How much less each step further back in the history counts."""
+    """The factor by which the weight decreases for each step back in the history."""
 
 
 class NextItem(ScoringRetriever):
     """A first-order Markov chain over liked items.
 
-    P(j | i) = how often j was liked right after i, over all that followed i; a candidate scores
+    P(j | i) is the share of j among the items liked right after i. The score of a candidate is
     Σ decayˢ · P(candidate | the item s steps back).
 
     Attributes:
-        follows: float32[items × items], row i: what came right after i.
+        follows: float32[items × items], row i: the distribution of items after item i.
     """
 
     name = "next_item"
@@ -64,7 +64,7 @@ class NextItem(ScoringRetriever):
         return self
 
     def scores(self, requests: Requests) -> ScoreChunk:
-        """How much of what followed the latest liked items was each item."""
+        """The score of each item: its decayed share among the successors of the liked items."""
         latest = self._latest(requests)
 
         def score(chunk: slice) -> NDArray[np.float32]:
@@ -74,11 +74,11 @@ class NextItem(ScoringRetriever):
         return score
 
     def save(self, writer: ArtifactWriter) -> None:
-        """Writes the counts."""
+        """Saves the counts."""
         writer.sparse("follows", self.follows)
 
     def load(self, reader: ArtifactReader) -> Self:
-        """Maps the counts."""
+        """Maps the counts from disk."""
         self.follows = reader.sparse("follows")
         self.n_fitted = self.follows.shape[0]
         return self

@@ -1,4 +1,4 @@
-"""The whole conformance suite for the example, by inheritance."""
+"""Runs the conformance suite on the example, by inheritance."""
 
 import sys
 from pathlib import Path
@@ -12,7 +12,7 @@ from my_retriever import NextItem
 
 
 class TestNextItem(RetrieverConformance):
-    """The example keeps every promise of a retriever."""
+    """The example fulfils the contract of a retriever."""
 
     def make(self) -> Retriever:
         return NextItem()

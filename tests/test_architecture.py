@@ -1,4 +1,4 @@
-"""The house stands as DESIGN draws it: imports go down only, and importing costs nothing."""
+"""The import layers of ARCHITECTURE.md are kept, and importing the package is cheap."""
 
 import ast
 import re
@@ -28,14 +28,14 @@ LAYERS: list[list[set[str]]] = [
     [{"console", "testing"}, {"serving"}],
     [{"cli"}],
 ]
-"""Lower layers first. In a layer, a later set may import an earlier one; rooms of one set may not
-import each other."""
+"""Lower layers first. Within a layer, a later set may import an earlier one; packages of one set
+must not import each other."""
 
 RANK = {
-    room: (layer, place)
+    package: (layer, place)
     for layer, places in enumerate(LAYERS)
-    for place, rooms in enumerate(places)
-    for room in rooms
+    for place, packages in enumerate(places)
+    for package in packages
 }
 HEAVY = {
     "torch",
@@ -56,12 +56,12 @@ PIPELINE_LINES = 250
 CONTRACT_LINES = 200
 
 
-def room_of(path: Path) -> str:
+def package_of(path: Path) -> str:
     return path.relative_to(SOURCE).parts[0].removesuffix(".py")
 
 
 def imports_of(path: Path) -> Iterator[tuple[str, int]]:
-    """Rooms of ours that a file imports, with the line; imports inside functions count."""
+    """Packages of ours that a file imports, with the line, also inside functions."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         names: list[str] = []
         if isinstance(node, ast.ImportFrom) and node.module:
@@ -82,19 +82,19 @@ def imports_of(path: Path) -> Iterator[tuple[str, int]]:
 FILES = sorted(p for p in SOURCE.rglob("*.py") if p.parent != SOURCE or p.stem[:2] != "__")
 
 
-def test_every_room_has_a_place() -> None:
-    assert {room_of(path) for path in FILES} == set(RANK)
+def test_every_package_has_a_layer() -> None:
+    assert {package_of(path) for path in FILES} == set(RANK)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.relative_to(SOURCE).as_posix())
 def test_imports_go_to_lower_layers_only(path: Path) -> None:
-    room = room_of(path)
+    package = package_of(path)
     for imported, line in imports_of(path):
-        allowed = imported == room or RANK[imported] < RANK[room]
-        assert allowed, f"{path.name}:{line}: '{room}' must not import '{imported}'"
+        allowed = imported == package or RANK[imported] < RANK[package]
+        assert allowed, f"{path.name}:{line}: '{package}' must not import '{imported}'"
 
 
-def test_imports_of_one_room_form_no_circle() -> None:
+def test_imports_within_a_package_have_no_cycles() -> None:
     graph = {
         path: {
             SOURCE.parent.joinpath(*node.module.split(".")).with_suffix(".py")
@@ -129,14 +129,14 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     assert not HEAVY & set(loaded)
 
 
-def test_the_road_and_the_contracts_stay_short() -> None:
+def test_the_pipeline_and_the_contracts_stay_short() -> None:
     contracts = dict.fromkeys((SOURCE / "component").glob("*.py"), CONTRACT_LINES)
     for path, most in {SOURCE / "pipeline" / "pipeline.py": PIPELINE_LINES, **contracts}.items():
         lines = path.read_text(encoding="utf-8").count("\n")
         assert lines <= most, f"{path.name} has {lines} lines, at most {most}"
 
 
-def test_there_is_no_room_for_odds_and_ends() -> None:
+def test_there_are_no_catch_all_modules() -> None:
     assert not {"utils", "common", "helpers", "base"} & {path.stem for path in FILES}
 
 
@@ -148,21 +148,21 @@ def test_nothing_is_printed(path: Path) -> None:
 
 
 OPENS_BY_ITSELF = {"disk.py", "machine.py", "cli/doctor/port.py", "console/assets.py"}
-"""`disk` itself; what reads `/proc`; what reads resources of this package."""
+"""`disk` itself, and modules that read `/proc` or resources of this package."""
 
 
 def opened(code: str) -> list[str]:
-    """Calls in a program that open a file to read it, with their lines."""
+    """Calls that open a file for reading, with their lines."""
     found = []
     for node in ast.walk(ast.parse(code)):
         if not isinstance(node, ast.Call):
             continue
         name = getattr(node.func, "attr", getattr(node.func, "id", ""))
-        given = {key.arg: key.value for key in node.keywords}
-        told = [*node.args, *([given["mode"]] if "mode" in given else [])]
-        texts = [arg.value for arg in told if isinstance(arg, ast.Constant)]
+        keywords = {key.arg: key.value for key in node.keywords}
+        arguments = [*node.args, *([keywords["mode"]] if "mode" in keywords else [])]
+        texts = [arg.value for arg in arguments if isinstance(arg, ast.Constant)]
         modes = [text for text in texts if isinstance(text, str) and set(text) <= set("rwaxbt+")]
-        is_file = modes or given.keys() & {"encoding", "errors", "newline", "buffering"}
+        is_file = modes or keywords.keys() & {"encoding", "errors", "newline", "buffering"}
         writes = any(set(mode) & set("wax") for mode in modes)
         of_path = isinstance(node.func, ast.Attribute) and name in ("read_text", "read_bytes")
         if of_path or (name == "open" and is_file and not writes):
@@ -171,14 +171,14 @@ def opened(code: str) -> list[str]:
 
 
 @pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda p: p.stem)
-def test_files_are_opened_to_read_by_disk_alone(path: Path) -> None:
+def test_only_disk_opens_files_for_reading(path: Path) -> None:
     inside = path.relative_to(SOURCE).as_posix()
     if inside in OPENS_BY_ITSELF or inside.startswith(("testing/", "data/sample/")):
         return
     assert opened(path.read_text(encoding="utf-8")) == []
 
 
-def test_a_file_that_is_opened_to_read_is_found() -> None:
+def test_opening_a_file_for_reading_is_detected() -> None:
     for code in ('p.open("rb")', "p.open(encoding=c)", "open(p, mode='r')", "p.read_text()"):
         assert opened(code) == [f"line 1: {'read_text' if 'text' in code else 'open'}"], code
     for code in ('p.open("w", encoding="utf-8")', "store.open()", "read_text(p)", "x.open(url)"):

@@ -50,7 +50,7 @@ def test_everything_comes_back_as_it_was_written(saved: Path) -> None:
     assert manifest["format"] == FORMAT
 
 
-def test_arrays_are_mapped_and_what_is_written_never_reaches_the_file(saved: Path) -> None:
+def test_changes_to_mapped_arrays_never_reach_the_file(saved: Path) -> None:
     numbers = opened(saved).array("numbers")
     assert isinstance(numbers.base, np.memmap)
     numbers[0, 0] = 99
@@ -67,7 +67,7 @@ def test_a_sparse_matrix_comes_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "told",
+    "required",
     [
         {"dtype": np.float64},
         {"shape": (3, 2)},
@@ -75,17 +75,17 @@ def test_a_sparse_matrix_comes_back(tmp_path: Path) -> None:
         {"dtype": np.int32, "shape": (2, 3), "below": 5},
     ],
 )
-def test_an_array_that_is_not_what_it_must_be_is_refused(tmp_path: Path, told: Any) -> None:
+def test_an_array_of_another_dtype_or_shape_is_rejected(tmp_path: Path, required: Any) -> None:
     with create_artifact(tmp_path / "v", "model", {}) as writer:
         writer.array("items", np.arange(6, dtype=np.int32).reshape(2, 3))
     reader = open_artifact(tmp_path / "v", "model")[0]
     assert reader.array("items", np.int32, (None, 3), below=6).shape == (2, 3)
     with pytest.raises(ArtifactError, match="train again"):
-        reader.array("items", **told)
+        reader.array("items", **required)
 
 
 @pytest.mark.parametrize("offsets", [[], [0, 3, 2, 4], [1, 2, 3, 4], [0, 1, 2, 5], [0, 2, 4]])
-def test_offsets_that_lead_elsewhere_are_refused(tmp_path: Path, offsets: list[int]) -> None:
+def test_invalid_offsets_are_rejected(tmp_path: Path, offsets: list[int]) -> None:
     with create_artifact(tmp_path / "v", "model", {}) as writer:
         writer.array("good", np.array([0, 2, 2, 4]))
         writer.array("bad", np.array(offsets, np.int64))
@@ -95,15 +95,15 @@ def test_offsets_that_lead_elsewhere_are_refused(tmp_path: Path, offsets: list[i
         reader.offsets("bad", 3, 4)
 
 
-def test_a_sparse_matrix_of_what_are_no_numbers_is_refused(tmp_path: Path) -> None:
+def test_a_sparse_matrix_with_non_finite_values_is_rejected(tmp_path: Path) -> None:
     matrix = csr_array(np.array([[0, np.nan], [1, 0]], np.float32))
     with create_artifact(tmp_path / "v", "model", {}) as writer:
         writer.sparse("weights", matrix)
-    with pytest.raises(ArtifactError, match="not all of its values are numbers"):
+    with pytest.raises(ArtifactError, match="not all of its values are finite"):
         open_artifact(tmp_path / "v", "model")[0].sparse("weights")
 
 
-def test_a_sparse_matrix_whose_last_row_ends_nowhere_is_refused(tmp_path: Path) -> None:
+def test_a_sparse_matrix_with_invalid_offsets_is_rejected(tmp_path: Path) -> None:
     matrix = csr_array(np.eye(3, dtype=np.float32))
     matrix.indptr[:] = [0, 2**31 - 1, 1, 0]
     with create_artifact(tmp_path / "v", "model", {}) as writer:
@@ -123,7 +123,7 @@ def test_a_text_comes_back_as_it_was(tmp_path: Path) -> None:
         reader.text("leaves")
 
 
-def test_a_text_of_other_bytes_says_so(tmp_path: Path) -> None:
+def test_a_text_that_is_not_utf_8_is_reported(tmp_path: Path) -> None:
     with create_artifact(tmp_path / "v", "model", {}) as writer:
         (writer._folder / "trees.txt").write_bytes(b"\xff\xfe")
     with pytest.raises(ArtifactError, match=r"trees\.txt: not UTF-8"):
@@ -139,7 +139,7 @@ def test_equal_contents_have_equal_manifests(saved: Path, tmp_path: Path) -> Non
     assert first == second
 
 
-def test_a_reader_knows_what_is_there(saved: Path) -> None:
+def test_a_reader_knows_which_files_exist(saved: Path) -> None:
     reader = opened(saved)
     assert reader.has("numbers.npy")
     assert not reader.has("letters.npy")
@@ -172,7 +172,7 @@ def test_an_existing_folder_is_never_overwritten(saved: Path) -> None:
         with create_artifact(saved, "recommender", {}):
             pass
 
-    with pytest.raises(ArtifactError, match="v1 exists already: choose another place"):
+    with pytest.raises(ArtifactError, match="v1 already exists: choose another folder"):
         write_again()
     assert opened(saved).has("numbers.npy")
 
@@ -201,7 +201,7 @@ def test_a_damaged_file_is_named(saved: Path) -> None:
         opened(saved)
 
 
-def test_a_file_cut_short_is_named(saved: Path) -> None:
+def test_a_truncated_file_is_named(saved: Path) -> None:
     path = saved / "numbers.npy"
     path.write_bytes(path.read_bytes()[:-4])
     with pytest.raises(ArtifactError, match=r"'numbers\.npy' is damaged"):
@@ -214,7 +214,7 @@ def test_a_missing_file_is_named(saved: Path) -> None:
         opened(saved)
 
 
-def test_a_file_nobody_listed_cannot_be_read(saved: Path) -> None:
+def test_an_unlisted_file_cannot_be_read(saved: Path) -> None:
     np.save(saved / "added.npy", NUMBERS)
     with pytest.raises(ArtifactError, match=r"lists no file 'added\.npy'"):
         opened(saved).array("added")
@@ -234,10 +234,10 @@ def test_a_link_out_of_the_folder_is_refused(saved: Path) -> None:
         (lambda m: m.update(about={"seed": 8}), r"is damaged \(its digest differs\)"),
         (lambda m: m.update(format=99), "format 99, this version reads 2: train again"),
         (lambda m: m.update(kind="model"), "holds a 'model', not a 'recommender'"),
-        (lambda m: m.pop("digest"), "is not one of ours"),
+        (lambda m: m.pop("digest"), "is not a Tastemaker manifest"),
     ],
 )
-def test_a_foreign_or_damaged_manifest_says_why(
+def test_a_foreign_or_damaged_manifest_gives_the_reason(
     saved: Path, change: Callable[[dict], object], message: str
 ) -> None:
     rewrite_manifest(saved, change)
@@ -246,7 +246,7 @@ def test_a_foreign_or_damaged_manifest_says_why(
 
 
 @pytest.mark.parametrize("text", ["", "{", "\x00\x01"])
-def test_an_unreadable_manifest_says_so(saved: Path, text: str) -> None:
+def test_an_unreadable_manifest_is_reported(saved: Path, text: str) -> None:
     (saved / "manifest.json").write_text(text)
     with pytest.raises(ArtifactError, match=r"manifest\.json cannot be read"):
         read_manifest(saved, "recommender")
@@ -255,16 +255,16 @@ def test_an_unreadable_manifest_says_so(saved: Path, text: str) -> None:
 @pytest.mark.parametrize("text", ["[]", "3", "{}"])
 def test_another_programs_manifest_is_refused(saved: Path, text: str) -> None:
     (saved / "manifest.json").write_text(text)
-    with pytest.raises(ArtifactError, match="is not one of ours"):
+    with pytest.raises(ArtifactError, match="is not a Tastemaker manifest"):
         read_manifest(saved, "recommender")
 
 
-def test_a_folder_without_a_manifest_is_no_artifact(tmp_path: Path) -> None:
+def test_a_folder_without_a_manifest_is_not_an_artifact(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"not an artifact \(no manifest\.json\)"):
         opened(tmp_path)
 
 
-def test_a_file_is_no_artifact(tmp_path: Path) -> None:
+def test_a_file_is_not_an_artifact(tmp_path: Path) -> None:
     (tmp_path / "v").write_text("")
     with pytest.raises(ArtifactError, match="not an artifact"):
         opened(tmp_path / "v")

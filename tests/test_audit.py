@@ -1,4 +1,4 @@
-"""The audit of dependencies says what it found and what it could not look up, and never hangs."""
+"""The dependency audit reports findings and failed look-ups, and never hangs."""
 
 import importlib.util
 import json
@@ -22,7 +22,7 @@ def _loaded() -> Any:
 
 audit = _loaded()
 
-# in the shape that pip-audit 2.10.1 writes
+# the output format of pip-audit 2.10.1
 FINE = {"name": "h11", "version": "0.16.0", "vulns": []}
 SKIPPED = {
     "name": "click",
@@ -47,13 +47,13 @@ def judged(*dependencies: Any) -> Any:
     return audit.judge(json.dumps({"dependencies": dependencies, "fixes": []}))
 
 
-def test_nothing_found_is_well() -> None:
+def test_no_findings_are_a_success() -> None:
     assert judged(FINE, FINE) == (0, ["audited 2 of 2 packages, 0 weaknesses"])
 
 
-def test_where_nothing_can_be_looked_up_one_line_says_so() -> None:
-    told = "not audited: the registry serves no advisories for any of 3 packages"
-    assert judged(SKIPPED, SKIPPED, SKIPPED) == (0, [told])
+def test_a_registry_without_advisories_is_reported() -> None:
+    message = "not audited: the registry serves no advisories for any of 3 packages"
+    assert judged(SKIPPED, SKIPPED, SKIPPED) == (0, [message])
 
 
 def test_a_weakness_that_is_found_fails_and_is_named() -> None:
@@ -67,16 +67,16 @@ def test_a_weakness_that_is_found_fails_and_is_named() -> None:
     )
 
 
-def test_where_some_can_be_looked_up_the_others_are_told() -> None:
-    told = ["audited 1 of 2 packages, 0 weaknesses", "not audited: click"]
-    assert judged(SKIPPED, FINE) == (0, told)
+def test_packages_that_were_not_audited_are_listed() -> None:
+    messages = ["audited 1 of 2 packages, 0 weaknesses", "not audited: click"]
+    assert judged(SKIPPED, FINE) == (0, messages)
     assert judged(SKIPPED, WEAK).code == 1
 
 
-@pytest.mark.parametrize("told", ["", "no json", "[]", "{}", '{"dependencies": [{"name": "x"}]}'])
-def test_what_cannot_be_read_is_no_clean_bill(told: str) -> None:
+@pytest.mark.parametrize("output", ["", "no json", "[]", "{}", '{"dependencies": [{"name": "x"}]}'])
+def test_unreadable_output_is_an_error(output: str) -> None:
     with pytest.raises(ValueError, match="nothing that can be read"):
-        audit.judge(told)
+        audit.judge(output)
 
 
 def test_no_network_is_not_audited_in_one_line(
@@ -92,7 +92,7 @@ def test_no_network_is_not_audited_in_one_line(
     assert line.endswith("failed: ERROR: no network")
 
 
-def test_an_environment_that_cannot_be_made_is_not_audited(
+def test_an_environment_that_cannot_be_created_is_not_audited(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "taken").write_text("")
@@ -100,7 +100,7 @@ def test_an_environment_that_cannot_be_made_is_not_audited(
     assert capsys.readouterr().out.startswith("not audited: ")
 
 
-def test_what_hangs_is_ended_with_all_it_started() -> None:
+def test_a_hanging_audit_is_killed_with_its_children() -> None:
     hangs = "import subprocess, time; subprocess.Popen(['sleep', '600']); time.sleep(600)"
     with pytest.raises(ValueError, match="not done in time"):
         audit.ended([sys.executable, "-c", hangs], 0.5)

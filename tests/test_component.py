@@ -20,7 +20,7 @@ class MineConfig(Settings):
 
 
 class Mine(Retriever):
-    """Finds nothing."""
+    """Returns no items."""
 
     name = "mine"
     capabilities: ClassVar = Capabilities(history="none")
@@ -80,12 +80,12 @@ def test_a_setting_out_of_range_names_component_constraint_and_value() -> None:
         Mine(depth=0)
 
 
-def test_what_is_not_fitted_says_so_with_the_cure() -> None:
+def test_an_unfitted_component_names_the_fix() -> None:
     with pytest.raises(NotFittedError, match=r"Mine is not fitted: call fit\(dataset\) first"):
         Mine().retrieve(Requests.of([[]]), 1, None)  # type: ignore[arg-type]
 
 
-def test_a_retriever_without_its_methods_cannot_be_made() -> None:
+def test_a_retriever_without_its_methods_cannot_be_created() -> None:
     class Half(Retriever):
         config: MineConfig
 
@@ -97,26 +97,26 @@ def test_a_retriever_without_its_methods_cannot_be_made() -> None:
     ("history", "personal"),
     [("native", True), ("exact", True), ("approximate", True), ("none", False)],
 )
-def test_only_who_uses_a_history_is_personal(history: str, personal: bool) -> None:
+def test_only_retrievers_that_use_a_history_are_personal(history: str, personal: bool) -> None:
     assert Capabilities(history=history).personal is personal  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("kind", [ALS, ItemKNN, Popular, Trending, Mine])
-def test_abilities_are_those_declared(kind: type[Retriever]) -> None:
+def test_capabilities_are_those_declared(kind: type[Retriever]) -> None:
     assert isinstance(kind(), SimilarItems) == kind.capabilities.similar_items
 
 
-def test_an_ability_is_asked_for_by_its_method() -> None:
+def test_a_capability_is_detected_by_its_method() -> None:
     assert isinstance(ItemKNN(), Explains)
     assert not isinstance(Popular(), Explains)
 
 
-def test_work_beyond_the_memory_budget_is_refused_with_both_figures_and_the_cure() -> None:
+def test_the_memory_budget_error_names_both_sizes_and_a_fix() -> None:
     options = FitOptions(memory_budget=90 * 10**9)
     options.require_memory(10**9, "Mine on 10 items", "buy more")
     with pytest.raises(
         MemoryBudgetError,
-        match=r"Mine on 10 items needs about 95\.0 GB beside the \d+\.\d [MG]B held already, "
+        match=r"Mine on 10 items needs about 95\.0 GB in addition to the \d+\.\d [MG]B in use, "
         r"the memory budget is 90\.0 GB; buy more",
     ):
         options.require_memory(95 * 10**9, "Mine on 10 items", "buy more")

@@ -10,8 +10,8 @@ import pytest
 from tastemaker.disk import fix_hint, naming, refusal, replacing
 
 
-def test_what_is_written_takes_the_others_place(tmp_path: Path) -> None:
-    path = tmp_path / "told.txt"
+def test_a_written_file_replaces_the_other(tmp_path: Path) -> None:
+    path = tmp_path / "file.txt"
     path.write_text("old")
     with replacing(path) as part:
         part.write_text("new")
@@ -21,8 +21,8 @@ def test_what_is_written_takes_the_others_place(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("problem", [ValueError("no"), OSError(errno.EIO, "broken"), KeyError("k")])
-def test_what_fails_leaves_the_other_as_it_was(tmp_path: Path, problem: Exception) -> None:
-    path = tmp_path / "told.txt"
+def test_a_failed_write_does_not_change_the_other(tmp_path: Path, problem: Exception) -> None:
+    path = tmp_path / "file.txt"
     path.write_text("old")
 
     def write() -> None:
@@ -37,7 +37,7 @@ def test_what_fails_leaves_the_other_as_it_was(tmp_path: Path, problem: Exceptio
 
 
 def test_two_may_write_the_same_file_at_once(tmp_path: Path) -> None:
-    path = tmp_path / "told.txt"
+    path = tmp_path / "file.txt"
     with replacing(path) as one:
         one.write_text("one")
         with replacing(path) as other:
@@ -47,10 +47,10 @@ def test_two_may_write_the_same_file_at_once(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_only_what_killed_runs_left_is_removed(
+def test_only_stale_partial_files_are_removed(
     tmp_path: Path,
 ) -> None:
-    path = tmp_path / "told.txt"
+    path = tmp_path / "file.txt"
     with replacing(path) as dead, replacing(tmp_path / "other.txt") as others:
         dead.write_text("half")
         for part in (dead, others):
@@ -62,14 +62,14 @@ def test_only_what_killed_runs_left_is_removed(
                 more.write_text("more")
             assert living.exists()
         assert others.exists()
-        dead.write_text("late")  # or it could not take its place
+        dead.write_text("late")  # otherwise it cannot be renamed
 
 
 @pytest.mark.parametrize(("mode", "mask", "seen"), [(0o666, 0o022, 0o644), (0o600, 0, 0o600)])
 def test_a_file_has_its_mode_from_the_first_byte(
     tmp_path: Path, mode: int, mask: int, seen: int
 ) -> None:
-    path = tmp_path / "told.txt"
+    path = tmp_path / "file.txt"
     before = os.umask(mask)
     try:
         with replacing(path, mode) as part:
@@ -85,7 +85,7 @@ def test_a_file_has_its_mode_from_the_first_byte(
     [
         OSError("1000 requested and 512 written"),
         OSError("No space left on device (os error 28)"),
-        OSError(errno.ENOSPC, "whatever"),
+        OSError(errno.ENOSPC, "any text"),
         pl.exceptions.ComputeError("parquet: underlying IO error: … (os error 28)"),
     ],
     ids=["numpy", "polars", "system", "parquet"],
@@ -94,15 +94,15 @@ def test_a_full_disk_is_reported_with_file_and_fix(
     problem: Exception,
 ) -> None:
     with (
-        pytest.raises(OSError, match="No space left on device: 'here'") as told,
+        pytest.raises(OSError, match="No space left on device: 'here'") as raised,
         naming(Path("here")),
     ):
         raise problem
-    assert told.value.errno == errno.ENOSPC
-    assert fix_hint(told.value).startswith("; make room on the disk")
+    assert raised.value.errno == errno.ENOSPC
+    assert fix_hint(raised.value).startswith("; make room on the disk")
 
 
-def test_what_is_no_matter_of_the_disk_stays_what_it_is(tmp_path: Path) -> None:
+def test_errors_unrelated_to_the_disk_are_not_changed(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="another matter"), naming(tmp_path):
         raise ValueError("another matter")
     with (
@@ -112,7 +112,7 @@ def test_what_is_no_matter_of_the_disk_stays_what_it_is(tmp_path: Path) -> None:
         np.save(tmp_path / "deep" / "x.npy", np.zeros(3))
 
 
-def test_a_folder_that_takes_files_refuses_nothing(tmp_path: Path) -> None:
+def test_a_writable_folder_has_no_refusal(tmp_path: Path) -> None:
     assert refusal(tmp_path) is None
     assert list(tmp_path.iterdir()) == []
     assert refusal(tmp_path / "none").errno == errno.ENOENT  # type: ignore[union-attr]

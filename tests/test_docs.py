@@ -1,4 +1,4 @@
-"""What the pages say of models is what the models are."""
+"""The documentation of models and of data agrees with the code."""
 
 import re
 import tomllib
@@ -23,7 +23,7 @@ CLASSES: list[type[Retriever]] = [getattr(retrieval, name) for name in retrieval
 
 
 def table(first_cells: str) -> dict[str, list[str]]:
-    """Rows by their first cell, of the table whose head begins with `first_cells`."""
+    """First cell → the other cells, of the table whose header starts with `first_cells`."""
     lines = iter(PAGE.splitlines())
     for line in lines:
         if line.startswith(first_cells):
@@ -38,37 +38,37 @@ def table(first_cells: str) -> dict[str, list[str]]:
     return rows
 
 
-def told(model: type[Retriever]) -> list[str]:
-    """The row that a class's own declarations make."""
-    can, made = model.capabilities, model()
+def declared(model: type[Retriever]) -> list[str]:
+    """The row that follows from a class's declarations."""
+    can, instance = model.capabilities, model()
     marks = [
         can.empty_history,
         can.new_items,
-        isinstance(made, SimilarItems),
-        isinstance(made, Explains),
-        isinstance(made, ItemSimilarity),
-        isinstance(made, ScoresItems),
-        isinstance(made, Incremental),
+        isinstance(instance, SimilarItems),
+        isinstance(instance, Explains),
+        isinstance(instance, ItemSimilarity),
+        isinstance(instance, ScoresItems),
+        isinstance(instance, Incremental),
         can.holds_users,
     ]
     return [can.history, *("yes" if mark else "" for mark in marks)]
 
 
 @pytest.mark.parametrize("model", CLASSES, ids=lambda model: model.name)
-def test_what_a_model_can_do_is_told_as_it_is(model: type[Retriever]) -> None:
-    assert table("| use | history |")[model.name] == told(model)
+def test_documented_capabilities_match_the_class(model: type[Retriever]) -> None:
+    assert table("| type | history |")[model.name] == declared(model)
 
 
 @pytest.mark.parametrize("model", CLASSES, ids=lambda model: model.name)
-def test_what_a_model_is_good_for_and_costs_is_told(model: type[Retriever]) -> None:
-    row = table("| use | class |")[model.name]
+def test_use_and_cost_of_each_model_are_documented(model: type[Retriever]) -> None:
+    row = table("| type | class |")[model.name]
     assert row[0] == f"`{model.__name__}`"
     assert all(row)
 
 
-def test_nothing_is_told_of_models_that_are_not_there() -> None:
+def test_only_existing_models_are_documented() -> None:
     names = {model.name for model in CLASSES}
-    assert set(table("| use | history |")) == set(table("| use | class |")) == names
+    assert set(table("| type | history |")) == set(table("| type | class |")) == names
     advised = re.findall(r"`(\w+)`", PAGE.split("## In short")[1].split("## What each is good")[0])
     assert names >= {name for name in advised if "_" in name or name in names}
 
@@ -78,7 +78,7 @@ BLOCKS = re.findall(r"```toml\n(.*?)```", DATA_PAGE, re.DOTALL)
 
 
 @pytest.mark.parametrize("block", BLOCKS)
-def test_what_the_page_on_data_declares_is_valid(block: str) -> None:
+def test_project_files_on_the_data_page_are_valid(block: str) -> None:
     values = tomllib.loads(block)
     Data.checked({"events": "events.csv", **values.get("data", {})}, owner="data")
     kinds = {

@@ -1,6 +1,6 @@
-"""Fenced commands and Python of README and docs run, against a real project and server.
+"""Runs the fenced commands and Python of README and docs against a real project and server.
 
-Commands in prose are not run: they exist, with the options they are written with."""
+Commands in prose are not run; the tests check that they exist with their options."""
 
 import json
 import os
@@ -31,19 +31,19 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("live")]
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 NOT_RUN = {
-    "make demo": "installs everything; tests/live runs the command behind it",
-    "make test": "it is this suite",
+    "make demo": "it installs everything; tests/live runs the command behind it",
+    "make test": "it runs this suite",
     "cd folder-with-events.csv": "the test is in such a folder",
     "caddy reverse-proxy --from shop.example --to 127.0.0.1:8765": "another program, a domain",
 }
-"""Commands that cannot run in a test, with the reason."""
+"""Command → why a test cannot run it."""
 KNOWN_ITEMS = ("1", "260", "3114", "2571", "1196")
 KNOWN_USERS = ("42",)
 READY_SECONDS = 300
 
 
 def blocks(language: str) -> list[tuple[str, str]]:
-    """(Page, text) of every fenced block of a language, in the order of the pages."""
+    """(Page, text) of every fenced block in a language, in the order of the pages."""
     return [
         (page.name, text)
         for page in PAGES
@@ -59,14 +59,14 @@ def commands_in_prose() -> list[str]:
 
 
 def commands(block: str) -> list[str]:
-    """The commands of a shell block: continued lines joined, without comments."""
+    """The commands of a shell block, with continued lines joined and comments removed."""
     lines = block.replace("\\\n", " ").splitlines()
     stripped = (re.sub(r"\s+#.*$", "", line).strip() for line in lines)
     return [" ".join(line.split()) for line in stripped if line and not line.startswith("#")]
 
 
 def sample(folder: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """A part of the bundled films that learns in a second; `StockCode` repeats the item."""
+    """A part of the bundled films that trains in a second; `StockCode` repeats the item."""
     events, items = tm.load_sample()
     many = events.group_by("user_id").len().sort("len", "user_id", descending=True)
     users = [*KNOWN_USERS, *many["user_id"].cast(str).to_list()[100:150]]
@@ -82,7 +82,7 @@ def sample(folder: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 
 class Reader:
-    """Does what a page says: commands in this process, curl and the server as processes."""
+    """Follows a page: runs commands in this process, curl and the server as processes."""
 
     def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         self.folder = folder
@@ -93,22 +93,22 @@ class Reader:
         self._recommendation = ""
 
     def follow(self, block: str) -> None:
-        """Runs the commands of one block, which begins without keys."""
+        """Runs the commands of one block, starting without API keys."""
         if (self.folder / ".tastemaker" / "keys.json").exists():
             for key in json.loads(self.tastemaker(["keys", "--json"]))["keys"]:
                 self.tastemaker(["keys", "remove", key["name"]])
-        told = commands(block)
-        if any(line.startswith("curl") for line in told) and not any(
-            line.startswith("tastemaker serve") for line in told
+        lines = commands(block)
+        if any(line.startswith("curl") for line in lines) and not any(
+            line.startswith("tastemaker serve") for line in lines
         ):
             self._serve([])
-        for line in told:
+        for line in lines:
             if line not in NOT_RUN:
                 self.run(line)
         self.stop()
 
     def run(self, line: str) -> str:
-        """One command; fails if it does, and gives what it said."""
+        """The output of one command, which must succeed."""
         assigned = re.fullmatch(r"(\w+)=\$\((.*)\)", line)
         if assigned:
             self._variables[assigned[1]] = self.run(assigned[2]).strip()
@@ -123,7 +123,7 @@ class Reader:
         return self.tastemaker(arguments)
 
     def stop(self) -> None:
-        """Stops the server, if there is one."""
+        """Stops the server, if one runs."""
         if self._server is not None:
             if self._server.poll() is None:
                 os.killpg(self._server.pid, signal.SIGTERM)
@@ -131,29 +131,29 @@ class Reader:
             self._server = None
 
     def _filled(self, word: str) -> str:
-        """A word with variables, and with what stands for the reader's own values."""
+        """A word with its variables and placeholders replaced."""
         for name, value in self._variables.items():
             word = word.replace(f"${name}", value)
         if word == "VERSION":
-            known = json.loads(self.tastemaker(["versions", "--json"]))["versions"]
-            return next(str(one["version"]) for one in known if not one["current"])
+            versions = json.loads(self.tastemaker(["versions", "--json"]))["versions"]
+            return next(str(one["version"]) for one in versions if not one["current"])
         word = word.replace("localhost:8765", f"127.0.0.1:{self._port}")
         return re.sub(r"/ID$", f"/{self._recommendation}", word)
 
     def tastemaker(self, arguments: list[str]) -> str:
-        """Runs the command in this process; fails if it does, and gives what it printed."""
+        """The output of a command that runs in this process and must succeed."""
         self._capsys.readouterr()
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sys, "argv", ["tastemaker", *arguments])
-            with pytest.raises(SystemExit) as stopped:
+            with pytest.raises(SystemExit) as exited:
                 main()
-        said = self._capsys.readouterr()
-        assert not stopped.value.code, f"{arguments}: {said.err}"
-        return said.out
+        output = self._capsys.readouterr()
+        assert not exited.value.code, f"{arguments}: {output.err}"
+        return output.out
 
     def _curl(self, arguments: list[str]) -> str:
-        asked = ["curl", "--silent", "--show-error", "--write-out", "\n%{http_code}", *arguments]
-        done = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=60)
+        command = ["curl", "--silent", "--show-error", "--write-out", "\n%{http_code}", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
         body, _, status = done.stdout.rpartition("\n")
         assert status in ("200", "201", "202"), f"{arguments}: {status} {body}"
         answer = json.loads(body)
@@ -167,8 +167,8 @@ class Reader:
             listener.bind(("127.0.0.1", 0))
             self._port = listener.getsockname()[1]
         start = [sys.executable, "-c", "from tastemaker.cli import main; main()", "serve"]
-        said = self.folder / "serve.log"
-        with said.open("wb") as log:
+        log_file = self.folder / "serve.log"
+        with log_file.open("wb") as log:
             self._server = subprocess.Popen(
                 [*start, *arguments, "--port", str(self._port)],
                 cwd=self.folder,
@@ -182,7 +182,7 @@ class Reader:
                 with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/health/ready"):
                     return
             except (urllib.error.URLError, OSError):
-                assert self._server.poll() is None, said.read_text()
+                assert self._server.poll() is None, log_file.read_text()
                 assert time.monotonic() < end, "the server did not become ready"
                 time.sleep(0.1)
 
@@ -191,13 +191,13 @@ class Reader:
 def reader(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[Reader]:
-    """Somebody with the pages and a folder of files."""
+    """A reader of the pages with a folder of files."""
     frames = sample(tmp_path)
     monkeypatch.setattr(tm, "load_sample", lambda: frames, raising=False)
     monkeypatch.chdir(tmp_path)
-    following = Reader(tmp_path, capsys)
-    yield following
-    following.stop()
+    reader = Reader(tmp_path, capsys)
+    yield reader
+    reader.stop()
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is missing: apt install curl")
@@ -223,20 +223,20 @@ def test_every_fenced_python_of_readme_and_docs_runs(reader: Reader) -> None:
 
 def test_every_command_in_prose_exists_with_its_options(reader: Reader) -> None:
     """`--help` runs nothing, but refuses a command or an option that does not exist."""
-    made = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.M))
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.M))
     found = commands_in_prose()
     assert len(found) >= 5
     for line in found:
         program, *arguments = shlex.split(line)
         if program == "make":
-            assert set(arguments[:1]) <= made, f"no such target: {line}"
+            assert set(arguments[:1]) <= targets, f"no such target: {line}"
         else:
             assert "Usage" in reader.tastemaker([*arguments, "--help"]), line
 
 
-def test_a_command_is_left_out_only_if_a_page_has_it() -> None:
-    told = {line for _, block in blocks("sh") for line in commands(block)}
-    assert set(NOT_RUN) <= told
+def test_every_command_that_is_not_run_is_on_a_page() -> None:
+    shown = {line for _, block in blocks("sh") for line in commands(block)}
+    assert set(NOT_RUN) <= shown
     assert all(NOT_RUN.values())
 
 

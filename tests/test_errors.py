@@ -13,19 +13,19 @@ from tastemaker.errors import NotFittedError, TastemakerError, did_you_mean
         ("MemoryBudgetError", MemoryError),
     ],
 )  # fmt: skip
-def test_every_error_is_ours_and_the_fitting_builtin(name: str, builtin: type) -> None:
+def test_every_error_derives_from_the_tree_and_a_builtin(name: str, builtin: type) -> None:
     error = getattr(errors, name)
     assert issubclass(error, TastemakerError)
     assert issubclass(error, builtin)
 
 
-def test_what_the_caller_got_wrong_is_an_input_error() -> None:
+def test_invalid_input_raises_an_input_error() -> None:
     wrong = {c.__name__ for c in errors.InputError.__subclasses__()}
     assert {"SettingError", "ProjectError", "DataError", "UnknownIdError"} <= wrong
     assert "ArtifactError" not in wrong
 
 
-def test_the_tree_at_the_head_of_the_file_is_whole() -> None:
+def test_the_tree_in_the_module_docstring_is_complete() -> None:
     def below(error: type) -> set[str]:
         return {error.__name__}.union(*(below(child) for child in error.__subclasses__()))
 
@@ -34,7 +34,7 @@ def test_the_tree_at_the_head_of_the_file_is_whole() -> None:
     assert ours == {n for n in ours if n in drawn}
 
 
-def test_an_unfitted_component_says_what_to_do() -> None:
+def test_an_unfitted_component_says_how_to_fix_it() -> None:
     class ALS:
         pass
 

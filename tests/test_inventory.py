@@ -34,26 +34,26 @@ def liked(inventory: Inventory, moment: int) -> dict[str, float]:
     return {catalogue.id(int(item)): float(count) for item, count in zip(items, found)}
 
 
-def test_a_world_knows_every_item_and_every_event() -> None:
+def test_an_inventory_has_all_items_and_events() -> None:
     inventory = Inventory.of(data())
     assert liked(inventory, inventory.watermark) == {"x": 2, "y": 1, "z": 1, "new": 0}
 
 
-def test_the_watermark_stands_just_after_the_last_event() -> None:
+def test_the_watermark_is_just_after_the_last_event() -> None:
     inventory = Inventory.of(data())
     assert inventory.watermark == 41
     assert liked(inventory, 40)["z"] == 0
     assert liked(inventory, inventory.watermark)["z"] == 1
 
 
-def test_a_world_at_a_moment_knows_nothing_from_then_on() -> None:
+def test_an_inventory_at_a_moment_has_no_later_events() -> None:
     inventory = Inventory.of(data(), at=30)
     assert inventory.watermark == 21
     assert liked(inventory, 10**9) == {"x": 1, "y": 1, "z": 0, "new": 0}
 
 
 @pytest.mark.parametrize("clock", ["ordinal", "none"])
-def test_a_world_at_a_moment_needs_a_clock(clock: str) -> None:
+def test_an_inventory_at_a_moment_needs_a_clock(clock: str) -> None:
     assert Inventory.of(data(clock)).clock == clock
     with pytest.raises(ClockError, match=f"clock is '{clock}'"):
         Inventory.of(data(clock), at=30)
@@ -71,7 +71,7 @@ def test_added_items_come_after_the_fitted_ones_without_events() -> None:
     assert grown.watermark == inventory.watermark
 
 
-def test_adding_items_leaves_the_world_as_it_was() -> None:
+def test_adding_items_does_not_change_the_inventory() -> None:
     inventory = Inventory.of(data())
     inventory.with_items(["fresh"])
     assert len(inventory.catalogue) == inventory.statistics.n_items == 4

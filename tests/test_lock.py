@@ -8,13 +8,13 @@ from tastemaker.lock import Presence, is_held, locked
 
 
 @pytest.mark.parametrize("error", [ArtifactError, StoreError])
-def test_who_waits_in_vain_is_told_for_whom_by_the_error_of_its_room(
+def test_a_lock_timeout_names_the_holder_with_the_given_error(
     tmp_path: Path, error: type[TastemakerError]
 ) -> None:
     path = tmp_path / "deep" / "lock"
     with (
         locked(path, StoreError),
-        pytest.raises(error, match=rf"\(number {os.getpid()}\) has held .*lock for 0 s: wait"),
+        pytest.raises(error, match=rf"\(id {os.getpid()}\) has held .*lock for 0 s: wait"),
         locked(path, error, patience=0),
     ):
         pass
@@ -23,12 +23,12 @@ def test_who_waits_in_vain_is_told_for_whom_by_the_error_of_its_room(
     assert not is_held(path)
 
 
-def test_a_lock_nobody_made_is_held_by_nobody(tmp_path: Path) -> None:
+def test_a_missing_lock_file_is_not_held(tmp_path: Path) -> None:
     assert not is_held(tmp_path / "none")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_first_of_many_knows_and_the_last_may_exclude_the_others(tmp_path: Path) -> None:
+def test_the_first_process_knows_and_the_last_may_exclude_others(tmp_path: Path) -> None:
     path = tmp_path / "open"
     one, two = Presence(path), Presence(path)
     assert (one.first, two.first) == (True, False)
@@ -42,7 +42,7 @@ def test_the_first_of_many_knows_and_the_last_may_exclude_the_others(tmp_path: P
     three.close()
 
 
-def test_a_presence_that_cannot_exclude_others_is_still_there(tmp_path: Path) -> None:
+def test_a_presence_that_cannot_exclude_others_remains(tmp_path: Path) -> None:
     path = tmp_path / "open"
     one, two = Presence(path), Presence(path)
     assert not one.excludes()
@@ -51,14 +51,14 @@ def test_a_presence_that_cannot_exclude_others_is_still_there(tmp_path: Path) ->
     assert is_held(path)
     with one.alone(patience=0) as alone:
         assert alone
-    three = Presence(path)  # waits for nobody
+    three = Presence(path)  # does not wait
     with one.alone(patience=0.05) as alone:
         assert not alone
     three.close()
     one.close()
 
 
-def test_where_no_lock_can_be_made_nobody_is_alone(tmp_path: Path) -> None:
+def test_without_a_lock_file_no_process_is_alone(tmp_path: Path) -> None:
     presence = Presence(tmp_path / "none" / "open")
     assert not presence.first
     assert not presence.excludes()

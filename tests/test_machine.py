@@ -1,4 +1,4 @@
-"""What a container allows counts, wherever its limits are written."""
+"""Container limits are respected in all cgroup versions."""
 
 import mmap
 from pathlib import Path
@@ -14,7 +14,7 @@ MEGABYTE = 1 << 20
 
 @pytest.fixture
 def groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A made-up /sys/fs/cgroup, and a process that is in no group of it yet."""
+    """A fake /sys/fs/cgroup, and a process that is not in any group yet."""
     root = tmp_path / "cgroup"
     root.mkdir()
     monkeypatch.setattr(machine, "_GROUPS", root)
@@ -45,7 +45,7 @@ def test_a_container_sees_its_own_limits_at_the_root(groups: Path) -> None:
     assert memory_bytes() == 300 * MEGABYTE
 
 
-def test_the_tightest_of_the_groups_around_counts(groups: Path) -> None:
+def test_the_strictest_of_the_parent_groups_counts(groups: Path) -> None:
     belongs(groups, "0::/slice/service")
     write(groups / "slice" / "cpu.max", "300000 100000")
     write(groups / "slice" / "service" / "cpu.max", "max 100000")
@@ -55,7 +55,7 @@ def test_the_tightest_of_the_groups_around_counts(groups: Path) -> None:
     assert memory_bytes() == 200 * MEGABYTE
 
 
-def test_groups_of_the_first_version_are_read_as_well(groups: Path) -> None:
+def test_cgroups_of_version_1_are_read_too(groups: Path) -> None:
     belongs(groups, "4:cpu,cpuacct:/box", "7:memory:/box", "1:name=systemd:/")
     write(groups / "cpu,cpuacct" / "box" / "cpu.cfs_quota_us", "400000")
     write(groups / "cpu,cpuacct" / "box" / "cpu.cfs_period_us", "100000")
@@ -73,8 +73,8 @@ def test_less_than_one_processor_is_one(groups: Path) -> None:
     assert processors() == 1
 
 
-def test_what_is_taken_is_held() -> None:
-    """Pages of a mapping of its own: an allocator may reuse what earlier tests have freed."""
+def test_allocated_memory_is_held() -> None:
+    """Pages of a separate mapping: an allocator may reuse memory that earlier tests freed."""
     with mmap.mmap(-1, 50 * MEGABYTE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as taken:
         before = held_bytes()
         for place in range(0, len(taken), mmap.PAGESIZE):
@@ -82,14 +82,16 @@ def test_what_is_taken_is_held() -> None:
         assert held_bytes() - before > 45 * MEGABYTE
 
 
-def test_what_is_held_already_counts_against_the_budget() -> None:
+def test_held_memory_counts_against_the_budget() -> None:
     held = held_bytes()
     require_memory(10 * MEGABYTE, held + 100 * MEGABYTE, "this", "do that")
-    with pytest.raises(MemoryBudgetError, match=r"this needs about .* MB beside .* do that"):
+    with pytest.raises(
+        MemoryBudgetError, match=r"this needs about .* MB in addition to .* do that"
+    ):
         require_memory(200 * MEGABYTE, held + 100 * MEGABYTE, "this", "do that")
 
 
-def test_the_peak_is_the_process_s_own_and_never_falls() -> None:
+def test_the_peak_is_of_the_process_and_never_decreases() -> None:
     before = peak_bytes()
     taken = bytearray(b"x" * (50 * MEGABYTE))
     high = peak_bytes()

@@ -1,4 +1,4 @@
-"""What users may rely on: these names, no more and no fewer."""
+"""The public API consists of exactly these names."""
 
 import importlib
 
@@ -129,7 +129,7 @@ PUBLIC = {
         "holdout",
         "new_items",
         "new_users",
-        "wanted_after",
+        "relevant_after",
         "window_task",
     },
     "tastemaker.testing": {

@@ -1,7 +1,7 @@
-"""The source holds no way from data to code: nothing is unpickled, evaluated or put into SQL.
+"""The source never runs data as code: nothing is unpickled, evaluated or inserted into SQL.
 
-One honest note: numba caches its kernels in `__pycache__` and pickles them itself. That cache lies
-beside the code and is as trusted as the code; whoever can write there can change the code as well.
+One exception: numba pickles compiled kernels in `__pycache__`. That cache is next to the code and
+as trusted as the code: anyone who can write there can change the code as well.
 """
 
 import ast
@@ -17,7 +17,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 FILES = [*sorted(SOURCE.rglob("*.py")), *sorted(EXAMPLES.rglob("*.py"))]
 
 MODULES = {"pickle", "_pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib", "random"}
-"""They run what they read; and `random` can be foretold, so that no token may come from it."""
+"""They execute what they read; `random` is predictable, so it must not be used for tokens."""
 BUILTINS = {"eval", "exec", "compile", "__import__"}
 CALLS = {
     "os.system",
@@ -38,13 +38,13 @@ CALLS = {
 SQL = {"exec_driver_sql", "execute", "executemany", "executescript"}
 _MAKING = {"format", "format_map", "join", "replace", "substitute"}
 SQL_CONSTANTS = {"_CACHE_KIB"}
-"""What a text of SQL may be made of: numbers of the program, never anything that came in."""
+"""The allowed parts of SQL texts: numbers of the program, never input."""
 SQL_OF_KEYS = {"newest"}
 """Texts made of the store's own whole numbers: `store/history.py`, a branch for each event type."""
 
 
 def unsafe(code: str) -> list[str]:
-    """What is unsafe in a program, with its line."""
+    """The unsafe statements of a program, with their lines."""
     tree = ast.parse(code)
     names = dict(_imported(tree))
     constants = {
@@ -60,17 +60,17 @@ def unsafe(code: str) -> list[str]:
             modules = [alias.name for alias in node.names]
             if isinstance(node, ast.ImportFrom):
                 modules = [node.module or ""]
-            told = [name for name in modules if name.split(".")[0] in MODULES]
+            problems = [name for name in modules if name.split(".")[0] in MODULES]
         elif isinstance(node, ast.Call):
-            told = list(_wrong_with(node, names, constants))
+            problems = list(_wrong_with(node, names, constants))
         else:
-            told = []
-        found += [f"line {node.lineno}: {what}" for what in told]
+            problems = []
+        found += [f"line {node.lineno}: {what}" for what in problems]
     return found
 
 
 def _imported(tree: ast.AST) -> Iterator[tuple[str, str]]:
-    """Name in the program → what it stands for."""
+    """Name in the program → its full name."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
@@ -99,7 +99,7 @@ def _wrong_with(
 
 
 def _dotted(node: ast.expr, names: dict[str, str]) -> str:
-    """What is called, by its full name as far as it is imported."""
+    """The full name of the called function, as far as it is imported."""
     if isinstance(node, ast.Name):
         return names.get(node.id, node.id)
     if isinstance(node, ast.Attribute):
@@ -112,7 +112,7 @@ def _is(node: ast.expr, value: object) -> bool:
 
 
 def _is_made(node: ast.expr, constants: dict[str, ast.expr]) -> bool:
-    """Whether a text is put together from anything but literals and constants of the module."""
+    """Whether a text is composed of anything but literals and module constants."""
 
     def is_constant(part: ast.expr) -> bool:
         if isinstance(part, ast.Name):
@@ -144,7 +144,7 @@ def test_nothing_in_the_source_turns_data_into_code(path: Path) -> None:
     assert unsafe(path.read_text(encoding="utf-8")) == []
 
 
-def test_every_file_is_looked_at() -> None:
+def test_every_file_is_scanned() -> None:
     assert len(FILES) > 100
     assert {"store.py", "keys.py", "artifact.py", "my_retriever.py"} <= {p.name for p in FILES}
 
@@ -207,13 +207,13 @@ def test_the_scan_passes_over(code: str) -> None:
     assert unsafe(code) == [], code
 
 
-def test_the_numbers_that_sql_is_made_of_are_literals() -> None:
-    told = {
+def test_numbers_in_sql_are_literals() -> None:
+    values = {
         node.targets[0].id: node.value
         for path in SOURCE.rglob("*.py")
         for node in ast.parse(path.read_text(encoding="utf-8")).body
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
         if node.targets[0].id in SQL_CONSTANTS
     }
-    assert set(told) == SQL_CONSTANTS
-    assert all(isinstance(ast.literal_eval(value), int) for value in told.values())
+    assert set(values) == SQL_CONSTANTS
+    assert all(isinstance(ast.literal_eval(value), int) for value in values.values())

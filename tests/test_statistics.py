@@ -59,14 +59,14 @@ def appended(
     )
 
 
-def counts(statistics: ItemStatistics, moment: int, **asked: object) -> list[float]:
+def counts(statistics: ItemStatistics, moment: int, **options: object) -> list[float]:
     items = np.arange(statistics.n_items, dtype=np.int32)
     times = np.full(statistics.n_items, moment, np.int64)
-    return statistics.at(items, times, **asked).tolist()  # type: ignore[arg-type]
+    return statistics.at(items, times, **options).tolist()  # type: ignore[arg-type]
 
 
 @given(rows, moments, st.one_of(st.none(), st.integers(1, 60)), st.sampled_from([None, *KINDS]))
-def test_counts_are_what_a_walk_over_the_log_finds(
+def test_counts_equal_a_loop_over_the_log(
     log: list[Row], moment: int, window: int | None, kind: str | None
 ) -> None:
     expected = [0.0] * ITEMS
@@ -74,12 +74,12 @@ def test_counts_are_what_a_walk_over_the_log_finds(
         in_window = time < moment and (window is None or time >= moment - window)
         if in_window and (WEIGHTS[code] > 0 if kind is None else list(KINDS)[code] == kind):
             expected[item] += 1
-    asked = {} if window is None else {"window": window}
-    assert counts(statistics_of(log), moment, kind=kind, **asked) == expected
+    options = {} if window is None else {"window": window}
+    assert counts(statistics_of(log), moment, kind=kind, **options) == expected
 
 
 @given(rows, moments, st.integers(1, 100))
-def test_decayed_sums_are_what_a_walk_over_the_log_finds(
+def test_decayed_sums_equal_a_loop_over_the_log(
     log: list[Row], moment: int, half_life: int
 ) -> None:
     expected = [0.0] * ITEMS
@@ -128,7 +128,7 @@ def test_every_item_at_once_has_the_counts_of_each(
     assert parted.of_every_item(moment).tolist() == before.tolist()
 
 
-def test_appending_changes_nothing_for_who_holds_the_older_statistics() -> None:
+def test_appending_does_not_change_the_older_statistics() -> None:
     older = statistics_of([(0, 1, 0)])
     older.decayed(10, 5)
     newer = appended(older, [(0, 2, 0), (5, 3, 1)], n_items=6)
@@ -141,8 +141,8 @@ def test_appending_changes_nothing_for_who_holds_the_older_statistics() -> None:
 
 def test_every_pair_is_read_as_of_its_own_moment() -> None:
     statistics = statistics_of([(1, 3, 0), (1, 5, 0)])
-    asked = np.array([1, 1, 1, 0], np.int32), np.array([3, 4, 6, 6])
-    assert statistics.at(*asked).tolist() == [0, 1, 2, 0]
+    query = np.array([1, 1, 1, 0], np.int32), np.array([3, 4, 6, 6])
+    assert statistics.at(*query).tolist() == [0, 1, 2, 0]
 
 
 def test_an_event_exactly_as_old_as_the_window_still_counts() -> None:
@@ -161,14 +161,14 @@ YEARS = 365 * DAY
 
 @pytest.mark.parametrize("age", [DAY, 400 * DAY, 20 * YEARS, 200 * YEARS])
 @pytest.mark.parametrize("half_life", [DAY // 24, 7 * DAY])
-def test_the_order_of_decayed_weights_outlives_any_age(age: int, half_life: int) -> None:
+def test_the_order_of_decayed_weights_is_kept_at_any_age(age: int, half_life: int) -> None:
     log = [(0, 0, 0), (1, 3 * half_life, 0), (2, 0, 1), (3, 3 * half_life, 2)]
     found = statistics_of(log).decayed(3 * half_life + age, half_life)
     assert found[1] > found[2] > found[0] > found[3] == 0
     assert found[0] >= np.finfo(np.float32).tiny
 
 
-def test_an_old_item_keeps_weight_beside_a_live_event() -> None:
+def test_an_old_item_keeps_its_weight_next_to_a_live_event() -> None:
     old = statistics_of([(0, 0, 0), (1, DAY, 0)])
     found = appended(old, [(2, 20 * YEARS, 0), (0, 20 * YEARS, 2)]).decayed(20 * YEARS + 1, DAY)
     assert found[2] == pytest.approx(1)
@@ -177,14 +177,14 @@ def test_an_old_item_keeps_weight_beside_a_live_event() -> None:
 
 
 @given(st.lists(st.integers(0, 4_000), min_size=2, max_size=4, unique=True))
-def test_decayed_weights_fall_with_age_without_end(times: list[int]) -> None:
+def test_decayed_weights_always_decrease_with_age(times: list[int]) -> None:
     found = statistics_of([(i, t, 0) for i, t in enumerate(times)]).decayed(4_001, 1)
     order = sorted(range(len(times)), key=lambda i: times[i])
     assert all(found[a] < found[b] for a, b in pairwise(order))
     assert (found[: len(times)] >= np.finfo(np.float32).tiny).all()
 
 
-def test_a_dislike_takes_nothing_away() -> None:
+def test_a_dislike_does_not_reduce_the_weight() -> None:
     statistics = statistics_of([(0, 1, 0), (0, 2, 2)])
     assert counts(statistics, 9)[0] == 1
     assert statistics.decayed(9, 1 << 40)[0] == pytest.approx(1)
@@ -211,7 +211,7 @@ def test_years_of_half_lives_fade_without_becoming_subnormal() -> None:
 
 @settings(max_examples=20)
 @given(rows)
-def test_what_is_saved_is_what_is_loaded(log: list[Row]) -> None:
+def test_loaded_statistics_equal_the_saved_ones(log: list[Row]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         with create_artifact(Path(folder) / "v1", "statistics", {}) as writer:
             statistics_of(log).save(writer)
@@ -229,8 +229,8 @@ def test_statistics_over_nothing_are_zero() -> None:
     assert math.isclose(float(appended(statistics_of([]), [(2, 1, 1)]).decayed(1 + 5, 5)[2]), 3)
 
 
-def test_items_that_nobody_counts_have_no_events() -> None:
-    nobody = np.array([-1, 10_000], np.int32)
+def test_items_outside_the_catalogue_have_no_events() -> None:
+    unknown = np.array([-1, 10_000], np.int32)
     one = np.zeros(1, np.int32)
     log = Events(
         np.array([0, 1]),
@@ -243,10 +243,10 @@ def test_items_that_nobody_counts_have_no_events() -> None:
     )
     made = ItemStatistics.of(log, 1, KINDS)
     assert made.at(one, np.array([9])).tolist() == [1]
-    assert made.at(nobody, np.array([9, 9])).tolist() == [0, 0]
+    assert made.at(unknown, np.array([9, 9])).tolist() == [0, 0]
 
 
-# --- several windows at once, against a walk over the log ---
+# --- several windows at once, compared with a loop over the log ---
 
 windows = st.lists(st.one_of(st.integers(1, 60), st.just(int(ALL_TIME))), max_size=4)
 counted_kinds = st.sampled_from([POSITIVE, EVERY, *KINDS])
@@ -277,7 +277,7 @@ def counts_twin(
 
 
 def grown(log: list[Row], first: int, second: int) -> ItemStatistics:
-    """The log as a base and a tail that came in two parts."""
+    """The log as a base and a tail that is appended in two parts."""
     a, b = sorted((min(first, len(log)), min(second, len(log))))
     return appended(appended(statistics_of(log[:a]), log[a:b]), log[b:])
 
@@ -288,7 +288,7 @@ def arrays(pairs: list[tuple[int, int]]) -> tuple[NDArray[np.int32], NDArray[np.
 
 
 @given(rows, asked_pairs, windows, counted_kinds, st.integers(0, 30), st.integers(0, 30))
-def test_counts_in_several_windows_are_what_a_walk_over_the_log_finds(
+def test_counts_in_several_windows_equal_a_loop_over_the_log(
     log: list[Row],
     pairs: list[tuple[int, int]],
     lengths: list[int],
@@ -316,7 +316,7 @@ def test_totals_are_the_counts_of_all_items_together(
 
 
 @given(rows, asked_pairs, st.integers(0, 30), st.integers(0, 30))
-def test_the_first_and_the_latest_event_are_what_a_walk_over_the_log_finds(
+def test_first_and_latest_events_equal_a_loop_over_the_log(
     log: list[Row], pairs: list[tuple[int, int]], first: int, second: int
 ) -> None:
     earliest, latest = grown(log, first, second).first_and_last(*arrays(pairs))
@@ -327,7 +327,7 @@ def test_the_first_and_the_latest_event_are_what_a_walk_over_the_log_finds(
 
 
 @given(rows, asked_pairs, windows, counted_kinds)
-def test_windows_looked_up_once_can_be_counted_for_any_kind(
+def test_stretches_can_be_counted_for_any_kind(
     log: list[Row], pairs: list[tuple[int, int]], lengths: list[int], what: str
 ) -> None:
     statistics = statistics_of(log)
@@ -338,34 +338,34 @@ def test_windows_looked_up_once_can_be_counted_for_any_kind(
         assert found.counts(kind, slice(1, 3)).tolist() == expected[:, 1:3].tolist()
 
 
-def test_a_longer_window_may_stand_before_a_shorter_one() -> None:
+def test_windows_can_be_in_any_order() -> None:
     statistics = statistics_of([(0, time, 0) for time in range(10)])
-    asked = np.zeros(1, np.int32), np.array([10])
+    query = np.zeros(1, np.int32), np.array([10])
     lengths = [3, 10, 1, int(ALL_TIME), 5]
-    assert statistics.counts(*asked, lengths).tolist() == [[3, 10, 1, 10, 5]]
+    assert statistics.counts(*query, lengths).tolist() == [[3, 10, 1, 10, 5]]
 
 
 def test_a_window_reaches_across_1970() -> None:
     statistics = statistics_of([(0, -5, 0), (0, 2, 0)])
-    asked = np.zeros(3, np.int32), np.array([-4, 3, 3])
-    assert statistics.counts(*asked, [1, 8]).tolist() == [[1, 1], [1, 2], [1, 2]]
-    assert statistics.totals(asked[1], [1, 8]).tolist() == [[1, 1], [1, 2], [1, 2]]
+    query = np.zeros(3, np.int32), np.array([-4, 3, 3])
+    assert statistics.counts(*query, [1, 8]).tolist() == [[1, 1], [1, 2], [1, 2]]
+    assert statistics.totals(query[1], [1, 8]).tolist() == [[1, 1], [1, 2], [1, 2]]
 
 
-def test_an_unknown_kind_is_refused_however_it_is_asked_for() -> None:
+def test_an_unknown_kind_is_rejected_by_every_method() -> None:
     statistics = statistics_of([(0, 1, 0)])
-    asked = np.zeros(1, np.int32), np.array([9])
+    query = np.zeros(1, np.int32), np.array([9])
     with pytest.raises(SettingError, match="did you mean 'view'"):
-        statistics.counts(*asked, [5], "veiw")
+        statistics.counts(*query, [5], "veiw")
     with pytest.raises(SettingError, match="did you mean 'view'"):
-        statistics.totals(asked[1], [5], "veiw")
+        statistics.totals(query[1], [5], "veiw")
 
 
-# --- what is kept from one question to the next ---
+# --- cached arrays ---
 
 
 def everything_of(statistics: ItemStatistics) -> list[list[float]]:
-    """Every figure there is, at two moments."""
+    """All statistics at two moments."""
     items = np.repeat(np.arange(statistics.n_items, dtype=np.int32), 2)
     times = np.tile(np.array([20, 60]), statistics.n_items)
     first, last = statistics.first_and_last(items, times)
@@ -385,36 +385,34 @@ def everything_of(statistics: ItemStatistics) -> list[list[float]]:
 
 
 @given(rows, rows, rows)
-def test_what_was_asked_before_changes_no_later_answer(
+def test_earlier_queries_do_not_change_later_answers(
     base: list[Row], one_tail: list[Row], other_tail: list[Row]
 ) -> None:
-    """Two branches grown from one base, asked in turn, answer as if each had been alone."""
+    """Two branches of one base, queried in turn, do not affect each other."""
     root = statistics_of(base)
     before = everything_of(root)
     one = appended(root, one_tail)
-    told = everything_of(one)
+    one_before = everything_of(one)
     other, longer = appended(root, other_tail), appended(one, other_tail)
     assert everything_of(other) == everything_of(appended(statistics_of(base), other_tail))
     fresh = appended(appended(statistics_of(base), one_tail), other_tail)
     assert everything_of(longer) == everything_of(fresh)
-    assert everything_of(one) == told
+    assert everything_of(one) == one_before
     assert everything_of(root) == before
 
 
-def test_items_added_after_the_first_question_are_counted_too() -> None:
+def test_items_added_after_the_first_query_are_counted() -> None:
     statistics = statistics_of([(0, 1, 0), (3, 2, 1)])
     everything_of(statistics)
     more = appended(statistics, [(5, 3, 0), (0, 4, 2)], n_items=6)
-    asked = np.array([0, 3, 4, 5], np.int32), np.full(4, 9)
-    assert more.counts(*asked, [int(ALL_TIME)], EVERY).ravel().tolist() == [2, 1, 0, 1]
-    assert more.totals(asked[1][:1], [int(ALL_TIME)], EVERY).tolist() == [[4]]
-    assert more.first_and_last(*asked)[1].tolist() == [4, 2, NO_TIME, 3]
+    query = np.array([0, 3, 4, 5], np.int32), np.full(4, 9)
+    assert more.counts(*query, [int(ALL_TIME)], EVERY).ravel().tolist() == [2, 1, 0, 1]
+    assert more.totals(query[1][:1], [int(ALL_TIME)], EVERY).tolist() == [[4]]
+    assert more.first_and_last(*query)[1].tolist() == [4, 2, NO_TIME, 3]
 
 
 @pytest.mark.parametrize("few", [0, 1_000])
-def test_events_put_in_their_places_are_as_if_sorted_again(
-    monkeypatch: pytest.MonkeyPatch, few: int
-) -> None:
+def test_inserted_events_equal_a_new_sort(monkeypatch: pytest.MonkeyPatch, few: int) -> None:
     monkeypatch.setattr("tastemaker.data.item_log._FEW", few)
     random = np.random.default_rng(3)
     nothing = np.empty(0, np.int32)
@@ -430,12 +428,12 @@ def test_events_put_in_their_places_are_as_if_sorted_again(
         ]
         log = log.grown(*more, size)
         every = [np.concatenate(both) for both in zip(every, more)]
-        wanted = ItemLog.of(*every, size)
+        expected = ItemLog.of(*every, size)
         for name in ("offsets", "time", "kind", "weight"):
-            np.testing.assert_array_equal(getattr(log, name), getattr(wanted, name))
+            np.testing.assert_array_equal(getattr(log, name), getattr(expected, name))
 
 
-def test_an_answer_after_new_events_need_not_read_them_all() -> None:
+def test_a_query_after_new_events_does_not_read_all_events() -> None:
     log = [(n % ITEMS, n, n % len(KINDS)) for n in range(40)]
     earlier = appended(statistics_of(log[:10]), log[10:30])
     everything_of(earlier)

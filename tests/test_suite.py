@@ -1,4 +1,4 @@
-"""The suite itself: what its workers are given, and where their environment comes from."""
+"""The test suite itself: the distribution of tests to workers, and their environment."""
 
 import os
 import subprocess
@@ -38,14 +38,14 @@ import sys
 
 def test_of_the_environment():
     code = "import os; print(*os.environ, sep=chr(10))"
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert PRESET & {*os.environ} == PRESET & {*told.stdout.split()} == {"NUMBA_CACHE_DIR"}
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert PRESET & {*os.environ} == PRESET & {*run.stdout.split()} == {"NUMBA_CACHE_DIR"}
 """
 
 
 @pytest.fixture
 def suite(tmp_path: Path) -> Callable[..., "subprocess.CompletedProcess[str]"]:
-    """Runs a suite of one file in a process of its own."""
+    """Runs a suite of one file in a separate process."""
 
     def run(code: str, *options: str, **variables: str) -> "subprocess.CompletedProcess[str]":
         (tmp_path / "pytest.ini").write_text("[pytest]\n")
@@ -81,7 +81,7 @@ def test_the_tests_of_a_group_run_in_one_worker(
     workers = {
         group: {w for g, w in map(str.split, lines) if g == group} for group in ("one", "other")
     }
-    assert [len(told) for told in workers.values()] == [1, 1]
+    assert [len(tests) for tests in workers.values()] == [1, 1]
 
 
 @pytest.mark.parametrize("value", ["x" * 300_000, b"x" * 300_000])
@@ -91,7 +91,7 @@ def test_a_long_value_lets_a_test_start_processes(value: str | bytes) -> None:
 
 
 @pytest.mark.parametrize("processes", ["0", "1"])
-def test_the_callers_variables_steer_no_test(
+def test_environment_variables_do_not_affect_tests(
     suite: Callable[..., "subprocess.CompletedProcess[str]"], tmp_path: Path, processes: str
 ) -> None:
     (tmp_path / "conftest.py").write_text((ROOT / "conftest.py").read_text())

@@ -32,11 +32,11 @@ def test_every_row_is_worked_on_exactly_once(counts: list[int], threads: int) ->
 
 
 @given(lengths)
-def test_the_chunks_depend_on_the_data_alone(counts: list[int]) -> None:
+def test_the_chunks_depend_only_on_the_data(counts: list[int]) -> None:
     assert chunks_of(counts, 3) == chunks_of(counts, 3)
 
 
-def test_a_heavy_row_gets_a_chunk_of_its_own() -> None:
+def test_a_heavy_row_gets_its_own_chunk() -> None:
     counts = [1] * 50 + [100_000] + [1] * 50
     widths = [stop - start for start, stop in chunks_of(counts, 4)]
     assert len(widths) > 1
@@ -58,7 +58,7 @@ def test_an_error_in_a_chunk_reaches_the_caller(threads: int) -> None:
         run_chunks(work, offsets_of(np.ones(100, np.int64)), threads)
 
 
-def test_the_linear_algebra_threads_are_limited_inside_the_block_alone() -> None:
+def test_linear_algebra_threads_are_limited_only_in_the_block() -> None:
     def widths() -> list[int]:
         return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
 
@@ -72,7 +72,7 @@ def test_there_is_at_least_one_thread() -> None:
     assert available_threads() >= 1
 
 
-def test_openmp_is_asked_to_sleep_only_while_a_library_loads(
+def test_openmp_sleeps_only_while_a_library_loads(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)

@@ -1,4 +1,4 @@
-"""Tastemaker: from an event log to honest, explained recommendations.
+"""Tastemaker: explained recommendations from an event log.
 
     import tastemaker as tm
 
@@ -6,7 +6,7 @@
     split = tm.split.by_time(data, test="30d")
     print(tm.evaluate([tm.Popular(), tm.EASE()], split))
 
-Every name is loaded when it is first used, so that importing the package costs nothing.
+Every name is loaded on first use, so importing the package is cheap.
 """
 
 from importlib import import_module
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_HOMES = {
+_MODULES = {
     "BSPM": "retrieval",
     "FeatureEASE": "retrieval",
     "GraphFilter": "retrieval",
@@ -94,15 +94,15 @@ _HOMES = {
     "load_sample": "data.sample",
 }
 
-__all__ = [*sorted(_HOMES), "__version__", "split"]
+__all__ = [*sorted(_MODULES), "__version__", "split"]
 
 
 def __getattr__(name: str) -> Any:
     if name == "split":
         return import_module("tastemaker.split")
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'tastemaker' has no attribute '{name}'")
-    return getattr(import_module(f"tastemaker.{_HOMES[name]}"), name)
+    return getattr(import_module(f"tastemaker.{_MODULES[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -1,4 +1,4 @@
-"""`python -m tastemaker`, the same as `tastemaker`."""
+"""Runs the command line: `python -m tastemaker` is the same as `tastemaker`."""
 
 from tastemaker.cli import main
 

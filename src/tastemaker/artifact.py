@@ -1,7 +1,7 @@
-"""Saved folders: arrays, texts and JSON beside a manifest that lists every file with its SHA-256.
+"""Artifacts: folders of arrays, texts and JSON with a manifest of every file and its SHA-256.
 
-`ArtifactWriter` fills a temporary folder that becomes visible in one rename; `ArtifactReader`
-refuses a damaged, foreign or foreign-format folder with the reason. Never pickle.
+`ArtifactWriter` fills a temporary folder that becomes visible in one rename. `ArtifactReader`
+rejects damaged folders and unsupported formats with the reason. Pickle is never used.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9_-]+")
 
 
 class ArtifactWriter:
-    """Writes into one folder of an artifact; `child` gives a component a folder of its own."""
+    """Writes into one folder of an artifact; `child` creates a subfolder for a component."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -42,7 +42,7 @@ class ArtifactWriter:
             ArtifactError: `name` is not a plain name.
         """
         if not _PLAIN.fullmatch(name):
-            raise ArtifactError(f"'{name}' is no name for a folder: use letters, digits, _ and -")
+            raise ArtifactError(f"'{name}' is not a folder name: use letters, digits, _ and -")
         return ArtifactWriter(self._folder / name)
 
     def array(self, name: str, values: NDArray[Any]) -> None:
@@ -52,12 +52,12 @@ class ArtifactWriter:
             np.save(path, np.ascontiguousarray(values), allow_pickle=False)
 
     def json(self, name: str, value: Any) -> None:
-        """Saves a value as `name`.json, keys in their order: equal values are equal bytes."""
+        """Saves a value as `name`.json, keys in their order: equal values give equal bytes."""
         text = json.dumps(value, indent=1, ensure_ascii=False)
         self._write(f"{name}.json", (text + "\n").encode())
 
     def text(self, name: str, value: str) -> None:
-        """Saves a text as `name`.txt, its line ends as they are."""
+        """Saves a text as `name`.txt without changing its line ends."""
         self._write(f"{name}.txt", value.encode())
 
     def sparse(self, name: str, matrix: csr_array) -> None:
@@ -98,47 +98,47 @@ class ArtifactReader:
         *,
         below: int | None = None,
     ) -> NDArray[Any]:
-        """The array `name`, mapped from disk; what is written to it never reaches the file.
+        """The array `name`, mapped from disk; changes to it are never written to the file.
 
-        Copy-on-write rather than read-only, so that kernels see the type they were compiled for.
-        Kernels follow what they read without looking: whoever hands the array to one says here
-        what it must be.
+        The mapping is copy-on-write rather than read-only, so that kernels get the type they were
+        compiled for. Kernels do not check bounds: callers that pass the array to a kernel must
+        state its dtype, shape and index range here.
 
         Args:
-            name: as it was saved.
-            dtype: what it must hold.
-            shape: how long it must be; None for a length that is not known.
-            below: all values must be indices, 0 to this − 1.
+            name: the name it was saved under.
+            dtype: the required dtype.
+            shape: the required shape; None for an unknown length.
+            below: all values must be indices from 0 to `below` − 1.
 
         Raises:
-            ArtifactError: there is no such array, or it is another.
+            ArtifactError: the array does not exist or does not meet the requirements.
         """
         values = self._mapped(name)
         lengths = values.shape if shape is None else shape
         fits = len(lengths) == values.ndim and all(
-            there == wanted or wanted is None for there, wanted in zip(values.shape, lengths)
+            actual == length or length is None for actual, length in zip(values.shape, lengths)
         )
         if not fits or (dtype is not None and values.dtype != np.dtype(dtype)):
             raise ArtifactError(
-                f"{self._folder / name}.npy: {values.dtype}{list(values.shape)} does not fit what "
-                "was saved beside it: train again"
+                f"{self._folder / name}.npy: {values.dtype}{list(values.shape)} does not match the "
+                "other files of the artifact: train again"
             )
         if below is not None and values.size and not 0 <= values.min() <= values.max() < below:
             raise ArtifactError(
-                f"{self._folder / name}.npy: not all are indices below {below:,}: train again"
+                f"{self._folder / name}.npy: has values that are not below {below:,}: train again"
             )
         return values
 
     def offsets(self, name: str, rows: int | None, total: int) -> NDArray[np.int64]:
-        """Where each of so many rows of `total` entries begins, int64[rows + 1], mapped from disk.
+        """The offsets of `rows` rows with `total` entries, int64[rows + 1], mapped from disk.
 
         Raises:
-            ArtifactError: there is no such array, or it does not lead from 0 up to `total`.
+            ArtifactError: the array does not exist or does not ascend from 0 to `total`.
         """
         values = self.array(name, np.int64, (None if rows is None else rows + 1,))
         if not len(values) or values[0] or values[-1] != total or (np.diff(values) < 0).any():
             raise ArtifactError(
-                f"{self._folder / name}.npy: does not lead from 0 to {total:,}: train again"
+                f"{self._folder / name}.npy: does not ascend from 0 to {total:,}: train again"
             )
         return values
 
@@ -175,12 +175,12 @@ class ArtifactReader:
         triple = (part.array("data"), part.array("indices"), part.array("indptr"))
         try:
             matrix = csr_array(triple, shape=tuple(part.json("shape")), copy=False)
-            matrix.check_format()  # kernels follow the indices without looking
-            # SciPy does not look where the last offset says that there is nothing.
+            matrix.check_format()  # kernels do not check bounds
+            # SciPy does not check the offsets of a matrix without entries.
             if (np.diff(matrix.indptr) < 0).any():
-                raise ValueError("its rows do not follow each other")
+                raise ValueError("its offsets do not ascend")
             if not np.isfinite(matrix.data).all():
-                raise ValueError("not all of its values are numbers")
+                raise ValueError("not all of its values are finite")
         except (ValueError, TypeError) as problem:
             raise ArtifactError(f"{self._folder / name}: not a sparse matrix ({problem})") from None
         return matrix
@@ -195,20 +195,20 @@ class ArtifactReader:
 
 @contextmanager
 def create_artifact(folder: Path, kind: str, about: dict[str, Any]) -> Iterator[ArtifactWriter]:
-    """Writes an artifact; it appears at `folder` whole, or not at all.
+    """Writes an artifact atomically: `folder` appears complete or not at all.
 
     Args:
-        folder: where it will stand; must not exist yet.
-        kind: what it holds (`recommender`); a reader asks for the same.
-        about: settings and versions to keep in the manifest; must not hold times or paths, so
+        folder: the target; must not exist yet.
+        kind: the type of content (`recommender`); a reader must pass the same.
+        about: settings and versions to keep in the manifest; must not contain times or paths, so
             that training twice gives the same manifest.
 
     Raises:
         ArtifactError: `folder` exists.
-        OSError: it cannot be written; nothing is left behind.
+        OSError: the artifact cannot be written; no files are left behind.
     """
     if folder.exists():
-        raise ArtifactError(f"{folder} exists already: choose another place or remove it")
+        raise ArtifactError(f"{folder} already exists: choose another folder or remove it")
     folder.parent.mkdir(parents=True, exist_ok=True)
     building = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
@@ -239,22 +239,23 @@ def open_artifact(folder: Path, kind: str) -> tuple[ArtifactReader, dict[str, An
         A reader, and the manifest (`format`, `kind`, `about`, `files`, `digest`).
 
     Raises:
-        ArtifactError: the folder is missing, foreign, of another format, any byte differs, or the
-            disk cannot be read.
+        ArtifactError: the folder is missing, is not an artifact of this kind, has an unsupported
+            format, is damaged, or cannot be read.
     """
     manifest = read_manifest(folder, kind)
     root = folder.resolve()
-    for name, told in manifest["files"].items():
+    for name, entry in manifest["files"].items():
         with _reading(folder / name):
-            _verify(folder, root, name, told)
+            _verify(folder, root, name, entry)
     return ArtifactReader(folder, set(manifest["files"])), manifest
 
 
 def read_manifest(folder: Path, kind: str) -> dict[str, Any]:
-    """The manifest of an artifact, checked by itself but not against the files.
+    """The manifest of an artifact; its own digest is verified, the files are not.
 
     Raises:
-        ArtifactError: missing, foreign, of another format, or damaged.
+        ArtifactError: the manifest is missing, is not of this kind, has an unsupported format, or
+            is damaged.
     """
     path = folder / _MANIFEST
     try:
@@ -273,7 +274,7 @@ def read_manifest(folder: Path, kind: str) -> dict[str, Any]:
         or not {"format", "kind", "files", "digest"} <= set(manifest)
         or not isinstance(manifest["files"], dict)
     ):
-        raise ArtifactError(f"{folder}: {_MANIFEST} is not one of ours")
+        raise ArtifactError(f"{folder}: {_MANIFEST} is not a Tastemaker manifest")
     if manifest["format"] != FORMAT:
         raise ArtifactError(
             f"{folder}: format {manifest['format']!r}, this version reads {FORMAT}: train again"
@@ -287,7 +288,7 @@ def read_manifest(folder: Path, kind: str) -> dict[str, Any]:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Tells of a disk that cannot be read as of any other damage."""
+    """Reports read errors of the disk as `ArtifactError`."""
     try:
         yield
     except OSError as problem:
@@ -295,38 +296,38 @@ def _reading(path: Path) -> Iterator[None]:
         raise ArtifactError(f"{path}: cannot be read ({reason}){fix_hint(problem)}") from None
 
 
-def _verify(folder: Path, root: Path, name: str, told: Any) -> None:
-    """Refuses a file that is not as the manifest tells."""
+def _verify(folder: Path, root: Path, name: str, entry: Any) -> None:
+    """Rejects a file that does not match its manifest entry."""
     path = folder / name
     if path.is_symlink() or not path.resolve().is_relative_to(root):
         raise ArtifactError(f"{folder}: the manifest names {name!r}, outside its folder")
     if not path.is_file():
         raise ArtifactError(f"{folder}: the file {name!r} is missing")
-    if _described(path) != told:
+    if _described(path) != entry:
         raise ArtifactError(f"{folder}: the file {name!r} is damaged (its checksum differs)")
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of JSON in which no name stands twice: readers differ in which one counts."""
+    """A JSON object without repeated names: parsers differ in which value they use."""
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
         repeated = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"'{repeated}' stands there twice")
+        raise ValueError(f"'{repeated}' occurs twice")
     return found
 
 
 def _check_size(path: Path) -> None:
-    """Refuses an array whose head announces more, or less, than the file holds."""
+    """Rejects an array whose header declares a size other than the file's."""
     with reading(path) as stream:
         version = np.lib.format.read_magic(stream)
-        if version != (1, 0):  # the others' heads may have gigabytes, which would be made room for
+        if version != (1, 0):  # later formats allow headers of gigabytes, which would be allocated
             raise ValueError(f"its format is {version}")
         shape, _, kind = np.lib.format.read_array_header_1_0(stream)
-        announced = prod(shape) * kind.itemsize  # of Python's numbers, which know no largest
-        there = path.stat().st_size - stream.tell()
-    if not kind.hasobject and announced != there:
-        raise ValueError(f"its head announces {announced:,} bytes, {there:,} are there")
+        declared = prod(shape) * kind.itemsize  # Python integers, which do not overflow
+        actual = path.stat().st_size - stream.tell()
+    if not kind.hasobject and declared != actual:
+        raise ValueError(f"its header declares {declared:,} bytes, the file has {actual:,}")
 
 
 def _described(path: Path) -> dict[str, Any]:
@@ -336,6 +337,6 @@ def _described(path: Path) -> dict[str, Any]:
 
 
 def _digest(manifest: dict[str, Any]) -> str:
-    """SHA-256 over everything in the manifest but the digest itself: the artifact's identity."""
+    """SHA-256 of the manifest without the digest itself; identifies the artifact."""
     rest = {key: value for key, value in manifest.items() if key != "digest"}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""`@kernel` compiles a function to machine code; every kernel of the package is compiled by it."""
+"""`@kernel` compiles a function to machine code; every kernel in the package uses it."""
 
 from collections.abc import Callable
 from functools import partial
@@ -10,11 +10,11 @@ _NO_FOLDER = "no locator available"
 
 
 def kernel(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
-    """Compiles a function at its first call; the compiled function runs without the GIL.
+    """Compiles a function on its first call; the compiled function runs without the GIL.
 
-    The machine code is kept on disk: in NUMBA_CACHE_DIR, or beside the source file, or in the
-    user's cache folder. Where none of them can be written, every process compiles again, which
-    delays the first calls and changes no result.
+    The machine code is cached on disk: in NUMBA_CACHE_DIR, next to the source file, or in the
+    user's cache folder. If none of these is writable, every process compiles again, which delays
+    the first calls but does not change results.
 
     Args:
         function: takes arrays and scalars.
@@ -38,7 +38,7 @@ def kernel(function: Callable[..., Any] | None = None, /, **options: Any) -> Any
 
 
 def keeps_kernels() -> bool:
-    """Whether a folder can be written that keeps compiled kernels from one process to the next."""
+    """Whether a cache folder for compiled kernels is writable."""
     try:
         njit(cache=True)(keeps_kernels)
     except RuntimeError as problem:

@@ -1,6 +1,6 @@
-"""Frozen settings: declared once with bounds and a one-line meaning, checked with a clear message.
+"""Frozen settings: declared once with bounds and a description, validated with clear messages.
 
-Components, the project file and the data schema are all made of `Settings`.
+Components, the project file and the data schema are built from `Settings`.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ SettingsT = TypeVar("SettingsT", bound="Settings")
 
 
 class Settings(BaseModel):
-    """Base of every settings class: frozen, no unknown names, field docstrings as descriptions."""
+    """Base class of all settings: frozen, no unknown names, field docstrings as descriptions."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
@@ -28,23 +28,23 @@ class Settings(BaseModel):
         """Builds the settings from `values`.
 
         Args:
-            values: name → value, as a caller or a file gave them.
-            owner: who the settings are for; begins the message of an error.
-            error: the class to raise.
+            values: name → value, from a caller or a file.
+            owner: the owner of the settings; starts the error message.
+            error: the exception class to raise.
 
         Raises:
-            error: names are unknown (with their near misses) or values are out of range; all of
-                them, in one line.
+            error: names are unknown (the message suggests close matches) or values are out of
+                range; one message lists all of them.
         """
         try:
             return cls.model_validate(dict(values))
         except ValidationError as problem:
-            lines = map(_told, faults_in(cls, problem))
+            lines = map(_message, faults_in(cls, problem))
             raise error(f"{owner}: {'; '.join(lines)}") from None
 
 
-def _told(fault: Fault) -> str:
-    """What is wrong: name, constraint, value."""
+def _message(fault: Fault) -> str:
+    """A message with the setting's name, the constraint and the value."""
     name = ".".join(map(str, fault.path))
     if fault.kind == "unknown":
         return f"unknown setting '{name}'{did_you_mean(str(fault.path[-1]), fault.known)}"

@@ -1,6 +1,6 @@
-"""Disks that refuse: files that take their place whole or not at all, and what to do about it.
+"""File access: atomic writes, regular files only, and hints for disk errors.
 
-Whatever is read is a regular file: a named pipe or a device could keep its reader waiting forever.
+Only regular files are read: a named pipe or a device could block its reader indefinitely.
 """
 
 import errno
@@ -18,18 +18,16 @@ from typing import TextIO
 from uuid import uuid4
 
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
-"""The rights of all users but the owner, in a mode."""
-_DEAD_SECONDS = 3600.0
+"""The permission bits of all users except the owner."""
+_STALE_SECONDS = 3600.0
 _ROOM = "make room on the disk (`tastemaker versions prune --keep 3` removes old versions)"
 _POLARS = re.compile(r"\(os error ([0-9]+)\)")
-_CURES = {
+_FIXES = {
     errno.ENOSPC: _ROOM,
     errno.EDQUOT: _ROOM,
-    errno.EROFS: "mount the disk for writing; one that turned read-only by itself may be failing",
-    errno.EIO: "the disk may be failing: look into the system's log",
+    errno.EROFS: "mount the disk for writing; a disk that became read-only may be failing",
+    errno.EIO: "the disk may be failing: check the system log",
 }
-
-
 _KINDS = {
     stat.S_IFIFO: "a named pipe",
     stat.S_IFSOCK: "a socket",
@@ -39,13 +37,13 @@ _KINDS = {
 
 
 class TemporaryFolderError(OSError):
-    """The folder for temporary files takes no more.
+    """The folder for temporary files is full or cannot be written.
 
     Args:
-        problem: what the system refused.
-        work: what needed the room, such as `unpacking events.csv.gz`.
-        fix: what else to do than to choose another folder.
-        variable: of the environment, by which another folder is chosen.
+        problem: the system's error.
+        work: what needed the space, such as `unpacking events.csv.gz`.
+        fix: an alternative to choosing another folder.
+        variable: the environment variable that selects another folder.
         folder: the folder; by default that of `tempfile`.
     """
 
@@ -59,36 +57,36 @@ class TemporaryFolderError(OSError):
     ) -> None:
         number = problem.errno or errno.ENOSPC
         place = folder or _temporary_folder()
-        told = f"{os.strerror(number)} in the folder for temporary files, {place},"
-        super().__init__(number, f"{told} while {work}")
+        reason = f"{os.strerror(number)} in the folder for temporary files, {place},"
+        super().__init__(number, f"{reason} while {work}")
         self.fix = f"set {variable} to a folder with more room, or {fix}"
 
 
 def require_regular(path: Path) -> None:
-    """Refuses what is not a regular file, or a link to one, before anything opens it.
+    """Rejects a path that is not a regular file, or a link to one, without opening it.
 
     Raises:
-        OSError: with number, reason and file name; also where there is nothing.
+        OSError: it is not a regular file or does not exist; with number, reason and file name.
     """
     _require_regular(path.stat(), path)
 
 
 def open_regular(path: Path, flags: int = os.O_RDONLY, mode: int = 0o666) -> int:
-    """Opens a regular file, or a link to one, and never waits for anybody.
+    """Opens a regular file, or a link to one, without ever blocking.
 
     Args:
         path: the file.
-        flags: as `os.open` takes them; by default to read.
-        mode: of a file that is made.
+        flags: flags for `os.open`; by default to read.
+        mode: the mode of a file that is created.
 
     Returns:
         The file descriptor.
 
     Raises:
-        OSError: it is something else, or cannot be opened; with number, reason and file name.
+        OSError: it is not a regular file, or cannot be opened; with number, reason and file name.
     """
     with suppress(FileNotFoundError):
-        require_regular(path)  # opening a device may already do something
+        require_regular(path)  # opening a device can have side effects
     handle = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY, mode)
     try:
         _require_regular(os.fstat(handle), path)
@@ -99,10 +97,10 @@ def open_regular(path: Path, flags: int = os.O_RDONLY, mode: int = 0o666) -> int
 
 
 def reading(path: Path) -> BufferedReader:
-    """A regular file, open to read its bytes.
+    """A regular file, opened to read bytes.
 
     Raises:
-        OSError: it is something else, or cannot be read; with number, reason and file name.
+        OSError: it is not a regular file, or cannot be read; with number, reason and file name.
     """
     return os.fdopen(open_regular(path), "rb")
 
@@ -110,17 +108,17 @@ def reading(path: Path) -> BufferedReader:
 def reading_text(
     path: Path, encoding: str = "utf-8", errors: str = "strict", newline: str | None = None
 ) -> TextIO:
-    """A regular file, open to read its text.
+    """A regular file, opened to read text.
 
     Args:
         path: the file.
-        encoding: as `open` takes it.
-        errors: as `open` takes it.
-        newline: as `open` takes it.
+        encoding: as for `open`.
+        errors: as for `open`.
+        newline: as for `open`.
 
     Raises:
-        LookupError: there is no such encoding.
-        OSError: it is something else, or cannot be read; with number, reason and file name.
+        LookupError: the encoding does not exist.
+        OSError: it is not a regular file, or cannot be read; with number, reason and file name.
     """
     return io.TextIOWrapper(reading(path), encoding, errors, newline)
 
@@ -140,7 +138,7 @@ def read_text(path: Path, encoding: str = "utf-8") -> str:
 
     Raises:
         OSError: as `reading`.
-        UnicodeDecodeError: it is not text of this encoding.
+        UnicodeDecodeError: the file is not text in this encoding.
     """
     text = read_bytes(path).decode(encoding)
     return text.replace("\r\n", "\n").replace("\r", "\n")
@@ -159,11 +157,11 @@ def temporary_folder(work: str, fix: str) -> Iterator[Path]:
     """A folder for temporary files, removed at the end.
 
     Args:
-        work: what needs the room, for the message.
-        fix: what else to do than to choose another folder.
+        work: what needs the space, for the message.
+        fix: an alternative to choosing another folder.
 
     Raises:
-        TemporaryFolderError: none can be made.
+        TemporaryFolderError: the folder cannot be created.
     """
     try:
         made = tempfile.TemporaryDirectory(prefix="tastemaker-", ignore_cleanup_errors=True)
@@ -176,13 +174,13 @@ def temporary_folder(work: str, fix: str) -> Iterator[Path]:
 def _temporary_folder() -> str:
     try:
         return tempfile.gettempdir()
-    except OSError:  # no folder takes anything
-        return os.environ.get("TMPDIR", "/tmp")  # noqa: S108 - where it would have been
+    except OSError:  # no folder is writable
+        return os.environ.get("TMPDIR", "/tmp")  # noqa: S108 - only named in a message
 
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Makes whatever the system refuses name what could not be written.
+    """Adds the path to system errors that are raised inside the block.
 
     Raises:
         OSError: with number, reason and file name.
@@ -198,21 +196,21 @@ def naming(path: Path) -> Iterator[None]:
 
 @contextmanager
 def replacing(path: Path, mode: int = 0o666) -> Iterator[Path]:
-    """A file to write beside another: it takes the other's place when all is written, or goes.
+    """A temporary file that atomically replaces `path` on success and is removed on failure.
 
-    Of several who write the same one at a time, the last to be done counts.
+    If several processes replace the same file at once, the last to finish wins.
 
     Args:
-        path: whose place it takes.
-        mode: who may read and write it from the first byte on, less what the process's mask takes.
+        path: the file to replace.
+        mode: the permissions of the new file from the start, limited by the process's umask.
 
     Raises:
-        OSError: it cannot be written; it names `path`, where all is as before.
+        OSError: the file cannot be written; the error names `path`, which is unchanged.
     """
     part = path.with_name(f".{path.name}.{uuid4().hex}.part")
     try:
         with naming(path):
-            _remove_parts_of_the_dead(path)
+            _remove_stale_parts(path)
             os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
             yield part
             flush(part)
@@ -224,19 +222,19 @@ def replacing(path: Path, mode: int = 0o666) -> Iterator[Path]:
         raise
 
 
-def _remove_parts_of_the_dead(path: Path) -> None:
-    """Removes what killed runs left of a file in the making: whatever rests for an hour."""
+def _remove_stale_parts(path: Path) -> None:
+    """Removes partial files that killed processes left, once unchanged for an hour."""
     ours = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{32}}\.part")
     with suppress(OSError):
         for part in path.parent.iterdir():
-            if ours.fullmatch(part.name) and time.time() - part.stat().st_mtime > _DEAD_SECONDS:
+            if ours.fullmatch(part.name) and time.time() - part.stat().st_mtime > _STALE_SECONDS:
                 part.unlink()
 
 
 def flush(path: Path) -> None:
-    """Asks the system to put a file, or a folder's entries, on disk.
+    """Flushes a file, or the entries of a folder, to disk.
 
-    Without the folder's, a rename may be forgotten.
+    A rename is durable only after its folder has been flushed.
     """
     handle = os.open(path, os.O_RDONLY)
     try:
@@ -246,16 +244,16 @@ def flush(path: Path) -> None:
 
 
 def make_private_folder(folder: Path) -> bool:
-    """Makes a folder that its owner alone can enter, or takes the rights of others from it.
+    """Creates a folder for its owner only, or removes the permissions of others from it.
 
     Returns:
-        Whether a folder that was there has been changed.
+        Whether the permissions of an existing folder were changed.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: the folder cannot be created.
     """
     make_new_folders_private(folder)
-    with suppress(OSError):  # another owner's
+    with suppress(OSError):  # owned by another user
         mode = stat.S_IMODE(folder.stat().st_mode)
         if mode & OTHERS:
             folder.chmod(mode & ~OTHERS)
@@ -264,12 +262,12 @@ def make_private_folder(folder: Path) -> bool:
 
 
 def make_new_folders_private(folder: Path) -> None:
-    """Makes a folder, and those around it, where they are missing, for their owner alone.
+    """Creates a folder and its missing parents, for their owner only.
 
-    Those that are there stay as they are.
+    Existing folders are not changed.
 
     Raises:
-        OSError: one cannot be made.
+        OSError: a folder cannot be created.
     """
     missing = [one for one in (folder, *folder.parents) if not one.exists()]
     for one in reversed(missing):
@@ -279,7 +277,7 @@ def make_new_folders_private(folder: Path) -> None:
 
 
 def refusal(folder: Path) -> OSError | None:
-    """Why nothing can be written to a folder; None where something can. Tries it."""
+    """The error of writing a test file to a folder; None if it can be written."""
     try:
         with tempfile.TemporaryFile(dir=folder, buffering=0) as stream:
             stream.write(bytes(4096))
@@ -289,19 +287,19 @@ def refusal(folder: Path) -> OSError | None:
 
 
 def fix_hint(problem: OSError) -> str:
-    """What to do, to follow the reason: `; make room on the disk …`; empty where nobody knows."""
+    """A fix to append to the reason, `; make room on the disk …`; empty if none is known."""
     if isinstance(problem, TemporaryFolderError):
         return f"; {problem.fix}"
-    known = _CURES.get(problem.errno or 0)
+    known = _FIXES.get(problem.errno or 0)
     return f"; {known}" if known else ""
 
 
 def _number(problem: Exception) -> int | None:
-    """The system's number of a problem, also of what libraries tell in words of their own."""
+    """The system error number of a problem, also if a library reports it as text."""
     if isinstance(problem, OSError) and problem.errno:
         return problem.errno
-    told = _POLARS.search(str(problem))
-    if told:
-        return int(told[1])
+    match = _POLARS.search(str(problem))
+    if match:
+        return int(match[1])
     # NumPy on a full disk: "1000 requested and 512 written"
     return errno.ENOSPC if isinstance(problem, OSError) else None

@@ -1,22 +1,22 @@
-"""Everything Tastemaker raises on purpose, one tree.
+"""The exceptions that Tastemaker raises, as one tree.
 
 TastemakerError
-├── InputError                    what the caller gave cannot be used (the command line exits 2)
-│   ├── SettingError (ValueError)     a setting that does not exist or is out of range
+├── InputError                    the input is invalid (the command line exits with code 2)
+│   ├── SettingError (ValueError)     a setting does not exist or is out of range
 │   ├── ProjectError (ValueError)     tastemaker.toml is missing, malformed or inconsistent
-│   ├── DataError (ValueError)        a file or a frame that cannot be read as events or items
-│   │   └── ClockError                the data's clock cannot answer what was asked
-│   └── UnknownIdError (LookupError)  an item, user or version named by the caller is not known
+│   ├── DataError (ValueError)        a file or a frame cannot be read as events or items
+│   │   └── ClockError                the operation is not supported by the data's clock
+│   └── UnknownIdError (LookupError)  an item, user or version does not exist
 ├── NotFittedError (RuntimeError)     a component was used before `fit`
-├── LibraryError (ImportError)     a package, or a library of the system it needs, cannot be loaded
-├── ArtifactError (RuntimeError)      a saved folder is damaged, foreign or of another format
-├── StoreError (RuntimeError)         the database of events or the file of keys cannot be used
-│   └── StoreFullError                it holds as much as its settings allow
-├── NotReadyError (RuntimeError)      a server is still loading, or has nothing it could serve
-├── BusyError (RuntimeError)          a server is asked for more than it can answer in time
-└── MemoryBudgetError (MemoryError)   the work would exceed the memory budget
-    └── SourceMemoryError             the work was fitting one source of a recommender
-        └── TooManyItemsError             it fits without items that nobody described
+├── LibraryError (ImportError)        a package, or a system library it needs, cannot be loaded
+├── ArtifactError (RuntimeError)      an artifact is damaged, or has an unsupported format
+├── StoreError (RuntimeError)         the event database or the key file cannot be used
+│   └── StoreFullError                the store has reached its configured limit
+├── NotReadyError (RuntimeError)      a server is still loading, or has no model to serve
+├── BusyError (RuntimeError)          a server is overloaded and rejects the request
+└── MemoryBudgetError (MemoryError)   an operation would exceed the memory budget
+    └── SourceMemoryError             fitting one source of a recommender would exceed it
+        └── TooManyItemsError             the source fits if undescribed items are left out
 """
 
 from collections.abc import Iterable
@@ -26,15 +26,15 @@ _LONGEST_WORD = 100
 
 
 class TastemakerError(Exception):
-    """The root of the tree: catch this to catch everything Tastemaker raises on purpose."""
+    """Base class of all Tastemaker exceptions."""
 
 
 class InputError(TastemakerError):
-    """What the caller gave cannot be used; the message says why and what to do."""
+    """The input is invalid; the message states the reason and a fix."""
 
 
 class SettingError(InputError, ValueError):
-    """A setting that does not exist or whose value is out of range."""
+    """A setting does not exist, or its value is out of range."""
 
 
 class ProjectError(InputError, ValueError):
@@ -46,11 +46,11 @@ class DataError(InputError, ValueError):
 
 
 class ClockError(DataError):
-    """The data's clock (absolute, ordinal, none) cannot answer what was asked."""
+    """The data's clock (absolute, ordinal, none) does not support the operation."""
 
 
 class UnknownIdError(InputError, LookupError):
-    """An item, a user or a version that the caller named is not known."""
+    """An item, a user or a version does not exist."""
 
 
 class NotFittedError(TastemakerError, RuntimeError):
@@ -62,45 +62,45 @@ class NotFittedError(TastemakerError, RuntimeError):
 
 
 class LibraryError(TastemakerError, ImportError):
-    """A package, or a library of the system that it needs, cannot be loaded.
+    """A package, or a system library that it needs, cannot be loaded.
 
     Attributes:
-        told: what cannot be loaded, and why.
+        reason: what cannot be loaded, and why.
         fix: what to install.
     """
 
     def __init__(self, package: str, problem: Exception, fix: str | None = None) -> None:
-        self.told = f"{package} cannot be loaded ({' '.join(str(problem).split())})"
+        self.reason = f"{package} cannot be loaded ({' '.join(str(problem).split())})"
         self.fix = fix or f"install it again: pip install --force-reinstall {package}"
         if "libgomp" in str(problem) or "libomp" in str(problem):
             self.fix = (
                 "install its OpenMP library: apt install libgomp1 (Debian, Ubuntu), dnf install "
                 "libgomp (Fedora), apk add libgomp (Alpine), brew install libomp (macOS)"
             )
-        super().__init__(f"{self.told}: {self.fix}")
+        super().__init__(f"{self.reason}: {self.fix}")
 
 
 class ArtifactError(TastemakerError, RuntimeError):
-    """A saved folder is damaged, foreign or of another format; nothing was loaded from it."""
+    """An artifact is damaged or has an unsupported format; nothing was loaded from it."""
 
 
 class StoreError(TastemakerError, RuntimeError):
-    """The database of events, or the file of keys, cannot be opened, read or written."""
+    """The event database or the key file cannot be opened, read or written."""
 
 
 class StoreFullError(StoreError):
-    """The store holds as much as its settings allow; nothing was written."""
+    """The store has reached its configured limit; nothing was written."""
 
 
 class NotReadyError(TastemakerError, RuntimeError):
-    """A server has nothing loaded that could answer; asking again later may help."""
+    """A server has no model loaded; retrying later may succeed."""
 
 
 class BusyError(TastemakerError, RuntimeError):
-    """A server is asked for more than it can answer in time; nothing was done.
+    """A server is overloaded and rejected the request; nothing was done.
 
     Attributes:
-        retry_seconds: after how long asking again may help.
+        retry_seconds: seconds after which a retry may succeed.
     """
 
     def __init__(self, message: str, retry_seconds: int = 1) -> None:
@@ -109,11 +109,11 @@ class BusyError(TastemakerError, RuntimeError):
 
 
 class MemoryBudgetError(TastemakerError, MemoryError):
-    """The work was not started because its estimate exceeds the memory budget.
+    """An operation was not started because its memory estimate exceeds the budget.
 
     Attributes:
-        reason: what needs how much, and what to do instead; unlike the message without what this
-            process held, so that it is the same in every run.
+        reason: what needs how much memory, and what to do instead. Unlike the message, it omits
+            the memory this process already held, so it is the same in every run.
     """
 
     def __init__(self, message: str, reason: str = "") -> None:
@@ -122,10 +122,10 @@ class MemoryBudgetError(TastemakerError, MemoryError):
 
 
 class SourceMemoryError(MemoryBudgetError):
-    """A source of a recommender was not fitted because it does not fit into the memory budget.
+    """A source of a recommender was not fitted because it exceeds the memory budget.
 
     Attributes:
-        source: its name.
+        source: the name of the source.
     """
 
     def __init__(self, source: str, problem: MemoryBudgetError) -> None:
@@ -134,10 +134,10 @@ class SourceMemoryError(MemoryBudgetError):
 
 
 class TooManyItemsError(SourceMemoryError):
-    """A source does not fit into the memory budget, but would with fewer undescribed items.
+    """A source exceeds the memory budget, but would fit with fewer undescribed items.
 
     Attributes:
-        min_item_users: so many users an undescribed item needs, so that the source fits.
+        min_item_users: the number of users an undescribed item needs so that the source fits.
     """
 
     def __init__(self, source: str, problem: MemoryBudgetError, min_item_users: int) -> None:
@@ -146,7 +146,7 @@ class TooManyItemsError(SourceMemoryError):
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """The hint that follows an unknown name: a near miss, or else what there is to choose from.
+    """The hint for an unknown name: the closest known name, or else all known names.
 
     >>> did_you_mean("factor", ["factors", "seed"])
     "; did you mean 'factors'?"
@@ -159,14 +159,14 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def closest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
-    """The known name most similar to a word; None where none is similar.
+    """The known name most similar to a word; None if none is similar.
 
     Args:
-        word: what was written.
-        known: the names there are.
-        cutoff: how similar it must be, from 0 to 1.
+        word: the unknown name.
+        known: the known names.
+        cutoff: the minimum similarity, from 0 to 1.
     """
-    word = word[:_LONGEST_WORD]  # comparing takes its time
+    word = word[:_LONGEST_WORD]  # comparing long words is slow
     lowered = {choice.lower(): choice for choice in sorted(known)}
     close = get_close_matches(word.lower(), lowered, n=1, cutoff=cutoff)
     return lowered[close[0]] if close else None

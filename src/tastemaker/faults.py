@@ -1,4 +1,4 @@
-"""What is wrong with the values given for settings: every fault, in words of our own."""
+"""Validation faults of settings: each invalid setting with its path, constraint and value."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 Path = tuple[str | int, ...]
-"""Names and positions that lead to a value, from the outermost table in."""
+"""Names and positions that lead to a value, from the outermost table inwards."""
 
 _TEXTS = {
     "bool_parsing": "true or false",
@@ -41,15 +41,15 @@ _LENGTHS = {
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One setting that is missing, unknown or wrong.
+    """One setting that is missing, unknown or invalid.
 
     Attributes:
-        path: where it is.
-        kind: `unknown`, `missing`, `wrong` (the value must be `text`), or `rule` (`text` says what
-            does not hold).
+        path: the path to the setting.
+        kind: `unknown`, `missing`, `wrong` (the value must be `text`), or `rule` (`text` is the
+            violated rule).
         text: the constraint or the rule.
-        value: what was given.
-        known: for an unknown name, the names there are; for a value of a fixed set, the set.
+        value: the invalid value.
+        known: for an unknown name, the valid names; for a value of a fixed set, the set.
     """
 
     path: Path
@@ -60,10 +60,10 @@ class Fault:
 
 
 def faults_of(settings: type[BaseModel], values: Mapping[str, Any]) -> list[Fault]:
-    """Everything that is wrong with `values` as these settings; empty if they will do.
+    """All faults of `values` as settings of a class; empty if they are valid.
 
     Args:
-        settings: the class.
+        settings: the settings class.
         values: name → value.
     """
     try:
@@ -74,11 +74,11 @@ def faults_of(settings: type[BaseModel], values: Mapping[str, Any]) -> list[Faul
 
 
 def faults_in(settings: type[BaseModel], problem: ValidationError) -> list[Fault]:
-    """The faults that a failed validation has found.
+    """The faults that a failed validation found.
 
     Args:
-        settings: the class.
-        problem: what it raised.
+        settings: the settings class.
+        problem: the error that the validation raised.
     """
     found: dict[Path, Fault] = {}
     for details in _of_fitting_members(problem.errors(include_url=False)):
@@ -86,13 +86,13 @@ def faults_in(settings: type[BaseModel], problem: ValidationError) -> list[Fault
         earlier = found.get(fault.path)
         if earlier is None:
             found[fault.path] = fault
-        elif fault.text not in earlier.text.split(" or "):  # each type of a union has its own
+        elif fault.text not in earlier.text.split(" or "):  # each type of a union has one fault
             found[fault.path] = replace(earlier, text=f"{earlier.text} or {fault.text}")
     return list(found.values())
 
 
 def _of_fitting_members(every: list[ErrorDetails]) -> list[ErrorDetails]:
-    """Without those of a table where a list was given, and the like, if the setting may be both."""
+    """The errors without those of union members whose shape (table, list) does not match."""
     places = [details["loc"] for details in every]
 
     def is_of_another(details: ErrorDetails) -> bool:
@@ -109,7 +109,7 @@ def _of_fitting_members(every: list[ErrorDetails]) -> list[ErrorDetails]:
 
 
 def _is_member(part: str | int) -> bool:
-    """Whether a part of a place names a member of a union."""
+    """Whether a part of an error location names a member of a union."""
     return isinstance(part, str) and part.startswith(("dict[", "list[", "tuple["))
 
 
@@ -137,7 +137,7 @@ def _fault(settings: type[BaseModel], details: ErrorDetails) -> Fault:
 
 
 def _text(details: ErrorDetails) -> str:
-    """What the value must be."""
+    """The constraint on the value, as text."""
     kind = details["type"]
     if kind in _TEXTS:
         return _TEXTS[kind]
@@ -150,7 +150,7 @@ def _text(details: ErrorDetails) -> str:
 
 
 def members(annotation: Any) -> Iterator[Any]:
-    """The types a value may have, without None."""
+    """The types that an annotation allows, without None."""
     origin = get_origin(annotation)
     if origin is Annotated:
         yield from members(get_args(annotation)[0])
@@ -162,10 +162,10 @@ def members(annotation: Any) -> Iterator[Any]:
 
 
 def inside(annotation: Any, part: str | int) -> Any:
-    """The type of what lies one step inside a value of this type; None for what has no inside.
+    """The type of an element of a value of this type; None if the type has no elements.
 
     Args:
-        annotation: of the value.
+        annotation: the type of the value.
         part: a name, or a position in a list.
     """
     for member in members(annotation):
@@ -182,7 +182,7 @@ def inside(annotation: Any, part: str | int) -> Any:
 
 
 def names_of(annotation: Any) -> list[str]:
-    """The names of the settings of a table of this type."""
+    """The setting names of a table of this type."""
     return [
         name
         for member in members(annotation)
@@ -192,7 +192,7 @@ def names_of(annotation: Any) -> list[str]:
 
 
 def choices(annotation: Any) -> tuple[str, ...]:
-    """The words a value may be, where it is one of a fixed set."""
+    """The allowed words of a value that is one of a fixed set."""
     return tuple(
         str(choice)
         for member in members(annotation)

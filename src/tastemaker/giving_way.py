@@ -1,7 +1,7 @@
-"""Long work that lets shorter work go first, between two of its steps.
+"""Cooperative scheduling: long tasks pause between steps to let shorter tasks finish first.
 
-Threads of one interpreter take turns at every opportunity, so that a request of a millisecond takes
-several beside one of a second. A server lets the long one wait for the short one instead.
+Threads of one interpreter take turns, so a request of one millisecond takes several while a request
+of one second runs. A server makes the long request wait for the short one instead.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,9 +12,9 @@ _GIVE_WAY: ContextVar[Callable[[], None] | None] = ContextVar("give_way", defaul
 
 
 def give_way() -> None:
-    """Waits for shorter work of the same server, if there is any; elsewhere it does nothing.
+    """Waits for shorter tasks of the same server, if any; outside a server it does nothing.
 
-    Long work calls it after each step of a millisecond or so. Costs a tenth of a microsecond.
+    Long tasks call it after each step of about a millisecond. A call costs 0.1 µs.
     """
     wait = _GIVE_WAY.get()
     if wait is not None:
@@ -23,7 +23,7 @@ def give_way() -> None:
 
 @contextmanager
 def giving_way(wait: Callable[[], None]) -> Iterator[None]:
-    """Inside the block, on this thread, `give_way` calls `wait`."""
+    """Makes `give_way` call `wait` on this thread inside the block."""
     token = _GIVE_WAY.set(wait)
     try:
         yield

@@ -1,4 +1,4 @@
-"""What is known of items at a moment: one immutable snapshot handed to every stage."""
+"""The items and their statistics as one immutable snapshot that every stage receives."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,17 +16,17 @@ _NO_PROFILES = ProfileSchema()
 
 
 class Inventory:
-    """Catalogue, statistics and how far they reach.
+    """Catalogue, statistics and the time up to which they are complete.
 
-    It may reach past a request's moment, as it does in evaluation; whatever is read from it is
-    read as of the request's moment.
+    An inventory may contain events after a request's moment, as in evaluation; all reads are as of
+    the request's moment.
 
     Attributes:
         catalogue: the fitted items, and those added since.
         statistics: popularity as of any moment.
-        watermark: the moment just after the last event known, microseconds.
-        clock: whether times are moments; where they are not, nothing is read by time.
-        profiles: which columns of the user table requests carry; no user is known here.
+        watermark: the moment just after the last known event, microseconds.
+        clock: whether times are moments; if not, no statistics depend on time.
+        profiles: the user table's columns that requests carry; contains no users.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Inventory:
 
     @classmethod
     def of(cls, dataset: Dataset, at: Any = None) -> "Inventory":
-        """The world a data set describes.
+        """The inventory of a data set.
 
         Args:
             dataset: the events and the catalogue.
@@ -60,14 +60,14 @@ class Inventory:
     def with_items(
         self, ids: Sequence[str], attributes: Mapping[str, Sequence[Any]] | None = None
     ) -> "Inventory":
-        """This world with items added to the catalogue, without any events yet."""
+        """This inventory with new items in the catalogue, which have no events yet."""
         catalogue = self.catalogue.extended(ids, attributes)
-        nothing = np.empty(0, np.int64)
+        empty = np.empty(0, np.int64)
         statistics = self.statistics.append(
-            nothing.astype(np.int32),
-            nothing,
-            nothing.astype(np.int8),
-            nothing.astype(np.float32),
+            empty.astype(np.int32),
+            empty,
+            empty.astype(np.int8),
+            empty.astype(np.float32),
             len(catalogue),
         )
         return Inventory(catalogue, statistics, self.watermark, self.clock, self.profiles)
@@ -75,7 +75,12 @@ class Inventory:
     def with_changed(
         self, items: NDArray[np.int64], attributes: Mapping[str, Sequence[Any]]
     ) -> "Inventory":
-        """This world with some of its items described anew; int64[m] and their columns."""
+        """This inventory with new attributes for some items.
+
+        Args:
+            items: int64[m], the items, distinct.
+            attributes: column → one value per item.
+        """
         catalogue = self.catalogue.changed(items, attributes)
         return Inventory(catalogue, self.statistics, self.watermark, self.clock, self.profiles)
 
@@ -86,7 +91,7 @@ class Inventory:
         kind: NDArray[np.int8],
         weight: NDArray[np.float32],
     ) -> "Inventory":
-        """This world with events that have come since, in any order; what was known is shared.
+        """This inventory with more events, in any order; existing data is shared.
 
         Args:
             item: int32[m], items of this catalogue.

@@ -19,23 +19,23 @@ _LOG = logging.getLogger(__name__)
 _PAUSE_SECONDS = 0.02
 _SILENT_SECONDS = 1.0
 _NOT_A_FILE = (errno.EINVAL, errno.EISDIR)
-"""What `open_regular` refuses other things with."""
+"""The errors of `open_regular` for anything but a regular file."""
 
 
 @contextmanager
 def locked(path: Path, error: type[TastemakerError], patience: float = inf) -> Iterator[None]:
-    """Holds a lock that one process holds at a time; who waits longer than a second says so.
+    """Holds an exclusive lock inside the block; logs a warning if it waits longer than a second.
 
-    Makes the file, and the folder it lies in, where they are missing. The file is never removed:
-    the lock is on what is open, not on the name.
+    Creates the file and its folder if they are missing. The file is never removed: the lock
+    belongs to the open file, not to its name.
 
     Args:
-        path: the lock file; the holder's process number stands in it.
-        error: what to raise in vain.
-        patience: seconds to wait for another holder; by default until it is done or dead.
+        path: the lock file; it contains the holder's process id.
+        error: the error to raise on timeout.
+        patience: seconds to wait for another holder; by default without limit.
 
     Raises:
-        TastemakerError: of the type `error`: another process has held it all that time.
+        TastemakerError: of type `error`: another process held the lock for the whole time.
     """
     make_new_folders_private(path.parent)
     try:
@@ -43,11 +43,11 @@ def locked(path: Path, error: type[TastemakerError], patience: float = inf) -> I
     except OSError as problem:
         if problem.errno not in _NOT_A_FILE:
             raise
-        raise error(f"{path}: {problem.strerror}; remove it, so that it can be locked") from None
+        raise error(f"{path}: {problem.strerror}; remove it so that it can be locked") from None
     with os.fdopen(handle, "a+b", buffering=0) as stream:
         _wait(stream.fileno(), path, error, patience)
         try:
-            with suppress(OSError):  # nobody's number stands there; on a full disk that will do
+            with suppress(OSError):  # on a full disk, the file stays empty
                 stream.truncate(0)
                 stream.write(f"{os.getpid()}\n".encode())
             yield
@@ -56,9 +56,10 @@ def locked(path: Path, error: type[TastemakerError], patience: float = inf) -> I
 
 
 def is_held(path: Path) -> bool:
-    """Whether a living process holds the lock; of another user's file that is taken for granted.
+    """Whether a live process holds the lock.
 
-    A file that is not there is held by nobody.
+    True for a file that cannot be read because it belongs to another user; False if the file does
+    not exist.
     """
     try:
         with reading(path) as stream:
@@ -70,18 +71,18 @@ def is_held(path: Path) -> bool:
     except OSError as problem:
         if problem.errno not in _NOT_A_FILE:
             raise
-        return False  # none of our processes can hold it
+        return False  # no Tastemaker process can hold it
 
 
 class Presence:
-    """A lock that many hold at a time, each as long as it is at work, to know of each other.
+    """A shared lock by which running processes detect each other.
 
     Args:
-        path: the lock file; made where it is missing and can be made. Where it cannot be, nobody
-            is taken to be alone.
+        path: the lock file; created if missing. If it cannot be created, no process is considered
+            to be alone.
 
     Attributes:
-        first: whether nobody else was there.
+        first: whether no other process held the lock at the start.
     """
 
     def __init__(self, path: Path) -> None:
@@ -90,7 +91,10 @@ class Presence:
         self.share()
 
     def excludes(self) -> bool:
-        """Whether nobody else is there; from then on others wait until this one shares or goes."""
+        """Tries to lock exclusively; True if no other process holds the lock.
+
+        Other processes then wait until this one calls `share` or `close`.
+        """
         if self._stream is None:
             return False
         if _taken(self._stream.fileno()):
@@ -99,20 +103,20 @@ class Presence:
         return False
 
     def share(self) -> None:
-        """Lets others in again, after `excludes`."""
+        """Returns to the shared lock after `excludes`."""
         if self._stream is not None:
             fcntl.flock(self._stream, fcntl.LOCK_SH)
 
     @contextmanager
     def alone(self, patience: float) -> Iterator[bool]:
-        """Keeps others out for a while, and lets them in at the end.
+        """Holds the lock exclusively inside the block, if it can.
 
         Args:
-            patience: seconds to wait for those who are there to go. This one is not seen
-                meanwhile, so that of two that wait for each other one is let through.
+            patience: seconds to wait for other holders to close. While it waits, this process
+                releases its own lock, so that two waiting processes cannot deadlock.
 
         Yields:
-            Whether nobody else is there.
+            Whether no other process holds the lock.
         """
         end = time.monotonic() + patience
         try:
@@ -125,13 +129,13 @@ class Presence:
             self.share()
 
     def close(self) -> None:
-        """Goes."""
+        """Releases the lock."""
         if self._stream is not None:
             self._stream.close()
 
 
 def _opened(path: Path) -> TextIO | None:
-    # a lock can be held on a disk that cannot be written
+    # a lock works on a read-only disk too
     for flags, mode in ((os.O_WRONLY | os.O_APPEND | os.O_CREAT, "a"), (os.O_RDONLY, "r")):
         with suppress(OSError):
             return cast(TextIO, os.fdopen(open_regular(path, flags), mode))
@@ -144,12 +148,12 @@ def _wait(handle: int, path: Path, error: type[TastemakerError], patience: float
         waited = time.monotonic() - begun
         if waited >= patience:
             raise error(
-                f"another process (number {_holder(handle)}) has held {path} for {patience:g} s: "
-                "wait until it is done, or end it, and try again"
+                f"another process (id {_holder(handle)}) has held {path} for {patience:g} s: "
+                "wait until it finishes, or stop it, and try again"
             )
         if silent and waited >= _SILENT_SECONDS:
             silent = False
-            _LOG.warning("waiting for process number %s, which holds %s", _holder(handle), path)
+            _LOG.warning("waiting for process %s, which holds %s", _holder(handle), path)
         time.sleep(_PAUSE_SECONDS)
 
 

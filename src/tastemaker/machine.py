@@ -1,4 +1,4 @@
-"""What the machine, or the container this process runs in, lets it have: processors and memory."""
+"""Processors and memory available to this process, limited by its machine or container."""
 
 import os
 import resource
@@ -16,7 +16,7 @@ _UNLIMITED = 1 << 60
 
 
 def processors() -> int:
-    """Processors this process may use: by its affinity, and by its container's quota."""
+    """The number of processors this process may use, by its affinity and container quota."""
     usable = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
@@ -24,13 +24,13 @@ def processors() -> int:
 
 
 def memory_bytes() -> int:
-    """Memory this process may use: the machine's, or its container's limit."""
+    """The memory this process may use, in bytes: the machine's, or its container's limit."""
     whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return min([whole, *_memory_limits()])
 
 
 def held_bytes() -> int:
-    """Memory this process holds for itself now, without what is mapped from files."""
+    """The memory this process uses now, in bytes, without memory mapped from files."""
     try:
         _, resident, shared, *_ = map(int, _OWN_PAGES.read_text().split())
     except OSError:  # not Linux
@@ -39,36 +39,36 @@ def held_bytes() -> int:
 
 
 def peak_bytes() -> int:
-    """The most memory this process has held so far, with what was mapped from files."""
+    """The peak memory of this process, in bytes, including memory mapped from files."""
     for line in _lines(_OWN_STATUS):
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # counts its parent's as well
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # includes the parent's peak
 
 
 def require_memory(needed: int, budget: int | None, work: str, fix: str) -> None:
-    """Refuses work whose estimate does not fit into a budget, before it starts.
+    """Rejects an operation whose memory estimate exceeds the budget, before it starts.
 
     Args:
         needed: the estimate, bytes.
-        budget: what the process may hold, bytes; by default three quarters of what there is.
-        work: what would need it, such as `EASE on 200,000 items`.
+        budget: the process's budget, bytes; by default three quarters of the available memory.
+        work: the operation, such as `EASE on 200,000 items`.
         fix: what to do instead.
 
     Raises:
-        MemoryBudgetError: the estimate and what is held already exceed the budget.
+        MemoryBudgetError: the estimate plus the memory already held exceeds the budget.
     """
     budget, held = _allowed(budget), held_bytes()
     if held + needed > budget:
         raise MemoryBudgetError(
-            f"{work} needs about {size_text(needed)} beside the {size_text(held)} held already, "
+            f"{work} needs about {size_text(needed)} in addition to the {size_text(held)} in use, "
             f"the memory budget is {size_text(budget)}; {fix}",
             f"{work} needs about {size_text(needed)}, more than the memory budget leaves; {fix}",
         )
 
 
 def memory_left(budget: int | None) -> int:
-    """Bytes of a budget that this process does not hold yet; the default as `require_memory`."""
+    """The bytes left of a budget; the default budget is that of `require_memory`."""
     return max(0, _allowed(budget) - held_bytes())
 
 
@@ -87,26 +87,26 @@ def _allowed(budget: int | None) -> int:
 
 
 def _quotas() -> Iterator[int]:
-    """Processors by the control groups this process is in."""
+    """Processor limits of this process's control groups."""
     for group in _groups("cpu"):
-        told = _words(group / "cpu.max")  # version 2: "200000 100000", or "max 100000"
-        if not told:
-            told = _words(group / "cpu.cfs_quota_us") + _words(group / "cpu.cfs_period_us")
-        if len(told) == 2 and told[0].isdigit() and told[1].isdigit():  # version 1 says −1 for all
-            yield ceil(int(told[0]) / max(1, int(told[1])))
+        words = _words(group / "cpu.max")  # version 2: "200000 100000", or "max 100000"
+        if not words:
+            words = _words(group / "cpu.cfs_quota_us") + _words(group / "cpu.cfs_period_us")
+        if len(words) == 2 and words[0].isdigit() and words[1].isdigit():  # version 1: −1, no limit
+            yield ceil(int(words[0]) / max(1, int(words[1])))
 
 
 def _memory_limits() -> Iterator[int]:
-    """Bytes by the control groups this process is in."""
+    """Memory limits of this process's control groups, in bytes."""
     for group in _groups("memory"):
         for name in ("memory.max", "memory.limit_in_bytes"):
-            told = _words(group / name)
-            if told and told[0].isdigit() and int(told[0]) < _UNLIMITED:
-                yield int(told[0])
+            words = _words(group / name)
+            if words and words[0].isdigit() and int(words[0]) < _UNLIMITED:
+                yield int(words[0])
 
 
 def _groups(controller: str) -> Iterator[Path]:
-    """The folders of this process's control groups, and of those around them."""
+    """The folders of this process's control groups and their parents."""
     for line in _lines(_OWN_GROUP):
         _, controllers, name = line.split(":", 2)
         if controllers and controller not in controllers.split(","):

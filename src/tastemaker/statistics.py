@@ -1,7 +1,7 @@
-"""What is known of each item's popularity as of any moment, by one structure and one kernel.
+"""Point-in-time item popularity: event counts and decayed sums as of any moment.
 
-Retrievers and features read it, offline and online alike; nothing at or after the moment asked
-for is ever counted.
+Retrievers and features use it, offline and online. Events at or after the requested moment are
+never counted.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,9 +28,9 @@ _CODES = {POSITIVE: POSITIVE_CODE, EVERY: -2}
 
 
 class Stretches:
-    """Where each item's events within windows before moments lie in the log.
+    """The positions in the log of each item's events within windows before moments.
 
-    Found once, counted for any kind: a count is a difference between two places.
+    They are located once and can be counted for any kind: a count is a difference of two positions.
     """
 
     def __init__(
@@ -52,14 +52,14 @@ class Stretches:
             self._places.append((first, last))
 
     def counts(self, what: str = POSITIVE, windows: slice = slice(None)) -> NDArray[np.float32]:
-        """How many events there are in each window, float32[n × W].
+        """The number of events in each window, float32[n × W].
 
         Args:
             what: `POSITIVE` events, `EVERY` event, or the name of a kind.
             windows: which of the windows; by default all.
 
         Raises:
-            SettingError: no kind has this name.
+            SettingError: the kind does not exist.
         """
         code = _code(what, self._kinds)
         width = len(range(*windows.indices(self._windows)))
@@ -72,9 +72,9 @@ class Stretches:
         return counts
 
     def first_and_last(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """When each item had its first and its latest event before each moment, int64[n] each.
+        """The times of each item's first and latest event before each moment, int64[n] each.
 
-        Microseconds; `NO_TIME` where it had none.
+        Microseconds; `NO_TIME` for items without events.
         """
         first = np.full(len(self._items), NO_TIME, np.int64)
         last = np.full(len(self._items), NO_TIME, np.int64)
@@ -84,10 +84,12 @@ class Stretches:
 
 
 class ItemStatistics:
-    """Counts and decayed sums per item as of any moment: a base, mapped from disk, and a live tail.
+    """Counts and decayed sums per item as of any moment.
+
+    Consists of a base, mapped from disk, and a live tail.
 
     Attributes:
-        n_items: items counted.
+        n_items: the number of items.
         kinds: names of the kinds of event.
     """
 
@@ -99,10 +101,10 @@ class ItemStatistics:
 
     @classmethod
     def of(cls, events: Events, n_items: int, kinds: Mapping[str, EventKind]) -> "ItemStatistics":
-        """Statistics over a log.
+        """Statistics of a log.
 
-        They count actions: an event counts from its own moment on, whether or not a later one
-        replaced it, since a state as of the end of the log would reveal the future.
+        Every event counts from its own moment on, even if a later event replaced it: the state at
+        the end of the log would leak the future.
         """
         base = ItemLog.of(events.item, events.time, events.kind, events.preference, n_items)
         return cls(n_items, tuple(kinds), base, ItemLog.empty(n_items))
@@ -122,10 +124,10 @@ class ItemStatistics:
             time: int64[m], microseconds, in any order.
             kind: int8[m].
             weight: float32[m], signed preference.
-            n_items: items counted from now on, where some were added.
+            n_items: the new number of items, if items were added.
 
-        Cost: proportional to the tail where something was asked of it: what answers read of all
-        events is made here, so that the next answer need not wait for it.
+        Cost: proportional to the tail if it has been queried before: derived arrays are computed
+        here, so that the next query does not wait for them.
         """
         size = self.n_items if n_items is None else n_items
         tail = self._tail.grown(item, time, kind, weight, size).prepared_as(self._tail)
@@ -140,7 +142,7 @@ class ItemStatistics:
         window: int = ALL_TIME,
         kind: str | None = None,
     ) -> NDArray[np.float32]:
-        """How many events each item had within `window` before each moment, float32[n].
+        """The number of events of each item within `window` before each moment, float32[n].
 
         Args:
             items: int32[n].
@@ -149,12 +151,12 @@ class ItemStatistics:
             kind: the kind to count; by default every positive event.
 
         Raises:
-            SettingError: no kind has this name.
+            SettingError: the kind does not exist.
         """
         return self.counts(items, times, (window,), POSITIVE if kind is None else kind)[:, 0]
 
     def of_every_item(self, time: int) -> NDArray[np.float32]:
-        """How many positive events every item had before a moment, float32[items]."""
+        """The number of positive events of every item before a moment, float32[items]."""
         if max(self._base.latest, self._tail.latest) >= time:
             return self.at(np.arange(self.n_items, dtype=np.int32), np.full(self.n_items, time))
         counts = np.zeros(self.n_items, np.float32)
@@ -169,7 +171,7 @@ class ItemStatistics:
         windows: Sequence[int],
         what: str = POSITIVE,
     ) -> NDArray[np.float32]:
-        """How many events each item had within each window before each moment, float32[n × W].
+        """The number of events of each item within each window before each moment, float32[n × W].
 
         Args:
             items: int32[n].
@@ -178,34 +180,34 @@ class ItemStatistics:
             what: `POSITIVE` events, `EVERY` event, or the name of a kind.
 
         Raises:
-            SettingError: no kind has this name.
+            SettingError: the kind does not exist.
 
-        Cost: a binary search a window; the first call for `what` reads every event.
+        Cost: a binary search per window; the first call for `what` reads every event.
         """
         return self.stretches(items, times, windows).counts(what)
 
     def totals(
         self, times: NDArray[np.int64], windows: Sequence[int], what: str = POSITIVE
     ) -> NDArray[np.float32]:
-        """The same counts over all items together, float32[n × W]."""
+        """The same counts summed over all items, float32[n × W]."""
         return self.stretches(None, times, windows).counts(what)
 
     def first_and_last(
         self, items: NDArray[np.int32], times: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """When each item had its first and its latest event before each moment, int64[n] each.
+        """The times of each item's first and latest event before each moment, int64[n] each.
 
-        Microseconds; `NO_TIME` where it had none.
+        Microseconds; `NO_TIME` for items without events.
         """
         return self.stretches(items, times, ()).first_and_last()
 
     def stretches(
         self, items: NDArray[np.int32] | None, times: NDArray[np.int64], windows: Sequence[int]
     ) -> Stretches:
-        """Where the events within each window before each moment lie, for whoever counts several.
+        """The positions of the events within each window, for callers that count several kinds.
 
         Args:
-            items: int32[n]; None, all items together.
+            items: int32[n]; None for all items together.
             times: int64[n], microseconds; only events strictly before count.
             windows: W lengths, microseconds; an event exactly as old still counts.
         """
@@ -217,11 +219,11 @@ class ItemStatistics:
     def decayed(self, time: int, half_life: int) -> NDArray[np.float32]:
         """Positive weight of every item, each event halved per `half_life` of age, float32[items].
 
-        Where the largest is below 2⁻³², all are multiplied so that it is 2⁻³²; then one below 2⁻⁶⁴
-        is raised, in the same order, so that it is never subnormal and never becomes 0, however
-        long ago the item was liked. An item that nobody liked before the moment has 0.
+        If the largest weight is below 2⁻³², all are scaled so that it is 2⁻³². Weights below 2⁻⁶⁴
+        are then raised, keeping their order, so that they are never subnormal and never 0, however
+        old the events are. Items without positive events before the moment have weight 0.
 
-        The first call for a half-life reads every event; later ones cost a binary search an item.
+        The first call for a half-life reads every event; later calls cost a binary search per item.
 
         Args:
             time: the moment, microseconds; only events strictly before count.
@@ -233,14 +235,14 @@ class ItemStatistics:
         return sums
 
     def save(self, writer: ArtifactWriter) -> None:
-        """Writes the base; an artifact has no live tail."""
+        """Saves the base; an artifact has no live tail."""
         writer.json("kinds", list(self.kinds))
         for name in _ARRAYS:
             writer.array(name, getattr(self._base, name))
 
     @classmethod
     def load(cls, reader: ArtifactReader) -> "ItemStatistics":
-        """Maps the base."""
+        """Maps the base from disk."""
         offsets, time, kind, weight = (reader.array(name) for name in _ARRAYS)
         base = ItemLog(offsets, time, kind, weight)
         n_items = len(base.offsets) - 1
@@ -248,7 +250,7 @@ class ItemStatistics:
 
 
 def _code(what: str, kinds: tuple[str, ...]) -> int:
-    """−1 for positive events, −2 for every one, else the kind's position."""
+    """−1 for positive events, −2 for all events, else the kind's position."""
     if what in _CODES:
         return _CODES[what]
     if what not in kinds:
@@ -258,12 +260,12 @@ def _code(what: str, kinds: tuple[str, ...]) -> int:
 
 @kernel
 def _locate(offsets, time, items, moments, windows, first, last):  # type: ignore[no-untyped-def]
-    """Writes where the events of items[i] in [moments[i] − windows[w], moments[i]) begin and end.
+    """Writes the range of the events of items[i] in [moments[i] − windows[w], moments[i]).
 
-    Their places are first[w, i] … last[i] − 1; both are 0 for an unknown item.
+    Their positions are first[w, i] … last[i] − 1; both are 0 for an unknown item.
     """
-    # Reads that do not wait for one another hide most of the memory's delay: the searches below
-    # begin at what is read here, and overwrite it.
+    # These independent reads hide most of the memory latency: the searches below start at the
+    # values read here, and overwrite them.
     for i in range(len(items)):
         if 0 <= items[i] < len(offsets) - 1 and offsets[items[i]] < offsets[items[i] + 1]:
             last[i] = time[offsets[items[i] + 1] - 1]
@@ -285,7 +287,7 @@ def _locate(offsets, time, items, moments, windows, first, last):  # type: ignor
 
 @kernel
 def _add_counts(before, first, last, out):  # type: ignore[no-untyped-def]
-    """Adds to out[i, w] the counted events in first[w, i] … last[i] − 1."""
+    """Adds to out[i, w] the number of counted events in first[w, i] … last[i] − 1."""
     for i in range(len(last)):
         for w in range(len(first)):
             out[i, w] += before[last[i]] - before[first[w, i]]
@@ -293,7 +295,7 @@ def _add_counts(before, first, last, out):  # type: ignore[no-untyped-def]
 
 @kernel
 def _add_lengths(first, last, out):  # type: ignore[no-untyped-def]
-    """Adds to out[i, w] how many events first[w, i] … last[i] − 1 are."""
+    """Adds to out[i, w] the length of first[w, i] … last[i] − 1."""
     for i in range(len(last)):
         for w in range(len(first)):
             out[i, w] += last[i] - first[w, i]
@@ -301,7 +303,7 @@ def _add_lengths(first, last, out):  # type: ignore[no-untyped-def]
 
 @kernel
 def _first_and_last(offsets, time, items, until, first, last):  # type: ignore[no-untyped-def]
-    """Writes the earliest and the latest time before place until[i] among those there already."""
+    """Updates first[i] and last[i] with the times of the events before position until[i]."""
     for i in range(len(items)):
         if not 0 <= items[i] < len(offsets) - 1:
             continue

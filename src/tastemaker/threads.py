@@ -1,7 +1,7 @@
-"""The one owner of the thread count: kernels release the GIL and are fed from here.
+"""Thread management: kernels release the GIL and run in chunks on threads started here.
 
-No kernel starts threads of its own, so work never oversubscribes the machine, and the split of
-the rows depends on the data alone, so results do not depend on timing.
+Kernels never start threads themselves, so the machine is not oversubscribed. The chunks depend only
+on the data, so results do not depend on timing.
 """
 
 import os
@@ -20,7 +20,7 @@ _WAIT_POLICY = "OMP_WAIT_POLICY"
 
 
 def available_threads() -> int:
-    """Processors this process may use."""
+    """The number of processors this process may use."""
     return processors()
 
 
@@ -34,15 +34,15 @@ def blas_threads(count: int) -> Iterator[None]:
 def run_chunks(
     work: Callable[[int, int], object], offsets: NDArray[np.int64], threads: int
 ) -> None:
-    """Calls `work(start, stop)` over all rows of a ragged array, in chunks of about equal size.
+    """Calls `work(start, stop)` on all rows of a ragged array, in chunks of about equal size.
 
     Args:
-        work: handles rows `start` to `stop`; must release the GIL to gain from threads.
-        offsets: int64[rows + 1], where each row's entries begin; balances the chunks by entries.
-        threads: how many chunks run at a time.
+        work: handles rows `start` to `stop`; must release the GIL to benefit from threads.
+        offsets: int64[rows + 1], the start of each row's entries; balances the chunks by entries.
+        threads: the number of chunks that run at the same time.
 
     Raises:
-        Exception: whatever `work` raises first.
+        Exception: the first exception that `work` raises.
     """
     rows = len(offsets) - 1
     pieces = min(rows, 8 * threads)
@@ -60,11 +60,11 @@ def run_chunks(
 
 @contextmanager
 def sleeping_openmp() -> Iterator[None]:
-    """Libraries that load OpenMP inside let its threads sleep while they wait for each other.
+    """Makes OpenMP threads sleep instead of spin while they wait, if OpenMP is loaded inside.
 
-    By default they spin, which on a machine with other work takes several times as long (LightGBM
-    with two threads beside two busy processes: 41 s instead of 9 s). A policy in the environment is
-    kept; a library that has loaded OpenMP before is not changed.
+    By default they spin, which is several times slower on a busy machine (LightGBM with two threads
+    next to two busy processes: 41 s instead of 9 s). A policy set in the environment is kept. A
+    library that has already loaded OpenMP is not affected.
     """
     if _WAIT_POLICY in os.environ:
         yield

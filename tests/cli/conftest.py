@@ -1,4 +1,4 @@
-"""A project on disk, and the command line run inside this process as a shell would run it."""
+"""A project on disk, and the command line, run inside this process."""
 
 import json
 import sys
@@ -41,19 +41,19 @@ START = 1_700_000_000
 
 @dataclass(frozen=True)
 class Ran:
-    """What a run of the command line left behind."""
+    """The result of a command."""
 
     code: int
     out: str
     err: str
 
     @property
-    def told(self) -> Any:
-        """The one JSON document on stdout."""
+    def json(self) -> Any:
+        """The JSON document on stdout."""
         return json.loads(self.out)
 
     def refused(self, code: int) -> str:
-        """The one line on stderr, of a run that failed with `code` and said nothing else."""
+        """The only line on stderr, of a command that failed with `code` and no other output."""
         assert self.code == code, self
         assert self.out == ""
         assert "Traceback" not in self.err
@@ -68,7 +68,7 @@ Run = Callable[..., Ran]
 
 @dataclass(frozen=True)
 class Shop:
-    """A folder with a project: two tastes, twelve users, ten items of each."""
+    """A folder with a project: two tastes, twelve users, ten items for each taste."""
 
     folder: Path
 

@@ -1,4 +1,4 @@
-"""What cannot be read is one line on stderr and exit code 2, or is set aside and counted."""
+"""Unusable input is a one-line error with exit code 2, or is quarantined and counted."""
 
 import gzip
 import os
@@ -20,7 +20,7 @@ def raw(content: bytes) -> Change:
 
 
 def spoiled(every: int, row: str) -> Change:
-    """Every so-many-th row is another one."""
+    """Replaces every n-th row."""
     return lambda shop: shop.write(
         [row if place % every == 0 else good for place, good in enumerate(shop.rows)]
     )
@@ -43,7 +43,7 @@ UNUSABLE = {
     "header only": (raw(HEADER.encode() + b"\n"), "events.csv: has a header but no rows"),
     "wrong delimiter": (
         lambda shop: shop.write([r.replace(",", ";") for r in shop.rows], HEADER.replace(",", ";")),
-        "the fields look separated by ';': set separator = \";\" under [data]",
+        "the fields seem to be separated by ';': set separator = \";\" under [data]",
     ),
     "misspelt column": (
         columns('user_id = "usr_id"'),
@@ -73,7 +73,7 @@ UNUSABLE = {
         lambda shop: shop.write([*shop.rows[:3], '"u1,red1,view,1700000000', *shop.rows[3:]]),
         "events.csv line 5: a quotation mark opens here and does not close",
     ),
-    "a gzip cut short": (cut_gzip, "events.csv.gz: the gzip file is cut short; fetch it again"),
+    "a gzip cut short": (cut_gzip, "events.csv.gz: the gzip file is truncated; download it again"),
     "no such file": (lambda shop: shop.events.unlink(), "events.csv: no such file"),
     "a folder": (
         lambda shop: (shop.events.unlink(), shop.events.mkdir()),
@@ -101,7 +101,7 @@ UNUSABLE = {
 
 @pytest.mark.parametrize("case", UNUSABLE)
 @pytest.mark.parametrize("verb", ["validate", "train", "evaluate"])
-def test_what_cannot_be_used_is_one_line_and_exit_code_2(
+def test_unusable_files_are_a_one_line_error_with_exit_code_2(
     shop: Any, run: Any, verb: str, case: str
 ) -> None:
     spoil, message = UNUSABLE[case]
@@ -113,19 +113,19 @@ def test_what_cannot_be_used_is_one_line_and_exit_code_2(
     "case",
     ["empty", "header only", "float ids", "binary", "an unclosed quote", "a gzip cut short"],
 )
-def test_init_refuses_them_alike(shop: Any, run: Any, case: str) -> None:
+def test_init_refuses_unusable_files(shop: Any, run: Any, case: str) -> None:
     UNUSABLE[case][0](shop)
     done = run("init", "--force", "--events", next(shop.folder.glob("events.csv.gz"), shop.events))
     done.refused(2)
 
 
-def test_init_finds_another_delimiter_by_itself(shop: Any, run: Any) -> None:
+def test_init_detects_another_delimiter(shop: Any, run: Any) -> None:
     UNUSABLE["wrong delimiter"][0](shop)
     assert run("init", "--force", "--events", shop.events).code == 0
-    assert run("validate", "--json").told["events"]["kept"] == 84
+    assert run("validate", "--json").json["events"]["kept"] == 84
 
 
-def test_a_missing_project_is_one_line(
+def test_a_missing_project_is_a_one_line_error(
     run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -134,7 +134,7 @@ def test_a_missing_project_is_one_line(
 
 
 def wired(old: str, new: str) -> Change:
-    """A project with a ranker and a reranker, in which one thing is wrong."""
+    """A project with a ranker, a reranker and one error."""
 
     def change(shop: Any) -> None:
         shop.change("[placements.home]", WIRING + "[placements.home]\n" + WIRED)
@@ -170,10 +170,13 @@ MISWIRED = {
     ),
     "an unknown objective": (wired('["view"]', '["viev"]'), "'viev' is not a positive event type"),
     "a negative objective": (wired('["view"]', '["hide"]'), "'hide' is not a positive event type"),
-    "a value nobody predicts": (wired("view = 1.0", "buy = 1.0"), "predicts no 'buy'; known: view"),
+    "a value nobody predicts": (
+        wired("view = 1.0", "buy = 1.0"),
+        "does not predict 'buy'; known: view",
+    ),
     "a value without ranker": (
         wired('ranker = "main"\n', ""),
-        "there is no ranker to predict these",
+        "no ranker predicts these",
     ),
     "a budget of nothing": (
         wired("total = 50", "total = 0"),
@@ -190,7 +193,7 @@ MISWIRED = {
 
 @pytest.mark.parametrize("case", MISWIRED)
 @pytest.mark.parametrize("verb", ["validate", "train"])
-def test_rankers_wired_wrongly_are_one_line_and_exit_code_2(
+def test_invalid_rankers_are_a_one_line_error_with_exit_code_2(
     shop: Any, run: Any, verb: str, case: str
 ) -> None:
     spoil, message = MISWIRED[case]
@@ -198,21 +201,21 @@ def test_rankers_wired_wrongly_are_one_line_and_exit_code_2(
     assert message in run(verb, "--json").refused(2)
 
 
-def test_a_ranker_needs_times_that_are_moments(shop: Any, run: Any) -> None:
+def test_a_ranker_needs_absolute_times(shop: Any, run: Any) -> None:
     wired('events = "events.csv"', 'events = "events.csv"\nclock = "ordinal"')(shop)
     assert run("validate").code == 0
     assert "a ranker" in last_line(run("train"), 2)
 
 
 @pytest.mark.parametrize("window", ["0.6", '"40d"'])
-def test_a_past_too_short_for_a_ranker_is_one_line(shop: Any, run: Any, window: str) -> None:
+def test_too_short_a_log_for_a_ranker_is_a_one_line_error(shop: Any, run: Any, window: str) -> None:
     wired("window = 0.1", f"window = {window}")(shop)
     message = last_line(run("train"), 2)
     assert "[training]" in message
     assert "window" in message
 
 
-# --- what is set aside ---
+# --- quarantine ---
 
 BAD = {
     ",red1,view,1700000000": "missing user_id",
@@ -233,15 +236,15 @@ def quarantine(shop: Any) -> pl.DataFrame:
     return pl.read_csv(path)
 
 
-def test_a_few_bad_rows_are_set_aside_with_line_reason_and_row(shop: Any, run: Any) -> None:
+def test_a_few_bad_rows_are_quarantined_with_line_and_reason(shop: Any, run: Any) -> None:
     good = [row for _ in range(12) for row in shop.rows]
     shop.write([*good, *BAD])
     done = run("validate", "--json")
     assert done.code == 0
-    told = done.told["events"]
-    assert (told["read"], told["kept"]) == (len(good) + len(BAD), len(good))
-    assert told["quarantined"] == len(BAD)
-    assert told["reasons"] == dict.fromkeys(BAD.values(), 1)
+    result = done.json["events"]
+    assert (result["read"], result["kept"]) == (len(good) + len(BAD), len(good))
+    assert result["quarantined"] == len(BAD)
+    assert result["reasons"] == dict.fromkeys(BAD.values(), 1)
     assert f"{len(BAD)} of 1,016 rows cannot be used" in done.err
     kept = quarantine(shop)
     assert kept.columns == ["line", "reason", "row"]
@@ -252,43 +255,43 @@ def test_a_few_bad_rows_are_set_aside_with_line_reason_and_row(shop: Any, run: A
     assert run("train").code == 0
 
 
-def test_the_quarantine_is_emptied_when_the_rows_are_mended(shop: Any, run: Any) -> None:
+def test_the_quarantine_is_emptied_when_the_rows_are_fixed(shop: Any, run: Any) -> None:
     good = [row for _ in range(12) for row in shop.rows]
     shop.write([*good, *BAD])
     run("validate")
     assert quarantine(shop).height == len(BAD)
     shop.write(good)
-    assert run("validate", "--json").told["events"]["quarantined"] == 0
+    assert run("validate", "--json").json["events"]["quarantined"] == 0
     assert list((shop.folder / ".tastemaker" / "quarantine").iterdir()) == []
 
 
-def test_rows_refused_for_being_too_many_can_be_looked_at(shop: Any, run: Any) -> None:
+def test_too_many_bad_rows_can_be_inspected(shop: Any, run: Any) -> None:
     UNUSABLE["30 % bad"][0](shop)
     run("train").refused(2)
     kept = quarantine(shop)
     assert kept.height == 28
 
 
-def test_of_events_with_one_id_the_first_counts(shop: Any, run: Any) -> None:
+def test_the_first_event_with_an_id_counts(shop: Any, run: Any) -> None:
     rows = [f"{row},e{place}" for place, row in enumerate(shop.rows)]
     other = "fresh,red1,view,1700000000,e0"
     shop.change("[data]\n", "[data]\nmax_bad_rows = { events = 0.05 }\n")
     shop.write([*rows, *rows[:2], other], f"{HEADER},event_id")
     done = run("validate", "--json")
-    assert done.told["events"]["duplicates"] == 2
-    assert done.told["events"]["reasons"] == {"event_id of another event": 1}
-    assert done.told["events"]["kept"] == 84
-    assert done.told["users"] == 12
-    assert "events.csv: 2 rows with an id seen before left out" in done.err
+    assert done.json["events"]["duplicates"] == 2
+    assert done.json["events"]["reasons"] == {"event_id of another event": 1}
+    assert done.json["events"]["kept"] == 84
+    assert done.json["users"] == 12
+    assert "events.csv: 2 rows with a duplicate id left out" in done.err
     assert "1 of 87 rows cannot be used (1 event_id of another event)" in done.err
 
 
-def test_ids_of_all_sorts_are_fine(shop: Any, run: Any) -> None:
+def test_unusual_ids_are_accepted(shop: Any, run: Any) -> None:
     odd = ["1", "01", "ünï", "a b", "x;y", "1e5", "-7", "'q'"]
     rows = [row.replace("u1,", f"{odd[place % 8]},", 1) for place, row in enumerate(shop.rows)]
     shop.write(rows)
-    told = run("validate", "--json").told
-    assert told["events"]["kept"] == 84
+    result = run("validate", "--json").json
+    assert result["events"]["kept"] == 84
     assert run("train").code == 0
     for user in ("01", "ünï", "a b"):
         done = run("recommend", f"--user={user}", "--json")
@@ -297,7 +300,7 @@ def test_ids_of_all_sorts_are_fine(shop: Any, run: Any) -> None:
         assert done.code == 0
 
 
-# --- too little, and a great deal ---
+# --- too little data, and much data ---
 
 LACKING = {
     "one user": (lambda row: "u1" + row[row.index(",") :], "only one user has events"),
@@ -310,7 +313,7 @@ LACKING = {
 
 
 @pytest.mark.parametrize("case", LACKING)
-def test_too_little_to_train_on_is_told(shop: Any, run: Any, case: str) -> None:
+def test_too_little_training_data_is_reported(shop: Any, run: Any, case: str) -> None:
     change, message = LACKING[case]
     shop.write([change(row) for row in shop.rows])
     validated = run("validate")
@@ -324,7 +327,7 @@ def test_too_little_to_train_on_is_told(shop: Any, run: Any, case: str) -> None:
     assert not (shop.folder / ".tastemaker" / "current").exists()
 
 
-def test_users_without_events_do_not_make_up_for_a_lonely_one(shop: Any, run: Any) -> None:
+def test_users_without_events_do_not_count_for_training(shop: Any, run: Any) -> None:
     shop.write([LACKING["one user"][0](row) for row in shop.rows])
     (shop.folder / "users.csv").write_text("user_id,age\nu1,30\nu2,40\nu3,50\n")
     shop.change('items = "items.csv"', 'items = "items.csv"\nusers = "users.csv"')
@@ -332,7 +335,7 @@ def test_users_without_events_do_not_make_up_for_a_lonely_one(shop: Any, run: An
 
 
 @pytest.mark.parametrize("case", LACKING)
-def test_too_little_to_evaluate_is_no_traceback(shop: Any, run: Any, case: str) -> None:
+def test_too_little_data_to_evaluate_is_not_a_traceback(shop: Any, run: Any, case: str) -> None:
     shop.write([LACKING[case][0](row) for row in shop.rows])
     done = run("evaluate")
     assert done.code in (0, 2)
@@ -348,7 +351,7 @@ def test_a_user_with_100_000_events_is_handled(shop: Any, run: Any) -> None:
     shop.write([*rows, *shop.rows])
     assert run("train").code == 0
     done = run("recommend", "--user", "bot", "--n", "30", "--json")
-    found = {item["item_id"] for item in done.told["items"]}
+    found = {item["item_id"] for item in done.json["items"]}
     assert found
     assert not found & {f"thing{item}" for item in items}
     shop.change("test = 0.2", 'test = "2d"')
@@ -367,7 +370,7 @@ def last_line(done: Any, code: int) -> str:
     return line
 
 
-def test_a_state_folder_that_cannot_be_made_is_one_line(shop: Any, run: Any) -> None:
+def test_a_state_folder_that_cannot_be_created_is_one_line(shop: Any, run: Any) -> None:
     (shop.folder / ".tastemaker").write_text("in the way")
     assert ".tastemaker" in last_line(run("train"), 1)
 
@@ -398,26 +401,26 @@ def test_a_damaged_artifact_is_refused(shop: Any, run: Any) -> None:
 
 
 @pytest.mark.parametrize("version", ["../../elsewhere", "", "gone", "a/b", "\x00", "."])
-def test_a_pointer_to_no_version_is_refused(shop: Any, run: Any, version: str) -> None:
+def test_a_pointer_to_a_missing_version_is_refused(shop: Any, run: Any, version: str) -> None:
     run("train")
     (shop.folder / ".tastemaker" / "current").write_text(version)
     last_line(run("recommend", "--history", "red1"), 1)
 
 
-def test_a_pointer_that_is_no_text_is_refused(shop: Any, run: Any) -> None:
+def test_a_pointer_that_is_not_text_is_refused(shop: Any, run: Any) -> None:
     run("train")
     (shop.folder / ".tastemaker" / "current").write_bytes(b"\xff\xfe\xfa")
     last_line(run("recommend", "--history", "red1"), 1)
 
 
-def test_events_of_items_that_came_since_the_training_are_left_out(shop: Any, run: Any) -> None:
+def test_events_of_items_newer_than_the_training_are_left_out(shop: Any, run: Any) -> None:
     run("train")
     before = run("recommend", "--user", "u1").out
     shop.write([*shop.rows, "u1,violet1,view,1700000001"])
     assert run("recommend", "--user", "u1").out == before
 
 
-def test_data_that_has_lost_items_asks_for_a_new_training(shop: Any, run: Any) -> None:
+def test_data_with_missing_items_needs_a_new_training(shop: Any, run: Any) -> None:
     shop.write([*shop.rows, *(f"{user},violet1,view,1700000001" for user in ("u1", "u2"))])
     run("train")
     shop.write(shop.rows)
@@ -426,17 +429,15 @@ def test_data_that_has_lost_items_asks_for_a_new_training(shop: Any, run: Any) -
     assert run("recommend", "--history", "red1").code == 0
 
 
-def test_events_since_the_training_count_at_once(shop: Any, run: Any) -> None:
+def test_events_after_the_training_count_at_once(shop: Any, run: Any) -> None:
     run("train")
-    first = run("recommend", "--user", "u2", "--n", "1", "--json").told["items"][0]["item_id"]
+    first = run("recommend", "--user", "u2", "--n", "1", "--json").json["items"][0]["item_id"]
     shop.write([*shop.rows, f"u2,{first},view,1701000000"])
-    again = run("recommend", "--user", "u2", "--n", "20", "--json").told["items"]
+    again = run("recommend", "--user", "u2", "--n", "20", "--json").json["items"]
     assert first not in [item["item_id"] for item in again]
 
 
-def test_what_the_system_refuses_is_one_line(
-    shop: Any, run: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_system_error_is_one_line(shop: Any, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*_: object) -> None:
         raise PermissionError(13, "Permission denied", "/data/.tastemaker")
 
@@ -448,11 +449,11 @@ def test_what_the_system_refuses_is_one_line(
 def test_an_id_that_is_not_text_is_refused(shop: Any, run: Any, options: list[str]) -> None:
     run("train")
     message = last_line(run("recommend", *options, "caf\udce9"), 2)
-    assert r"half a character in" in message
-    assert r"'caf\udce9': write UTF-8" in message
+    assert r"unpaired surrogate in" in message
+    assert r"'caf\udce9': send valid UTF-8" in message
 
 
-def test_names_with_brackets_are_shown_as_they_are(shop: Any, run: Any) -> None:
+def test_names_with_brackets_are_shown_unchanged(shop: Any, run: Any) -> None:
     shop.events.rename(shop.folder / "log [old] [bold]:cat:.csv")
     shop.change('"events.csv"', '"log [old] [bold]:cat:.csv"')
     done = run("validate")

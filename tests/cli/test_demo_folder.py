@@ -1,4 +1,4 @@
-"""Where the demo keeps its project: in the cache folder, or in one that can be written."""
+"""The demo project is in the cache folder, or in another writable folder."""
 
 import os
 import tempfile
@@ -13,7 +13,7 @@ OWN = f"tastemaker-{os.getuid()}"
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The user's home, with a folder for temporary files beside it."""
+    """The user's home, and a folder for temporary files."""
     (tmp_path / "home").mkdir()
     (tmp_path / "temporary").mkdir()
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
@@ -21,7 +21,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "home"
 
 
-def test_it_is_in_the_cache_folder(
+def test_the_demo_is_in_the_cache_folder(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert demo_folder() == home / ".cache" / "tastemaker" / "demo"
@@ -33,7 +33,7 @@ def test_it_is_in_the_cache_folder(
 
 
 @pytest.mark.parametrize("cache", ["/proc/none", "/proc/sys"])
-def test_without_a_writable_cache_it_is_temporary_and_says_so(
+def test_without_a_writable_cache_the_demo_is_temporary(
     home: Path, cache: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", cache)

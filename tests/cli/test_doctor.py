@@ -1,4 +1,4 @@
-"""`doctor`: what goes wrong on real machines is made to go wrong here, and told with its fix."""
+"""`doctor`: reports simulated problems of real machines, with their fixes."""
 
 import json
 import os
@@ -40,28 +40,28 @@ NO_OPENMP = "libgomp.so.1: cannot open shared object file: No such file or direc
 
 
 class Findings:
-    """What `doctor --json` found."""
+    """The findings of `doctor --json`."""
 
     def __init__(self, code: int, out: str) -> None:
         self.code = code
         self.all: list[dict[str, str]] = json.loads(out)["findings"]
 
     def of(self, what: str) -> dict[str, str]:
-        """The worst of what was found about something."""
+        """The worst finding about a subject."""
         found = [f for f in self.all if f["what"] == what]
         assert found, [f["what"] for f in self.all]
         return max(found, key=lambda f: ("ok", "note", "bad").index(f["verdict"]))
 
     @property
     def bad(self) -> list[str]:
-        """What is in the way."""
+        """The subjects with problems."""
         assert self.code == (1 if any(f["verdict"] == "bad" for f in self.all) else 0)
         return [f["what"] for f in self.all if f["verdict"] == "bad"]
 
 
 @pytest.fixture
 def project(shop: Any) -> Any:
-    """A shop with fresh events, and a port of its own."""
+    """A shop with recent events, and its own port."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -83,7 +83,7 @@ def doctor(run: Any) -> Callable[[], Findings]:
 
 @pytest.fixture
 def elsewhere(project: Any) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs the command line in a process of its own, in a world of its own."""
+    """Runs the command line in a separate process, with its own environment."""
 
     def ran(
         *arguments: str, first: Path | None = None, inside: tuple[str, ...] = ()
@@ -104,7 +104,7 @@ def elsewhere(project: Any) -> Callable[..., subprocess.CompletedProcess[str]]:
 
 
 def fresh_rows(shop: Any) -> list[str]:
-    """The shop's rows, moved to end an hour ago."""
+    """The rows of the shop, moved to end an hour ago."""
     rows = [row.split(",") for row in shop.rows]
     moved = int(time.time()) - 3_600 - max(int(row[3]) for row in rows)
     return [",".join([*row[:3], str(int(row[3]) + moved)]) for row in rows]
@@ -122,19 +122,19 @@ def current(project: Any) -> str:
     return Registry(state(project)).current()
 
 
-def served(number: int, **told: Any) -> EventRow:
+def served(number: int, **values: Any) -> EventRow:
     moment = times.now()
     fields = {
         "event_id": f"served{number}", "user_id": "u1", "item_id": "red1", "kind": "view",
         "value": None, "time": moment, "received": moment,
     }  # fmt: skip
-    return EventRow(**{**fields, **told})
+    return EventRow(**{**fields, **values})
 
 
-# --- the whole ---
+# --- all checks ---
 
 
-def test_a_healthy_project_has_nothing_in_the_way_and_nothing_to_note(
+def test_a_healthy_project_has_no_problems_and_no_notes(
     project: Any, run: Any, doctor: Any
 ) -> None:
     run("train")
@@ -148,7 +148,7 @@ def test_a_healthy_project_has_nothing_in_the_way_and_nothing_to_note(
     assert noted == []
 
 
-def test_every_line_begins_with_a_mark_or_is_a_cure(project: Any, run: Any) -> None:
+def test_every_line_is_a_finding_or_a_fix(project: Any, run: Any) -> None:
     done = run("doctor")
     lines = done.out.splitlines()
     assert all(line[:2] in ("✓ ", "· ", "✗ ") or line.lstrip().startswith("→ ") for line in lines)
@@ -158,23 +158,23 @@ def test_every_line_begins_with_a_mark_or_is_a_cure(project: Any, run: Any) -> N
     assert done.code == 1
 
 
-def test_without_a_project_it_says_so_and_looks_at_the_machine(
+def test_without_a_project_the_machine_is_checked(
     tmp_path: Path, doctor: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     found = doctor()
     assert found.bad == ["project"]
-    assert "no tastemaker.toml here" in found.of("project")["told"]
+    assert "no tastemaker.toml here" in found.of("project")["message"]
     assert found.of("project")["fix"] == "write one with `tastemaker init`"
     assert found.of("machine")["verdict"] == "ok"
 
 
-def test_a_project_file_that_is_wrong_is_a_finding(project: Any, doctor: Any) -> None:
+def test_an_invalid_project_file_is_a_finding(project: Any, doctor: Any) -> None:
     project.change("[retrievers.popular]", "[retriever.popular]")
-    assert "did you mean [retrievers.popular]?" in doctor().of("project")["told"]
+    assert "did you mean [retrievers.popular]?" in doctor().of("project")["message"]
 
 
-def test_it_only_reads(project: Any, run: Any, doctor: Any) -> None:
+def test_doctor_is_read_only(project: Any, run: Any, doctor: Any) -> None:
     def everything() -> dict[str, tuple[int, bytes]]:
         files = (path for path in project.folder.rglob("*") if path.is_file())
         return {str(path): (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
@@ -189,7 +189,7 @@ def test_it_only_reads(project: Any, run: Any, doctor: Any) -> None:
     assert everything() == before
 
 
-def test_whatever_a_look_raises_is_a_finding_and_the_others_go_on(
+def test_an_exception_in_a_check_is_a_finding(
     project: Any, doctor: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object) -> None:
@@ -197,50 +197,50 @@ def test_whatever_a_look_raises_is_a_finding_and_the_others_go_on(
 
     monkeypatch.setattr(Registry, "versions", broken)
     found = doctor()
-    assert found.of("model")["told"] == "looking at it failed: ZeroDivisionError: so many"
+    assert found.of("model")["message"] == "the check failed: ZeroDivisionError: so many"
     assert found.of("port")["verdict"] == "ok"
 
 
 # --- the machine ---
 
 
-def test_no_compiler_is_no_fault_since_nothing_needs_one(
+def test_a_missing_compiler_is_not_a_problem(
     project: Any, doctor: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     found = doctor().of("compiler")
     assert (found["verdict"], found["fix"]) == ("ok", "")
-    assert "none, and nothing here needs one" in found["told"]
+    assert "none found; none is needed" in found["message"]
 
 
-def test_blas_settings_that_mislead_are_told(
+def test_misleading_blas_settings_are_reported(
     project: Any, doctor: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENBLAS_CORETYPE", "Prescott")
     found = doctor()
-    told = found.of("BLAS")
-    assert told["verdict"] == "note"
-    assert "OPENBLAS_CORETYPE=Prescott" in told["told"]
-    assert told["fix"] == "unset OPENBLAS_CORETYPE"
+    finding = found.of("BLAS")
+    assert finding["verdict"] == "note"
+    assert "OPENBLAS_CORETYPE=Prescott" in finding["message"]
+    assert finding["fix"] == "unset OPENBLAS_CORETYPE"
     assert found.bad == ["model"]
 
 
-def test_more_threads_than_processors_are_told(
+def test_more_threads_than_processors_are_reported(
     project: Any, doctor: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "4096")
     monkeypatch.setenv("MKL_NUM_THREADS", "1")
-    told = doctor().of("BLAS")
-    assert "OMP_NUM_THREADS=4096" in told["told"]
-    assert told["fix"] == "unset OMP_NUM_THREADS"
+    finding = doctor().of("BLAS")
+    assert "OMP_NUM_THREADS=4096" in finding["message"]
+    assert finding["fix"] == "unset OMP_NUM_THREADS"
 
 
-def test_fewer_processors_than_there_are_is_told(
+def test_a_limit_on_processors_is_reported(
     project: Any, doctor: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0}, raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 64)
-    assert "1 processor of the 64 there are" in doctor().of("machine")["told"]
+    assert "1 processor of 64" in doctor().of("machine")["message"]
 
 
 def test_a_python_for_32_bit_is_refused(
@@ -271,43 +271,39 @@ def unimportable(folder: Path, name: str, error: str) -> Path:
     return folder
 
 
-def test_a_package_that_is_too_old_is_named_with_the_one_needed(
+def test_an_outdated_package_is_reported_with_the_needed_version(
     elsewhere: Any, tmp_path: Path
 ) -> None:
     done = elsewhere("doctor", "--json", first=installed(tmp_path / "old", "polars", "1.2"))
-    told = Findings(done.returncode, done.stdout).of("packages")
-    assert told["told"].startswith("polars 1.2 is too old: ")
-    assert told["fix"].startswith("pip install --upgrade 'polars>=")
+    finding = Findings(done.returncode, done.stdout).of("packages")
+    assert finding["message"].startswith("polars 1.2 is too old: ")
+    assert finding["fix"].startswith("pip install --upgrade 'polars>=")
 
 
-def test_a_python_older_than_our_metadata_asks_for_is_in_the_way(
-    elsewhere: Any, tmp_path: Path
-) -> None:
+def test_a_python_older_than_required_is_a_problem(elsewhere: Any, tmp_path: Path) -> None:
     inventory = installed(tmp_path, "tastemaker", "9", "Requires-Python: >=3.99")
     done = elsewhere("doctor", "--json", first=inventory)
     found = Findings(done.returncode, done.stdout)
     assert found.bad == ["python", "model"]
-    assert found.of("python")["told"].endswith("is too old: 3.99 or later is needed")
+    assert found.of("python")["message"].endswith("is too old: 3.99 or later is needed")
 
 
-def test_a_package_our_metadata_asks_for_is_missing(elsewhere: Any, tmp_path: Path) -> None:
+def test_a_missing_package_is_reported(elsewhere: Any, tmp_path: Path) -> None:
     asks = ("Requires-Dist: absent>=1.5", "Requires-Dist: for-tests>=1; extra == 'dev'")
     done = elsewhere("doctor", "--json", first=installed(tmp_path, "tastemaker", "9", *asks))
     found = Findings(done.returncode, done.stdout)
     assert found.bad == ["packages", "model"]
-    assert found.of("packages")["told"] == "absent is not installed: 1.5 or later is needed"
+    assert found.of("packages")["message"] == "absent is not installed: 1.5 or later is needed"
 
 
 @pytest.mark.parametrize("name", ["numba", "typer", "numpy"])
-def test_it_runs_where_a_package_is_missing_that_everything_needs(
-    elsewhere: Any, tmp_path: Path, name: str
-) -> None:
+def test_doctor_runs_without_a_required_package(elsewhere: Any, tmp_path: Path, name: str) -> None:
     error = f'ModuleNotFoundError("No module named {name!r}", name={name!r})'
     inventory = unimportable(tmp_path / "inventory", name, error)
     done = elsewhere("doctor", "--json", first=inventory)
     found = Findings(done.returncode, done.stdout)
     assert found.bad == ["packages"]
-    assert name in found.of("packages")["told"]
+    assert name in found.of("packages")["message"]
     assert f"pip install --force-reinstall {name}" in found.of("packages")["fix"]
     done = elsewhere("train", first=inventory)
     assert (done.returncode, done.stdout) == (1, "")
@@ -329,17 +325,17 @@ def no_openmp(tmp_path: Path) -> Path:
     return unimportable(tmp_path / "no openmp", "lightgbm", f"OSError({NO_OPENMP!r})")
 
 
-def test_a_missing_openmp_library_is_in_the_way_of_a_project_with_a_ranker(
+def test_a_missing_openmp_library_is_a_problem_with_a_ranker(
     project: Any, elsewhere: Any, no_openmp: Path
 ) -> None:
     with_ranker(project)
     done = elsewhere("doctor", "--json", first=no_openmp)
     found = Findings(done.returncode, done.stdout)
     assert found.bad == ["LightGBM", "model"]
-    told = found.of("LightGBM")
-    assert "libgomp.so.1" in told["told"]
+    finding = found.of("LightGBM")
+    assert "libgomp.so.1" in finding["message"]
     for package in ("libgomp1", "dnf install libgomp", "apk add libgomp", "brew install libomp"):
-        assert package in told["fix"]
+        assert package in finding["fix"]
 
 
 @pytest.mark.slow
@@ -354,7 +350,7 @@ def test_a_missing_openmp_library_is_only_a_note_without_a_ranker(
 
 
 @pytest.mark.slow
-def test_training_a_ranker_without_openmp_is_one_line_and_what_is_trained_serves(
+def test_without_openmp_training_is_an_error_but_serving_works(
     project: Any, elsewhere: Any, no_openmp: Path
 ) -> None:
     with_ranker(project)
@@ -364,7 +360,7 @@ def test_training_a_ranker_without_openmp_is_one_line_and_what_is_trained_serves
     assert last.startswith("error: lightgbm cannot be loaded (libgomp.so.1: cannot open")
     assert "apt install libgomp1" in last
     assert elsewhere("train").returncode == 0
-    for stored in (False, True):  # once from the files, once as the server would
+    for stored in (False, True):  # first from the files, then from the store
         if stored:
             EventSource(load_project(project.project)).open().close()
         done = elsewhere("recommend", "--user", "u1", "--json", first=no_openmp)
@@ -379,7 +375,7 @@ def test_training_a_ranker_without_openmp_is_one_line_and_what_is_trained_serves
 
 @pytest.fixture
 def mounted(elsewhere: Any, project: Any) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs the command line where a shell script has mounted something, seen by nobody else."""
+    """Runs the command line in a private mount namespace, after a shell script."""
     if sys.platform != "linux" or shutil.which("unshare") is None:
         missing("there is no unshare here to mount anything privately")
     tried = subprocess.run([*PRIVATE, "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True)
@@ -395,7 +391,7 @@ def mounted(elsewhere: Any, project: Any) -> Callable[..., subprocess.CompletedP
 
 
 @pytest.mark.slow
-def test_a_system_without_libgomp_is_told_and_serving_goes_on(
+def test_a_system_without_libgomp_is_reported_and_can_serve(
     project: Any, elsewhere: Any, mounted: Any, tmp_path: Path
 ) -> None:
     with_ranker(project)
@@ -417,7 +413,7 @@ def test_a_system_without_libgomp_is_told_and_serving_goes_on(
 
 
 @pytest.mark.slow
-def test_a_disk_that_is_full_is_in_the_way(project: Any, elsewhere: Any, mounted: Any) -> None:
+def test_a_full_disk_is_a_problem(project: Any, elsewhere: Any, mounted: Any) -> None:
     assert elsewhere("train").returncode == 0
     fill = (
         'cp -r .tastemaker "$PWD.copy"; mount -t tmpfs -o size=2m none .tastemaker; '
@@ -427,12 +423,12 @@ def test_a_disk_that_is_full_is_in_the_way(project: Any, elsewhere: Any, mounted
     done = mounted(fill, "doctor", "--json")
     found = Findings(done.returncode, done.stdout)
     assert found.bad == ["disk"], done.stderr
-    assert "0.0 kB free" in found.of("disk")["told"]
+    assert "0.0 kB free" in found.of("disk")["message"]
     assert "versions prune" in found.of("disk")["fix"]
 
 
 @pytest.mark.slow
-def test_a_disk_mounted_read_only_is_told_and_all_else_is_still_looked_at(
+def test_a_read_only_disk_does_not_stop_the_other_checks(
     project: Any, elsewhere: Any, mounted: Any
 ) -> None:
     assert elsewhere("train").returncode == 0
@@ -442,13 +438,13 @@ def test_a_disk_mounted_read_only_is_told_and_all_else_is_still_looked_at(
     done = mounted(read_only, "doctor", "--json")
     found = Findings(done.returncode, done.stdout)
     assert set(found.bad) == {"disk"}
-    assert "mounted read-only" in found.of("disk")["told"]
-    assert "85 events" in found.of("store")["told"]
-    assert "events served since: 1, 1.2% of all" in [f["told"] for f in found.all]
+    assert "mounted read-only" in found.of("disk")["message"]
+    assert "85 events" in found.of("store")["message"]
+    assert "events received since the training: 1, 1.2% of all" in [f["message"] for f in found.all]
 
 
 @pytest.mark.slow
-def test_a_read_only_source_and_home_only_cost_compiling_again(mounted: Any) -> None:
+def test_read_only_source_and_home_only_cost_recompilation(mounted: Any) -> None:
     closed = f"mount --bind '{SOURCE}' '{SOURCE}'; mount -o remount,ro,bind '{SOURCE}'; "
     closed += "unset NUMBA_CACHE_DIR; export HOME=/proc/none XDG_CACHE_HOME=/proc/none"
     assert mounted(closed, "train").returncode == 0
@@ -462,10 +458,10 @@ def test_a_read_only_source_and_home_only_cost_compiling_again(mounted: Any) -> 
     assert "kernels" not in [f["what"] for f in Findings(done.returncode, done.stdout).all]
 
 
-def test_a_folder_that_cannot_be_written_is_told(project: Any, run: Any, elsewhere: Any) -> None:
+def test_an_unwritable_folder_is_reported(project: Any, run: Any, elsewhere: Any) -> None:
     run("train")
     inside: tuple[str, ...] = ()
-    if os.geteuid() == 0:  # who may do everything has to give that up first
+    if os.geteuid() == 0:  # root has to drop its rights first
         setpriv = shutil.which("setpriv")
         if setpriv is None:
             missing("there is no setpriv here to give up root's rights")
@@ -478,7 +474,7 @@ def test_a_folder_that_cannot_be_written_is_told(project: Any, run: Any, elsewhe
         artifacts.chmod(0o755)
     found = Findings(done.returncode, done.stdout)
     assert found.bad == ["disk"]
-    assert found.of("disk")["told"] == f"{artifacts} cannot be written"
+    assert found.of("disk")["message"] == f"{artifacts} is not writable"
     assert "chown" in found.of("disk")["fix"]
 
 
@@ -487,13 +483,13 @@ def test_a_folder_that_cannot_be_written_is_told(project: Any, run: Any, elsewhe
 
 @pytest.fixture
 def answering(project: Any) -> Iterator[Callable[[int, Any], None]]:
-    """Has somebody answer at the project's port, always the same."""
+    """Runs a server with a fixed response at the port of the project."""
     servers: list[HTTPServer] = []
 
-    def answer(status: int, told: Any) -> None:
+    def answer(status: int, payload: Any) -> None:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                body = json.dumps(told).encode()
+                body = json.dumps(payload).encode()
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
@@ -512,63 +508,63 @@ def answering(project: Any) -> Iterator[Callable[[int, Any], None]]:
         server.server_close()
 
 
-@pytest.mark.parametrize("told", [{"hello": "inventory"}, ["model_version"], None, "x" * 100_000])
-def test_a_port_held_by_another_program_is_told_with_its_process(
-    project: Any, run: Any, doctor: Any, answering: Any, told: Any
+@pytest.mark.parametrize(
+    "payload", [{"hello": "inventory"}, ["model_version"], None, "x" * 100_000]
+)
+def test_a_port_in_use_is_reported_with_its_process(
+    project: Any, run: Any, doctor: Any, answering: Any, payload: Any
 ) -> None:
     run("train")
-    answering(200, told)
+    answering(200, payload)
     found = doctor()
     assert found.bad == ["port"]
-    assert f"{port_of(project)} is held by process {os.getpid()} (" in found.of("port")["told"]
+    assert f"{port_of(project)} is in use by process {os.getpid()} (" in found.of("port")["message"]
     assert "[server]" in found.of("port")["fix"]
 
 
-def test_a_port_held_by_a_program_that_never_answers_is_told(
-    project: Any, run: Any, doctor: Any
-) -> None:
+def test_a_port_of_an_unresponsive_program_is_reported(project: Any, run: Any, doctor: Any) -> None:
     run("train")
     with socket.create_server(("127.0.0.1", port_of(project))):
         found = doctor()
     assert found.bad == ["port"]
-    assert str(os.getpid()) in found.of("port")["told"]
+    assert str(os.getpid()) in found.of("port")["message"]
 
 
-def test_our_own_server_at_the_port_is_fine(
+def test_a_running_server_of_this_project_is_ok(
     project: Any, run: Any, doctor: Any, answering: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run("train")
-    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")  # which would not let us through
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")  # an unreachable proxy
     answering(200, {"status": "ready", "model_version": current(project)})
     found = doctor()
     assert found.bad == []
-    assert found.of("port")["told"].endswith(f"serving {current(project)}")
+    assert found.of("port")["message"].endswith(f"serving {current(project)}")
 
 
 @pytest.mark.parametrize("problem", ["", "the file 'x' is damaged"])
-def test_a_server_with_an_earlier_version_is_noted_and_what_it_says_of_that(
+def test_a_server_with_an_earlier_version_is_a_note(
     project: Any, run: Any, doctor: Any, answering: Any, problem: str
 ) -> None:
     run("train")
     before = current(project)
-    project.change("popular = 10", "popular = 11")  # or it may be the same version again
+    project.change("popular = 10", "popular = 11")  # otherwise it may be the same version
     run("train")
     answering(200, {"model_version": before, **({"problem": problem} if problem else {})})
-    told = doctor().of("port")
-    assert told["verdict"] == "note"
+    finding = doctor().of("port")
+    assert finding["verdict"] == "note"
     expected = problem or f"still serving {before}, not {current(project)}"
-    assert expected in told["told"]
+    assert expected in finding["message"]
 
 
-def test_a_server_that_is_still_loading_is_noted(
+def test_a_server_that_is_still_loading_is_a_note(
     project: Any, run: Any, doctor: Any, answering: Any
 ) -> None:
     run("train")
     answering(503, {"error": {"code": "not_ready", "message": "the model is being loaded"}})
-    assert "not ready: the model is being loaded" in doctor().of("port")["told"]
+    assert "not ready: the model is being loaded" in doctor().of("port")["message"]
 
 
-def test_a_server_of_another_project_is_in_the_way(
+def test_a_server_of_another_project_is_a_problem(
     project: Any, run: Any, doctor: Any, answering: Any
 ) -> None:
     run("train")
@@ -579,29 +575,29 @@ def test_a_server_of_another_project_is_in_the_way(
 # --- the model ---
 
 
-def test_a_setting_that_changed_since_the_training_is_named(
+def test_a_setting_changed_since_the_training_is_reported(
     project: Any, run: Any, doctor: Any
 ) -> None:
     run("train")
     project.change("popular = 10", "popular = 11")
     project.change("weight = 6.0", "weight = 7.0")
-    told = doctor().of("model")
-    assert "placements.home.retrievers.popular is 11, was 10" in told["told"]
-    assert "[events]" in told["told"]
-    assert told["fix"] == "tastemaker train"
+    finding = doctor().of("model")
+    assert "placements.home.retrievers.popular is 11, was 10" in finding["message"]
+    assert "[events]" in finding["message"]
+    assert finding["fix"] == "tastemaker train"
 
 
-def test_a_version_of_another_tastemaker_is_noted(
+def test_a_version_of_another_tastemaker_is_a_note(
     project: Any, run: Any, doctor: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run("train")
     monkeypatch.setattr(tastemaker, "__version__", "9.9")
-    assert "trained by Tastemaker 0.1.0, this is 9.9" in doctor().of("model")["told"]
+    assert "trained by Tastemaker 0.1.0, this is 9.9" in doctor().of("model")["message"]
 
 
-def test_events_that_ended_long_ago_are_noted(shop: Any, run: Any, doctor: Any) -> None:
+def test_an_old_event_log_is_a_note(shop: Any, run: Any, doctor: Any) -> None:
     run("train")
-    assert "its events end 2023-11-" in doctor().of("model")["told"]
+    assert "its events end on 2023-11-" in doctor().of("model")["message"]
 
 
 def damage(project: Any, version: str) -> None:
@@ -609,7 +605,7 @@ def damage(project: Any, version: str) -> None:
     target.write_bytes(target.read_bytes()[:-1] + b"\x07")
 
 
-def test_a_damaged_version_is_in_the_way_and_the_way_back_is_named(
+def test_a_damaged_version_is_a_problem_with_a_rollback_as_fix(
     project: Any, run: Any, doctor: Any
 ) -> None:
     run("train")
@@ -617,7 +613,7 @@ def test_a_damaged_version_is_in_the_way_and_the_way_back_is_named(
     damage(project, before)
     found = doctor()
     assert found.bad == ["model"]
-    assert "'components/popular/users.npy' is damaged" in found.of("model")["told"]
+    assert "'components/popular/users.npy' is damaged" in found.of("model")["message"]
     assert found.of("model")["fix"] == "tastemaker train"
     shutil.rmtree(state(project))
     run("train")
@@ -628,47 +624,47 @@ def test_a_damaged_version_is_in_the_way_and_the_way_back_is_named(
     assert doctor().of("model")["fix"].startswith(f"tastemaker versions rollback, to {before}")
 
 
-def test_a_newer_version_that_does_not_serve_is_noted(project: Any, run: Any, doctor: Any) -> None:
+def test_a_newer_version_that_does_not_serve_is_a_note(project: Any, run: Any, doctor: Any) -> None:
     run("train")
     project.change("popular = 10", "popular = 11")
-    time.sleep(1.1)  # a version's name has whole seconds
-    newer = run("train", "--no-promote", "--json").told["version"]
-    told = doctor().of("versions")
-    assert told["fix"] == f"tastemaker versions promote {newer}"
+    time.sleep(1.1)  # version names have a resolution of seconds
+    newer = run("train", "--no-promote", "--json").json["version"]
+    finding = doctor().of("versions")
+    assert finding["fix"] == f"tastemaker versions promote {newer}"
 
 
-def test_what_killed_trainings_left_is_noted(project: Any, run: Any, doctor: Any) -> None:
+def test_leftovers_of_killed_trainings_are_a_note(project: Any, run: Any, doctor: Any) -> None:
     run("train")
     left = state(project) / "artifacts" / ".building-x"
     left.mkdir()
     os.utime(left, (time.time() - 10_000,) * 2)
-    told = doctor().of("versions")
-    assert (told["verdict"], told["told"]) == ("note", "1 folder was left by runs that died")
-    assert "versions prune" in told["fix"]
+    finding = doctor().of("versions")
+    assert (finding["verdict"], finding["message"]) == ("note", "1 folder was left by killed runs")
+    assert "versions prune" in finding["fix"]
 
 
 # --- the data ---
 
 
-def test_data_that_changed_since_the_training_is_told(project: Any, run: Any, doctor: Any) -> None:
+def test_data_changed_since_the_training_is_reported(project: Any, run: Any, doctor: Any) -> None:
     run("train")
     rows = fresh_rows(project)
     project.write([*rows, rows[-1]])
     found = doctor()
     assert found.bad == []
-    told = found.of("data")
-    assert told["told"].startswith("events.csv, or how it is read, has changed since")
-    assert current(project) in told["told"]
-    assert told["fix"] == "tastemaker train"
+    finding = found.of("data")
+    assert finding["message"].startswith("events.csv, or its read settings, changed since")
+    assert current(project) in finding["message"]
+    assert finding["fix"] == "tastemaker train"
     run("train")
     assert doctor().of("data")["verdict"] == "ok"
 
 
-def test_a_table_that_came_later_is_told(project: Any, run: Any, doctor: Any) -> None:
+def test_a_table_added_after_the_training_is_reported(project: Any, run: Any, doctor: Any) -> None:
     run("train")
     (project.folder / "users.csv").write_text("user_id\nu1\n")
     project.change('items = "items.csv"\n', 'items = "items.csv"\nusers = "users.csv"\n')
-    assert doctor().of("data")["told"].startswith("users.csv is new since")
+    assert doctor().of("data")["message"].startswith("users.csv is new since")
 
 
 def test_a_training_from_the_store_knows_the_same_files(
@@ -683,7 +679,7 @@ def test_a_training_from_the_store_knows_the_same_files(
     assert doctor().of("data")["verdict"] == "ok"
 
 
-def test_a_version_from_before_fingerprints_says_that_it_does_not_know(
+def test_a_version_without_fingerprints_is_reported(
     project: Any, run: Any, doctor: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     load = Recommender.load.__func__  # type: ignore[attr-defined]
@@ -696,24 +692,26 @@ def test_a_version_from_before_fingerprints_says_that_it_does_not_know(
     run("train")
     monkeypatch.setattr(Recommender, "load", classmethod(without))
     found = doctor()
-    assert "does not tell which files" in found.of("data")["told"]
-    assert "Tastemaker of an earlier version" in found.of("model")["told"]
+    assert "does not record its training files" in found.of("data")["message"]
+    assert "Tastemaker of an earlier version" in found.of("model")["message"]
     assert found.bad == []
 
 
-def test_many_events_served_since_the_training_are_noted(
-    project: Any, run: Any, doctor: Any
-) -> None:
+def test_many_events_since_the_training_are_a_note(project: Any, run: Any, doctor: Any) -> None:
     run("train")
     with EventSource(load_project(project.project)).open() as store:
         store.append([served(0)]).result()
-        assert "events served since: 1, 1.2% of all" in [f["told"] for f in doctor().all]
+        assert "events received since the training: 1, 1.2% of all" in [
+            f["message"] for f in doctor().all
+        ]
         store.append([served(n) for n in range(1, 40)]).result()
-        told = doctor().of("data")  # while a server holds it open
-    assert told["told"] == "events served since: 40, 32.3% of all"
-    assert told["verdict"] == "note"
+        finding = doctor().of("data")  # while another connection is open
+    assert finding["message"] == "events received since the training: 40, 32.3% of all"
+    assert finding["verdict"] == "note"
     run("train")
-    assert "events served since: 0, 0.0% of all" in [f["told"] for f in doctor().all]
+    assert "events received since the training: 0, 0.0% of all" in [
+        f["message"] for f in doctor().all
+    ]
 
 
 def test_events_that_an_older_version_added_are_found(project: Any, run: Any, doctor: Any) -> None:
@@ -723,26 +721,26 @@ def test_events_that_an_older_version_added_are_found(project: Any, run: Any, do
         store.append([served(0)]).result()
     assert "store" not in doctor().bad
     with closing(sqlite3.connect(source.path)) as connection, connection:
-        connection.execute("DELETE FROM pairs WHERE source = 0")  # they were never summed up
+        connection.execute("DELETE FROM pairs WHERE source = 0")  # the pairs were never summed
     found = doctor()
     assert "store" in found.bad
     wrong = next(f for f in found.all if f["what"] == "store" and f["verdict"] == "bad")
-    assert wrong["told"] == "the sums by user and item are not those of the events"
+    assert wrong["message"] == "the sums by user and item do not match the events"
     assert "`tastemaker store compact`" in wrong["fix"]
     run("store", "compact")
     assert "store" not in doctor().bad
 
 
-def test_rows_set_aside_at_the_last_reading_are_noted(project: Any, run: Any, doctor: Any) -> None:
+def test_quarantined_rows_are_a_note(project: Any, run: Any, doctor: Any) -> None:
     rows = fresh_rows(project)
     project.write([*rows * 2, "u1,,view,1700000000"])
     run("train")
-    told = doctor().of("events")
-    assert told["told"] == "rows set aside at the last reading: 1 (1 missing item_id)"
-    assert "events.csv.csv" in told["fix"]
+    finding = doctor().of("events")
+    assert finding["message"] == "unusable rows when it was last read: 1 (1 missing item_id)"
+    assert "events.csv.csv" in finding["fix"]
 
 
-def test_rows_set_aside_are_noted_of_files_that_share_a_name(
+def test_quarantined_rows_of_files_with_one_name_are_a_note(
     project: Any, run: Any, doctor: Any
 ) -> None:
     for year, more in (("2023", "u1,,view,1700000000"), ("2024", "")):
@@ -753,11 +751,11 @@ def test_rows_set_aside_are_noted_of_files_that_share_a_name(
     listed = 'events = ["2023/events.csv", "2024/events.csv"]'
     project.project.write_text(text.replace('events = "events.csv"', listed, 1))
     run("train")
-    told = [found["told"] for found in doctor().all if found["verdict"] == "note"]
-    assert "rows set aside at the last reading: 1 (1 missing item_id)" in told
+    notes = [found["message"] for found in doctor().all if found["verdict"] == "note"]
+    assert "unusable rows when it was last read: 1 (1 missing item_id)" in notes
 
 
-def test_a_file_that_is_missing_is_in_the_way_unless_a_store_has_it(
+def test_a_missing_file_is_a_problem_unless_the_store_has_it(
     project: Any, run: Any, doctor: Any
 ) -> None:
     run("train")
@@ -772,7 +770,7 @@ def test_a_file_that_is_missing_is_in_the_way_unless_a_store_has_it(
 # --- the store ---
 
 
-def test_a_store_that_others_can_read_is_noted(project: Any, run: Any, doctor: Any) -> None:
+def test_a_store_readable_by_others_is_a_note(project: Any, run: Any, doctor: Any) -> None:
     source = EventSource(load_project(project.project))
     source.open().close()
     assert "other users" not in str(doctor().of("store"))
@@ -783,15 +781,15 @@ def test_a_store_that_others_can_read_is_noted(project: Any, run: Any, doctor: A
     assert found.of("store")["verdict"] == "note"
 
 
-def test_a_damaged_store_is_told(project: Any, run: Any, doctor: Any) -> None:
+def test_a_damaged_store_is_reported(project: Any, run: Any, doctor: Any) -> None:
     run("train")
     (state(project) / "store.db").write_bytes(b"no database at all" * 100)
     found = doctor()
     assert "store" in found.bad
-    assert "not a database" in found.of("store")["told"]
+    assert "not a database" in found.of("store")["message"]
 
 
-def test_another_programs_database_is_told(project: Any, run: Any, doctor: Any) -> None:
+def test_another_programs_database_is_reported(project: Any, run: Any, doctor: Any) -> None:
     run("train")
     with sqlite3.connect(state(project) / "store.db") as theirs:  # commits
         theirs.execute("CREATE TABLE theirs (a)")
@@ -799,9 +797,7 @@ def test_another_programs_database_is_told(project: Any, run: Any, doctor: Any) 
     assert "store" in doctor().bad
 
 
-def test_a_store_with_a_damaged_page_is_one_line_with_its_cure(
-    project: Any, run: Any, doctor: Any
-) -> None:
+def test_a_damaged_page_is_one_line_with_its_fix(project: Any, run: Any, doctor: Any) -> None:
     run("train")
     source = EventSource(load_project(project.project))
     source.open().close()
@@ -809,54 +805,54 @@ def test_a_store_with_a_damaged_page_is_one_line_with_its_cure(
     for page in range(3 * 4_096, len(content), 4_096):
         content[page : page + 200] = b"\x99" * 200
     source.path.write_bytes(content)
-    told = doctor().of("store")
-    assert "is damaged (" in told["told"]
-    assert "\n" not in told["told"]
-    assert "restore it from a copy" in told["fix"]
+    finding = doctor().of("store")
+    assert "is damaged (" in finding["message"]
+    assert "\n" not in finding["message"]
+    assert "restore it from a copy" in finding["fix"]
 
 
-def test_a_store_of_a_later_tastemaker_is_told(project: Any, run: Any, doctor: Any) -> None:
+def test_a_store_of_a_later_tastemaker_is_reported(project: Any, run: Any, doctor: Any) -> None:
     run("train")
     source = EventSource(load_project(project.project))
     source.open().close()
     with sqlite3.connect(source.path) as later:
         later.execute("UPDATE about SET value = '99' WHERE name = 'schema'")
     later.close()
-    assert "holds schema 99, this version reads" in doctor().of("store")["told"]
+    assert "has schema 99, this version reads" in doctor().of("store")["message"]
 
 
-def test_what_stands_where_a_folder_or_the_store_should_is_told(project: Any, doctor: Any) -> None:
+def test_a_file_of_the_wrong_kind_is_reported(project: Any, doctor: Any) -> None:
     state(project).touch()
-    assert doctor().of("disk")["told"] == f"{state(project)} is not a folder"
+    assert doctor().of("disk")["message"] == f"{state(project)} is not a folder"
     state(project).unlink()
     (state(project) / "store.db").mkdir(parents=True)
-    assert doctor().of("disk")["told"] == f"{state(project) / 'store.db'} is not a file"
+    assert doctor().of("disk")["message"] == f"{state(project) / 'store.db'} is not a file"
 
 
-def test_a_pointer_to_no_version_is_told_with_the_way_out(
+def test_a_pointer_to_a_missing_version_is_reported_with_the_fix(
     project: Any, run: Any, doctor: Any
 ) -> None:
     run("train")
     (state(project) / "current").write_text("garbage\n")
-    told = doctor().of("model")
-    assert told["told"].endswith("'garbage' is no version")
-    assert told["fix"].startswith("name one with `tastemaker versions promote VERSION`")
+    finding = doctor().of("model")
+    assert finding["message"].endswith("'garbage' is not a version")
+    assert finding["fix"].startswith("choose one with `tastemaker versions promote VERSION`")
 
 
 # --- the clock ---
 
 
-def test_an_event_that_lies_in_the_future_is_told(project: Any, run: Any, doctor: Any) -> None:
+def test_an_event_in_the_future_is_reported(project: Any, run: Any, doctor: Any) -> None:
     run("train")
     hour = times.MICROSECONDS["h"]
     with EventSource(load_project(project.project)).open() as store:
         store.append([served(0, time=times.now() + 5 * hour)]).result()
-    told = doctor().of("clock")
-    assert told["verdict"] == "note"
-    assert told["told"].startswith("the latest stored event lies 5h in the future")
+    finding = doctor().of("clock")
+    assert finding["verdict"] == "note"
+    assert finding["message"].startswith("the latest stored event is 5h in the future")
 
 
-def test_a_clock_that_has_gone_back_is_told_by_the_files(project: Any, doctor: Any) -> None:
+def test_a_clock_set_back_is_detected_by_file_times(project: Any, doctor: Any) -> None:
     later = time.time() + 86_400 * 3
     os.utime(project.events, (later, later))
-    assert doctor().of("clock")["told"].startswith("the last change of events.csv lies 3d in the")
+    assert doctor().of("clock")["message"].startswith("the last change of events.csv is 3d in the")

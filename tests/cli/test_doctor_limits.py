@@ -1,4 +1,4 @@
-"""`doctor` says what the store may still take in, and where there is little room."""
+"""`doctor` reports the limits of the store, and low disk space."""
 
 import tempfile
 from dataclasses import replace
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tastemaker.cli.doctor.limits import look_at_limits, look_at_temporary_folder
+from tastemaker.cli.doctor.limits import check_limits, check_temporary_folder
 from tastemaker.project.sections import StoreSection
 from tastemaker.store import Store
 from tastemaker.store.look import look
@@ -15,14 +15,16 @@ from tests.store.conftest import row
 
 
 def verdicts(folder: Path, used: int | None = None, **settings: Any) -> dict[str, str]:
-    """The verdict on each setting, of a store with four served events."""
+    """The verdict on each setting, for a store with four events from HTTP."""
     with Store(folder / "store.db") as store:
         store.append([row() for _ in range(4)]).result()
     stored = look(folder / "store.db")
     stored = stored if used is None else replace(stored, used_bytes=used)
-    found = look_at_limits(folder / "store.db", StoreSection(**settings), stored)
-    told = {name: one for one in found for name in ("max_events", "max_size") if name in one.told}
-    return {name: one.verdict for name, one in told.items()}
+    found = check_limits(folder / "store.db", StoreSection(**settings), stored)
+    findings = {
+        name: one for one in found for name in ("max_events", "max_size") if name in one.message
+    }
+    return {name: one.verdict for name, one in findings.items()}
 
 
 @pytest.mark.parametrize(("most", "verdict"), [(4, "bad"), (5, "note"), (6, "ok")])
@@ -41,18 +43,18 @@ def test_the_reserve_and_the_temporary_folder_are_reported(
     monkeypatch.setattr("tastemaker.cli.doctor.limits.free_bytes", lambda *_: (1_000, 2_000))
     with Store(tmp_path / "store.db") as store:
         path = store.path
-    found = [*look_at_limits(path, StoreSection(), look(path))]
-    assert (found[-1].verdict, "answers are not logged" in found[-1].told) == ("note", True)
+    found = [*check_limits(path, StoreSection(), look(path))]
+    assert (found[-1].verdict, "decisions are not logged" in found[-1].message) == ("note", True)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    (found,) = look_at_temporary_folder()
-    assert f"in the folder for temporary files, {tmp_path}" in found.told
+    (found,) = check_temporary_folder()
+    assert f"in the folder for temporary files, {tmp_path}" in found.message
 
 
-def test_the_limits_are_part_of_every_look(shop: Any, run: Any) -> None:
+def test_doctor_checks_the_limits(shop: Any, run: Any) -> None:
     assert run("train").code == 0
     assert run("store", "stats").code == 0
     shown = run("doctor").out
     assert "0 events over HTTP of at most 100,000,000 ([store] max_events)" in shown
     assert "([store] max_size)" in shown
-    assert "are reserved for events, and free" in shown
+    assert "reserved for events, and free" in shown
     assert "folder for temporary files" in shown

@@ -1,4 +1,4 @@
-"""`init` always leaves a project file that can be trained on, or edited until it can."""
+"""`init` always writes a project file that is ready for training or for editing."""
 
 import random
 from pathlib import Path
@@ -12,7 +12,7 @@ USERS, ITEMS = 40, 30
 
 
 def retail(folder: Path, holes: bool = True) -> Path:
-    """A log as a spreadsheet of a shop exports it: codes, repeats, returns, users missing."""
+    """An event log exported from a spreadsheet: codes, repeats, returns, missing users."""
     draw = random.Random(0)  # noqa: S311
     lines = ["InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country"]
     for at in range(1_200):
@@ -41,13 +41,13 @@ def test_a_shops_spreadsheet_becomes_a_project(tmp_path: Path, run: Any, monkeyp
     assert 0.25 <= file.data.max_bad_rows.events <= 0.3
     assert file.placements["home"].seen == {"purchase": "allow"}
     assert " repeat an earlier one of the same user and item" in done.out
-    facts = run("validate", "--json").told
+    facts = run("validate", "--json").json
     assert facts["users"] == USERS
     assert facts["clock"] == "absolute"
     assert facts["events"]["reasons"] == {"missing user_id": 300}
     for verb in ("train", "evaluate"):
         assert run(verb, "--json").code == 0
-    assert run("recommend", "--user", "12346", "--json").told["items"]
+    assert run("recommend", "--user", "12346", "--json").json["items"]
 
 
 def test_a_setting_allows_bad_rows_and_the_error_names_it(
@@ -60,8 +60,8 @@ def test_a_setting_allows_bad_rows_and_the_error_names_it(
     lines = path.read_text().splitlines()
     at = next(at for at, line in enumerate(lines) if line.startswith("[data.max_bad_rows]"))
     path.write_text("\n".join([*lines[:at], *lines[at + 2 :]]))
-    told = run("validate").err
-    assert "raise 'events' under [data.max_bad_rows] (here 25% are bad)" in told
+    message = run("validate").err
+    assert "raise 'events' under [data.max_bad_rows] (here 25% are bad)" in message
 
 
 def test_options_name_the_columns(tmp_path: Path, run: Any, monkeypatch: Any) -> None:
@@ -74,8 +74,8 @@ def test_options_name_the_columns(tmp_path: Path, run: Any, monkeypatch: Any) ->
     columns = load_project(tmp_path / "tastemaker.toml").file.data.columns.events
     assert columns == {"user_id": "c", "item_id": "b", "value": "a"}
     assert "a guess" not in done.out
-    told = run("init", "--force", "--item-id", "bb").refused(2)
-    assert "no column 'bb' for item_id in the event log; it has a, b, c" in told
+    message = run("init", "--force", "--item-id", "bb").refused(2)
+    assert "no column 'bb' for item_id in the event log; its columns are a, b, c" in message
 
 
 def test_an_existing_file_hints_at_the_columns(tmp_path: Path, run: Any, monkeypatch: Any) -> None:
@@ -92,7 +92,7 @@ def test_an_existing_file_hints_at_the_columns(tmp_path: Path, run: Any, monkeyp
     assert columns == {"user_id": "c", "item_id": "b"}
 
 
-def test_where_no_column_fits_the_file_is_written_all_the_same(
+def test_the_file_is_written_even_without_a_matching_column(
     tmp_path: Path, run: Any, monkeypatch: Any
 ) -> None:
     prose = " ".join(["words"] * 20)
@@ -102,8 +102,8 @@ def test_where_no_column_fits_the_file_is_written_all_the_same(
     assert done.code == 2
     assert "no column looks like item_id: fill it in, or run init again with --force" in done.err
     assert 'item_id = "FILL IN"  # one of: user, text' in (tmp_path / "tastemaker.toml").read_text()
-    told = run("validate").err
-    assert "no column 'FILL IN'" in told
+    message = run("validate").err
+    assert "no column 'FILL IN'" in message
 
 
 def test_items_that_cannot_be_read_are_left_out(tmp_path: Path, run: Any, monkeypatch: Any) -> None:
@@ -113,11 +113,11 @@ def test_items_that_cannot_be_read_are_left_out(tmp_path: Path, run: Any, monkey
     monkeypatch.chdir(tmp_path)
     done = run("init")
     assert done.code == 0
-    assert "items are left out: items.csv line 2: a quotation mark opens here" in done.err
+    assert "the items table is left out: items.csv line 2: a quotation mark opens here" in done.err
     assert load_project(tmp_path / "tastemaker.toml").file.data.items is None
 
 
-def test_a_timestamp_that_holds_words_is_not_used_and_named(
+def test_a_timestamp_column_with_words_is_reported_as_unused(
     tmp_path: Path, run: Any, monkeypatch: Any
 ) -> None:
     rows = "".join(f"{i},x{i % 7},{'good' if i % 3 else 'bad'}\n" for i in range(60))
@@ -146,7 +146,7 @@ def test_several_event_files_become_one_log(
         ("play", "Hours"), ("purchase", None)
     ]  # fmt: skip
     assert run("train").code == 0
-    answer = run("recommend", "--user", "3", "--json").told
+    answer = run("recommend", "--user", "3", "--json").json
     assert answer["items"][0]["title"].startswith("Game ")
 
 
@@ -168,7 +168,7 @@ def test_two_files_may_write_their_times_differently(
     )  # fmt: skip
     monkeypatch.chdir(tmp_path)
     assert run("init").code == 0
-    facts = run("validate", "--json").told
+    facts = run("validate", "--json").json
     assert facts["events"]["kept"] == 180
     assert (facts["from"], facts["to"]) == ("2024-03-01T00:00:00Z", "2024-03-28T00:00:00Z")
 
@@ -198,13 +198,13 @@ def test_a_file_without_ratings_does_not_make_them_likes(
     )
     monkeypatch.chdir(tmp_path)
     assert run("init").code == 0
-    facts = run("validate", "--json").told["kinds"]
+    facts = run("validate", "--json").json["kinds"]
     assert facts["interaction"]["liked"] == 80
     rated = next(facts[name] for name in facts if name != "interaction")
     assert (rated["liked"], rated["disliked"]) == (20, 20)
 
 
-def test_corrections_of_a_file_without_a_header_outlive_init(
+def test_corrections_of_a_file_without_a_header_survive_init(
     tmp_path: Path, run: Any, monkeypatch: Any
 ) -> None:
     rows = (f"{i % 7} {i % 50} {1 + i % 5}\n" for i in range(99))

@@ -1,4 +1,4 @@
-"""Which files `init` reads, what it says of the others, and what it writes if it is unclear."""
+"""The files that `init` reads and reports, and its output in unclear cases."""
 
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,7 @@ def test_a_single_file_of_unliked_events_gives_no_likes(
     write(folder, **{name: LOG})
     assert run("init").code in (0, 2)
     assert project(folder).events[kind].role == role
-    facts = run("validate", "--json").told["kinds"]
+    facts = run("validate", "--json").json["kinds"]
     assert facts[kind]["liked"] == 0
 
 
@@ -61,7 +61,7 @@ def test_a_single_file_of_another_word_holds_interactions(folder: Path, run: Any
 
 
 @pytest.mark.parametrize("options", [(), ("--events", "likes.csv", "--events", "dislikes.csv")])
-def test_likes_and_dislikes_in_two_files_keep_apart(
+def test_likes_and_dislikes_in_two_files_stay_separate(
     folder: Path, run: Any, options: tuple[str, ...]
 ) -> None:
     write(folder, likes=LOG, dislikes=HEAD + "".join(ROWS[:20]))
@@ -69,18 +69,17 @@ def test_likes_and_dislikes_in_two_files_keep_apart(
     kinds = project(folder).events
     assert kinds["dislike"].role == "negative"
     assert kinds["dislike"].replaces == ("like",)
-    facts = run("validate", "--json").told["kinds"]
+    facts = run("validate", "--json").json["kinds"]
     assert facts["dislike"]["liked"] == 0
 
 
-def test_files_that_are_not_read_are_named(folder: Path, run: Any) -> None:
+def test_files_that_are_not_read_are_reported(folder: Path, run: Any) -> None:
     write(folder, events=LOG, ratings=LOG)
     (folder / "u.item").write_text("1|x\n")
     done = run("init")
     assert done.code == 0
     text = (
-        "not read: ratings.csv, u.item; add an event file under [[data.events]], or name it: "
-        "--events FILE"
+        "not read: ratings.csv, u.item; add event files under [[data.events]] or with --events FILE"
     )
     assert text in done.err
     assert f"# {text}" in (folder / "tastemaker.toml").read_text()
@@ -90,7 +89,7 @@ def test_parts_of_one_log_are_read_together(folder: Path, run: Any) -> None:
     write(folder, orders_de=LOG, orders_fr=LOG.replace("u", "f").replace("fser", "user"))
     done = run("init")
     assert "not read" not in done.err
-    assert run("validate", "--json").told["events"]["read"] == 180
+    assert run("validate", "--json").json["events"]["read"] == 180
 
 
 def test_where_it_is_unclear_a_file_to_fill_in_is_written(folder: Path, run: Any) -> None:
@@ -99,9 +98,10 @@ def test_where_it_is_unclear_a_file_to_fill_in_is_written(folder: Path, run: Any
         a=LOG,
         b="user,item,stars\n" + "".join(f"u{i % 9},i{i % 13},{1 + i % 5}\n" for i in range(90)),
     )
-    told = run("init").err
+    message = run("init").err
     assert (
-        "tastemaker.toml, but which file holds the events? found a.csv, b.csv; fill it in" in told
+        "tastemaker.toml, but no file is clearly the event log: found a.csv, b.csv; fill it in"
+        in message
     )
     text = (folder / "tastemaker.toml").read_text()
     assert 'events = "FILL IN"  # one of: a.csv, b.csv' in text
@@ -142,14 +142,14 @@ def test_a_table_given_as_items_is_not_the_log(folder: Path, run: Any) -> None:
     assert 'events = "data.csv"' in run("init", "--items", "things.csv").out
 
 
-def test_a_column_of_too_many_event_types_is_named_and_not_used(folder: Path, run: Any) -> None:
+def test_a_column_with_too_many_event_types_is_not_used(folder: Path, run: Any) -> None:
     rows = "".join(f"u{i % 9},i{i % 13},t{i % 60}\n" for i in range(180))
     write(folder, log="user,item,type\n" + rows)
     done = run("init")
     assert done.code == 0
     assert "the column 'type' has more than 50 kinds of event" in done.err
     assert "the column 'type' has more than 50" in (folder / "tastemaker.toml").read_text()
-    assert run("validate", "--json").told["events"]["kept"] == 180
+    assert run("validate", "--json").json["events"]["kept"] == 180
 
 
 def test_too_many_event_types_still_leave_a_file_to_edit(folder: Path, run: Any) -> None:
@@ -165,7 +165,7 @@ def test_many_rare_event_types_leave_a_file_to_edit(
     folder: Path, run: Any, monkeypatch: Any
 ) -> None:
     monkeypatch.setattr("tastemaker.project.propose.ROWS_TO_LOOK_AT", 60)
-    monkeypatch.setattr("tastemaker.project.look.look_at.__defaults__", (60,))
+    monkeypatch.setattr("tastemaker.project.look.read_preview.__defaults__", (60,))
     kinds = ["view"] * 60 + [f"t{i}" for i in range(60)]
     rows = "".join(f"u{i % 9},i{i % 13},{kind}\n" for i, kind in enumerate(kinds))
     write(folder, log="user,item,event_type\n" + rows)
@@ -177,20 +177,22 @@ def test_items_without_ids_are_left_out(folder: Path, run: Any) -> None:
     write(folder, events=LOG, items="label,size\n" + "".join(f"x{i},{i}.5\n" for i in range(13)))
     done = run("init")
     assert done.code == 0
-    assert "items are left out: items.csv: no column looks like 'item_id'" in done.err
+    assert "the items table is left out: items.csv: no column looks like 'item_id'" in done.err
 
 
 def test_a_name_that_occurs_twice_in_a_header_is_refused(folder: Path, run: Any) -> None:
     write(folder, log=LOG.replace("user,item,timestamp", "user,item,item"))
-    told = run("init").err
-    assert "the column 'item' occurs twice in the header; rename one of them in the file" in told
+    message = run("init").err
+    assert "the column 'item' occurs twice in the header; rename one of them in the file" in message
 
 
 def test_a_header_over_two_lines_is_refused_with_its_reason(folder: Path, run: Any) -> None:
     write(folder, log=LOG.replace("timestamp", '"my\ntime",timestamp'))
-    told = run("init").err
-    assert "the header has a line break inside a quoted name; write the names on one line" in told
-    assert "does not close" not in told
+    message = run("init").err
+    assert (
+        "the header has a line break inside a quoted name; write the names on one line" in message
+    )
+    assert "does not close" not in message
 
 
 def test_a_column_without_a_name_is_reported_by_its_place(folder: Path, run: Any) -> None:
@@ -199,20 +201,20 @@ def test_a_column_without_a_name_is_reported_by_its_place(folder: Path, run: Any
     assert "log.csv: not used: column_1" in run("init").err
 
 
-def test_a_guess_names_the_place_where_it_stands(folder: Path, run: Any) -> None:
+def test_a_guess_is_reported_with_its_place(folder: Path, run: Any) -> None:
     text = "a,b\n" + "".join(f"{i % 9},{i % 13}\n" for i in range(90))
     write(folder, clicks=text)
-    assert "check [data.columns.events], or name the column: --item-id" in run("init").err
+    assert "check [data.columns.events], or specify the column: --item-id" in run("init").err
     write(folder, views=text)
     (folder / "tastemaker.toml").unlink()
-    assert "check columns under [[data.events]], or name the column" in run("init").err
+    assert "check columns under [[data.events]], or specify the column" in run("init").err
 
 
 def things(ids: list[str]) -> str:
     return "item,title\n" + "".join(f"{one},Thing {one}\n" for one in ids)
 
 
-def test_items_of_other_ids_are_noted(folder: Path, run: Any) -> None:
+def test_items_with_other_ids_are_reported(folder: Path, run: Any) -> None:
     write(folder, events=LOG, items=things([f"SKU-{i}" for i in range(13)]))
     note = (
         "0 of 13 items occur in the event log; ids such as SKU-0 against i0: check "
@@ -220,14 +222,14 @@ def test_items_of_other_ids_are_noted(folder: Path, run: Any) -> None:
     )
     assert f"items.csv: {note}" in run("init").err
     assert f"items.csv: {note}" in run("validate").out
-    assert run("validate", "--json").told["tables"]["items.csv"]["notes"] == [note]
+    assert run("validate", "--json").json["tables"]["items.csv"]["notes"] == [note]
 
 
-def test_users_of_other_ids_are_noted(folder: Path, run: Any) -> None:
+def test_users_with_other_ids_are_reported(folder: Path, run: Any) -> None:
     write(folder, events=LOG, users="user,age\n" + "".join(f"{i},{20 + i}\n" for i in range(9)))
     assert "users.csv: 0 of 9 users occur in the event log" in run("init").err
 
 
-def test_a_large_catalogue_of_a_small_log_is_not_noted(folder: Path, run: Any) -> None:
+def test_a_large_catalogue_with_a_small_log_is_fine(folder: Path, run: Any) -> None:
     write(folder, events=LOG, items=things([f"i{i}" for i in range(2_000)]))
     assert "occur in the event log" not in run("init").err

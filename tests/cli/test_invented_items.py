@@ -1,4 +1,4 @@
-"""Items that strangers invented and events that they posted do not stop the next training."""
+"""Invented items and events from clients do not stop the next training."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ retrievers = { ease = 20 }
 
 @pytest.fixture
 def invaded(shop: Any) -> Any:
-    """A project with EASE alone, after two bots have clicked on thousands of invented items."""
+    """A project with only EASE, after two bots clicked on thousands of invented items."""
     shop.change(shop.project.read_text()[shop.project.read_text().index("[retrievers") :], EASE)
     start, now = 1_700_000_000_000_000, times.now()
     rows = [
@@ -34,24 +34,27 @@ def invaded(shop: Any) -> Any:
 
 
 def limit(shop: Any, megabytes: int) -> None:
-    """Sets the memory budget to what the process holds and some more."""
+    """Sets the memory budget to slightly more than the current use."""
     text = shop.project.read_text().partition("[training]")[0]
     shop.project.write_text(f"{text}[training]\nmemory = {held_bytes() + megabytes * 1_000_000}\n")
 
 
 def test_the_only_source_is_trained_without_them(invaded: Any, run: Any) -> None:
-    limit(invaded, 50)  # 100 MB would be needed
+    limit(invaded, 50)  # 100 MB are needed
     trained = run("train")
     assert trained.code == 0, trained.err
-    told = f"{INVENTED:,} items that nobody described and fewer than 4 users touched were left out"
-    assert told in trained.err
-    assert told in run("versions").err
-    assert told in run("doctor").out
+    message = (
+        f"{INVENTED:,} items without a row in the item table and with fewer than 4 users were left "
+        "out"
+    )
+    assert message in trained.err
+    assert message in run("versions").err
+    assert message in run("doctor").out
     limit(invaded, 50)
     evaluated = run("evaluate", "--json")
     assert evaluated.code == 0, evaluated.err
-    assert told in evaluated.err
-    assert "ease" in evaluated.told["systems"]
+    assert message in evaluated.err
+    assert "ease" in evaluated.json["systems"]
     assert run("recommend", "--user", "bot", "--n", "1000", "--json").code == 0
 
 
@@ -67,7 +70,7 @@ def test_any_number_of_events_can_be_trained_on(
         store.append(rows).result()
     monkeypatch.setattr("tastemaker.store.source._EVENT_BYTES", 50_000)
     monkeypatch.setattr("tastemaker.store.source._FEWEST_EVENTS", 100)
-    limit(shop, 100)  # 250 MB would be needed
+    limit(shop, 100)  # 250 MB are needed
     trained = run("train")
     assert trained.code == 0, trained.err
     assert "older events were left out to fit the memory budget" in trained.err

@@ -1,4 +1,4 @@
-"""A named pipe, socket, device or folder in place of a file never keeps a command waiting."""
+"""A named pipe, socket, device or folder in place of a file never blocks a command."""
 
 import faulthandler
 import os
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 SECONDS = 60
-"""Enough for any verb on this project; a wait for a pipe ends only here."""
+"""A timeout that is sufficient for all commands, unless they wait for a pipe."""
 STATE = Path(".tastemaker")
 KINDS = {"pipe": "a named pipe", "socket": "a socket", "device": "a device"}
 
@@ -23,7 +23,9 @@ def impatient() -> Iterator[None]:
 
     before = signal.signal(signal.SIGALRM, waited)
     signal.alarm(SECONDS)
-    faulthandler.dump_traceback_later(2 * SECONDS, exit=True)  # no signal ends a wait in Rust
+    faulthandler.dump_traceback_later(
+        2 * SECONDS, exit=True
+    )  # signals do not interrupt a wait in Rust
     yield
     faulthandler.cancel_dump_traceback_later()
     signal.alarm(0)
@@ -31,7 +33,7 @@ def impatient() -> Iterator[None]:
 
 
 def put(kind: str, path: Path) -> None:
-    """Puts something else in a file's place."""
+    """Replaces a file by something else."""
     path.unlink(missing_ok=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     if kind == "pipe":
@@ -42,7 +44,7 @@ def put(kind: str, path: Path) -> None:
         path.mkdir()
     else:
         here = Path.cwd()
-        os.chdir(path.parent)  # the path of a socket is short
+        os.chdir(path.parent)  # socket paths have a length limit
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(path.name)
         os.chdir(here)
@@ -78,9 +80,7 @@ def test_a_project_file_that_is_not_a_file_is_refused(shop: Any, run: Any, kind:
 @pytest.mark.parametrize(
     "name", ["manifest.json", "about.json", "world/catalogue/ids/offsets.npy", "FIRST"]
 )
-def test_a_version_with_what_is_not_a_file_is_damaged(
-    shop: Any, run: Any, kind: str, name: str
-) -> None:
+def test_a_version_with_a_non_file_is_damaged(shop: Any, run: Any, kind: str, name: str) -> None:
     run("train")
     version = version_of(shop)
     path = version / name
@@ -95,7 +95,7 @@ def test_a_version_with_what_is_not_a_file_is_damaged(
 
 @pytest.mark.parametrize("kind", [*KINDS, "folder"])
 @pytest.mark.parametrize("name", ["current", "keys.json", "keys.lock", "store.db"])
-def test_a_part_of_the_state_that_is_not_a_file_is_reported(
+def test_a_non_file_in_the_state_folder_is_reported(
     shop: Any, run: Any, kind: str, name: str
 ) -> None:
     run("train")
@@ -107,16 +107,14 @@ def test_a_part_of_the_state_that_is_not_a_file_is_reported(
         else [run("keys", "add", "one")]
     )
     assert any(done.code in (1, 2) for done in refused)
-    told = "".join(done.out + done.err for done in refused)
-    assert name in told
-    assert "Traceback" not in told
+    message = "".join(done.out + done.err for done in refused)
+    assert name in message
+    assert "Traceback" not in message
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", ["store.db-wal", "store.db-open", "registry.lock"])
-def test_what_lies_beside_is_opened_without_waiting(
-    shop: Any, run: Any, kind: str, name: str
-) -> None:
+def test_other_paths_are_opened_without_waiting(shop: Any, run: Any, kind: str, name: str) -> None:
     run("train")
     put(kind, shop.folder / STATE / name)
     for verb in ("versions", "doctor", "train"):

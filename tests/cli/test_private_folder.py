@@ -1,4 +1,4 @@
-"""The folder of state belongs to its owner alone, whichever command makes it."""
+"""The state folder is private, whichever command creates it."""
 
 import os
 import stat
@@ -39,8 +39,8 @@ def test_a_new_folder_is_private(shop: Any, run: Any, command: tuple[str, ...], 
 def test_an_open_folder_is_closed(shop: Any, run: Any, url: str) -> None:
     shop.change("[data]", f'[store]\nurl = "{url}"\n[data]')
     (shop.folder / ".tastemaker").mkdir(mode=0o755)
-    told = run("train").err
-    assert "was open to other users of this machine" in told
+    message = run("train").err
+    assert "was open to other users of this machine" in message
     assert is_private(shop.folder / ".tastemaker")
     (shop.folder / ".tastemaker").chmod(0o750)
     assert "was open to other users of this machine" in run("store", "stats").err

@@ -1,4 +1,4 @@
-"""`serve`: refusals before anything is loaded."""
+"""`serve`: errors before the server starts."""
 
 import socket
 from pathlib import Path
@@ -10,11 +10,11 @@ from tastemaker.project import load_project
 from tastemaker.store import EventSource
 
 
-def test_nothing_is_served_before_a_training(shop: Any, run: Any) -> None:
+def test_serve_is_refused_before_training(shop: Any, run: Any) -> None:
     assert "tastemaker train" in run("serve").refused(1)
 
 
-def test_a_port_that_is_taken_is_told_with_the_cure(shop: Any, run: Any) -> None:
+def test_a_taken_port_is_reported_with_the_fix(shop: Any, run: Any) -> None:
     run("train")
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
@@ -25,7 +25,7 @@ def test_a_port_that_is_taken_is_told_with_the_cure(shop: Any, run: Any) -> None
     assert "--port" in said
 
 
-def test_the_environment_overrides_where_to_listen(
+def test_the_environment_overrides_host_and_port(
     shop: Any, run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run("train")
@@ -35,14 +35,14 @@ def test_the_environment_overrides_where_to_listen(
     assert "did you mean 'port'?" in run("serve").refused(2)
 
 
-def test_a_bad_file_is_one_line_before_anything_is_served(shop: Any, run: Any) -> None:
+def test_a_bad_project_file_is_a_one_line_error(shop: Any, run: Any) -> None:
     run("train")
     with (shop.folder / "events.csv").open("a") as stream:
         stream.write("u1,i1,veiw,1700000000\n" * 50)
     assert "unknown event_type" in run("serve", "--port", "0").refused(2)
 
 
-def test_everybody_can_be_scored_after_items_came(shop: Any, run: Any, tmp_path: Path) -> None:
+def test_all_users_can_be_scored_after_items_are_added(shop: Any, run: Any, tmp_path: Path) -> None:
     run("train")
     project = load_project(shop.folder / "tastemaker.toml")
     with EventSource(project).open() as store:

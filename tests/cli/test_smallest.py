@@ -1,4 +1,4 @@
-"""On the smallest logs every command answers, or says in one line what to do."""
+"""On the smallest event logs, every command succeeds or reports the fix in one line."""
 
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,7 @@ COMMANDS = (
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LOGS)
-def test_every_command_answers_or_says_what_to_do(
+def test_every_command_succeeds_or_reports_the_fix(
     name: str, tmp_path: Path, run: Any, monkeypatch: Any
 ) -> None:
     (tmp_path / "events.csv").write_text(LOGS[name])

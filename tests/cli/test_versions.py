@@ -22,8 +22,8 @@ def _trained_days_apart(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def trained(shop: Any, run: Any) -> list[str]:
-    """Three versions, oldest first; the last serves."""
-    return [run("train", "--json").told["version"] for _ in range(3)]
+    """Three versions, oldest first; the last one is current."""
+    return [run("train", "--json").json["version"] for _ in range(3)]
 
 
 def current(shop: Any) -> str:
@@ -37,7 +37,7 @@ def damage(shop: Any, version: str) -> None:
     target.write_bytes(target.read_bytes()[:-1] + b"\x07")
 
 
-def test_versions_are_listed_newest_first_and_the_one_that_serves_is_marked(
+def test_versions_are_listed_newest_first_with_a_mark(
     shop: Any, run: Any, trained: list[str]
 ) -> None:
     head, *rows = run("versions").out.splitlines()
@@ -45,16 +45,16 @@ def test_versions_are_listed_newest_first_and_the_one_that_serves_is_marked(
     assert [row.lstrip("* ").split()[0] for row in rows] == trained[::-1]
     assert rows[0].startswith(f"*  {trained[2]}  2025-11-26T00:00:00Z")
     assert rows[0].endswith("none    serves")
-    assert rows[1].endswith("none    rollback goes here")
+    assert rows[1].endswith("none    rollback target")
     assert rows[2].endswith("none")
 
 
 def test_versions_as_json(shop: Any, run: Any, trained: list[str]) -> None:
-    told = run("versions", "--json").told
-    assert (told["current"], told["previous"]) == (trained[2], trained[1])
-    first = told["versions"][0]
+    result = run("versions", "--json").json
+    assert (result["current"], result["previous"]) == (trained[2], trained[1])
+    first = result["versions"][0]
     assert first.pop("bytes") > 10_000
-    assert {table: len(told) for table, told in first.pop("data").items()} == {
+    assert {table: len(digits) for table, digits in first.pop("data").items()} == {
         "events": 12,
         "items": 12,
     }
@@ -71,15 +71,15 @@ def test_versions_as_json(shop: Any, run: Any, trained: list[str]) -> None:
     }
 
 
-def test_before_training_there_are_none(shop: Any, run: Any) -> None:
+def test_there_are_no_versions_before_training(shop: Any, run: Any) -> None:
     done = run("versions")
     assert (done.code, done.out) == (0, "")
     assert done.err == "nothing is trained yet: run `tastemaker train` first\n"
-    assert run("versions", "--json").told == {"current": None, "previous": None, "versions": []}
+    assert run("versions", "--json").json == {"current": None, "previous": None, "versions": []}
     assert not (shop.folder / ".tastemaker").exists()
 
 
-def test_a_version_that_cannot_serve_says_so(shop: Any, run: Any, trained: list[str]) -> None:
+def test_a_version_that_cannot_serve_is_reported(shop: Any, run: Any, trained: list[str]) -> None:
     (shop.folder / ".tastemaker" / "artifacts" / trained[0] / "manifest.json").write_text("{")
     last = run("versions").out.splitlines()[-1]
     assert last.split()[0] == trained[0]
@@ -87,7 +87,7 @@ def test_a_version_that_cannot_serve_says_so(shop: Any, run: Any, trained: list[
     assert "manifest.json cannot be read" in last
 
 
-def test_what_a_killed_training_left_is_told_and_pruned(
+def test_leftovers_of_a_killed_training_are_reported_and_pruned(
     shop: Any, run: Any, trained: list[str]
 ) -> None:
     left = shop.folder / ".tastemaker" / "artifacts" / ".building-x"
@@ -95,30 +95,30 @@ def test_what_a_killed_training_left_is_told_and_pruned(
     assert run("versions").err == ""
     os.utime(left, (0, 0))
     assert "1 folder was left behind" in run("versions").err
-    assert run("versions", "prune", "--keep", "3", "--json").told["leftovers"] == [".building-x"]
+    assert run("versions", "prune", "--keep", "3", "--json").json["leftovers"] == [".building-x"]
     assert not left.exists()
 
 
-def test_train_without_promoting_leaves_what_serves(
+def test_training_without_promotion_keeps_the_current_version(
     shop: Any, run: Any, trained: list[str]
 ) -> None:
     done = run("train", "--no-promote")
     version = done.out.splitlines()[-1].split()[1]
     assert done.err.splitlines()[-1] == (
-        f"it does not serve yet: tastemaker versions promote {version}"
+        f"it does not serve yet: run `tastemaker versions promote {version}`"
     )
     assert current(shop) == trained[2]
-    assert run("versions", "--json").told["versions"][0]["version"] == version
-    assert run("train", "--no-promote", "--json").told["promoted"] is False
+    assert run("versions", "--json").json["versions"][0]["version"] == version
+    assert run("train", "--no-promote", "--json").json["promoted"] is False
     assert run("versions", "promote", version).code == 0
-    assert run("recommend", "--user", "u1", "--json").told["model_version"] == version
+    assert run("recommend", "--user", "u1", "--json").json["model_version"] == version
 
 
 def test_the_first_training_need_not_serve(shop: Any, run: Any) -> None:
-    version = run("train", "--no-promote", "--json").told["version"]
+    version = run("train", "--no-promote", "--json").json["version"]
     assert "none of the trained versions serves yet" in run("similar", "red1").refused(1)
     done = run("versions", "promote", version)
-    assert done.out == f"{version} serves now\n"
+    assert done.out == f"{version} now serves\n"
     assert run("similar", "red1").code == 0
 
 
@@ -132,29 +132,29 @@ def test_a_training_that_cannot_be_promoted_is_not_lost(
     message = done.err.splitlines()[-1]
     version = message.removeprefix("error: ").split()[0]
     assert "is saved but does not serve: another process" in message
-    assert message.endswith(f"then: tastemaker versions promote {version}")
+    assert message.endswith(f"then run: tastemaker versions promote {version}")
     assert run("versions", "promote", version).code == 0
 
 
-def test_promote_and_rollback_tell_what_they_did(shop: Any, run: Any, trained: list[str]) -> None:
+def test_promote_and_rollback_report_the_change(shop: Any, run: Any, trained: list[str]) -> None:
     first, second, third = trained
     done = run("versions", "promote", first)
-    assert (done.code, done.out) == (0, f"{first} serves now, in place of {third}\n")
-    assert run("versions", "promote", first).out == f"{first} serves already\n"
-    assert run("versions", "rollback").out == f"{third} serves now, in place of {first}\n"
-    told = run("versions", "rollback", "--json").told
-    assert told == {"version": second, "before": third, "skipped": {}}
+    assert (done.code, done.out) == (0, f"{first} now serves, instead of {third}\n")
+    assert run("versions", "promote", first).out == f"{first} already serves\n"
+    assert run("versions", "rollback").out == f"{third} now serves, instead of {first}\n"
+    result = run("versions", "rollback", "--json").json
+    assert result == {"version": second, "before": third, "skipped": {}}
     assert current(shop) == second
-    assert run("recommend", "--user", "u1", "--json").told["model_version"] == second
+    assert run("recommend", "--user", "u1", "--json").json["model_version"] == second
     message = run("versions", "rollback").refused(1)
-    assert "no version that served before is left to go back to" in message
+    assert "no earlier version is left to go back to" in message
 
 
-def test_a_rollback_over_a_damaged_version_says_so(shop: Any, run: Any, trained: list[str]) -> None:
+def test_a_rollback_reports_skipped_versions(shop: Any, run: Any, trained: list[str]) -> None:
     damage(shop, trained[1])
     done = run("versions", "rollback")
-    assert done.out == f"{trained[0]} serves now, in place of {trained[2]}\n"
-    assert "passed over: " in done.err
+    assert done.out == f"{trained[0]} now serves, instead of {trained[2]}\n"
+    assert "skipped: " in done.err
     assert "users.npy' is damaged" in done.err
 
 
@@ -164,7 +164,7 @@ def test_a_damaged_version_is_refused_in_one_line(shop: Any, run: Any, trained: 
     assert current(shop) == trained[2]
 
 
-def test_an_unknown_version_is_refused_with_the_near_miss(
+def test_an_unknown_version_is_refused_with_a_suggestion(
     shop: Any, run: Any, trained: list[str]
 ) -> None:
     message = run("versions", "promote", trained[1][:-1]).refused(2)
@@ -173,36 +173,34 @@ def test_an_unknown_version_is_refused_with_the_near_miss(
 
 def test_prune_removes_old_versions(shop: Any, run: Any, trained: list[str]) -> None:
     run("versions", "promote", trained[0])
-    told = run("versions", "prune", "--keep", "1", "--json").told
-    assert told["bytes"] > 10_000
-    assert told["removed"] == [trained[1]]
-    assert told["kept"] == [trained[2], trained[0]]
+    result = run("versions", "prune", "--keep", "1", "--json").json
+    assert result["bytes"] > 10_000
+    assert result["removed"] == [trained[1]]
+    assert result["kept"] == [trained[2], trained[0]]
     assert run("versions", "prune", "--keep", "1").out == "removed 0 versions (0.0 kB), kept 2\n"
     assert run("recommend", "--user", "u1").code == 0
 
 
 @pytest.mark.parametrize("keep", [[], ["--keep", "0"], ["--keep", "all"]])
-def test_prune_wants_to_know_how_many_stay(
-    shop: Any, run: Any, trained: list[str], keep: list[str]
-) -> None:
+def test_prune_requires_keep(shop: Any, run: Any, trained: list[str], keep: list[str]) -> None:
     done = run("versions", "prune", *keep)
     assert (done.code, done.out) == (2, "")
     assert "--keep" in done.err
-    assert len(run("versions", "--json").told["versions"]) == 3
+    assert len(run("versions", "--json").json["versions"]) == 3
 
 
-def test_the_options_may_stand_before_or_after_the_inner_verb(
+def test_options_may_precede_or_follow_the_subcommand(
     shop: Any, run: Any, trained: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     before = run("versions", "--project", shop.project, "--json", "rollback")
     after = run("versions", "rollback", "--project", shop.project, "--json")
-    assert (before.told["version"], after.told["version"]) == (trained[1], trained[0])
+    assert (before.json["version"], after.json["version"]) == (trained[1], trained[0])
     assert "no tastemaker.toml here" in run("versions").refused(2)
 
 
 @pytest.mark.parametrize("verb", [[], ["promote"], ["rollback"], ["prune"]])
-def test_every_verb_explains_itself(run: Any, verb: list[str]) -> None:
+def test_every_command_has_help(run: Any, verb: list[str]) -> None:
     done = run("versions", *verb, "--help")
     assert done.code == 0
     assert "--json" in done.out

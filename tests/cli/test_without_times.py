@@ -1,4 +1,4 @@
-"""A log without times, from its files to recommendations."""
+"""An event log without times, from its files to recommendations."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ HOLDOUT = '[split]\ntype = "holdout"\ntest = 0.2\n'
 
 @pytest.fixture
 def timeless(shop: Any) -> Any:
-    """The shop, of whose events only user, item and type are known."""
+    """The shop, with events that have only user, item and type."""
     shop.write([row.rsplit(",", 1)[0] for row in shop.rows], "user_id,item_id,event_type")
     shop.change("[data]", '[data]\nclock = "none"')
     shop.change("[split]\ntest = 0.2\n", HOLDOUT)
@@ -17,25 +17,25 @@ def timeless(shop: Any) -> Any:
 
 
 def test_a_log_without_times_is_trained_and_evaluated(timeless: Any, run: Any) -> None:
-    assert run("validate", "--json").told["events"]["kept"] == 84
+    assert run("validate", "--json").json["events"]["kept"] == 84
     assert run("train", "--json").code == 0
     for window in ("test", "validation"):
-        told = run("evaluate", "--window", window, "--k", "3", "--json").told
-        assert told["protocol"]["split"] == "holdout"
-        assert told["protocol"]["window"] == window
-        assert told["systems"].keys() == {"popular", "item_knn", "pipeline"}
-        assert told["systems"]["pipeline"]["ndcg@3"]["value"] > 0
-    assert "Take care: the split leaks the future" in run("evaluate", "--k", "3").out
-    answer = run("recommend", "--user", "u1", "--n", "3", "--json").told
+        result = run("evaluate", "--window", window, "--k", "3", "--json").json
+        assert result["protocol"]["split"] == "holdout"
+        assert result["protocol"]["window"] == window
+        assert result["systems"].keys() == {"popular", "item_knn", "pipeline"}
+        assert result["systems"]["pipeline"]["ndcg@3"]["value"] > 0
+    assert "Warning: the split leaks the future" in run("evaluate", "--k", "3").out
+    answer = run("recommend", "--user", "u1", "--n", "3", "--json").json
     assert len(answer["items"]) == 3
 
 
 @pytest.mark.parametrize("clock", ["none", "ordinal"])
-def test_without_times_the_split_to_write_is_named(timeless: Any, run: Any, clock: str) -> None:
+def test_without_times_the_error_suggests_a_split(timeless: Any, run: Any, clock: str) -> None:
     timeless.change('clock = "none"', f'clock = "{clock}"')
     timeless.change(HOLDOUT, "")
     message = run("evaluate").refused(2)
-    assert f'and [data] clock is "{clock}": write type = "holdout" and test = 0.2 under' in message
+    assert f'but [data] clock is "{clock}": write type = "holdout" and test = 0.2 under' in message
 
 
 def test_a_seen_policy_does_not_stop_a_holdout(timeless: Any, run: Any) -> None:
@@ -43,7 +43,7 @@ def test_a_seen_policy_does_not_stop_a_holdout(timeless: Any, run: Any) -> None:
     assert run("evaluate", "--k", "3").code == 0
 
 
-def test_a_ranker_without_times_is_one_line(timeless: Any, run: Any) -> None:
+def test_a_ranker_without_times_is_a_one_line_error(timeless: Any, run: Any) -> None:
     timeless.change(
         "[placements.home]", '[rankers.main]\ntype = "gbm"\n[placements.home]\nranker = "main"'
     )
@@ -51,7 +51,7 @@ def test_a_ranker_without_times_is_one_line(timeless: Any, run: Any) -> None:
         assert '[placements.home] ranker = "main": a ranker' in run(verb).refused(2)
 
 
-def test_all_errors_of_a_project_are_shown_with_exit_code_2(shop: Any, run: Any) -> None:
+def test_all_errors_of_a_project_are_reported_with_exit_code_2(shop: Any, run: Any) -> None:
     shop.change("[events.view]", "[event.view]")
     shop.change("[split]", "[splt]")
     done = run("validate")
@@ -64,7 +64,7 @@ def test_all_errors_of_a_project_are_shown_with_exit_code_2(shop: Any, run: Any)
 
 
 @pytest.mark.parametrize("verb", ["validate", "train"])
-def test_all_files_that_are_missing_are_named_at_once(shop: Any, run: Any, verb: str) -> None:
+def test_all_missing_files_are_reported_at_once(shop: Any, run: Any, verb: str) -> None:
     shop.change('"events.csv"', '["event.csv", "more.csv"]')
     shop.change('"items.csv"', '"item.csv"')
     done = run(verb)

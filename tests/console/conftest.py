@@ -1,4 +1,4 @@
-"""A page's data, with nothing behind it, and a reader of what was rendered."""
+"""The data of a page without a server, and a parser of rendered pages."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -14,7 +14,7 @@ VOID = {"area", "base", "br", "col", "hr", "img", "input", "link", "meta"}
 
 @dataclass
 class Element:
-    """An element as it was written: tag, attributes, what is in it."""
+    """An element: tag, attributes and children."""
 
     tag: str
     attributes: dict[str, str | None]
@@ -25,15 +25,15 @@ class Element:
 
     @property
     def text(self) -> str:
-        told = (child if isinstance(child, str) else child.text for child in self.children)
-        return " ".join(" ".join(told).split())
+        texts = (child if isinstance(child, str) else child.text for child in self.children)
+        return " ".join(" ".join(texts).split())
 
     @property
     def classes(self) -> list[str]:
         return (self["class"] or "").split()
 
     def all(self, tag: str = "", of: str = "", **attributes: str) -> list["Element"]:
-        """What is inside with this tag, class and attributes, in the order of the page."""
+        """The descendants with this tag, class and attributes, in page order."""
         return [
             element
             for element in self
@@ -54,7 +54,7 @@ class Element:
 
 
 class Reader(HTMLParser):
-    """Builds the tree; refuses what is not closed in its order."""
+    """Builds the tree; raises an error for elements that are not closed in order."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -103,7 +103,7 @@ STAGES = [
 
 
 def answer() -> dict[str, Any]:
-    """What a pipeline answers, traced."""
+    """A response of a pipeline, with a trace."""
     return {
         "recommendation_id": "rec-1",
         "model_version": "20260101T000000-abcdef12",
@@ -140,7 +140,7 @@ def answer() -> dict[str, Any]:
                         "ease": {"rank": 12, "score": 0.03},
                         "als": {"rank": 3, "score": 0.1},
                     },
-                    "predicted": {"wanted": -1.0406},
+                    "predicted": {"relevant": -1.0406},
                     "features": [
                         {"feature": "liked", "text": "likes ever", "value": 5.5, "weight": 0.4},
                         {"feature": "age", "text": "its age", "value": None, "weight": -0.1},
@@ -175,17 +175,17 @@ Read = Callable[..., Element]
 
 @pytest.fixture
 def read(view: View) -> Read:
-    """Renders the view, with changes if any, and reads the page."""
+    """Renders the view, with optional changes, and parses the page."""
     return lambda **changes: Reader(render(replace(view, **changes))).page
 
 
 @pytest.fixture
 def parse() -> Callable[[str], Element]:
-    """Reads any page."""
+    """Parses any page."""
     return lambda text: Reader(text).page
 
 
 @pytest.fixture
 def changed(view: View) -> Callable[..., dict[str, Any]]:
-    """The view's answer with some of its parts replaced."""
+    """The response of the view, with some parts replaced."""
     return lambda **parts: {**view.answer, **parts}

@@ -1,4 +1,4 @@
-"""Everybody can use the page: with a keyboard, a screen reader, little light, and no script."""
+"""The page is accessible: by keyboard, with a screen reader, in dark mode, without scripts."""
 
 import re
 from itertools import pairwise
@@ -10,7 +10,7 @@ from tastemaker.console import ASSETS, asset, render_error
 
 
 def name_of(element: Any, page: Any) -> str:
-    """What a screen reader calls a control."""
+    """The accessible name of a control."""
     if element["aria-label"]:
         return str(element["aria-label"])
     if element["id"] and (labels := page.all("label", **{"for": element["id"]})):
@@ -18,7 +18,7 @@ def name_of(element: Any, page: Any) -> str:
     return str(element.text)
 
 
-def test_the_page_has_one_heading_of_the_first_order_and_skips_no_order(read: Any) -> None:
+def test_the_page_has_one_h1_and_skips_no_heading_level(read: Any) -> None:
     orders = [int(e.tag[1]) for e in read() if re.fullmatch("h[1-6]", e.tag)]
     assert orders.count(1) == 1
     assert orders[0] == 1
@@ -40,7 +40,7 @@ def test_buttons_name_their_item(read: Any) -> None:
     assert len(set(names)) == len(names)
 
 
-def test_ids_are_given_once_and_references_lead_somewhere(read: Any) -> None:
+def test_ids_are_unique_and_references_resolve(read: Any) -> None:
     page = read()
     ids = [e["id"] for e in page if e["id"] is not None]
     assert len(ids) == len(set(ids))
@@ -58,13 +58,13 @@ def test_the_first_link_skips_to_the_recommendations(read: Any) -> None:
     assert page.one("section", id="recommendations")["tabindex"] == "-1"
 
 
-def test_the_region_that_announces_is_not_swapped_with_the_page(read: Any) -> None:
+def test_the_live_region_is_not_swapped_with_the_page(read: Any) -> None:
     page = read()
     assert page.one("p", id="announcement")["role"] == "status"
     assert not page.one("div", id="page").all("p", id="announcement")
 
 
-def test_what_only_decorates_is_hidden_from_screen_readers(read: Any) -> None:
+def test_decoration_is_hidden_from_screen_readers(read: Any) -> None:
     for svg in read().all("svg"):
         assert svg["aria-hidden"] == "true" or svg["role"] == "img"
 
@@ -76,8 +76,8 @@ def test_the_language_and_the_viewport_are_declared(read: Any) -> None:
 
 
 @pytest.mark.parametrize("error", [False, True])
-def test_nothing_comes_from_elsewhere(read: Any, parse: Any, error: bool) -> None:
-    page = parse(render_error("Gone", "Nothing here")) if error else read()
+def test_nothing_is_loaded_from_other_hosts(read: Any, parse: Any, error: bool) -> None:
+    page = parse(render_error("Gone", "No items found")) if error else read()
     for e in page:
         for name in ("src", "href", "action"):
             if e[name] is not None:
@@ -87,7 +87,7 @@ def test_nothing_comes_from_elsewhere(read: Any, parse: Any, error: bool) -> Non
         assert url.removeprefix("/console/assets/") in ASSETS
 
 
-def test_what_htmx_needs_stands_inside_of_what_it_swaps(read: Any) -> None:
+def test_htmx_attributes_are_inside_the_swapped_element(read: Any) -> None:
     swapped = read().one("div", id="page")
     assert not [name for name in swapped.attributes if name.startswith("hx-")]
     inside = swapped.one("div", of="page")
@@ -130,7 +130,7 @@ GRAPHICS = ["focus", "control", "passed", "against", *(f"source-{place}" for pla
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_and_graphics_stand_out_as_wcag_asks(scheme: str) -> None:
+def test_text_and_graphics_meet_wcag_contrast(scheme: str) -> None:
     colour = colours(scheme)
     for front, back in TEXT:
         assert contrast(colour[front], colour[back]) >= 4.5, (front, back)
@@ -138,13 +138,13 @@ def test_text_and_graphics_stand_out_as_wcag_asks(scheme: str) -> None:
         assert contrast(colour[front], colour["paper"]) >= 3, front
 
 
-def test_letters_stand_out_on_every_cover() -> None:
+def test_letters_on_covers_meet_wcag_contrast() -> None:
     css = (asset("covers.css") or (b"", ""))[0].decode()
     grounds = re.findall(r"--ground: (#\w{6})", css)
     assert len(grounds) == 12
     assert all(contrast("#ffffff", ground) >= 7 for ground in grounds)
 
 
-def test_whoever_wants_less_motion_gets_none() -> None:
+def test_reduced_motion_disables_motion() -> None:
     css = (asset("base.css") or (b"", ""))[0].decode()
     assert re.search(r"prefers-reduced-motion: reduce\) \{[^@]*animation: none", css)

@@ -1,4 +1,4 @@
-"""Exactly what is packaged is served."""
+"""Exactly the packaged files are served."""
 
 import re
 from pathlib import Path
@@ -44,7 +44,7 @@ def test_our_assets_load_nothing_from_anywhere(name: str) -> None:
     assert not re.search(r"url\(|@import|https?:|eval\(|innerHTML", text)
 
 
-def test_htmx_is_of_the_second_series_and_brings_its_licence() -> None:
+def test_htmx_is_version_2_and_has_its_license() -> None:
     script, licence = asset("htmx.min.js"), asset("htmx.LICENSE.txt")
     assert script is not None
     assert licence is not None

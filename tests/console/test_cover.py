@@ -1,4 +1,4 @@
-"""A cover is made from a title: always the same, and legible for any title."""
+"""Covers are generated from titles, and are legible for any title."""
 
 import pytest
 
@@ -30,5 +30,5 @@ def test_titles_are_spread_over_all_hues_and_shapes() -> None:
         ("千と千尋", "千"),
     ],
 )
-def test_initials_are_of_the_words_that_say_something(title: str, initials: str) -> None:
+def test_initials_skip_articles_and_prepositions(title: str, initials: str) -> None:
     assert cover_of(Card("1", title)).initials == initials

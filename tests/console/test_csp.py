@@ -1,4 +1,4 @@
-"""The page needs nothing that its content security policy forbids."""
+"""The page follows its content security policy."""
 
 import json
 import re
@@ -17,7 +17,7 @@ JINJA = re.compile(r"\{%.*?%\}|\{#.*?#\}", re.DOTALL)
 
 
 class Forbidden(HTMLParser):
-    """What a page holds that `default-src 'self'` does not let run or show."""
+    """The content of a page that violates `default-src 'self'`."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -33,13 +33,13 @@ class Forbidden(HTMLParser):
         if tag == "script" and "src" not in dict(attrs):
             self.found.append("<script> without src")
         for name, value in attrs:
-            told = re.sub(r"\s", "", value or "").lower()
+            text = re.sub(r"\s", "", value or "").lower()
             if name == "style" or name.startswith(("on", "hx-on", "data-hx-on")):
                 self.found.append(name)
-            # what htmx would evaluate, beside what a browser would run
-            if told.startswith(("javascript:", "js:", "data:", "vbscript:")):
+            # htmx evaluates these, and browsers run them
+            if text.startswith(("javascript:", "js:", "data:", "vbscript:")):
                 self.found.append(f"{name}={value}")
-            if name == "hx-trigger" and "[" in told:
+            if name == "hx-trigger" and "[" in text:
                 self.found.append(f"{name}={value}")
 
     handle_startendtag = handle_starttag
@@ -53,21 +53,21 @@ class Forbidden(HTMLParser):
 
 
 def template(path: Path) -> str:
-    """A template with all of its branches at once."""
+    """A template with all of its branches."""
     return JINJA.sub(" ", re.sub(r"\{\{.*?\}\}", "x", path.read_text(), flags=re.DOTALL))
 
 
 @pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.name)
-def test_no_template_holds_what_the_policy_forbids(path: Path) -> None:
+def test_no_template_violates_the_policy(path: Path) -> None:
     assert Forbidden(template(path)).found == []
 
 
-def test_no_page_holds_what_the_policy_forbids(view: Any) -> None:
+def test_no_page_violates_the_policy(view: Any) -> None:
     pages = [
         render(view),
         render(replace(view, answer={"items": []}, latest=())),
         render(replace(view, dislike_kind=None, known=True, users=())),
-        render_error("Gone", "Nothing here"),
+        render_error("Gone", "No items found"),
     ]
     assert [Forbidden(page).found for page in pages] == [[]] * 4
 
@@ -76,7 +76,7 @@ def test_no_page_holds_what_the_policy_forbids(view: Any) -> None:
     "text",
     ["javascript:alert(1)", "<script>alert(1)</script>", '" onclick="x', "' style='x", "js:x"],
 )
-def test_no_title_id_or_user_becomes_what_the_policy_forbids(view: Any, text: str) -> None:
+def test_no_title_id_or_user_can_violate_the_policy(view: Any, text: str) -> None:
     cards = {
         id_: replace(card, title=text, labels=(text,), detail=text)
         for id_, card in view.cards.items()
@@ -102,17 +102,17 @@ def test_no_title_id_or_user_becomes_what_the_policy_forbids(view: Any, text: st
         "<iframe src='/'></iframe>",
     ],
 )
-def test_what_the_policy_forbids_is_found(page: str) -> None:
+def test_violations_of_the_policy_are_detected(page: str) -> None:
     assert Forbidden(page).found
 
 
-def test_htmx_is_told_to_inject_no_style_and_evaluate_nothing(read: Any) -> None:
-    told = json.loads(read().one("meta", name="htmx-config")["content"])
-    assert told["allowEval"] is False
-    assert told["includeIndicatorStyles"] is False
+def test_htmx_injects_no_styles_and_evaluates_no_code(read: Any) -> None:
+    result = json.loads(read().one("meta", name="htmx-config")["content"])
+    assert result["allowEval"] is False
+    assert result["includeIndicatorStyles"] is False
 
 
-def test_our_script_makes_no_code_of_text() -> None:
+def test_our_script_evaluates_no_text() -> None:
     script = (asset("console.js") or (b"", ""))[0].decode()
     assert not re.search(
         r"\beval\(|new Function|setAttribute\(.style|set(Timeout|Interval)\(.?[\"'`]", script

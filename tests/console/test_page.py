@@ -1,4 +1,4 @@
-"""The page says who looks, what may be chosen, what is recommended and why."""
+"""The page shows the user, the shelf, the recommendations and their reasons."""
 
 import subprocess
 import sys
@@ -31,7 +31,7 @@ def given(form: Any) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("text", NASTY)
-def test_whatever_comes_from_data_is_text_and_nothing_else(read: Any, view: Any, text: str) -> None:
+def test_data_is_rendered_as_text_only(read: Any, view: Any, text: str) -> None:
     plain = read()
     card = Card(text, text, (text,), detail=text)
     answer = {
@@ -59,7 +59,7 @@ def test_whatever_comes_from_data_is_text_and_nothing_else(read: Any, view: Any,
 
 
 @pytest.mark.parametrize("text", NASTY)
-def test_ids_and_words_come_back_from_forms_and_links_as_they_were(read: Any, text: str) -> None:
+def test_ids_and_queries_round_trip_through_forms_and_links(read: Any, text: str) -> None:
     shelf = Shelf((Card(text, "Alien"),), (text,), text, text)
     page = read(user_id=text, shelf=shelf, users=(KnownUser(text),))
     form = page.all("form", of="card")[0]
@@ -73,10 +73,10 @@ def test_ids_and_words_come_back_from_forms_and_links_as_they_were(read: Any, te
     assert " " not in form.all("button")[0]["id"]
 
 
-# --- acting ---
+# --- events ---
 
 
-def test_every_form_that_acts_says_who_what_and_where_to_come_back_to(read: Any) -> None:
+def test_every_event_form_has_user_item_and_shelf_state(read: Any) -> None:
     forms = read().all("form", action="/console/events")
     assert len(forms) == 5
     for form in forms:
@@ -88,22 +88,22 @@ def test_every_form_that_acts_says_who_what_and_where_to_come_back_to(read: Any)
         assert kinds == [("event_type", "like"), ("event_type", "dislike")]
 
 
-def test_an_act_on_a_recommendation_names_it_and_its_position(read: Any) -> None:
+def test_an_event_on_a_recommendation_has_its_id_and_position(read: Any) -> None:
     page = read()
-    told = [given(form) for form in page.all("form", of="act")]
-    assert [(f["item_id"], f["recommendation_id"], f["position"]) for f in told] == [
+    forms = [given(form) for form in page.all("form", of="act")]
+    assert [(f["item_id"], f["recommendation_id"], f["position"]) for f in forms] == [
         ("1219", "rec-1", "1"),
         ("4306", "rec-1", "2"),
     ]
     assert all("position" not in given(form) for form in page.all("form", of="card"))
 
 
-def test_without_a_kind_that_dislikes_there_is_no_button_for_it(read: Any) -> None:
+def test_without_a_dislike_type_there_is_no_dislike_button(read: Any) -> None:
     page = read(dislike_kind=None)
     assert {b["value"] for b in page.all("button", name="event_type")} == {"like"}
 
 
-def test_what_was_said_of_an_item_shows_on_the_shelf_and_is_not_said_twice(read: Any) -> None:
+def test_feedback_is_shown_on_the_shelf_and_not_sent_twice(read: Any) -> None:
     alien, thing, grease = read().all("form", of="card")
     assert [form.classes for form in (alien, thing, grease)] == [
         ["card"],
@@ -115,7 +115,7 @@ def test_what_was_said_of_an_item_shows_on_the_shelf_and_is_not_said_twice(read:
     assert thing.all("button")[0]["aria-label"] == "The Thing (1982): you liked it"
 
 
-def test_the_chosen_label_and_the_words_searched_for_stay(read: Any) -> None:
+def test_the_selected_label_and_the_query_are_kept(read: Any) -> None:
     page = read()
     chosen = page.one("ul", id="filters").one("a", **{"aria-current": "true"})
     assert chosen.text == "Horror"
@@ -125,20 +125,20 @@ def test_the_chosen_label_and_the_words_searched_for_stay(read: Any) -> None:
     assert (search["action"], search["method"]) == ("/", "get")
 
 
-def test_a_shelf_with_nothing_on_it_says_so_and_leads_back(read: Any) -> None:
+def test_an_empty_shelf_has_a_message_and_a_link(read: Any) -> None:
     page = read(shelf=Shelf((), ("Horror",), "Horror", "zzz"))
     nothing = page.one("p", of="nothing")
-    assert nothing.text.startswith("Nothing here for “zzz” under Horror.")
+    assert nothing.text.startswith("No items found for “zzz” in Horror.")
     assert nothing.one("a")["href"] == "/?user=visitor-1"
 
 
-# --- who ---
+# --- user ---
 
 
-def test_the_header_says_who_looks_and_how_to_be_another(read: Any) -> None:
+def test_the_header_shows_the_user_and_how_to_switch(read: Any) -> None:
     header = read().one("header")
     assert "You are visitor-1 , new here" in header.text
-    assert header.one("a", of="someone-new")["href"] == "/?user="
+    assert header.one("a", of="new-user")["href"] == "/?user="
     hrefs = [a["href"] for a in header.one("nav").all("a")]
     assert hrefs == ["/?user=42", "/?user=a%2Fb"]
     assert "20260101T000000-abcdef12" in header.text
@@ -148,9 +148,9 @@ def test_a_known_user_is_not_called_new(read: Any) -> None:
     assert "new here" not in read(known=True).text
 
 
-def test_what_was_done_last_is_told_in_words(read: Any) -> None:
-    told = [li.text for li in read().one("ul", id="latest").all("li")]
-    assert told == ["disliked Grease", "liked The Thing"]
+def test_the_latest_actions_are_listed_in_words(read: Any) -> None:
+    actions = [li.text for li in read().one("ul", id="latest").all("li")]
+    assert actions == ["disliked Grease", "liked The Thing"]
 
 
 # --- recommendations ---
@@ -166,7 +166,7 @@ def test_each_item_has_rank_title_labels_and_its_main_reason(read: Any) -> None:
     assert not second.all("p", of="reason")
 
 
-def test_why_tells_sources_by_rank_features_with_signs_and_predictions(read: Any) -> None:
+def test_the_explanation_shows_sources_features_and_predictions(read: Any) -> None:
     why = read().all("details", of="why")[0]
     found, predicted = why.all("ul", of="found")
     assert [li.text for li in found.all("li")] == [
@@ -182,15 +182,15 @@ def test_why_tells_sources_by_rank_features_with_signs_and_predictions(read: Any
     ]
 
 
-def test_a_bar_is_as_long_as_its_weight_and_on_its_side_of_zero(read: Any) -> None:
-    bars = read().one("table", of="spoke").all("rect")
+def test_a_bar_shows_the_size_and_sign_of_its_weight(read: Any) -> None:
+    bars = read().one("table", of="effects").all("rect")
     assert [(b["class"], b["x"], b["width"]) for b in bars] == [
         ("for", "50.0", "50.0"),
         ("against", "37.5", "12.5"),
     ]
 
 
-def test_a_source_has_one_colour_in_the_reasons_and_in_the_picture(read: Any) -> None:
+def test_a_source_has_one_color_everywhere(read: Any) -> None:
     page = read()
     spots = {
         li.text.split()[-1]: li.one("span", of="spot").classes[1]
@@ -217,7 +217,7 @@ def test_an_item_without_a_card_is_shown_by_its_title(read: Any) -> None:
         ("clicked", "What interests you?", "I clicked Alien (1979)"),
     ],
 )
-def test_the_shelf_speaks_of_what_the_button_records(
+def test_the_shelf_heading_matches_the_button(
     read: Any, verb: str, question: str, button: str
 ) -> None:
     page = read(like_verb=verb)
@@ -234,59 +234,59 @@ def test_a_purchase_is_never_called_a_like(read: Any, view: Any) -> None:
     assert not [label for label in labels if "like" in label.casefold()]
 
 
-def test_known_users_are_named_with_what_they_choose(read: Any) -> None:
+def test_known_users_are_listed_with_their_interests(read: Any) -> None:
     found = read().one("nav", **{"aria-label": "Known users"}).all("a")
     links = [a.text.replace(" ,", ",") for a in found]
     assert links == ["user 42, mostly Horror", "user a/b"]
 
 
-def test_a_probability_is_shown_as_a_chance(read: Any, view: Any) -> None:
+def test_a_probability_is_shown_as_a_percentage(read: Any, view: Any) -> None:
     answer = deepcopy(dict(view.answer))
-    answer["trace"]["items"][0]["predicted"] = {"wanted": 0.031, "purchase": 0.5}
+    answer["trace"]["items"][0]["predicted"] = {"relevant": 0.031, "purchase": 0.5}
     predicted = read(answer=answer, chances=True).one("ul", of="predicted")
     assert [li.text for li in predicted.all("li")] == [
-        "Chance that you choose it soon: 3.1 %",
-        "Chance that you choose it soon, by 'purchase': 50 %",
+        "Probability that you choose it soon: 3.1 %",
+        "Probability that you choose it soon, by 'purchase': 50 %",
     ]
 
 
-def test_the_reason_of_a_source_has_words_not_names(read: Any) -> None:
+def test_the_reason_of_a_source_is_described_in_words(read: Any) -> None:
     why = read().all("details", of="why")[0]
     assert why.all("p")[0].text == "close to your taste"
 
 
-# --- less than everything ---
+# --- incomplete responses ---
 
 
-def test_what_was_left_out_is_told_plainly(read: Any, changed: Any) -> None:
+def test_stages_that_were_left_out_are_reported(read: Any, changed: Any) -> None:
     left_out = [{"stage": "rank", "reason": "ValueError: no such <column>"}]
     page = read(answer=changed(degraded=left_out))
     assert page.one("div", of="degraded").one("li").text == "ranked : ValueError: no such <column>"
     assert not read().all("div", of="degraded")
 
 
-def test_an_empty_list_says_why(read: Any, changed: Any) -> None:
+def test_an_empty_list_is_explained(read: Any, changed: Any) -> None:
     page = read(answer=changed(items=[]), latest=())
     assert not page.all("ol")
-    assert "what is popular" not in page.text
+    assert "popular items" not in page.text
     assert page.one("p", of="nothing").text.startswith("Nothing to recommend.")
 
 
-def test_an_answer_without_a_trace_still_makes_a_page(read: Any, view: Any) -> None:
+def test_a_response_without_a_trace_still_renders(read: Any, view: Any) -> None:
     page = read(answer={"items": view.answer["items"]})
     assert len(page.all("li", of="entry")) == 2
     assert not page.all("svg", of="funnel-picture")
     assert "no trace" in page.one("section", of="funnel").text
 
 
-def test_an_error_is_a_page_with_a_way_back(parse: Any) -> None:
+def test_an_error_page_has_a_link_back(parse: Any) -> None:
     page = parse(render_error("Not <here>", "Nobody & nothing"))
     assert page.one("h1").text == "Not <here>"
     assert "Nobody & nothing" in page.text
     assert page.one("main").one("a")["href"] == "/"
 
 
-def test_the_same_view_is_the_same_page(view: Any) -> None:
+def test_rendering_is_deterministic(view: Any) -> None:
     from tastemaker.console import render
 
     assert render(view) == render(replace(view))

@@ -1,4 +1,4 @@
-"""Attributes of added items are kept as the reading of a file keeps them."""
+"""Attributes of added items are stored like those read from a file."""
 
 from decimal import Decimal
 from typing import Any
@@ -17,19 +17,19 @@ from tastemaker.errors import SettingError
 
 
 def read(role: ColumnRole, value: Any) -> Any:
-    """The cell of the only row of a frame."""
+    """The cell of a frame's only row."""
     frame = pl.DataFrame({"item_id": ["i"], "column": [value]})
     schema = Schema(item_roles={"column": role})
     return clean_entities(frame_table(frame.lazy(), "items"), "item_id", schema)[0]["column"][0]
 
 
 @pytest.mark.parametrize("value", ["Horror", True, False, 5, -7, 0, 5.0, 2**40])
-def test_a_category_is_the_label_that_a_file_gives(value: Any) -> None:
+def test_a_category_is_the_same_label_as_in_a_file(value: Any) -> None:
     assert cell("column", "category", value) == [read(ColumnRole(role="category"), value)]
 
 
 @pytest.mark.parametrize("values", [["a", "b"], [True, False], [5, 7], []])
-def test_tags_are_the_labels_that_a_file_gives(values: list[Any]) -> None:
+def test_tags_are_the_same_labels_as_in_a_file(values: list[Any]) -> None:
     role = ColumnRole(role="tags", separator="|")
     assert cell("column", "tags", values) == list(read(role, values))
 
@@ -53,7 +53,7 @@ def test_a_label_may_come_from_any_library(value: Any, label: str) -> None:
 
 
 @pytest.mark.parametrize("value", [1.5, float("inf"), 1e300, b"x", {"a": 1}, object(), [["a"]]])
-def test_what_is_not_a_label_is_refused(value: Any) -> None:
+def test_a_value_that_is_not_a_label_is_rejected(value: Any) -> None:
     with pytest.raises(SettingError, match="'column' must be one label, got"):
         cell("column", "category", value)
     with pytest.raises(SettingError, match="'column' must be a list of labels, got"):

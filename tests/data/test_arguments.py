@@ -1,4 +1,4 @@
-"""Ids, moments and durations of every type that frames hand out."""
+"""Ids, moments and durations of all types that frames return."""
 
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
@@ -40,7 +40,7 @@ MIDNIGHT = TIME - 12 * MICROSECONDS["h"]
         pa.scalar(Decimal("17850.0")), pd.Series([17850]).iloc[0], pl.Series([17850.0])[0],
     ],
 )  # fmt: skip
-def test_an_id_of_every_type_is_the_same_text(value: Any) -> None:
+def test_an_id_of_any_type_is_the_same_text(value: Any) -> None:
     assert id_text(value) == "17850"
     assert type(id_text(value)) is str
 
@@ -79,7 +79,7 @@ def test_a_uuid_is_its_text() -> None:
         (1 << 9_000, "got an integer of 9,001 bits"),
     ],
 )
-def test_what_is_no_id_is_refused(value: Any, message: str) -> None:
+def test_an_invalid_id_is_rejected(value: Any, message: str) -> None:
     with pytest.raises(SettingError, match=f"^'item_id' must be text or an integer, {message}"):
         id_text(value, "'item_id'")
 
@@ -111,7 +111,7 @@ def test_one_id_and_a_list_of_ids_are_the_same_text(id_: Any) -> None:
 
 
 @pytest.mark.parametrize("value", [3, np.int8(3), np.uint64(3), pa.scalar(3), pl.Series([3])[0]])
-def test_a_whole_number_of_every_type_is_the_same(value: Any) -> None:
+def test_a_whole_number_of_any_type_is_the_same(value: Any) -> None:
     assert whole_number(value, "n", 3) == 3
     with pytest.raises(SettingError, match=r"^'n' must be at least 4, got 3$"):
         whole_number(value, "n", 4)
@@ -120,7 +120,7 @@ def test_a_whole_number_of_every_type_is_the_same(value: Any) -> None:
 @pytest.mark.parametrize(
     "value", [3.0, np.float64(3), True, np.bool_(True), "3", None, pa.NULL, []]
 )
-def test_what_is_not_a_whole_number_is_refused_by_name(value: Any) -> None:
+def test_a_value_that_is_not_a_whole_number_is_rejected(value: Any) -> None:
     with pytest.raises(SettingError, match=r"^'n' must be an integer, got "):
         whole_number(value, "n", 0)
 
@@ -145,7 +145,7 @@ def test_what_is_not_a_whole_number_is_refused_by_name(value: Any) -> None:
         ([True], "the id at position 0 must be text or an integer, got True"),
     ],
 )
-def test_what_is_no_list_of_ids_is_refused(values: Any, message: str) -> None:
+def test_a_value_that_is_not_a_list_of_ids_is_rejected(values: Any, message: str) -> None:
     with pytest.raises(SettingError, match=f"^'history':? ?{message}"):
         ids_text(values, "history")
 
@@ -164,7 +164,7 @@ def test_what_is_no_list_of_ids_is_refused(values: Any, message: str) -> None:
         pa.scalar("2024-01-31T12:00:00Z"),
     ],
 )  # fmt: skip
-def test_a_moment_of_every_type_is_the_same(value: Any) -> None:
+def test_a_moment_of_any_type_is_the_same(value: Any) -> None:
     assert moment(value, "at") == TIME
     assert type(moment(value, "at")) is int
 
@@ -176,7 +176,7 @@ def test_a_moment_of_every_type_is_the_same(value: Any) -> None:
         pa.scalar(date(2024, 1, 31)), pl.Series([date(2024, 1, 31)])[0], pa.scalar(MIDNIGHT),
     ],
 )  # fmt: skip
-def test_a_date_is_its_midnight(value: Any) -> None:
+def test_a_date_means_midnight(value: Any) -> None:
     assert moment(value, "at") == MIDNIGHT
 
 
@@ -195,7 +195,7 @@ def test_a_date_is_its_midnight(value: Any) -> None:
         (2**63 - 1, 2**63 - 1),
     ],
 )
-def test_moments_of_coarse_fine_and_far_units_are_exact(value: Any, time: int) -> None:
+def test_moments_of_all_units_are_exact(value: Any, time: int) -> None:
     assert moment(value, "at") == time
 
 
@@ -208,7 +208,7 @@ def test_moments_of_coarse_fine_and_far_units_are_exact(value: Any, time: int) -
         np.datetime64(2**60, "s"), np.datetime64(2**60, "Y"), 2**63, Decimal(5),
     ],
 )  # fmt: skip
-def test_what_is_no_moment_is_refused(value: Any) -> None:
+def test_a_value_that_is_not_a_moment_is_rejected(value: Any) -> None:
     with pytest.raises(
         SettingError, match=r"^'at' must be a moment \(microseconds since 1970 .* got"
     ):
@@ -216,7 +216,7 @@ def test_what_is_no_moment_is_refused(value: Any) -> None:
 
 
 @pytest.mark.parametrize("value", [1.7e9, np.float64(5)])
-def test_a_float_may_be_seconds_so_it_is_no_moment(value: Any) -> None:
+def test_a_float_is_not_a_moment_as_it_may_be_seconds(value: Any) -> None:
     with pytest.raises(SettingError, match="a float may be seconds"):
         moment(value, "at")
 
@@ -248,7 +248,7 @@ def test_a_missing_moment_in_a_list_is_refused() -> None:
         pd.Timedelta(days=2), pa.scalar(timedelta(days=2)), pl.Series([timedelta(days=2)])[0],
     ],
 )  # fmt: skip
-def test_a_duration_of_every_type_is_the_same(value: Any) -> None:
+def test_a_duration_of_any_type_is_the_same(value: Any) -> None:
     assert duration(value, "test") == 2 * MICROSECONDS["d"]
 
 
@@ -259,7 +259,7 @@ def test_a_duration_of_every_type_is_the_same(value: Any) -> None:
         np.timedelta64(2**60, "D"), np.timedelta64(2, "Y"), True, NOON,
     ],
 )  # fmt: skip
-def test_what_is_no_duration_is_refused(value: Any) -> None:
+def test_a_value_that_is_not_a_duration_is_rejected(value: Any) -> None:
     with pytest.raises(SettingError, match=r"^'test' must be a duration such as '30d'"):
         duration(value, "test")
 
@@ -297,6 +297,6 @@ def test_indices_of_every_kind_of_list_are_the_same(values: Any) -> None:
         (1, "must be a list, got int"),
     ],
 )
-def test_what_points_at_no_user_is_refused(values: Any, message: str) -> None:
+def test_an_index_without_a_user_is_rejected(values: Any, message: str) -> None:
     with pytest.raises(SettingError, match=f"^'users' {message}"):
         indices_of(values, 3, "users")

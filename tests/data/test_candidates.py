@@ -55,14 +55,14 @@ def test_where_removes_and_keeps_the_order(rows: list[Row]) -> None:
 
 
 @given(some_rows, st.data())
-def test_take_gives_the_requests_asked_for(rows: list[Row], data: st.DataObject) -> None:
-    wanted = data.draw(st.lists(st.integers(0, len(rows) - 1), max_size=5)) if rows else []
-    taken = packed(rows).take(np.array(wanted, np.int64))
-    assert unpacked(taken) == [rows[i] for i in wanted]
+def test_take_returns_the_given_requests(rows: list[Row], data: st.DataObject) -> None:
+    selected = data.draw(st.lists(st.integers(0, len(rows) - 1), max_size=5)) if rows else []
+    taken = packed(rows).take(np.array(selected, np.int64))
+    assert unpacked(taken) == [rows[i] for i in selected]
 
 
 @pytest.mark.parametrize("n", [0, 3])
-def test_nothing_found_is_an_empty_row_for_each_request(n: int) -> None:
+def test_no_candidates_give_an_empty_row_per_request(n: int) -> None:
     nothing = Candidates.none(n)
     assert len(nothing) == n
     assert nothing.counts.tolist() == [0] * n
@@ -109,7 +109,7 @@ def test_a_list_is_followed_by_more_items_with_its_lowest_score() -> None:
     assert joined.columns["slot"].dtype == np.int16
 
 
-def test_nothing_more_leaves_the_lists_as_they_are() -> None:
+def test_appending_no_items_does_not_change_the_lists() -> None:
     plain = packed([[(7, 3.0)], []])
     assert unpacked(plain.followed_by(Candidates.none(2))) == unpacked(plain)
     assert unpacked(Candidates.none(2).followed_by(plain)) == [[(7, 0.0)], []]

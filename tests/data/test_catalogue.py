@@ -31,7 +31,7 @@ def catalogue() -> Catalogue:
 
 
 def contents(catalogue: Catalogue) -> dict[str, list[object]]:
-    """Everything a catalogue knows, as plain lists."""
+    """The content of a catalogue as plain lists."""
     known: dict[str, list[object]] = {"id": list(catalogue.items.ids(range(len(catalogue))))}
     for name, column in catalogue.columns.items():
         if isinstance(column, TextColumn):
@@ -44,7 +44,7 @@ def contents(catalogue: Catalogue) -> dict[str, list[object]]:
     return known
 
 
-def test_columns_hold_what_was_given_and_what_is_missing(catalogue: Catalogue) -> None:
+def test_columns_keep_given_and_missing_values(catalogue: Catalogue) -> None:
     known = contents(catalogue)
     assert known["title"] == ["Alpha", "", "Gämma"]
     assert known["genres"] == [["art", "war"], [], ["art"]]
@@ -86,8 +86,12 @@ def test_a_new_item_comes_after_the_fitted_ones(catalogue: Catalogue) -> None:
 
 
 def test_only_what_changes_of_an_item_is_replaced(catalogue: Catalogue) -> None:
-    told = {"title": ["Later", "Alpha"], "genres": [["new"], ["war", "art"]], "price": [9.0, 1.5]}
-    changed = catalogue.changed(np.array([2, 0]), told)
+    attributes = {
+        "title": ["Later", "Alpha"],
+        "genres": [["new"], ["war", "art"]],
+        "price": [9.0, 1.5],
+    }
+    changed = catalogue.changed(np.array([2, 0]), attributes)
     found, before = contents(changed), contents(catalogue)
     assert found["title"] == ["Alpha", before["title"][1], "Later"]
     assert found["genres"] == [["art", "war"], [], ["new"]]
@@ -98,8 +102,8 @@ def test_only_what_changes_of_an_item_is_replaced(catalogue: Catalogue) -> None:
 
 def test_columns_in_which_nothing_changes_are_shared(catalogue: Catalogue) -> None:
     before = contents(catalogue)
-    told = {name: [values[0]] for name, values in before.items() if name != "id"}
-    changed = catalogue.changed(np.array([0]), {**told, "price": [7.0]})
+    attributes = {name: [values[0]] for name, values in before.items() if name != "id"}
+    changed = catalogue.changed(np.array([0]), {**attributes, "price": [7.0]})
     for name in ("title", "genres", "brand"):
         assert changed.columns[name] is catalogue.columns[name]
     assert contents(changed)["price"][0] == 7.0

@@ -1,4 +1,4 @@
-"""Numbers and ids as people write them."""
+"""Numbers and ids in common formats."""
 
 from typing import Any
 
@@ -35,7 +35,9 @@ def read(cells: Any, decimal: Decimal = "auto") -> list[float | None]:
         ([5, 7], [5.0, 7.0]),
     ],
 )
-def test_a_number_is_read_by_its_own_form(cells: list[Any], expected: list[float | None]) -> None:
+def test_the_number_format_is_detected_per_cell(
+    cells: list[Any], expected: list[float | None]
+) -> None:
     assert read(cells) == expected
 
 
@@ -55,7 +57,5 @@ def test_any_number_is_read_back_with_either_mark(values: list[float]) -> None:
 
 
 def test_a_column_that_cannot_hold_numbers_is_refused() -> None:
-    with pytest.raises(
-        DataError, match=r"t: the column 'x' holds List.*, where numbers are expect"
-    ):
+    with pytest.raises(DataError, match=r"t: the column 'x' holds List.*, but numbers are expect"):
         read([[1.0], [2.0]])

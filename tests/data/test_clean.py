@@ -28,7 +28,7 @@ def cleaned(columns: dict[str, Any], schema: Schema = VIEWS) -> tuple[pl.DataFra
 
 
 def moments(values: Any, schema: Schema = VIEWS) -> list[int | None]:
-    """Each value as microseconds; None where it went to the quarantine."""
+    """Each value as microseconds; None if it was quarantined."""
     n = len(values)
     log, _ = cleaned({"user_id": ["u"] * n, "item_id": ["i"] * n, "timestamp": values}, schema)
     found = dict(zip(log[LINE].to_list(), log["time"].to_list()))
@@ -36,7 +36,7 @@ def moments(values: Any, schema: Schema = VIEWS) -> list[int | None]:
 
 
 def reasons(values: dict[str, Any], schema: Schema = TIMELESS) -> list[str | None]:
-    """Why each row cannot be used; None where it can."""
+    """The reason why each row is invalid; None if it is valid."""
     n = max(len(column) for column in values.values())
     whole = {"user_id": ["u"] * n, "item_id": ["i"] * n, **values}
     _, report = cleaned(whole, schema)
@@ -53,19 +53,19 @@ def from_csv(
         return clean_events(table, schema, NOW)
 
 
-# --- rows that cannot be used ---
+# --- invalid rows ---
 
 
 @pytest.mark.parametrize(
     "cell", [None, "", " ", " " * 9, "nan", "NaN", "NULL", "null", "None", "<NA>", r"\N"]
 )
 @pytest.mark.parametrize("column", ["user_id", "item_id"])
-def test_a_missing_id_is_set_aside(column: str, cell: str | None) -> None:
+def test_a_missing_id_is_quarantined(column: str, cell: str | None) -> None:
     assert reasons({column: ["x", cell]}) == [None, f"missing {column}"]
 
 
 @pytest.mark.parametrize("id_", ["nana", "0", "-1", "N", "no", "1e5", "1.2.3", "v1.0", ".", "é"])
-def test_an_id_that_merely_looks_odd_is_kept(id_: str) -> None:
+def test_an_unusual_but_valid_id_is_kept(id_: str) -> None:
     log, report = cleaned({"user_id": [id_], "item_id": ["i"]}, TIMELESS)
     assert log["user_id"].to_list() == [id_]
     assert report.quarantined == 0
@@ -76,7 +76,7 @@ def test_numbers_and_words_may_be_mixed_in_an_id_column() -> None:
 
 
 @pytest.mark.parametrize("cell", ["1.5", ".5", "3.", "1.2e+10", "+1.0"])
-def test_a_float_id_is_set_aside(cell: str) -> None:
+def test_a_float_id_is_quarantined(cell: str) -> None:
     assert reasons({"item_id": ["12", cell]}) == [None, "float item_id"]
 
 
@@ -95,7 +95,7 @@ def test_ids_written_as_whole_floats_are_integers(cells: list[Any], ids: list[st
 
 
 @pytest.mark.parametrize("number", [float(1 << 53), 1e300, float("inf"), -(2.0**53)])
-def test_a_float_that_may_be_several_ids_is_set_aside(number: float) -> None:
+def test_a_float_beyond_exact_integers_is_quarantined(number: float) -> None:
     found = reasons({"user_id": [1.0, number]})
     assert found == [None, "float user_id"]
 
@@ -118,7 +118,7 @@ def test_ids_of_another_type_are_refused_by_column(ids: list[Any]) -> None:
 
 
 @pytest.mark.parametrize("cell", ["a\nb", "a\tb", "\x00", "a\x7f", "a\x80", "a\x9b", "\u2028a"])
-def test_an_id_with_a_control_character_is_set_aside(cell: str) -> None:
+def test_an_id_with_a_control_character_is_quarantined(cell: str) -> None:
     assert reasons({"item_id": ["a", cell]}) == [
         None,
         "line break or control character in item_id",
@@ -133,7 +133,7 @@ def test_ids_of_any_whole_type_are_ids(kind: Any) -> None:
 
 
 @pytest.mark.parametrize("cell", ["veiw", "VIEW", " view", "0"])
-def test_an_unknown_kind_is_set_aside(cell: str) -> None:
+def test_an_unknown_kind_is_quarantined(cell: str) -> None:
     assert reasons({"event_type": ["view", cell, "buy"]}) == [None, "unknown event_type", None]
 
 
@@ -152,7 +152,7 @@ def test_kinds_may_be_numbers_in_the_source() -> None:
     assert cleaned(columns, schema)[0]["kind"].to_list() == [1, 0]
 
 
-def test_the_only_kind_there_is_needs_no_column() -> None:
+def test_a_single_kind_needs_no_column() -> None:
     schema = Schema(kinds={"view": EventKind()}, clock="none")
     assert cleaned({"user_id": ["u"], "item_id": ["i"]}, schema)[0]["kind"].to_list() == [0]
 
@@ -172,7 +172,7 @@ def test_a_rating_needs_a_finite_number(value: str, reason: str | None) -> None:
 
 
 @pytest.mark.parametrize("value", [None, float("nan")])
-def test_other_kinds_do_without_a_value(value: float | None) -> None:
+def test_other_kinds_need_no_value(value: float | None) -> None:
     assert reasons({"value": [1.0, value]}) == [None, None]
 
 
@@ -190,12 +190,12 @@ def test_other_kinds_do_without_a_value(value: float | None) -> None:
         "2024-03-01 10:00 UTC", " 2024-03-01T10:00:00Z ", "2024-03-01T10:00:00.000000000+00:00",
     ],
 )  # fmt: skip
-def test_iso_8601_is_read_in_all_its_usual_spellings(text: str) -> None:
+def test_all_common_iso_8601_formats_are_read(text: str) -> None:
     expected = datetime(2024, 3, 1, 10, tzinfo=UTC).timestamp() * 1e6
     assert moments([text]) == [expected]
 
 
-def test_a_date_is_its_midnight_and_fractions_count() -> None:
+def test_a_date_means_midnight_and_fractions_count() -> None:
     midnight = int(datetime(2024, 3, 1, tzinfo=UTC).timestamp() * 1e6)
     assert moments(["2024-03-01", "2024-03-01T00:00:00.5", "2024-03-01 00:00:00.123456789"]) == [
         midnight, midnight + 500_000, midnight + 123_456,
@@ -218,18 +218,18 @@ def test_any_moment_in_any_zone_reads_back(when: datetime, quarters: int, betwee
     ["03/01/2024", "2024-13-01", "2024-02-30", "yesterday", "2024-03-01T25:00:00", "2024-3-1",
      "12:00", "2024-03-01T10", "Fri Mar 1 2024"],
 )  # fmt: skip
-def test_an_unreadable_time_is_set_aside(text: str) -> None:
+def test_an_unreadable_time_is_quarantined(text: str) -> None:
     assert reasons({"timestamp": ["2024-03-01", text]}, VIEWS) == [None, "unreadable timestamp"]
 
 
 @pytest.mark.parametrize("cell", [None, "", "NaN", "null"])
-def test_a_missing_time_is_set_aside(cell: str | None) -> None:
+def test_a_missing_time_is_quarantined(cell: str | None) -> None:
     assert reasons({"timestamp": ["2024-03-01", cell]}, VIEWS) == [None, "missing timestamp"]
 
 
 @pytest.mark.parametrize(("scale", "unit"), [(1, "s"), (10**3, "ms"), (10**6, "us")])
 @pytest.mark.parametrize("as_text", [False, True])
-def test_the_unit_of_epoch_numbers_is_found_by_their_size(
+def test_the_unit_of_epoch_numbers_is_detected_by_size(
     scale: int, unit: str, as_text: bool
 ) -> None:
     numbers: list[Any] = [(1_600_000_000 + i) * scale for i in range(3)]
@@ -245,7 +245,7 @@ def test_fractions_of_an_epoch_second_count(values: list[Any]) -> None:
 
 
 @given(st.integers(0, NOW + DAY))
-def test_microseconds_are_kept_to_the_last(number: int) -> None:
+def test_microseconds_are_kept_exactly(number: int) -> None:
     schema = VIEWS.model_copy(update={"time_unit": "us"})
     assert moments([number], schema) == moments([str(number)], schema) == [number]
 
@@ -261,7 +261,7 @@ def test_microseconds_are_kept_to_the_last(number: int) -> None:
         ("1e400", "timestamp in the future"),
     ],
 )  # fmt: skip
-def test_a_time_that_cannot_be_is_set_aside(cell: str, reason: str | None) -> None:
+def test_an_impossible_time_is_quarantined(cell: str, reason: str | None) -> None:
     unit = "iso" if "-12-" in cell else "us"
     schema = VIEWS.model_copy(update={"time_unit": unit})
     other = "2024-01-01" if unit == "iso" else str(NOW)
@@ -279,7 +279,7 @@ def test_absurd_whole_numbers_never_wrap_around(number: int, unit: str) -> None:
 @pytest.mark.parametrize(
     "kind", [pl.Datetime("ms"), pl.Datetime("us"), pl.Datetime("ns"), pl.Datetime("us", "UTC")]
 )
-def test_typed_times_are_read_as_they_are(kind: Any) -> None:
+def test_typed_times_are_read_unchanged(kind: Any) -> None:
     when = pl.Series([datetime(2024, 3, 1, 10, tzinfo=UTC)]).dt.replace_time_zone(None)
     zoned = when.cast(pl.Datetime(kind.time_unit)).dt.replace_time_zone(kind.time_zone)
     assert moments(zoned) == [1_709_287_200_000_000]
@@ -290,7 +290,7 @@ def test_a_typed_time_in_a_zone_is_the_same_moment() -> None:
     assert moments(when) == [1_709_287_200_000_000]
 
 
-def test_typed_dates_are_their_midnight() -> None:
+def test_typed_dates_mean_midnight() -> None:
     assert moments(pl.Series([date(2024, 3, 1)])) == [1_709_251_200_000_000]
 
 
@@ -304,12 +304,12 @@ def test_a_column_of_years_holds_years() -> None:
     assert moments([1995, 2003]) == moments(["1995-01-01", "2003-01-01"])
 
 
-def test_one_number_that_reads_as_a_date_is_no_date_among_others() -> None:
+def test_a_single_number_that_looks_like_a_date_is_not_a_date() -> None:
     found = reasons({"timestamp": [20_240_301, 1_600_000_000, 1_600_000_000]}, VIEWS)
     assert found == ["misplaced timestamp, before 1980", None, None]
 
 
-def test_where_only_the_order_counts_the_time_is_the_line() -> None:
+def test_with_an_ordinal_clock_the_time_is_the_line() -> None:
     schema = VIEWS.model_copy(update={"clock": "ordinal"})
     log, _ = cleaned({"user_id": ["u"] * 3, "item_id": ["i", "", "j"]}, schema)
     assert log["time"].to_list() == [1, 3]
@@ -351,7 +351,7 @@ def one_row(**changed: str) -> dict[str, list[str]]:
             VIEWS.model_copy(update={"default_kind": None}),
             "events: no column 'event_type'; did you mean 'even_type'?",
         ),
-        (one_row(), Schema(), "events: no kind of event is declared"),
+        (one_row(), Schema(), "events: no event type is declared"),
     ],
 )
 def test_a_missing_column_is_named_with_its_near_miss(
@@ -363,7 +363,7 @@ def test_a_missing_column_is_named_with_its_near_miss(
     assert "\n" not in str(caught.value)
 
 
-def test_their_names_become_ours() -> None:
+def test_mapped_columns_are_renamed() -> None:
     schema = VIEWS.model_copy(
         update={"event_columns": {"user_id": "who", "item_id": "what", "timestamp": "when"}}
     )
@@ -371,10 +371,10 @@ def test_their_names_become_ours() -> None:
     assert log.select("user_id", "item_id", "time").row(0) == ("u", "i", 1_700_000_000_000_000)
 
 
-# --- the account of what was read ---
+# --- the report ---
 
 
-def test_under_one_percent_bad_rows_are_set_aside_with_line_reason_and_row(tmp_path: Path) -> None:
+def test_bad_rows_are_quarantined_with_line_reason_and_row(tmp_path: Path) -> None:
     lines = list(GOOD)
     lines[9] = ",i1,1700000000,view"
     lines[49] = "u1,i1,1700000000,veiw"
@@ -403,7 +403,7 @@ def test_under_one_percent_bad_rows_are_set_aside_with_line_reason_and_row(tmp_p
     "odd", ["", 'u,"x, ""y""",1700000000,view', 'u,"x,1700000000,view\nu,y",5,view']
 )
 @given(data=st.data())
-def test_kept_and_quarantined_and_duplicates_are_what_was_read(
+def test_kept_quarantined_and_duplicate_rows_add_up(
     tmp_path_factory: pytest.TempPathFactory, odd: str, data: st.DataObject
 ) -> None:
     sources = st.sampled_from(
@@ -418,7 +418,7 @@ def test_kept_and_quarantined_and_duplicates_are_what_was_read(
     assert report.quarantine["row"].null_count() == 0
 
 
-def test_rows_swallowed_by_quotes_show_up_in_the_quarantine(tmp_path: Path) -> None:
+def test_rows_merged_by_quotes_are_quarantined(tmp_path: Path) -> None:
     lines = [*GOOD, 'u1,"i1,1700000000,view', 'u2,i2",1700000000,view']
     _, report = from_csv(tmp_path, lines)
     assert report.reasons == {"line break or control character in item_id": 1}
@@ -444,7 +444,7 @@ def test_the_first_of_equal_event_ids_wins_and_the_rest_are_counted() -> None:
     ("name", "other"),
     [("user_id", "v"), ("item_id", "j"), ("event_type", "buy"), ("value", 4.0), ("timestamp", 1)],
 )
-def test_any_other_content_of_an_event_id_is_set_aside(name: str, other: object) -> None:
+def test_an_event_id_with_other_content_is_quarantined(name: str, other: object) -> None:
     row = {"user_id": "u", "item_id": "i", "event_type": "view", "value": 3.0, "timestamp": 0}
     rows = [{**row, "event_id": "1"}, {**row, name: other, "event_id": "1"}]
     columns = {key: [each[key] for each in rows] for key in rows[0]}
@@ -489,7 +489,7 @@ def test_one_in_a_hundred_is_the_limit(tmp_path: Path, bad: int, refused: bool) 
         report.refuse_if_too_many()
 
 
-def test_a_monstrous_row_is_shortened_in_the_message_but_kept_whole(tmp_path: Path) -> None:
+def test_a_very_long_row_is_shortened_only_in_the_message(tmp_path: Path) -> None:
     _, report = from_csv(tmp_path, ["x" * 5000 + "\u00e9,y"])
     with pytest.raises(DataError) as caught:
         report.refuse_if_too_many()
@@ -537,7 +537,7 @@ def test_the_first_row_of_an_item_wins_and_the_rest_are_counted() -> None:
         ("tags", [["a", None, " "], [], None], [["a"], [], None]),
     ],
 )  # fmt: skip
-def test_cells_become_what_their_role_says_or_missing(
+def test_cells_are_converted_by_role_or_become_missing(
     role: Any, cells: list[Any], expected: list[Any]
 ) -> None:
     settings = ColumnRole(role=role, separator="|" if role == "tags" else None)
@@ -561,10 +561,10 @@ def test_a_column_may_be_called_reason() -> None:
 # --- ids ---
 
 
-# --- each cell by its own form ---
+# --- formats detected per cell ---
 
 
-def test_one_odd_cell_among_moments_is_set_aside_alone() -> None:
+def test_only_the_odd_cell_among_moments_is_quarantined() -> None:
     times = [f"2024-03-{1 + i % 28:02}T{i % 24:02}:00:00" for i in range(1999)]
     log, report = cleaned(
         {"user_id": ["u"] * 2000, "item_id": ["i"] * 2000, "timestamp": [*times, "0"]}, VIEWS
@@ -579,7 +579,7 @@ def test_moments_and_numbers_may_be_mixed() -> None:
     assert moments(cells) == [1_709_251_200_000_000] * 5
 
 
-def test_nanoseconds_are_told_by_their_size() -> None:
+def test_nanoseconds_are_detected_by_size() -> None:
     assert moments([1_709_251_200_123_456_789]) == [1_709_251_200_123_456]
     assert moments([1_709_251_200_123_456_789], VIEWS.model_copy(update={"time_unit": "ns"})) == [
         1_709_251_200_123_456
@@ -587,7 +587,7 @@ def test_nanoseconds_are_told_by_their_size() -> None:
 
 
 @pytest.mark.parametrize("stray", [0, 1, 45_292, -1])
-def test_a_number_far_from_all_moments_is_set_aside(stray: int) -> None:
+def test_a_number_far_from_all_moments_is_quarantined(stray: int) -> None:
     found = reasons({"timestamp": [1_700_000_000] * 9 + [stray]}, VIEWS)
     assert found[:9] == [None] * 9
     assert found[9] in ("misplaced timestamp, before 1980", "timestamp before 1970")
@@ -605,7 +605,7 @@ def test_a_pattern_reads_other_times() -> None:
     ]  # fmt: skip
 
 
-def test_dates_of_items_outlive_an_odd_cell() -> None:
+def test_an_odd_cell_does_not_affect_other_item_dates() -> None:
     roles = {"released": ColumnRole(role="time")}
     cells = ["2024-03-01", "0", "2024-03", "1995", "2024-03-01"]
     items, report = entities({"item_id": list("abcde"), "released": cells}, roles)
@@ -622,7 +622,7 @@ def test_a_date_of_items_may_have_a_pattern() -> None:
     assert items["released"].to_list() == [1_709_251_200_000_000]
 
 
-def test_truths_and_codes_of_items_are_labels() -> None:
+def test_booleans_and_codes_of_items_are_labels() -> None:
     roles = {name: ColumnRole(role="category") for name in ("in_stock", "category_id", "code")}
     cells = {"in_stock": [True, False], "category_id": [3, 7], "code": [3.0, None]}
     items, _ = entities({"item_id": ["a", "b"], **cells}, roles)
@@ -634,7 +634,7 @@ def test_truths_and_codes_of_items_are_labels() -> None:
 # --- what the report counts ---
 
 
-def test_equal_rows_and_equal_event_ids_are_counted_apart() -> None:
+def test_equal_rows_and_equal_event_ids_count_separately() -> None:
     log, report = cleaned(
         {"user_id": list("uuuv"), "item_id": list("iiij"), "event_id": ["1", "1", "2", None]},
         TIMELESS,
@@ -642,7 +642,7 @@ def test_equal_rows_and_equal_event_ids_are_counted_apart() -> None:
     assert (report.duplicates, report.duplicate_rows, log.height) == (1, 1, 3)
 
 
-def test_columns_that_nothing_reads_are_named() -> None:
+def test_unused_columns_are_named() -> None:
     columns = {
         "user_id": ["u"],
         "item_id": ["i"],
@@ -666,7 +666,7 @@ def test_a_value_of_an_amount_is_read() -> None:
 
 @pytest.mark.parametrize("odd", ["0", "20241399", "x"])
 @pytest.mark.parametrize("year", ["2024{:02}{:02}", "2024{:02}{:02}1030", "2024{:02}{:02}103000"])
-def test_one_odd_cell_among_dates_without_dashes_is_alone(year: str, odd: str) -> None:
+def test_one_odd_cell_does_not_affect_dates_without_dashes(year: str, odd: str) -> None:
     days = [year.format(1 + i % 12, 1 + i % 28) for i in range(200)]
     log, report = cleaned(
         {"user_id": ["u"] * 201, "item_id": ["i"] * 201, "timestamp": [*days, odd]}, VIEWS
@@ -677,7 +677,7 @@ def test_one_odd_cell_among_dates_without_dashes_is_alone(year: str, odd: str) -
     assert abs(log["time"][0] - moments([dashed])[0]) < DAY  # type: ignore[operator]
 
 
-def test_half_of_the_cells_may_have_another_form() -> None:
+def test_half_of_the_cells_can_have_another_format() -> None:
     schema = VIEWS.model_copy(update={"time_format": "%m/%d/%Y"})
     assert moments(["3/1/2024", "2024-03-01", "1709251200"], schema) == [1_709_251_200_000_000] * 3
 
@@ -687,7 +687,7 @@ def test_other_iso_forms_are_read_too(cell: str) -> None:
     assert moments([cell, "2024-03-01"]) == [1_709_287_200_000_000, 1_709_251_200_000_000]
 
 
-def test_a_column_that_only_has_our_name_loses_no_row() -> None:
+def test_an_unmapped_value_column_loses_no_row() -> None:
     columns = {"user_id": ["u"] * 2, "item_id": ["i"] * 2, "value": ["4 stars", "3"]}
     log, report = cleaned(columns, TIMELESS)
     assert log["value"].to_list() == [None, 3.0]

@@ -106,7 +106,7 @@ def test_ids_are_text_and_a_leading_zero_makes_another_id() -> None:
     assert sorted(data.catalogue.items.ids(range(2))) == ["01", "1"]
 
 
-def test_an_item_of_the_catalogue_meets_its_events_whatever_their_types() -> None:
+def test_items_match_their_events_for_all_id_types() -> None:
     items = pl.DataFrame({"item_id": [10, 11], "price": [1.5, 2.5]})
     schema = SHOP.model_copy(
         update={"clock": "none", "item_roles": {"price": ColumnRole(role="number")}}
@@ -119,7 +119,7 @@ def test_an_item_of_the_catalogue_meets_its_events_whatever_their_types() -> Non
     np.testing.assert_array_equal(price.values, [1.5, 2.5, np.nan])
 
 
-def test_what_is_known_of_items_and_users_lies_at_their_index() -> None:
+def test_attributes_of_items_and_users_are_at_their_index() -> None:
     items = pl.DataFrame({"item_id": ["y", "x"], "genres": ["b|a", None], "brand": ["Q", ""]})
     users = pl.DataFrame({"user_id": ["c", "a"], "age": [40, 30]})
     schema = SHOP.model_copy(
@@ -168,7 +168,7 @@ def test_one_event_is_a_data_set() -> None:
     assert data.interactions().toarray().tolist() == [[1]]
 
 
-def test_a_user_of_a_hundred_thousand_events_is_a_user_like_any_other() -> None:
+def test_a_user_with_a_hundred_thousand_events_is_supported() -> None:
     n = 100_000
     rng = np.random.default_rng(3)
     frame = pl.DataFrame(
@@ -222,7 +222,7 @@ def test_bad_rows_of_every_table_are_written_to_the_quarantine(tmp_path: Path) -
     assert len(data.catalogue) == 200
 
 
-def test_too_many_bad_rows_are_refused_but_can_be_looked_at(tmp_path: Path) -> None:
+def test_too_many_bad_rows_are_rejected_but_saved(tmp_path: Path) -> None:
     path = tmp_path / "events.csv"
     path.write_text(HEADER + "".join(LINES) + ",i,view,1600000000\n" * 90)
     with pytest.raises(DataError, match=r"90 of 390 rows cannot be used \(90 missing user_id\)"):
@@ -230,7 +230,7 @@ def test_too_many_bad_rows_are_refused_but_can_be_looked_at(tmp_path: Path) -> N
     assert len(list((tmp_path / "q").iterdir())) == 1
 
 
-def test_a_table_whose_every_row_is_bad_is_refused(tmp_path: Path) -> None:
+def test_a_table_with_only_bad_rows_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "events.csv"
     path.write_text(HEADER + ",,,\n")
     with pytest.raises(DataError, match="1 of 1 rows cannot be used"):
@@ -321,7 +321,7 @@ def test_numbers_and_words_of_an_object_column_become_text() -> None:
     assert Dataset.from_frames(frame, schema=SHOP).users.ids(range(2)) == ["12", "abc"]
 
 
-def test_a_hole_in_a_pandas_column_is_a_missing_value() -> None:
+def test_nan_in_a_pandas_column_is_a_missing_value() -> None:
     n = 200
     frame = pd.DataFrame(
         {
@@ -337,7 +337,7 @@ def test_a_hole_in_a_pandas_column_is_a_missing_value() -> None:
     ]  # fmt: skip
 
 
-def test_pandas_ids_that_a_hole_made_floats_are_read_as_integers() -> None:
+def test_pandas_ids_made_floats_by_nan_are_read_as_integers() -> None:
     n = 200
     users = [17850, *[None], *[17850] * (n - 2)]
     frame = pd.DataFrame({"user_id": users, "item_id": ["a"] * n, "timestamp": [START] * n})
@@ -347,7 +347,7 @@ def test_pandas_ids_that_a_hole_made_floats_are_read_as_integers() -> None:
 
 
 @pytest.mark.parametrize("thing", [[1, 2], {"user_id": [1]}, "events.csv", None])
-def test_what_is_no_frame_is_refused_by_its_type(thing: Any) -> None:
+def test_a_value_that_is_not_a_frame_is_rejected(thing: Any) -> None:
     with pytest.raises(DataError, match="expected a Polars, pandas or Arrow frame, got"):
         Dataset.from_frames(thing, schema=SHOP)
 
@@ -395,7 +395,7 @@ def test_no_later_than_keeps_events_and_moves_the_later_ones() -> None:
 
 
 @pytest.mark.parametrize("clock", ["ordinal", "none"])
-def test_a_data_set_without_moments_says_so(clock: Any) -> None:
+def test_a_data_set_without_moments_is_reported(clock: Any) -> None:
     frame = pl.DataFrame({"user_id": ["a", "a"], "item_id": ["y", "x"]})
     data = Dataset.from_frames(frame, schema=SHOP.model_copy(update={"clock": clock}))
     with pytest.raises(ClockError, match=f"before needs moments in time, .* clock is '{clock}'"):
@@ -428,7 +428,7 @@ RULES: list[dict[str, str]] = [
 def slow_requests(
     data: Dataset, user: int, now: int, rules: dict[str, str], cap: int
 ) -> tuple[list[tuple[int, int]], set[int]]:
-    """History as (item, time) and exclusions, by a loop over the whole log."""
+    """History as (item, time) and exclusions, computed by a loop over the whole log."""
     history, away = [], set()
     names = list(data.kinds)
     log = data.events
@@ -450,16 +450,16 @@ def slow_requests(
     st.sampled_from(RULES),
     st.integers(1, 4),
 )
-def test_requests_agree_with_a_loop_and_never_see_their_future(
-    events: list[Event], asked: list[tuple[str, int]], rules: dict[str, str], cap: int
+def test_requests_equal_a_loop_and_never_see_the_future(
+    events: list[Event], queries: list[tuple[str, int]], rules: dict[str, str], cap: int
 ) -> None:
     data = shop(events)
-    asked = [(user, day) for user, day in asked if data.users.index(user) >= 0]
-    users = data.users.indices([user for user, _ in asked])
-    moments = np.array([moment(day) for _, day in asked], np.int64)
+    queries = [(user, day) for user, day in queries if data.users.index(user) >= 0]
+    users = data.users.indices([user for user, _ in queries])
+    moments = np.array([moment(day) for _, day in queries], np.int64)
     policy = SeenPolicy.of(data.kinds, rules)
     requests = data.requests(users, moments, seen=policy, cap=cap)
-    assert requests.user_id == tuple(user for user, _ in asked)
+    assert requests.user_id == tuple(user for user, _ in queries)
     offsets = requests.history.offsets
     for row, (user, now) in enumerate(zip(users.tolist(), moments.tolist())):
         span = slice(offsets[row], offsets[row + 1])
@@ -476,7 +476,7 @@ def test_a_blocked_item_is_excluded_though_repeats_are_allowed() -> None:
     assert data.catalogue.items.ids(requests.exclude[0]) == ["x"]
 
 
-def test_what_fell_out_of_the_history_is_still_excluded() -> None:
+def test_items_beyond_the_history_cap_are_still_excluded() -> None:
     data = shop([("a", item, "view", day) for day, item in enumerate("vwxyz")])
     requests = data.requests(np.array([0]), np.array([moment(9)]), cap=2)
     assert data.catalogue.items.ids(requests.history.item) == ["y", "z"]

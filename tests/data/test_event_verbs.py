@@ -1,4 +1,4 @@
-"""The event type says what a user did: bought, played, read, watched, liked."""
+"""Event types are shown as verbs: bought, played, read, watched, liked."""
 
 import pytest
 

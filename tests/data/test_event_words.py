@@ -1,4 +1,4 @@
-"""What names of event types are taken for, word by word."""
+"""The meaning of event type names, word by word."""
 
 import pytest
 
@@ -31,12 +31,12 @@ def test_part_of_a_word_is_no_dislike(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["unlike", "unfollow", "unfavorited", "remove_from_cart"])
-def test_what_takes_back_is_neutral(name: str) -> None:
+def test_an_event_that_undoes_another_is_neutral(name: str) -> None:
     assert kind_of_name(name).role == "neutral"
 
 
 @pytest.mark.parametrize("name", ["impressions", "shown", "item_displayed", "exposure"])
-def test_what_was_only_shown_is_an_exposure(name: str) -> None:
+def test_an_item_that_was_only_shown_is_an_exposure(name: str) -> None:
     assert kind_of_name(name).role == "exposure"
 
 
@@ -63,7 +63,7 @@ def test_a_name_without_a_known_word_is_not_known(name: str) -> None:
         ("view", ()),
     ],
 )
-def test_each_takes_back_its_own_kind_alone(name: str, replaced: tuple[str, ...]) -> None:
+def test_each_event_undoes_only_its_own_kind(name: str, replaced: tuple[str, ...]) -> None:
     names = ["like", "dislike", "unlike", "remove_dislike", "add_to_cart", "remove_from_cart"]
     assert replaced_by(name, [*names, "purchase", "refund", "view"]) == replaced
 

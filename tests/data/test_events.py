@@ -45,7 +45,7 @@ def test_reduced_events_agree_with_a_loop(
     assert matrix.dtype == np.float32
 
 
-def test_a_like_and_a_dislike_are_never_added_up() -> None:
+def test_likes_and_dislikes_are_never_mixed() -> None:
     log = np.array([0, 0]), np.array([1, 1], np.int32), np.array([3, -1], np.float32)
     liked = reduce_events(*log, (1, 2), role="positive", reduce="sum")
     disliked = reduce_events(*log, (1, 2), role="negative", reduce="sum")
@@ -53,7 +53,7 @@ def test_a_like_and_a_dislike_are_never_added_up() -> None:
     assert disliked.toarray().tolist() == [[0, 1]]
 
 
-def test_reducing_leaves_the_events_as_they_were() -> None:
+def test_reducing_does_not_change_the_events() -> None:
     rows, items = np.zeros(3, np.int32), np.array([2, 0, 2], np.int32)
     weights = np.array([1, 2, 3], np.float32)
     reduce_events(rows, items, weights, (1, 3), role="positive", reduce="binary")

@@ -1,4 +1,4 @@
-"""Several event files are one log, each file read in its own way."""
+"""Several event files form one log; each file has its own schema."""
 
 from pathlib import Path
 
@@ -62,7 +62,7 @@ def test_an_event_id_counts_once_in_all_files(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_an_event_id_with_other_content_elsewhere_is_set_aside(tmp_path: Path) -> None:
+def test_an_id_with_other_content_in_another_file_is_quarantined(tmp_path: Path) -> None:
     first, second = two_files(tmp_path)
     tolerant = second.schema.model_copy(update={"max_bad_rows": 0.5})
     again = DataFile(tmp_path / "again.csv", tolerant)
@@ -95,7 +95,7 @@ def test_a_change_of_any_file_changes_the_fingerprint(tmp_path: Path) -> None:
     assert before != table_fingerprint("events", (first, second))
 
 
-# --- files that share a name ---
+# --- files with equal names ---
 
 SHARED = Schema(kinds={"view": EventKind()}, clock="none", max_bad_rows=1)
 
@@ -111,7 +111,7 @@ def names(*paths: str) -> list[str]:
     return [file.name for file in with_distinct_names(files)["events"]]
 
 
-def test_a_name_has_the_folders_that_tell_it_apart() -> None:
+def test_a_name_has_the_folders_that_distinguish_it() -> None:
     assert names("/d/2023/events.csv", "/d/items.csv") == ["events.csv", "items.csv"]
     assert names("/d/2023/e.csv", "/d/2024/e.csv") == ["2023/e.csv", "2024/e.csv"]
     assert names("/x/a/e.csv", "/y/a/e.csv", "/y/b/e.csv") == ["x/a/e.csv", "y/a/e.csv", "b/e.csv"]
@@ -125,7 +125,7 @@ def test_one_file_in_two_tables_has_two_names() -> None:
     assert [named[table][0].name for table in ("events", "items")] == ["log.csv", "log.csv (2)"]
 
 
-def test_files_that_share_a_name_have_reports_of_their_own(tmp_path: Path) -> None:
+def test_files_with_equal_names_have_separate_reports(tmp_path: Path) -> None:
     first = write(tmp_path / "2023" / "events.csv", "u1,i1,view", "u2,i2,veiw")
     second = write(tmp_path / "2024" / "events.csv", "u1,i2,view")
     files, folder = with_distinct_names({"events": [first, second]}), tmp_path / "quarantine"
@@ -138,7 +138,7 @@ def test_files_that_share_a_name_have_reports_of_their_own(tmp_path: Path) -> No
     assert not quarantine_file(folder, "2024/events.csv").exists()
 
 
-def test_tables_whose_files_share_a_name_are_reported_apart(tmp_path: Path) -> None:
+def test_tables_with_equal_file_names_have_separate_reports(tmp_path: Path) -> None:
     events = write(tmp_path / "log" / "data.csv", "u1,i1,view", "u2,,view")
     items = tmp_path / "shop" / "data.csv"
     items.parent.mkdir()
@@ -150,7 +150,7 @@ def test_tables_whose_files_share_a_name_are_reported_apart(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("content", [b"PAR1 and no more", b"\x1f\x8b and no more", b"a\x00b"])
-def test_an_error_calls_a_file_by_its_distinct_name(tmp_path: Path, content: bytes) -> None:
+def test_an_error_names_a_file_by_its_distinct_name(tmp_path: Path, content: bytes) -> None:
     paths = [tmp_path / year / "events.csv" for year in ("2023", "2024")]
     for path in paths:
         path.parent.mkdir()

@@ -35,7 +35,7 @@ def test_one_more_row_changes_it(events: Path) -> None:
     assert fingerprint(events, "events", SCHEMA) != first
 
 
-def test_how_it_is_read_changes_it_and_what_another_table_is_read_by_does_not(
+def test_only_the_tables_own_read_settings_change_it(
     events: Path,
 ) -> None:
     first = fingerprint(events, "events", SCHEMA)
@@ -46,7 +46,7 @@ def test_how_it_is_read_changes_it_and_what_another_table_is_read_by_does_not(
 
 
 LIKED = SCHEMA.model_copy(update={"kinds": {"view": EventKind(positive_threshold=4)}})
-"""As `SCHEMA`, but a view without a value is unusable."""
+"""Like `SCHEMA`, but a view without a value is invalid."""
 AS_ORDER = SCHEMA.model_copy(update={"clock": "ordinal"})
 
 
@@ -74,7 +74,7 @@ def rows_kept(events: Path, schema: Schema) -> list[tuple[object, ...]]:
         (SCHEMA, {"header": ("item_id", "user_id", "event_type", "timestamp", "value")}),
     ],
 )
-def test_what_changes_the_rows_changes_the_fingerprint(
+def test_settings_that_affect_rows_change_the_fingerprint(
     events: Path, before: Schema, change: dict[str, object]
 ) -> None:
     add_values(events, "")
@@ -97,7 +97,7 @@ def test_what_changes_the_rows_changes_the_fingerprint(
         (AS_ORDER, {"time_unit": "ms", "time_format": "%Y"}),
     ],
 )
-def test_what_leaves_the_rows_leaves_the_fingerprint(
+def test_other_settings_do_not_change_the_fingerprint(
     events: Path, before: Schema, change: dict[str, object]
 ) -> None:
     add_values(events, "5")
@@ -118,11 +118,11 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         fingerprint(tmp_path / "gone.csv", "events", SCHEMA)
 
 
-def test_data_of_files_tells_them_and_keeps_telling_when_narrowed(events: Path) -> None:
+def test_data_from_files_keeps_its_sources_when_narrowed(events: Path) -> None:
     data = Dataset.from_files(events, schema=SCHEMA)
     assert data.sources == {"events": fingerprint(events, "events", SCHEMA)}
     assert data.before(data.end - 5).sources == data.sources
 
 
-def test_data_of_frames_comes_from_no_file(events: Path) -> None:
+def test_data_from_frames_has_no_sources(events: Path) -> None:
     assert Dataset.from_frames(pl.read_csv(events), schema=SCHEMA).sources == {}

@@ -1,4 +1,4 @@
-"""Files as people have them: other delimiters, no header, other encodings, JSON lines."""
+"""Common file formats: other delimiters, no header, other encodings, JSON lines."""
 
 import gzip
 import json
@@ -17,7 +17,7 @@ from tastemaker.errors import DataError
 
 
 def rows(path: Path, schema: Schema | None = None) -> list[tuple[Any, ...]]:
-    """The rows with their lines."""
+    """The rows with their line numbers."""
     with open_table(path, schema) as table:
         return table.frame.collect().rows()
 
@@ -59,14 +59,14 @@ def test_without_a_header_quoted_line_breaks_are_read_too(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("quote", ["", '"'])
-def test_a_delimiter_may_end_each_line(tmp_path: Path, quote: str) -> None:
+def test_lines_can_end_with_a_delimiter(tmp_path: Path, quote: str) -> None:
     cell = f"{quote}x{quote}"
     path = written(tmp_path, f"a,b\n1,{cell},\n2,{cell}\n3,,\n4,{cell},y\n")
     assert rows(path) == [(2, "1", "x"), (3, "2", "x"), (4, "3", None)]
     assert rejects(path) == [(5, "3 fields instead of 2")]
 
 
-def test_between_tabs_a_quotation_mark_is_a_character(tmp_path: Path) -> None:
+def test_in_tab_separated_text_a_quote_is_a_character(tmp_path: Path) -> None:
     schema = Schema(separator="\t")
     path = written(tmp_path, 'id\tname\turl\n1\t"Weird Al" Yankovic\t\n2\t7" single\tu\n')
     assert rows(path, schema) == [(2, "1", '"Weird Al" Yankovic', None), (3, "2", '7" single', "u")]
@@ -82,9 +82,9 @@ def test_another_encoding_is_read(tmp_path: Path, encoding: str, packed: bool) -
 
 def test_a_wrong_encoding_is_one_line(tmp_path: Path) -> None:
     path = written(tmp_path, "id,title\n1,Amélie\n".encode("cp1252"))
-    with pytest.raises(DataError, match=r"events.dat: is not utf-16 text"):
+    with pytest.raises(DataError, match=r"events.dat: not utf-16 text"):
         rows(path, Schema(encoding="utf-16"))
-    with pytest.raises(DataError, match="unknown encoding 'utf-99'; such as utf-8, cp1252"):
+    with pytest.raises(DataError, match="unknown encoding 'utf-99'; use one such as utf-8, cp1252"):
         rows(path, Schema(encoding="utf-99"))
 
 
@@ -116,8 +116,8 @@ def test_one_json_array_is_a_table_too(tmp_path: Path) -> None:
         rows(written(tmp_path, '[{"a": 1}, {"a": ]'))
 
 
-def test_json_without_an_object_says_so(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"events.dat: holds no JSON object"):
+def test_json_without_an_object_is_reported(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"events.dat: has no JSON object"):
         rows(written(tmp_path, "{broken\n{also broken\n"))
 
 
@@ -147,7 +147,7 @@ def test_a_column_without_a_name_gets_one(tmp_path: Path) -> None:
         assert table.columns == ["column_1", "user", "column_3"]
 
 
-# --- reserved names of columns ---
+# --- reserved column names ---
 
 RESERVED = [LINE, "*", "^item.*$"]
 
@@ -186,8 +186,8 @@ def test_a_column_of_a_reserved_name_is_refused(
     write(tmp_path / "events.dat", column)
     with pytest.raises(DataError) as refused:
         rows(tmp_path / "events.dat")
-    told = f"events.dat: a column must not be named '{column}'; rename it"
-    assert str(refused.value) == told
+    message = f"events.dat: a column must not be named '{column}'; rename it"
+    assert str(refused.value) == message
 
 
 @pytest.mark.parametrize("column", RESERVED)

@@ -1,4 +1,4 @@
-"""Frames of Polars, pandas and Arrow: columns of every type are read."""
+"""Polars, pandas and Arrow frames: columns of all types can be read."""
 
 import warnings
 from datetime import UTC, date, datetime, timedelta, timezone
@@ -27,7 +27,7 @@ MICROSECONDS = 1_706_702_400_000_000
 
 
 def frame_of(column: Any, name: str = "user_id", **others: Any) -> Any:
-    """A frame of the library that a column is of."""
+    """A frame of the library that the column belongs to."""
     n = len(column)
     columns = {"user_id": ["u"] * n, "item_id": ["i"] * n, **others, name: column}
     if isinstance(column, pl.Series):
@@ -46,7 +46,7 @@ def runs(cells: Any) -> Any:
     return pa.RunEndEncodedArray.from_arrays(list(range(1, len(cells) + 1)), cells)
 
 
-# --- what is read ---
+# --- supported types ---
 
 SEVEN_AND_EIGHT = {
     **{f"polars {k}": pl.Series([7, 8], dtype=k) for k in (pl.Int8, pl.UInt64, pl.Int128)},
@@ -77,7 +77,7 @@ SEVEN_AND_EIGHT = {
 
 
 @pytest.mark.parametrize("column", SEVEN_AND_EIGHT.values(), ids=SEVEN_AND_EIGHT.keys())
-def test_ids_of_every_type_become_the_same_text(column: Any) -> None:
+def test_ids_of_all_types_become_the_same_text(column: Any) -> None:
     assert users_of(column) == ["7", "8"]
 
 
@@ -91,7 +91,7 @@ def test_ids_of_every_type_become_the_same_text(column: Any) -> None:
         pa.array([Decimal(2**70), Decimal(1)], pa.decimal256(50, 0)),
     ],
 )
-def test_integers_beyond_64_bits_keep_every_digit(column: Any) -> None:
+def test_integers_beyond_64_bits_keep_all_digits(column: Any) -> None:
     assert users_of(column) == ["1", str(2**70)]
 
 
@@ -104,7 +104,7 @@ def test_integers_beyond_64_bits_keep_every_digit(column: Any) -> None:
         pa.array([2**63 + 1], pa.uint64()),
     ],
 )
-def test_unsigned_integers_above_2_to_63_keep_every_digit(column: Any) -> None:
+def test_unsigned_integers_above_2_to_63_keep_all_digits(column: Any) -> None:
     assert users_of(column) == [str(2**63 + 1)]
 
 
@@ -141,7 +141,7 @@ MOMENTS = {
 
 
 @pytest.mark.parametrize("column", MOMENTS.values(), ids=MOMENTS.keys())
-def test_moments_of_every_type_become_the_same(column: Any) -> None:
+def test_moments_of_all_types_become_equal(column: Any) -> None:
     data = Dataset.from_frames(frame_of(column, "timestamp"), schema=TIMED)
     assert data.events.time.tolist() == [MICROSECONDS]
 
@@ -157,12 +157,12 @@ def test_moments_of_every_type_become_the_same(column: Any) -> None:
         pa.array([NOON.date()], pa.date64()),
     ],
 )
-def test_a_date_is_its_midnight_in_utc(column: Any) -> None:
+def test_a_date_means_midnight_utc(column: Any) -> None:
     data = Dataset.from_frames(frame_of(column, "timestamp"), schema=TIMED)
     assert data.end - 1 == int(datetime(2024, 1, 31, tzinfo=UTC).timestamp()) * 10**6
 
 
-def test_moments_of_several_zones_and_dates_may_be_mixed() -> None:
+def test_moments_of_several_zones_and_dates_can_be_mixed() -> None:
     mixed = [datetime(2024, 1, 31, 17, tzinfo=EAST), NOON, pd.Timestamp(NOON, tz="UTC"), pd.NaT]
     column = pd.Series([*mixed, None, date(2024, 1, 31)], dtype=object)
     read = as_polars(pd.DataFrame({"when": column}), "events")["when"]
@@ -186,7 +186,7 @@ def test_moments_of_several_zones_and_dates_may_be_mixed() -> None:
         pa.array([["a", "b"], None], pa.list_view(pa.string())),
     ],
 )
-def test_lists_of_labels_of_every_type_are_tags(column: Any) -> None:
+def test_label_lists_of_all_types_are_tags(column: Any) -> None:
     events = pl.DataFrame({"user_id": ["u"], "item_id": ["x"]})
     items = frame_of(column, "tags", item_id=["x", "y"])
     role = ColumnRole(role="tags", separator="|")
@@ -214,7 +214,7 @@ def test_lists_of_labels_of_every_type_are_tags(column: Any) -> None:
         (pa.array([Decimal("1.50"), Decimal(2)], pa.decimal128(38, 2)), [1.5, 2]),
     ],
 )
-def test_numbers_of_every_type_are_values(column: Any, numbers: list[float]) -> None:
+def test_numbers_of_all_types_are_values(column: Any, numbers: list[float]) -> None:
     data = Dataset.from_frames(frame_of(column, "value"), schema=SCHEMA)
     assert [None if np.isnan(v) else v for v in data.events.value.tolist()] == numbers
 
@@ -229,13 +229,13 @@ def test_intervals_are_categories() -> None:
 @pytest.mark.parametrize(
     "missing", [None, np.nan, pd.NA, pd.NaT, Decimal("NaN"), np.float32("nan")]
 )
-def test_every_way_to_write_a_missing_cell_is_missing(missing: Any) -> None:
+def test_all_missing_value_markers_are_missing(missing: Any) -> None:
     column = pd.Series(["a", missing] + ["a"] * 198, dtype=object)
     data = Dataset.from_frames(frame_of(column), schema=SCHEMA)
     assert data.reports[0].reasons == {"missing user_id": 1}
 
 
-# --- names and indexes of pandas ---
+# --- pandas names and indexes ---
 
 PLAIN = pd.DataFrame({"user_id": ["u", "v"], "item_id": ["i", "j"], "value": [1.0, 2.0]})
 
@@ -253,7 +253,7 @@ PLAIN = pd.DataFrame({"user_id": ["u", "v"], "item_id": ["i", "j"], "value": [1.
         ),
     ],
 )
-def test_ids_in_an_index_or_in_names_of_levels_are_found(frame: pd.DataFrame) -> None:
+def test_ids_in_an_index_or_a_multi_level_name_are_found(frame: pd.DataFrame) -> None:
     data = Dataset.from_frames(frame, schema=SCHEMA)
     assert data.users.ids(range(2)) == ["u", "v"]
     assert data.catalogue.items.ids(range(2)) == ["i", "j"]
@@ -265,7 +265,7 @@ def test_column_names_that_are_not_text_are_read_as_text() -> None:
     assert Dataset.from_frames(frame, schema=schema).users.ids(range(2)) == ["u", "v"]
 
 
-# --- all of it at once ---
+# --- all types at once ---
 
 
 @settings(max_examples=150)

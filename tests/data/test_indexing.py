@@ -11,7 +11,7 @@ from tastemaker.data.indexing import merged_ids
 
 @pytest.mark.parametrize("make", [str, int], ids=["text", "whole numbers"])
 @given(st.lists(st.integers(0, 30)), st.lists(st.integers(0, 30)))
-def test_merged_ids_are_sorted_text_and_every_cell_finds_its_own(
+def test_merged_ids_are_sorted_text_with_correct_positions(
     make: Callable[[int], Any], first: list[int], second: list[int]
 ) -> None:
     kind = pl.String if make is str else pl.Int64

@@ -23,48 +23,48 @@ def catalogue_of(*items: tuple[list[str] | None, str | None]) -> Catalogue:
     )
 
 
-def likeness(catalogue: Catalogue, *pairs: tuple[int, int]) -> list[float]:
+def similarity(catalogue: Catalogue, *pairs: tuple[int, int]) -> list[float]:
     left, right = np.array(pairs, np.int32).reshape(-1, 2).T
     found = attribute_similarity(catalogue, left, right)
     assert found.dtype == np.float32
     return found.tolist()
 
 
-def test_likeness_by_hand() -> None:
+def test_label_similarity_equals_a_manual_calculation() -> None:
     catalogue = catalogue_of((["a", "b"], "x"), (["b", "c"], "x"), (["b"], "y"), (["d"], None))
     expected = [(1 / 3 + 1) / 2, (1 / 2 + 0) / 2, 0, 1]
-    assert likeness(catalogue, (0, 1), (0, 2), (0, 3), (0, 0)) == pytest.approx(expected)
+    assert similarity(catalogue, (0, 1), (0, 2), (0, 3), (0, 0)) == pytest.approx(expected)
 
 
-def test_what_both_items_lack_makes_them_no_more_alike() -> None:
+def test_labels_missing_in_both_items_do_not_add_similarity() -> None:
     catalogue = catalogue_of((None, "x"), ([], "x"), (None, None), ([], None))
-    assert likeness(catalogue, (0, 1), (2, 3), (0, 2)) == [0.5, 0, 0]
+    assert similarity(catalogue, (0, 1), (2, 3), (0, 2)) == [0.5, 0, 0]
 
 
-def test_items_outside_the_catalogue_are_like_nothing() -> None:
+def test_items_outside_the_catalogue_have_similarity_zero() -> None:
     catalogue = catalogue_of((["a"], "x"), (["a"], "x"))
-    assert likeness(catalogue, (0, 1), (-1, 0), (0, 2), (9, 9), (-1, -1)) == [1, 0, 0, 0, 0]
+    assert similarity(catalogue, (0, 1), (-1, 0), (0, 2), (9, 9), (-1, -1)) == [1, 0, 0, 0, 0]
 
 
-def test_an_added_item_is_compared_by_what_it_brings() -> None:
+def test_an_added_item_is_compared_by_its_own_labels() -> None:
     catalogue = catalogue_of((["a", "b"], "x")).extended(
         ["new", "bare"], {"tags": [["b"], None], "category": [["y"], None]}
     )
-    assert likeness(catalogue, (0, 1), (0, 2), (1, 2)) == [0.25, 0, 0]
+    assert similarity(catalogue, (0, 1), (0, 2), (1, 2)) == [0.25, 0, 0]
 
 
-def test_a_catalogue_without_labels_finds_nothing_alike() -> None:
+def test_without_labels_all_similarities_are_zero() -> None:
     bare = Catalogue(Vocabulary.of(["a", "b"]), {"price": NumberColumn.of([1.0, 1.0])})
     assert attribute_columns(bare) == {}
-    assert likeness(bare, (0, 1), (1, 1)) == [0, 0]
+    assert similarity(bare, (0, 1), (1, 1)) == [0, 0]
 
 
-def test_no_pairs_have_no_likeness() -> None:
-    assert likeness(catalogue_of((["a"], "x"))) == []
+def test_no_pairs_give_an_empty_result() -> None:
+    assert similarity(catalogue_of((["a"], "x"))) == []
 
 
 @given(rows)
-def test_likeness_is_the_mean_jaccard_index_of_the_label_sets(
+def test_similarity_is_the_mean_jaccard_index_of_label_sets(
     items: list[tuple[list[str] | None, str | None]],
 ) -> None:
     catalogue = catalogue_of(*items)
@@ -81,16 +81,16 @@ def test_likeness_is_the_mean_jaccard_index_of_the_label_sets(
         / 2
         for i, j in pairs
     ]
-    assert likeness(catalogue, *pairs) == pytest.approx(expected)
+    assert similarity(catalogue, *pairs) == pytest.approx(expected)
 
 
 @given(rows, st.randoms(use_true_random=False))
-def test_the_company_of_a_pair_does_not_matter(
+def test_a_result_does_not_depend_on_the_other_pairs(
     items: list[tuple[list[str] | None, str | None]], random: object
 ) -> None:
     catalogue = catalogue_of(*items)
     pairs = [(i, j) for i in range(len(items)) for j in range(len(items))]
     random.shuffle(pairs)  # type: ignore[attr-defined]
-    together = likeness(catalogue, *pairs)
-    assert together == [likeness(catalogue, pair)[0] for pair in pairs]
-    assert together == likeness(catalogue, *((j, i) for i, j in pairs))
+    together = similarity(catalogue, *pairs)
+    assert together == [similarity(catalogue, pair)[0] for pair in pairs]
+    assert together == similarity(catalogue, *((j, i) for i, j in pairs))

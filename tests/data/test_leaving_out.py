@@ -1,4 +1,4 @@
-"""Events that are left out before anything is learned."""
+"""Events that are left out before training."""
 
 import polars as pl
 import pytest
@@ -40,20 +40,21 @@ def test_undescribed_ids_of_one_user_are_left_out() -> None:
     assert len(data.events) == len(HONEST)
     assert data.left_out.lines() == describe(data)["left_out"]
     assert data.left_out.lines()[0].startswith(
-        "50 items that nobody described and fewer than 2 users touched were left out: 50 events"
+        "50 items without a row in the item table and with fewer than 2 users were left out: 50 "
+        "events"
     )
 
 
-def test_invented_ids_cannot_switch_the_rule_off() -> None:
+def test_invented_ids_cannot_disable_the_rule() -> None:
     assert item_ids(read(HONEST + BOT * 20)) == ["a", "b"]
 
 
-def test_a_repeated_pair_cannot_switch_the_rule_off() -> None:
+def test_a_repeated_pair_cannot_disable_the_rule() -> None:
     repeated = [("bot", "decoy"), ("bot2", "decoy")] * 500
     assert item_ids(read(HONEST + BOT + repeated)) == ["a", "b", "decoy"]
 
 
-def test_served_events_cannot_switch_the_rule_off() -> None:
+def test_served_events_cannot_disable_the_rule() -> None:
     invented = [(bot, f"new-{n}") for n in range(50) for bot in ("bot", "bot2")]
     log = cleaned(HONEST + BOT + invented, served=len(BOT) + len(invented))
     assert leave_out(log, ITEMS, Exclude(), None, True)[1].undescribed_items == len(BOT)
@@ -74,7 +75,7 @@ def test_a_long_log_is_compared_by_a_sample(monkeypatch: pytest.MonkeyPatch, few
 
 
 def cleaned(pairs: list[tuple[str, str]], served: int) -> pl.DataFrame:
-    """A log whose last events came over HTTP."""
+    """A log whose last events were received over HTTP."""
     rows = [(*pair, n, n >= len(pairs) - served) for n, pair in enumerate(pairs)]
     return pl.DataFrame(rows, ["user_id", "item_id", "time", "served"], orient="row")
 
@@ -101,7 +102,7 @@ def test_a_table_that_describes_little_leaves_nothing_out() -> None:
     assert "rare" in item_ids(data)
 
 
-def test_a_stated_number_of_users_holds_without_a_table() -> None:
+def test_min_item_users_applies_without_an_item_table() -> None:
     data = read(HONEST + BOT, items=None, min_item_users=2)
     assert item_ids(data) == ["a", "b"]
     assert len(read(HONEST + BOT, min_item_users=1).events) == len(HONEST) + len(BOT)

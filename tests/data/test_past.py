@@ -51,15 +51,15 @@ def past_of(data: Dataset, user: int) -> Past:
 
 
 def assert_same(one: Requests, other: Requests) -> None:
-    """All of it but the seed, which nobody draws for a request that was really asked."""
+    """Compares everything but the seed, which live requests do not have."""
     for name in ("offsets", "item", "kind", "value", "weight", "time"):
-        ours, theirs = getattr(one.history, name), getattr(other.history, name)
-        np.testing.assert_array_equal(ours, theirs)
-        assert ours.dtype == theirs.dtype, name
+        left, right = getattr(one.history, name), getattr(other.history, name)
+        np.testing.assert_array_equal(left, right)
+        assert left.dtype == right.dtype, name
     for name in ("offsets", "values"):
-        ours, theirs = getattr(one.exclude, name), getattr(other.exclude, name)
-        np.testing.assert_array_equal(ours, theirs)
-        assert ours.dtype == theirs.dtype, name
+        left, right = getattr(one.exclude, name), getattr(other.exclude, name)
+        np.testing.assert_array_equal(left, right)
+        assert left.dtype == right.dtype, name
     np.testing.assert_array_equal(one.time, other.time)
     assert (one.user_id, one.placement) == (other.user_id, other.placement)
     np.testing.assert_array_equal(one.eligible.row, other.eligible.row)
@@ -86,7 +86,7 @@ ROWS = st.lists(
     cap=st.sampled_from([0, 1, 3, 1_000]),
     rules=st.sampled_from(RULES),
 )
-def test_a_past_asks_what_the_log_would_have_asked(
+def test_a_live_request_equals_the_request_from_the_log(
     rows: list[tuple[int, int, str, float, int]],
     moments: list[int],
     whole: int,
@@ -97,11 +97,11 @@ def test_a_past_asks_what_the_log_would_have_asked(
     about: dict[str, Any] = {"cap": cap, "placement": "home"}
     for user in range(len(data.users)):
         for moment in [*moments, whole * SECOND]:
-            asked = past_of(data, user).request(
+            request = past_of(data, user).request(
                 moment, KINDS, seen, user_id=data.users.id(user), **about
             )
             logs = data.requests(np.array([user]), np.array([moment]), seen=seen, **about)
-            assert_same(asked, logs)
+            assert_same(request, logs)
 
 
 def test_an_event_at_the_moment_of_the_request_does_not_count_yet() -> None:
@@ -125,7 +125,7 @@ def test_ratings_of_unknown_items_all_count() -> None:
     assert past.request(10, KINDS, SeenPolicy.of(KINDS)).history.weight.tolist() == [3, -3]
 
 
-def test_an_item_nobody_knows_is_in_the_history_and_keeps_nothing_away() -> None:
+def test_an_unknown_item_is_in_the_history_and_excludes_no_item() -> None:
     past = Past(
         np.array([-1, 2], np.int32), np.array([0, 0], np.int8),
         np.array([np.nan, np.nan], np.float32), np.array([5, 6]),
@@ -136,7 +136,7 @@ def test_an_item_nobody_knows_is_in_the_history_and_keeps_nothing_away() -> None
 
 
 @pytest.mark.parametrize("moment", [0, 10**18])
-def test_a_past_of_nothing_is_a_strangers(moment: int) -> None:
+def test_an_empty_past_is_an_anonymous_request(moment: int) -> None:
     empty = np.array([], np.int32)
     past = Past(empty, empty.astype(np.int8), empty.astype(np.float32), empty.astype(np.int64))
     request = past.request(moment, KINDS, SeenPolicy.of(KINDS))

@@ -24,7 +24,7 @@ def proposed(columns: dict[str, Any], **others: Any) -> Any:
         ("reviewerID", "asin", "unixReviewTime"),
     ],
 )
-def test_usual_names_are_recognised(user: str, item: str, time: str) -> None:
+def test_common_names_are_recognized(user: str, item: str, time: str) -> None:
     schema = proposed({time: [1_700_000_000], item: [1], user: [2]})
     assert schema.event_columns == {
         ours: theirs
@@ -55,13 +55,13 @@ def test_half_stars_and_hundred_points_have_their_own_thresholds() -> None:
     assert (rating.positive_threshold, rating.negative_threshold) == (70.0, 35.0)
 
 
-def test_a_count_is_an_amount_and_no_rating() -> None:
+def test_a_count_is_an_amount_not_a_rating() -> None:
     schema = proposed({"user": [1, 1], "item": [1, 2], "weight": [1, 30]})
     assert schema.kinds == {"interaction": EventKind(strength="log")}
     assert schema.event_columns["value"] == "weight"
 
 
-def test_kinds_are_weighed_by_what_their_names_say() -> None:
+def test_kinds_are_weighted_by_their_names() -> None:
     names = ["view", "purchase", "add_to_cart", "like", "dislike", "impression"]
     kinds = proposed({"user": [1] * 6, "item": [1] * 6, "event": names}).kinds
     assert {name: kinds[name].role for name in names} == {
@@ -71,14 +71,14 @@ def test_kinds_are_weighed_by_what_their_names_say() -> None:
     assert kinds["purchase"].weight > kinds["add_to_cart"].weight > kinds["view"].weight
 
 
-def test_too_many_kinds_are_taken_for_another_column() -> None:
+def test_a_column_with_too_many_kinds_is_rejected() -> None:
     names = [f"k{i}" for i in range(MAX_KINDS + 1)]
-    with pytest.raises(DataError, match=r"the column 'type' has more than 50 kinds.*name another"):
+    with pytest.raises(DataError, match=r"the column 'type' has more than 50 kinds.*map another"):
         proposed({"user": names, "item": names, "type": names})
 
 
 @pytest.mark.parametrize("lacking", ["user", "item"])
-def test_a_table_without_users_or_items_is_refused_with_the_cure(lacking: str) -> None:
+def test_a_table_without_users_or_items_is_rejected_with_a_fix(lacking: str) -> None:
     columns = {"user": [1], "item": [1], "foo": [1]}
     del columns[lacking]
     with pytest.raises(DataError, match=rf"looks like '{lacking}_id' among .*foo; name it under"):

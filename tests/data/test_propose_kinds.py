@@ -1,4 +1,4 @@
-"""What ratings, labels, amounts and names of event types are taken for."""
+"""Proposals from ratings, labels, amounts and names of event types."""
 
 from typing import Any
 
@@ -83,7 +83,7 @@ def test_an_amount_multiplies_the_weight(name: str) -> None:
     assert of_value(name, [1, 1, 1]) is None
 
 
-def test_a_rating_beside_one_event_type_is_used() -> None:
+def test_a_rating_next_to_one_event_type_is_used() -> None:
     values = pl.Series("rating", [1.0, 5.0, 3.0, 4.0, 2.0])
     kinds, default = propose_kinds(pl.Series("event_type", ["rating"] * 5), values)
     assert kinds["rating"].positive_threshold == 4
@@ -112,7 +112,7 @@ def test_each_event_type_has_the_values_of_its_own_rows() -> None:
         (["follow", "unfollow"], "unfollow", "neutral", ("follow",)),
     ],
 )
-def test_an_event_that_takes_another_back_replaces_it(
+def test_an_event_that_undoes_another_replaces_it(
     names: list[str], replacing: str, role: str, replaced: tuple[str, ...]
 ) -> None:
     kinds, _ = propose_kinds(pl.Series("event", names), None)

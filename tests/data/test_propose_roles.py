@@ -1,4 +1,4 @@
-"""What the columns of an item table are taken for."""
+"""Proposed roles for the columns of an item table."""
 
 from pathlib import Path
 from typing import Any

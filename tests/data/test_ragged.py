@@ -19,9 +19,9 @@ def test_rows_come_back_as_they_were_packed(rows: list[list[int]]) -> None:
 
 @given(ragged_rows, st.data())
 def test_take_repeats_and_reorders_rows(rows: list[list[int]], data: st.DataObject) -> None:
-    wanted = data.draw(st.lists(st.integers(0, len(rows) - 1), max_size=8)) if rows else []
-    taken = Ragged.of(rows).take(np.array(wanted, np.int64))
-    assert [taken[i].tolist() for i in range(len(taken))] == [rows[i] for i in wanted]
+    selected = data.draw(st.lists(st.integers(0, len(rows) - 1), max_size=8)) if rows else []
+    taken = Ragged.of(rows).take(np.array(selected, np.int64))
+    assert [taken[i].tolist() for i in range(len(taken))] == [rows[i] for i in selected]
 
 
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 5)), max_size=10))
@@ -37,7 +37,7 @@ def test_every_entry_knows_its_row(counts: list[int]) -> None:
     assert rows_of(offsets_of(counts)).tolist() == expected
 
 
-def test_no_rows_at_all_is_fine() -> None:
+def test_no_rows_are_supported() -> None:
     empty = Ragged.of([])
     assert len(empty) == 0
     assert empty.values.dtype == np.int32

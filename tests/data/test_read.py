@@ -64,7 +64,7 @@ def test_usual_variations_of_csv_read_alike(tmp_path: Path, content: bytes) -> N
     assert exactly(content, tmp_path) == ([(2, "1", "x"), (3, "2", "y")], [])
 
 
-def test_a_nameless_column_is_called_by_its_place(tmp_path: Path) -> None:
+def test_a_nameless_column_is_named_by_its_position(tmp_path: Path) -> None:
     (tmp_path / "events.csv").write_text(",a,\n1,2,3\n4,5,6\n")
     with open_table(tmp_path / "events.csv") as table:
         assert table.columns == ["column_1", "a", "column_3"]
@@ -72,7 +72,7 @@ def test_a_nameless_column_is_called_by_its_place(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n"])
-def test_blank_lines_are_no_rows_but_count_as_lines(tmp_path: Path, end: bytes) -> None:
+def test_blank_lines_are_not_rows_but_count_as_lines(tmp_path: Path, end: bytes) -> None:
     content = end.join([b"a,b", b"", b"1,x", b"", b"", b"2,y", b"", b""])
     assert exactly(content, tmp_path) == ([(3, "1", "x"), (6, "2", "y")], [])
 
@@ -83,7 +83,7 @@ def test_a_row_of_only_commas_is_a_row(tmp_path: Path) -> None:
     assert len(rows) == 3
 
 
-def test_quoted_fields_may_hold_delimiters_quotes_and_line_breaks(tmp_path: Path) -> None:
+def test_quoted_fields_can_contain_delimiters_and_line_breaks(tmp_path: Path) -> None:
     content = b'a,b\n1,"x, y"\n2,"say ""hi"""\n3,"two\nlines"\n4,"two\r\nlines"\n5,z\n'
     rows, rejects = exactly(content, tmp_path)
     assert rows == [
@@ -94,7 +94,7 @@ def test_quoted_fields_may_hold_delimiters_quotes_and_line_breaks(tmp_path: Path
 
 
 @pytest.mark.parametrize("far", ["", '7,"a\nb",8\n'], ids=["fast", "exact"])
-def test_lines_with_too_many_or_too_few_fields_are_set_aside(tmp_path: Path, far: str) -> None:
+def test_lines_with_a_wrong_number_of_fields_are_rejected(tmp_path: Path, far: str) -> None:
     content = f"a,b,c\n{far}1,2,3\n4,5\n6,7,8,9\n10\n11,12,13\n"
     rows, rejects = exactly(content.encode(), tmp_path)
     first = 4 if far else 2
@@ -107,7 +107,7 @@ def test_lines_with_too_many_or_too_few_fields_are_set_aside(tmp_path: Path, far
     ]
 
 
-def test_a_line_that_is_not_utf_8_is_set_aside_alone(tmp_path: Path) -> None:
+def test_only_the_line_that_is_not_utf_8_is_rejected(tmp_path: Path) -> None:
     rows, rejects = exactly(b"a,b\n1,x\n2,caf\xe9\n3,\xef\xbf\xbd\n4,\xc3\xa9\n", tmp_path)
     assert rows == [(2, "1", "x"), (4, "3", "\ufffd"), (5, "4", "é")]
     assert rejects == [(3, "not UTF-8 text", "2,caf\ufffd")]
@@ -135,10 +135,10 @@ def test_stray_quotes_never_swallow_rows(
 
 
 @given(st.text('a,"\n', max_size=40), st.sampled_from(["\n", "\r\n"]))
-def test_no_line_is_lost_whatever_the_file_holds(
+def test_no_line_is_lost_for_any_file_content(
     tmp_path_factory: pytest.TempPathFactory, body: str, end: str
 ) -> None:
-    """What Python's own strict reader finds we find, and what it refuses we refuse."""
+    """Files are read or rejected exactly as by Python's strict CSV reader."""
     content = f"x,y\n{body}".replace("\n", end)
     path = written(tmp_path_factory.mktemp("csv"), content.encode())
     reader = csv.reader(io.StringIO(content, newline=""), strict=True)
@@ -176,13 +176,13 @@ def test_a_file_of_many_batches_keeps_its_lines(
         (b"a,b,a\n1,2,3\n", "events.csv: the column 'a' occurs twice in the header"),
         (b"a\xff,b\n1,2\n", "events.csv: the header is not UTF-8 text; save the file as UTF-8"),
         (b'a,"b\n1,2\n', "events.csv line 1: a quotation mark does not close"),
-        (b"a,b\r1,2\r", "events.csv: its lines end in carriage returns alone; save it with"),
+        (b"a,b\r1,2\r", "events.csv: lines end in carriage returns only; save it with"),
         (b"a,b\n1,\x002\n", "events.csv: looks like binary, not UTF-8 text; save it as UTF-8 CSV"),
         (b"SQLite format 3\0...", "events.csv: looks like an SQLite database, not UTF-8 text"),
         ("a,b\n1,2\n".encode("utf-16"), "events.csv: looks like UTF-16, not UTF-8 text; save it"),
         (b'a,b\n1,2\n3,"x\n4,5\n', "events.csv line 3: a quotation mark opens here and does not"),
         (b'a,b\n1,2\n3,"x" y\n4,5\n', "events.csv line 3: a quotation mark opens here and does"),
-        (b'a,b\n1,"x\ny"\n2\r,3\n', "events.csv line 4: it holds a carriage return"),
+        (b'a,b\n1,"x\ny"\n2\r,3\n', "events.csv line 4: contains a carriage return"),
     ],
 )
 def test_a_file_that_cannot_be_used_says_where_and_why(
@@ -192,7 +192,7 @@ def test_a_file_that_cannot_be_used_says_where_and_why(
 
 
 @pytest.mark.parametrize(("mark", "setting"), [(";", ";"), ("\t", r"\t"), ("|", "|")])
-def test_another_delimiter_is_recognised_and_the_cure_given(
+def test_another_delimiter_is_recognized_with_a_fix(
     tmp_path: Path, mark: str, setting: str
 ) -> None:
     path = written(tmp_path, f"user_id{mark}item_id\n1{mark}2\n".encode())
@@ -200,12 +200,12 @@ def test_another_delimiter_is_recognised_and_the_cure_given(
     assert read(path, mark)[0] == [(2, "1", "2")]
 
 
-def test_a_comma_file_read_as_tabs_is_recognised(tmp_path: Path) -> None:
+def test_a_comma_file_read_as_tabs_is_recognized(tmp_path: Path) -> None:
     assert "separated by ','" in refusal(written(tmp_path, b"a,b\n1,2\n", "events.tsv"))
 
 
 @pytest.mark.parametrize("mark", ["\t", "|", "^", "\\", "]", "-"])
-def test_any_delimiter_will_do(tmp_path: Path, mark: str) -> None:
+def test_any_delimiter_is_supported(tmp_path: Path, mark: str) -> None:
     content = f'a{mark}b\n1{mark}"x{mark}y"\n2\n3{mark}z\n'
     rows, rejects = read(written(tmp_path, content.encode()), mark)
     assert rows == [(2, "1", f"x{mark}y"), (4, "3", "z")]
@@ -234,13 +234,13 @@ def test_a_path_may_be_text(tmp_path: Path) -> None:
         assert table.source == "events.csv"
 
 
-def test_a_zip_is_told_from_text(tmp_path: Path) -> None:
+def test_a_zip_is_distinguished_from_text(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "events.csv", "w") as archive:
         archive.writestr("events.csv", "a,b\n1,2\n")
     assert "looks like a zip or spreadsheet" in refusal(tmp_path / "events.csv")
 
 
-def test_gzip_is_told_by_content_and_unpacked(tmp_path: Path) -> None:
+def test_gzip_is_detected_by_content_and_unpacked(tmp_path: Path) -> None:
     path = written(tmp_path, gzip.compress(b'a,b\n1,"x\ny"\n2\n3,z\n'))
     assert read(path) == ([(2, "1", "x\ny"), (5, "3", "z")], [(4, "1 fields instead of 2", "2")])
 
@@ -248,34 +248,37 @@ def test_gzip_is_told_by_content_and_unpacked(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda data: data[: len(data) // 2], "events.csv.gz: the gzip file is cut short; fetch"),
+        (
+            lambda data: data[: len(data) // 2],
+            "events.csv.gz: the gzip file is truncated; download",
+        ),
         (lambda data: data[:-8] + b"\0" * 8, "events.csv.gz: the gzip file is damaged"),
         (lambda data: data[:12] + b"\xff" * 20 + data[32:], "events.csv.gz: the gzip file is dam"),
         (lambda data: gzip.compress(b""), "events.csv.gz: the file is empty"),
     ],
     ids=["cut", "checksum", "overwritten", "nothing inside"],
 )
-def test_a_damaged_gzip_says_so(tmp_path: Path, damage: object, message: str) -> None:
+def test_a_damaged_gzip_is_reported(tmp_path: Path, damage: object, message: str) -> None:
     body = "a,b\n" + "".join(f"{i * 7919 % 1000},{i}\n" for i in range(2000))
     content = damage(gzip.compress(body.encode()))  # type: ignore[operator]
     assert refusal(written(tmp_path, content, "events.csv.gz")).startswith(message)
 
 
-def test_parquet_is_told_by_content_and_keeps_its_types(tmp_path: Path) -> None:
+def test_parquet_is_detected_by_content_and_keeps_its_types(tmp_path: Path) -> None:
     pl.DataFrame({"a": [1, 2], "b": ["x", None]}).write_parquet(tmp_path / "events")
     with open_table(tmp_path / "events") as table:
         assert table.frame.collect().rows() == [(1, 1, "x"), (2, 2, None)]
         assert table.columns == ["a", "b"]
 
 
-def test_a_truncated_parquet_file_says_so(tmp_path: Path) -> None:
+def test_a_truncated_parquet_file_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "events.parquet"
     pl.DataFrame({"a": list(range(1000))}).write_parquet(path)
     path.write_bytes(path.read_bytes()[:-100])
     assert refusal(path).startswith("events.parquet: not a readable Parquet file")
 
 
-def test_a_parquet_file_damaged_inside_says_so(tmp_path: Path) -> None:
+def test_a_parquet_file_damaged_inside_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "events.parquet"
     pl.DataFrame({"a": [str(i * 7919 % 9973) for i in range(5000)]}).write_parquet(path)
     data = bytearray(path.read_bytes())
@@ -284,7 +287,7 @@ def test_a_parquet_file_damaged_inside_says_so(tmp_path: Path) -> None:
     assert refusal(path).startswith("events.parquet: cannot be read")
 
 
-def test_a_parquet_file_without_rows_says_so(tmp_path: Path) -> None:
+def test_a_parquet_file_without_rows_is_reported(tmp_path: Path) -> None:
     pl.DataFrame({"a": []}).write_parquet(tmp_path / "e.parquet")
     assert refusal(tmp_path / "e.parquet") == "e.parquet: the table has columns but no rows"
 
@@ -295,7 +298,7 @@ def test_a_frame_counts_its_rows_from_one() -> None:
 
 
 @pytest.mark.parametrize("odd", ["", '9,"two\nlines"\n'], ids=["fast", "exact"])
-def test_a_row_can_be_shown_as_it_stands(tmp_path: Path, odd: str) -> None:
+def test_a_row_can_be_shown_as_in_the_source(tmp_path: Path, odd: str) -> None:
     path = written(tmp_path, f"a,b\n{odd}1,x\n\n2,é\n".encode())
     with open_table(path) as table:
         rows = table.collect(pl.col("a"))
@@ -303,14 +306,14 @@ def test_a_row_can_be_shown_as_it_stands(tmp_path: Path, odd: str) -> None:
         assert table.rows_at(line).rows() == [(line[0], '{"a":"2","b":"é"}')]
 
 
-def test_a_table_can_be_made_of_any_lazy_frame() -> None:
+def test_any_lazy_frame_can_be_a_table() -> None:
     table = Table(pl.LazyFrame({LINE: [1], "a": ["x"]}), "mine", ["a"])
     assert table.rejects.is_empty()
     with pytest.raises(DataError, match="mine: cannot be read"):
         table.collect(pl.col("b"))
 
 
-def test_a_parquet_file_may_hold_columns_that_nothing_reads(tmp_path: Path) -> None:
+def test_a_parquet_file_can_have_unused_columns(tmp_path: Path) -> None:
     n = 200
     frame = pl.DataFrame({"user_id": ["", *["u"] * (n - 1)], "item_id": ["i"] * n})
     far = pl.lit(2**62, pl.Int64).cast(pl.Datetime("ms"))

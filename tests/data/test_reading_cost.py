@@ -1,4 +1,4 @@
-"""The memory a file takes is estimated by its rows and text, however it writes them."""
+"""Memory estimates depend on a file's rows and text, not on its format."""
 
 import gzip
 import json
@@ -32,7 +32,7 @@ def test_an_array_on_one_line_costs_more_than_its_lines(tmp_path: Path) -> None:
     assert array >= N * ROW_BYTES + 5 * len(json.dumps(EVENTS))
 
 
-def test_how_an_array_is_laid_out_hardly_changes_its_cost(tmp_path: Path) -> None:
+def test_the_layout_of_an_array_hardly_changes_its_cost(tmp_path: Path) -> None:
     compact, spread = json.dumps(EVENTS), "\ufeff  " + json.dumps(EVENTS, indent=0)
     assert cost(tmp_path, spread) == pytest.approx(cost(tmp_path, compact), rel=0.1)
 
@@ -45,7 +45,7 @@ def test_gzip_and_utf_16_do_not_hide_an_array(tmp_path: Path) -> None:
     assert bytes_to_read(path) > plain
 
 
-def test_json_lines_cost_a_frame_of_text_beside_their_rows(tmp_path: Path) -> None:
+def test_json_lines_also_cost_a_frame_of_text(tmp_path: Path) -> None:
     text = lines(EVENTS)
     assert cost(tmp_path, text) == N * ROW_BYTES + int(1.75 * len(text))
 

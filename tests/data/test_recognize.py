@@ -1,4 +1,4 @@
-"""Columns are recognized by their names, else by their values."""
+"""Columns are recognized by their names, or else by their values."""
 
 from datetime import datetime
 from typing import Any
@@ -44,7 +44,7 @@ def test_a_column_of_dates_is_the_clock(column: str, values: list[Any]) -> None:
     assert recognize_events(frame).columns["timestamp"] == column
 
 
-def test_a_form_of_dates_is_found_with_the_column() -> None:
+def test_the_date_format_is_detected_with_the_column() -> None:
     frame = pl.DataFrame({"user": [1], "item": [1], "InvoiceDate": ["12/13/2010 8:26"]})
     assert recognize_events(frame).forms == {"InvoiceDate": "%m/%d/%Y %H:%M"}
 
@@ -58,7 +58,7 @@ def test_items_of_an_unusual_name_are_a_marked_guess(name: str) -> None:
         assert found.guessed == {"item_id"}
 
 
-def test_hints_outweigh_names() -> None:
+def test_hints_override_names() -> None:
     found = recognize_events(shop(), {"item_id": "Description", "user_id": "InvoiceNo"})
     assert found.columns["item_id"] == "Description"
     assert found.columns["user_id"] == "InvoiceNo"
@@ -81,7 +81,7 @@ def test_friends_are_not_items() -> None:
     assert "item_id" not in recognize_events(frame).columns
 
 
-def test_columns_without_names_are_told_by_their_values() -> None:
+def test_unnamed_columns_are_recognized_by_values() -> None:
     frame = pl.DataFrame(
         {
             "column_1": [196, 186, 22], "column_2": [242, 302, 377], "column_3": [3, 3, 1],
@@ -120,7 +120,7 @@ def test_the_title_has_many_names(columns: list[str], title: str | None) -> None
     ("name", "values"),
     [("date", [44_927.61, 44_928.2]), ("date", [0, 192]), ("time", [916, 1444]), ("time", [9, 10])],
 )
-def test_numbers_that_are_no_moments_are_not_the_clock(name: str, values: list[float]) -> None:
+def test_numbers_that_are_not_moments_are_not_the_clock(name: str, values: list[float]) -> None:
     frame = pl.DataFrame({"user": [1, 2], "item": [1, 2], name: values})
     assert "timestamp" not in recognize_events(frame).columns
     dated = frame.with_columns(bought_date=pl.Series(["2024-01-01", "2024-01-02"]))

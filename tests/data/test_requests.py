@@ -16,7 +16,7 @@ def histories(requests: Requests) -> list[list[int]]:
     return [requests.history.item[a:b].tolist() for a, b in pairwise(offsets)]
 
 
-def test_a_stranger_is_known_by_the_items_liked() -> None:
+def test_an_anonymous_user_is_given_by_liked_items() -> None:
     requests = Requests.of([[3, 1], [], [2]], time=100)
     assert len(requests) == 3
     assert histories(requests) == [[3, 1], [], [2]]
@@ -24,12 +24,12 @@ def test_a_stranger_is_known_by_the_items_liked() -> None:
     assert requests.user_id == (None, None, None)
 
 
-def test_the_events_of_a_stranger_stand_before_the_moment_in_their_order() -> None:
+def test_anonymous_events_are_placed_in_order_before_the_moment() -> None:
     requests = Requests.of([[3, 1, 4], [5]], time=100)
     assert requests.history.time.tolist() == [97, 98, 99, 99]
 
 
-def test_what_is_in_the_history_is_excluded_unless_told_otherwise() -> None:
+def test_history_items_are_excluded_by_default() -> None:
     assert Requests.of([[3, 1]]).exclude[0].tolist() == [3, 1]
     assert Requests.of([[3, 1]], exclude=[[9]]).exclude[0].tolist() == [9]
     assert Requests.of([[3, 1]], exclude=[[]]).exclude[0].tolist() == []
@@ -81,7 +81,7 @@ def test_without_a_mask_everything_is_eligible() -> None:
     assert allowed.all()
 
 
-def test_a_mask_speaks_for_its_own_requests_alone() -> None:
+def test_a_mask_applies_only_to_its_own_requests() -> None:
     masks = Masks(np.array([[True, False, True]]), np.array([0, -1], np.int32))
     rows, items = np.array([0, 0, 0, 1, 1]), np.array([0, 1, 2, 1, 7], np.int32)
     assert masks.allows(rows, items).tolist() == [True, False, True, True, True]
@@ -90,7 +90,7 @@ def test_a_mask_speaks_for_its_own_requests_alone() -> None:
 
 
 @pytest.mark.parametrize("item", [-1, 3])
-def test_an_item_the_mask_does_not_know_is_not_eligible(item: int) -> None:
+def test_an_item_beyond_the_mask_is_not_eligible(item: int) -> None:
     masks = Masks(np.ones((1, 3), np.bool_), np.zeros(1, np.int32))
     assert not masks.allows(np.array([0]), np.array([item], np.int32))[0]
 
@@ -99,7 +99,7 @@ bitmaps = st.lists(st.lists(st.booleans(), min_size=3, max_size=3), min_size=1, 
 
 
 @given(bitmaps, bitmaps, st.integers(0, 2), st.data())
-def test_two_masks_allow_what_both_allow(
+def test_the_intersection_allows_items_of_both_masks(
     one: list[list[bool]], other: list[list[bool]], cut: int, data: st.DataObject
 ) -> None:
     count = data.draw(st.integers(0, 4))
@@ -114,7 +114,7 @@ def test_two_masks_allow_what_both_allow(
     assert np.array_equal(both.allows(rows, items), expected)
 
 
-def test_other_weights_leave_everything_else_as_it_is() -> None:
+def test_with_weights_changes_only_the_weights() -> None:
     profile = {"age": NumberColumn.of([3.0, 4.0])}
     requests = replace(
         Requests.of([[3, 1], [2]], time=100, user_id=["a", None]), placement="x", profile=profile

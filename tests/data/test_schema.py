@@ -11,7 +11,7 @@ from tastemaker.errors import ProjectError, SettingError
     [
         (
             {"negative_threshold": 2},
-            "events.rating: 'negative_threshold' needs 'positive_threshold' beside it",
+            "events.rating: 'negative_threshold' requires 'positive_threshold'",
         ),
         (
             {"positive_threshold": 2, "negative_threshold": 4},
@@ -20,7 +20,7 @@ from tastemaker.errors import ProjectError, SettingError
         ({"positive_threshold": 4, "negative_threshold": 4}, "must be below"),
         (
             {"positive_threshold": 4, "role": "negative"},
-            "'positive_threshold' belongs to a positive event type, this one is neg",
+            "'positive_threshold' requires a positive event type, this one is neg",
         ),
         ({"weight": 0}, "'weight' must be greater than 0, got 0"),
         ({"weight": float("inf")}, "'weight' must be a finite number, got inf"),
@@ -31,7 +31,7 @@ from tastemaker.errors import ProjectError, SettingError
         ),
     ],
 )
-def test_a_wrong_kind_of_event_names_itself(values: dict[str, Any], message: str) -> None:
+def test_an_invalid_event_type_is_named(values: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingError, match=message):
         EventKind.checked(values, owner="events.rating")
 
@@ -39,14 +39,14 @@ def test_a_wrong_kind_of_event_names_itself(values: dict[str, Any], message: str
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"role": "tags"}, "items: role 'tags' needs a 'separator'"),
+        ({"role": "tags"}, "items: role 'tags' requires a 'separator'"),
         (
             {"role": "text", "separator": "|"},
-            "items: 'separator' belongs to role 'tags' or 'vector'",
+            "items: 'separator' requires role 'tags' or 'vector'",
         ),
     ],
 )
-def test_a_separator_belongs_to_tags_and_vectors(values: dict[str, Any], message: str) -> None:
+def test_a_separator_requires_tags_or_vectors(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ProjectError, match=message):
         ColumnRole.checked(values, owner="items", error=ProjectError)
 
@@ -57,7 +57,7 @@ def test_the_default_kind_must_be_declared() -> None:
         Schema.checked(values, owner="data")
 
 
-def test_there_are_no_more_kinds_than_an_event_can_number() -> None:
+def test_the_number_of_kinds_is_limited() -> None:
     kinds = {f"kind {i}": EventKind() for i in range(128)}
     with pytest.raises(SettingError, match="'kinds'"):
         Schema.checked({"kinds": kinds}, owner="data")

@@ -65,7 +65,7 @@ def test_an_unknown_kind_is_named_with_its_near_miss() -> None:
 
 
 @pytest.mark.parametrize("rule", ["never", "exclude 30d", "exclude for", ""])
-def test_an_unknown_rule_is_named_with_its_cure(rule: str) -> None:
+def test_an_unknown_rule_is_named_with_a_fix(rule: str) -> None:
     with pytest.raises(SettingError, match=r"seen\.view must be 'exclude', 'allow' or"):
         SeenPolicy.of(KINDS, {"view": rule})
 

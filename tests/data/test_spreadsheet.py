@@ -26,7 +26,7 @@ PLAIN = ["a", "5", "-5", "+5.5", "-.5", "'a", "'5", "", "a=b", "a;b=1", "a-b|c",
 
 
 def csv_of(texts: list[str]) -> list[str]:
-    """The cells of a CSV file that was written of texts."""
+    """The cells of a CSV file with the given texts."""
     frame = pl.DataFrame({"id": texts, "rank": range(len(texts))})
     written = for_spreadsheets(frame).write_csv()
     return [id_ for id_, _ in csv.reader(io.StringIO(written, newline=""))][1:]
@@ -43,7 +43,7 @@ def test_a_formula_inside_a_text_gets_one(text: str) -> None:
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
-def test_no_separator_makes_a_formula_of_a_text(separator: str) -> None:
+def test_no_separator_turns_a_text_into_a_formula(separator: str) -> None:
     frame = pl.DataFrame({"rank": 1, "id": [*FORMULAS, *INSIDE], "score": 0.5})
     written = for_spreadsheets(frame).write_csv()
     for line in re.split(r"[\r\n]", written):
@@ -51,7 +51,7 @@ def test_no_separator_makes_a_formula_of_a_text(separator: str) -> None:
             assert not re.match(r"[\s\"]*[=+\-@＝＋－＠]", cell), line
 
 
-def test_plain_numbers_and_other_text_stay_as_they_are() -> None:
+def test_plain_numbers_and_other_text_are_not_changed() -> None:
     assert csv_of(PLAIN) == PLAIN
 
 

@@ -49,9 +49,9 @@ def logged(
     return Dataset.from_frames(pl.DataFrame(columns), schema=Schema(kinds=kinds, clock=clock))
 
 
-def of_pair(*said: tuple[str, float], clock: Clock = "absolute") -> Dataset:
-    """One user and item, an event a second, from second 1 on."""
-    rows = [("u", "x", kind, value, 1 + n) for n, (kind, value) in enumerate(said)]
+def of_pair(*events: tuple[str, float], clock: Clock = "absolute") -> Dataset:
+    """One user and item, one event per second, from second 1 on."""
+    rows = [("u", "x", kind, value, 1 + n) for n, (kind, value) in enumerate(events)]
     return logged(rows, clock)
 
 
@@ -60,7 +60,7 @@ def request_of(data: Dataset, moment: int, user: int = 0) -> Requests:
 
 
 def opinion(data: Dataset) -> str:
-    """What training learns of the first pair."""
+    """The interaction weight of the first pair in training."""
     liked = data.interactions(role="positive")[0, 0]
     disliked = data.interactions(role="negative")[0, 0]
     assert not (liked and disliked)
@@ -76,7 +76,7 @@ def heard(request: Requests) -> list[float]:
 FIVE_THEN_ONE = (("rating", 5.0), ("rating", 1.0))
 
 
-def test_a_later_low_rating_is_a_dislike_and_no_like() -> None:
+def test_a_later_low_rating_is_a_dislike_not_a_like() -> None:
     data = of_pair(*FIVE_THEN_ONE)
     assert data.interactions(role="positive").nnz == 0
     assert data.interactions(role="negative").toarray().tolist() == [[1]]
@@ -99,7 +99,7 @@ def test_before_the_later_rating_the_earlier_one_counts() -> None:
     assert len(request_of(data, 1 * SECOND).history.item) == 0
 
 
-def test_one_batch_holds_the_state_of_each_moment() -> None:
+def test_a_batch_has_the_state_of_each_moment() -> None:
     data = of_pair(*FIVE_THEN_ONE)
     moments = np.array([3, 2, 1, 3]) * SECOND
     history = data.requests(np.zeros(4, np.int64), moments).history
@@ -109,7 +109,7 @@ def test_one_batch_holds_the_state_of_each_moment() -> None:
 
 @pytest.mark.parametrize("clock", ["absolute", "ordinal", "none"])
 @pytest.mark.parametrize(
-    ("said", "expected"),
+    ("events", "expected"),
     [
         ([("rating", 5), ("rating", 1)], DISLIKE),
         ([("rating", 1), ("rating", 5)], LIKE),
@@ -135,16 +135,16 @@ def test_one_batch_holds_the_state_of_each_moment() -> None:
         ([("hours", 9), ("hours", 0)], NEUTRAL),
     ],
 )
-def test_a_pair_is_what_its_last_events_say(
-    said: list[tuple[str, float]], expected: str, clock: Clock
+def test_the_last_events_determine_the_state_of_a_pair(
+    events: list[tuple[str, float]], expected: str, clock: Clock
 ) -> None:
-    data = of_pair(*said, clock=clock)
+    data = of_pair(*events, clock=clock)
     assert opinion(data) == expected
     signs = {LIKE: {0, 1}, DISLIKE: {0, -1}, NEUTRAL: {0}}
     assert set(np.sign(heard(request_of(data, data.end))).tolist()) <= signs[expected]
 
 
-def test_an_amount_that_replaces_itself_is_the_latest_one() -> None:
+def test_an_amount_that_replaces_itself_keeps_the_latest() -> None:
     data = of_pair(("hours", 9), ("hours", 2))
     assert data.interactions().toarray().tolist() == [[2]]
 
@@ -164,7 +164,7 @@ def test_an_item_may_come_back_after_an_unlike() -> None:
     assert heard(after) == [0]
 
 
-def test_a_rule_may_keep_an_unliked_item_away() -> None:
+def test_a_rule_can_exclude_an_unliked_item() -> None:
     data = of_pair(("like", NOTHING), ("unlike", NOTHING))
     seen = SeenPolicy.of(KINDS, {"unlike": "exclude"})
     request = data.requests(np.array([0]), np.array([data.end]), seen=seen)
@@ -172,7 +172,7 @@ def test_a_rule_may_keep_an_unliked_item_away() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "excluded"),
+    ("events", "excluded"),
     [
         ([("purchase", NOTHING), ("return", NOTHING)], [0]),
         ([("order", 3), ("order", -3)], []),
@@ -181,13 +181,13 @@ def test_a_rule_may_keep_an_unliked_item_away() -> None:
     ],
 )
 def test_a_returned_item_may_come_back_unless_disliked(
-    said: list[tuple[str, float]], excluded: list[int]
+    events: list[tuple[str, float]], excluded: list[int]
 ) -> None:
-    data = of_pair(*said)
+    data = of_pair(*events)
     assert request_of(data, data.end).exclude[0].tolist() == excluded
 
 
-def test_a_replaced_event_takes_no_place_in_a_capped_history() -> None:
+def test_a_replaced_event_does_not_count_for_the_history_cap() -> None:
     rows: list[Row] = [("u", "x", "view", NOTHING, 1)]
     rows += [("u", "y", "rating", float(1 + n % 5), 2 + n) for n in range(6)]
     data = logged(rows)
@@ -216,7 +216,7 @@ def test_without_the_later_event_the_earlier_one_counts_again() -> None:
     assert opinion(data.where(np.array([False, True]))) == DISLIKE
 
 
-def test_leaving_out_a_purchase_may_leave_nothing() -> None:
+def test_dropping_a_purchase_can_leave_no_weight() -> None:
     data = of_pair(("order", 2), ("order", 2), ("order", -2))
     assert opinion(data) == LIKE
     assert opinion(data.where(np.array([True, False, True]))) == NEUTRAL
@@ -236,7 +236,7 @@ def test_a_description_counts_states_and_replaced_events() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kinds", "said"),
+    ("kinds", "kind"),
     [
         ({"view": EventKind(), "buy": EventKind()}, "view"),
         ({"view": EventKind(), "rating": EventKind(positive_threshold=3)}, "view"),
@@ -244,13 +244,13 @@ def test_a_description_counts_states_and_replaced_events() -> None:
         ({"like": EventKind(), "unlike": EventKind(replaces=("like",))}, "like"),
     ],
 )
-def test_where_nothing_is_replaced_nothing_is_kept(kinds: dict[str, EventKind], said: str) -> None:
-    data = logged([("u", "x", said, 2.0, n) for n in range(3)], kinds=kinds)
+def test_where_nothing_is_replaced_nothing_is_kept(kinds: dict[str, EventKind], kind: str) -> None:
+    data = logged([("u", "x", kind, 2.0, n) for n in range(3)], kinds=kinds)
     assert data.events.replaced_at is None
     assert data.events.weight is data.events.preference
 
 
-# --- against a walk over the log, event by event ---
+# --- compared with a loop over the log ---
 
 ROWS = st.lists(
     st.tuples(
@@ -295,7 +295,7 @@ def replaced_at(events: Events) -> list[int]:
 
 
 def contents(data: Dataset) -> list[tuple[str, str, str, float, int]]:
-    """User, item, type, weight and replacement of every event, whatever the indices."""
+    """User, item, type, weight and replacement of every event, independent of the indices."""
     log = data.events
     users, items = data.users.ids(log.user), data.catalogue.items.ids(log.item)
     kinds = [list(data.kinds)[code] for code in log.kind]
@@ -303,7 +303,7 @@ def contents(data: Dataset) -> list[tuple[str, str, str, float, int]]:
 
 
 @given(ROWS)
-def test_replacements_agree_with_a_walk_over_the_log(rows: list[Row]) -> None:
+def test_replacements_equal_a_loop_over_the_log(rows: list[Row]) -> None:
     data = logged(rows)
     expected = walked(in_order(rows))
     assert replaced_at(data.events) == expected
@@ -312,15 +312,15 @@ def test_replacements_agree_with_a_walk_over_the_log(rows: list[Row]) -> None:
 
 
 @given(ROWS.map(lambda rows: [row for row in rows if row[2] in FEWER_KINDS] or rows[:1]))
-def test_replacements_of_few_types_agree_with_a_walk(rows: list[Row]) -> None:
+def test_replacements_of_few_types_equal_a_loop(rows: list[Row]) -> None:
     assert replaced_at(logged(rows).events) == walked(in_order(rows))
 
 
 @given(ROWS, st.sampled_from([0, 1, 2, 5, 1_000]), st.integers(2, 11))
-def test_requests_agree_with_a_walk_over_the_past(rows: list[Row], cap: int, second: int) -> None:
+def test_requests_equal_a_loop_over_the_past(rows: list[Row], cap: int, second: int) -> None:
     data, seen = logged(rows), SeenPolicy.of(KINDS)
     users = np.arange(len(data.users))
-    asked = data.requests(users, np.full(len(users), second * SECOND), seen=seen, cap=cap)
+    requests = data.requests(users, np.full(len(users), second * SECOND), seen=seen, cap=cap)
     for user, id_ in enumerate(data.users.ids(users)):
         past = [row for row in in_order(rows) if row[0] == id_ and row[4] < second]
         counted = [row for row, at in zip(past, walked(past)) if at == NEVER]
@@ -331,14 +331,14 @@ def test_requests_agree_with_a_walk_over_the_past(rows: list[Row], cap: int, sec
             if row[2] not in ("impression", "unlike")
             and not (row[2] in ("order", "hours") and row[3] < 0)
         }
-        own = slice(asked.history.offsets[user], asked.history.offsets[user + 1])
-        found = data.catalogue.items.ids(asked.history.item[own])
+        own = slice(requests.history.offsets[user], requests.history.offsets[user + 1])
+        found = data.catalogue.items.ids(requests.history.item[own])
         assert list(found) == [row[1] for row in taste[max(len(taste) - cap, 0) :]]
-        assert set(data.catalogue.items.ids(asked.exclude[user])) == away
+        assert set(data.catalogue.items.ids(requests.exclude[user])) == away
 
 
 @given(ROWS)
-def test_the_log_before_a_moment_knows_nothing_of_later(rows: list[Row]) -> None:
+def test_the_log_before_a_moment_ignores_later_events(rows: list[Row]) -> None:
     data = logged(rows)
     for second in range(1, 11):
         earlier = [row for row in rows if row[4] < second]
@@ -355,7 +355,7 @@ def test_part_of_a_log_is_the_log_of_that_part(rows: list[Row], drawn: list[bool
     assert contents(part) == (contents(logged(kept)) if kept else [])
 
 
-def test_items_left_out_of_a_catalogue_take_their_state_along() -> None:
+def test_items_outside_a_catalogue_lose_their_state() -> None:
     data = logged([
         ("u", "x", "rating", 5, 1), ("u", "y", "rating", 5, 2), ("u", "y", "rating", 1, 3),
     ])  # fmt: skip

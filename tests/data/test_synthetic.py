@@ -22,7 +22,7 @@ def chosen_columns(small):
 
 
 def chi_square_agrees(observed, expected):
-    """Whether counts fit their expectation; cells too small for the test are put together."""
+    """Whether counts match their expectation; small cells are merged for the test."""
     order = np.argsort(expected)
     small = order[np.cumsum(expected[order]) < 10]
     large = np.setdiff1d(order, small)
@@ -37,11 +37,11 @@ def test_equal_seeds_give_equal_bytes():
     assert one.items.write_csv() == two.items.write_csv()
 
 
-def test_another_seed_gives_another_world():
+def test_another_seed_gives_other_data():
     assert not world().events.equals(world(seed=2).events)
 
 
-def test_the_log_is_as_large_as_asked_and_in_the_order_of_time():
+def test_the_log_has_the_requested_size_and_is_sorted_by_time():
     small = world(repeats=True)
     assert small.events.height == 8_000
     assert small.events["timestamp"].is_sorted()
@@ -69,8 +69,8 @@ def test_choices_follow_the_truth_while_tastes_drift_and_items_appear(repeats):
     assert chi_square_agrees(observed, truth_of_every_event(moving).sum(axis=0))
 
 
-def test_the_rank_of_the_chosen_item_is_as_the_truth_says():
-    """What sums over users would hide: each choice is judged by its own user's probabilities."""
+def test_ranks_of_chosen_items_follow_the_truth():
+    """Each choice is compared with its own user's probabilities, not with sums over users."""
     moving = world(drift=1, new_items=0.5, repeats=True)
     truth = truth_of_every_event(moving)
     drawn = truth[np.arange(len(truth)), chosen_columns(moving)]
@@ -80,7 +80,7 @@ def test_the_rank_of_the_chosen_item_is_as_the_truth_says():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_kinds_of_event_occur_as_often_as_the_truth_says(kind):
+def test_frequencies_of_kinds_follow_the_truth(kind):
     lively = world(purchases=0.4, dislikes=0.4, repeats=True)
     users, times = lively.events["user_id"].to_list(), lively.events["timestamp"].to_numpy()
     by_kind = lively.probabilities(users, times, kind=kind)
@@ -119,7 +119,7 @@ def test_every_taste_has_items_at_the_start_however_many_are_new():
     np.testing.assert_allclose(barren.probabilities(["u0"], barren.start).sum(), 1)
 
 
-def test_without_repeats_no_pair_occurs_twice_and_what_was_chosen_has_no_chance():
+def test_without_repeats_chosen_items_have_probability_zero():
     small = world(repeats=False)
     assert not small.events.select("user_id", "item_id").is_duplicated().any()
     user, item = small.events.row(0)[:2]
@@ -133,7 +133,7 @@ def test_a_user_who_has_chosen_everything_stops():
     assert tiny.probabilities(["u0"], tiny.start).sum() == pytest.approx(1)
 
 
-def test_popularity_follows_zipfs_law_with_the_exponent_asked_for():
+def test_popularity_follows_zipfs_law_with_the_exponent():
     steep = SyntheticWorld(
         items=500, tastes=1, events=200_000, popularity=1.2, new_items=0, repeats=True
     )
@@ -156,7 +156,7 @@ def test_drift_moves_the_truth_and_no_drift_leaves_it():
         assert (np.abs(first - last).sum() > 0.1) == moves
 
 
-def test_halfway_through_the_truth_stands_halfway():
+def test_drift_is_halfway_at_half_the_time():
     some = world(drift=1, new_items=0, repeats=True)
     middle = (some.start + some.end) // 2
     first, half, last = some.probabilities(["u5"] * 3, [some.start, middle, some.end])
@@ -164,7 +164,7 @@ def test_halfway_through_the_truth_stands_halfway():
 
 
 def test_events_come_in_sessions():
-    """Within a session a minute, between sessions days: the gaps have two humps."""
+    """Gaps have two modes: a minute within a session, days between sessions."""
     bursty = world(users=50, session_events=8, days=3_000, repeats=True)
     gaps = (
         bursty.events.sort("user_id", "timestamp")
@@ -214,16 +214,16 @@ def test_a_misspelt_setting_and_an_impossible_one_are_named():
 
 @pytest.mark.parametrize("user", ["u200", "u-1", "u01", "x1", ""])
 def test_an_unknown_user_is_refused(user):
-    with pytest.raises(UnknownIdError, match="they are u0 to u199"):
+    with pytest.raises(UnknownIdError, match="known: u0 to u199"):
         world(events=500).probabilities([user], 0)
 
 
 def test_an_unknown_kind_is_refused():
     small = world(events=500)
-    with pytest.raises(UnknownIdError, match="no kind 'click'"):
+    with pytest.raises(UnknownIdError, match="unknown kind 'click'"):
         small.probabilities(["u0"], small.end, kind="click")
 
 
-def test_one_user_one_item_one_event_is_a_world():
+def test_one_user_one_item_and_one_event_are_enough():
     least = SyntheticWorld(users=1, items=1, events=1, tastes=1, days=1)
     assert least.events.height == 1

@@ -1,4 +1,4 @@
-"""The form of a column of times is told by all of it."""
+"""The time format of a column is detected from the whole column."""
 
 import polars as pl
 import pytest
@@ -23,11 +23,11 @@ from tastemaker.data.time_forms import is_ambiguous, time_form
         ([None, ""], None),
     ],
 )
-def test_the_form_of_times_is_found(cells: list[str | None], form: str | None) -> None:
+def test_the_format_of_times_is_detected(cells: list[str | None], form: str | None) -> None:
     assert time_form(pl.Series(cells, dtype=pl.String)) == form
 
 
-def test_one_odd_cell_does_not_hide_the_form() -> None:
+def test_one_odd_cell_does_not_hide_the_format() -> None:
     days = [f"2024-01-{day:02}T{hour:02}:00" for day in range(1, 29) for hour in range(24)]
     assert time_form(pl.Series([*days, "0"])) == "iso"
 

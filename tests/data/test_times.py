@@ -26,7 +26,7 @@ from tastemaker.errors import SettingError
         ("1s", 1),
     ],
 )
-def test_durations_read_as_written(text: str, seconds: int) -> None:
+def test_durations_are_parsed(text: str, seconds: int) -> None:
     assert parse_duration(text, "gap") == seconds * 10**6
     assert parse_duration(f" {text} ", "gap") == seconds * 10**6
 
@@ -34,7 +34,7 @@ def test_durations_read_as_written(text: str, seconds: int) -> None:
 @pytest.mark.parametrize(
     "text", ["", "30", "d", "30 d", "-3d", "3 days", "1e3d", "0d", "0.0000001s", "9" * 400 + "d"]
 )
-def test_anything_else_is_refused_with_name_value_and_cure(text: str) -> None:
+def test_an_invalid_duration_is_rejected_with_name_and_value(text: str) -> None:
     with pytest.raises(SettingError, match=r"'gap' must be a duration such as '30d'.*got '"):
         parse_duration(text, "gap")
 
@@ -52,7 +52,7 @@ def test_a_formatted_duration_reads_back(number: int, unit: str) -> None:
         ("59s", "59s"), ("1095d", "1095d"), ("5000s", "83.3m"),
     ],
 )  # fmt: skip
-def test_durations_are_shown_in_a_fitting_unit(text: str, shown: str) -> None:
+def test_durations_are_shown_in_a_suitable_unit(text: str, shown: str) -> None:
     assert format_duration(parse_duration(text, "x")) == shown
 
 
@@ -88,7 +88,7 @@ def test_now_is_the_clock_in_microseconds() -> None:
         ("2024-03", 1_709_251_200_000_000),
     ],
 )
-def test_a_moment_is_read_as_a_column_of_times_would_be(given: object, moment: int) -> None:
+def test_a_moment_is_parsed_like_a_column_of_times(given: object, moment: int) -> None:
     assert parse_moment(given) == moment
 
 
@@ -100,5 +100,5 @@ def test_a_moment_is_read_as_a_column_of_times_would_be(given: object, moment: i
         float("nan"), 1 << 62, [1],
     ],
 )  # fmt: skip
-def test_what_is_no_moment_is_none(given: object) -> None:
+def test_a_value_that_is_not_a_moment_is_none(given: object) -> None:
     assert parse_moment(given) is None

@@ -1,4 +1,4 @@
-"""Titles are shown as people write them, and found by what people type."""
+"""Display and search of titles."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def test_an_article_at_the_end_is_shown_in_front(raw: str, shown: str) -> None:
     "title",
     ["Alien", "", ", The", "Me, Myself & Irene", "Theodore, There", "Room, the", "A, B, C (D, E)"],
 )
-def test_any_other_title_stays_as_it_is(title: str) -> None:
+def test_other_titles_are_not_changed(title: str) -> None:
     assert display_title(title) == title
 
 
@@ -50,12 +50,12 @@ def test_any_other_title_stays_as_it_is(title: str) -> None:
         ("Jaws", "jaws" * 2_000, NO_MATCH),
     ],
 )
-def test_a_beginning_matches_before_the_inside(title: str, query: str, rank: int) -> None:
+def test_a_match_at_the_start_ranks_before_one_inside(title: str, query: str, rank: int) -> None:
     assert TitleSearch([title]).ranks(search_text(query)).tolist() == [rank]
 
 
 def by_definition(title: str, query: str) -> int:
-    """The rank of one title, from its texts one after the other."""
+    """The rank of one title, computed from each of its texts."""
     texts = {search_text(title), search_text(display_title(title))}
     places = [(t, at) for t in texts for at in range(len(t)) if t.startswith(query, at)]
     return min(
@@ -75,7 +75,7 @@ def test_a_search_of_many_titles_ranks_each_by_itself(many: list[str], typed: st
         assert TitleSearch(many).ranks(query).tolist() == expected
 
 
-def test_a_catalogue_prepares_its_search_once() -> None:
+def test_a_catalogue_builds_its_search_index_once() -> None:
     column = TextColumn.of(["Alien", None])
     catalogue = Catalogue(Vocabulary.of(["a", "b"]), {"title": column})
     assert catalogue.title_search is catalogue.title_search

@@ -1,4 +1,4 @@
-"""Columns of vectors: every form of cell, one dimension, what does not fit is missing and told."""
+"""Vector columns: all cell formats, one dimension; invalid cells are missing and reported."""
 
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,7 @@ def test_vectors_of_whole_numbers_are_read() -> None:
      ("[0.5, 1, 2]", "[0.5, 1, 2]"), ("[0.5, x]", "[0.5, x]"), ("1e60 0.5", "1e60 0.5"),
      ("none of it", "none of it")],
 )  # fmt: skip
-def test_a_cell_that_does_not_fit_is_missing_and_told(odd: Any, shown: str) -> None:
+def test_a_cell_that_does_not_fit_is_missing_and_reported(odd: Any, shown: str) -> None:
     if isinstance(odd, str):
         cells: list[Any] = ["[0.5, 1.5]", odd, "[1.0, 2.5]", None]
     else:
@@ -105,7 +105,7 @@ def test_lists_of_as_many_fractions_are_proposed_as_vectors(cells: list[Any]) ->
     [
         [[1, 2], [3, 4]],  # codes
         [[0.5, 0.25], [1.0]],  # of different lengths
-        ["48.1, 11.5", "52.5, 13.4"],  # a place on a map
+        ["48.1, 11.5", "52.5, 13.4"],  # coordinates
         ["[1, 2]", "[3, 4]"],
         [["a", "b"], ["c", "d"]],
         ["2024-01-01", "2024-01-02"],
@@ -113,7 +113,7 @@ def test_lists_of_as_many_fractions_are_proposed_as_vectors(cells: list[Any]) ->
         ["1 2 3", "4 5 6"],
     ],
 )
-def test_what_may_be_labels_is_not_taken_for_vectors(cells: list[Any]) -> None:
+def test_possible_labels_are_not_taken_for_vectors(cells: list[Any]) -> None:
     role = proposed(cells * 10)
     assert role is None or role.role != "vector"
 
@@ -194,7 +194,7 @@ def test_a_vector_of_a_new_item_is_checked(value: Any, message: str) -> None:
         new_attributes(catalogue(), 1, {"v": [value]})
 
 
-def test_new_items_bring_vectors_of_every_form() -> None:
+def test_new_items_can_have_vectors_of_all_types() -> None:
     cells = [[1, 2.5], np.array([0.5, 1.0], np.float32), None, pl.Series([2.0, 3.0])]
     checked = new_attributes(catalogue(), 4, {"v": cells})
     assert checked == {"v": [[1.0, 2.5], [0.5, 1.0], None, [2.0, 3.0]]}

@@ -11,7 +11,7 @@ from tastemaker.data.arguments import id_text
 from tastemaker.data.vocabulary import Texts, Vocabulary
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12).map(id_text)
-"""Ids as tables have them: 1.0 is written 1."""
+"""Ids as in tables: 1.0 is written as 1."""
 distinct = st.lists(texts, unique=True, max_size=40)
 
 
@@ -31,16 +31,16 @@ def test_ids_and_indices_are_a_round_trip(ids: list[str]) -> None:
 
 
 @given(distinct, st.lists(st.text(max_size=12), max_size=40))
-def test_an_unknown_id_is_minus_one(ids: list[str], sought: list[str]) -> None:
+def test_an_unknown_id_is_minus_one(ids: list[str], queries: list[str]) -> None:
     vocabulary = Vocabulary.of(ids)
-    plain = map(id_text, sought)
+    plain = map(id_text, queries)
     expected = [ids.index(id_) if id_ in ids else -1 for id_ in plain]
-    assert vocabulary.indices(sought).tolist() == expected
-    assert [vocabulary.index(id_) for id_ in sought] == expected
+    assert vocabulary.indices(queries).tolist() == expected
+    assert [vocabulary.index(id_) for id_ in queries] == expected
 
 
 @pytest.mark.parametrize("pair", [("plumless", "buckeroo"), ("codding", "gnu")])
-def test_ids_of_one_hash_are_told_apart(pair: tuple[str, str]) -> None:
+def test_ids_with_equal_hashes_are_distinguished(pair: tuple[str, str]) -> None:
     first, second = pair
     assert crc32(first.encode()) == crc32(second.encode())
     both = Vocabulary.of(["a", first, "b", second])
@@ -51,18 +51,18 @@ def test_ids_of_one_hash_are_told_apart(pair: tuple[str, str]) -> None:
 @pytest.mark.parametrize(
     "id_", ["", " ", "01", "é", "e\u0301", "日本", "👩‍👩‍👧", "\u200b", "a\nb", "\x00", "x" * 5000]
 )
-def test_strange_ids_are_ids_like_any_other(id_: str) -> None:
+def test_unusual_ids_are_supported(id_: str) -> None:
     vocabulary = Vocabulary.of(["1", id_, "z"])
     assert vocabulary.index(id_) == 1
     assert vocabulary.id(1) == id_
 
 
-def test_ids_that_only_look_alike_are_different() -> None:
+def test_similar_looking_ids_are_different() -> None:
     vocabulary = Vocabulary.of(["1", "é"])
     assert vocabulary.indices(["01", "1.5", " 1", "e\u0301"]).tolist() == [-1, -1, -1, -1]
 
 
-def test_half_a_surrogate_pair_is_merely_unknown() -> None:
+def test_a_lone_surrogate_is_an_unknown_id() -> None:
     assert Vocabulary.of(["a"]).index("\ud800") == -1
 
 
@@ -100,7 +100,7 @@ def test_extending_by_a_known_or_doubled_id_is_refused(more: list[str]) -> None:
         Vocabulary.of(["a", "b"]).extended(more)
 
 
-def test_a_loaded_vocabulary_answers_as_the_saved_one(tmp_path: Path) -> None:
+def test_a_loaded_vocabulary_equals_the_saved_one(tmp_path: Path) -> None:
     ids = ["plumless", "é", "", "buckeroo", "10", "日本"]
     vocabulary = Vocabulary.of(ids)
     loaded = saved_and_loaded(vocabulary, tmp_path / "v")
@@ -114,7 +114,7 @@ def test_an_empty_vocabulary_can_be_saved(tmp_path: Path) -> None:
     assert len(saved_and_loaded(Vocabulary.of([]), tmp_path / "v")) == 0
 
 
-def test_the_digest_tells_order_and_boundaries_apart() -> None:
+def test_the_digest_depends_on_order_and_boundaries() -> None:
     ids = [["a", "b"], ["b", "a"], ["ab"], ["", "ab"], ["a", "b", ""]]
     assert len({Vocabulary.of(some).digest for some in ids}) == len(ids)
     assert Vocabulary.of(["a", "b"]).digest == Vocabulary.of(["a"]).extended(["b"]).digest
@@ -126,7 +126,7 @@ def test_texts_are_packed_and_joined_without_loss(first: list[str], second: list
     assert [joined[i] for i in range(len(joined))] == first + second
 
 
-def test_ids_added_in_parts_are_found_as_if_they_came_at_once() -> None:
+def test_ids_can_be_added_in_several_steps() -> None:
     ids = [f"id-{n}" for n in range(300)]
     grown = Vocabulary.of(ids[:7])
     for first in range(7, 300, 41):

@@ -1,4 +1,4 @@
-"""The report says in words where a source is better than the whole pipeline."""
+"""The report lists the sources and stages that are better than the whole pipeline."""
 
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ from tastemaker.split import by_time
 
 @pytest.fixture(scope="module")
 def evaluation() -> Evaluation:
-    """A pipeline that trusts popularity where taste decides."""
+    """A pipeline that prefers popularity although the data is personal."""
     synthetic = SyntheticWorld(users=300, items=200, events=9_000, tastes=8, days=30, seed=1)
     home = Placement(retrievers={"popular": 50, "ease": 1})
     wiring = Recommender({"popular": Popular(), "ease": EASE()}, {"home": home})
@@ -24,27 +24,27 @@ def evaluation() -> Evaluation:
     return evaluate(wiring, split, options=FitOptions(seed=1, threads=1))
 
 
-def test_a_source_that_is_better_alone_is_named(evaluation: Evaluation) -> None:
-    told = evaluation.to_dict()["better_alone"]
-    assert told[0].startswith("▼ ease alone is better than the whole pipeline: +0.")
-    assert told[0] in str(evaluation)
+def test_a_source_that_is_better_alone_is_reported(evaluation: Evaluation) -> None:
+    lines = evaluation.to_dict()["better_alone"]
+    assert lines[0].startswith("▼ ease alone is better than the whole pipeline: +0.")
+    assert lines[0] in str(evaluation)
 
 
-def test_a_difference_within_chance_is_called_so(evaluation: Evaluation) -> None:
+def test_a_difference_within_chance_is_reported_as_such(evaluation: Evaluation) -> None:
     gains = {"pipeline": {"ease": Estimate(-0.001, -0.004, 0.002)}}
     lines = replace(evaluation, gains=gains).better_alone()
     assert lines == [
-        "ease alone did better than the whole pipeline, by no more than chance explains: +0.0010 "
-        "[-0.0020, +0.0040]."
+        "ease alone was better than the whole pipeline, but the difference is within chance: "
+        "+0.0010 [-0.0020, +0.0040]."
     ]
 
 
-def test_nothing_is_said_where_the_whole_is_better(evaluation: Evaluation) -> None:
+def test_nothing_is_reported_if_the_pipeline_is_better(evaluation: Evaluation) -> None:
     gains = {"pipeline": {"ease": Estimate(0.01, 0.004, 0.02)}}
     assert replace(evaluation, gains=gains).better_alone() == []
 
 
-def test_a_stage_that_is_better_is_called_a_stage(evaluation: Evaluation) -> None:
+def test_a_stage_that_is_better_is_reported_as_a_stage(evaluation: Evaluation) -> None:
     gains = {"pipeline": {"ranked": Estimate(-0.01, -0.02, -0.001)}}
     line = replace(evaluation, gains=gains).better_alone()[0]
     assert line.startswith(

@@ -45,7 +45,7 @@ def split() -> Split:
 
 
 class Oracle(Popular):
-    """Ranks by the probabilities the world was made with."""
+    """Ranks by the probabilities that generated the data."""
 
     name = "oracle"
 
@@ -57,8 +57,8 @@ class Oracle(Popular):
         return exact_top_n(lambda chunk: scores[chunk], requests, n, len(places))
 
 
-class Contrary(Popular):
-    """Ranks what few like first."""
+class LeastPopular(Popular):
+    """Ranks the least popular items first."""
 
     name = "contrary"
 
@@ -74,11 +74,11 @@ class Contrary(Popular):
         return self
 
 
-class Listening(Popular):
-    """Remembers what it was fitted on, and what it was given to stop early by."""
+class Recording(Popular):
+    """Records its training and validation data."""
 
-    name = "listening"
-    heard: ClassVar[list[tuple[Dataset, Task | None]]] = []
+    name = "recording"
+    calls: ClassVar[list[tuple[Dataset, Task | None]]] = []
 
     def fit(
         self,
@@ -87,13 +87,13 @@ class Listening(Popular):
         *,
         validation: Task | None = None,
     ) -> Self:
-        self.heard.append((dataset, validation))
+        self.calls.append((dataset, validation))
         return super().fit(dataset, options)
 
 
 @cache
 def evaluated() -> Evaluation:
-    return evaluate([Oracle(), Contrary(), ALS(factors=8, iterations=3)], split(), k=K)
+    return evaluate([Oracle(), LeastPopular(), ALS(factors=8, iterations=3)], split(), k=K)
 
 
 def recommender() -> Recommender:
@@ -106,7 +106,7 @@ def flagged(found: Evaluation) -> set[str]:
     return {line.split("  ")[0] for line in table.splitlines() if line.endswith("▼ below popular")}
 
 
-def test_whoever_knows_the_truth_wins() -> None:
+def test_a_model_with_the_true_probabilities_is_best() -> None:
     found = evaluated()
     for metric in ("ndcg", "recall", "map", "mrr", "hit_rate"):
         assert found.best(metric) == "oracle"
@@ -114,13 +114,13 @@ def test_whoever_knows_the_truth_wins() -> None:
     assert best.low > second.high
 
 
-def test_popularity_trends_and_neighbours_always_stand_in_the_table() -> None:
+def test_the_baselines_are_always_measured() -> None:
     assert list(evaluated().systems) == [
         "popular", "trending", "item_knn", "oracle", "contrary", "als",
     ]  # fmt: skip
 
 
-def test_a_baseline_the_caller_brings_is_not_measured_twice() -> None:
+def test_a_baseline_of_the_caller_is_not_measured_twice() -> None:
     found = evaluate([ItemKNN(neighbors=5), Trending(half_life="1d")], split(), k=K)
     assert sorted(found.systems) == ["item_knn", "popular", "trending"]
 
@@ -130,21 +130,21 @@ def test_a_model_that_loses_to_popularity_is_flagged() -> None:
     assert not flagged(evaluated()) & {"oracle", "popular"}
 
 
-def test_popularity_is_the_measure_whatever_the_callers_own_is_called() -> None:
-    found = evaluate({"top": Popular(), "backwards": Contrary()}, split(), k=K)
+def test_models_are_compared_with_the_baseline_popularity() -> None:
+    found = evaluate({"top": Popular(), "backwards": LeastPopular()}, split(), k=K)
     assert found.systems["top"] == found.systems["popular"]
     assert "backwards" in flagged(found)
     assert "top" not in flagged(found)
 
 
-def test_a_model_that_takes_the_name_of_popularity_is_still_measured_by_it() -> None:
-    found = evaluate({"popular": Contrary()}, split(), k=K)
+def test_a_model_named_popular_is_compared_with_popularity() -> None:
+    found = evaluate({"popular": LeastPopular()}, split(), k=K)
     assert found.systems["popular"] != found.systems["popular (baseline)"]
     assert "popular" in flagged(found)
 
 
 def timeless() -> Split:
-    """Data whose rows have an order but no moments; the last item of each user is wanted."""
+    """Data with an order but no moments; the last item of each user is relevant."""
     rows = [(f"u{user}", f"i{(user + place) % 12}") for user in range(20) for place in range(5)]
     frame = pl.DataFrame(rows, ["user_id", "item_id"], orient="row")
     schema = Schema(kinds={"view": EventKind()}, clock="ordinal")
@@ -154,7 +154,7 @@ def timeless() -> Split:
     kept[last] = False
     known = Dataset(data.catalogue, data.users, data.events.where(kept), data.kinds, data.clock)
     users = np.arange(len(data.users), dtype=np.int32)
-    notes = dict.fromkeys(("requests_without_truth_left_out", "wanted_new_items", "wanted"), 0)
+    notes = dict.fromkeys(("requests_without_truth_left_out", "relevant_new_items", "relevant"), 0)
     task = Task(
         data.requests(users, data.events.time[last]),
         Ragged.of([[item] for item in data.events.item[last]]),
@@ -168,18 +168,18 @@ def timeless() -> Split:
     return Split(known, task, known, task, SeenPolicy.of(data.kinds), dict(protocol))
 
 
-def test_trends_stand_in_the_table_only_where_there_is_a_clock() -> None:
+def test_trending_is_measured_only_with_a_clock() -> None:
     assert sorted(evaluate([], timeless(), k=3).systems) == ["item_knn", "popular"]
 
 
-def test_every_figure_has_an_interval_that_contains_it() -> None:
+def test_every_estimate_lies_in_its_interval() -> None:
     for figures in evaluated().systems.values():
         assert list(figures) == [f"{metric}@{K}" for metric in ALL_METRICS]
         for estimate in figures.values():
             assert estimate.low <= estimate.value <= estimate.high
 
 
-def test_figures_are_those_of_lists_made_by_hand() -> None:
+def test_metrics_equal_those_computed_by_hand() -> None:
     task = split().test
     model = Popular().fit(split().before_test)
     lists = model.retrieve(task.requests, K, task.inventory)
@@ -187,29 +187,29 @@ def test_figures_are_those_of_lists_made_by_hand() -> None:
         len(set(lists[row].tolist()) & set(task.truth[row].tolist())) for row in range(len(task))
     ]
     found = evaluated().systems["popular"]
-    wanted = task.truth.counts
+    relevant = task.truth.counts
     assert found[f"precision@{K}"].value == pytest.approx(np.mean(hits) / K)
-    assert found[f"recall@{K}"].value == pytest.approx(np.mean(hits / wanted))
-    assert found[f"recall_min@{K}"].value == pytest.approx(np.mean(hits / np.minimum(wanted, K)))
+    assert found[f"recall@{K}"].value == pytest.approx(np.mean(hits / relevant))
+    assert found[f"recall_min@{K}"].value == pytest.approx(np.mean(hits / np.minimum(relevant, K)))
     assert found[f"hit_rate@{K}"].value == pytest.approx(np.mean(np.array(hits) > 0))
     shown = len(set(lists.item.tolist())) / len(task.inventory.catalogue)
     assert found[f"coverage@{K}"].value == pytest.approx(shown)
 
 
-def test_diversity_is_that_of_lists_made_by_hand() -> None:
+def test_diversity_equals_that_computed_by_hand() -> None:
     task = split().test
     catalogue = task.inventory.catalogue
     lists = Popular().fit(split().before_test).retrieve(task.requests, K, task.inventory)
     labels: list[TagsColumn] = [c for c in catalogue.columns.values() if isinstance(c, TagsColumn)]
     assert len(labels) == 2
 
-    def unlike(one: int, other: int) -> float:
-        """1 less the mean of Jaccard's index over the columns."""
+    def dissimilarity(one: int, other: int) -> float:
+        """1 minus the mean Jaccard index over the columns."""
         sets = [(set(c.codes[one].tolist()), set(c.codes[other].tolist())) for c in labels]
         return 1 - float(np.mean([len(a & b) / max(1, len(a | b)) for a, b in sets]))
 
     by_hand = [
-        np.mean([unlike(int(one), int(other)) for one, other in combinations(lists[row], 2)])
+        np.mean([dissimilarity(int(one), int(other)) for one, other in combinations(lists[row], 2)])
         for row in range(len(task))
     ]
     figure = evaluated().systems["popular"][f"diversity@{K}"]
@@ -217,13 +217,13 @@ def test_diversity_is_that_of_lists_made_by_hand() -> None:
     assert 0 < figure.value < 1
 
 
-def test_where_items_have_no_labels_nothing_is_told_of_diversity() -> None:
+def test_without_labels_diversity_is_not_measured() -> None:
     found = evaluate([], timeless(), k=3)
     assert all("diversity@3" not in figures for figures in found.systems.values())
     assert "diversity" not in str(found)
 
 
-def test_popular_lists_have_the_least_novelty_and_even_lists_the_least_gini() -> None:
+def test_popular_lists_have_the_lowest_novelty_and_a_higher_gini() -> None:
     figures = evaluated().systems
     novelty = {name: f[f"novelty@{K}"].value for name, f in figures.items()}
     assert min(novelty, key=lambda name: novelty[name]) == "popular"
@@ -231,35 +231,35 @@ def test_popular_lists_have_the_least_novelty_and_even_lists_the_least_gini() ->
     assert figures["popular"][f"gini@{K}"].value > figures["als"][f"gini@{K}"].value
 
 
-# --- which window, and what is known before it ---
+# --- windows ---
 
 
-def test_for_the_test_window_everything_before_it_is_known() -> None:
-    Listening.heard.clear()
-    found = evaluate(Listening(), split(), k=K)
-    assert Listening.heard == [(split().before_test, None)]
+def test_models_are_fitted_on_all_events_before_the_test_window() -> None:
+    Recording.calls.clear()
+    found = evaluate(Recording(), split(), k=K)
+    assert Recording.calls == [(split().before_test, None)]
     assert found.protocol["window"] == "test"
     assert found.protocol["from"] == split().protocol["test_from"]
     assert found.protocol["fitted_events"] == len(split().before_test.events)
     assert found.requests == len(split().test)
 
 
-def test_for_the_validation_window_nothing_of_it_is_known() -> None:
-    Listening.heard.clear()
-    found = evaluate(Listening(), split(), k=K, window="validation")
-    assert Listening.heard == [(split().train, None)]
+def test_models_are_fitted_on_training_data_for_validation() -> None:
+    Recording.calls.clear()
+    found = evaluate(Recording(), split(), k=K, window="validation")
+    assert Recording.calls == [(split().train, None)]
     assert found.protocol["window"] == "validation"
     assert found.protocol["from"] == split().protocol["validation_from"]
     assert found.protocol["fitted_events"] == len(split().train.events)
     assert found.requests == len(split().validation)
 
 
-def test_an_unknown_window_is_refused() -> None:
+def test_an_unknown_window_is_rejected() -> None:
     with pytest.raises(ValueError, match="'window' must be 'test' or 'validation', got 'train'"):
         evaluate([], split(), window="train")
 
 
-def test_what_is_no_model_is_refused() -> None:
+def test_an_argument_that_is_not_a_model_is_rejected() -> None:
     with pytest.raises(ValueError, match=r"expected a retriever such as tm\.ALS\(\), got <class"):
         evaluate([ALS], split())  # type: ignore[list-item]
 
@@ -268,25 +268,25 @@ def test_what_is_no_model_is_refused() -> None:
     ("k", "message"),
     [(0, "at least 1, got 0"), (-2, "at least 1, got -2"), (2.5, "an integer, got 2.5")],
 )
-def test_lists_without_a_place_are_refused(k: Any, message: str) -> None:
+def test_an_invalid_k_is_rejected(k: Any, message: str) -> None:
     with pytest.raises(SettingError, match=f"^'k' must be {message}$"):
         evaluate([], split(), k=k)
 
 
-# --- models, and what becomes of them ---
+# --- models ---
 
 
-def test_two_models_of_one_kind_have_two_names() -> None:
+def test_two_models_of_one_class_have_two_names() -> None:
     found = evaluate([ItemKNN(neighbors=3), ItemKNN(neighbors=30)], split(), k=K)
     assert {"item_knn", "item_knn_2"} <= found.systems.keys()
     assert found.systems["item_knn"] != found.systems["item_knn_2"]
 
 
 def test_named_models_keep_their_names() -> None:
-    assert "mine" in evaluate({"mine": Contrary()}, split(), k=K).systems
+    assert "mine" in evaluate({"mine": LeastPopular()}, split(), k=K).systems
 
 
-def test_the_models_given_stay_as_they_were() -> None:
+def test_an_evaluation_does_not_fit_the_given_models() -> None:
     given, fitted = Popular(), Popular().fit(split().train)
     before = fitted.order.tolist()
     evaluate({"given": given, "fitted": fitted}, split(), k=K)
@@ -294,7 +294,7 @@ def test_the_models_given_stay_as_they_were() -> None:
     assert fitted.order.tolist() == before
 
 
-def test_a_recommender_is_measured_whole_and_source_by_source() -> None:
+def test_a_recommender_and_its_sources_are_measured() -> None:
     found = evaluate(recommender(), split(), k=K)
     assert set(found.systems) == {"popular", "trending", "item_knn", "knn", "trend", "pipeline"}
     assert found.systems["knn"] == found.systems["item_knn"]
@@ -303,7 +303,7 @@ def test_a_recommender_is_measured_whole_and_source_by_source() -> None:
     assert ndcg["pipeline"] not in (ndcg["knn"], ndcg["trend"])
 
 
-def test_a_fitted_recommender_answers_as_before_when_it_has_been_evaluated() -> None:
+def test_an_evaluation_does_not_change_a_fitted_recommender() -> None:
     fitted = recommender().fit(synthetic().dataset())
     users = fitted.data.users.ids(range(10)) if fitted.data else []
     before = [fitted.recommend(user, n=8).item_ids() for user in users]
@@ -312,7 +312,7 @@ def test_a_fitted_recommender_answers_as_before_when_it_has_been_evaluated() -> 
 
 
 def test_an_evaluation_is_repeatable() -> None:
-    again = evaluate([Oracle(), Contrary(), ALS(factors=8, iterations=3)], split(), k=K)
+    again = evaluate([Oracle(), LeastPopular(), ALS(factors=8, iterations=3)], split(), k=K)
     assert again.systems == evaluated().systems
     assert {n: s.systems for n, s in again.slices.items()} == {
         n: s.systems for n, s in evaluated().slices.items()
@@ -326,14 +326,14 @@ def test_slices_by_length_of_history_add_up() -> None:
     assert_adds_up([name for name in evaluated().slices if name.startswith("history")])
 
 
-def test_slices_by_acquaintance_add_up() -> None:
+def test_slices_of_known_and_new_users_add_up() -> None:
     names = [name for name in evaluated().slices if "users" in name]
     assert "known users" in names
     assert_adds_up(names)
 
 
 def assert_adds_up(names: list[str]) -> None:
-    """The parts hold every request once, and their weighted mean is the whole."""
+    """Checks that the slices cover every request once and average to the whole."""
     found = evaluated()
     parts = [found.slices[name] for name in names]
     assert len(parts) > 1
@@ -344,25 +344,25 @@ def assert_adds_up(names: list[str]) -> None:
             assert whole / found.requests == pytest.approx(figures[f"{metric}@{K}"].value)
 
 
-# --- the shape that programs rely on ---
+# --- reports ---
 
 
-def test_figures_for_programs_have_the_agreed_shape() -> None:
-    told: dict[str, Any] = json.loads(json.dumps(evaluated().to_dict(), allow_nan=False))
-    assert {"protocol", "users", "requests", "seconds", "systems", "slices"} <= told.keys()
-    assert told["users"] == len(np.unique(split().test.user))
-    assert told["requests"] == len(split().test)
-    for system in told["systems"].values():
+def test_the_json_of_an_evaluation_has_the_documented_keys() -> None:
+    payload: dict[str, Any] = json.loads(json.dumps(evaluated().to_dict(), allow_nan=False))
+    assert {"protocol", "users", "requests", "seconds", "systems", "slices"} <= payload.keys()
+    assert payload["users"] == len(np.unique(split().test.user))
+    assert payload["requests"] == len(split().test)
+    for system in payload["systems"].values():
         assert {f"{metric}@{K}" for metric in ALL_METRICS} <= system.keys()
         assert all(estimate.keys() == {"value", "low", "high"} for estimate in system.values())
-    for part in told["slices"].values():
+    for part in payload["slices"].values():
         assert part.keys() == {"users", "requests", "systems"}
-        assert part["systems"].keys() == told["systems"].keys()
-    assert told["protocol"]["split"] == "by_time"
-    assert told["protocol"]["k"] == K
+        assert part["systems"].keys() == payload["systems"].keys()
+    assert payload["protocol"]["split"] == "by_time"
+    assert payload["protocol"]["k"] == K
 
 
-def test_the_table_lists_the_best_first_and_says_how_it_was_made() -> None:
+def test_the_table_is_sorted_and_describes_the_protocol() -> None:
     text = str(evaluated())
     table = text.split("\n\n")[0].splitlines()
     assert f"ndcg@{K} (95 % interval)" in table[0]
@@ -374,7 +374,7 @@ def test_the_table_lists_the_best_first_and_says_how_it_was_made() -> None:
 
 
 def repeated() -> Dataset:
-    """Twenty users who buy the same five items again and again, and two new items each."""
+    """Twenty users who buy the same five items repeatedly, and two new items each."""
     day = 86_400_000_000
     rows = [
         (f"u{user}", f"i{(user + place) % 8}", "buy", (turn * 5 + place) * day)
@@ -398,27 +398,27 @@ def bought(seen: dict[str, str]) -> Recommender:
 def test_relevant_items_left_out_as_seen_are_reported() -> None:
     data = repeated()
     found = evaluate(bought({}), by_time(data, test=0.3), k=3)
-    left = found.protocol["wanted_but_seen_left_out"]
+    left = found.protocol["relevant_but_seen"]
     assert isinstance(left, int)
-    total = left + int(found.protocol["wanted"])
+    total = left + int(found.protocol["relevant"])
     assert left > total / 2
     assert (
         f"{left:,} of {total:,} relevant items ({left / total:.0%}) were left out because the user "
-        "had already seen them; if repeats are welcome, allow them: seen = "
+        "had already seen them; to recommend seen items again, set seen = "
         '{ buy = "allow" } under [placements.shelf].'
     ) in str(found)
 
 
-def test_nothing_is_reported_as_seen_where_repeats_are_allowed() -> None:
+def test_with_repeats_allowed_no_item_is_left_out_as_seen() -> None:
     data, seen = repeated(), {"buy": "allow"}
     found = evaluate(bought(seen), by_time(data, test=0.3, seen=seen), k=3)
-    assert found.protocol["wanted_but_seen_left_out"] == 0
+    assert found.protocol["relevant_but_seen"] == 0
     assert "already seen" not in str(found)
 
 
 @pytest.mark.parametrize(("left", "is_shown"), [(4, False), (5, True)])
 def test_a_small_share_left_out_as_seen_is_not_reported(left: int, is_shown: bool) -> None:
-    notes = {"wanted": 100 - left, "wanted_but_seen_left_out": left}
+    notes = {"relevant": 100 - left, "relevant_but_seen": left}
     text = str(replace(evaluated(), protocol={**evaluated().protocol, **notes}))
     assert ("already seen" in text) == is_shown
 
@@ -434,9 +434,9 @@ def test_a_holdout_measures_a_recommender_without_times(clock: str) -> None:
     text = str(found)
     assert found.protocol["split"] == "holdout"
     assert "split holdout, seed 5, held out: test 0.2 and validation 0.2 of each user's" in text
-    assert "everything in the history is left out of lists and truth" in text
-    assert "Take care: the split leaks the future" in text
+    assert "items of the history are excluded from lists and relevant items" in text
+    assert "Warning: the split leaks the future" in text
 
 
-def test_the_public_door_leads_here() -> None:
+def test_evaluate_is_exported_by_the_package() -> None:
     assert tm.evaluate is evaluate

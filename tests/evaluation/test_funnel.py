@@ -1,4 +1,4 @@
-"""How much of what users wanted each source and stage found, kept and lost."""
+"""The relevant items that each source and stage found, kept and lost."""
 
 import json
 from collections.abc import Mapping
@@ -40,10 +40,10 @@ class Nothing(Settings):
     """No settings."""
 
 
-class Gives(Retriever):
-    """Gives each request its own list, by the request's seed."""
+class FixedLists(Retriever):
+    """Returns a list for each request, chosen by the seed of the request."""
 
-    name = "gives"
+    name = "fixed_lists"
     capabilities: ClassVar = Capabilities(history="none", empty_history=True)
     config: Nothing
 
@@ -72,7 +72,7 @@ class Gives(Retriever):
 
 
 class OddFirst(Reranker):
-    """Items of odd index first, then the others; item 11 is put on top of every list."""
+    """Puts item 11 first in every list, then items of odd index, then the others."""
 
     name = "odd_first"
     config: Nothing
@@ -101,18 +101,18 @@ def tiny() -> tuple[Pipeline, Requests, Ragged, Inventory]:
         items=pl.DataFrame({"item_id": [f"i{i:02}" for i in range(12)]}),
         schema=Schema(kinds={"view": EventKind()}, time_unit="s"),
     )
-    sources = {"a": Gives([0, 1, 2, 3], [4, 5, 6, 7]), "b": Gives([3, 8], [5, 9])}
+    sources = {"a": FixedLists([0, 1, 2, 3], [4, 5, 6, 7]), "b": FixedLists([3, 8], [5, 9])}
     pipeline = Pipeline(sources, {"a": 4, "b": 2}, rerankers={"odd": OddFirst()})
     requests = Requests.of([[], []], time=data.end, exclude=[[], [5]])
-    wanted = Ragged.of([[2, 3, 8, 10], [5, 6, 11]])
-    return pipeline, requests, wanted, Inventory.of(data)
+    relevant = Ragged.of([[2, 3, 8, 10], [5, 6, 11]])
+    return pipeline, requests, relevant, Inventory.of(data)
 
 
-def walked(k: int = 3) -> list[FunnelRow]:
-    pipeline, requests, wanted, inventory = tiny()
+def tiny_funnel(k: int = 3) -> list[FunnelRow]:
+    pipeline, requests, relevant, inventory = tiny()
     funnel = Funnel(k)
-    funnel.add(pipeline.recommend(requests, k, inventory=inventory, trace=True), wanted)
-    return funnel.rows(wanted, np.arange(12) != 10)
+    funnel.add(pipeline.recommend(requests, k, inventory=inventory, trace=True), relevant)
+    return funnel.rows(relevant, np.arange(12) != 10)
 
 
 def row_of(rows: list[FunnelRow], stage: str, source: str | None = None) -> FunnelRow:
@@ -120,9 +120,9 @@ def row_of(rows: list[FunnelRow], stage: str, source: str | None = None) -> Funn
     return found
 
 
-def test_the_rows_stand_in_the_order_of_the_road() -> None:
-    assert [(row.stage, row.source) for row in walked()] == [
-        ("wanted", None),
+def test_rows_are_in_the_order_of_the_pipeline() -> None:
+    assert [(row.stage, row.source) for row in tiny_funnel()] == [
+        ("relevant", None),
         ("retrieve", "a"),
         ("retrieve", "b"),
         ("merge", None),
@@ -132,57 +132,59 @@ def test_the_rows_stand_in_the_order_of_the_road() -> None:
     ]
 
 
-def test_of_what_is_wanted_the_items_that_were_known_can_be_found() -> None:
-    wanted = row_of(walked(), "wanted")
-    assert (wanted.found, wanted.kept, wanted.lost, wanted.unique) == (7, 6, 1, 0)
+def test_relevant_items_with_events_can_be_found() -> None:
+    relevant = row_of(tiny_funnel(), "relevant")
+    assert (relevant.found, relevant.kept, relevant.lost, relevant.unique) == (7, 6, 1, 0)
 
 
-def test_a_source_is_told_what_it_found_and_what_no_other_did() -> None:
+def test_a_source_has_counts_of_found_and_unique_items() -> None:
     """a finds 2, 3 and 5, 6; b finds 3, 8 and 5."""
-    a, b = row_of(walked(), "retrieve", "a"), row_of(walked(), "retrieve", "b")
+    a, b = row_of(tiny_funnel(), "retrieve", "a"), row_of(tiny_funnel(), "retrieve", "b")
     assert (a.found, a.unique, a.kept, a.lost) == (4, 2, 4, 0)
     assert (b.found, b.unique, b.kept, b.lost) == (3, 1, 3, 0)
     assert a.recall == pytest.approx(4 / 7, abs=1e-6)
     assert b.recall == pytest.approx(3 / 7, abs=1e-6)
 
 
-def test_what_stands_on_top_of_a_sources_own_list_is_counted() -> None:
-    assert row_of(walked(k=3), "retrieve", "a").top == 3, "2 of the first list; 5, 6 of the second"
-    assert row_of(walked(k=1), "retrieve", "a").top == 0
-    assert row_of(walked(k=1), "retrieve", "b").top == 2, "3 and 5"
+def test_relevant_items_in_the_top_k_of_a_source_are_counted() -> None:
+    assert row_of(tiny_funnel(k=3), "retrieve", "a").top == 3, (
+        "2 of the first list; 5, 6 of the second"
+    )
+    assert row_of(tiny_funnel(k=1), "retrieve", "a").top == 0
+    assert row_of(tiny_funnel(k=1), "retrieve", "b").top == 2, "3 and 5"
 
 
-def test_the_filter_loses_what_is_excluded() -> None:
-    merge, filtered = row_of(walked(), "merge"), row_of(walked(), "filter")
+def test_the_filter_loses_excluded_items() -> None:
+    merge, filtered = row_of(tiny_funnel(), "merge"), row_of(tiny_funnel(), "filter")
     assert (merge.found, merge.kept, merge.lost) == (5, 5, 0)
     assert (filtered.found, filtered.kept, filtered.lost) == (5, 4, 1)
     assert filtered.recall == pytest.approx(4 / 7, abs=1e-6)
 
 
-def test_the_end_of_the_road_is_what_stands_in_the_lists() -> None:
+def test_the_last_stage_counts_the_items_in_the_lists() -> None:
     """[11, 3, 1] holds 3; [11, 9, 7] holds 11, which no source found."""
-    last = row_of(walked(), "select")
+    last = row_of(tiny_funnel(), "select")
     assert (last.kept, last.top) == (2, 2)
 
 
-def test_what_a_reranker_puts_in_was_kept_by_nobody_but_stands_on_top() -> None:
-    reranked = row_of(walked(), "rerank:odd")
+def test_an_item_added_by_a_reranker_counts_in_the_top_k() -> None:
+    reranked = row_of(tiny_funnel(), "rerank:odd")
     assert (reranked.found, reranked.kept, reranked.lost) == (4, 4, 0)
     assert reranked.top == 2, "3 of the first list, and 11 of the second"
-    assert row_of(walked(), "select").found == 5
+    assert row_of(tiny_funnel(), "select").found == 5
 
 
 def test_requests_added_one_by_one_give_the_same_funnel() -> None:
-    pipeline, requests, wanted, inventory = tiny()
+    pipeline, requests, relevant, inventory = tiny()
     funnel = Funnel(3)
     for row in range(2):
         one = np.array([row])
         answer = pipeline.recommend(requests.take(one), 3, inventory=inventory, trace=True)
-        funnel.add(answer, wanted.take(one))
-    assert funnel.rows(wanted, np.arange(12) != 10) == walked()
+        funnel.add(answer, relevant.take(one))
+    assert funnel.rows(relevant, np.arange(12) != 10) == tiny_funnel()
 
 
-def test_where_nothing_is_wanted_there_is_nothing_to_divide_by() -> None:
+def test_without_relevant_items_the_recall_is_zero() -> None:
     pipeline, requests, _, inventory = tiny()
     funnel, nothing = Funnel(3), Ragged.of([[], []])
     funnel.add(pipeline.recommend(requests, 3, inventory=inventory, trace=True), nothing)
@@ -191,7 +193,7 @@ def test_where_nothing_is_wanted_there_is_nothing_to_divide_by() -> None:
     assert json.dumps([row.to_dict() for row in rows], allow_nan=False)
 
 
-# --- a recommender, judged whole ---
+# --- a recommender ---
 
 K = 5
 QUOTAS = {"knn": 20, "content": 15, "trend": 10}
@@ -229,7 +231,7 @@ OPTIONS = FitOptions(seed=2, threads=2)
 
 
 @cache
-def judged(*, ranks: bool = True, reranks: bool = True) -> Evaluation:
+def evaluated(*, ranks: bool = True, reranks: bool = True) -> Evaluation:
     return evaluate(recommender(ranks=ranks, reranks=reranks), split(), k=K, options=OPTIONS)
 
 
@@ -238,7 +240,7 @@ SOURCES = ["idle", "knn", "content", "trend"]
 
 
 @pytest.mark.parametrize(
-    ("ranks", "reranks", "stations"),
+    ("ranks", "reranks", "systems_measured"),
     [
         (False, False, ["pipeline"]),
         (True, False, ["merged", "pipeline"]),
@@ -246,54 +248,54 @@ SOURCES = ["idle", "knn", "content", "trend"]
         (True, True, ["merged", "ranked", "pipeline"]),
     ],
 )
-def test_every_source_and_every_station_that_differs_is_measured(
-    ranks: bool, reranks: bool, stations: list[str]
+def test_every_source_and_every_distinct_stage_is_measured(
+    ranks: bool, reranks: bool, systems_measured: list[str]
 ) -> None:
-    found = judged(ranks=ranks, reranks=reranks)
-    assert list(found.systems) == [*BASELINES, *SOURCES, *stations]
+    found = evaluated(ranks=ranks, reranks=reranks)
+    assert list(found.systems) == [*BASELINES, *SOURCES, *systems_measured]
     systems = list(found.systems)
-    assert {road: list(told) for road, told in found.gains.items()} == {
-        road: systems[: systems.index(road)] for road in stations
+    assert {system: list(gains) for system, gains in found.gains.items()} == {
+        system: systems[: systems.index(system)] for system in systems_measured
     }
 
 
-def test_what_a_road_has_not_got_is_the_road_that_goes_without() -> None:
-    merged = judged().systems["merged"]
-    assert merged == judged(ranks=False, reranks=False).systems["pipeline"]
-    assert judged().systems["ranked"] == judged(reranks=False).systems["pipeline"]
-    assert merged != judged().systems["ranked"] != judged().systems["pipeline"]
+def test_a_stage_equals_a_pipeline_without_later_stages() -> None:
+    merged = evaluated().systems["merged"]
+    assert merged == evaluated(ranks=False, reranks=False).systems["pipeline"]
+    assert evaluated().systems["ranked"] == evaluated(reranks=False).systems["pipeline"]
+    assert merged != evaluated().systems["ranked"] != evaluated().systems["pipeline"]
 
 
 @pytest.mark.parametrize("ranks", [False, True])
-def test_what_was_found_is_kept_or_lost(ranks: bool) -> None:
-    rows = judged(ranks=ranks, reranks=ranks).funnel
+def test_found_items_are_either_kept_or_lost(ranks: bool) -> None:
+    rows = evaluated(ranks=ranks, reranks=ranks).funnel
     assert all(row.found - row.kept == row.lost >= 0 for row in rows)
     assert all(0 <= row.unique <= row.found for row in rows)
     assert all(0 <= row.recall <= 1 for row in rows)
 
 
-def test_what_one_stage_kept_comes_into_the_next() -> None:
-    rows = judged().funnel
+def test_the_output_of_a_stage_is_the_input_of_the_next() -> None:
+    rows = evaluated().funnel
     stages = [row for row in rows if row.source is None][1:]
     assert [row.stage for row in stages] == [
         "merge", "filter", "rank", "rerank:diverse", "rerank:rules", "select",
     ]  # fmt: skip
     for before, after in pairwise(stages):
         assert after.found == before.kept, (before.stage, after.stage)
-    wanted = row_of(rows, "wanted")
+    relevant = row_of(rows, "relevant")
     for row in rows[1:]:
-        assert row.recall == pytest.approx(row.kept / wanted.found, abs=1e-6)
+        assert row.recall == pytest.approx(row.kept / relevant.found, abs=1e-6)
     assert stages[-1].kept == stages[-1].top
 
 
-def test_the_funnel_is_that_of_lists_made_by_hand() -> None:
+def test_the_funnel_equals_counts_computed_by_hand() -> None:
     task, known = split().test, split().before_test
-    rows = judged(ranks=False, reranks=False).funnel
+    rows = evaluated(ranks=False, reranks=False).funnel
     had_events = set(known.events.item.tolist())
-    wanted = row_of(rows, "wanted")
-    assert wanted.found == len(task.truth.values)
-    assert wanted.kept == sum(item in had_events for item in task.truth.values.tolist())
-    assert wanted.lost > 0
+    relevant = row_of(rows, "relevant")
+    assert relevant.found == len(task.truth.values)
+    assert relevant.kept == sum(item in had_events for item in task.truth.values.tolist())
+    assert relevant.lost > 0
     depth = sum(QUOTAS.values())
     sources = {
         "knn": ItemKNN().fit(known, OPTIONS),
@@ -322,12 +324,12 @@ def top(source: Retriever) -> Candidates:
 
 
 def ndcg(lists: Candidates) -> NDArray[np.float64]:
-    """NDCG of every request, by its definition."""
+    """The NDCG of every request, by its definition."""
     task, values = split().test, []
     for row in range(len(task)):
-        wanted, shown = set(task.truth[row].tolist()), lists[row].tolist()
-        gain = sum(1 / np.log2(2 + place) for place, item in enumerate(shown) if item in wanted)
-        ideal = sum(1 / np.log2(2 + place) for place in range(min(K, len(wanted))))
+        relevant, shown = set(task.truth[row].tolist()), lists[row].tolist()
+        gain = sum(1 / np.log2(2 + place) for place, item in enumerate(shown) if item in relevant)
+        ideal = sum(1 / np.log2(2 + place) for place in range(min(K, len(relevant))))
         values.append(gain / ideal)
     return np.array(values)
 
@@ -336,10 +338,8 @@ def ndcg(lists: Candidates) -> NDArray[np.float64]:
     ("name", "source"),
     [("knn", ItemKNN()), ("content", Content()), ("trend", Trending(half_life="20d"))],
 )
-def test_a_source_is_measured_by_the_list_it_gives_when_asked_for_k(
-    name: str, source: Retriever
-) -> None:
-    figures = judged().systems[name]
+def test_a_source_is_measured_by_its_own_list_of_k(name: str, source: Retriever) -> None:
+    figures = evaluated().systems[name]
     assert figures[f"ndcg@{K}"].value == pytest.approx(ndcg(top(source)).mean())
     alone = evaluate({"mine": source}, split(), k=K, options=OPTIONS).systems["mine"]
     assert figures == alone
@@ -353,7 +353,7 @@ def whole() -> Candidates:
 
 
 def test_a_gain_is_the_mean_difference_on_the_same_requests() -> None:
-    found, task = judged(), split().test
+    found, task = evaluated(), split().test
     pipeline, alone = ndcg(whole()), ndcg(top(ItemKNN()))
     by_hand = UserBootstrap(task.user, OPTIONS.seed).mean(pipeline - alone)
     gain = found.gains["pipeline"]["knn"]
@@ -362,28 +362,28 @@ def test_a_gain_is_the_mean_difference_on_the_same_requests() -> None:
     assert gain.high == pytest.approx(by_hand.high)
 
 
-def test_every_gain_is_the_difference_of_two_figures() -> None:
-    figures = {name: told[f"ndcg@{K}"].value for name, told in judged().systems.items()}
-    for road, others in judged().gains.items():
+def test_every_gain_is_the_difference_of_two_metrics() -> None:
+    figures = {name: values[f"ndcg@{K}"].value for name, values in evaluated().systems.items()}
+    for system, others in evaluated().gains.items():
         for name, gain in others.items():
-            assert gain.value == pytest.approx(figures[road] - figures[name])
+            assert gain.value == pytest.approx(figures[system] - figures[name])
             assert gain.low <= gain.value <= gain.high
 
 
 def test_pairing_narrows_the_interval_of_a_gain() -> None:
-    found = judged()
+    found = evaluated()
     gain = found.gains["pipeline"]["ranked"]
     one, other = (found.systems[name][f"ndcg@{K}"] for name in ("pipeline", "ranked"))
     apart = (one.high - other.low) - (one.low - other.high)
     assert gain.high - gain.low < apart / 2
 
 
-def test_new_items_are_a_slice_whose_truth_is_these_alone() -> None:
+def test_the_slice_of_new_items_counts_only_new_items() -> None:
     task, known = split().test, split().before_test
     had_events = set(known.events.item.tolist())
     new = [[i for i in task.truth[r].tolist() if i not in had_events] for r in range(len(task))]
     rows = [row for row, items in enumerate(new) if items]
-    part = judged().slices["new items"]
+    part = evaluated().slices["new items"]
     assert part.requests == len(rows) > 0
     assert part.users == len(np.unique(task.user[rows]))
     fresh = Ragged.of([new[row] for row in rows])
@@ -400,7 +400,7 @@ def test_new_items_are_a_slice_whose_truth_is_these_alone() -> None:
     assert part.systems["trend"][f"hit_rate@{K}"].value > 0
 
 
-def test_without_new_items_there_is_no_such_slice() -> None:
+def test_without_new_items_there_is_no_slice_of_them() -> None:
     task = split().test
     had_events = np.zeros(len(task.inventory.catalogue), np.bool_)
     had_events[split().before_test.events.item] = True
@@ -419,21 +419,21 @@ def test_without_new_items_there_is_no_such_slice() -> None:
     assert "new items" not in found.slices
 
 
-def test_the_figures_can_be_written_and_read_by_programs() -> None:
-    told = json.loads(json.dumps(judged().to_dict(), allow_nan=False))
-    assert set(told["funnel"][0]) == {
+def test_the_funnel_can_be_written_as_json() -> None:
+    payload = json.loads(json.dumps(evaluated().to_dict(), allow_nan=False))
+    assert set(payload["funnel"][0]) == {
         "stage", "source", "found", "unique", "kept", "lost", "recall", "top",
     }  # fmt: skip
-    assert told["gains"].keys() == {"merged", "ranked", "pipeline"}
-    for others in told["gains"].values():
+    assert payload["gains"].keys() == {"merged", "ranked", "pipeline"}
+    for others in payload["gains"].values():
         assert {*BASELINES, *SOURCES} <= others.keys()
         assert all(gain.keys() == {"value", "low", "high"} for gain in others.values())
 
 
-def test_the_funnel_and_the_gains_are_shown_to_people() -> None:
-    text = str(judged())
+def test_the_text_report_shows_funnel_and_gains() -> None:
+    text = str(evaluated())
     for label in (
-        "of what was wanted",
+        f"in top {K}",
         "rerank:diverse",
         "merged over",
         "pipeline over",
@@ -441,7 +441,7 @@ def test_the_funnel_and_the_gains_are_shown_to_people() -> None:
     ):
         assert label in text
     plain = str(evaluate([], split(), k=K))
-    assert "of what was wanted" not in plain
+    assert f"in top {K}" not in plain
     assert "pipeline" not in plain
 
 

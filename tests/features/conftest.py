@@ -1,4 +1,4 @@
-"""A small world made by hand, and one request in it: what a family says of each candidate."""
+"""A small inventory made by hand, and the features of one request in it."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -23,8 +23,8 @@ NOW = 20_000 * 24 * HOUR
 KINDS = {"view": EventKind(), "buy": EventKind(weight=6.0), "hide": EventKind(role="negative")}
 WEIGHTS = {"view": 1.0, "buy": 6.0, "hide": -1.0}
 
-Logged = tuple[int, float, str]  # item, hours before NOW, kind
-Done = tuple[int, float, float]  # item, hours before NOW, weight
+LogRow = tuple[int, float, str]  # item, hours before NOW, kind
+HistoryRow = tuple[int, float, float]  # item, hours before NOW, weight
 
 
 def moment(hours_ago: float) -> int:
@@ -32,7 +32,7 @@ def moment(hours_ago: float) -> int:
 
 
 def inventory_of(
-    log: Sequence[Logged] = (), n_items: int = 5, columns: Mapping[str, Column] | None = None
+    log: Sequence[LogRow] = (), n_items: int = 5, columns: Mapping[str, Column] | None = None
 ) -> Inventory:
     rows = sorted(log, key=lambda row: -row[1])
     n = len(rows)
@@ -49,11 +49,11 @@ def inventory_of(
     return Inventory(catalogue, ItemStatistics.of(events, n_items, KINDS), NOW, "absolute")
 
 
-def requests_of(histories: Sequence[Sequence[Done]], times: Sequence[int]) -> Requests:
-    done = [sorted(history, key=lambda row: -row[1]) for history in histories]
-    flat = [row for history in done for row in history]
+def requests_of(histories: Sequence[Sequence[HistoryRow]], times: Sequence[int]) -> Requests:
+    rows_by_request = [sorted(history, key=lambda row: -row[1]) for history in histories]
+    flat = [row for history in rows_by_request for row in history]
     history = Histories(
-        offsets_of([len(row) for row in done]),
+        offsets_of([len(row) for row in rows_by_request]),
         np.array([item for item, _, _ in flat], np.int32),
         np.zeros(len(flat), np.int8),
         np.full(len(flat), np.nan, np.float32),
@@ -79,17 +79,17 @@ def described(
     family: Family,
     items: Sequence[int] = (0,),
     *,
-    log: Sequence[Logged] = (),
-    history: Sequence[Done] = (),
+    log: Sequence[LogRow] = (),
+    history: Sequence[HistoryRow] = (),
     hours_ago: float = 0,
     columns: Mapping[str, Column] | None = None,
     sources: Mapping[str, Retriever] | None = None,
     inventory: Inventory | None = None,
 ) -> dict[str, list[float]]:
-    """One request with these candidates: column → a value for each of them."""
+    """The values of each column for one request with some candidates."""
     made = inventory or inventory_of(log, columns=columns)
-    asked, found = requests_of([history], [moment(hours_ago)]), found_of([items])
-    features = FeatureSet([family]).build(asked, found, made, sources or {})
+    requests, found = requests_of([history], [moment(hours_ago)]), found_of([items])
+    features = FeatureSet([family]).build(requests, found, made, sources or {})
     return {name: features.values[:, place].tolist() for place, name in enumerate(features.names)}
 
 

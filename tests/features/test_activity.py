@@ -31,17 +31,17 @@ BY_HAND = {
 
 
 @pytest.mark.parametrize("column", BY_HAND)
-def test_a_column_is_what_the_hand_computes(describe: Describe, column: str) -> None:
-    told = describe(Activity(), [1], log=LOG, history=HISTORY)
-    assert list(told) == list(BY_HAND)
-    assert told[column] == pytest.approx([BY_HAND[column]], rel=1e-6)
+def test_a_column_equals_the_value_computed_by_hand(describe: Describe, column: str) -> None:
+    result = describe(Activity(), [1], log=LOG, history=HISTORY)
+    assert list(result) == list(BY_HAND)
+    assert result[column] == pytest.approx([BY_HAND[column]], rel=1e-6)
 
 
-def test_the_users_side_is_the_same_for_all_candidates(describe: Describe) -> None:
-    told = describe(Activity(), [0, 1, 2], log=LOG, history=HISTORY)
-    for column in [name for name in told if name != "popularity_gap"]:
-        assert len(set(told[column])) == 1
-    gap = told["popularity_gap"]
+def test_user_features_are_the_same_for_all_candidates(describe: Describe) -> None:
+    result = describe(Activity(), [0, 1, 2], log=LOG, history=HISTORY)
+    for column in [name for name in result if name != "popularity_gap"]:
+        assert len(set(result[column])) == 1
+    gap = result["popularity_gap"]
     assert gap[1] - gap[0] == pytest.approx(log1p(2))
     assert gap[2] - gap[0] == pytest.approx(log1p(1))
 
@@ -60,8 +60,8 @@ def test_the_users_side_is_the_same_for_all_candidates(describe: Describe) -> No
 def test_a_pause_of_half_an_hour_ends_a_session(
     describe: Describe, minutes_ago: list[float], events: int
 ) -> None:
-    told = describe(Activity(), [0], history=[(0, m * MINUTE, 1.0) for m in minutes_ago])
-    assert told["user_session_events"] == pytest.approx([log1p(events)])
+    result = describe(Activity(), [0], history=[(0, m * MINUTE, 1.0) for m in minutes_ago])
+    assert result["user_session_events"] == pytest.approx([log1p(events)])
 
 
 def test_two_events_of_one_session_lengthen_it(describe: Describe) -> None:
@@ -73,32 +73,32 @@ def test_two_events_of_one_session_lengthen_it(describe: Describe) -> None:
 
 
 def test_an_event_as_old_as_a_window_still_counts(describe: Describe) -> None:
-    told = describe(Activity(), [0], history=[(0, 1, 1.0), (0, 1.001, 1.0)])
-    assert told["user_events_1h"] == pytest.approx([log1p(1)])
+    result = describe(Activity(), [0], history=[(0, 1, 1.0), (0, 1.001, 1.0)])
+    assert result["user_events_1h"] == pytest.approx([log1p(1)])
 
 
-def test_popularity_is_read_as_of_the_moment(describe: Describe) -> None:
-    told = describe(Activity(), [1], log=LOG, history=HISTORY[:3], hours_ago=8)
-    assert told["user_popularity"] == pytest.approx([log1p(1)])
-    assert told["popularity_gap"] == pytest.approx([0])
+def test_popularity_is_counted_up_to_the_request_time(describe: Describe) -> None:
+    result = describe(Activity(), [1], log=LOG, history=HISTORY[:3], hours_ago=8)
+    assert result["user_popularity"] == pytest.approx([log1p(1)])
+    assert result["popularity_gap"] == pytest.approx([0])
 
 
-def test_without_a_history_nothing_is_known_but_counts(describe: Describe) -> None:
-    told = describe(Activity(), [1], log=LOG)
-    missing = [name for name, values in told.items() if isnan(values[0])]
+def test_without_a_history_only_counts_are_known(describe: Describe) -> None:
+    result = describe(Activity(), [1], log=LOG)
+    missing = [name for name, values in result.items() if isnan(values[0])]
     assert missing == ["user_idle", "user_age", "user_popularity", "popularity_gap"]
-    assert told["user_like_rate"] == [0.5]
-    assert told["user_events"] == told["user_session_events"] == [0]
+    assert result["user_like_rate"] == [0.5]
+    assert result["user_events"] == result["user_session_events"] == [0]
 
 
-def test_a_like_of_an_unknown_item_counts_as_a_like_of_nothing_popular(describe: Describe) -> None:
-    told = describe(Activity(), [1], log=LOG, history=[(-1, 2, 1.0), (1, 1, 1.0)])
-    assert told["user_likes"] == pytest.approx([log1p(2)])
-    assert told["user_popularity"] == pytest.approx([log1p(2) / 2])
+def test_a_like_of_an_unknown_item_counts_with_popularity_zero(describe: Describe) -> None:
+    result = describe(Activity(), [1], log=LOG, history=[(-1, 2, 1.0), (1, 1, 1.0)])
+    assert result["user_likes"] == pytest.approx([log1p(2)])
+    assert result["user_popularity"] == pytest.approx([log1p(2) / 2])
 
 
-def test_of_many_likes_the_latest_fifty_tell_how_popular_a_taste_is(describe: Describe) -> None:
+def test_user_popularity_uses_the_latest_fifty_likes(describe: Describe) -> None:
     history = [(1, 100.0 + i, 1.0) for i in range(30)] + [(2, 1.0 + i, 1.0) for i in range(50)]
-    told = describe(Activity(), [1], log=LOG, history=history)
-    assert told["user_popularity"] == pytest.approx([log1p(1)])
-    assert told["user_likes"] == pytest.approx([log1p(80)])
+    result = describe(Activity(), [1], log=LOG, history=history)
+    assert result["user_popularity"] == pytest.approx([log1p(1)])
+    assert result["user_likes"] == pytest.approx([log1p(80)])

@@ -49,17 +49,17 @@ def sources() -> dict[str, Retriever]:
     return {source.name: source.fit(known, FitOptions(threads=2)) for source in made}
 
 
-def asked_and_found(inventory: Inventory) -> tuple[Requests, Candidates]:
-    """Requests of known users at moments before the end, and what the sources found."""
+def requests_and_candidates(inventory: Inventory) -> tuple[Requests, Candidates]:
+    """Requests of known users at times before the end, and their candidates."""
     users = np.arange(40)
     times = np.sort(np.random.default_rng(1).integers(data().end - 5 * 10**11, data().end, 40))
     allowed = SeenPolicy.of(data().kinds, {"view": "allow"})
-    asked = data().requests(users, times, seen=allowed)
-    road = Pipeline(sources(), dict.fromkeys(sources(), 10))
-    return asked, road.recommend(asked, 40, inventory=inventory).candidates
+    requests = data().requests(users, times, seen=allowed)
+    pipeline = Pipeline(sources(), dict.fromkeys(sources(), 10))
+    return requests, pipeline.recommend(requests, 40, inventory=inventory).candidates
 
 
-def test_names_are_distinct_and_every_one_has_a_meaning() -> None:
+def test_names_are_distinct_and_have_meanings() -> None:
     features = FeatureSet.of(Inventory.of(data()), sources())
     assert len(set(features.names)) == len(features.names) > 60
     assert all(meaning.strip() for meaning in features.meanings.values())
@@ -69,31 +69,31 @@ def test_names_are_distinct_and_every_one_has_a_meaning() -> None:
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: type(family).__name__)
 def test_every_family_declares_as_many_columns_as_it_writes(family: Family) -> None:
     inventory = Inventory.of(data())
-    asked, found = asked_and_found(inventory)
+    requests, found = requests_and_candidates(inventory)
     names = {"als": sources()["als"], "popular": sources()["popular"]}
-    asked_of = Pairs.of(asked, found, inventory, names)
+    pairs = Pairs.of(requests, found, inventory, names)
     wider = np.full((len(found.item), len(family.columns) + 1), -7, np.float32)
-    family.write(asked_of, wider[:, :-1])
+    family.write(pairs, wider[:, :-1])
     assert (wider[:, :-1] != -7).all()
     assert (wider[:, -1] == -7).all()
 
 
-def test_two_features_of_one_name_are_refused() -> None:
+def test_two_features_with_one_name_are_rejected() -> None:
     with pytest.raises(SettingError, match=r"two features are called 'hour_sin': rename"):
         FeatureSet([Context(), Activity(), Context()])
 
 
-def test_a_source_whose_name_makes_a_feature_twice_is_refused() -> None:
+def test_a_source_name_that_duplicates_a_feature_is_rejected() -> None:
     with pytest.raises(SettingError, match="two features are called 'fused_score'"):
         FeatureSet([RetrievalSignals(("fused", "als"))])
 
 
-def test_columns_whose_names_make_a_feature_twice_are_refused() -> None:
+def test_columns_that_duplicate_a_feature_are_rejected() -> None:
     with pytest.raises(SettingError, match="two features are called 'catalogue_made_age'"):
         FeatureSet([Attributes(("made_age",), ("made",))])
 
 
-def test_catalogue_kinds_and_sources_decide_which_features_there_are(
+def test_features_depend_on_catalogue_event_types_and_sources(
     make_inventory: Callable[..., Inventory],
 ) -> None:
     columns = {
@@ -103,11 +103,11 @@ def test_catalogue_kinds_and_sources_decide_which_features_there_are(
         "published": TimeColumn.of([1] * 5),
     }
     names = FeatureSet.of(make_inventory(columns=columns), sources()).names
-    wanted = {
+    expected = {
         *("genres_affinity", "shelf_affinity", "catalogue_price", "catalogue_published_age"),
         *("item_rate_buy", "als_like_best", "popular_rank", "met", "hour_sin", "user_idle"),
     }
-    assert wanted <= set(names)
+    assert expected <= set(names)
     assert "popular_like_best" not in names
     assert "item_published" not in names
     assert "genres_affinity" not in FeatureSet.of(make_inventory(), {}).names
@@ -115,55 +115,57 @@ def test_catalogue_kinds_and_sources_decide_which_features_there_are(
 
 def test_every_value_is_finite_or_missing() -> None:
     inventory = Inventory.of(data())
-    asked, found = asked_and_found(inventory)
-    built = FeatureSet.of(inventory, sources()).build(asked, found, inventory, sources())
+    requests, found = requests_and_candidates(inventory)
+    built = FeatureSet.of(inventory, sources()).build(requests, found, inventory, sources())
     assert built.values.dtype == np.float32
     assert built.values.shape == (len(found.item), len(built.names))
     assert not np.isinf(built.values).any()
     assert np.isfinite(built.values).any(axis=0).all()
 
 
-def test_a_batch_equals_its_requests_one_by_one_to_the_last_bit() -> None:
+def test_a_batch_equals_its_single_requests_bit_for_bit() -> None:
     inventory = Inventory.of(data())
     features = FeatureSet.of(inventory, sources())
-    asked, found = asked_and_found(inventory)
-    whole = features.build(asked, found, inventory, sources()).values
-    for row in range(len(asked)):
+    requests, found = requests_and_candidates(inventory)
+    whole = features.build(requests, found, inventory, sources()).values
+    for row in range(len(requests)):
         one = np.array([row])
-        alone = features.build(asked.take(one), found.take(one), inventory, sources()).values
+        alone = features.build(requests.take(one), found.take(one), inventory, sources()).values
         np.testing.assert_array_equal(alone, whole[found.offsets[row] : found.offsets[row + 1]])
 
 
 def test_the_order_of_requests_does_not_matter() -> None:
     inventory = Inventory.of(data())
     features = FeatureSet.of(inventory, sources())
-    asked, found = asked_and_found(inventory)
-    turned = np.arange(len(asked))[::-1]
-    whole = features.build(asked, found, inventory, sources())
-    back = features.build(asked.take(turned), found.take(turned), inventory, sources())
-    places = np.concatenate([np.arange(*found.offsets[row : row + 2]) for row in turned])
+    requests, found = requests_and_candidates(inventory)
+    reversed_rows = np.arange(len(requests))[::-1]
+    whole = features.build(requests, found, inventory, sources())
+    back = features.build(
+        requests.take(reversed_rows), found.take(reversed_rows), inventory, sources()
+    )
+    places = np.concatenate([np.arange(*found.offsets[row : row + 2]) for row in reversed_rows])
     np.testing.assert_array_equal(back.values, whole.values[places])
 
 
-def test_some_candidates_are_described_as_if_all_were() -> None:
+def test_a_subset_of_candidates_gets_the_same_features() -> None:
     inventory = Inventory.of(data())
     features = FeatureSet.of(inventory, sources())
-    asked, found = asked_and_found(inventory)
+    requests, found = requests_and_candidates(inventory)
     entries = np.sort(np.random.default_rng(3).choice(len(found.item), 50, replace=False))
-    some = features.build(asked, found, inventory, sources(), entries).values
-    whole = features.build(asked, found, inventory, sources()).values
+    some = features.build(requests, found, inventory, sources(), entries).values
+    whole = features.build(requests, found, inventory, sources()).values
     np.testing.assert_array_equal(some, whole[entries])
 
 
-def test_an_event_exactly_at_the_moment_or_later_changes_nothing() -> None:
-    asked, found = asked_and_found(Inventory.of(data()))
+def test_events_at_or_after_the_request_time_are_not_read() -> None:
+    requests, found = requests_and_candidates(Inventory.of(data()))
     for row in (0, 7, 23):
         one = np.array([row])
-        moment = int(asked.time[row])
+        moment = int(requests.time[row])
         assert (data().events.time >= moment).any()
         reaching, ending = (
             FeatureSet.of(inventory, sources())
-            .build(asked.take(one), found.take(one), inventory, sources())
+            .build(requests.take(one), found.take(one), inventory, sources())
             .values
             for inventory in (Inventory.of(data()), Inventory.of(data(), at=moment))
         )
@@ -179,34 +181,41 @@ def test_odd_histories_and_items_give_finite_or_missing_values(
     make_found: Callable[..., Candidates],
     now: int,
 ) -> None:
-    """An item added later (80), one without events, known ones; for whom nothing is known."""
+    """The candidates are an added item (80), items without events, and known items."""
     inventory = Inventory.of(data()).with_items(["new"], {"tags": [["taste0"]]})
-    asked, found = make_requests([history, []], [now, now]), make_found([[80, 0, 1], [80]])
-    values = FeatureSet.of(inventory, sources()).build(asked, found, inventory, sources()).values
+    requests, found = make_requests([history, []], [now, now]), make_found([[80, 0, 1], [80]])
+    values = FeatureSet.of(inventory, sources()).build(requests, found, inventory, sources()).values
     assert not np.isinf(values).any()
     assert len(values) == 4
 
 
-def test_no_candidates_are_no_rows(
+def test_no_candidates_give_no_rows(
     make_requests: Callable[..., Requests], make_found: Callable[..., Candidates], now: int
 ) -> None:
     inventory = Inventory.of(data())
     features = FeatureSet.of(inventory, sources())
     for n in range(3):
-        asked, found = make_requests([[]] * n, [now] * n), make_found([[]] * n)
-        built = features.build(asked, found, inventory, sources())
+        requests, found = make_requests([[]] * n, [now] * n), make_found([[]] * n)
+        built = features.build(requests, found, inventory, sources())
         assert built.values.shape == (0, len(features.names))
 
 
-def test_building_changes_no_input() -> None:
+def test_build_does_not_change_its_inputs() -> None:
     inventory = Inventory.of(data())
-    asked, found = asked_and_found(inventory)
+    requests, found = requests_and_candidates(inventory)
 
     def read() -> list[list[float]]:
-        history = asked.history
-        given = (asked.time, history.item, history.time, history.weight, found.item, found.score)
-        return [array.tolist() for array in given]
+        history = requests.history
+        arrays = (
+            requests.time,
+            history.item,
+            history.time,
+            history.weight,
+            found.item,
+            found.score,
+        )
+        return [array.tolist() for array in arrays]
 
     before = read()
-    FeatureSet.of(inventory, sources()).build(asked, found, inventory, sources())
+    FeatureSet.of(inventory, sources()).build(requests, found, inventory, sources())
     assert read() == before

@@ -15,7 +15,7 @@ LOG = [
     *[(0, 8 * DAY, "view"), (0, 31 * DAY, "view")],
     (1, 10, "view"),
 ]
-"""Item 0: six events, five of them likes; item 1: one like. Nothing of the others."""
+"""Item 0: six events, five of them likes; item 1: one like; no events of other items."""
 
 BY_HAND = {
     "item_likes_1h": log1p(1),
@@ -41,72 +41,72 @@ BY_HAND = {
 
 
 @pytest.mark.parametrize("column", BY_HAND)
-def test_a_column_is_what_the_hand_computes(describe: Describe, column: str) -> None:
-    told = describe(Popularity(KINDS), [0], log=LOG)
-    assert list(told) == list(BY_HAND)
-    assert told[column] == pytest.approx([BY_HAND[column]], rel=1e-6)
+def test_a_column_equals_the_value_computed_by_hand(describe: Describe, column: str) -> None:
+    result = describe(Popularity(KINDS), [0], log=LOG)
+    assert list(result) == list(BY_HAND)
+    assert result[column] == pytest.approx([BY_HAND[column]], rel=1e-6)
 
 
 def test_one_like_of_one_event_does_not_outrank_900_of_1000(describe: Describe) -> None:
     seasoned = [(0, 1 + i / 1000, "view" if i < 900 else "hide") for i in range(1000)]
-    told = describe(Popularity(KINDS), [0, 1], log=[*seasoned, (1, 1, "view")])
+    result = describe(Popularity(KINDS), [0, 1], log=[*seasoned, (1, 1, "view")])
     for rate in ("item_like_rate", "item_like_rate_30d", "item_rate_view"):
-        assert told[rate][0] > told[rate][1]
+        assert result[rate][0] > result[rate][1]
 
 
 def test_many_events_outweigh_the_average(describe: Describe) -> None:
     liked = [(0, 1 + i / 1000, "view") for i in range(1000)]
-    told = describe(Popularity(KINDS), [0, 1], log=[*liked, *[(1, 2, "hide")] * 1000])
-    assert told["item_like_rate"] == pytest.approx([1, 0], abs=0.02)
+    result = describe(Popularity(KINDS), [0, 1], log=[*liked, *[(1, 2, "hide")] * 1000])
+    assert result["item_like_rate"] == pytest.approx([1, 0], abs=0.02)
 
 
-def test_an_event_exactly_at_the_moment_never_counts(describe: Describe) -> None:
+def test_an_event_at_the_request_time_does_not_count(describe: Describe) -> None:
     before = describe(Popularity(KINDS), [0, 1], log=LOG, hours_ago=0.5)
     without = [row for row in LOG if row[1] > 0.5]
     assert before == describe(Popularity(KINDS), [0, 1], log=without, hours_ago=0.5)
     assert before["item_likes_1h"][0] == 0
 
 
-def test_what_happens_later_changes_nothing(describe: Describe) -> None:
+def test_later_events_change_nothing(describe: Describe) -> None:
     early = describe(Popularity(KINDS), [0, 1], log=LOG, hours_ago=20)
     later = [row for row in LOG if row[1] > 20]
     assert str(early) == str(describe(Popularity(KINDS), [0, 1], log=later, hours_ago=20))
 
 
 def test_an_event_as_old_as_a_window_still_counts(describe: Describe) -> None:
-    told = describe(Popularity(KINDS), [0], log=[(0, 1, "view"), (0, 7 * DAY, "view")])
-    assert told["item_likes_1h"] == pytest.approx([log1p(1)])
-    assert told["item_likes_7d"] == pytest.approx([log1p(2)])
+    result = describe(Popularity(KINDS), [0], log=[(0, 1, "view"), (0, 7 * DAY, "view")])
+    assert result["item_likes_1h"] == pytest.approx([log1p(1)])
+    assert result["item_likes_7d"] == pytest.approx([log1p(2)])
 
 
-def test_an_item_liked_more_of_late_trends(describe: Describe) -> None:
+def test_an_item_with_more_recent_likes_has_a_trend(describe: Describe) -> None:
     rising = [(0, 0.5, "view")] * 10
     steady = [(1, hour + 0.5, "view") for hour in range(24)]
-    told = describe(Popularity(KINDS), [0, 1, 2], log=[*rising, *steady])
-    assert told["item_trend_1h"][0] > 1
-    assert told["item_trend_1h"][1:] == pytest.approx([0, 0], abs=1e-6)
+    result = describe(Popularity(KINDS), [0, 1, 2], log=[*rising, *steady])
+    assert result["item_trend_1h"][0] > 1
+    assert result["item_trend_1h"][1:] == pytest.approx([0, 0], abs=1e-6)
 
 
 def test_an_item_without_events_has_no_age_and_the_average_rate(describe: Describe) -> None:
-    told = describe(Popularity(KINDS), [3], log=LOG)
-    assert isnan(told["item_age"][0])
-    assert isnan(told["item_idle"][0])
-    assert told["item_like_rate"] == pytest.approx([(6 + 10) / (7 + 20)])
-    assert told["item_likes_all"] == [0]
+    result = describe(Popularity(KINDS), [3], log=LOG)
+    assert isnan(result["item_age"][0])
+    assert isnan(result["item_idle"][0])
+    assert result["item_like_rate"] == pytest.approx([(6 + 10) / (7 + 20)])
+    assert result["item_likes_all"] == [0]
 
 
-def test_in_a_world_without_events_everything_but_age_is_told(describe: Describe) -> None:
-    told = describe(Popularity(KINDS), [0])
-    missing = [name for name, values in told.items() if isnan(values[0])]
+def test_without_any_event_only_ages_are_missing(describe: Describe) -> None:
+    result = describe(Popularity(KINDS), [0])
+    missing = [name for name, values in result.items() if isnan(values[0])]
     assert missing == ["item_age", "item_idle"]
 
 
 def test_an_item_added_later_is_described_like_one_without_events(
     describe: Describe, make_inventory: Callable[..., Inventory]
 ) -> None:
-    told = describe(Popularity(KINDS), [3, 5], inventory=make_inventory(LOG).with_items(["new"]))
-    assert all(str(old) == str(new) for old, new in told.values())
+    result = describe(Popularity(KINDS), [3, 5], inventory=make_inventory(LOG).with_items(["new"]))
+    assert all(str(old) == str(new) for old, new in result.values())
 
 
-def test_where_there_is_one_kind_of_event_its_share_is_left_out() -> None:
+def test_a_single_event_type_has_no_rate_feature() -> None:
     assert not [name for name in Popularity(("view",)).columns if name.startswith("item_rate_")]

@@ -1,4 +1,4 @@
-"""Attributes of users as features: known answers, defaults, the same bits in both worlds."""
+"""User attributes as features: known answers, missing values, equality in serving."""
 
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -42,7 +42,7 @@ SCHEMA = Schema(
 
 @cache
 def data() -> Dataset:
-    """Users of a country see films of one genre, within minutes; a fifth is not in the table."""
+    """Users of a country see films of one genre; a fifth of them is not in the user table."""
     rows, users, drawn = [], [], np.random.default_rng(1)
     for user in range(300):
         country = user % 2
@@ -65,7 +65,7 @@ def data() -> Dataset:
 
 
 def described(requests: Requests, items: list[int]) -> dict[str, list[float]]:
-    """Name → the values of the first request's items."""
+    """The values of the items of all requests, by feature name."""
     inventory = Inventory.of(data())
     family = Profile(inventory.profiles)
     found = Candidates.of([(items, np.zeros(len(items)))] * len(requests))
@@ -80,17 +80,17 @@ def request(*users: str) -> Requests:
     return data().requests(rows, np.full(len(users), data().end))
 
 
-def test_a_known_user_is_described_as_the_table_says() -> None:
+def test_a_known_user_has_the_features_of_the_table() -> None:
     i0, i1 = data().catalogue.items.indices(["i0", "i1"]).tolist()
-    told = described(request("u1"), [i0, i1])
+    result = described(request("u1"), [i0, i1])
     hours = (data().end - int(START.timestamp() * 1e6)) / 3.6e9
-    assert told["profile_age"] == [21.0, 21.0]
-    assert told["profile_joined_age"] == pytest.approx([np.log1p(hours)] * 2)
-    assert told["profile_country_is_fr"] == [1.0, 1.0]
-    assert told["profile_country_is_de"] == [0.0, 0.0]
-    assert told["profile_likes_is_opera"] == [1.0, 1.0]
-    assert told["catalogue_genre_is_g1"] == [0.0, 1.0]
-    assert told["profile_likes_in_genre"] == [0.0, 1.0]
+    assert result["profile_age"] == [21.0, 21.0]
+    assert result["profile_joined_age"] == pytest.approx([np.log1p(hours)] * 2)
+    assert result["profile_country_is_fr"] == [1.0, 1.0]
+    assert result["profile_country_is_de"] == [0.0, 0.0]
+    assert result["profile_likes_is_opera"] == [1.0, 1.0]
+    assert result["catalogue_genre_is_g1"] == [0.0, 1.0]
+    assert result["profile_likes_in_genre"] == [0.0, 1.0]
 
 
 @pytest.mark.parametrize(
@@ -98,23 +98,23 @@ def test_a_known_user_is_described_as_the_table_says() -> None:
     [("u0", "profile_age"), ("u0", "profile_country_is_de"), ("u0", "profile_likes_in_genre"),
      ("u7", "profile_age"), ("u7", "profile_joined_age"), ("u3", "profile_likes_is_opera")],
 )  # fmt: skip
-def test_what_is_not_known_of_a_user_is_missing(user: str, column: str) -> None:
+def test_unknown_user_attributes_are_missing(user: str, column: str) -> None:
     assert np.isnan(described(request(user), [0])[column]).all()
 
 
-def test_without_a_profile_everything_of_the_user_is_missing() -> None:
-    told = described(Requests.of([[]], time=data().end), [0])
-    assert all(np.isnan(v).all() for name, v in told.items() if name.startswith("profile_"))
-    assert not np.isnan(told["catalogue_genre_is_g0"]).any()
+def test_without_a_profile_all_user_features_are_missing() -> None:
+    result = described(Requests.of([[]], time=data().end), [0])
+    assert all(np.isnan(v).all() for name, v in result.items() if name.startswith("profile_"))
+    assert not np.isnan(result["catalogue_genre_is_g0"]).any()
 
 
-def test_attributes_travel_with_their_requests() -> None:
-    asked = request("u1", "u0", "u2")
-    alone = described(asked.take(np.array([2])), [0])
+def test_attributes_stay_with_their_requests() -> None:
+    requests = request("u1", "u0", "u2")
+    alone = described(requests.take(np.array([2])), [0])
     assert alone == described(request("u2"), [0])
 
 
-def test_only_the_most_frequent_labels_are_told_apart() -> None:
+def test_only_the_most_frequent_labels_have_columns() -> None:
     labels = [f"c{i:02}" for i in range(30)]
     users = pl.DataFrame(
         {
@@ -127,16 +127,16 @@ def test_only_the_most_frequent_labels_are_told_apart() -> None:
         update={"item_roles": {}, "user_roles": {"country": ColumnRole(role="category")}}
     )
     known = Dataset.from_frames(events, users=users, schema=schema)
-    told = ProfileSchema.of(known.profiles, known.catalogue).labels["country"]
-    assert told == tuple(labels[:MOST_LABELS])
+    result = ProfileSchema.of(known.profiles, known.catalogue).labels["country"]
+    assert result == tuple(labels[:MOST_LABELS])
 
 
-def test_the_description_is_the_same_read_back() -> None:
+def test_a_profile_schema_survives_serialization() -> None:
     schema = Inventory.of(data()).profiles
     assert ProfileSchema.from_dict(schema.to_dict()) == schema
 
 
-def test_attributes_of_users_are_the_same_when_served() -> None:
+def test_user_attributes_are_equal_in_training_and_serving() -> None:
     sources = {"popular": Popular()}
     *_, window = travel(
         data(),
@@ -168,13 +168,13 @@ def ranked() -> Recommender:
     return recommender.fit(data(), FitOptions(threads=1))
 
 
-def test_a_ranker_learns_what_a_group_of_users_likes() -> None:
-    """`never` has no event: only attributes can say that items with even numbers suit."""
+def test_a_ranker_learns_the_taste_of_a_group_of_users() -> None:
+    """The user `never` has no events, so only attributes show the taste for even items."""
     shown = ranked().recommend("never", n=10).item_ids()
     assert all(int(item[1:]) % 2 == 0 for item in shown)
 
 
-def test_a_saved_version_holds_the_columns_and_no_user(tmp_path: Path) -> None:
+def test_a_saved_version_contains_the_columns_and_no_user(tmp_path: Path) -> None:
     ranked().save(tmp_path / "v1")
     written = b"".join(p.read_bytes() for p in (tmp_path / "v1").rglob("*") if p.is_file())
     assert b"profile_country_is_de" in written

@@ -20,7 +20,7 @@ FOUND = Candidates(
     np.array([[0, 3], [2, -1], [4, 0], [-1, 1], [5, -1]], np.int16),
     np.array([[8, 1], [5, nan], [4, 3], [nan, 3], [0.5, nan]], np.float32),
 )
-"""Two sources, three requests: source a's list is five deep in the first, source b's four."""
+"""Two sources, three requests; in the first, the deepest ranks are 4 (a) and 3 (b)."""
 
 BY_HAND = {
     "a_rank": [0, log1p(2), log1p(4), nan, log1p(5)],
@@ -35,20 +35,20 @@ BY_HAND = {
     "found_by": [2, 1, 2, 1, 1],
 }
 
-Told = Callable[..., dict[str, list[float]]]
+Compute = Callable[..., dict[str, list[float]]]
 
 
 @pytest.fixture
-def told(
+def compute(
     make_inventory: Callable[..., Inventory], make_requests: Callable[..., Requests], now: int
-) -> Told:
+) -> Compute:
     def of(
         found: Candidates, sources: tuple[str, ...] = ("a", "b"), entries: list[int] | None = None
     ) -> dict[str, list[float]]:
-        asked = make_requests([[]] * len(found), [now] * len(found))
+        requests = make_requests([[]] * len(found), [now] * len(found))
         chosen = None if entries is None else np.array(entries)
         built = FeatureSet([RetrievalSignals(sources)]).build(
-            asked, found, make_inventory(), {}, chosen
+            requests, found, make_inventory(), {}, chosen
         )
         return dict(zip(built.names, built.values.T.tolist()))
 
@@ -56,43 +56,43 @@ def told(
 
 
 @pytest.mark.parametrize("column", BY_HAND)
-def test_a_column_is_what_the_hand_computes(told: Told, column: str) -> None:
-    assert list(told(FOUND)) == list(BY_HAND)
-    assert told(FOUND)[column] == pytest.approx(BY_HAND[column], rel=1e-6, nan_ok=True)
+def test_a_column_equals_the_value_computed_by_hand(compute: Compute, column: str) -> None:
+    assert list(compute(FOUND)) == list(BY_HAND)
+    assert compute(FOUND)[column] == pytest.approx(BY_HAND[column], rel=1e-6, nan_ok=True)
 
 
-def test_some_candidates_are_described_as_they_stand_among_all(told: Told) -> None:
-    whole, some = told(FOUND), told(FOUND, entries=[1, 2, 4])
+def test_a_subset_of_candidates_gets_the_same_signals(compute: Compute) -> None:
+    whole, some = compute(FOUND), compute(FOUND, entries=[1, 2, 4])
     for column, values in some.items():
         assert str(values) == str([whole[column][entry] for entry in (1, 2, 4)])
 
 
-def test_a_source_that_was_not_asked_found_nothing(told: Told) -> None:
-    alone = told(FOUND, sources=("a", "c", "b"))
+def test_a_source_that_was_not_used_found_nothing(compute: Compute) -> None:
+    alone = compute(FOUND, sources=("a", "c", "b"))
     assert alone["c_found"] == alone["c_percentile"] == [0, 0, 0, 0, 0]
     assert all(isnan(value) for value in alone["c_rank"] + alone["c_score"])
-    assert str(alone["b_rank"]) == str(told(FOUND)["b_rank"])
+    assert str(alone["b_rank"]) == str(compute(FOUND)["b_rank"])
     assert alone["found_by"] == BY_HAND["found_by"]
 
 
-def test_scores_in_other_units_tell_the_same(told: Told) -> None:
+def test_the_units_of_scores_do_not_matter(compute: Compute) -> None:
     scaled = replace(FOUND, source_score=FOUND.source_score * np.float32(1024) + np.float32(4096))
-    assert str(told(scaled)) == str(told(FOUND))
+    assert str(compute(scaled)) == str(compute(FOUND))
 
 
-def test_where_all_scores_are_equal_all_are_the_best(told: Told) -> None:
+def test_equal_scores_are_all_the_best(compute: Compute) -> None:
     equal = replace(FOUND, source_score=np.where(FOUND.source_rank >= 0, 2, nan).astype("f4"))
-    assert [score for score in told(equal)["a_score"] if not isnan(score)] == [1, 1, 1, 1]
+    assert [score for score in compute(equal)["a_score"] if not isnan(score)] == [1, 1, 1, 1]
 
 
-def test_what_is_found_for_another_request_changes_nothing(told: Told) -> None:
-    whole, alone = told(FOUND), told(FOUND.take(np.array([2])))
+def test_candidates_of_other_requests_change_nothing(compute: Compute) -> None:
+    whole, alone = compute(FOUND), compute(FOUND.take(np.array([2])))
     assert str({name: values[-1:] for name, values in whole.items()}) == str(alone)
 
 
 @pytest.mark.parametrize("column", ["a_rank", "a_score"])
-def test_the_order_of_a_source_can_be_reproduced(told: Told, column: str) -> None:
-    """By its rank as by its score: what learns from these columns can do no worse."""
+def test_the_order_of_a_source_can_be_reproduced(compute: Compute, column: str) -> None:
+    """Rank and score columns both reproduce it, so a ranker can do at least as well."""
     count = 200
     random = np.random.default_rng(3)
     rank = random.permutation(count).astype(np.int16)
@@ -105,6 +105,6 @@ def test_the_order_of_a_source_can_be_reproduced(told: Told, column: str) -> Non
         rank[:, None],
         score[:, None],
     )
-    values = np.array(told(found, sources=("a",))[column])
+    values = np.array(compute(found, sources=("a",))[column])
     order = np.argsort(values if column == "a_rank" else -values, kind="stable")
     assert order.tolist() == np.argsort(rank).tolist()

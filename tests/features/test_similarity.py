@@ -19,7 +19,7 @@ Describe = Callable[..., dict[str, list[float]]]
 
 
 class ByTable:
-    """Says that left and right are as like as `10 · left + right` hundredths."""
+    """The similarity of left and right is `10 · left + right` hundredths."""
 
     def similarity(self, left: NDArray[np.int32], right: NDArray[np.int32]) -> NDArray[np.float32]:
         known = (left >= 0) & (right >= 0)
@@ -29,37 +29,37 @@ class ByTable:
 SOURCES: Any = {"table": ByTable()}
 
 
-def test_the_latest_the_largest_and_the_mean_likeness_are_told(describe: Describe) -> None:
+def test_features_are_the_latest_largest_and_mean_similarity(describe: Describe) -> None:
     history = [(1, 5, 1.0), (3, 4, 1.0), (2, 3, 1.0)]
-    told = describe(Similarity("table"), [0, 4], history=history, sources=SOURCES)
-    assert list(told) == ["table_like_last", "table_like_best", "table_like_mean"]
-    assert told["table_like_last"] == pytest.approx([0.20, 0.24])
-    assert told["table_like_best"] == pytest.approx([0.30, 0.34])
-    assert told["table_like_mean"] == pytest.approx([0.20, 0.24])
+    result = describe(Similarity("table"), [0, 4], history=history, sources=SOURCES)
+    assert list(result) == ["table_like_last", "table_like_best", "table_like_mean"]
+    assert result["table_like_last"] == pytest.approx([0.20, 0.24])
+    assert result["table_like_best"] == pytest.approx([0.30, 0.34])
+    assert result["table_like_mean"] == pytest.approx([0.20, 0.24])
 
 
 def test_only_likes_of_known_items_count(describe: Describe) -> None:
     history = [(1, 5, 1.0), (4, 3, -1.0), (4, 2, 0.0), (-1, 1, 1.0)]
-    told = describe(Similarity("table"), [0], history=history, sources=SOURCES)
-    assert {name: values[0] for name, values in told.items()} == pytest.approx(
-        dict.fromkeys(told, 0.10)
+    result = describe(Similarity("table"), [0], history=history, sources=SOURCES)
+    assert {name: values[0] for name, values in result.items()} == pytest.approx(
+        dict.fromkeys(result, 0.10)
     )
 
 
 def test_an_item_liked_often_counts_once(describe: Describe) -> None:
     history = [(1, 5, 1.0), (2, 4, 1.0), (2, 3, 1.0), (2, 2, 1.0)]
-    told = describe(Similarity("table"), [0], history=history, sources=SOURCES)
-    assert told["table_like_mean"] == pytest.approx([0.15])
+    result = describe(Similarity("table"), [0], history=history, sources=SOURCES)
+    assert result["table_like_mean"] == pytest.approx([0.15])
 
 
 def test_the_latest_five_distinct_likes_count(describe: Describe) -> None:
     history = [(9, 90, 1.0), *[(item, 50 - item, 1.0) for item in range(6)]]
-    told = describe(Similarity("table"), [0], history=history, sources=SOURCES)
-    assert told["table_like_best"] == pytest.approx([0.50])
-    assert told["table_like_mean"] == pytest.approx([(0.1 + 0.2 + 0.3 + 0.4 + 0.5) / 5])
+    result = describe(Similarity("table"), [0], history=history, sources=SOURCES)
+    assert result["table_like_best"] == pytest.approx([0.50])
+    assert result["table_like_mean"] == pytest.approx([(0.1 + 0.2 + 0.3 + 0.4 + 0.5) / 5])
 
 
-def test_even_the_least_like_is_told_where_all_are_unlike(describe: Describe) -> None:
+def test_the_largest_similarity_can_be_negative(describe: Describe) -> None:
     class Unlike(ByTable):
         def similarity(
             self, left: NDArray[np.int32], right: NDArray[np.int32]
@@ -67,49 +67,50 @@ def test_even_the_least_like_is_told_where_all_are_unlike(describe: Describe) ->
             return -super().similarity(left, right)
 
     sources: Any = {"table": Unlike()}
-    told = describe(Similarity("table"), [0], history=[(1, 2, 1.0), (2, 1, 1.0)], sources=sources)
-    assert told["table_like_best"] == pytest.approx([-0.10])
+    result = describe(Similarity("table"), [0], history=[(1, 2, 1.0), (2, 1, 1.0)], sources=sources)
+    assert result["table_like_best"] == pytest.approx([-0.10])
 
 
 @pytest.mark.parametrize("history", [[], [(1, 1, -1.0)], [(-1, 1, 1.0)]])
-def test_without_a_known_like_there_is_no_likeness(
+def test_without_a_known_like_similarities_are_missing(
     describe: Describe, history: list[tuple[int, float, float]]
 ) -> None:
-    told = describe(Similarity("table"), [0, 1], history=history, sources=SOURCES)
-    assert all(isnan(value) for values in told.values() for value in values)
+    result = describe(Similarity("table"), [0, 1], history=history, sources=SOURCES)
+    assert all(isnan(value) for values in result.values() for value in values)
 
 
 @pytest.mark.parametrize("source", [ALS(factors=4), EASE(), ItemKNN(), Content()])
-def test_an_item_added_later_is_like_nothing_to_a_source_that_does_not_know_it(
+def test_an_item_unknown_to_the_source_has_similarity_0(
     describe: Describe, make_inventory: Callable[..., Inventory], source: Any
 ) -> None:
     data: Dataset = checkerboard(10).dataset
-    told = describe(
+    result = describe(
         Similarity(source.name),
         [3, 10],
         history=[(1, 2, 1.0), (10, 1, 1.0)],
         sources={source.name: source.fit(data)},
         inventory=Inventory.of(data).with_items(["new"]),
     )
-    assert told[f"{source.name}_like_best"][1] == 0
-    assert all(np.isfinite(values).all() for values in told.values())
+    assert result[f"{source.name}_like_best"][1] == 0
+    assert all(np.isfinite(values).all() for values in result.values())
 
 
-def test_a_cosine_is_the_models_own(
+def test_the_als_similarity_is_the_cosine_of_item_factors(
     make_requests: Callable[..., Requests], make_found: Callable[..., Candidates], now: int
 ) -> None:
     data = checkerboard(20).dataset
     als = ALS(factors=8).fit(data)
-    asked, found = make_requests([[(4, 1.0, 1.0)]], [now]), make_found([[*range(20)]])
-    built = FeatureSet([Similarity("als")]).build(asked, found, Inventory.of(data), {"als": als})
+    requests, found = make_requests([[(4, 1.0, 1.0)]], [now]), make_found([[*range(20)]])
+    built = FeatureSet([Similarity("als")]).build(requests, found, Inventory.of(data), {"als": als})
     unit = als.item_factors / np.linalg.norm(als.item_factors, axis=1, keepdims=True)
-    expected = np.where(np.arange(20) % 2 == 0, unit @ unit[4], 0)  # no user likes odd and even
+    # No user likes both odd and even items.
+    expected = np.where(np.arange(20) % 2 == 0, unit @ unit[4], 0)
     np.testing.assert_allclose(built.values[:, 0], expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("source", [ALS(factors=4), EASE(), ItemKNN(), Content()])
-def test_likeness_does_not_depend_on_the_order_of_pairs(source: Any) -> None:
-    """Pairs that share their left item stand together when features ask, but need not."""
+def test_similarity_does_not_depend_on_the_order_of_pairs(source: Any) -> None:
+    """Features pass pairs with the same left item together, but this is not required."""
     data: Dataset = checkerboard(10).dataset
     fitted = source.fit(data)
     left, right = (side.ravel().astype(np.int32) for side in np.mgrid[-1:11, -1:11])

@@ -15,7 +15,7 @@ def lists(rows: list[list[int]]) -> Candidates:
     return Candidates.of([(items, [10.0 - rank for rank in range(len(items))]) for items in rows])
 
 
-def asked(excluded: list[list[int]]) -> Requests:
+def requests_excluding(excluded: list[list[int]]) -> Requests:
     return Requests.of([[] for _ in excluded], exclude=excluded)
 
 
@@ -35,25 +35,25 @@ batch = st.lists(
 
 @given(batch)
 def test_excluded_items_are_removed_and_counted(rows: list[tuple[list[int], list[int]]]) -> None:
-    found, away = [items for items, _ in rows], [items for _, items in rows]
-    expected = [[i for i in items if i not in gone] for items, gone in zip(found, away)]
+    found, excluded_items = [items for items, _ in rows], [items for _, items in rows]
+    expected = [[i for i in items if i not in gone] for items, gone in zip(found, excluded_items)]
     lost = [len(items) - len(rest) for items, rest in zip(found, expected)]
-    assert kept(found, asked(away)) == (expected, lost)
+    assert kept(found, requests_excluding(excluded_items)) == (expected, lost)
 
 
-def test_an_unknown_item_in_a_history_takes_nothing_from_another_request() -> None:
+def test_unknown_items_do_not_affect_other_requests() -> None:
     requests = Requests.of([[], [-1], [N_ITEMS]])
     assert kept([[5, 0]] * 3, requests) == ([[5, 0]] * 3, [0, 0, 0])
 
 
 def test_only_eligible_items_remain() -> None:
     mask = Masks(np.array([[True, False, True, False, True, False]]), np.array([0, -1], np.int32))
-    requests = replace(asked([[2], [2]]), eligible=mask)
+    requests = replace(requests_excluding([[2], [2]]), eligible=mask)
     assert kept([[0, 1, 2, 3], [0, 1, 2, 3]], requests) == ([[0], [0, 1, 3]], [3, 1])
 
 
 def test_items_outside_the_catalogue_are_removed() -> None:
-    assert kept([[-1, 4, N_ITEMS]], asked([[]])) == ([[4]], [2])
+    assert kept([[-1, 4, N_ITEMS]], requests_excluding([[]])) == ([[4]], [2])
 
 
 def test_scores_and_sources_stay_with_their_items() -> None:
@@ -65,7 +65,7 @@ def test_scores_and_sources_stay_with_their_items() -> None:
         np.array([[0, -1], [1, 0], [-1, 1]], np.int16),
         np.array([[9, np.nan], [5, 7], [np.nan, 1]], np.float32),
     )
-    rest, _ = verify(found, asked([[2]]), N_ITEMS)
+    rest, _ = verify(found, requests_excluding([[2]]), N_ITEMS)
     assert rest.item.tolist() == [4, 0]
     assert rest.score.tolist() == found.score[[0, 2]].tolist()
     assert rest.sources == ("a", "b")
@@ -73,5 +73,5 @@ def test_scores_and_sources_stay_with_their_items() -> None:
     np.testing.assert_array_equal(rest.source_score, found.source_score[[0, 2]])
 
 
-def test_no_requests_are_no_trouble() -> None:
-    assert kept([], asked([])) == ([], [])
+def test_an_empty_batch_is_verified() -> None:
+    assert kept([], requests_excluding([])) == ([], [])

@@ -1,4 +1,4 @@
-"""Sums over chosen rows bit by bit, and who may be kept of them."""
+"""Bitwise tests of sums over chosen rows, and of the items that are kept."""
 
 import numpy as np
 import pytest
@@ -19,16 +19,23 @@ def test_sums_are_added_in_the_order_of_the_factors(factors: int, count: int) ->
     assert np.array_equal(scores, in_order(x, vectors)[0, rows])
 
 
-def test_the_best_that_may_be_shown_are_kept() -> None:
+def test_the_best_eligible_items_are_kept() -> None:
     vectors = np.array([[5], [4], [4], [3], [9], [2], [8], [1]], np.float32)
     chosen = np.array([3, 2, -1, 1, 0, 4], np.int64)
-    bitmap = np.array([1, 1, 1, 1, 0, 1, 1], np.bool_)  # not 4, and not 7, of which it is silent
+    bitmap = np.array([1, 1, 1, 1, 0, 1, 1], np.bool_)  # not 4, and not 7, which is beyond its end
     items, best = np.empty(3, np.int32), np.empty(3, np.float32)
-    asked = (np.ones(1, np.float32), vectors, chosen, 6, np.array([-1, 0, 99], np.int32), bitmap)
-    allowed, kept = best_of_chosen(*asked, np.float32(-np.inf), items, best)
+    arguments = (
+        np.ones(1, np.float32),
+        vectors,
+        chosen,
+        6,
+        np.array([-1, 0, 99], np.int32),
+        bitmap,
+    )
+    allowed, kept = best_of_chosen(*arguments, np.float32(-np.inf), items, best)
     assert (allowed, kept) == (4, 3)
     assert (items.tolist(), best.tolist()) == ([6, 1, 2], [8, 4, 4])
-    assert best_of_chosen(*asked, np.float32(4), items, best) == (4, 1)
-    everything = (*asked[:5], np.empty(0, np.bool_))
+    assert best_of_chosen(*arguments, np.float32(4), items, best) == (4, 1)
+    everything = (*arguments[:5], np.empty(0, np.bool_))
     assert best_of_chosen(*everything, np.float32(-np.inf), items, best) == (6, 3)
     assert items.tolist() == [4, 6, 1]

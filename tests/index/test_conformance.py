@@ -1,4 +1,4 @@
-"""Every index, and what only one of them promises."""
+"""The conformance tests of every index."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,7 @@ class TestQuantizedIndex(IndexConformance):
 class TestApproximateIndex(IndexConformance):
     def make(self, vectors: NDArray[np.float32], queries: NDArray[np.float32]) -> VectorIndex:
         made = ApproximateIndex.of(vectors, queries=queries)
-        assert made.breadth[0] < made.n_cells / 4, "hardly a search through cells"
+        assert made.breadth[0] < made.n_cells / 4, "the search reads too many cells"
         return made
 
 

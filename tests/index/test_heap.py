@@ -1,4 +1,4 @@
-"""The best of a long row against a sort: ties, infinities and numbers that are none."""
+"""The best of a long row against a sort: ties, infinities and NaN."""
 
 import numpy as np
 import pytest
@@ -35,9 +35,7 @@ def row_of(kind: str, n: int) -> NDArray[np.float32]:
 @pytest.mark.parametrize("length", [1, 63, 64, 6_400, 10_007])
 @pytest.mark.parametrize("n", [0, 1, 20, 64, 100, 150])
 @pytest.mark.parametrize("min_score", [-np.inf, 0.0])
-def test_the_best_of_a_row_are_those_of_a_sort(
-    kind: str, length: int, n: int, min_score: float
-) -> None:
+def test_the_best_of_a_row_equal_a_sort(kind: str, length: int, n: int, min_score: float) -> None:
     row = row_of(kind, length)
     items, best = np.empty(n, np.int32), np.empty(n, np.float32)
     size = best_of_row(row, np.float32(min_score), items, best)
@@ -57,10 +55,10 @@ def test_enough_scores_reach_the_bound(kind: str, n: int) -> None:
     assert _reached_by(row, n) == np.sort(highest)[-n]
 
 
-def test_a_stretch_is_passed_over_only_if_nothing_in_it_reaches() -> None:
+def test_a_block_is_skipped_only_if_no_score_reaches() -> None:
     scores = np.full(130, -1, np.float32)
     assert not any_reaches(scores, 0, np.float32(0))
-    assert any_reaches(scores, 128, np.float32(0))  # the end is looked at one by one
+    assert any_reaches(scores, 128, np.float32(0))  # scores near the end are tested one by one
     scores[70] = 0
     assert any_reaches(scores, 64, np.float32(0))
     assert not any_reaches(scores, 0, np.float32(0))

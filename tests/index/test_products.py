@@ -1,4 +1,4 @@
-"""Search by inner product against a sort, and its sums bit by bit."""
+"""Search by inner product against a sort, and bitwise tests of its sums."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,7 @@ from tastemaker.index.products import products
 
 
 def in_order(x: NDArray[np.float32], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The slow twin: x₀y₀ + x₁y₁ + … in float32, one factor after the other."""
+    """The slow twin: x₀y₀ + x₁y₁ + … in float32, one factor at a time."""
     scores = np.zeros((len(x), len(vectors)), np.float32)
     for f in range(x.shape[1]):
         scores += x[:, f, None] * vectors[None, :, f]
@@ -25,7 +25,7 @@ def in_order(x: NDArray[np.float32], vectors: NDArray[np.float32]) -> NDArray[np
 
 
 def made(n: int, factors: int, seed: int, spread: float = 1.0) -> NDArray[np.float32]:
-    """Vectors whose lengths differ by a log-normal law."""
+    """Vectors with log-normal lengths."""
     random = np.random.default_rng(seed)
     lengths = np.exp(spread * random.normal(size=(n, 1)))
     return (random.normal(size=(n, factors)) * lengths).astype(np.float32)
@@ -43,7 +43,7 @@ def test_sums_are_added_in_the_order_of_the_factors(rows: int, factors: int) -> 
 @pytest.mark.parametrize("factors", [1, 7, 16, 50])
 @pytest.mark.parametrize("n_items", [1, 60, 1_024, 3_000])
 @pytest.mark.parametrize("min_score", [-np.inf, 0.0])
-def test_a_search_is_a_sort(factors: int, n_items: int, min_score: float) -> None:
+def test_a_search_equals_a_sort(factors: int, n_items: int, min_score: float) -> None:
     x, vectors = made(11, factors, 3), made(n_items, factors, 4)
     random = np.random.default_rng(5)
     exclude = [random.integers(-1, n_items + 2, 20).tolist() for _ in range(11)]
@@ -68,7 +68,7 @@ def test_a_search_is_a_sort(factors: int, n_items: int, min_score: float) -> Non
 
 @settings(max_examples=30)
 @given(st.integers(0, 1_000), st.integers(1, 20), st.sampled_from([0.0, 3.0]))
-def test_company_changes_no_bit(seed: int, rows: int, spread: float) -> None:
+def test_scores_do_not_depend_on_the_batch(seed: int, rows: int, spread: float) -> None:
     x, index = made(rows, 24, seed), ProductIndex.of(made(2_500, 24, seed + 1, spread))
     together = index.top_n(x, Requests.of([[]] * rows), 30, min_score=0.0)
     for row in range(rows):
@@ -94,7 +94,7 @@ def test_short_vectors_are_not_read() -> None:
     assert same(index.top_n(made(5, 8, 10), Requests.of([[]] * 5), 20), before)
 
 
-def test_a_vector_that_is_no_number_finds_nothing() -> None:
+def test_a_vector_that_is_not_finite_finds_nothing() -> None:
     x = made(2, 8, 11)
     x[0] = np.nan
     found = ProductIndex.of(made(100, 8, 12)).top_n(x, Requests.of([[], []]), 5)
@@ -102,7 +102,7 @@ def test_a_vector_that_is_no_number_finds_nothing() -> None:
 
 
 @pytest.mark.parametrize("n", [-1, 0])
-def test_nothing_asked_is_nothing_found(n: int) -> None:
+def test_an_empty_search_finds_nothing(n: int) -> None:
     index = ProductIndex.of(made(10, 4, 13))
     assert index.top_n(made(2, 4, 14), Requests.of([[], []]), n).counts.tolist() == [0, 0]
     assert len(index.top_n(made(0, 4, 14), Requests.of([]), 5)) == 0
@@ -114,8 +114,8 @@ def test_a_saved_index_finds_the_same(tmp_path: Path) -> None:
     with create_artifact(tmp_path / "index", "test", {}) as writer:
         index.save(writer)
     loaded = ProductIndex.load(open_artifact(tmp_path / "index", "test")[0])
-    asked = (made(3, 12, 17), Requests.of([[]] * 3), 10)
-    assert same(loaded.top_n(*asked), index.top_n(*asked))
+    arguments = (made(3, 12, 17), Requests.of([[]] * 3), 10)
+    assert same(loaded.top_n(*arguments), index.top_n(*arguments))
 
 
 def same(one: Candidates, other: Candidates) -> bool:

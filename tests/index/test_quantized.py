@@ -1,4 +1,4 @@
-"""Search through bytes: the very lists of the exact index, and a bound that holds."""
+"""Search through 8-bit codes: the same lists as the exact index, and a valid bound."""
 
 import numpy as np
 import pytest
@@ -26,20 +26,20 @@ def made(n: int, factors: int, seed: int, spread: float) -> NDArray[np.float32]:
     st.sampled_from([-np.inf, 0.0]),
     st.sampled_from([1e-8, 1.0, 1e8]),
 )
-def test_the_lists_are_those_of_the_exact_index(
+def test_the_lists_equal_those_of_the_exact_index(
     seed: int, factors: int, spread: float, min_score: float, unit: float
 ) -> None:
     vectors = made(2_500, factors, seed, spread) * np.float32(unit)
     vectors[seed % 2_500] = 0
     x = made(3, factors, seed + 1, 1.0)
-    x[2, 0] *= 1e4  # one factor outweighs the others, which few levels are left for
+    x[2, 0] *= 1e4  # one factor outweighs the others, which get few levels
     requests = Requests.of([[]] * 3, exclude=[[], [1, 2, -1, 9_999], list(range(2_000))])
     exact = ProductIndex.of(vectors).top_n(x, requests, 40, min_score=min_score)
     assert_equal(QuantizedIndex.of(vectors).top_n(x, requests, 40, min_score=min_score), exact)
 
 
 @pytest.mark.parametrize("factors", [1, 3, 64, 2_048])
-def test_the_bound_is_that_of_its_slow_twin_and_no_score_exceeds_it(factors: int) -> None:
+def test_the_bound_equals_its_slow_twin_and_holds(factors: int) -> None:
     vectors, x = made(300, factors, 1, 1.0), made(1, factors, 2, 1.0)
     q, s = _levels(vectors, _ITEM_LEVELS)
     p, t = _levels(x, _REQUEST_LEVELS)

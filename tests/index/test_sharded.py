@@ -1,4 +1,4 @@
-"""Sizes that can be told beforehand, and parts that answer as the whole."""
+"""Estimated sizes, and shards that return the same results as one index."""
 
 from dataclasses import replace
 
@@ -30,7 +30,7 @@ def test_shards_together_answer_as_one_index(sizes: list[int], n: int, tied: boo
     assert_equal(sharded.top_n(x, requests, n), ProductIndex.of(vectors).top_n(x, requests, n))
 
 
-def test_sizes_are_told_with_the_parts_they_need() -> None:
+def test_sizes_are_reported_with_their_shards() -> None:
     sizing = Sizing(500_000_000, 64, limit=16 * 10**9)
     assert sizing.bytes == 500_000_000 * 64 * 4
     assert sizing.shards == 8
@@ -45,6 +45,6 @@ def test_a_limit_below_one_vector_is_refused() -> None:
         _ = Sizing(10, 64, limit=255).shards
 
 
-def test_an_index_of_no_shards_is_refused() -> None:
+def test_an_index_without_shards_is_refused() -> None:
     with pytest.raises(ValueError, match="'shards'"):
         ShardedIndex([])

@@ -107,11 +107,11 @@ def test_every_film_says_why_and_the_funnel_is_drawn(page: Any) -> None:
     page.locator(".recommendations details summary").first.click()
     opened = page.locator(".recommendations details[open]").first.inner_text()
     assert "Found by" in opened
-    assert "What moved its score" in opened
-    assert "wanted" not in opened
+    assert "Largest effects on its score" in opened
+    assert "relevant" not in opened
     picture = page.locator("svg[role=img]").last
     assert picture.is_visible()
-    for stage in ("in one list", "allowed", "described", "ranked", "shown", "quota 10, gave"):
+    for stage in ("merged", "allowed", "with features", "ranked", "shown", "quota 10, returned"):
         assert stage in picture.inner_html()
 
 
@@ -160,10 +160,10 @@ def test_with_a_key_as_password_the_page_works_and_without_it_there_is_none(
     key = KeyFile(folder / ".tastemaker").add("me")
     with served(folder / made.project.name) as guarded:
         url = f"{guarded.url}/?user=visitor&label=Horror"
-        stranger = browser.new_context()
+        anonymous_request = browser.new_context()
         with pytest.raises(Exception, match="ERR_INVALID_AUTH_CREDENTIALS"):
-            stranger.new_page().goto(url)
-        stranger.close()
+            anonymous_request.new_page().goto(url)
+        anonymous_request.close()
         known = browser.new_context(http_credentials={"username": "anybody", "password": key})
         opened = known.new_page()
         wrong: list[str] = []

@@ -9,7 +9,7 @@ from tastemaker.metrics import Estimate, UserBootstrap, coverage, gini
 def clustered(
     random: np.random.Generator, users: int = 60, requests: int = 5, between: float = 1.0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Whose each request is, and values that differ more between users than within."""
+    """The user of each request, and values that differ more between users than within."""
     user = np.repeat(np.arange(users), requests)
     values = between * random.normal(size=users)[user] + 0.3 * random.normal(size=len(user))
     return user, values
@@ -32,7 +32,7 @@ def test_an_interval_contains_its_value(rows: list[tuple[int, float]], seed: int
 
 
 @pytest.mark.parametrize("users", [3, 128, 384])
-def test_values_all_alike_lie_in_their_interval_in_spite_of_rounding(users: int) -> None:
+def test_equal_values_lie_in_their_interval_despite_rounding(users: int) -> None:
     found = UserBootstrap(np.arange(3 * users) // 3).mean(np.full(3 * users, 0.1))
     assert found.low <= found.value <= found.high
     assert width(found) < 1e-12
@@ -53,7 +53,7 @@ def test_users_are_resampled_not_rows() -> None:
     by_user = UserBootstrap(user).mean(values)
     by_row = UserBootstrap(np.arange(len(user))).mean(values)
     assert by_user.value == pytest.approx(by_row.value)
-    assert 2 < width(by_user) / width(by_row) < 4.5  # √10 for values wholly alike in a user
+    assert 2 < width(by_user) / width(by_row) < 4.5  # √10 if all values of a user are equal
 
 
 def test_independent_rows_of_a_user_give_no_wider_interval() -> None:
@@ -76,14 +76,14 @@ def test_users_with_more_requests_count_for_more() -> None:
     assert found.value == 0.75
 
 
-def test_values_that_do_not_exist_are_left_out() -> None:
+def test_missing_values_are_ignored() -> None:
     user = np.array([0, 0, 1, 2, 3])
     with_gaps = UserBootstrap(user).mean(np.array([1.0, np.nan, 3.0, np.nan, 2.0]))
     assert with_gaps.value == 2
     assert 1 <= with_gaps.low <= with_gaps.high <= 3
 
 
-def test_values_that_never_exist_have_no_mean() -> None:
+def test_only_missing_values_have_no_mean() -> None:
     found = UserBootstrap(np.arange(3)).mean(np.full(3, np.nan))
     assert np.isnan([found.value, found.low, found.high]).all()
 
@@ -101,14 +101,14 @@ def test_columns_are_measured_as_if_alone() -> None:
     assert bootstrap.means(columns) == [bootstrap.mean(column) for column in columns.T]
 
 
-def test_one_seed_draws_the_same_samples_and_another_draws_others() -> None:
+def test_the_seed_decides_the_samples() -> None:
     user, values = clustered(np.random.default_rng(7), users=20)
     one, again, other = (UserBootstrap(user, seed).mean(values) for seed in (1, 1, 2))
     assert one == again
     assert (one.low, one.high) != (other.low, other.high)
 
 
-def test_how_users_are_called_does_not_matter() -> None:
+def test_the_user_numbers_do_not_matter() -> None:
     user, values = clustered(np.random.default_rng(8), users=20)
     assert UserBootstrap(user).mean(values) == UserBootstrap(user * 1000 + 7).mean(values)
 
@@ -130,5 +130,5 @@ def test_empty_lists_cover_nothing() -> None:
     assert (found.value, found.low, found.high) == (0, 0, 0)
 
 
-def test_an_estimate_is_told_as_three_numbers() -> None:
+def test_an_estimate_has_three_numbers() -> None:
     assert Estimate(0.2, 0.1, 0.4).to_dict() == {"value": 0.2, "low": 0.1, "high": 0.4}

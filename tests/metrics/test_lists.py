@@ -21,17 +21,17 @@ def test_gini_is_half_the_mean_difference_over_the_mean(counts: np.ndarray) -> N
 
 
 @given(st.integers(1, 50), st.integers(1, 1000))
-def test_lists_that_show_every_item_equally_often_have_a_gini_of_0(n: int, times: int) -> None:
+def test_items_listed_equally_often_have_a_gini_of_0(n: int, times: int) -> None:
     assert float(gini(np.full(n, float(times)))) == pytest.approx(0, abs=1e-12)
 
 
-def test_a_single_item_that_has_it_all_brings_gini_near_1() -> None:
+def test_a_single_listed_item_has_a_gini_near_1() -> None:
     counts = np.zeros(100)
     counts[3] = 50
     assert float(gini(counts)) == pytest.approx(0.99)
 
 
-def test_nothing_shown_is_not_unequal() -> None:
+def test_gini_without_lists_is_0() -> None:
     assert float(gini(np.zeros(5))) == 0
 
 
@@ -63,13 +63,13 @@ def test_novelty_by_hand() -> None:
     assert novelty(*lists([0, 2], [1]), POPULARITY).tolist() == pytest.approx(expected)
 
 
-def test_the_list_of_the_most_popular_items_has_the_smallest_novelty() -> None:
+def test_the_most_popular_items_have_the_smallest_novelty() -> None:
     every = [[a, b] for a, b in product(range(4), range(4)) if a != b]
     found = novelty(*lists(*every), POPULARITY)
     assert sorted(every[int(found.argmin())]) == [0, 1]
 
 
-def test_an_item_nobody_met_has_the_most_novelty_and_a_finite_one() -> None:
+def test_an_item_without_users_has_the_highest_finite_novelty() -> None:
     found = novelty(*lists([0], [1], [2], [3]), POPULARITY)
     assert int(found.argmax()) == 2
     assert np.isfinite(found).all()
@@ -109,7 +109,9 @@ def test_diversity_is_the_mean_over_all_pairs(rows: list[list[int]]) -> None:
         assert diversity == pytest.approx(expected, nan_ok=True, abs=1e-6)
 
 
-def test_a_list_has_the_diversity_it_has_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_diversity_of_a_list_does_not_depend_on_other_lists(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     rows = [[3, 1, 9], [], [2, 5, 6, 7, 0], [4], [8, 1]]
     together = intra_list_diversity(*lists(*rows), nearness)
     alone = [intra_list_diversity(*lists(row), nearness)[0] for row in rows]

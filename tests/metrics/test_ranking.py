@@ -21,27 +21,27 @@ METRICS = {
     "hit_rate": metrics.hit_rate,
 }
 
-Wanted = dict[int, float]  # item → worth
+Relevant = dict[int, float]  # item → gain
 
 
 def lists_of(lists: list[list[int]]) -> Candidates:
     return Candidates.of([(items, -np.arange(len(items))) for items in lists])
 
 
-def measured(lists: list[list[int]], wanted: list[Wanted], k: int) -> dict[str, list[float]]:
-    truth = Ragged.of([list(worth) for worth in wanted])
-    gain = np.array([g for worth in wanted for g in worth.values()], np.float32)
+def measured(lists: list[list[int]], relevant: list[Relevant], k: int) -> dict[str, list[float]]:
+    truth = Ragged.of([list(worth) for worth in relevant])
+    gain = np.array([g for worth in relevant for g in worth.values()], np.float32)
     found, ideal = gains_of(lists_of(lists), truth, gain, k)
     return {name: metric(found, ideal).tolist() for name, metric in METRICS.items()}
 
 
-def one(items: list[int], wanted: Wanted | list[int], k: int) -> dict[str, float]:
-    worth = wanted if isinstance(wanted, dict) else dict.fromkeys(wanted, 1.0)
+def one(items: list[int], relevant: Relevant | list[int], k: int) -> dict[str, float]:
+    worth = relevant if isinstance(relevant, dict) else dict.fromkeys(relevant, 1.0)
     return {name: values[0] for name, values in measured([items], [worth], k).items()}
 
 
-def twin(items: list[int], worth: Wanted, k: int) -> dict[str, float]:
-    """The textbook, one request at a time."""
+def twin(items: list[int], worth: Relevant, k: int) -> dict[str, float]:
+    """The textbook definitions, one request at a time."""
     top = items[:k]
     hits = [item in worth for item in top]
     dcg = sum((2 ** worth.get(item, 0) - 1) / log2(rank + 2) for rank, item in enumerate(top))
@@ -71,7 +71,7 @@ requests = st.lists(
 
 @given(requests, st.integers(1, 10))
 def test_every_metric_agrees_with_the_textbook(
-    batch: list[tuple[list[int], Wanted]], k: int
+    batch: list[tuple[list[int], Relevant]], k: int
 ) -> None:
     found = measured([items for items, _ in batch], [worth for _, worth in batch], k)
     for row, (items, worth) in enumerate(batch):
@@ -80,7 +80,7 @@ def test_every_metric_agrees_with_the_textbook(
 
 
 @given(requests, st.integers(1, 10))
-def test_every_metric_lies_between_0_and_1(batch: list[tuple[list[int], Wanted]], k: int) -> None:
+def test_every_metric_lies_between_0_and_1(batch: list[tuple[list[int], Relevant]], k: int) -> None:
     found = measured([items for items, _ in batch], [worth for _, worth in batch], k)
     for values in found.values():
         assert min(values) >= 0
@@ -88,7 +88,7 @@ def test_every_metric_lies_between_0_and_1(batch: list[tuple[list[int], Wanted]]
 
 
 @given(st.dictionaries(st.integers(0, 9), st.floats(0.1, 4), min_size=1), st.integers(1, 12))
-def test_the_ideal_list_has_an_ndcg_of_1(worth: Wanted, k: int) -> None:
+def test_the_ideal_list_has_an_ndcg_of_1(worth: Relevant, k: int) -> None:
     best = sorted(worth, key=lambda item: -worth[item])
     assert one(best, worth, k)["ndcg"] == pytest.approx(1)
 
@@ -108,12 +108,12 @@ def test_one_list_by_hand() -> None:
     )
 
 
-def test_the_ideal_list_holds_everything_wanted_not_only_what_was_found() -> None:
+def test_the_ideal_list_contains_items_that_were_not_found() -> None:
     found = one([0, 90, 91, 92, 93], list(range(20)), 5)
     assert found["ndcg"] == pytest.approx(0.339, abs=0.0005)
 
 
-def test_two_recalls_differ_where_more_is_wanted_than_the_list_can_hold() -> None:
+def test_recalls_differ_with_more_relevant_items_than_places() -> None:
     found = one([0, 1, 90, 91], list(range(8)), 4)
     assert (found["recall"], found["recall_min"]) == (2 / 8, 2 / 4)
 
@@ -125,11 +125,11 @@ def test_a_short_list_still_divides_by_k() -> None:
     assert found["map"] == pytest.approx(2 / 4)
 
 
-def test_an_empty_list_is_worth_nothing() -> None:
+def test_an_empty_list_scores_0() -> None:
     assert set(one([], [1], 3).values()) == {0}
 
 
-def test_what_stands_below_k_does_not_count() -> None:
+def test_items_below_k_do_not_count() -> None:
     assert set(one([8, 9, 1], [1], 2).values()) == {0}
 
 
@@ -140,22 +140,22 @@ def test_graded_gains_put_the_better_item_first() -> None:
     assert one([1, 2], worth, 2)["ndcg"] == pytest.approx(swapped)
 
 
-def test_map_divides_by_what_the_list_could_hold() -> None:
+def test_map_divides_by_the_relevant_items_that_fit_the_list() -> None:
     assert one([0, 1, 2], list(range(10)), 3)["map"] == pytest.approx(1)
     assert one([0, 9, 1], [0, 1], 3)["map"] == pytest.approx((1 + 2 / 3) / 2)
 
 
-def test_the_order_in_which_wanted_items_are_told_does_not_matter() -> None:
+def test_the_order_of_relevant_items_does_not_matter() -> None:
     items = [4, 2, 8]
     assert one(items, {8: 1.0, 2: 2.0, 5: 3.0}, 3) == one(items, {5: 3.0, 8: 1.0, 2: 2.0}, 3)
 
 
-def test_one_request_never_answers_for_another() -> None:
+def test_requests_do_not_share_relevant_items() -> None:
     found = measured([[1], [2]], [{2: 1.0}, {1: 1.0}], 1)
     assert found["hit_rate"] == [0, 0]
 
 
-def test_k_may_exceed_everything_listed_and_wanted() -> None:
+def test_k_can_exceed_all_listed_and_relevant_items() -> None:
     assert one([1], [1], 50)["ndcg"] == 1
 
 
@@ -164,7 +164,9 @@ def test_no_requests_have_no_values() -> None:
     assert metrics.precision(found, ideal).shape == (0,)
 
 
-def test_a_request_that_wants_nothing_is_refused() -> None:
+def test_a_request_without_relevant_items_is_rejected() -> None:
     truth: Any = Ragged.of([[1], []])
-    with pytest.raises(ValueError, match="wants nothing: leave such requests out and count them"):
+    with pytest.raises(
+        ValueError, match="has no relevant item: leave such requests out and report"
+    ):
         gains_of(lists_of([[1], [1]]), truth, np.ones(1, np.float32), 5)

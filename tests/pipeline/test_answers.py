@@ -1,4 +1,4 @@
-"""What came from a frame may go back in: ids, histories and moments of every type."""
+"""Values of a frame are valid arguments: ids, histories and moments of every type."""
 
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -40,7 +40,7 @@ USER, ITEM = 17850, 100
 
 
 def events() -> pl.DataFrame:
-    """Forty users, each with five of twelve items, one a day, one user an hour after the other."""
+    """Forty users with five of twelve items each, one per day; users are an hour apart."""
     rows = [
         (USER + user, ITEM + (user + 2 * step) % 12, START + timedelta(days=step, hours=user))
         for user in range(40)
@@ -75,7 +75,7 @@ IDS = [
 
 
 @pytest.mark.parametrize("user_id", IDS, ids=lambda id_: type(id_).__name__)
-def test_a_user_is_known_by_an_id_of_every_type(recommender: Recommender, user_id: Any) -> None:
+def test_a_user_id_may_be_of_every_type(recommender: Recommender, user_id: Any) -> None:
     answer = recommender.recommend(user_id, n=5)
     assert answer.requests.user_id == (str(USER),)
     assert answer.requests.history.item.tolist()
@@ -92,14 +92,14 @@ def test_a_user_is_known_by_an_id_of_every_type(recommender: Recommender, user_i
     ],
     ids=lambda history: type(history).__name__,
 )  # fmt: skip
-def test_a_history_may_be_a_list_of_every_kind(recommender: Recommender, history: Any) -> None:
+def test_a_history_may_be_a_list_of_every_type(recommender: Recommender, history: Any) -> None:
     answer = recommender.recommend(history=history, n=5)
     items = recommender.inventory.catalogue.items
     assert items.ids(answer.requests.history.item) == ["100", "104"]
 
 
 @pytest.mark.parametrize("history", [[], (), np.array([]), pd.Series([]), pl.Series([]), None])
-def test_an_empty_history_of_every_kind_is_empty(recommender: Recommender, history: Any) -> None:
+def test_an_empty_history_may_be_of_every_type(recommender: Recommender, history: Any) -> None:
     assert not len(recommender.recommend(history=history, n=5).requests.history.item)
 
 
@@ -124,16 +124,16 @@ def test_a_moment_of_every_type_is_the_same_moment(recommender: Recommender, at:
 
 
 @pytest.mark.parametrize("at", [pd.NaT, float("nan"), np.datetime64("NaT"), 1.7e9, "soon", True])
-def test_what_is_no_moment_is_refused_by_name(recommender: Recommender, at: Any) -> None:
-    for ask in (lambda: recommender.recommend(USER, at=at), lambda: recommender.trending(at=at)):
+def test_an_invalid_moment_is_rejected_with_its_argument(recommender: Recommender, at: Any) -> None:
+    for call in (lambda: recommender.recommend(USER, at=at), lambda: recommender.trending(at=at)):
         with pytest.raises(SettingError, match=r"^'at' must be a moment"):
-            ask()
+            call()
     with pytest.raises(SettingError, match=r"^'time' must be a moment"):
         data().before(at)
 
 
 @pytest.mark.parametrize("id_", [True, 1.5, float("nan"), pd.NA, b"1", [USER], np.bool_(True)])
-def test_what_is_no_id_is_refused_by_name(recommender: Recommender, id_: Any) -> None:
+def test_an_invalid_id_is_rejected_with_its_argument(recommender: Recommender, id_: Any) -> None:
     with pytest.raises(SettingError, match=r"^'user_id' must be text or an integer"):
         recommender.recommend(id_)
     with pytest.raises(SettingError, match=r"^'item_id' must be text or an integer"):
@@ -144,7 +144,7 @@ def test_what_is_no_id_is_refused_by_name(recommender: Recommender, id_: Any) ->
         recommender.add_items([id_])
 
 
-def test_a_text_is_no_history(recommender: Recommender) -> None:
+def test_a_text_as_history_is_rejected(recommender: Recommender) -> None:
     with pytest.raises(SettingError, match="'history' must be a list, got the text '100'"):
         recommender.recommend(history="100")
 
@@ -158,7 +158,7 @@ def test_similar_items_of_an_id_of_every_type(recommender: Recommender, item_id:
     )
 
 
-def test_an_unknown_whole_float_is_named_without_its_point(recommender: Recommender) -> None:
+def test_an_unknown_whole_float_is_reported_without_its_point(recommender: Recommender) -> None:
     with pytest.raises(UnknownIdError, match="no item has the id '999'"):
         recommender.similar(999.0)
 
@@ -224,7 +224,7 @@ def test_new_items_may_come_from_every_frame(ids: Any, attributes: Any) -> None:
     assert recommender.recommend(history=ids).requests.history.item.tolist() == new.tolist()
 
 
-def test_attributes_that_are_no_mapping_are_refused(recommender: Recommender) -> None:
+def test_attributes_that_are_not_a_mapping_are_rejected(recommender: Recommender) -> None:
     with pytest.raises(SettingError, match="'attributes' must map each column to its values, got"):
         recommender.add_items([900], [["x"]])  # type: ignore[arg-type]
 
@@ -246,12 +246,12 @@ def test_users_and_moments_of_requests_may_be_series() -> None:
         ([0], [None], "'moments' must be a moment"),
     ],
 )
-def test_requests_that_cannot_be_made_are_refused(users: Any, moments: Any, message: str) -> None:
+def test_invalid_requests_are_rejected(users: Any, moments: Any, message: str) -> None:
     with pytest.raises(SettingError, match=f"^{message}"):
         data().requests(users, moments)
 
 
-def test_the_ids_of_anonymous_requests_may_be_of_a_frame() -> None:
+def test_the_ids_of_requests_may_be_a_series() -> None:
     requests = Requests.of([[1], [2], [3]], user_id=pd.Series([1, "b", None], dtype=object))
     assert requests.user_id == ("1", "b", None)
 
@@ -286,7 +286,7 @@ def test_a_window_may_start_at_a_moment(test: Any) -> None:
     assert earlier.protocol["validation_from"] == "2024-01-04T00:00:00Z"
 
 
-def test_a_window_that_starts_after_the_last_event_is_refused() -> None:
+def test_a_window_that_starts_after_the_last_event_is_rejected() -> None:
     with pytest.raises(DataError, match="the test window starts at 2030-01-01T00:00:00Z"):
         by_time(data(), test="2030-01-01")
 
@@ -295,13 +295,13 @@ def test_a_window_that_starts_after_the_last_event_is_refused() -> None:
     "blocked",
     [[100, 101.0], np.array([100, 101]), pd.Series([100.0, 101.0]), pa.array(["100", "101"])],
 )
-def test_rules_take_ids_of_every_type(blocked: Any) -> None:
+def test_rules_accept_ids_of_every_type(blocked: Any) -> None:
     rules = Rules(blocked=blocked, pinned=[Pin(item_id=np.int64(102), position=1)])  # type: ignore[arg-type]
     assert rules.config.blocked == ("100", "101")
     assert rules.config.pinned[0].item_id == "102"
 
 
 @pytest.mark.parametrize("blocked", [[True], [None], [1.5]])
-def test_rules_refuse_what_is_no_id(blocked: Any) -> None:
+def test_rules_reject_invalid_ids(blocked: Any) -> None:
     with pytest.raises(SettingError, match=r"'blocked.0' must be text or an integer, got"):
         Rules(blocked=blocked)

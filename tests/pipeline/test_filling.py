@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tastemaker.artifact import ArtifactReader, ArtifactWriter
 from tastemaker.component import (
-    WANTED,
+    RELEVANT,
     Features,
     FitOptions,
     Ranker,
@@ -92,7 +92,7 @@ def ask(
     return made.recommend(requests, n, inventory=INVENTORY, deadline=deadline)
 
 
-def stranger(history: list[int]) -> Requests:
+def anonymous_request(history: list[int]) -> Requests:
     return Requests.of([history], time=DATA.end)
 
 
@@ -113,25 +113,27 @@ def found_by(answer: Recommendations, name: str) -> list[int]:
     return shown[0][first >= 0].tolist()
 
 
-# --- what is blocked ---
+# --- blocked items ---
 
 
 def test_a_blocked_label_leaves_a_list_full() -> None:
-    """One source, a quota below what is blocked at the head of its ranking."""
-    best = ask(pipeline({"popular": 5}), stranger([]), 8).candidates[0].tolist()
+    """One source with a quota below the number of blocked items at its head."""
+    best = ask(pipeline({"popular": 5}), anonymous_request([]), 8).candidates[0].tolist()
     rules = Rules(
         blocked_labels={"category": [name for item in best for name in LABELS["category"][item]]}
     )
-    answer = ask(pipeline({"popular": 5}, {"house": rules}), stranger([]), 10)
+    answer = ask(pipeline({"popular": 5}, {"house": rules}), anonymous_request([]), 10)
     blocked = set(rules.config.blocked_labels["category"])
     assert len(found_by(answer, "popular")) == 10
     assert not any(blocked & set(LABELS["category"][item]) for item in answer.candidates[0])
 
 
 def test_the_trace_counts_what_is_blocked() -> None:
-    answer = ask(pipeline({"popular": 5}, {"house": Rules(blocked=IDS[:7])}), stranger([]), 10)
+    answer = ask(
+        pipeline({"popular": 5}, {"house": Rules(blocked=IDS[:7])}), anonymous_request([]), 10
+    )
     assert stages(answer)["filter"]["notes"] == [
-        "7 items blocked by 'house', left out by every source"
+        "7 items blocked by 'house', excluded from retrieval"
     ]
 
 
@@ -149,24 +151,24 @@ def test_blocks_are_computed_once_for_a_catalogue() -> None:
     assert MMR().allowed_items(inventory) is None
 
 
-def test_a_request_that_allows_little_and_rules_that_block_meet() -> None:
+def test_eligibility_and_blocking_rules_are_combined() -> None:
     bitmap = np.zeros((1, N_ITEMS), np.bool_)
     bitmap[0, :6] = True
     both = replace(known(), exclude=Ragged.of([[0]] * len(known())))
-    asked = replace(both, eligible=Masks(bitmap, np.array([0, -1] * 6, np.int32)))
-    answer = ask(pipeline({"ease": 3}, {"house": Rules(blocked=IDS[1:4])}), asked, 100)
-    for row in range(len(asked)):
+    requests = replace(both, eligible=Masks(bitmap, np.array([0, -1] * 6, np.int32)))
+    answer = ask(pipeline({"ease": 3}, {"house": Rules(blocked=IDS[1:4])}), requests, 100)
+    for row in range(len(requests)):
         expected = {4, 5} if row % 2 == 0 else set(range(4, N_ITEMS))
         assert set(answer.candidates[row].tolist()) == expected
 
 
-def test_blocks_that_cannot_be_read_let_nothing_through() -> None:
+def test_invalid_blocking_rules_hide_the_list() -> None:
     rules = Rules(blocked_labels={"colour": ["red"]})
-    answer = ask(pipeline({"popular": 5}, {"house": rules}), stranger([]), 5)
+    answer = ask(pipeline({"popular": 5}, {"house": rules}), anonymous_request([]), 5)
     assert answer.item_ids() == []
-    (told,) = answer.trace.degraded
-    assert told.stage == "rerank:house"
-    assert "'colour' is no column" in told.reason
+    (one,) = answer.trace.degraded
+    assert one.stage == "rerank:house"
+    assert "'colour' is not a column" in one.reason
 
 
 class Nothing(Settings):
@@ -174,7 +176,7 @@ class Nothing(Settings):
 
 
 class Recording(Ranker):
-    """Keeps what it was asked about."""
+    """Records the items to score."""
 
     name = "recording"
     config: Nothing
@@ -194,7 +196,7 @@ class Recording(Ranker):
 
     def score(self, requests: Requests, candidates: Candidates, features: Features) -> Scores:
         self.items += candidates.item.tolist()
-        return Scores((WANTED,), ("order",), candidates.item[:, None].astype(np.float32))
+        return Scores((RELEVANT,), ("order",), candidates.item[:, None].astype(np.float32))
 
     def save(self, writer: ArtifactWriter) -> None:
         raise NotImplementedError
@@ -207,7 +209,9 @@ def test_the_ranker_sees_no_blocked_item() -> None:
     features = FeatureSet.of(INVENTORY, {"popular": source("popular")})
     ranker = Recording(features.names)
     rules = {"house": Rules(blocked=IDS[:20], caps={"category": 1})}
-    answer = ask(pipeline({"popular": 9}, rules, Ranking(ranker, features)), stranger([]), 9)
+    answer = ask(
+        pipeline({"popular": 9}, rules, Ranking(ranker, features)), anonymous_request([]), 9
+    )
     assert ranker.items
     assert min(ranker.items) >= 20
     assert len(answer.candidates[0]) == 9
@@ -218,11 +222,11 @@ def test_the_ranker_sees_no_blocked_item() -> None:
 
 
 def test_caps_hold_for_items_that_sources_find_later() -> None:
-    plain = ask(pipeline({"ease": 3}), stranger([2, 7, 30]), 5)
+    plain = ask(pipeline({"ease": 3}), anonymous_request([2, 7, 30]), 5)
     of_plain = [name for item in plain.candidates[0] for name in LABELS["category"][item]]
     assert max(Counter(of_plain).values()) > 1
     rules = {"house": Rules(caps={"category": 1})}
-    answer = ask(pipeline({"ease": 3}, rules), stranger([2, 7, 30]), 5)
+    answer = ask(pipeline({"ease": 3}, rules), anonymous_request([2, 7, 30]), 5)
     of_shown = [name for item in answer.candidates[0] for name in LABELS["category"][item]]
     assert max(Counter(of_shown).values()) == 1
     assert len(answer.candidates[0]) == 5
@@ -232,40 +236,40 @@ def test_caps_hold_for_items_that_sources_find_later() -> None:
     assert "not held" not in str(stages(answer)["rerank:house"])
 
 
-def test_caps_that_no_list_can_hold_cost_no_second_retrieval() -> None:
+def test_caps_that_no_list_can_meet_cost_no_second_retrieval() -> None:
     rules = {"house": Rules(caps={"category": 1})}
-    answer = ask(pipeline({"popular": 60}, rules), stranger([]), 20)
+    answer = ask(pipeline({"popular": 60}, rules), anonymous_request([]), 20)
     assert len(answer.candidates[0]) == 20
     assert "fill" not in stages(answer)
     assert "was not held" in str(stages(answer)["rerank:house"]["notes"])
 
 
-def test_without_time_caps_give_way_and_the_answer_says_so() -> None:
+def test_without_time_caps_are_broken_and_reported() -> None:
     rules = {"house": Rules(caps={"category": 1})}
     made = pipeline({"ease": 3}, rules)
-    answer = ask(made, stranger([2, 7, 30]), 8, Deadline(-1))
+    answer = ask(made, anonymous_request([2, 7, 30]), 8, Deadline(-1))
     assert len(answer.candidates[0]) == 8
-    assert {"retrieve:ease", "fill"} <= {told.stage for told in answer.trace.degraded}
+    assert {"retrieve:ease", "fill"} <= {one.stage for one in answer.trace.degraded}
 
 
-# --- sources that find too little ---
+# --- too few candidates ---
 
 
 def test_without_history_the_most_liked_items_follow() -> None:
-    answer = ask(pipeline({"ease": 10}), stranger([]), 6)
-    expected = popularity_fallback(stranger([]), 6, INVENTORY)
+    answer = ask(pipeline({"ease": 10}), anonymous_request([]), 6)
+    expected = popularity_fallback(anonymous_request([]), 6, INVENTORY)
     assert answer.candidates[0].tolist() == expected[0].tolist()
     assert answer.trace.degraded == []
     assert stages(answer)["fill"]["notes"] == ["6 of the most liked items"]
-    told = answer.to_dict(trace=True)
-    assert told["items"][0]["reasons"][0]["source"] == POPULARITY_FALLBACK
-    assert told["trace"]["items"][2]["sources"] == {
+    payload = answer.to_dict(trace=True)
+    assert payload["items"][0]["reasons"][0]["source"] == POPULARITY_FALLBACK
+    assert payload["trace"]["items"][2]["sources"] == {
         POPULARITY_FALLBACK: {"rank": 3, "score": float(expected.score[2])}
     }
 
 
-def test_what_the_sources_find_stays_before_the_most_liked() -> None:
-    most = ask(pipeline({"item_knn": 10}), stranger([3]), 1_000)
+def test_items_of_the_sources_come_before_the_most_liked() -> None:
+    most = ask(pipeline({"item_knn": 10}), anonymous_request([3]), 1_000)
     found = found_by(most, "item_knn")
     assert most.candidates[0][: len(found)].tolist() == found
     assert sorted(most.candidates[0].tolist()) == [i for i in range(N_ITEMS) if i != 3]
@@ -273,13 +277,13 @@ def test_what_the_sources_find_stays_before_the_most_liked() -> None:
     assert (most.candidates.score[len(found) :] == own.min()).all()
 
 
-def test_no_retriever_has_the_name_of_the_fallback() -> None:
-    with pytest.raises(SettingError, match=f"'{POPULARITY_FALLBACK}' is the name of the fallback"):
+def test_the_name_of_the_fallback_is_reserved() -> None:
+    with pytest.raises(SettingError, match=f"'{POPULARITY_FALLBACK}' is reserved for the fallback"):
         Pipeline({POPULARITY_FALLBACK: source("popular")}, {POPULARITY_FALLBACK: 5})
 
 
 class Dropping(Reranker):
-    """Drops every item of an even index, without saying so beforehand."""
+    """Drops items of even index, without reporting it in `allowed_items`."""
 
     name = "dropping"
     config: Nothing
@@ -297,7 +301,7 @@ class Dropping(Reranker):
 
 
 @pytest.mark.parametrize("n", [5, 25, 100])
-def test_what_a_reranker_drops_is_replaced(n: int) -> None:
+def test_items_that_a_reranker_drops_are_replaced(n: int) -> None:
     answer = ask(pipeline({"popular": 4}, {"odd": Dropping()}), known(), n)
     for row in range(len(answer)):
         allowed = np.setdiff1d(np.arange(1, N_ITEMS, 2), answer.requests.exclude[row])
@@ -305,7 +309,7 @@ def test_what_a_reranker_drops_is_replaced(n: int) -> None:
 
 
 class Keeping(Dropping):
-    """Drops every item but some."""
+    """Drops all items except some."""
 
     def __init__(self, kept: list[int]) -> None:
         super().__init__()
@@ -324,19 +328,19 @@ class Keeping(Dropping):
 
 
 def test_a_refill_adds_a_few_items_for_each_place() -> None:
-    """The sources find 25 more; the two places that are empty get 4 each, and 3 for the list."""
-    order = popularity_fallback(stranger([]), N_ITEMS, INVENTORY)[0].tolist()
+    """The sources find 25 more; 4 are added for each of two empty places, and 3 for the list."""
+    order = popularity_fallback(anonymous_request([]), N_ITEMS, INVENTORY)[0].tolist()
     keeping = Keeping([order[0], order[30], order[35]])
-    answer = ask(pipeline({"popular": 25}, {"few": keeping}), stranger([]), 3)
+    answer = ask(pipeline({"popular": 25}, {"few": keeping}), anonymous_request([]), 3)
     assert answer.candidates[0].tolist() == [order[0], order[30], order[35]]
     assert stages(answer)["fill"]["notes"] == ["11 more from the sources, for the caps"]
 
 
-# --- everything at once ---
+# --- combinations ---
 
 
 class TestFilledLists(PipelineConformance):
-    """Lists that are blocked, capped and filled differ in nothing but the company they came in."""
+    """Blocked, capped and filled lists do not depend on the rest of the batch."""
 
     def make(self) -> Recommender:
         home = Placement(
@@ -370,14 +374,14 @@ class Case:
 
     def requests(self) -> Requests:
         data = DATA
-        asked = stranger(self.history)
+        requests = anonymous_request(self.history)
         if self.user is not None:
             policy = SeenPolicy.of(data.kinds, self.seen)
-            asked = data.requests(np.array([self.user]), np.array([data.end]), seen=policy)
-        away = np.union1d(asked.exclude[0], np.array(self.exclude, np.int32))
+            requests = data.requests(np.array([self.user]), np.array([data.end]), seen=policy)
+        excluded = np.union1d(requests.exclude[0], np.array(self.exclude, np.int32))
         bitmap = ~np.isin(np.arange(N_ITEMS), self.unavailable)
         mask = Masks(bitmap[None], np.array([0 if self.unavailable else -1], np.int32))
-        return replace(asked, exclude=Ragged.of([away]), eligible=mask)
+        return replace(requests, exclude=Ragged.of([excluded]), eligible=mask)
 
     def pipeline(self) -> Pipeline:
         earlier: dict[str, Reranker] = {
@@ -388,12 +392,15 @@ class Case:
         return pipeline(self.quotas, {**rerankers, "house": self.rules})
 
     def allowed(self) -> set[int]:
-        """By definition: what may be shown, whatever the list."""
-        config, away = self.rules.config, {*self.requests().exclude[0].tolist(), *self.unavailable}
+        """The items that may be shown, by definition."""
+        config, excluded = (
+            self.rules.config,
+            {*self.requests().exclude[0].tolist(), *self.unavailable},
+        )
         return {
             item
             for item in range(N_ITEMS)
-            if item not in away
+            if item not in excluded
             and IDS[item] not in config.blocked
             and not any(set(LABELS[c][item]) & set(b) for c, b in config.blocked_labels.items())
         }
@@ -455,7 +462,7 @@ def test_a_list_has_as_many_items_as_are_allowed(case: Case) -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(cases(capped))
-def test_a_category_cap_is_held_as_far_as_any_list_can(case: Case) -> None:
+def test_a_category_cap_is_met_as_far_as_possible(case: Case) -> None:
     (cap,) = case.rules.config.caps.values()
     shown, allowed = ask(case.pipeline(), case.requests(), case.n).candidates[0], case.allowed()
     there = Counter(name for item in allowed for name in LABELS["category"][item])
@@ -466,7 +473,7 @@ def test_a_category_cap_is_held_as_far_as_any_list_can(case: Case) -> None:
     assert over == max(0, min(case.n, len(allowed)) - most)
 
 
-def test_popular_alone_fills_a_list_by_itself() -> None:
-    """The fallback is not needed where a source finds every item that anybody liked."""
+def test_popular_fills_a_list_without_the_fallback() -> None:
+    """The fallback is not needed if a source finds every liked item."""
     made = Pipeline({"popular": Popular().fit(DATA)}, {"popular": 1})
-    assert "fill" not in stages(ask(made, stranger([]), 20))
+    assert "fill" not in stages(ask(made, anonymous_request([]), 20))

@@ -1,4 +1,4 @@
-"""A source that does not fit into the memory is left out, and everything says so."""
+"""A source that exceeds the memory budget is left out, and this is reported."""
 
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ def short_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(EASE, "fit", refuse)
 
 
-def test_a_source_without_room_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_source_that_exceeds_the_memory_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = Recommender({"ease": EASE(), "popular": Popular()}, {"home": PLACEMENT})
     short_of_memory(monkeypatch)
     whole.fit(small_dataset())
@@ -37,12 +37,12 @@ def test_a_source_without_room_is_left_out(monkeypatch: pytest.MonkeyPatch) -> N
     assert whole.left_out["ease"].reason == "EASE needs 9 GB; take SparseEASE"
     assert len(whole.recommend(n=3).item_ids()) == 3
     monkeypatch.undo()
-    whole.fit(small_dataset())  # there is room now
+    whole.fit(small_dataset())  # the memory is sufficient now
     assert list(whole.retrievers) == ["ease", "popular"]
     assert not whole.left_out
 
 
-def test_a_learned_fusion_goes_on_without_the_source(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fusion_is_learned_without_the_source(monkeypatch: pytest.MonkeyPatch) -> None:
     placement = Placement(retrievers=("ease", "popular"))
     whole = Recommender({"ease": EASE(), "popular": Popular()}, {"home": placement})
     short_of_memory(monkeypatch)
@@ -50,14 +50,14 @@ def test_a_learned_fusion_goes_on_without_the_source(monkeypatch: pytest.MonkeyP
     assert whole.clone().placements["home"].retrievers == ("ease", "popular")
 
 
-def test_the_only_source_of_a_placement_stays_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_only_source_of_a_placement_is_not_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     placements = {"home": PLACEMENT, "more": Placement(retrievers={"ease": 5})}
     short_of_memory(monkeypatch)
     with pytest.raises(MemoryBudgetError, match="needs 9 GB beside"):
         Recommender({"ease": EASE(), "popular": Popular()}, placements).fit(small_dataset())
 
 
-def test_a_source_that_a_reranker_uses_stays_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_source_that_a_reranker_uses_is_not_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     placement = PLACEMENT.model_copy(update={"rerankers": ("diverse",)})
     parts = {"ease": EASE(), "popular": Popular()}
     whole = Recommender(parts, {"home": placement}, rerankers={"diverse": MMR(space="ease")})
@@ -67,19 +67,19 @@ def test_a_source_that_a_reranker_uses_stays_an_error(monkeypatch: pytest.Monkey
 
 
 def with_invented_items(bots: int, **settings: object) -> Dataset:
-    """Ten described items, and twenty that nobody described, all of the same users."""
+    """Ten described items, and twenty undescribed ones, all with the same users."""
     pairs = [(f"u{n % 7}", f"i{n % 10}") for n in range(70)]
     pairs += [(f"bot{bot}", f"invented-{n}") for bot in range(bots) for n in range(20)]
     events = pl.DataFrame(pairs, ["user_id", "item_id"], orient="row")
     events = events.with_columns(timestamp=1_700_000_000 + pl.int_range(pl.len()))
     items = pl.DataFrame({"item_id": [f"i{n}" for n in range(10)]})
-    told = {"min_item_users": 2, "kinds": {"view": EventKind()}, "default_kind": "view"}
-    schema = Schema.model_validate({**told, **settings})
+    defaults = {"min_item_users": 2, "kinds": {"view": EventKind()}, "default_kind": "view"}
+    schema = Schema.model_validate({**defaults, **settings})
     return Dataset.from_frames(events, items=items, schema=schema)
 
 
 def room_for(most_items: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Lets EASE refuse more items, and lists with how many it was tried."""
+    """Lets EASE reject more items; the list records the sizes that were tried."""
     fit, tried = EASE.fit, list[int]()
 
     def limited(self: EASE, dataset: Dataset, *more: Any, **other: Any) -> EASE:
@@ -93,24 +93,26 @@ def room_for(most_items: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @pytest.mark.parametrize("bots", [2, 5])
-def test_invented_items_give_way_to_a_source(monkeypatch: pytest.MonkeyPatch, bots: int) -> None:
+def test_undescribed_items_are_left_out_before_a_source(
+    monkeypatch: pytest.MonkeyPatch, bots: int
+) -> None:
     data = with_invented_items(bots)
     assert len(data.catalogue) == 30
     tried = room_for(10, monkeypatch)
     fitted = Recommender({"ease": EASE(), "popular": Popular()}, {"home": PLACEMENT}).fit(data)
     assert tried == [30, 10, 10]
     assert not fitted.left_out
-    assert "'ease' does not fit into the memory" in fitted.notes[0]
+    assert "'ease' exceeds the memory budget" in fitted.notes[0]
     assert (
-        f"20 items that nobody described and fewer than {8 if bots > 4 else 4} users"
-        in (fitted.notes[0])
+        "20 items without a row in the item table and with fewer than "
+        f"{8 if bots > 4 else 4} users" in (fitted.notes[0])
     )
     shown = fitted.recommend("bot1", n=30).item_ids()
     assert shown
     assert not [id_ for id_ in shown if id_.startswith("invented")]
 
 
-def test_invented_items_stay_where_that_does_not_help(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_undescribed_items_stay_if_that_does_not_help(monkeypatch: pytest.MonkeyPatch) -> None:
     tried = room_for(5, monkeypatch)
     whole = Recommender({"ease": EASE(), "popular": Popular()}, {"home": PLACEMENT})
     whole.fit(with_invented_items(2))
@@ -119,7 +121,9 @@ def test_invented_items_stay_where_that_does_not_help(monkeypatch: pytest.Monkey
     assert tried == [30, 10]
 
 
-def test_a_source_goes_before_items_that_a_setting_keeps(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_source_is_left_out_before_items_kept_by_a_setting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     room_for(10, monkeypatch)
     whole = Recommender({"ease": EASE(), "popular": Popular()}, {"home": PLACEMENT})
     assert list(whole.fit(with_invented_items(2, min_item_users=1)).left_out) == ["ease"]
@@ -128,7 +132,7 @@ def test_a_source_goes_before_items_that_a_setting_keeps(monkeypatch: pytest.Mon
         alone.fit(with_invented_items(2, min_item_users=1))
 
 
-def test_items_of_the_files_stay_where_no_table_describes_them(
+def test_items_of_files_stay_if_no_table_describes_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pairs = [(f"u{n % 7}", f"i{n % 10}", False) for n in range(70)]
@@ -147,7 +151,7 @@ def test_items_of_the_files_stay_where_no_table_describes_them(
         tried.clear()
 
 
-def test_a_fixed_catalogue_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fixed_catalogue_raises_with_the_source(monkeypatch: pytest.MonkeyPatch) -> None:
     room_for(10, monkeypatch)
     whole = Recommender({"ease": EASE(), "popular": Popular()}, {"home": PLACEMENT})
     data = with_invented_items(2)
@@ -156,7 +160,7 @@ def test_a_fixed_catalogue_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -
     assert (refused.value.source, refused.value.min_item_users) == ("ease", 4)
 
 
-def test_a_saved_version_tells_what_it_lacks(
+def test_a_saved_version_records_what_was_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = (
@@ -170,8 +174,8 @@ def test_a_saved_version_tells_what_it_lacks(
     Recommender.from_file(file).fit(small_dataset()).save(tmp_path / "v1")
     loaded = Recommender.load(tmp_path / "v1")
     assert loaded.left_out["ease"].reason.endswith("take SparseEASE")
-    told = "".join(with_project_settings(loaded, file)[1])
-    assert "ease" not in told
+    changes = "".join(with_project_settings(loaded, file)[1])
+    assert "ease" not in changes
     changed = file.model_copy(
         update={"retrievers": {**file.retrievers, "ease": file.retrievers["popular"]}}
     )

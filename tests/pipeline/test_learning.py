@@ -1,4 +1,4 @@
-"""Learning to rank: a ranker learns what no source sees, and says how it did."""
+"""Learning to rank: a ranker learns what no source can, and reports its metrics."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -10,7 +10,7 @@ import pytest
 
 from tastemaker.artifact import ArtifactReader, ArtifactWriter
 from tastemaker.component import (
-    WANTED,
+    RELEVANT,
     Features,
     FitOptions,
     Ranker,
@@ -26,7 +26,7 @@ from tastemaker.data.schema import ColumnRole, EventKind, Schema
 from tastemaker.data.times import MICROSECONDS
 from tastemaker.errors import SettingError
 from tastemaker.pipeline import Recommender
-from tastemaker.pipeline.learning import Learned, learn
+from tastemaker.pipeline.learning import LearningResult, learn
 from tastemaker.project import Placement, Training
 from tastemaker.ranking import GBM
 from tastemaker.retrieval import Content, Popular, Trending
@@ -42,9 +42,9 @@ OPTIONS = FitOptions(seed=1, threads=1)
 
 @cache
 def news() -> Dataset:
-    """Every shelf gets an item a day; everybody reads what is new on one shelf.
+    """Every shelf gets an item a day; every user reads new items of one shelf.
 
-    Popular and Trending do not know whose shelf is whose, and Content does not know what is new.
+    Popular and Trending do not know the shelf of a user, and Content does not know what is new.
     """
     random = np.random.default_rng(7)
     items = [
@@ -83,10 +83,10 @@ def ranker(objectives: tuple[str, ...] = ()) -> GBM:
 
 
 def learned(
-    made: Ranker, value: Mapping[str, float] | None = None, settings: Training = SETTINGS
-) -> Learned:
+    model: Ranker, value: Mapping[str, float] | None = None, settings: Training = SETTINGS
+) -> LearningResult:
     home = Placement(retrievers=QUOTAS, ranker="main", objective_weights=dict(value or {}))
-    return learn(made, news(), home, sources(), settings, OPTIONS)
+    return learn(model, news(), home, sources(), settings, OPTIONS)
 
 
 class BackwardsConfig(Settings):
@@ -94,7 +94,7 @@ class BackwardsConfig(Settings):
 
 
 class Backwards(Ranker):
-    """Puts first what the fusion puts last."""
+    """Reverses the order of the fusion."""
 
     name = "backwards"
     config: BackwardsConfig
@@ -110,7 +110,7 @@ class Backwards(Ranker):
         return self
 
     def score(self, requests: Requests, candidates: Candidates, features: Features) -> Scores:
-        return Scores((WANTED,), ("order",), -candidates.score[:, None])
+        return Scores((RELEVANT,), ("order",), -candidates.score[:, None])
 
     def save(self, writer: ArtifactWriter) -> None:
         raise NotImplementedError
@@ -120,67 +120,67 @@ class Backwards(Ranker):
 
 
 @cache
-def ranked() -> tuple[GBM, Learned]:
-    made = ranker()
-    return made, learned(made)
+def ranked() -> tuple[GBM, LearningResult]:
+    model = ranker()
+    return model, learned(model)
 
 
-def test_a_ranker_beats_the_fusion_where_only_a_cross_of_both_tells_what_is_wanted() -> None:
-    _, came_to = ranked()
-    assert came_to.notes["ranked"] > 1.5 * came_to.notes["merged"]
-    assert came_to.notes["ranked"] > 1.5 * came_to.notes["single"]
-    assert came_to.enabled
+def test_a_ranker_that_combines_signals_beats_the_fusion() -> None:
+    _, result = ranked()
+    assert result.notes["ranked"] > 1.5 * result.notes["merged"]
+    assert result.notes["ranked"] > 1.5 * result.notes["single"]
+    assert result.enabled
 
 
-def test_what_the_ranker_went_by_is_the_shelf_and_the_age() -> None:
-    made, _ = ranked()
-    importance = made.importance()
+def test_shelf_and_age_are_the_most_important_features() -> None:
+    model, _ = ranked()
+    importance = model.importance()
     first = sorted(importance, key=lambda name: -importance[name])[:6]
     assert any(name.startswith("shelf_") for name in first)
     assert any(name in ("catalogue_published_age", "item_age") for name in first)
 
 
-def test_the_notes_say_how_it_did_and_what_it_learned_from() -> None:
-    _, came_to = ranked()
-    notes = came_to.notes
+def test_the_notes_hold_metrics_and_training_counts() -> None:
+    _, result = ranked()
+    notes = result.notes
     for figure in ("ranked", "merged", "single", "fresh", "stale"):
         assert 0 < notes[figure] <= 1
     assert notes["stale"] > notes["merged"]
     assert notes["training_rows"] == notes["candidates_kept"]
     assert 0 < notes["judged_requests"] <= notes["requests"]
     assert notes["requests"] <= SETTINGS.requests
-    assert notes["wanted"] > notes["wanted_but_not_found"] >= 0
+    assert notes["relevant"] > notes["relevant_not_found"] >= 0
 
 
 def test_learning_twice_gives_the_same() -> None:
-    made, came_to = ranker(), ranked()[1]
-    again = learned(made)
-    assert again.notes == came_to.notes
-    assert made.models == ranked()[0].models
+    model, result = ranker(), ranked()[1]
+    again = learned(model)
+    assert again.notes == result.notes
+    assert model.models == ranked()[0].models
 
 
 @pytest.mark.parametrize("require_improvement", [True, False])
 def test_a_ranker_worse_than_the_fusion_is_not_enabled(require_improvement: bool) -> None:
     settings = SETTINGS.model_copy(update={"require_improvement": require_improvement})
-    came_to = learned(Backwards(), settings=settings)
-    assert came_to.notes["ranked"] < came_to.notes["merged"]
-    assert came_to.notes["better"] is False
-    assert came_to.enabled is not require_improvement
+    result = learned(Backwards(), settings=settings)
+    assert result.notes["ranked"] < result.notes["merged"]
+    assert result.notes["better"] is False
+    assert result.enabled is not require_improvement
 
 
 class NoBetter(Backwards):
-    """Leaves the order as it is."""
+    """Keeps the order of the fusion."""
 
     name = "no_better"
 
     def score(self, requests: Requests, candidates: Candidates, features: Features) -> Scores:
-        return Scores((WANTED,), ("order",), candidates.score[:, None])
+        return Scores((RELEVANT,), ("order",), candidates.score[:, None])
 
 
 def test_a_ranker_that_adds_nothing_is_not_used() -> None:
-    came_to = learned(NoBetter())
-    assert came_to.notes["ranked"] == came_to.notes["merged"]
-    assert not came_to.enabled
+    result = learned(NoBetter())
+    assert result.notes["ranked"] == result.notes["merged"]
+    assert not result.enabled
 
 
 class Blurred(Backwards):
@@ -191,26 +191,26 @@ class Blurred(Backwards):
     def score(self, requests: Requests, candidates: Candidates, features: Features) -> Scores:
         rank = candidates.source_rank[:, candidates.sources.index("trending")].astype(np.float32)
         last = (rank < 0) | (candidates.item % 3 == 0)
-        return Scores((WANTED,), ("order",), np.where(last, -1e6, -rank)[:, None])
+        return Scores((RELEVANT,), ("order",), np.where(last, -1e6, -rank)[:, None])
 
 
 def test_a_ranker_below_the_best_source_is_not_used() -> None:
     """Better than the fusion is not enough."""
     home = Placement(retrievers=QUOTAS, ranker="main", weights={"popular": 1.0})
-    came_to = learn(Blurred(), news(), home, sources(), SETTINGS, OPTIONS)
-    notes = came_to.notes
+    result = learn(Blurred(), news(), home, sources(), SETTINGS, OPTIONS)
+    notes = result.notes
     assert notes["merged"] < notes["ranked"] < notes["single"]
-    assert not came_to.enabled
+    assert not result.enabled
 
 
-def test_several_objectives_are_worth_what_the_placement_says() -> None:
-    made = ranker(("read", "save"))
-    came_to = learned(made, {"read": 1.0, "save": 3.0})
-    assert made.predicts == ("read", "save")
-    assert came_to.notes["ranked"] > came_to.notes["merged"]
+def test_objectives_are_weighted_by_the_placement() -> None:
+    model = ranker(("read", "save"))
+    result = learned(model, {"read": 1.0, "save": 3.0})
+    assert model.predicts == ("read", "save")
+    assert result.notes["ranked"] > result.notes["merged"]
 
 
-def test_a_placements_value_for_an_unknown_objective_is_an_error() -> None:
+def test_a_weight_for_an_unknown_objective_is_an_error() -> None:
     home = Placement(retrievers=QUOTAS, ranker="gbm", objective_weights={"reed": 1.0})
-    with pytest.raises(SettingError, match=r"predicts no 'reed'; did you mean 'read'\?"):
+    with pytest.raises(SettingError, match=r"does not predict 'reed'; did you mean 'read'\?"):
         Recommender(sources(), {"home": home}, {"gbm": ranker(("read",))}).fit(news(), OPTIONS)

@@ -28,7 +28,7 @@ def items(candidates: Candidates) -> Lists:
 def twin(
     sources: dict[str, list[int]], quotas: dict[str, int], n: int = 0
 ) -> list[tuple[int, float]]:
-    """One request by hand: reciprocal ranks added up, the certain first, then the best others."""
+    """Merges one request by hand: quotas first, then the best others by reciprocal ranks."""
     largest = max(quotas.values())
     fused: dict[int, float] = {}
     for name, listed in sources.items():
@@ -49,7 +49,7 @@ three_quotas = st.tuples(*[st.integers(1, 6)] * 3)
 
 
 @given(three_sources, three_quotas)
-def test_merging_agrees_with_reciprocal_ranks_added_up_by_hand(
+def test_merge_equals_reciprocal_ranks_computed_by_hand(
     rows: list[tuple[list[int], ...]], quota: tuple[int, ...]
 ) -> None:
     names = ("als", "knn", "popular")
@@ -64,7 +64,7 @@ def test_merging_agrees_with_reciprocal_ranks_added_up_by_hand(
 
 
 @given(three_sources, three_quotas, st.integers(0, 12))
-def test_there_is_room_for_all_quotas_together_and_for_n(
+def test_the_capacity_is_the_sum_of_quotas_and_at_least_n(
     rows: list[tuple[list[int], ...]], quota: tuple[int, ...], n: int
 ) -> None:
     found_by = {name: found([row[s] for row in rows]) for s, name in enumerate("abc")}
@@ -92,7 +92,7 @@ def test_a_batch_equals_its_requests_one_by_one(
         np.testing.assert_array_equal(part.source_score, alone.source_score)
 
 
-def test_an_item_found_by_three_sources_stands_once_with_all_three_recorded() -> None:
+def test_an_item_of_several_sources_occurs_once_with_all_ranks() -> None:
     whole = merged(
         {"als": [[7, 1]], "knn": [[2, 7]], "popular": [[3, 4, 7]]},
         {"als": 5, "knn": 5, "popular": 5},
@@ -104,18 +104,18 @@ def test_an_item_found_by_three_sources_stands_once_with_all_three_recorded() ->
     assert whole.source_score[0].tolist() == [2, 1, 1]
 
 
-def test_a_source_that_did_not_find_an_item_says_so() -> None:
+def test_a_source_that_did_not_find_an_item_has_no_rank() -> None:
     whole = merged({"als": [[5]], "knn": [[6]]}, {"als": 2, "knn": 2})
     assert dict(zip(whole.item.tolist(), whole.source_rank.tolist())) == {5: [0, -1], 6: [-1, 0]}
     assert np.isnan(whole.source_score).tolist() == [[False, True], [True, False]]
 
 
-def test_no_source_gives_more_than_its_quota_while_the_others_fill_theirs() -> None:
+def test_a_source_stays_within_its_quota_if_others_fill_theirs() -> None:
     whole = merged({"a": [[0, 1, 2, 3]], "b": [[10, 11, 12, 13]]}, {"a": 3, "b": 1})
     assert sorted(items(whole)[0]) == [0, 1, 2, 10]
 
 
-def test_what_a_source_cannot_fill_goes_to_the_best_of_the_others() -> None:
+def test_places_a_source_cannot_fill_go_to_the_best_others() -> None:
     sources: dict[str, Lists] = {
         "empty": [[]],
         "short": [[0, 1, 2]],
@@ -125,13 +125,13 @@ def test_what_a_source_cannot_fill_goes_to_the_best_of_the_others() -> None:
     assert sorted(items(whole)[0]) == [0, 1, *range(10, 17)]
 
 
-def test_the_quota_one_request_leaves_unused_is_not_given_to_another() -> None:
+def test_unused_quota_is_not_given_to_other_requests() -> None:
     whole = merged({"a": [[], [1, 2, 3, 4]]}, {"a": 2})
     assert items(whole) == [[], [1, 2]]
 
 
 @pytest.mark.parametrize("source", ["als", "popular"])
-def test_scores_a_thousand_times_as_large_change_no_order(source: str) -> None:
+def test_the_scale_of_scores_does_not_matter(source: str) -> None:
     rows: dict[str, Lists] = {"als": [[4, 2, 9], [1]], "popular": [[2, 3, 4], [5, 1]]}
     quotas = {"als": 3, "popular": 2}
     plain = merge({name: found(r) for name, r in rows.items()}, quotas)
@@ -142,24 +142,24 @@ def test_scores_a_thousand_times_as_large_change_no_order(source: str) -> None:
     assert scaled.score.tolist() == plain.score.tolist()
 
 
-def test_the_source_with_the_larger_quota_is_trusted_more() -> None:
+def test_a_larger_quota_gives_a_larger_weight() -> None:
     sources: dict[str, Lists] = {"a": [[9]], "b": [[1]]}
     assert items(merged(sources, {"a": 2, "b": 1})) == [[9, 1]]
     assert items(merged(sources, {"a": 1, "b": 2})) == [[1, 9]]
 
 
-def test_agreement_of_two_sources_beats_the_first_place_of_one() -> None:
+def test_an_item_of_two_sources_beats_the_first_item_of_one() -> None:
     assert items(merged({"a": [[1, 5]], "b": [[2, 5]]}, {"a": 2, "b": 2})) == [[5, 1, 2]]
 
 
-def test_among_equals_the_lower_index_comes_first_whoever_found_it() -> None:
+def test_ties_go_to_the_lower_index() -> None:
     quotas = {"a": 3, "b": 3}
     one = merged({"a": [[8, 2]], "b": [[3, 5]]}, quotas)
     other = merged({"a": [[3, 5]], "b": [[8, 2]]}, quotas)
     assert items(one) == items(other) == [[3, 8, 2, 5]]
 
 
-def test_sums_that_differ_by_rounding_alone_are_equals() -> None:
+def test_sums_that_differ_only_by_rounding_are_ties() -> None:
     fifths = merged({"a": [[4]], "b": [[0]], "c": [[4]]}, {"a": 1, "b": 5, "c": 4})
     assert items(fifths) == [[0, 4]]  # 1/5 + 4/5 for item 4, 5/5 for item 0
 
@@ -175,24 +175,24 @@ def test_one_source_keeps_its_order() -> None:
     assert items(merged({"a": [[3, 1, 2]]}, {"a": 10})) == [[3, 1, 2]]
 
 
-def test_nothing_found_for_nobody_is_no_trouble() -> None:
+def test_an_empty_batch_is_merged() -> None:
     assert items(merged({"a": [[]], "b": [[]]}, {"a": 1, "b": 1})) == [[]]
     assert items(merged({"a": [], "b": []}, {"a": 1, "b": 1})) == []
 
 
-def test_a_list_longer_than_ranks_can_tell_is_cut_rather_than_garbled() -> None:
+def test_a_list_too_long_for_int16_ranks_is_cut() -> None:
     many: Any = np.arange(40_000)
     whole = merge({"a": Candidates.of([(many, -many)])}, {"a": 40_000})
     assert whole.item.tolist() == list(range(32_767))
     assert whole.source_rank[:, 0].tolist() == list(range(32_767))
 
 
-def test_an_item_that_is_none_is_passed_over() -> None:
+def test_a_negative_item_is_ignored() -> None:
     whole = merge({"a": Candidates.of([([-1, 2, 3], [3.0, 2.0, 1.0]), ([-1], [1.0])])}, {"a": 3})
     assert items(whole) == [[2, 3], []]
 
 
-def test_a_weight_counts_for_the_order_and_a_quota_for_the_room() -> None:
+def test_weights_decide_the_order_and_quotas_the_capacity() -> None:
     lists = {"als": found([[1, 2, 3]]), "popular": found([[7, 8, 9]])}
     whole = merge(lists, {"als": 3, "popular": 1}, weights={"als": 0.01, "popular": 1.0})
     assert whole[0].tolist() == [7, 1, 2, 3]

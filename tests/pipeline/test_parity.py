@@ -1,4 +1,4 @@
-"""Training and serving compute the same features, to the last bit, from the past alone."""
+"""Training and serving compute bitwise equal features, from past events only."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -40,23 +40,23 @@ def data() -> Dataset:
 
 @cache
 def seen() -> SeenPolicy:
-    """Repeats are allowed, so that candidates met before are among those compared."""
+    """Repeats are allowed, so that seen candidates are compared too."""
     return SeenPolicy.of(data().kinds, {"view": "allow"})
 
 
-def road(sources: Mapping[str, Retriever]) -> Pipeline:
+def make_pipeline(sources: Mapping[str, Retriever]) -> Pipeline:
     return Pipeline(sources, QUOTAS)
 
 
 @cache
-def slices() -> Sequence[TrainingWindow]:
+def windows() -> Sequence[TrainingWindow]:
     retrievers: list[Retriever] = [
         *(Popular(), Trending(half_life="10d"), ItemKNN()),
         *(EASE(regularization=50.0), ALS(factors=16, iterations=4), Content()),
     ]
     return travel(
         data(),
-        road,
+        make_pipeline,
         {retriever.name: retriever for retriever in retrievers},
         Training(slices=2, window=0.15, requests=3_000, negatives=20),
         seen(),
@@ -67,18 +67,18 @@ def slices() -> Sequence[TrainingWindow]:
 @cache
 def drawn(place: int) -> tuple[int, ...]:
     """Half of the requests to compare, from one of the two windows."""
-    total = len(slices()[place].task)
+    total = len(windows()[place].task)
     assert total >= REQUESTS // 2
     picked = np.random.default_rng(place).choice(total, REQUESTS // 2, replace=False)
     return tuple(np.sort(picked).tolist())
 
 
 @pytest.mark.parametrize("place", [0, 1])
-def test_a_thousand_past_requests_are_described_as_serving_would_have(place: int) -> None:
-    window = slices()[place]
+def test_past_requests_have_the_features_of_serving(place: int) -> None:
+    window = windows()[place]
     assert (window.task.requests.time < window.task.inventory.watermark).all()
     features = FeatureSet.of(window.task.inventory, window.sources)
-    pipeline = road(window.sources)
+    pipeline = make_pipeline(window.sources)
     chosen = drawn(place)
     eligible = window.task.requests.eligible
     assert not feature_differences(
@@ -86,9 +86,9 @@ def test_a_thousand_past_requests_are_described_as_serving_would_have(place: int
     )
 
 
-def together(window: TrainingWindow) -> Candidates:
-    """What the sources found for all requests of a window at once."""
-    return road(window.sources).candidates(
+def candidates_of_batch(window: TrainingWindow) -> Candidates:
+    """The candidates of all requests of a window, computed at once."""
+    return make_pipeline(window.sources).candidates(
         window.task.requests,
         20,
         inventory=window.task.inventory,
@@ -97,32 +97,32 @@ def together(window: TrainingWindow) -> Candidates:
     )
 
 
-def alone(window: TrainingWindow, row: int) -> Candidates:
-    """What they would have found for one of them at its moment."""
+def candidates_of_request(window: TrainingWindow, row: int) -> Candidates:
+    """The candidates of one request, computed at its moment."""
     known = data().before(int(window.task.requests.time[row]))
-    asked = known.requests(
+    request = known.requests(
         window.task.user[row : row + 1], window.task.requests.time[row : row + 1], seen=seen()
     )
-    asked = replace(asked, eligible=window.task.requests.eligible.take(np.array([row])))
-    return road(window.sources).candidates(
-        asked, 20, inventory=Inventory.of(known), trace=Trace(), deadline=Deadline()
+    request = replace(request, eligible=window.task.requests.eligible.take(np.array([row])))
+    return make_pipeline(window.sources).candidates(
+        request, 20, inventory=Inventory.of(known), trace=Trace(), deadline=Deadline()
     )
 
 
 @pytest.mark.parametrize("place", [0, 1])
-def test_a_thousand_past_requests_find_the_candidates_serving_would_have(place: int) -> None:
-    window = slices()[place]
-    batch = together(window)
+def test_past_requests_have_the_candidates_of_serving(place: int) -> None:
+    window = windows()[place]
+    batch = candidates_of_batch(window)
     for row in drawn(place):
-        one, other = batch.take(np.array([row])), alone(window, row)
+        one, other = batch.take(np.array([row])), candidates_of_request(window, row)
         assert one.item.tolist() == other.item.tolist()
         assert one.score.tobytes() == other.score.tobytes()
         assert one.source_rank.tobytes() == other.source_rank.tobytes()
         np.testing.assert_array_equal(one.source_score, other.source_score)
 
 
-def test_requests_with_replaced_events_are_described_as_served() -> None:
-    """Two thirds of the events are views, the others take back the views of the item so far."""
+def test_requests_with_replaced_events_have_serving_features() -> None:
+    """Two thirds of the events are views; the others replace earlier views of the item."""
     views = SyntheticWorld(users=60, items=40, events=2_400, repeats=True, seed=6).dataset()
     log, kinds = views.events, {"view": EventKind(), "unview": UNVIEW}
     kind = (np.random.default_rng(0).random(len(log)) < 1 / 3).astype(np.int8)
@@ -150,11 +150,11 @@ def test_requests_with_replaced_events_are_described_as_served() -> None:
     )
 
 
-# --- what must not pass: families with a leak ---
+# --- families with a leak ---
 
 
 class OneLeak:
-    """A family with one honest column and one that is not."""
+    """A family with one correct column and one that leaks."""
 
     @property
     def columns(self) -> dict[str, str]:
@@ -169,21 +169,21 @@ class OneLeak:
 
 
 class AnHourAhead(OneLeak):
-    """Counts what happens within the hour after the moment."""
+    """Counts events within the hour after the moment."""
 
     def peek(self, pairs: Pairs) -> NDArray[np.float32]:
         return pairs.inventory.statistics.at(pairs.item, pairs.time + HOUR)
 
 
 class AtTheMoment(OneLeak):
-    """Counts the event the request itself is made of, and nothing later."""
+    """Counts the event of the request itself, but no later ones."""
 
     def peek(self, pairs: Pairs) -> NDArray[np.float32]:
         return pairs.inventory.statistics.at(pairs.item, pairs.time + 1)
 
 
-class AsOfTheWorld(OneLeak):
-    """Counts up to where the world reaches, instead of up to the moment."""
+class AsOfTheInventory(OneLeak):
+    """Counts events up to the watermark instead of up to the moment."""
 
     def peek(self, pairs: Pairs) -> NDArray[np.float32]:
         until = np.full(len(pairs.item), pairs.inventory.watermark, np.int64)
@@ -191,14 +191,14 @@ class AsOfTheWorld(OneLeak):
 
 
 class OfTheBatch(OneLeak):
-    """Depends on what else is asked in the same call."""
+    """Depends on the other requests of the same call."""
 
     def peek(self, pairs: Pairs) -> NDArray[np.float32]:
         return pairs.row.astype(np.float32)
 
 
 class ByRounding(OneLeak):
-    """Differs in the last bit alone, as a sum in another order would."""
+    """Differs in the last bit, like a sum in another order."""
 
     def peek(self, pairs: Pairs) -> NDArray[np.float32]:
         count = pairs.inventory.statistics.at(pairs.item, pairs.time) + np.float32(1)
@@ -206,64 +206,71 @@ class ByRounding(OneLeak):
 
 
 class SometimesMissing(OneLeak):
-    """Has a value in one world and none in the other."""
+    """Is missing for single requests."""
 
     def peek(self, pairs: Pairs) -> NDArray[np.float32]:
         return np.full(len(pairs.item), 1.0 if len(pairs.requests) > 1 else np.nan, np.float32)
 
 
 def differences(*families: Family) -> list[str]:
-    """What the comparison says of own families, over fifty requests of the last window."""
-    window = slices()[-1]
+    """The reported differences of some families, for fifty requests of the last window."""
+    window = windows()[-1]
     features = FeatureSet(families)
     rows = np.arange(50)
-    asked, found = window.task.requests.take(rows), together(window).take(rows)
+    requests, found = window.task.requests.take(rows), candidates_of_batch(window).take(rows)
     own = replace(
         window.training,
         offsets=found.offsets,
         user=window.task.user[rows],
-        time=asked.time,
+        time=requests.time,
         item=found.item,
-        features=features.build(asked, found, window.task.inventory, window.sources),
+        features=features.build(requests, found, window.task.inventory, window.sources),
     )
-    return feature_differences(own, road(window.sources), data(), features, seen=seen())
+    return feature_differences(own, make_pipeline(window.sources), data(), features, seen=seen())
 
 
 @pytest.mark.parametrize(
     "leak",
-    [AnHourAhead(), AtTheMoment(), AsOfTheWorld(), OfTheBatch(), ByRounding(), SometimesMissing()],
+    [
+        AnHourAhead(),
+        AtTheMoment(),
+        AsOfTheInventory(),
+        OfTheBatch(),
+        ByRounding(),
+        SometimesMissing(),
+    ],
     ids=lambda leak: type(leak).__name__,
 )
-def test_a_planted_leak_is_found_and_named_and_nothing_beside_it(leak: OneLeak) -> None:
-    (told,) = differences(leak)
-    assert told.startswith("leak: ")
-    assert int(told.split()[1]) > 0
+def test_only_the_leaking_feature_is_reported(leak: OneLeak) -> None:
+    (found,) = differences(leak)
+    assert found.startswith("leak: ")
+    assert int(found.split()[1]) > 0
 
 
-def test_an_honest_family_passes() -> None:
-    class Honest(OneLeak):
+def test_a_family_without_a_leak_passes() -> None:
+    class NoLeak(OneLeak):
         def peek(self, pairs: Pairs) -> NDArray[np.float32]:
             return pairs.inventory.statistics.at(pairs.item, pairs.time, HOUR)
 
-    assert differences(Honest()) == []
+    assert differences(NoLeak()) == []
 
 
-def test_candidates_that_serving_would_not_have_found_are_counted() -> None:
-    window = slices()[-1]
+def test_candidates_that_serving_does_not_find_are_counted() -> None:
+    window = windows()[-1]
     features = FeatureSet.of(window.task.inventory, window.sources)
-    stranger = np.where(np.arange(len(window.training)) == 4, -5, window.training.item)
-    forged = replace(window.training, item=stranger.astype(np.int32))
-    told = feature_differences(
-        forged, road(window.sources), data(), features, seen=seen(), requests=[0]
+    forged_item = np.where(np.arange(len(window.training)) == 4, -5, window.training.item)
+    forged = replace(window.training, item=forged_item.astype(np.int32))
+    found = feature_differences(
+        forged, make_pipeline(window.sources), data(), features, seen=seen(), requests=[0]
     )
-    assert told == ["candidates: 1 of training were not found in serving"]
+    assert found == ["candidates: 1 of training were not found in serving"]
 
 
 def test_features_of_other_names_are_not_compared() -> None:
-    window = slices()[-1]
+    window = windows()[-1]
     features = FeatureSet.of(window.task.inventory, window.sources)
     renamed = Features(("other",), window.training.features.values[:, :1])
-    told = feature_differences(
-        replace(window.training, features=renamed), road(window.sources), data(), features
+    found = feature_differences(
+        replace(window.training, features=renamed), make_pipeline(window.sources), data(), features
     )
-    assert told[0].startswith("names: ('other',) in training")
+    assert found[0].startswith("names: ('other',) in training")

@@ -1,4 +1,4 @@
-"""What is edited in the project file applies at once where it needs no training, else is named."""
+"""Changes of the project file apply immediately, or are reported if they need training."""
 
 from collections.abc import Callable
 from functools import cache
@@ -77,7 +77,7 @@ Edit = Callable[..., tuple[Recommender, list[str]]]
 
 @pytest.fixture
 def edited(tmp_path: Path) -> Edit:
-    """The trained version under the project file with some of its text replaced."""
+    """The trained version with a changed project file."""
 
     def edit(*pairs: tuple[str, str]) -> tuple[Recommender, list[str]]:
         text = PROJECT
@@ -92,14 +92,14 @@ def edited(tmp_path: Path) -> Edit:
 USER = "u1"
 
 
-def test_an_unchanged_file_differs_in_nothing(edited: Edit) -> None:
+def test_an_unchanged_file_has_no_differences(edited: Edit) -> None:
     adopted, changes = edited()
     assert changes == []
     assert adopted.settings() == trained().settings()
     assert difference("v", changes) == ""
 
 
-def test_an_edited_value_of_objectives_counts_at_once(edited: Edit) -> None:
+def test_changed_objective_weights_apply_immediately(edited: Edit) -> None:
     adopted, changes = edited(("view = 1.0", "view = 0.0\npurchase = 1.0"))
     assert changes == []
     before, after = trained().recommend(USER, n=10), adopted.recommend(USER, n=10)
@@ -108,7 +108,7 @@ def test_an_edited_value_of_objectives_counts_at_once(edited: Edit) -> None:
     assert before.candidates.score.tolist() != after.candidates.score.tolist()
 
 
-def test_an_edited_cap_counts_at_once(edited: Edit) -> None:
+def test_a_changed_cap_applies_immediately(edited: Edit) -> None:
     adopted, changes = edited(('type = "rules"', 'type = "rules"\ncaps = { category = 1 }'))
     assert changes == []
     answer = adopted.recommend(USER, n=3)
@@ -117,7 +117,7 @@ def test_an_edited_cap_counts_at_once(edited: Edit) -> None:
     assert len({tuple(codes) for codes in shown}) == len(shown) > 1
 
 
-def test_edited_rerankers_seen_and_budget_count_at_once(edited: Edit) -> None:
+def test_changed_rerankers_seen_and_budget_apply_immediately(edited: Edit) -> None:
     adopted, changes = edited(
         ('rerankers = ["rules"]', 'rerankers = ["mmr", "rules"]\nseen = { view = "allow" }'),
         (
@@ -146,19 +146,21 @@ def test_edited_rerankers_seen_and_budget_count_at_once(edited: Edit) -> None:
         ("weight = 6.0", "weight = 5.0", "[events]"),
         ("[placements.home]", "[placements.cart]\nretrievers = { popular = 5 }\n[placements.home]",
          "placements.cart is new"),
-        ('category = { role = "category" }', "", "items.roles.category is gone"),
+        ('category = { role = "category" }', "", "items.roles.category is removed"),
     ],
 )  # fmt: skip
-def test_what_needs_training_is_named(edited: Edit, old: str, new: str, named: str) -> None:
+def test_changes_that_need_training_are_reported(
+    edited: Edit, old: str, new: str, named: str
+) -> None:
     _, changes = edited((old, new))
     assert len(changes) == 1
     assert named in changes[0]
-    told = difference("V", changes)
-    assert told.startswith("the project file differs from what version V was trained with: ")
-    assert told.endswith("; run `tastemaker train`")
+    text = difference("V", changes)
+    assert text.startswith("the project file differs from what version V was trained with: ")
+    assert text.endswith("; run `tastemaker train`")
 
 
-def test_a_memory_limit_needs_no_training(edited: Edit) -> None:
+def test_a_memory_budget_needs_no_training(edited: Edit) -> None:
     assert edited(("slices = 2", 'slices = 2\nmemory = "2GiB"'))[1] == []
 
 
@@ -176,6 +178,6 @@ def test_the_first_placement_of_the_file_is_the_default(tmp_path: Path) -> None:
     assert (next(iter(adopted.placements)), changes) == ("cart", [])
 
 
-def test_rules_that_do_not_fit_the_version_are_refused(edited: Edit) -> None:
+def test_rules_that_do_not_fit_the_version_are_rejected(edited: Edit) -> None:
     with pytest.raises(SettingError, match=r"do not fit version .*genre"):
         edited(('type = "rules"', 'type = "rules"\ncaps = { genre = 1 }'))

@@ -1,4 +1,4 @@
-"""Promises of a recommender that only show where several rooms meet."""
+"""Behaviour of a recommender that depends on several packages."""
 
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ START = 1_600_000_000
 
 
 def shop(kinds: dict[str, EventKind] = KINDS) -> tm.Dataset:
-    """Everybody views most of ten items; user u dislikes item u % 10."""
+    """Every user views most of ten items; user u dislikes item u % 10."""
     random = np.random.default_rng(0)
     rows = []
     for user in range(30):
@@ -35,20 +35,20 @@ def recommender(seen: dict[str, str] | None = None) -> Recommender:
     return Recommender({"popular": Popular()}, {"home": placement})
 
 
-def test_what_a_user_blocked_stays_away_whatever_history_is_told() -> None:
+def test_hidden_items_stay_hidden_with_any_given_history() -> None:
     fitted = recommender({"view": "allow"}).fit(shop())
     for user in range(30):
-        told = fitted.recommend(f"u{user}", history=[f"i{(user + 1) % 10}"], n=10)
-        assert f"i{user % 10}" not in told.item_ids()
+        answer = fitted.recommend(f"u{user}", history=[f"i{(user + 1) % 10}"], n=10)
+        assert f"i{user % 10}" not in answer.item_ids()
 
 
-def test_what_a_stranger_told_may_come_back_where_repeats_are_allowed() -> None:
+def test_with_repeats_allowed_a_given_history_is_recommended() -> None:
     assert "i1" not in recommender().fit(shop()).recommend(history=["i1"], n=10).item_ids()
     repeats = recommender({"view": "allow"}).fit(shop())
     assert "i1" in repeats.recommend(history=["i1"], n=10).item_ids()
 
 
-def test_other_kinds_of_event_than_those_trained_on_are_refused() -> None:
+def test_data_with_other_event_types_is_rejected() -> None:
     fitted = recommender().fit(shop())
     added = {"impression": EventKind(role="exposure"), **KINDS}
     with pytest.raises(ArtifactError, match=r"events.*train again"):
@@ -58,7 +58,7 @@ def test_other_kinds_of_event_than_those_trained_on_are_refused() -> None:
         fitted.attach(shop(swapped))
 
 
-def test_a_split_with_another_seen_policy_than_the_placement_is_refused() -> None:
+def test_a_split_with_another_seen_policy_is_rejected() -> None:
     data = shop()
     models = recommender({"view": "allow"})
     with pytest.raises(SettingError, match=r"seen=.*'view': 'allow'"):
@@ -68,12 +68,12 @@ def test_a_split_with_another_seen_policy_than_the_placement_is_refused() -> Non
 
 
 @pytest.mark.parametrize("quota", [0, -3])
-def test_a_quota_below_one_is_refused(quota: int) -> None:
+def test_a_quota_below_one_is_rejected(quota: int) -> None:
     with pytest.raises(SettingError, match=f"'popular' must be at least 1, got {quota}"):
         Pipeline({"popular": Popular()}, {"popular": quota})
 
 
-def test_wiring_that_names_nothing_or_nobody_is_refused() -> None:
+def test_a_missing_or_unknown_source_is_rejected() -> None:
     with pytest.raises(SettingError, match="at least one retriever"):
         Pipeline({"popular": Popular()}, {})
     with pytest.raises(SettingError, match="did you mean 'popular'"):
@@ -93,7 +93,7 @@ def test_ids_may_be_integers() -> None:
         fitted.recommend(history="7,8")
 
 
-def test_a_heavy_user_at_every_event_costs_no_more_than_the_cap() -> None:
+def test_histories_are_limited_to_the_cap() -> None:
     n = 6_000
     heavy = pl.DataFrame(
         {
@@ -104,9 +104,9 @@ def test_a_heavy_user_at_every_event_costs_no_more_than_the_cap() -> None:
     )
     data = tm.Dataset.from_frames(heavy)
     users = np.zeros(n, np.int64)
-    asked = data.requests(users, data.events.time[:n], cap=20)
-    assert asked.history.counts.max() == 20
-    assert len(asked.history.item) <= 20 * n
-    last = replace(asked).take(np.array([n - 1]))
+    requests = data.requests(users, data.events.time[:n], cap=20)
+    assert requests.history.counts.max() == 20
+    assert len(requests.history.item) <= 20 * n
+    last = replace(requests).take(np.array([n - 1]))
     assert last.history.item.tolist() == data.events.item[n - 21 : n - 1].tolist()
     assert len(last.exclude[0]) == 40

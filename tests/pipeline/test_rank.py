@@ -1,4 +1,4 @@
-"""Given items in order: the same set, the scores of a list, nothing lost that was seen."""
+"""Ranking of given items: all are returned, with the scores of a list, seen ones too."""
 
 from functools import cache
 
@@ -32,7 +32,7 @@ def fitted(*, ranker: bool) -> Recommender:
 
 
 @pytest.mark.parametrize("ranker", [True, False])
-def test_the_same_set_comes_back_by_falling_score(ranker: bool) -> None:
+def test_all_given_items_are_returned_by_descending_score(ranker: bool) -> None:
     recommender = fitted(ranker=ranker)
     ids = recommender.inventory.catalogue.items.ids(range(0, 80, 2))
     for user in ("u1", "u2", None, "nobody"):
@@ -69,12 +69,12 @@ def test_without_a_ranker_every_source_orders_the_items() -> None:
     liked = recommender.inventory.catalogue.items.ids([3])
     ids = recommender.inventory.catalogue.items.ids(range(80))
     answer = recommender.rank(None, ids, history=liked, placement="alike")
-    assert answer.item_ids()[0] == liked[0]  # nothing is more like it
-    assert answer.candidates.score[-1] == 0  # like nothing, and still there
+    assert answer.item_ids()[0] == liked[0]  # the most similar one
+    assert answer.candidates.score[-1] == 0  # similar to nothing, but included
     assert len(answer.item_ids()) == 80
 
 
-def test_unknown_items_are_named() -> None:
+def test_unknown_items_are_reported() -> None:
     recommender = fitted(ranker=False)
     with pytest.raises(UnknownIdError, match="no item has the id 'x', 'y'"):
         recommender.rank("u1", ["x", recommender.inventory.catalogue.items.id(0), "y"])
@@ -82,7 +82,7 @@ def test_unknown_items_are_named() -> None:
         recommender.rank("u1", [f"q{place}" for place in range(7)])
 
 
-def test_nothing_to_rank_is_an_empty_answer() -> None:
+def test_an_empty_list_is_ranked() -> None:
     for ranker in (True, False):
         assert fitted(ranker=ranker).rank("u1", []).item_ids() == []
 

@@ -1,4 +1,4 @@
-"""Why an item is in a list, in words of bounded length."""
+"""Reasons for items, with text of limited length."""
 
 import polars as pl
 
@@ -21,8 +21,8 @@ def test_a_long_title_is_cut_in_a_reason() -> None:
     titles = {"item_id": ["i0", "i1", "i2"], "title": ["long " * 1_000] * 3}
     data = Dataset.from_frames(events, items=pl.DataFrame(titles), schema=schema)
     pipeline = Pipeline({"knn": ItemKNN().fit(data, FitOptions())}, {"knn": 2})
-    told = pipeline.recommend(Requests.of([[0]]), 2, inventory=Inventory.of(data)).to_dict()
-    because = [item["reasons"][0] for item in told["items"]]
+    payload = pipeline.recommend(Requests.of([[0]]), 2, inventory=Inventory.of(data)).to_dict()
+    because = [item["reasons"][0] for item in payload["items"]]
     assert [reason["kind"] for reason in because] == ["because_you_liked"] * 2
     assert all(
         "long long" in reason["text"] and len(reason["text"]) < LONGEST_TITLE_IN_REASON + 50

@@ -28,7 +28,7 @@ from tastemaker.errors import (
 from tastemaker.evaluation import evaluate
 from tastemaker.metrics import Estimate, UserBootstrap
 from tastemaker.pipeline import Recommender
-from tastemaker.pipeline.learning import Learned, learn
+from tastemaker.pipeline.learning import LearningResult, learn
 from tastemaker.project import Placement, Training
 from tastemaker.ranking import GBM
 from tastemaker.reranking import MMR, Rules
@@ -49,9 +49,9 @@ NOW = 1_700_000_000
 
 
 def frame() -> pl.DataFrame:
-    """Two tastes: users r… like the items red…, users b… the items blue…; each misses a few.
+    """Two groups: users r… view items red…, users b… items blue…; each misses a few.
 
-    No two items are liked by the same users, so that no two are equally good for anyone.
+    No two items have the same users, so that no two items tie.
     """
     random = np.random.default_rng(0)
     rows = [
@@ -104,59 +104,57 @@ def users() -> list[str]:
 
 
 def comparable(answer: dict[str, Any]) -> dict[str, Any]:
-    """An answer without what differs on purpose: its own id, the version, the milliseconds."""
-    told = {k: v for k, v in answer.items() if k not in ("recommendation_id", "model_version")}
-    for stage in told.get("trace", {}).get("stages", []):
+    """An answer without its id, its version and its times."""
+    payload = {k: v for k, v in answer.items() if k not in ("recommendation_id", "model_version")}
+    for stage in payload.get("trace", {}).get("stages", []):
         del stage["ms"]
-    return told
+    return payload
 
 
-# --- who is answered with what ---
+# --- recommendations ---
 
 
 @pytest.mark.parametrize("user", ["r1", "r3", "b2", "b7"])
-def test_a_user_is_recommended_what_others_of_the_same_taste_like(
-    recommender: Recommender, user: str
-) -> None:
+def test_users_get_items_that_similar_users_like(recommender: Recommender, user: str) -> None:
     color = {"r": "red", "b": "blue"}[user[0]]
     assert {item[: len(color)] for item in recommender.recommend(user, n=2).item_ids()} == {color}
 
 
 @pytest.mark.parametrize("user", users())
-def test_nothing_seen_comes_back(recommender: Recommender, user: str) -> None:
+def test_seen_items_are_not_recommended(recommender: Recommender, user: str) -> None:
     answer = recommender.recommend(user, n=1_000)
     assert not seen_by(user) & set(answer.item_ids())
     assert len(answer.item_ids()) == 16 - len(seen_by(user))
 
 
-def test_an_unknown_user_is_answered_like_a_stranger(recommender: Recommender) -> None:
-    unknown, stranger = recommender.recommend("who?", n=9), recommender.recommend(n=9)
-    assert unknown.item_ids() == stranger.item_ids()
-    assert len(stranger.item_ids()) == 9
+def test_an_unknown_user_is_treated_as_anonymous(recommender: Recommender) -> None:
+    unknown, anonymous = recommender.recommend("who?", n=9), recommender.recommend(n=9)
+    assert unknown.item_ids() == anonymous.item_ids()
+    assert len(anonymous.item_ids()) == 9
     assert unknown.requests.user_id == ("who?",)
-    assert stranger.requests.user_id == (None,)
+    assert anonymous.requests.user_id == (None,)
 
 
-def test_a_stranger_with_the_history_of_a_user_is_answered_like_that_user(
+def test_a_history_gives_the_list_of_the_user_who_has_it(
     recommender: Recommender,
 ) -> None:
     rows = frame().filter(pl.col("user_id") == "b3").sort("timestamp")
-    stranger = recommender.recommend(history=rows["item_id"].to_list(), n=10)
-    assert stranger.item_ids() == recommender.recommend("b3", n=10).item_ids()
+    anonymous = recommender.recommend(history=rows["item_id"].to_list(), n=10)
+    assert anonymous.item_ids() == recommender.recommend("b3", n=10).item_ids()
 
 
-def test_a_history_that_is_told_counts_instead_of_the_known_one(recommender: Recommender) -> None:
+def test_a_given_history_replaces_the_known_one(recommender: Recommender) -> None:
     answer = recommender.recommend("r1", history=["blue0", "blue1", "blue2"], n=3)
     assert all(item.startswith("blue") for item in answer.item_ids())
 
 
-def test_items_nobody_knows_are_left_out_of_a_history(recommender: Recommender) -> None:
+def test_unknown_items_of_a_history_are_ignored(recommender: Recommender) -> None:
     plain = recommender.recommend(history=["red0", "red1"], n=5)
     odd = recommender.recommend(history=["?", "red0", "", "red1", "RED2"], n=5)
     assert odd.item_ids() == plain.item_ids()
 
 
-def test_only_what_happened_before_the_moment_counts(recommender: Recommender) -> None:
+def test_only_events_before_the_moment_count(recommender: Recommender) -> None:
     early = recommender.recommend("r1", n=16, at=NOW * 10**6)
     assert len(early.requests.history.item) == 0
     assert "red4" not in recommender.recommend("r0", n=16).item_ids()
@@ -164,12 +162,12 @@ def test_only_what_happened_before_the_moment_counts(recommender: Recommender) -
 
 
 @pytest.mark.parametrize("n", [0, 1, 3, 16, 5_000])
-def test_a_list_has_n_items_as_far_as_there_are_any(recommender: Recommender, n: int) -> None:
+def test_a_list_has_n_items_if_there_are_enough(recommender: Recommender, n: int) -> None:
     assert len(recommender.recommend(n=n).item_ids()) == min(n, 16)
 
 
 @pytest.mark.parametrize(("n", "message"), [(-1, "at least 0, got -1"), (2.5, "an integer, got")])
-def test_a_wrong_n_is_named(recommender: Recommender, n: Any, message: str) -> None:
+def test_an_invalid_n_is_reported(recommender: Recommender, n: Any, message: str) -> None:
     item = recommender.inventory.catalogue.items.id(0)
     for answer in (
         lambda: recommender.recommend(n=n),
@@ -181,14 +179,14 @@ def test_a_wrong_n_is_named(recommender: Recommender, n: Any, message: str) -> N
             answer()
 
 
-def test_each_placement_asks_its_own_sources(recommender: Recommender) -> None:
+def test_each_placement_uses_its_own_sources(recommender: Recommender) -> None:
     answer = recommender.recommend("r1", n=5, placement="basket")
     assert answer.candidates.sources == ("item_knn", "popularity_fallback")
     assert answer.requests.placement == "basket"
     assert recommender.recommend("r1").requests.placement == "home"
 
 
-def test_an_unknown_placement_is_named_with_its_near_miss(recommender: Recommender) -> None:
+def test_an_unknown_placement_suggests_a_similar_name(recommender: Recommender) -> None:
     with pytest.raises(ProjectError, match=r"no placement 'hom'; did you mean 'home'\?"):
         recommender.recommend("r1", placement="hom")
 
@@ -196,20 +194,20 @@ def test_an_unknown_placement_is_named_with_its_near_miss(recommender: Recommend
 # --- the seen policy ---
 
 
-def test_where_repeats_are_allowed_seen_items_come_back() -> None:
+def test_with_repeats_allowed_seen_items_are_recommended() -> None:
     allowing = unfitted(view="allow").fit(dataset(), OPTIONS)
     assert set(allowing.recommend("b1", n=16).item_ids()) & seen_by("b1")
     assert allowing.recommend("b1", n=1).item_ids()[0] in {f"blue{i}" for i in range(8)}
 
 
-def test_a_blocked_item_never_comes_back_whatever_the_policy() -> None:
+def test_a_hidden_item_is_never_recommended() -> None:
     allowing = unfitted(view="allow", hide="allow").fit(dataset(), OPTIONS)
     found = allowing.recommend("r0", n=16).item_ids()
     assert "red1" in found
     assert "red4" not in found
 
 
-def test_exclusion_for_a_time_ends_with_it() -> None:
+def test_an_exclusion_ends_after_its_duration() -> None:
     recommender = unfitted(view="exclude for 1h").fit(dataset(), OPTIONS)
     hour = 3_600 * 10**6
     last = max(t for u, _, _, t in frame().iter_rows() if u == "b7") * 10**6
@@ -222,30 +220,30 @@ def test_exclusion_for_a_time_ends_with_it() -> None:
 
 
 def grown() -> Dataset:
-    """The same items; user r1 went on to view blue things, and a new user came."""
+    """The same items with later events: user r1 views blue items, and there is a new user."""
     more = [("r1", f"blue{i}", "view", NOW + 9_000 + i) for i in range(4)]
     more += [("fresh", f"blue{i}", "view", NOW + 9_100 + i) for i in range(3)]
     return dataset(frame().vstack(pl.DataFrame(more, frame().schema, orient="row")))
 
 
-def test_what_a_user_did_since_the_training_counts_at_once(saved: Path) -> None:
+def test_events_after_training_count_immediately(saved: Path) -> None:
     loaded = Recommender.load(saved).attach(grown())
     answer = loaded.recommend("r1", n=16).item_ids()
     assert not {f"blue{i}" for i in range(4)} & set(answer)
     fresh = loaded.recommend("fresh", n=3)
     assert len(fresh.requests.history.item) == 3
     assert all(item.startswith("blue") for item in fresh.item_ids())
-    everybody = [name for batch in loaded.recommend_all(n=1) for name in batch.requests.user_id]
-    assert "fresh" in everybody
+    names = [name for batch in loaded.recommend_all(n=1) for name in batch.requests.user_id]
+    assert "fresh" in names
 
 
-def test_data_that_lacks_fitted_items_is_refused(saved: Path) -> None:
+def test_data_without_a_fitted_item_is_rejected(saved: Path) -> None:
     fewer = frame().filter(pl.col("item_id") != "red1")
-    with pytest.raises(ArtifactError, match=r"the data's items are not those.*train again"):
+    with pytest.raises(ArtifactError, match=r"the data lacks items of this artifact.*train again"):
         Recommender.load(saved).attach(Dataset.from_frames(fewer, schema=SCHEMA))
 
 
-def test_items_that_came_later_are_left_out_of_histories(saved: Path) -> None:
+def test_later_items_are_ignored_in_histories(saved: Path) -> None:
     later = frame().with_columns(item_id=pl.lit("a-new-one"), timestamp=pl.col("timestamp") + 1)
     loaded = Recommender.load(saved).attach(dataset(pl.concat([frame(), later])))
     usual = Recommender.load(saved).attach(dataset())
@@ -253,10 +251,10 @@ def test_items_that_came_later_are_left_out_of_histories(saved: Path) -> None:
         assert loaded.recommend(user, n=3).item_ids() == usual.recommend(user, n=3).item_ids()
 
 
-# --- everybody, and similar items ---
+# --- all users, and similar items ---
 
 
-def test_everybody_gets_the_list_they_would_get_alone(recommender: Recommender) -> None:
+def test_every_user_gets_the_same_list_in_a_batch(recommender: Recommender) -> None:
     lists = {
         name: (batch.item_ids(row), batch.candidates.take(np.array([row])).score.tolist())
         for batch in recommender.recommend_all(n=4)
@@ -268,14 +266,14 @@ def test_everybody_gets_the_list_they_would_get_alone(recommender: Recommender) 
         assert lists[user] == (alone.item_ids(), pytest.approx(alone.candidates.score.tolist()))
 
 
-def test_similar_items_are_of_the_same_taste(recommender: Recommender) -> None:
+def test_similar_items_have_the_same_users(recommender: Recommender) -> None:
     name, found = recommender.similar("red3", n=20, retriever="item_knn")
     assert name == "item_knn"
     similar = recommender.inventory.catalogue.items.ids(found[0])
     assert sorted(similar) == [f"red{i}" for i in range(8) if i != 3]
 
 
-def test_the_first_source_that_can_names_similar_items(recommender: Recommender) -> None:
+def test_the_first_capable_source_finds_similar_items(recommender: Recommender) -> None:
     name, found = recommender.similar("blue0", n=3)
     assert name == "als"
     assert len(found.item) == 3
@@ -283,19 +281,19 @@ def test_the_first_source_that_can_names_similar_items(recommender: Recommender)
 
 
 @pytest.mark.parametrize("retriever", ["popular", "itemknn"])
-def test_a_source_that_cannot_name_similar_items_is_refused(
+def test_a_source_without_similar_items_is_rejected(
     recommender: Recommender, retriever: str
 ) -> None:
-    with pytest.raises(ProjectError, match=f"no retriever '{retriever}' can name similar items"):
+    with pytest.raises(ProjectError, match=f"no retriever '{retriever}' supports similar items"):
         recommender.similar("red0", retriever=retriever)
 
 
-def test_an_unknown_item_has_nothing_similar(recommender: Recommender) -> None:
+def test_an_unknown_item_is_rejected(recommender: Recommender) -> None:
     with pytest.raises(UnknownIdError, match="no item has the id 'red99'"):
         recommender.similar("red99")
 
 
-# --- before anything is fitted ---
+# --- unfitted ---
 
 
 @pytest.mark.parametrize(
@@ -307,7 +305,7 @@ def test_an_unknown_item_has_nothing_similar(recommender: Recommender) -> None:
         lambda r: next(r.recommend_all()),
     ],
 )
-def test_nothing_works_before_it_is_fitted(use: Callable[[Recommender], object]) -> None:
+def test_an_unfitted_recommender_is_rejected(use: Callable[[Recommender], object]) -> None:
     with pytest.raises(NotFittedError, match=r"is not fitted: call fit\(dataset\) first"):
         use(unfitted())
 
@@ -315,17 +313,19 @@ def test_nothing_works_before_it_is_fitted(use: Callable[[Recommender], object])
 # --- artifacts ---
 
 
-def test_saved_and_loaded_answers_are_identical(recommender: Recommender, saved: Path) -> None:
+def test_a_loaded_recommender_gives_identical_answers(
+    recommender: Recommender, saved: Path
+) -> None:
     loaded = Recommender.load(saved).attach(dataset())
     assert loaded.version == "v1"
     for user in [*users(), "unknown"]:
         one, other = recommender.recommend(user, n=8), loaded.recommend(user, n=8)
-        told = comparable(one.to_dict(trace=True))
-        assert comparable(other.to_dict(trace=True)) == told
+        expected = comparable(one.to_dict(trace=True))
+        assert comparable(other.to_dict(trace=True)) == expected
         assert other.to_dict()["model_version"] == "v1"
 
 
-def test_a_loaded_recommender_serves_strangers_without_any_data(saved: Path) -> None:
+def test_a_loaded_recommender_serves_anonymous_users(saved: Path) -> None:
     loaded = Recommender.load(saved)
     assert loaded.recommend(history=["red0"], n=3).item_ids()
     assert loaded.recommend("r1", n=3).item_ids() == loaded.recommend(n=3).item_ids()
@@ -333,16 +333,14 @@ def test_a_loaded_recommender_serves_strangers_without_any_data(saved: Path) -> 
         next(loaded.recommend_all())
 
 
-def test_training_twice_gives_one_digest_and_other_data_another(
-    saved: Path, tmp_path: Path
-) -> None:
+def test_the_digest_depends_only_on_the_data(saved: Path, tmp_path: Path) -> None:
     unfitted().fit(dataset(), OPTIONS).save(tmp_path / "again")
     unfitted().fit(dataset(frame().head(70)), OPTIONS).save(tmp_path / "less")
     assert manifest(tmp_path / "again")["digest"] == manifest(saved)["digest"]
     assert manifest(tmp_path / "less")["digest"] != manifest(saved)["digest"]
 
 
-def test_an_artifact_tells_what_it_was_trained_on_and_by_what(saved: Path, tmp_path: Path) -> None:
+def test_an_artifact_records_its_data_and_version(saved: Path, tmp_path: Path) -> None:
     frame().write_csv(tmp_path / "events.csv")
     data = Dataset.from_files(tmp_path / "events.csv", schema=SCHEMA)
     unfitted().fit(data, OPTIONS).save(tmp_path / "v1")
@@ -352,9 +350,9 @@ def test_an_artifact_tells_what_it_was_trained_on_and_by_what(saved: Path, tmp_p
     assert Recommender.load(saved).sources == {}  # of frames
 
 
-def test_an_artifact_from_before_these_were_told_still_loads(saved: Path, tmp_path: Path) -> None:
+def test_an_artifact_without_these_records_still_loads(saved: Path, tmp_path: Path) -> None:
     old = Path(shutil.copytree(saved, tmp_path / "v1"))
-    signed(old, lambda told: [told["about"].pop(name) for name in ("data", "made_by")])
+    signed(old, lambda content: [content["about"].pop(name) for name in ("data", "made_by")])
     loaded = Recommender.load(old)
     assert (loaded.sources, loaded.made_by) == ({}, "")
 
@@ -369,25 +367,25 @@ def test_an_artifact_holds_no_user_ids(tmp_path: Path) -> None:
 
 def test_an_artifact_is_never_overwritten(recommender: Recommender, saved: Path) -> None:
     before = manifest(saved)
-    with pytest.raises(ArtifactError, match="exists already"):
+    with pytest.raises(ArtifactError, match="already exists"):
         recommender.save(saved)
     assert manifest(saved) == before
 
 
 def manifest(folder: Path) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
-    return told
+    content: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
+    return content
 
 
 def signed(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    """Changes a manifest so that its own digest is right again, as a forger would."""
-    told = manifest(folder)
-    change(told)
-    told["digest"] = _digest(told)
-    (folder / "manifest.json").write_text(json.dumps(told))
+    """Changes a manifest and updates its digest."""
+    content = manifest(folder)
+    change(content)
+    content["digest"] = _digest(content)
+    (folder / "manifest.json").write_text(json.dumps(content))
 
 
-def test_a_damaged_file_is_named(saved: Path, tmp_path: Path) -> None:
+def test_a_damaged_file_is_reported(saved: Path, tmp_path: Path) -> None:
     copied = Path(shutil.copytree(saved, tmp_path / "v1"))
     target = copied / "components" / "als" / "item_factors.npy"
     content = bytearray(target.read_bytes())
@@ -397,14 +395,14 @@ def test_a_damaged_file_is_named(saved: Path, tmp_path: Path) -> None:
         Recommender.load(copied)
 
 
-def test_a_missing_file_is_named(saved: Path, tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(saved: Path, tmp_path: Path) -> None:
     copied = Path(shutil.copytree(saved, tmp_path / "v1"))
     (copied / "statistics" / "time.npy").unlink()
     with pytest.raises(ArtifactError, match=r"the file 'statistics/time.npy' is missing"):
         Recommender.load(copied)
 
 
-def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+def test_a_missing_folder_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="v9: not an artifact"):
         Recommender.load(tmp_path / "v9")
 
@@ -412,32 +410,32 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda told: told.update(kind="ranker"), "holds a 'ranker', not a 'recommender'"),
-        (lambda told: told.update(format=99), "format 99, this version reads 2: train again"),
-        (lambda told: told.pop("about"), "does not describe a recommender"),
-        (lambda told: told.update(about=[]), "does not describe a recommender"),
-        (lambda told: told["about"].pop("watermark"), r"'watermark'\); train again"),
+        (lambda content: content.update(kind="ranker"), "holds a 'ranker', not a 'recommender'"),
+        (lambda content: content.update(format=99), "format 99, this version reads 2: train again"),
+        (lambda content: content.pop("about"), "does not describe a recommender"),
+        (lambda content: content.update(about=[]), "does not describe a recommender"),
+        (lambda content: content["about"].pop("watermark"), r"'watermark'\); train again"),
         (
-            lambda told: told["about"]["components"]["als"].update(type="alien"),
+            lambda content: content["about"]["components"]["als"].update(type="alien"),
             "no retriever is called 'alien'.*install the package that provides it",
         ),
         (
-            lambda told: told["about"]["components"]["als"]["settings"].update(factor=3),
+            lambda content: content["about"]["components"]["als"]["settings"].update(factor=3),
             "unknown setting 'factor'",
         ),
         (
-            lambda told: told["about"]["placements"]["home"].update(color="red"),
+            lambda content: content["about"]["placements"]["home"].update(color="red"),
             "does not describe a recommender",
         ),
         (
-            lambda told: told["about"]["components"].update(
-                more=told["about"]["components"]["als"]
+            lambda content: content["about"]["components"].update(
+                more=content["about"]["components"]["als"]
             ),
             "the manifest lists no file 'components/more/item_factors.npy'",
         ),
     ],
 )
-def test_a_manifest_of_another_making_is_refused_with_the_reason(
+def test_an_incompatible_manifest_is_rejected_with_the_reason(
     saved: Path, tmp_path: Path, change: Callable[[dict[str, Any]], object], reason: str
 ) -> None:
     copied = Path(shutil.copytree(saved, tmp_path / "v1"))
@@ -446,11 +444,11 @@ def test_a_manifest_of_another_making_is_refused_with_the_reason(
         Recommender.load(copied)
 
 
-def test_a_manifest_that_names_a_file_outside_is_refused(saved: Path, tmp_path: Path) -> None:
+def test_a_manifest_with_a_file_outside_is_rejected(saved: Path, tmp_path: Path) -> None:
     copied = Path(shutil.copytree(saved, tmp_path / "v1"))
     (tmp_path / "outside.npy").write_bytes(b"data")
-    described = {"sha256": sha256(b"data").hexdigest(), "bytes": 4}
-    signed(copied, lambda told: told["files"].update({"../outside.npy": described}))
+    entry = {"sha256": sha256(b"data").hexdigest(), "bytes": 4}
+    signed(copied, lambda content: content["files"].update({"../outside.npy": entry}))
     with pytest.raises(ArtifactError, match=r"names '\.\./outside\.npy', outside its folder"):
         Recommender.load(copied)
 
@@ -463,7 +461,7 @@ def budgeted(source: Retriever, memory: int | None) -> Recommender:
     return Recommender({source.name: source}, {"home": placement}, training=Training(memory=memory))
 
 
-def test_a_project_s_budget_stands_in_place_of_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_budget_of_the_project_replaces_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tastemaker.machine.memory_bytes", lambda: 1 << 20)
     with pytest.raises(MemoryBudgetError, match="ItemKNN"):
         budgeted(ItemKNN(), None).fit(dataset())
@@ -473,12 +471,12 @@ def test_a_project_s_budget_stands_in_place_of_the_default(monkeypatch: pytest.M
         budgeted(ItemKNN(), 1 << 20).fit(dataset())
 
 
-def test_a_budget_in_the_options_outweighs_the_project_s() -> None:
+def test_the_budget_of_the_options_overrides_the_project() -> None:
     options = FitOptions(memory_budget=1 << 40)
     assert budgeted(ItemKNN(), 1 << 20).fit(dataset(), options).data is not None
 
 
-def test_the_models_an_evaluation_compares_with_keep_to_the_project_s_budget() -> None:
+def test_baselines_of_an_evaluation_respect_the_budget() -> None:
     split = by_time(dataset(), test=0.2)
     evaluation = evaluate(budgeted(Popular(), 1 << 20), split)
     assert "item_knn" not in evaluation.systems
@@ -489,7 +487,7 @@ PAST = Training(slices=2, window=0.15, requests=400, require_improvement=False)
 
 
 def ranking(**more: Placement) -> Recommender:
-    """A home of two sources, a ranker and two rerankers; placements beside it may be added."""
+    """A placement with two sources, a ranker and two rerankers; more placements may be added."""
     home = Placement(
         retrievers={"content": 20, "popular": 20},
         weights={"content": 1.0, "popular": 0.2},
@@ -518,7 +516,7 @@ def ranked_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def bits(recommender: Recommender, user: str | None, n: int = 12) -> list[bytes]:
-    """A list, its scores and what was predicted, to the last bit."""
+    """The bytes of a list, its scores and its predictions."""
     answer = recommender.recommend(user, n=n)
     assert answer.trace.degraded == []
     assert answer.features is not None
@@ -527,7 +525,7 @@ def bits(recommender: Recommender, user: str | None, n: int = 12) -> list[bytes]
     return [found.item.tobytes(), found.score.tobytes(), found.source_rank.tobytes(), *columns]
 
 
-def test_a_ranker_and_rerankers_answer_the_same_once_saved_and_loaded(ranked_folder: Path) -> None:
+def test_loading_does_not_change_a_ranker_or_its_rerankers(ranked_folder: Path) -> None:
     loaded = Recommender.load(ranked_folder).attach(small_dataset())
     for user in [*small_dataset().users.ids(range(10)), None, "nobody"]:
         assert bits(loaded, user) == bits(ranked(), user)
@@ -541,7 +539,7 @@ def test_a_ranker_trained_twice_gives_the_same_manifest(
     assert again == (ranked_folder / "manifest.json").read_bytes()
 
 
-def test_what_was_learned_and_how_is_saved(ranked_folder: Path) -> None:
+def test_training_settings_and_results_are_saved(ranked_folder: Path) -> None:
     loaded = Recommender.load(ranked_folder)
     assert loaded.learned == ranked().learned
     assert loaded.learned["main"]["training_rows"] > 0
@@ -552,7 +550,7 @@ def test_what_was_learned_and_how_is_saved(ranked_folder: Path) -> None:
     }
 
 
-def test_a_damaged_ranker_is_named(ranked_folder: Path, tmp_path: Path) -> None:
+def test_a_damaged_ranker_is_reported(ranked_folder: Path, tmp_path: Path) -> None:
     copied = Path(shutil.copytree(ranked_folder, tmp_path / "v1"))
     target = next((copied / "rankers" / "main").glob("model_0*"))
     target.write_text(target.read_text().replace("num_leaves=", "num_leaves=1", 1))
@@ -565,14 +563,16 @@ def test_a_damaged_ranker_is_named(ranked_folder: Path, tmp_path: Path) -> None:
     [
         ({"ranker": "man"}, "no ranker is called 'man'; did you mean 'main'"),
         ({"rerankers": ("divers",)}, "no reranker is called 'divers'; did you mean 'diverse'"),
-        ({"objective_weights": {"wanted": 1.0}}, "has objective_weights but no ranker"),
+        ({"objective_weights": {"relevant": 1.0}}, "has objective_weights but no ranker"),
         (
-            {"ranker": "main", "objective_weights": {"wnted": 1.0}},
-            "predicts no 'wnted'; did you mean 'wanted'",
+            {"ranker": "main", "objective_weights": {"relevnt": 1.0}},
+            "does not predict 'relevnt'; did you mean 'relevant'",
         ),
     ],
 )
-def test_wiring_that_names_nobody_is_refused(placement: dict[str, Any], message: str) -> None:
+def test_a_placement_with_unknown_components_is_rejected(
+    placement: dict[str, Any], message: str
+) -> None:
     with pytest.raises(SettingError, match=message):
         Recommender(
             {"popular": Popular()},
@@ -583,37 +583,39 @@ def test_wiring_that_names_nobody_is_refused(placement: dict[str, Any], message:
 
 
 def test_two_placements_may_not_share_a_ranker() -> None:
-    with pytest.raises(SettingError, match=r"'home' and 'cart' share the ranker 'main'.*one for"):
+    with pytest.raises(
+        SettingError, match=r"'home' and 'cart' share the ranker 'main'.*one ranker for"
+    ):
         ranking(cart=Placement(retrievers={"popular": 5}, ranker="main"))
 
 
-def decide(monkeypatch: pytest.MonkeyPatch, *, refit: bool) -> list[Learned]:
-    """Makes fresher sources worse for every ranker, or not; what learning came to."""
-    came_to: list[Learned] = []
+def decide(monkeypatch: pytest.MonkeyPatch, *, refit: bool) -> list[LearningResult]:
+    """Forces the decision about newer sources; returns the results of learning."""
+    results: list[LearningResult] = []
 
-    class Decided(UserBootstrap):
+    class ForcedBootstrap(UserBootstrap):
         def mean(self, values: NDArray[np.floating]) -> Estimate:
             return Estimate(0.0, -1.0, 1.0 if refit else -0.5)
 
-    def learned(*arguments: Any) -> Learned:
-        came_to.append(learn(*arguments))
-        return came_to[-1]
+    def learned(*arguments: Any) -> LearningResult:
+        results.append(learn(*arguments))
+        return results[-1]
 
-    monkeypatch.setattr("tastemaker.pipeline.learning.UserBootstrap", Decided)
+    monkeypatch.setattr("tastemaker.pipeline.learning.UserBootstrap", ForcedBootstrap)
     monkeypatch.setattr("tastemaker.pipeline.fitting_parts.learn", learned)
-    return came_to
+    return results
 
 
 @pytest.mark.parametrize("refit", [False, True])
-def test_sources_stay_as_old_as_the_ranker_needs_them(
+def test_older_sources_are_kept_if_the_ranker_needs_them(
     monkeypatch: pytest.MonkeyPatch, refit: bool
 ) -> None:
-    came_to = decide(monkeypatch, refit=refit)
+    results = decide(monkeypatch, refit=refit)
     cart = Placement(retrievers={"trending": 5})
     unfitted = ranking(cart=cart)
     unfitted.training = unfitted.training.model_copy(update={"require_improvement": False})
     recommender = unfitted.fit(small_dataset(), OPTIONS)
-    old = came_to[0].sources
+    old = results[0].sources
     assert recommender.learned["main"]["refit"] == refit
     assert set(old) == (set() if refit else {"content", "popular"})
     for name, source in old.items():
@@ -626,11 +628,11 @@ def test_sources_stay_as_old_as_the_ranker_needs_them(
     assert recommender.recommend(n=5, placement="cart").item_ids(), "the other sources are fitted"
 
 
-# --- items that came after the training ---
+# --- items after training ---
 
 
-def fan() -> tuple[list[str], str]:
-    """Three items of one taste, and the label they share."""
+def labelled_items() -> tuple[list[str], str]:
+    """Three items with a common label, and the label."""
     catalogue = small_dataset().catalogue
     tags = catalogue.columns["tags"]
     assert isinstance(tags, TagsColumn)
@@ -642,12 +644,12 @@ def fan() -> tuple[list[str], str]:
 
 @pytest.fixture
 def enlarged(ranked_folder: Path) -> Recommender:
-    """The ranked recommender, and an item nobody could have known, of the fan's taste."""
+    """The ranked recommender with a new item that has the same label."""
     enlarged = Recommender.load(ranked_folder).attach(small_dataset())
     catalogue = enlarged.inventory.catalogue
     tags = catalogue.columns["tags"]
     assert isinstance(tags, TagsColumn)
-    first = catalogue.items.index(fan()[0][0])
+    first = catalogue.items.index(labelled_items()[0][0])
     enlarged.add_items(
         ["brand-new"],
         {
@@ -659,23 +661,23 @@ def enlarged(ranked_folder: Path) -> Recommender:
     return enlarged
 
 
-def test_a_new_item_is_found_ranked_and_shown_to_whoever_likes_such(enlarged: Recommender) -> None:
-    liked, _ = fan()
+def test_a_new_item_is_recommended_for_similar_liked_items(enlarged: Recommender) -> None:
+    liked, _ = labelled_items()
     answer = enlarged.recommend(history=liked, n=20)
     assert answer.trace.degraded == []
     assert "brand-new" in answer.item_ids()
-    told = answer.to_dict(trace=True)
+    payload = answer.to_dict(trace=True)
     place = answer.item_ids().index("brand-new")
-    assert told["items"][place]["title"] == "A new item of taste 2"
-    traced = told["trace"]["items"][place]
+    assert payload["items"][place]["title"] == "A new item of taste 2"
+    traced = payload["trace"]["items"][place]
     assert list(traced["sources"]) == ["content"]
-    assert 0 < traced["predicted"]["wanted"] < 1
+    assert 0 < traced["predicted"]["relevant"] < 1
     assert traced["features"]
-    assert told["items"][place]["reasons"][0]["item_id"] in liked
+    assert payload["items"][place]["reasons"][0]["item_id"] in liked
 
 
-def test_a_new_item_tells_what_its_reader_likes(enlarged: Recommender) -> None:
-    _, label = fan()
+def test_a_new_item_in_a_history_finds_similar_items(enlarged: Recommender) -> None:
+    _, label = labelled_items()
     answer = enlarged.recommend(history=["brand-new"], n=5)
     assert "brand-new" not in answer.item_ids()
     tags = small_dataset().catalogue.columns["tags"]
@@ -685,40 +687,38 @@ def test_a_new_item_tells_what_its_reader_likes(enlarged: Recommender) -> None:
     assert any(code in tags.codes[item] for item in first)
 
 
-def test_requests_about_the_known_items_are_answered_as_before(enlarged: Recommender) -> None:
+def test_a_new_item_does_not_change_other_lists(enlarged: Recommender) -> None:
     for user in small_dataset().users.ids(range(10)):
         before, after = ranked().recommend(user, n=60), enlarged.recommend(user, n=60)
         assert after.trace.degraded == []
         assert set(after.item_ids()) - {"brand-new"} == set(before.item_ids())
         assert np.array_equal(after.requests.exclude.values, before.requests.exclude.values)
-    assert bits(enlarged, None) == bits(ranked(), None), "nothing was found by its content"
+    assert bits(enlarged, None) == bits(ranked(), None), "content found nothing"
 
 
-def test_the_recommender_it_was_added_to_alone_knows_a_new_item(enlarged: Recommender) -> None:
+def test_only_the_changed_recommender_knows_a_new_item(enlarged: Recommender) -> None:
     assert enlarged.inventory.catalogue.items.index("brand-new") == 60
     assert ranked().inventory.catalogue.items.index("brand-new") == -1
-    assert "brand-new" not in ranked().recommend(history=fan()[0], n=60).item_ids()
+    assert "brand-new" not in ranked().recommend(history=labelled_items()[0], n=60).item_ids()
 
 
-def test_items_can_be_added_again_and_again(enlarged: Recommender) -> None:
+def test_items_can_be_added_repeatedly(enlarged: Recommender) -> None:
     enlarged.add_items([77, "bare"])
     assert enlarged.inventory.catalogue.items.ids(range(61, 63)) == ["77", "bare"]
-    answer = enlarged.recommend(history=fan()[0], n=63)
+    answer = enlarged.recommend(history=labelled_items()[0], n=63)
     found_by = dict(zip(answer.item_ids(), answer.explanations(0, top_features=False)))
     assert list(found_by["brand-new"]["sources"]) == ["content"]
-    assert list(found_by["bare"]["sources"]) == ["popularity_fallback"], (
-        "no source knows anything of it"
-    )
+    assert list(found_by["bare"]["sources"]) == ["popularity_fallback"], "no source knows it"
     enlarged.add_items([])
     assert len(enlarged.inventory.catalogue) == 63
 
 
-def test_data_of_the_training_can_still_be_attached(enlarged: Recommender) -> None:
+def test_training_data_can_be_attached_after_adding_items(enlarged: Recommender) -> None:
     enlarged.attach(small_dataset())
     assert enlarged.recommend(small_dataset().users.id(0)).item_ids()
 
 
-def test_an_artifact_holds_the_fitted_items_alone(
+def test_an_artifact_holds_only_the_fitted_items(
     enlarged: Recommender, ranked_folder: Path, tmp_path: Path
 ) -> None:
     enlarged.save(tmp_path / "v2")
@@ -738,13 +738,13 @@ KNOWN = small_dataset().catalogue.items.id(5)
 @pytest.mark.parametrize(
     ("ids", "attributes", "message"),
     [
-        ([KNOWN], {}, f"the item '{KNOWN}' is known already"),
-        (["new", "new"], {}, "the item 'new' stands twice"),
-        (["1", 1], {}, "the item '1' stands twice"),
+        ([KNOWN], {}, f"the item '{KNOWN}' already exists"),
+        (["new", "new"], {}, "the item 'new' occurs twice"),
+        (["1", 1], {}, "the item '1' occurs twice"),
         ("new", {}, "'ids' must be a list, got the text 'new'"),
         ([1.5], {}, "position 0 must be text or an integer, got the float 1.5"),
-        ([""], {}, "an id must be text of at least one letter"),
-        (["caf\udce9"], {}, "an id must be text of at least one letter"),
+        ([""], {}, "an id must be text of at least one character"),
+        (["caf\udce9"], {}, "an id must be text of at least one character"),
         (["new"], {"titel": ["x"]}, "has no column 'titel'; did you mean 'title'"),
         (["new"], {"title": "x"}, "'title' must be a list, got the text 'x'"),
         (["new"], {"title": []}, "'title' needs a list of 1 values, one for each item, got 0"),
@@ -764,7 +764,7 @@ KNOWN = small_dataset().catalogue.items.id(5)
         (["new"], {"published": [10**30]}, "'published' must be a moment"),
     ],
 )
-def test_new_items_that_cannot_be_meant_are_refused_and_nothing_is_taken_up(
+def test_invalid_new_items_are_rejected_without_any_change(
     ids: Any, attributes: dict[str, Any], message: str
 ) -> None:
     before = ranked().inventory
@@ -789,13 +789,13 @@ def priced() -> Recommender:
 
 
 @pytest.mark.parametrize("value", ["9.99", True, float("inf"), [1.0]])
-def test_what_is_no_number_is_refused_where_one_is_wanted(value: object) -> None:
+def test_an_invalid_number_is_rejected(value: object) -> None:
     with pytest.raises(SettingError, match="'price' must be a finite number"):
         priced().add_items(["new"], {"price": [value]})
 
 
 @pytest.mark.parametrize("value", [9, 9.0, np.float32(9), np.int64(9)])
-def test_numbers_of_any_make_are_taken(value: float) -> None:
+def test_numbers_of_all_types_are_accepted(value: float) -> None:
     fitted = priced()
     fitted.add_items(["new", "bare"], {"price": [value, None]})
     price = fitted.inventory.catalogue.columns["price"]
@@ -804,6 +804,6 @@ def test_numbers_of_any_make_are_taken(value: float) -> None:
     assert np.isnan(price.values[-1])
 
 
-def test_nothing_can_be_added_before_the_training() -> None:
+def test_items_cannot_be_added_before_training() -> None:
     with pytest.raises(NotFittedError):
         unfitted().add_items(["new"])

@@ -1,4 +1,4 @@
-"""Whatever is done in whatever order to a recommender, its promises hold."""
+"""A recommender keeps its invariants under any sequence of operations."""
 
 import shutil
 import tempfile
@@ -48,8 +48,8 @@ def dataset(log: list[Event], extra: tuple[str, ...]) -> Dataset:
     columns = ("user_id", "item_id", "event_type", "timestamp")
     events = pl.DataFrame(log, schema=columns, orient="row")
     table = pl.DataFrame({"item_id": ids, "genre": [genre_of(item) for item in ids]})
-    told = {"user_id": USERS, "favorite": [GENRES[number % 2] for number in range(len(USERS))]}
-    return Dataset.from_frames(events, items=table, users=pl.DataFrame(told), schema=SCHEMA)
+    profiles = {"user_id": USERS, "favorite": [GENRES[number % 2] for number in range(len(USERS))]}
+    return Dataset.from_frames(events, items=table, users=pl.DataFrame(profiles), schema=SCHEMA)
 
 
 def recommender() -> Recommender:
@@ -69,7 +69,7 @@ def recommender() -> Recommender:
 
 
 class Sequences(RuleBasedStateMachine):
-    """A recommender, and beside it what was done with it."""
+    """A recommender, and a model of its state."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -146,7 +146,7 @@ class Sequences(RuleBasedStateMachine):
         data = self.recommender._attached
         assert data is not None
         self.recommender = Recommender.load(folder).attach(data)
-        for item in self.added:  # no part of an artifact
+        for item in self.added:  # not part of an artifact
             self.recommender.add_items([item], {"genre": [genre_of(item)]})
         assert self.answers() == before
 
@@ -219,7 +219,7 @@ class Sequences(RuleBasedStateMachine):
 
 
 def as_lists(answer: Recommendations) -> list[list[tuple[str, float]]]:
-    """Item and score of every list of a batch."""
+    """The items and scores of every list of a batch."""
     shown, lists = answer.candidates, [list[tuple[str, float]]() for _ in answer.requests.user_id]
     ids = answer.inventory.catalogue.items.ids(shown.item)
     for row, id_, score in zip(shown.rows, ids, shown.score):

@@ -1,4 +1,4 @@
-"""Similar items of whatever the catalogue has: from the first source that knows the item."""
+"""Similar items come from the first source that knows the item."""
 
 import polars as pl
 import pytest
@@ -37,20 +37,20 @@ def similar(recommender: Recommender, item: str, source: str | None = None) -> t
     return name, {id_.split("-")[0] for id_ in ids}
 
 
-def test_a_liked_item_is_compared_by_the_first_source(fitted: Recommender) -> None:
+def test_an_item_with_events_uses_the_first_source(fitted: Recommender) -> None:
     assert similar(fitted, "red-0") == ("knn", {"red"})
 
 
-def test_an_added_item_is_compared_by_a_source_that_extends(fitted: Recommender) -> None:
+def test_an_added_item_uses_a_source_with_new_items(fitted: Recommender) -> None:
     fitted.add_items(["new"], {"genre": ["blue"]})
     assert similar(fitted, "new") == ("content", {"blue"})
 
 
-def test_an_item_without_events_is_compared_by_content(fitted: Recommender) -> None:
+def test_an_item_without_events_uses_content(fitted: Recommender) -> None:
     assert similar(fitted, "red-4", "knn") == ("knn", set())
     assert similar(fitted, "red-4")[1] == {"red"}
 
 
-def test_a_named_source_answers_whatever_it_knows(fitted: Recommender) -> None:
+def test_a_given_source_is_always_used(fitted: Recommender) -> None:
     fitted.add_items(["newer"], {"genre": ["blue"]})
     assert similar(fitted, "newer", "knn") == ("knn", set())

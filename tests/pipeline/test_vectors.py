@@ -1,4 +1,4 @@
-"""Vectors of items: similar by them alone or beside labels, as features, for variety; saved."""
+"""Vectors of items: for similarity, as features, for diversity, and in artifacts."""
 
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -31,7 +31,7 @@ ITEMS = CLUSTERS * PER_CLUSTER
 
 
 def vectors() -> list[list[float] | None]:
-    """Items of a cluster lie close together; the last of each cluster has no vector."""
+    """Items of a cluster have similar vectors; the last of each cluster has none."""
     drawn = np.random.default_rng(0)
     centres = np.eye(DIMENSION)[:CLUSTERS] * 3
     return [
@@ -83,7 +83,7 @@ def recommender(*, labels: bool = False) -> Recommender:
     return made.fit(data(labels=labels), FitOptions(threads=1))
 
 
-def test_content_finds_what_is_near_by_vectors_alone() -> None:
+def test_content_finds_similar_items_by_vectors_only() -> None:
     answer = recommender().recommend(history=[name(0), name(1)], n=6)
     assert {cluster(id_) for id_ in answer.item_ids()} == {0}
     _, found = recommender().similar(name(12), n=8)
@@ -91,7 +91,7 @@ def test_content_finds_what_is_near_by_vectors_alone() -> None:
     assert {cluster(id_) for id_ in similar} == {1}
 
 
-def test_vectors_count_beside_labels_by_their_weight() -> None:
+def test_vectors_and_labels_are_combined_by_weight() -> None:
     left, right = np.array([0, 0], np.int32), np.array([2, 11], np.int32)
     catalogue = data(labels=True)
     by_vector = Content(category_weight=0.1).fit(catalogue).similarity(left, right)
@@ -102,7 +102,7 @@ def test_vectors_count_beside_labels_by_their_weight() -> None:
     assert without.similarity(left, right).tolist() == [1.0, 0.0]
 
 
-def test_an_item_without_a_vector_is_like_nothing() -> None:
+def test_an_item_without_a_vector_has_no_similarity() -> None:
     content = recommender().retrievers["content"]
     assert isinstance(content, Content)
     none, some = np.full(ITEMS, PER_CLUSTER - 1, np.int32), np.arange(ITEMS, dtype=np.int32)
@@ -121,7 +121,7 @@ def test_an_added_item_is_found_by_its_vector(tmp_path: Path) -> None:
         loaded.add_items(["other"], {"v": [[1.0, 2.0]]})
 
 
-def test_a_version_with_vectors_answers_the_same_once_loaded(tmp_path: Path) -> None:
+def test_loading_does_not_change_a_version_with_vectors(tmp_path: Path) -> None:
     recommender(labels=True).save(tmp_path / "v1")
     loaded = Recommender.load(tmp_path / "v1").attach(data(labels=True))
     for user in ("u0", "u3", "nobody"):
@@ -131,7 +131,7 @@ def test_a_version_with_vectors_answers_the_same_once_loaded(tmp_path: Path) -> 
         assert after.candidates.score.tobytes() == before.candidates.score.tobytes()
 
 
-# --- as features ---
+# --- features ---
 
 
 def cosines(history: list[int], weights: list[float], items: list[int]) -> np.ndarray:
@@ -143,7 +143,7 @@ def cosines(history: list[int], weights: list[float], items: list[int]) -> np.nd
     return out
 
 
-def test_features_are_cosines_to_what_was_liked_and_disliked() -> None:
+def test_features_are_cosines_to_liked_and_disliked_items() -> None:
     matrix = np.array([v or [np.nan] * DIMENSION for v in vectors()])
     unit = matrix / np.linalg.norm(matrix, axis=1, keepdims=True)
     items = [2, 12, 22]
@@ -156,7 +156,7 @@ def test_features_are_cosines_to_what_was_liked_and_disliked() -> None:
         np.testing.assert_allclose(out[:, column], expected, rtol=1e-5)
 
 
-def test_without_vectors_there_is_no_cosine() -> None:
+def test_without_vectors_there_are_no_cosines() -> None:
     assert np.isnan(cosines([9], [1.0], [0])).all()
     assert np.isnan(cosines([0], [1.0], [9])).all()
     assert np.isnan(cosines([0], [1.0], [1])[:, 2]).all()
@@ -182,10 +182,10 @@ def test_cosines_are_the_same_in_training_and_serving() -> None:
     )
 
 
-# --- for variety ---
+# --- diversity ---
 
 
-def test_mmr_spreads_a_list_over_vectors() -> None:
+def test_mmr_diversifies_a_list_by_vectors() -> None:
     items = [item for item, vector in enumerate(vectors()[:30]) if vector is not None]
     found = Candidates.of([(items, np.linspace(1.0, 0.9, len(items)))])
     varied = MMR(space="v", relevance=0.3).rerank(
@@ -194,6 +194,6 @@ def test_mmr_spreads_a_list_over_vectors() -> None:
     assert {int(item) // PER_CLUSTER for item in varied.candidates[0][:3]} == {0, 1, 2}
 
 
-def test_mmr_names_the_vectors_there_are() -> None:
+def test_an_unknown_space_of_mmr_lists_the_vectors() -> None:
     with pytest.raises(SettingError, match="there is no space 'w'; known: v"):
         MMR(space="w").rerank(Requests.of([[]]), Candidates.none(1), 3, Inventory.of(data()), {})

@@ -1,4 +1,4 @@
-"""A project file written by hand gets all its errors at once, in the terms of its author."""
+"""All errors of a handwritten project file are reported at once, with its own names."""
 
 import copy
 import re
@@ -31,7 +31,7 @@ NAME = "tastemaker.toml"
 
 
 def lines_of(text: str) -> list[str]:
-    """The errors of a file, without its name and their number."""
+    """The errors of a file, without the file name and the count."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / NAME
         path.write_text(text, encoding="utf-8")
@@ -56,7 +56,7 @@ BROKEN: dict[str, tuple[str, list[str]]] = {
             "no [events.TYPE] table: declare each event type, such as [events.view]",
             "no [retrievers.NAME] table: declare each source, such as [retrievers.popular] with "
             'type = "popular"',
-            "no [placements.NAME] table: declare each list that is shown, such as "
+            "no [placements.NAME] table: declare each recommendation list, such as "
             "[placements.home] with retrievers = { popular = 100 }",
         ],
     ),
@@ -176,8 +176,8 @@ BROKEN: dict[str, tuple[str, list[str]]] = {
             "[[data.events]] file 2: unknown setting 'fle'; did you mean 'file'?",
             "[[data.events]] file 2: separator must be at most 8 characters long, got "
             "'much too long'",
-            "[[data.events]] file 2: encoding: unknown encoding 'utf-99'; such as utf-8, cp1252, "
-            "latin-1 or utf-16",
+            "[[data.events]] file 2: encoding: unknown encoding 'utf-99'; use one such as utf-8, "
+            "cp1252, latin-1 or utf-16",
             "[[data.events]] file 2: event_type: 'vew' is not a declared event type; did you mean "
             "'view'?",
         ],
@@ -212,7 +212,7 @@ BROKEN: dict[str, tuple[str, list[str]]] = {
         [
             "[placements.home.objective_weights]: 'seen' belongs under [placements.home]: write it "
             "above [placements.home.objective_weights]",
-            "[placements.home.objective_weights]: the ranker 'main' predicts no 'purchase'; "
+            "[placements.home.objective_weights]: the ranker 'main' does not predict 'purchase'; "
             "known: view",
         ],
     ),
@@ -251,7 +251,7 @@ BROKEN: dict[str, tuple[str, list[str]]] = {
         [
             "[events.a]: 'negative_threshold' (3.0) must be below 'positive_threshold' (2.0)",
             "[events.b] weight must be greater than 0, got -1",
-            "[events.b]: 'negative_threshold' needs 'positive_threshold' beside it",
+            "[events.b]: 'negative_threshold' requires 'positive_threshold'",
         ],
     ),
     "what follows from a wrong value": (
@@ -260,15 +260,15 @@ BROKEN: dict[str, tuple[str, list[str]]] = {
     ),
     "a table declared as a list": (
         HEAD + "[[events.view]]\nweight = 2.0\n" + SOURCE + HOME,
-        ["[[events.view]]: is one table: write [events.view] with single brackets"],
+        ["[[events.view]] must be one table: write [events.view] with single brackets"],
     ),
     "settings of the other split": (
         HEAD + REST + '[split]\ntype = "holdout"\ntest = "30d"\ngap = "1d"\nrequests = "first"\n',
         [
-            "[split]: 'gap' belongs to type \"by_time\" and this split is \"holdout\": remove it, "
-            'or write type = "by_time"',
-            "[split]: 'requests' belongs to type \"by_time\" and this split is \"holdout\": remove "
-            'it, or write type = "by_time"',
+            "[split]: 'gap' belongs to type \"by_time\", but this split has type \"holdout\": "
+            'remove it, or write type = "by_time"',
+            "[split]: 'requests' belongs to type \"by_time\", but this split has type \"holdout\": "
+            'remove it, or write type = "by_time"',
             "[split] test must be a share between 0 and 1 for type \"holdout\", such as 0.2, got "
             "'30d'",
         ],
@@ -277,8 +277,8 @@ BROKEN: dict[str, tuple[str, list[str]]] = {
         HEAD + REST + "[split]\nseed = 3\nmin_item = -1\ngap = \"long\"\ntest = 1.5\n",
         [
             "[split] min_item must be greater than or equal to 0, got -1",
-            "[split]: 'seed' belongs to type \"holdout\" and this split is \"by_time\": remove it, "
-            'or write type = "holdout"',
+            "[split]: 'seed' belongs to type \"holdout\", but this split has type \"by_time\": "
+            'remove it, or write type = "holdout"',
             "[split] test must be a duration such as '30d' or a share between 0 and 1, got 1.5",
             "[split] gap must be a duration such as '30d', got 'long'",
         ],
@@ -289,7 +289,7 @@ BROKEN: dict[str, tuple[str, list[str]]] = {
     ),
     "a section inside another": (
         HEAD + "[data.split]\ntest = 0.3\n" + REST,
-        ["[data]: 'split' is a section of its own: write [split]"],
+        ["[data]: 'split' is a top-level section: write [split]"],
     ),
     "a component outside its section": (
         HEAD + VIEW + '[als]\ntype = "als"\n' + SOURCE + HOME,
@@ -333,16 +333,16 @@ SYNTAX = {
     "test: 0.2": "write test = 0.2",
     'rerankers = "a", "b"': 'a list needs brackets: write rerankers = ["a", "b"]',
     "rerankers = a, b": 'a list needs brackets: write rerankers = ["a", "b"]',
-    "events = \u201ce.csv\u201d": "the quotation mark \u201c is not one in TOML: put text between "
-    '" and "',
+    "events = \u201ce.csv\u201d": "the quotation mark \u201c is not valid in TOML: put text "
+    'between " and "',
     "test = 30d": 'text needs quotes: write test = "30d"',
     "hide_item = True": "write hide_item = true",
-    "ranker = None": "TOML has no None: remove the line, and 'ranker' has its default",
+    "ranker = None": "TOML has no None: remove the line to use the default of 'ranker'",
     "positive_threshold = 4,5": "write positive_threshold = 4.5 for a number, [4, 5] for a list",
-    "test = 20%": "write a share: test = 0.2",
+    "test = 20%": "write the percentage as a share: test = 0.2",
     "like =": "'like' has no value: write one after =, or remove the line",
-    "[data": "the name of a table ends with ]: write [data]",
-    'events = "e.csv': 'the text does not end: write " after it',
+    "[data": "a table header must end with ]: write [data]",
+    'events = "e.csv': 'the text has no closing quote: write " after it',
 }
 
 
@@ -366,9 +366,9 @@ def test_files_that_cannot_be_opened_are_reported_at_once(tmp_path: Path) -> Non
     assert str(caught.value).split("\n") == [
         f"{NAME}: 3 errors",
         f"  [data] events: file 1: {tmp_path}/view.csv: no such file; did you mean 'views.csv'?",
-        f"  [data] items: {tmp_path}/items: is a folder; name a file in it",
-        f"  [data] users: {tmp_path}/no/users.csv: no such file; there is no folder "
-        f"{tmp_path}/no either",
+        f"  [data] items: {tmp_path}/items: is a folder; specify a file in it",
+        f"  [data] users: {tmp_path}/no/users.csv: no such file; its folder "
+        f"{tmp_path}/no does not exist either",
     ]
 
 
@@ -415,7 +415,7 @@ TABLES = (ProjectFile, Data, EventFile, Placement, Budget, SplitSection)
 
 
 def toml(value: Any, path: tuple[str, ...] = ()) -> str:
-    """Tables with headers, everything inside the second level inline."""
+    """Tables with headers; everything below the second level is inline."""
     if not path:
         plain = {key: inner for key, inner in value.items() if not isinstance(inner, dict)}
         lines = "".join(f'"{key}" = {inline(inner)}\n' for key, inner in plain.items())
@@ -443,7 +443,7 @@ def keys_of(value: Any) -> set[str]:
 
 
 def spots(value: Any) -> list[tuple[Any, Any]]:
-    """Every place of the file: what holds it, and its key or position."""
+    """All places in the file: the container, and the key or position."""
     pairs = value.items() if isinstance(value, dict) else enumerate(value)
     found = []
     for key, inner in pairs:
@@ -455,7 +455,7 @@ def spots(value: Any) -> list[tuple[Any, Any]]:
 
 @st.composite
 def changed(draw: st.DrawFn) -> dict[str, Any]:
-    """A valid file with up to three changes: something dropped, misspelt, or of another type."""
+    """A valid file with up to three changes: dropped, misspelled, or of another type."""
     values = copy.deepcopy(VALID)
     for _ in range(draw(st.integers(0, 3))):
         holder, key = draw(st.sampled_from(spots(values)))
@@ -477,13 +477,13 @@ def changed(draw: st.DrawFn) -> dict[str, Any]:
     return values
 
 
-def test_the_file_that_is_changed_is_valid() -> None:
+def test_the_unchanged_file_is_valid() -> None:
     assert lines_of(toml(VALID)) == []
 
 
 @settings(max_examples=250, deadline=None, derandomize=True)
 @given(changed())
-def test_any_change_is_valid_or_named_by_its_place(values: dict[str, Any]) -> None:
+def test_any_change_is_valid_or_reported_with_its_place(values: dict[str, Any]) -> None:
     known = {name for table in TABLES for name in names_of(table)} | keys_of(values)
     lines = lines_of(toml(values))
     assert len(lines) == len(set(lines))

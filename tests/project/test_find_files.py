@@ -1,4 +1,4 @@
-"""Which files of a folder are read, and which are only mentioned."""
+"""The files of a folder that are read, and those that are only reported."""
 
 from pathlib import Path
 
@@ -45,7 +45,7 @@ def not_read(found: FoundFiles) -> list[str]:
         ("data.csv", "interaction"),
     ],
 )
-def test_a_name_says_what_the_events_are(name: str, word: str) -> None:
+def test_a_file_name_suggests_the_event_type(name: str, word: str) -> None:
     assert event_word(Path(name)) == word
 
 
@@ -63,7 +63,7 @@ def test_a_name_says_what_the_events_are(name: str, word: str) -> None:
         ("orders.csv", "orders.csv", False),
     ],
 )
-def test_copies_are_known_by_their_names(one: str, other: str, expected: bool) -> None:
+def test_copies_are_recognized_by_their_names(one: str, other: str, expected: bool) -> None:
     assert is_copy_of(Path(one), Path(other)) is expected
 
 
@@ -86,7 +86,7 @@ def test_files_of_one_word_and_one_header_are_one_log(
     assert events_of(folder_of(tmp_path, **dict.fromkeys(names, LOG))) == sorted(names)
 
 
-def test_a_copy_of_a_log_is_not_read_but_named(tmp_path: Path) -> None:
+def test_a_copy_of_a_log_is_reported_but_not_read(tmp_path: Path) -> None:
     found = folder_of(tmp_path, events=LOG, events_sample=LOG, events_backup=LOG)
     assert events_of(found) == ["events"]
     assert not_read(found) == ["events_backup.csv", "events_sample.csv"]
@@ -107,7 +107,7 @@ def test_of_one_word_the_file_with_users_and_items_is_read(tmp_path: Path) -> No
     assert not_read(found) == ["orders.csv"]
 
 
-def test_what_is_passed_over_is_named(tmp_path: Path) -> None:
+def test_files_that_are_not_read_are_reported(tmp_path: Path) -> None:
     for name in ("u.item", "README.md", "notes.txt", ".hidden.csv", "more.zip", "plot.png"):
         (tmp_path / name).write_text("1|x\n")
     found = folder_of(tmp_path, events=LOG, ratings=LOG, friends="a,b\n1,2\n")
@@ -121,7 +121,7 @@ def test_a_single_table_is_the_log_whatever_its_name(tmp_path: Path, name: str) 
     assert [path.name for path in find_files(tmp_path).tables["events"]] == [name]
 
 
-def test_without_an_event_word_columns_say_which_is_the_log(tmp_path: Path) -> None:
+def test_without_an_event_word_columns_identify_the_log(tmp_path: Path) -> None:
     steam = "app_id,helpful,date,is_recommended,user_id\n" + "".join(
         f"{i % 5},{i},2024-03-{1 + i % 28:02},true,{i % 7}\n" for i in range(40)
     )
@@ -141,7 +141,7 @@ def test_a_test_file_with_fewer_columns_is_not_read(tmp_path: Path) -> None:
     assert not_read(found) == ["test.csv"]
 
 
-def test_where_it_is_not_clear_no_file_is_the_log(tmp_path: Path) -> None:
+def test_in_unclear_cases_no_file_is_the_log(tmp_path: Path) -> None:
     found = folder_of(tmp_path, a=LOG, b="user_id,item_id,stars\nu1,i1,2\nu2,i2,3\n")
     assert "events" not in found.tables
     assert not_read(found) == ["a.csv", "b.csv"]
@@ -155,7 +155,7 @@ def test_known_files_are_not_found_again(tmp_path: Path) -> None:
     assert not_read(found) == ["plays.csv"]
 
 
-def test_archives_and_spreadsheets_are_to_be_extracted_first(tmp_path: Path) -> None:
+def test_archives_and_spreadsheets_must_be_extracted_first(tmp_path: Path) -> None:
     for name in ("ml-1m.zip", "Online Retail.xlsx"):
         (tmp_path / name).touch()
     with pytest.raises(

@@ -1,4 +1,4 @@
-"""What `init` writes: a file that loads again and means what was proposed."""
+"""`init` writes a file that loads again with the proposed settings."""
 
 import csv
 from pathlib import Path
@@ -39,7 +39,7 @@ def written(folder: Path, name: str, frame: pl.DataFrame, separator: str = ",") 
 
 
 def proposed(folder: Path, **tables: Path) -> tuple[Project, Dataset]:
-    """The project file `init` would write, loaded again, and the data as `init` saw it."""
+    """The project file of `init`, loaded again, and the data that `init` read."""
     found = propose_project({table: [path] for table, path in tables.items()})
     (folder / "tastemaker.toml").write_text(project_text(found, folder), encoding="utf-8")
     return load_project(folder / "tastemaker.toml"), found.require_data()
@@ -80,7 +80,7 @@ def test_odd_column_names_round_trip(tmp_path: Path, name: str, ending: str) -> 
 
 @settings(max_examples=40)
 @given(st.text(min_size=1, max_size=8).filter(lambda name: name.strip() == name))
-def test_any_name_of_a_kind_round_trips(name: str) -> None:
+def test_any_event_type_name_round_trips(name: str) -> None:
     import tempfile
 
     if not name.isprintable() and any(0xD800 <= ord(c) <= 0xDFFF for c in name):
@@ -102,7 +102,7 @@ def test_other_delimiters_are_found_and_kept(tmp_path: Path, separator: str) -> 
     assert_same_data(project.read(), data)
 
 
-def test_a_delimiter_does_not_concern_parquet(tmp_path: Path) -> None:
+def test_a_delimiter_does_not_affect_parquet(tmp_path: Path) -> None:
     items = pl.DataFrame({"item_id": [f"i{i}" for i in range(12)], "title": ["T"] * 12})
     project, data = proposed(
         tmp_path,
@@ -190,7 +190,7 @@ def test_a_large_catalogue_gets_the_sparse_form_of_ease(tmp_path: Path) -> None:
     assert "sparse_ease" in project.file.placements["home"].retrievers
 
 
-def test_sources_are_named_and_their_numbers_left_to_be_learned(tmp_path: Path) -> None:
+def test_sources_are_listed_and_their_quotas_are_learned(tmp_path: Path) -> None:
     project, _ = proposed(
         tmp_path,
         events=written(tmp_path, "events.csv", many_events()),
@@ -202,7 +202,7 @@ def test_sources_are_named_and_their_numbers_left_to_be_learned(tmp_path: Path) 
     assert home.ranker == "main"
 
 
-def test_exploration_is_left_to_the_user_and_its_cost_is_stated(tmp_path: Path) -> None:
+def test_exploration_is_optional_and_its_cost_is_stated(tmp_path: Path) -> None:
     project, _ = proposed(
         tmp_path,
         events=written(tmp_path, "events.csv", many_events()),
@@ -216,7 +216,7 @@ def test_exploration_is_left_to_the_user_and_its_cost_is_stated(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("lacking", ["labels", "times", "events"])
-def test_otherwise_nothing_is_tried_out(tmp_path: Path, lacking: str) -> None:
+def test_without_a_ranker_exploration_is_not_proposed(tmp_path: Path, lacking: str) -> None:
     log = many_events().head(800) if lacking == "events" else many_events()
     log = log.drop("timestamp") if lacking == "times" else log
     items = labelled().drop("genres") if lacking == "labels" else labelled()
@@ -240,7 +240,7 @@ def test_files_in_other_folders_round_trip(tmp_path: Path) -> None:
     assert_same_data(load_project(tmp_path / "project" / "tastemaker.toml").read(), data)
 
 
-# --- which file is which ---
+# --- recognizing files ---
 
 
 @pytest.mark.parametrize(
@@ -265,8 +265,10 @@ def test_tables_are_found_by_their_names(
 
 
 @pytest.mark.parametrize("names", [[], ["a.csv", "b.csv"], ["notes.txt"]])
-def test_where_no_file_looks_like_a_log_the_cure_is_told(tmp_path: Path, names: list[str]) -> None:
+def test_without_an_event_log_the_fix_is_reported(tmp_path: Path, names: list[str]) -> None:
     for name in names:
         (tmp_path / name).touch()
-    with pytest.raises(DataError, match=r"which file holds the events\? found .*; say --events"):
+    with pytest.raises(
+        DataError, match=r"no (event log found|file is clearly the event log): .*; specify --events"
+    ):
         find_tables(tmp_path)

@@ -90,7 +90,7 @@ def refusal(folder: Path, text: str | bytes) -> str:
     return str(caught.value)
 
 
-def test_a_project_file_says_what_there_is(tmp_path: Path) -> None:
+def test_a_project_file_declares_data_and_components(tmp_path: Path) -> None:
     project = load_project(written(tmp_path, GOOD))
     assert project.folder == tmp_path
     assert project.state == tmp_path / ".tastemaker"
@@ -108,7 +108,7 @@ def test_a_project_file_may_have_any_name(tmp_path: Path) -> None:
     assert load_project(path).path == path
 
 
-def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_accepted(tmp_path: Path) -> None:
     assert load_project(written(tmp_path, b"\xef\xbb\xbf" + GOOD.encode())).file.data.events
 
 
@@ -139,7 +139,9 @@ def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_near_miss_is_named(tmp_path: Path, right: str, wrong: str, message: str) -> None:
+def test_a_near_miss_gets_a_suggestion(
+    tmp_path: Path, right: str, wrong: str, message: str
+) -> None:
     assert right in GOOD
     assert message in refusal(tmp_path, GOOD.replace(right, wrong, 1))
 
@@ -155,7 +157,11 @@ def test_a_near_miss_is_named(tmp_path: Path, right: str, wrong: str, message: s
             "[placements.home] retrievers.als must be a valid integer, got",
         ),
         ("als = 20", "als = 1.5", "[placements.home] retrievers.als must be a valid integer, got"),
-        ("{ als = 20, popular = 5 }", "{}", "[placements.home] retrievers: names no retriever"),
+        (
+            "{ als = 20, popular = 5 }",
+            "{}",
+            "[placements.home] retrievers: no retriever is listed: add at least one",
+        ),
         (
             "factors = 8",
             "factors = -3",
@@ -192,7 +198,7 @@ def test_a_near_miss_is_named(tmp_path: Path, right: str, wrong: str, message: s
             "positive_threshold = 2\nnegative_threshold = 3",
             "'negative_threshold' (3.0) must be below 'positive_threshold' (2.0)",
         ),
-        ("[split]", '[items.roles]\ntags = { role = "tags" }\n[split]', "needs a 'separator'"),
+        ("[split]", '[items.roles]\ntags = { role = "tags" }\n[split]', "requires a 'separator'"),
         (
             "[split]",
             '[items.roles]\nx = { role = "color" }\n[split]',
@@ -200,9 +206,7 @@ def test_a_near_miss_is_named(tmp_path: Path, right: str, wrong: str, message: s
         ),
     ],
 )
-def test_what_cannot_be_meant_is_refused(
-    tmp_path: Path, right: str, wrong: str, message: str
-) -> None:
+def test_invalid_settings_are_refused(tmp_path: Path, right: str, wrong: str, message: str) -> None:
     assert right in GOOD
     assert message in refusal(tmp_path, GOOD.replace(right, wrong, 1))
 
@@ -210,7 +214,7 @@ def test_what_cannot_be_meant_is_refused(
 # --- rankers, rerankers, training ---
 
 
-def test_a_project_file_says_who_ranks_and_reranks(tmp_path: Path) -> None:
+def test_a_project_file_declares_rankers_and_rerankers(tmp_path: Path) -> None:
     file = load_project(written(tmp_path, RANKED)).file
     home = file.placements["home"]
     assert (home.ranker, home.rerankers) == ("main", ("diverse", "shop"))
@@ -226,7 +230,7 @@ def test_a_project_file_says_who_ranks_and_reranks(tmp_path: Path) -> None:
     assert (cart.ranker, cart.rerankers, cart.objective_weights) == (None, (), {})
 
 
-def test_a_recommender_is_made_of_what_the_file_says(tmp_path: Path) -> None:
+def test_a_recommender_is_built_from_the_project_file(tmp_path: Path) -> None:
     made = Recommender.from_project(written(tmp_path, RANKED))
     diverse, shop = made.rerankers["diverse"], made.rerankers["shop"]
     assert isinstance(diverse, MMR)
@@ -288,8 +292,8 @@ def test_a_file_without_rankers_has_none(tmp_path: Path) -> None:
         (
             "view = 0.3",
             "veiw = 0.3",
-            "[placements.home.objective_weights]: the ranker 'main' predicts no 'veiw'; did you "
-            "mean 'v",
+            "[placements.home.objective_weights]: the ranker 'main' does not predict 'veiw'; did "
+            "you mean 'v",
         ),
         (
             '["view", "buy"]',
@@ -298,13 +302,13 @@ def test_a_file_without_rankers_has_none(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_near_miss_is_named_with_its_section(
+def test_a_near_miss_gets_a_suggestion_with_its_section(
     tmp_path: Path, right: str, wrong: str, message: str
 ) -> None:
     assert right in RANKED
-    told = refusal(tmp_path, RANKED.replace(right, wrong, 1))
-    assert message in told
-    assert told.startswith("tastemaker.toml: ")
+    error = refusal(tmp_path, RANKED.replace(right, wrong, 1))
+    assert message in error
+    assert error.startswith("tastemaker.toml: ")
 
 
 @pytest.mark.parametrize(
@@ -355,12 +359,12 @@ def test_a_near_miss_is_named_with_its_section(
         (
             'ranker = "main"\n',
             "",
-            "[placements.home.objective_weights]: there is no ranker to predict these objectives",
+            "[placements.home.objective_weights]: no ranker predicts these objectives",
         ),
         (
             '"main"\nrerankers',
             '"any"\nrerankers',
-            "the ranker 'any' predicts no 'view'; known: want",
+            "the ranker 'any' does not predict 'view'; known: relevant",
         ),
         (
             '["diverse", "shop"]',
@@ -372,11 +376,11 @@ def test_a_near_miss_is_named_with_its_section(
             '{ popular = 20 }\nranker = "main"',
             "[placements.home] and [placements.cart] share the ranker 'main'; declare one for each",
         ),
-        ("[rankers.main]", '[rankers."a b"]', '[rankers."a b"]: a name is made of letters'),
-        ("[rerankers.shop]", "[rerankers.pipeline]", "is none of merged, ranked, pipeline"),
+        ("[rankers.main]", '[rankers."a b"]', '[rankers."a b"]: a name may contain letters'),
+        ("[rerankers.shop]", "[rerankers.pipeline]", "must not be merged or ranked or pipeline"),
     ],
 )
-def test_rankers_and_rerankers_that_cannot_be_meant_are_refused(
+def test_invalid_rankers_and_rerankers_are_refused(
     tmp_path: Path, right: str, wrong: str, message: str
 ) -> None:
     assert right in RANKED
@@ -393,17 +397,17 @@ def test_each_part_needs_at_least_one_entry(tmp_path: Path, part: str) -> None:
 
 
 @pytest.mark.parametrize("text", [f"x = {'[' * 5_000}", f"x = {'9' * 5_000}"], ids=["deep", "long"])
-def test_toml_that_python_does_not_read_is_refused(tmp_path: Path, text: str) -> None:
+def test_toml_that_python_cannot_read_is_refused(tmp_path: Path, text: str) -> None:
     assert refusal(tmp_path, text).startswith("tastemaker.toml: malformed TOML: ")
 
 
-def test_a_project_file_that_is_no_file_is_refused(tmp_path: Path) -> None:
+def test_a_project_file_that_is_not_a_file_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "tastemaker.toml")
     with pytest.raises(ProjectError, match="is not a file"):
         load_project(tmp_path / "tastemaker.toml")
 
 
-def test_an_override_of_what_is_no_section_is_told_as_that(
+def test_an_override_of_a_missing_section_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TASTEMAKER_STORE__URL", "sqlite")
@@ -417,16 +421,16 @@ def test_malformed_toml_is_refused_with_its_place(tmp_path: Path, text: str) -> 
     assert "line" in message or "end of document" in message
 
 
-def test_what_is_not_utf8_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     assert "not UTF-8 text" in refusal(tmp_path, b'[data]\nevents = "\xe9.csv"\n')
 
 
-def test_a_missing_file_is_refused_with_the_cure(tmp_path: Path) -> None:
+def test_a_missing_file_is_refused_with_the_fix(tmp_path: Path) -> None:
     with pytest.raises(ProjectError, match=r"no such file; write one with `tastemaker init`"):
         load_project(tmp_path / "tastemaker.toml")
 
 
-def test_a_folder_is_no_project_file(tmp_path: Path) -> None:
+def test_a_folder_is_not_a_project_file(tmp_path: Path) -> None:
     with pytest.raises(ProjectError, match="is not a file"):
         load_project(tmp_path)
 
@@ -449,7 +453,7 @@ def test_a_project_is_found_from_a_relative_path(
     assert find_project(Path()) == path
 
 
-def test_where_there_is_no_project_the_cure_is_told(tmp_path: Path) -> None:
+def test_without_a_project_the_fix_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ProjectError, match=r"no tastemaker\.toml here or in a parent folder"):
         find_project(tmp_path)
 
@@ -468,7 +472,7 @@ def test_the_split_of_a_project_is_the_one_it_names(tmp_path: Path) -> None:
     start, day = 1_700_000_000 * 10**6, MICROSECONDS["d"]
     assert split.before_test.end - 1 <= start + 24 * day
     assert split.train.events.time.max() <= start + 13 * day
-    assert split.test.notes["wanted_but_seen_left_out"] == 0  # views may come back
+    assert split.test.notes["relevant_but_seen"] == 0  # views may repeat
 
 
 def test_a_project_without_times_is_split_by_holdout(tmp_path: Path) -> None:
@@ -489,7 +493,7 @@ def test_a_project_without_times_is_split_by_holdout(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("clock", ["none", "ordinal"])
-def test_all_that_needs_times_is_named_at_once(tmp_path: Path, clock: str) -> None:
+def test_everything_that_needs_times_is_reported_at_once(tmp_path: Path, clock: str) -> None:
     text = RANKED.replace("[data]", f'[data]\nclock = "{clock}"', 1)
     text = text.replace('type = "popular"', 'type = "trending"')
     project = load_project(written(tmp_path, text))
@@ -497,9 +501,9 @@ def test_all_that_needs_times_is_named_at_once(tmp_path: Path, clock: str) -> No
         project.require_clock(to_evaluate=True)
     first, source, ranker, split = str(caught.value).split("\n")
     assert first == "tastemaker.toml: 3 errors"
-    assert source.startswith("  [retrievers.popular] trending needs times, and [data] clock is ")
-    assert ranker.startswith('  [placements.home] ranker = "main": a ranker learns from what came ')
-    assert "remove ranker and value, or map a column of times" in ranker
+    assert source.startswith("  [retrievers.popular] trending needs times, but [data] clock is ")
+    assert ranker.startswith('  [placements.home] ranker = "main": a ranker learns from later ')
+    assert "remove ranker and objective_weights, or map a column of times" in ranker
     assert 'write type = "holdout" and test = 0.2 under [split]' in split
     with pytest.raises(ClockError, match="2 errors"):
         project.require_clock()
@@ -513,7 +517,7 @@ def test_an_order_is_enough_for_some_components(tmp_path: Path) -> None:
         if is_enough:
             project.require_clock()
         else:
-            with pytest.raises(ClockError, match="sequential_rules needs to know what came first"):
+            with pytest.raises(ClockError, match="sequential_rules needs the order of events"):
                 project.require_clock()
 
 
@@ -545,7 +549,7 @@ def test_an_installed_package_may_offer_a_retriever(monkeypatch: pytest.MonkeyPa
     assert component_class("theirs", Retriever) is Theirs
     with pytest.raises(ProjectError, match=r"'odd' \(package:odd\) is not a Retriever"):
         component_class("odd", Retriever)
-    with pytest.raises(ProjectError, match="must declare name = 'other', its class says 'als'"):
+    with pytest.raises(ProjectError, match="must declare name = 'other', but its class has 'als'"):
         component_class("other", Retriever)
     with pytest.raises(ProjectError, match="'thiers'; did you mean 'theirs'"):
         component_class("thiers", Retriever)
@@ -573,7 +577,7 @@ def test_an_installed_package_may_offer_rankers_and_rerankers(
         component_class("thiers", part)
 
 
-def test_a_ranker_of_another_package_stands_in_a_project(
+def test_a_project_can_use_a_ranker_of_another_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     points = {"tastemaker.rankers": [_Point("theirs", TheirRanker)]}
@@ -593,7 +597,7 @@ def test_our_rankers_and_rerankers_are_registered(name: str, part: type[Componen
     assert component_class(name, part).name == name
 
 
-def test_a_package_that_cannot_be_loaded_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_package_that_cannot_be_loaded_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     class Broken(_Point):
         def load(self) -> Any:
             raise ImportError("no module named 'torch'")

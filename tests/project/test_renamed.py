@@ -41,16 +41,40 @@ test = "7d"
 max_queue_wait_ms = 250
 """
 RENAMED = [
-    ("positive_threshold = ", "like = ", "[events.rating]: 'like' is called 'positive_threshold'"),
-    ("negative_threshold = ", "dislike = ", "'dislike' is called 'negative_threshold' now"),
-    ("hide_item = ", "blocks = ", "[events.hide]: 'blocks' is called 'hide_item' now"),
-    ('type = "popular"', 'use = "popular"', "[retrievers.popular]: 'use' is called 'type' now"),
-    ("session_gap = ", "pause = ", "[retrievers.sessions]: 'pause' is called 'session_gap' now"),
-    ("max_age = ", "young = ", "[retrievers.new]: 'young' is called 'max_age' now"),
-    ('"new_items"', '"newcomers"', "[retrievers.new] type: 'newcomers' is called 'new_items' now"),
-    ("objective_weights]", "value]", "'value' is called 'objective_weights' now"),
-    ("require_improvement = ", "must_earn = ", "'must_earn' is called 'require_improvement' now"),
-    ("max_queue_wait_ms = ", "longest_wait = ", "'longest_wait' is called 'max_queue_wait_ms' now"),
+    (
+        "positive_threshold = ",
+        "like = ",
+        "[events.rating]: 'like' was renamed: write 'positive_threshold'",
+    ),
+    ("negative_threshold = ", "dislike = ", "'dislike' was renamed: write 'negative_threshold'"),
+    ("hide_item = ", "blocks = ", "[events.hide]: 'blocks' was renamed: write 'hide_item'"),
+    (
+        'type = "popular"',
+        'use = "popular"',
+        "[retrievers.popular]: 'use' was renamed: write 'type'",
+    ),
+    (
+        "session_gap = ",
+        "pause = ",
+        "[retrievers.sessions]: 'pause' was renamed: write 'session_gap'",
+    ),
+    ("max_age = ", "young = ", "[retrievers.new]: 'young' was renamed: write 'max_age'"),
+    (
+        '"new_items"',
+        '"newcomers"',
+        "[retrievers.new] type: 'newcomers' was renamed: write 'new_items'",
+    ),
+    ("objective_weights]", "value]", "'value' was renamed: write 'objective_weights'"),
+    (
+        "require_improvement = ",
+        "must_earn = ",
+        "'must_earn' was renamed: write 'require_improvement'",
+    ),
+    (
+        "max_queue_wait_ms = ",
+        "longest_wait = ",
+        "'longest_wait' was renamed: write 'max_queue_wait_ms'",
+    ),
 ]
 
 

@@ -1,4 +1,4 @@
-"""How a text file is written is told by its content."""
+"""The format of a text file is detected from its content."""
 
 import gzip
 from pathlib import Path
@@ -27,7 +27,7 @@ def sniffed(folder: Path, content: str | bytes, name: str = "events.csv") -> Sch
         ("one\n1\n2\n", None),
     ],
 )
-def test_the_delimiter_parts_every_line_alike(
+def test_the_delimiter_splits_all_lines_alike(
     tmp_path: Path, content: str, separator: str | None
 ) -> None:
     assert sniffed(tmp_path, content).separator == separator
@@ -77,9 +77,7 @@ def test_a_file_may_have_no_header(
         ("id,title\n1,Amélie\n2,Ærø\n".encode() + b"3,\xff\n", "utf-8"),
     ],
 )
-def test_the_encoding_is_what_most_letters_are_in(
-    tmp_path: Path, content: bytes, encoding: str
-) -> None:
+def test_the_encoding_fits_most_letters(tmp_path: Path, content: bytes, encoding: str) -> None:
     assert sniffed(tmp_path, content).encoding == encoding
     assert sniffed(tmp_path, gzip.compress(content), "x.csv.gz").encoding == encoding
 

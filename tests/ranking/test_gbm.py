@@ -21,7 +21,7 @@ from tastemaker.ranking.calibration import platt
 from tastemaker.ranking.model_text import UnknownModelError
 from tastemaker.ranking.rows import Rows
 from tastemaker.ranking.trees import Trees
-from tastemaker.testing.ranker import scores, taken
+from tastemaker.testing.ranker import scores, take_requests
 
 T = TypeVar("T")
 OPTIONS = FitOptions(seed=3, threads=2)
@@ -31,12 +31,12 @@ NAMES = ("rank", "age", "price", "noise", "other")
 def slices(
     requests: int, seed: int, *, rate: float = 0.0, width: int = 5, per_request: int = 20
 ) -> TrainingSet:
-    """Candidates wanted with a known probability; `rate` moves its log-odds."""
+    """Candidates liked with a known probability; `rate` shifts its log-odds."""
     random = np.random.default_rng(seed)
     rows = requests * per_request
     values = random.normal(size=(rows, width)).astype(np.float32)
     logit = values[:, 0] + 0.7 * values[:, 1] * values[:, 2] - 2 + rate
-    wanted = (random.random(rows) < expit(logit)).astype(np.float32)
+    liked = (random.random(rows) < expit(logit)).astype(np.float32)
     values[random.random(values.shape) < 0.05] = np.nan
     return TrainingSet(
         offsets_of(np.full(requests, per_request)),
@@ -44,7 +44,7 @@ def slices(
         np.arange(requests, dtype=np.int64),
         np.arange(rows, dtype=np.int32) % 300,
         Features(NAMES[:width] if width <= 5 else tuple(map(str, range(width))), values),
-        {"wanted": wanted},
+        {"liked": liked},
         np.ones(rows, np.float32),
         np.full(rows, -1, np.int16),
         np.full(rows, np.nan, np.float32),
@@ -62,15 +62,15 @@ def later() -> TrainingSet:
     return slices(300, seed=2)
 
 
-def mean_ratio(ranker: GBM, asked: TrainingSet) -> float:
-    """The weighted mean prediction over the weighted mean of what happened."""
-    weight = asked.weight.astype(np.float64)
-    told = np.average(scores(ranker, asked).values[:, 0], weights=weight)
-    return float(told / np.average(asked.labels["wanted"], weights=weight))
+def mean_ratio(ranker: GBM, data: TrainingSet) -> float:
+    """The weighted mean prediction divided by the weighted mean label."""
+    weight = data.weight.astype(np.float64)
+    predicted = np.average(scores(ranker, data).values[:, 0], weights=weight)
+    return float(predicted / np.average(data.labels["liked"], weights=weight))
 
 
 def folds_of(*windows: TrainingSet) -> list[GBM]:
-    """For each of two windows, one that has learned from the other."""
+    """For each of two windows, a model trained on the other window."""
     first, second = windows
     return [
         GBM().fit(second, OPTIONS, validation=first),
@@ -79,7 +79,7 @@ def folds_of(*windows: TrainingSet) -> list[GBM]:
 
 
 def refitted(*windows: TrainingSet) -> GBM:
-    """One that has learned from both windows."""
+    """A model refitted on both windows."""
     return GBM().refit(windows, OPTIONS, folds=folds_of(*windows))
 
 
@@ -88,10 +88,10 @@ def refitted(*windows: TrainingSet) -> GBM:
 
 @pytest.mark.parametrize("refit", [True, False])
 @pytest.mark.parametrize("rate", [0.0, 1.0, -1.0])
-def test_the_mean_prediction_is_near_the_observed_mean(
+def test_the_mean_prediction_is_close_to_the_observed_mean(
     training: TrainingSet, rate: float, refit: bool
 ) -> None:
-    """Even where events became more or less frequent after the training."""
+    """Also if events become more or less frequent after training."""
     later, fresh = slices(600, seed=4, rate=rate), slices(3_000, seed=5, rate=rate)
     fitted = GBM().fit(training, OPTIONS, validation=later)
     if refit:
@@ -100,15 +100,15 @@ def test_the_mean_prediction_is_near_the_observed_mean(
     assert mean_ratio(fitted, fresh) == pytest.approx(1, abs=0.08)
 
 
-def test_calibration_counts_weights(training: TrainingSet) -> None:
-    """Nine of ten unwanted candidates are left out; those that stay stand for ten."""
+def test_calibration_uses_weights(training: TrainingSet) -> None:
+    """Nine of ten negative candidates are removed; each of the others has the weight 10."""
 
     def thinned(whole: TrainingSet, seed: int) -> TrainingSet:
-        unwanted = whole.labels["wanted"] == 0
-        kept = ~unwanted | (np.random.default_rng(seed).random(len(whole)) < 0.1)
-        label = np.where(kept, whole.labels["wanted"], np.nan).astype(np.float32)
-        weight = np.where(unwanted, 10, 1).astype(np.float32)
-        return replace(whole, labels={"wanted": label}, weight=weight)
+        negative = whole.labels["liked"] == 0
+        kept = ~negative | (np.random.default_rng(seed).random(len(whole)) < 0.1)
+        label = np.where(kept, whole.labels["liked"], np.nan).astype(np.float32)
+        weight = np.where(negative, 10, 1).astype(np.float32)
+        return replace(whole, labels={"liked": label}, weight=weight)
 
     later, fresh = slices(600, seed=4), slices(3_000, seed=5)
     sets = thinned(training, 1), thinned(later, 2)
@@ -116,25 +116,25 @@ def test_calibration_counts_weights(training: TrainingSet) -> None:
     assert mean_ratio(fitted, fresh) == pytest.approx(1, abs=0.1)
 
 
-def test_platt_finds_the_two_numbers_that_made_the_labels() -> None:
+def test_platt_recovers_the_coefficients_of_the_labels() -> None:
     random = np.random.default_rng(0)
     raw = random.normal(3, 2, 200_000)
-    wanted = random.random(len(raw)) < expit(0.5 * raw - 4)
-    found = platt(raw, wanted, np.ones(len(raw)))
+    liked = random.random(len(raw)) < expit(0.5 * raw - 4)
+    found = platt(raw, liked, np.ones(len(raw)))
     assert found == pytest.approx((0.5, -4), abs=0.06)
-    assert expit(found[0] * raw + found[1]).mean() == pytest.approx(wanted.mean(), rel=0.001)
+    assert expit(found[0] * raw + found[1]).mean() == pytest.approx(liked.mean(), rel=0.001)
 
 
 def test_platt_counts_weights_like_copies() -> None:
     random = np.random.default_rng(1)
-    raw, wanted = random.normal(size=500), random.random(500) < 0.3
+    raw, liked = random.normal(size=500), random.random(500) < 0.3
     weight = random.integers(1, 5, 500)
-    copies = np.repeat(raw, weight), np.repeat(wanted, weight), np.ones(weight.sum())
-    assert platt(raw, wanted, weight.astype(float)) == pytest.approx(platt(*copies), rel=1e-4)
+    copies = np.repeat(raw, weight), np.repeat(liked, weight), np.ones(weight.sum())
+    assert platt(raw, liked, weight.astype(float)) == pytest.approx(platt(*copies), rel=1e-4)
 
 
 @pytest.mark.parametrize("raw", [[1.0, 2.0, 3.0, 4.0], [4.0, 3.0, 2.0, 1.0], [2.0] * 4])
-def test_platt_never_turns_the_order_around_and_stays_finite(raw: list[float]) -> None:
+def test_platt_keeps_the_order_and_stays_finite(raw: list[float]) -> None:
     slope, level = platt(np.array(raw), np.array([False, False, True, True]), np.ones(4))
     assert 0 < slope < 100
     assert abs(level) < 100
@@ -167,8 +167,8 @@ def test_refitting_grows_as_many_trees_as_the_folds_kept(
     assert again.models != folds[-1].models
 
 
-def test_requests_without_a_choice_stop_by_log_loss(training: TrainingSet) -> None:
-    """One candidate a request: there is nothing to order, but much to foretell."""
+def test_early_stopping_without_choices_uses_log_loss(training: TrainingSet) -> None:
+    """With one candidate per request, there is nothing to order, but events to predict."""
     single = slices(1_500, seed=6, per_request=1)
     fitted = GBM(learning_rate=0.3).fit(training, OPTIONS, validation=single)
     assert 1 < grown(fitted) < 200
@@ -176,8 +176,8 @@ def test_requests_without_a_choice_stop_by_log_loss(training: TrainingSet) -> No
     assert grown(ordering) == 20
 
 
-def test_an_empty_validation_is_none(training: TrainingSet, later: TrainingSet) -> None:
-    nothing = taken(later, np.empty(0, np.int64))
+def test_an_empty_validation_set_equals_none(training: TrainingSet, later: TrainingSet) -> None:
+    nothing = take_requests(later, np.empty(0, np.int64))
     fitted = GBM(trees=20).fit(training, OPTIONS, validation=nothing)
     assert fitted.models == GBM(trees=20).fit(training, OPTIONS).models
 
@@ -194,7 +194,7 @@ def two_labels(training: TrainingSet) -> TrainingSet:
     """`buy` is known for half of the requests."""
     buy = np.asarray(training.features.values[:, 3] > 0.5, np.float32)
     buy[len(buy) // 2 :] = np.nan
-    return replace(training, labels={"view": training.labels["wanted"], "buy": buy})
+    return replace(training, labels={"view": training.labels["liked"], "buy": buy})
 
 
 def test_every_label_is_predicted_unless_objectives_are_named(two_labels: TrainingSet) -> None:
@@ -206,33 +206,33 @@ def test_every_label_is_predicted_unless_objectives_are_named(two_labels: Traini
     assert np.array_equal(one.values[:, 0], every.values[:, 1])
 
 
-def test_an_objective_without_label_names_the_near_miss(two_labels: TrainingSet) -> None:
+def test_an_unknown_objective_is_reported_with_a_suggestion(two_labels: TrainingSet) -> None:
     with pytest.raises(DataError, match=r"no label 'veiw'; did you mean 'view'\?"):
         GBM(objectives=["veiw"]).fit(two_labels, OPTIONS)
 
 
-def test_an_objective_named_twice_is_refused() -> None:
+def test_a_duplicate_objective_is_rejected() -> None:
     with pytest.raises(SettingError, match="'objectives' names 'view' twice"):
         GBM(objectives=["view", "buy", "view"])
 
 
-def test_contributions_ask_for_an_objective_that_exists(two_labels: TrainingSet) -> None:
+def test_contributions_require_a_known_objective(two_labels: TrainingSet) -> None:
     fitted = GBM(trees=20).fit(two_labels, OPTIONS)
     added = fitted.contributions(two_labels.features, "buy")
     assert np.abs(added).mean(axis=0).argmax() == NAMES.index("noise")
-    with pytest.raises(SettingError, match=r"predicts no 'by'; did you mean 'buy'\?"):
+    with pytest.raises(SettingError, match=r"does not predict 'by'; did you mean 'buy'\?"):
         fitted.contributions(two_labels.features, "by")
 
 
 def test_contributions_are_log_odds(training: TrainingSet, later: TrainingSet) -> None:
     fitted = GBM().fit(training, OPTIONS, validation=later)
-    told = scores(fitted, later).values[:, 0].astype(np.float64)
-    added = fitted.contributions(later.features, "wanted").astype(np.float64)
-    base = np.log(told / (1 - told)) - added.sum(axis=1)
+    predicted = scores(fitted, later).values[:, 0].astype(np.float64)
+    added = fitted.contributions(later.features, "liked").astype(np.float64)
+    base = np.log(predicted / (1 - predicted)) - added.sum(axis=1)
     np.testing.assert_allclose(base, base[0], atol=1e-4)
 
 
-def test_importance_names_what_was_used(two_labels: TrainingSet) -> None:
+def test_importance_is_highest_for_used_features(two_labels: TrainingSet) -> None:
     shares = GBM(trees=20).fit(two_labels, OPTIONS).importance()
     assert tuple(shares) == NAMES
     assert sum(shares.values()) == pytest.approx(1)
@@ -250,47 +250,47 @@ def test_lambdarank_only_orders(training: TrainingSet, later: TrainingSet) -> No
     assert found.values.min() < 0
 
 
-def test_groups_are_made_anew_where_labels_are_missing(training: TrainingSet) -> None:
-    gaps = training.labels["wanted"].copy()
+def test_missing_labels_are_removed_from_the_groups(training: TrainingSet) -> None:
+    gaps = training.labels["liked"].copy()
     gaps[:20] = np.nan
     gaps[25:31] = np.nan
-    rows = Rows.of(replace(training, labels={"wanted": gaps}), "wanted", graded=True)
+    rows = Rows.of(replace(training, labels={"liked": gaps}), "liked", graded=True)
     assert rows.counts[:3].tolist() == [14, 20, 20]
     assert rows.counts.sum() == len(rows) == len(training) - 26
     without = Rows.of(
-        replace(training, weight=np.isfinite(gaps) * np.float32(2)), "wanted", graded=True
+        replace(training, weight=np.isfinite(gaps) * np.float32(2)), "liked", graded=True
     )
     assert np.array_equal(without.counts, rows.counts)
 
 
-def test_grades_count_and_must_be_whole(training: TrainingSet) -> None:
+def test_grades_order_candidates_and_must_be_whole(training: TrainingSet) -> None:
     grade = np.clip(np.round(np.nan_to_num(training.features.values[:, 0])) + 1, 0, 3)
-    graded = replace(training, labels={"wanted": grade.astype(np.float32)})
+    graded = replace(training, labels={"liked": grade.astype(np.float32)})
     fitted = GBM(loss="lambdarank", trees=40).fit(graded, OPTIONS)
     found = scores(fitted, graded).values[:, 0]
     means = [found[grade == value].mean() for value in range(4)]
     assert means == sorted(means)
-    half = replace(training, labels={"wanted": (grade / 2).astype(np.float32)})
-    with pytest.raises(DataError, match=r"'wanted' has 0\.5: grade it"):
+    half = replace(training, labels={"liked": (grade / 2).astype(np.float32)})
+    with pytest.raises(DataError, match=r"'liked' has 0\.5: grade it"):
         GBM(loss="lambdarank").fit(half, OPTIONS)
 
 
-def test_requests_without_a_choice_cannot_teach_an_order() -> None:
+def test_lambdarank_requires_requests_with_a_choice() -> None:
     single = slices(300, seed=6, per_request=1)
-    with pytest.raises(DataError, match="no request has candidates of two labels"):
+    with pytest.raises(DataError, match="no request has candidates with two labels"):
         GBM(loss="lambdarank").fit(single, OPTIONS)
     GBM(trees=5).fit(single, OPTIONS)
 
 
-# -- refusals, memory, determinism ----------------------------------------------------------------
+# -- errors, memory, determinism ------------------------------------------------------------------
 
 
-def test_refusals_say_why_and_what_to_do(training: TrainingSet, later: TrainingSet) -> None:
-    same = replace(training, labels={"wanted": np.zeros(len(training), np.float32)})
+def test_errors_state_the_reason_and_the_fix(training: TrainingSet, later: TrainingSet) -> None:
+    same = replace(training, labels={"liked": np.zeros(len(training), np.float32)})
     with pytest.raises(DataError, match=r"all 8,000 rows have the label 0; take more or longer"):
         GBM().fit(same, OPTIONS)
     with pytest.raises(DataError, match="no row has a label; take more"):
-        GBM().fit(taken(training, np.empty(0, np.int64)), OPTIONS)
+        GBM().fit(take_requests(training, np.empty(0, np.int64)), OPTIONS)
     with pytest.raises(DataError, match="has no label: nothing to learn"):
         GBM().fit(replace(training, labels={}), OPTIONS)
     renamed = Features(("a", *NAMES[1:]), later.features.values)
@@ -298,13 +298,13 @@ def test_refusals_say_why_and_what_to_do(training: TrainingSet, later: TrainingS
         GBM().fit(training, OPTIONS, validation=replace(later, features=renamed))
 
 
-def test_work_beyond_the_memory_budget_is_refused(training: TrainingSet) -> None:
+def test_work_beyond_the_memory_budget_is_rejected(training: TrainingSet) -> None:
     with pytest.raises(MemoryBudgetError, match=r"GBM on 8,000 rows of 5 features needs about"):
         GBM().fit(training, replace(OPTIONS, memory_budget=1_000))
 
 
 @pytest.mark.parametrize("loss", ["binary", "lambdarank"])
-def test_several_threads_give_the_same_every_time(loss: str) -> None:
+def test_training_with_threads_is_deterministic(loss: str) -> None:
     large, later = slices(500, seed=1, width=25), slices(60, seed=2, width=25)
     models = {
         GBM(loss=loss, trees=3).fit(large, OPTIONS, validation=later).models for _ in range(2)
@@ -312,12 +312,12 @@ def test_several_threads_give_the_same_every_time(loss: str) -> None:
     assert len(models) == 1
 
 
-def test_the_seed_counts(training: TrainingSet) -> None:
+def test_the_seed_changes_the_model(training: TrainingSet) -> None:
     one, two = (GBM(trees=5).fit(training, replace(OPTIONS, seed=s)).models for s in (1, 2))
     assert one != two
 
 
-class Heard(Progress):
+class RecordedProgress(Progress):
     def __init__(self) -> None:
         self.steps: list[tuple[str, int | None]] = []
 
@@ -327,20 +327,20 @@ class Heard(Progress):
             yield step
 
 
-def test_growing_reports_itself_and_prints_nothing(
+def test_growing_reports_progress_and_prints_nothing(
     training: TrainingSet, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    heard = Heard()
-    GBM(trees=7, min_rows=100_000).fit(training, replace(OPTIONS, progress=heard))
-    GBM(trees=7).fit(training, replace(OPTIONS, progress=heard))
-    assert ("GBM: trees", 7) in heard.steps
+    recorded = RecordedProgress()
+    GBM(trees=7, min_rows=100_000).fit(training, replace(OPTIONS, progress=recorded))
+    GBM(trees=7).fit(training, replace(OPTIONS, progress=recorded))
+    assert ("GBM: trees", 7) in recorded.steps
     assert capfd.readouterr() == ("", "")
 
 
-# -- what serves ----------------------------------------------------------------------------------
+# -- serving --------------------------------------------------------------------------------------
 
 
-def test_the_library_scores_what_our_trees_do_not_know(
+def test_lightgbm_scores_models_that_trees_does_not_support(
     training: TrainingSet,
     later: TrainingSet,
     monkeypatch: pytest.MonkeyPatch,
@@ -358,12 +358,12 @@ def test_the_library_scores_what_our_trees_do_not_know(
     assert theirs.calibration == ours.calibration
     assert np.array_equal(scores(theirs, later).values, scores(ours, later).values)
     assert theirs.importance() == pytest.approx(ours.importance(), rel=1e-3)
-    told = theirs.contributions(later.features, "wanted")
-    known = ours.contributions(later.features, "wanted")
-    np.testing.assert_allclose(told.sum(axis=1), known.sum(axis=1), atol=1e-4)
-    nothing = taken(later, np.empty(0, np.int64))
+    added = theirs.contributions(later.features, "liked")
+    known = ours.contributions(later.features, "liked")
+    np.testing.assert_allclose(added.sum(axis=1), known.sum(axis=1), atol=1e-4)
+    nothing = take_requests(later, np.empty(0, np.int64))
     assert scores(theirs, nothing).values.shape == (0, 1)
-    assert theirs.contributions(nothing.features, "wanted").shape == (0, 5)
+    assert theirs.contributions(nothing.features, "liked").shape == (0, 5)
     assert capfd.readouterr() == ("", "")
 
 
@@ -382,7 +382,7 @@ from tastemaker.ranking import GBM
 ranker = GBM(trees=10).load(open_artifact(Path({str(tmp_path / "ranker")!r}), "ranker")[0])
 features = Features(ranker.feature_names, np.zeros((3, 5), np.float32))
 assert len(ranker.score(None, None, features).values) == 3
-ranker.contributions(features, "wanted"), ranker.importance()
+ranker.contributions(features, "liked"), ranker.importance()
 sys.exit("lightgbm" in sys.modules)
 """
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,4 +1,4 @@
-"""Our trees against LightGBM's own, and against slow twins."""
+"""`Trees` compared with LightGBM and with slow implementations."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from tastemaker.ranking.model_text import UnknownModelError, read_model
 from tastemaker.ranking.trees import Trees
 
 COLUMNS = 9
-TINY = 1e-38  # smaller than what LightGBM takes for zero, not zero
+TINY = 1e-38  # below the threshold for zero of LightGBM, but not zero
 
 
 def values(rows: int, seed: int = 0) -> NDArray[np.float32]:
@@ -28,7 +28,7 @@ def values(rows: int, seed: int = 0) -> NDArray[np.float32]:
 
 
 def hard_values(rows: int) -> NDArray[np.float32]:
-    """Values as in training, and everywhere also those that a model may not have seen."""
+    """Values as in training, mixed with values that the model has not seen."""
     random = np.random.default_rng(9)
     found = values(rows, seed=1)
     odd = np.array([np.nan, 0, -0.0, TINY, -TINY, np.inf, -np.inf, 1e-35, 3e38], np.float32)
@@ -47,8 +47,8 @@ def booster(
     x = values(1_500) if data is None else data
     random = np.random.default_rng(5)
     known = np.nan_to_num(x)
-    wanted = known[:, 0] * known[:, 1] + known[:, 3] + np.isnan(x[:, 6]) - (x[:, 5] == 0) > 0.5
-    label = (wanted ^ (random.random(len(x)) < 0.1)).astype(np.float32)
+    liked = known[:, 0] * known[:, 1] + known[:, 3] + np.isnan(x[:, 6]) - (x[:, 5] == 0) > 0.5
+    label = (liked ^ (random.random(len(x)) < 0.1)).astype(np.float32)
     chosen = {
         "objective": "binary",
         "num_leaves": 31,
@@ -87,15 +87,15 @@ def model(request: pytest.FixtureRequest) -> lightgbm.Booster:
     return booster(**MODELS[request.param])
 
 
-def test_raw_scores_are_those_of_lightgbm_to_the_bit(model: lightgbm.Booster) -> None:
+def test_raw_scores_equal_lightgbm_bit_for_bit(model: lightgbm.Booster) -> None:
     trees = Trees.read(model.model_to_string())
-    asked = hard_values(777)
-    told = model.predict(asked, raw_score=True, num_threads=1)
-    assert trees.raw(asked).tobytes() == told.tobytes()
+    rows = hard_values(777)
+    expected = model.predict(rows, raw_score=True, num_threads=1)
+    assert trees.raw(rows).tobytes() == expected.tobytes()
     assert len(trees) == model.num_trees()
 
 
-def test_every_way_of_missing_is_met() -> None:
+def test_the_models_have_every_type_of_missing_value() -> None:
     found = set()
     for name in ("31 leaves", "zero is missing", "nothing is missing"):
         _, trees = read_model(booster(**MODELS[name]).model_to_string())
@@ -105,8 +105,8 @@ def test_every_way_of_missing_is_met() -> None:
     assert {missing for missing, _ in found} == {0, 1, 2}
 
 
-def test_a_threshold_between_two_float32_numbers_parts_them_as_lightgbm_does() -> None:
-    """Neighbouring float32 values, so that thresholds have no float32 of their own."""
+def test_thresholds_between_float32_values_split_like_lightgbm() -> None:
+    """Adjacent float32 values, so that thresholds are between two float32 values."""
     data = values(1_500)
     start = np.float32(1).view(np.int32)
     steps = np.random.default_rng(2).integers(0, 12, 1_500, dtype=np.int32)
@@ -118,37 +118,37 @@ def test_a_threshold_between_two_float32_numbers_parts_them_as_lightgbm_does() -
 
 def test_scores_of_a_row_do_not_depend_on_its_neighbours() -> None:
     trees = Trees.read(booster().model_to_string())
-    asked = hard_values(600)
-    whole = trees.raw(asked)
+    rows = hard_values(600)
+    whole = trees.raw(rows)
     for begin, end in [(0, 1), (5, 12), (100, 400), (599, 600), (300, 300)]:
-        assert np.array_equal(trees.raw(asked[begin:end]), whole[begin:end])
+        assert np.array_equal(trees.raw(rows[begin:end]), whole[begin:end])
 
 
-def test_rows_may_lie_in_memory_in_any_way() -> None:
+def test_the_memory_layout_of_rows_does_not_matter() -> None:
     trees = Trees.read(booster().model_to_string())
-    asked = hard_values(50)
-    assert np.array_equal(trees.raw(np.asfortranarray(asked)), trees.raw(asked))
-    assert np.array_equal(trees.raw(asked[::2]), trees.raw(asked)[::2])
+    rows = hard_values(50)
+    assert np.array_equal(trees.raw(np.asfortranarray(rows)), trees.raw(rows))
+    assert np.array_equal(trees.raw(rows[::2]), trees.raw(rows)[::2])
 
 
-def test_contributions_add_up_to_the_score_less_the_base(model: lightgbm.Booster) -> None:
+def test_contributions_add_up_to_the_score_minus_the_base(model: lightgbm.Booster) -> None:
     trees = Trees.read(model.model_to_string())
-    asked = hard_values(300)
-    added = trees.contributions(asked)
-    np.testing.assert_allclose(added.sum(axis=1), trees.raw(asked) - trees.base, atol=1e-10)
-    assert not added[:, 7:].any(), "a column that tells nothing adds nothing"
+    rows = hard_values(300)
+    added = trees.contributions(rows)
+    np.testing.assert_allclose(added.sum(axis=1), trees.raw(rows) - trees.base, atol=1e-10)
+    assert not added[:, 7:].any(), "a constant column has a contribution"
 
 
-def test_the_base_is_the_expected_score_that_lightgbm_tells() -> None:
+def test_the_base_equals_the_expected_score_of_lightgbm() -> None:
     model = booster()
     shapley = model.predict(values(5), pred_contrib=True)
     assert Trees.read(model.model_to_string()).base == pytest.approx(shapley[0, -1], abs=1e-9)
 
 
-def test_contributions_are_those_of_the_slow_twin() -> None:
+def test_contributions_equal_those_of_a_slow_implementation() -> None:
     text = booster(**MODELS["zero is missing"]).model_to_string()
-    asked = hard_values(40)
-    assert np.allclose(Trees.read(text).contributions(asked), slow_contributions(text, asked))
+    rows = hard_values(40)
+    assert np.allclose(Trees.read(text).contributions(rows), slow_contributions(text, rows))
 
 
 def slow_contributions(text: str, rows: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -179,13 +179,13 @@ def slow_contributions(text: str, rows: NDArray[np.float32]) -> NDArray[np.float
     return added
 
 
-def test_gains_are_those_of_lightgbm() -> None:
+def test_gains_equal_those_of_lightgbm() -> None:
     model = booster()
-    told = model.feature_importance("gain")
-    np.testing.assert_allclose(Trees.read(model.model_to_string()).gain, told, rtol=1e-4)
+    expected = model.feature_importance("gain")
+    np.testing.assert_allclose(Trees.read(model.model_to_string()).gain, expected, rtol=1e-4)
 
 
-def test_categorical_splits_are_refused() -> None:
+def test_categorical_splits_are_rejected() -> None:
     data = values(1_500)
     data[:, 3] = np.abs(data[:, 3])
     text = booster(data=data, categories=(3,)).model_to_string()
@@ -193,7 +193,7 @@ def test_categorical_splits_are_refused() -> None:
         Trees.read(text)
 
 
-def test_linear_leaves_are_refused() -> None:
+def test_linear_leaves_are_rejected() -> None:
     data = np.nan_to_num(values(1_500))
     label = data[:, 0] * 2 + data[:, 1]
     settings = {"linear_tree": True, "verbosity": -1, "num_threads": 1}
@@ -225,16 +225,16 @@ def test_linear_leaves_are_refused() -> None:
         ("max_feature_idx=8", "max_feature_idx=1"),
     ],
 )
-def test_what_is_not_known_is_refused(old: str, new: str) -> None:
+def test_unknown_model_text_is_rejected(old: str, new: str) -> None:
     text = booster(trees=5).model_to_string()
     assert old in text
     with pytest.raises(UnknownModelError):
         Trees.read(text.replace(old, new, 1))
 
 
-def test_reading_needs_no_file(tmp_path: Path) -> None:
+def test_trees_can_be_read_from_text(tmp_path: Path) -> None:
     model = booster(trees=3)
     model.save_model(tmp_path / "model.txt")
     read = Trees.read((tmp_path / "model.txt").read_text())
-    asked = hard_values(10)
-    assert np.array_equal(read.raw(asked), Trees.read(model.model_to_string()).raw(asked))
+    rows = hard_values(10)
+    assert np.array_equal(read.raw(rows), Trees.read(model.model_to_string()).raw(rows))

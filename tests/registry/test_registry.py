@@ -26,7 +26,7 @@ from tastemaker.lock import locked
 from tastemaker.pipeline import Recommender
 from tastemaker.project import Placement
 from tastemaker.registry import Registry, Switch, Version
-from tastemaker.registry.pointer import REMEMBERED
+from tastemaker.registry.pointer import MAX_VERSIONS
 from tastemaker.retrieval import Popular
 
 NOON = 1_763_812_800 * MICROSECONDS["s"]
@@ -35,7 +35,7 @@ HOUR = 3_600 * MICROSECONDS["s"]
 
 @dataclass
 class Tiny:
-    """Saves the smallest recommender that can be loaded; another for each seed."""
+    """Saves the smallest valid recommender; each seed gives different content."""
 
     seed: int = 0
 
@@ -53,7 +53,7 @@ def fitted(seed: int) -> Recommender:
 
 @dataclass
 class Described:
-    """Saves what the manifest of a recommender with rankers says, and nothing else."""
+    """Saves only the manifest of a recommender with rankers."""
 
     learned: dict[str, Any]
 
@@ -111,24 +111,24 @@ def child(code: str, folder: Path, *arguments: object) -> "subprocess.Popen[byte
 # --- adding ---
 
 
-def test_a_version_is_named_after_its_moment_and_its_content(registry: Registry) -> None:
+def test_a_version_name_has_its_time_and_digest(registry: Registry) -> None:
     version = registry.add(Tiny(), NOON)
     manifest = json.loads((registry.artifacts / version / "manifest.json").read_text())
     assert version == f"20251122T120000-{manifest['digest'][:8]}"
 
 
-def test_adding_changes_nothing_of_what_serves(registry: Registry, three: list[str]) -> None:
+def test_adding_does_not_change_the_serving_version(registry: Registry, three: list[str]) -> None:
     before = registry.stamp()
     registry.add(Tiny(9), NOON + 9 * HOUR)
     assert (registry.current(), registry.stamp()) == (three[2], before)
 
 
-def test_adding_leaves_nothing_but_the_version(registry: Registry) -> None:
+def test_adding_leaves_no_other_files(registry: Registry) -> None:
     version = registry.add(Tiny(), NOON)
     assert [path.name for path in registry.artifacts.iterdir()] == [version]
 
 
-def test_what_cannot_be_saved_leaves_nothing(registry: Registry) -> None:
+def test_a_failed_save_leaves_no_files(registry: Registry) -> None:
     class Unfitted:
         def save(self, folder: Path) -> None:
             (folder / "half").mkdir(parents=True)
@@ -139,7 +139,7 @@ def test_what_cannot_be_saved_leaves_nothing(registry: Registry) -> None:
     assert list(registry.artifacts.iterdir()) == []
 
 
-def test_the_same_added_twice_is_one_version(registry: Registry) -> None:
+def test_adding_the_same_content_twice_gives_one_version(registry: Registry) -> None:
     first = registry.add(Tiny(), NOON)
     kept = (registry.artifacts / first).stat().st_ino
     assert registry.add(Tiny(), NOON) == first
@@ -147,7 +147,7 @@ def test_the_same_added_twice_is_one_version(registry: Registry) -> None:
     assert (registry.artifacts / first).stat().st_ino == kept
 
 
-def test_adding_the_same_mends_a_damaged_version(registry: Registry) -> None:
+def test_adding_the_same_content_repairs_a_damaged_version(registry: Registry) -> None:
     version = registry.add(Tiny(), NOON)
     damage(registry, version)
     with pytest.raises(ArtifactError, match="damaged"):
@@ -167,25 +167,25 @@ def test_a_training_needs_no_lock_to_save_its_version(registry: Registry) -> Non
 # --- listing ---
 
 
-def test_versions_are_told_newest_first(registry: Registry, three: list[str]) -> None:
-    told = registry.versions()
-    assert [version.name for version in told] == three[::-1]
-    assert [version.trained for version in told] == [NOON + place * HOUR for place in (2, 1, 0)]
-    assert [version.current for version in told] == [True, False, False]
-    assert [version.previous for version in told] == [False, True, False]
+def test_versions_are_listed_newest_first(registry: Registry, three: list[str]) -> None:
+    versions = registry.versions()
+    assert [version.name for version in versions] == three[::-1]
+    assert [version.trained for version in versions] == [NOON + place * HOUR for place in (2, 1, 0)]
+    assert [version.current for version in versions] == [True, False, False]
+    assert [version.previous for version in versions] == [False, True, False]
 
 
-def test_a_version_tells_its_size_sources_and_rankers(registry: Registry) -> None:
+def test_a_version_has_its_size_sources_and_rankers(registry: Registry) -> None:
     registry.add(Described({"main": {"enabled": False}, "cart": {"enabled": True}}), NOON)
-    (told,) = registry.versions()
-    files = [path for path in (registry.artifacts / told.name).rglob("*") if path.is_file()]
-    assert told.bytes >= sum(path.stat().st_size for path in files) > 800
-    assert told.sources == ("popular", "als")
-    assert told.rankers == {"main": RankerUse(False, False), "cart": RankerUse(True, True)}
-    assert told.problem is None
+    (version,) = registry.versions()
+    files = [path for path in (registry.artifacts / version.name).rglob("*") if path.is_file()]
+    assert version.bytes >= sum(path.stat().st_size for path in files) > 800
+    assert version.sources == ("popular", "als")
+    assert version.rankers == {"main": RankerUse(False, False), "cart": RankerUse(True, True)}
+    assert version.problem is None
 
 
-def test_what_is_no_version_is_not_told(registry: Registry, three: list[str]) -> None:
+def test_other_files_are_not_listed_as_versions(registry: Registry, three: list[str]) -> None:
     for name in (".20251122T120000123456-x7", "20251122T120000123456", ".building-a", "notes",
                  "20251122T120000-XYZ", "20251199T120000-00000000"):  # fmt: skip
         (registry.artifacts / name).mkdir()
@@ -220,17 +220,17 @@ def wordless(place: Path) -> None:
     [
         (unlisted, "no manifest.json"),
         (foreign, "holds a 'vocabulary'"),
-        (misnamed, "holds another version than its name says"),
+        (misnamed, "contains another version than its name says"),
         (wordless, "does not describe a recommender"),
     ],
 )
-def test_a_problem_of_the_manifest_is_told(
+def test_a_problem_of_the_manifest_is_reported(
     registry: Registry, three: list[str], change: Callable[[Path], None], problem: str
 ) -> None:
     change(registry.artifacts / three[0])
-    (told,) = [version for version in registry.versions() if version.problem]
-    assert problem in str(told.problem)
-    assert (told.sources, told.rankers) == ((), {})
+    (version,) = [version for version in registry.versions() if version.problem]
+    assert problem in str(version.problem)
+    assert (version.sources, version.rankers) == ((), {})
 
 
 def test_listing_does_not_read_the_files(registry: Registry, three: list[str]) -> None:
@@ -238,7 +238,7 @@ def test_listing_does_not_read_the_files(registry: Registry, three: list[str]) -
     assert [version.problem for version in registry.versions()] == [None] * 3
 
 
-def test_asking_makes_no_folder(registry: Registry) -> None:
+def test_reading_the_registry_creates_no_folder(registry: Registry) -> None:
     assert (
         registry.versions() == registry.leftovers() == registry.sweep() == registry.prune(1) == []
     )
@@ -249,15 +249,15 @@ def test_asking_makes_no_folder(registry: Registry) -> None:
     assert not registry.folder.exists()
 
 
-# --- what serves ---
+# --- the serving version ---
 
 
-# --- a disk that cannot be read ---
+# --- read errors ---
 
 
 @pytest.fixture
 def unreadable(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
-    """Makes whatever lies in a folder, or a file, unreadable, as on a failing disk."""
+    """Makes all files in a folder, or one file, unreadable, as on a failing disk."""
 
     def spoil(place: Path) -> None:
         real = os.open
@@ -272,7 +272,7 @@ def unreadable(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
     return spoil
 
 
-def test_a_rollback_passes_over_a_version_the_disk_does_not_give_out(
+def test_a_rollback_skips_an_unreadable_version(
     registry: Registry, three: list[str], unreadable: Callable[[Path], None]
 ) -> None:
     one, two, third = three
@@ -283,18 +283,18 @@ def test_a_rollback_passes_over_a_version_the_disk_does_not_give_out(
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "components"])
-def test_a_version_that_cannot_be_read_is_told_as_such(
+def test_an_unreadable_version_is_reported(
     registry: Registry, three: list[str], unreadable: Callable[[Path], None], name: str
 ) -> None:
     place = registry.artifacts / three[0]
     unreadable(place / name)
-    with pytest.raises(ArtifactError, match=r"cannot be read \(Input/output error\)") as told:
+    with pytest.raises(ArtifactError, match=r"cannot be read \(Input/output error\)") as refused:
         registry.promote(three[0])
-    assert "written" not in str(told.value)
+    assert "written" not in str(refused.value)
     assert registry.current() == three[2]
 
 
-def test_a_pointer_that_cannot_be_read_is_told_as_such(
+def test_an_unreadable_pointer_is_reported(
     registry: Registry, three: list[str], unreadable: Callable[[Path], None]
 ) -> None:
     unreadable(registry.folder / "current")
@@ -303,12 +303,12 @@ def test_a_pointer_that_cannot_be_read_is_told_as_such(
             ask()
 
 
-def test_before_the_first_training_the_cure_is_told(registry: Registry) -> None:
+def test_before_the_first_training_the_error_names_the_fix(registry: Registry) -> None:
     with pytest.raises(ArtifactError, match=r"^nothing is trained yet: run `tastemaker train` "):
         registry.current()
 
 
-def test_before_the_first_promotion_the_cure_is_told(registry: Registry) -> None:
+def test_before_the_first_promotion_the_error_names_the_fix(registry: Registry) -> None:
     add(registry, 1)
     for ask in (registry.current, registry.rollback):
         with pytest.raises(
@@ -329,29 +329,27 @@ def test_a_pointer_of_one_line_is_read(registry: Registry) -> None:
     "text", [b"", b"\n", b"../elsewhere", b"a/b", b".", b"\x00", b"\xff\xfe\xfa", b"v1",
              b"20251122T120000-5c0ffee5x", "２０251122T120000-5c0ffee5".encode()],
 )  # fmt: skip
-def test_a_pointer_that_names_no_version_is_refused_and_can_be_mended(
-    registry: Registry, text: bytes
-) -> None:
+def test_an_invalid_pointer_is_refused_and_can_be_repaired(registry: Registry, text: bytes) -> None:
     (version,) = add(registry, 1)
     pointer(registry).write_bytes(text)
-    with pytest.raises(ArtifactError, match=r"is no version; name one with .*promote") as refused:
+    with pytest.raises(
+        ArtifactError, match=r"is not a version; choose one with .*promote"
+    ) as refused:
         registry.current()
     assert "\n" not in str(refused.value)
     assert registry.promote(version) == Switch(version, None, {})
     assert registry.current() == version
 
 
-def test_a_version_removed_by_hand_is_missed_where_it_serves(
-    registry: Registry, three: list[str]
-) -> None:
+def test_a_missing_serving_version_is_reported(registry: Registry, three: list[str]) -> None:
     remove(registry, three[2])
     assert names(registry) == [three[1], three[0]]
-    with pytest.raises(ArtifactError, match="the version that serves is gone; go back with"):
+    with pytest.raises(ArtifactError, match="the serving version is missing; go back with"):
         registry.load()
     assert registry.rollback().version == three[1]
 
 
-def test_the_stamp_changes_with_what_serves_and_only_then(
+def test_the_stamp_only_changes_with_the_serving_version(
     registry: Registry, three: list[str]
 ) -> None:
     seen = [registry.stamp()]
@@ -366,34 +364,34 @@ def test_the_stamp_changes_with_what_serves_and_only_then(
 # --- promoting ---
 
 
-def test_promoting_tells_what_served_before(registry: Registry) -> None:
+def test_promoting_returns_the_version_that_served_before(registry: Registry) -> None:
     old, new = add(registry, 2)
     assert registry.promote(old) == Switch(old, None, {})
     assert registry.promote(new) == Switch(new, old, {})
     assert pointer(registry).read_text() == f"{new}\n{old}\n"
 
 
-def test_promoting_what_serves_changes_nothing(registry: Registry, three: list[str]) -> None:
+def test_promoting_the_serving_version_changes_nothing(
+    registry: Registry, three: list[str]
+) -> None:
     before = pointer(registry).read_text()
     assert registry.promote(three[2]) == Switch(three[2], three[2], {})
     assert pointer(registry).read_text() == before
 
 
-def test_a_damaged_version_is_refused_and_what_serves_stays(
-    registry: Registry, three: list[str]
-) -> None:
+def test_promoting_a_damaged_version_is_refused(registry: Registry, three: list[str]) -> None:
     damage(registry, three[0])
     with pytest.raises(ArtifactError, match=f"{three[0]} cannot serve: .*users.npy' is damaged"):
         registry.promote(three[0])
     assert registry.current() == three[2]
 
 
-def test_a_version_that_cannot_be_loaded_is_refused_and_what_serves_stays(
+def test_promoting_a_version_that_cannot_be_loaded_is_refused(
     registry: Registry, three: list[str]
 ) -> None:
     version = registry.add(Described({}), NOON + 9 * HOUR)
-    told = rf"{version} cannot serve: .*does not describe a recommender .*; choose another"
-    with pytest.raises(ArtifactError, match=told):
+    message = rf"{version} cannot serve: .*does not describe a recommender .*; choose another"
+    with pytest.raises(ArtifactError, match=message):
         registry.promote(version)
     assert registry.current() == three[2]
 
@@ -401,11 +399,11 @@ def test_a_version_that_cannot_be_loaded_is_refused_and_what_serves_stays(
 def test_a_version_under_another_name_is_refused(registry: Registry, three: list[str]) -> None:
     forged = "20251122T130000-00000000"
     (registry.artifacts / three[0]).rename(registry.artifacts / forged)
-    with pytest.raises(ArtifactError, match="holds another version than its name says"):
+    with pytest.raises(ArtifactError, match="contains another version than its name says"):
         registry.promote(forged)
 
 
-def test_an_unknown_version_is_refused_with_the_near_miss(
+def test_an_unknown_version_is_refused_with_a_suggestion(
     registry: Registry, three: list[str]
 ) -> None:
     with pytest.raises(UnknownIdError, match=f"no version '{three[1]}x'; did you mean '{three[1]}"):
@@ -415,30 +413,30 @@ def test_an_unknown_version_is_refused_with_the_near_miss(
             registry.promote(name)
 
 
-def test_so_many_versions_are_remembered_and_no_more(registry: Registry) -> None:
+def test_the_number_of_remembered_versions_is_limited(registry: Registry) -> None:
     (version,) = add(registry, 1)
     earlier = [f"20240101T0000{second:02}-5c0ffee5" for second in range(60)]
     pointer(registry).write_text("\n".join(earlier))
     registry.promote(version)
-    assert pointer(registry).read_text().split() == [version, *earlier[: REMEMBERED - 1]]
+    assert pointer(registry).read_text().split() == [version, *earlier[: MAX_VERSIONS - 1]]
 
 
-def test_a_pointer_written_by_hand_may_repeat_itself(registry: Registry) -> None:
+def test_a_pointer_with_duplicate_lines_is_accepted(registry: Registry) -> None:
     old, new = add(registry, 2)
     pointer(registry).write_text(f" {new} \n\n{new}\nnotes\n{old}\n{old}\n")
     assert registry.current() == new
     assert registry.rollback() == Switch(old, new, {})
-    with pytest.raises(ArtifactError, match="no version that served before"):
+    with pytest.raises(ArtifactError, match="no earlier version is left"):
         registry.rollback()
 
 
-# --- going back ---
+# --- rolling back ---
 
 
 def test_rolling_back_twice_goes_further_back(registry: Registry, three: list[str]) -> None:
     assert registry.rollback() == Switch(three[1], three[2], {})
     assert registry.rollback() == Switch(three[0], three[1], {})
-    with pytest.raises(ArtifactError, match=r"no version that served before is left.*promote"):
+    with pytest.raises(ArtifactError, match=r"no earlier version is left.*promote"):
         registry.rollback()
     assert registry.current() == three[0]
 
@@ -452,21 +450,21 @@ def test_after_a_rollback_a_promotion_works_and_can_be_rolled_back(
     assert registry.rollback().version == three[0]
 
 
-def test_a_rollback_follows_what_served_not_what_is_newer(registry: Registry) -> None:
+def test_a_rollback_follows_the_serving_order(registry: Registry) -> None:
     first, second, third = add(registry, 3)
     for version in (second, third, first):
         registry.promote(version)
     assert [registry.rollback().version for _ in range(2)] == [third, second]
 
 
-def test_no_rollback_returns_to_where_it_came_from(registry: Registry, three: list[str]) -> None:
+def test_a_rollback_never_returns_to_its_start(registry: Registry, three: list[str]) -> None:
     registry.promote(three[1])
     assert [registry.rollback().version for _ in range(2)] == [three[2], three[0]]
-    with pytest.raises(ArtifactError, match="no version that served before"):
+    with pytest.raises(ArtifactError, match="no earlier version is left"):
         registry.rollback()
 
 
-def test_a_rollback_passes_over_what_is_gone_or_damaged(registry: Registry) -> None:
+def test_a_rollback_skips_missing_and_damaged_versions(registry: Registry) -> None:
     first, second, third, fourth = add(registry, 4)
     for version in (first, second, third, fourth):
         registry.promote(version)
@@ -479,18 +477,16 @@ def test_a_rollback_passes_over_what_is_gone_or_damaged(registry: Registry) -> N
     assert pointer(registry).read_text() == f"{first}\n"
 
 
-def test_a_rollback_from_a_pointer_that_names_no_version(
-    registry: Registry, three: list[str]
-) -> None:
+def test_a_rollback_works_with_an_invalid_pointer(registry: Registry, three: list[str]) -> None:
     pointer(registry).write_text(f"???\n{three[1]}\n")
     assert registry.rollback() == Switch(three[1], None, {})
 
 
-def test_a_rollback_with_nothing_whole_left_says_why(registry: Registry) -> None:
+def test_a_rollback_without_a_valid_version_explains_why(registry: Registry) -> None:
     for version in (versions := add(registry, 2)):
         registry.promote(version)
     damage(registry, versions[0])
-    with pytest.raises(ArtifactError, match=r"no version that served before is left.*is damaged"):
+    with pytest.raises(ArtifactError, match=r"no earlier version is left.*is damaged"):
         registry.rollback()
     assert registry.current() == versions[1]
 
@@ -506,7 +502,7 @@ def test_prune_keeps_the_newest(registry: Registry) -> None:
     assert {path.name for path in registry.artifacts.iterdir()} == set(versions[3:])
 
 
-def test_prune_keeps_what_serves_and_where_a_rollback_would_go(registry: Registry) -> None:
+def test_prune_keeps_the_serving_and_the_previous_version(registry: Registry) -> None:
     versions = add(registry, 6)
     registry.promote(versions[2])
     registry.promote(versions[1])
@@ -515,7 +511,7 @@ def test_prune_keeps_what_serves_and_where_a_rollback_would_go(registry: Registr
     assert registry.rollback().version == versions[2]
 
 
-def test_prune_knows_that_a_rollback_passes_over_the_damaged(registry: Registry) -> None:
+def test_prune_keeps_the_version_a_rollback_would_use(registry: Registry) -> None:
     versions = add(registry, 4)
     for version in versions[:3]:
         registry.promote(version)
@@ -524,11 +520,11 @@ def test_prune_knows_that_a_rollback_passes_over_the_damaged(registry: Registry)
     assert registry.rollback().version == versions[0]
 
 
-def test_prune_removes_nothing_while_nobody_knows_what_serves(
+def test_prune_removes_nothing_with_an_invalid_pointer(
     registry: Registry, three: list[str]
 ) -> None:
     pointer(registry).write_text("???")
-    with pytest.raises(ArtifactError, match="is no version"):
+    with pytest.raises(ArtifactError, match="is not a version"):
         registry.prune(1)
     assert names(registry) == three[::-1]
 
@@ -540,13 +536,15 @@ def test_prune_before_the_first_promotion_keeps_the_newest(registry: Registry) -
 
 
 @pytest.mark.parametrize("keep", [0, -1])
-def test_prune_keeps_one_at_least(registry: Registry, three: list[str], keep: int) -> None:
+def test_prune_must_keep_at_least_one_version(
+    registry: Registry, three: list[str], keep: int
+) -> None:
     with pytest.raises(SettingError, match=f"'keep' must be at least 1, got {keep}"):
         registry.prune(keep)
     assert len(names(registry)) == 3
 
 
-def test_a_pruned_version_goes_on_for_who_has_mapped_it(registry: Registry) -> None:
+def test_a_mapped_version_is_usable_after_pruning(registry: Registry) -> None:
     old, new = add(registry, 2)
     mapped = np.load(
         registry.artifacts / old / "components" / "popular" / "users.npy", mmap_mode="r"
@@ -558,7 +556,7 @@ def test_a_pruned_version_goes_on_for_who_has_mapped_it(registry: Registry) -> N
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_whatever_is_done_what_serves_is_whole(registry: Registry, seed: int) -> None:
+def test_the_serving_version_is_valid_after_any_operations(registry: Registry, seed: int) -> None:
     draw = random.Random(seed)  # noqa: S311
     registry.promote(add(registry, 1)[0])
     for step in range(1, 60):
@@ -581,7 +579,7 @@ def test_whatever_is_done_what_serves_is_whole(registry: Registry, seed: int) ->
         assert registry.promote(serving) == Switch(serving, serving, {}), (step, deed)
 
 
-# --- trainings that were killed ---
+# --- killed trainings ---
 
 
 def make_older(folder: Path, seconds: float) -> None:
@@ -592,7 +590,7 @@ def make_older(folder: Path, seconds: float) -> None:
 
 @pytest.fixture
 def killed(registry: Registry, three: list[str]) -> Path:
-    """What a training leaves behind that is killed while it saves."""
+    """The folder of a training that was killed while it saved its version."""
     code = """
 class Killed:
     def save(self, folder):
@@ -614,7 +612,7 @@ def test_a_killed_training_leaves_no_version(
     assert names(registry) == three[::-1]
 
 
-def test_what_a_killed_training_left_can_be_swept_at_once(
+def test_files_of_a_killed_training_can_be_swept_at_once(
     registry: Registry, killed: Path, three: list[str]
 ) -> None:
     assert registry.leftovers() == [killed]
@@ -623,14 +621,14 @@ def test_what_a_killed_training_left_can_be_swept_at_once(
     assert names(registry) == three[::-1]
 
 
-def test_a_training_that_lives_is_never_swept(registry: Registry, killed: Path) -> None:
+def test_a_running_training_is_never_swept(registry: Registry, killed: Path) -> None:
     with locked(killed / "lock", ArtifactError):
         make_older(killed, 10_000)
         assert registry.leftovers() == registry.sweep() == []
     assert killed.is_dir()
 
 
-def test_what_tells_nothing_of_its_process_is_swept_after_an_hour(
+def test_a_folder_without_a_process_id_is_swept_after_an_hour(
     registry: Registry, killed: Path
 ) -> None:
     (killed / "lock").write_bytes(b"")
@@ -640,14 +638,14 @@ def test_what_tells_nothing_of_its_process_is_swept_after_an_hour(
     assert registry.sweep() == [killed]
 
 
-def test_one_file_written_of_late_is_a_sign_of_life(registry: Registry, killed: Path) -> None:
+def test_a_recently_written_file_prevents_sweeping(registry: Registry, killed: Path) -> None:
     (killed / "lock").write_bytes(b"")
     make_older(killed, 10_000)
     os.utime(killed / "artifact" / "half.npy")
     assert registry.leftovers() == []
 
 
-def test_sweeping_leaves_alone_what_is_none_of_ours(registry: Registry, three: list[str]) -> None:
+def test_sweeping_ignores_other_files(registry: Registry, three: list[str]) -> None:
     ours = [".20251122T120000123456-x7", "20251122T120000123456", ".building-a", ".removed-b"]
     theirs = [".git", "notes", ".nfs0001"]
     for name in ours + theirs:
@@ -657,19 +655,17 @@ def test_sweeping_leaves_alone_what_is_none_of_ours(registry: Registry, three: l
     assert {path.name for path in registry.artifacts.iterdir()} == {*theirs, *three}
 
 
-# --- several processes, and the end of one ---
+# --- several processes, and killed processes ---
 
 
-def test_who_waits_in_vain_is_told_for_whom(registry: Registry, three: list[str]) -> None:
+def test_a_lock_timeout_names_the_holding_process(registry: Registry, three: list[str]) -> None:
     impatient = Registry(registry.folder, patience=0.1)
     with locked(registry.folder / "registry.lock", ArtifactError):
         for deed in (lambda: impatient.promote(three[0]), impatient.rollback,
                      lambda: impatient.prune(1)):  # fmt: skip
-            with pytest.raises(
-                ArtifactError, match=rf"number {os.getpid()}\) .*wait until"
-            ) as told:
+            with pytest.raises(ArtifactError, match=rf"id {os.getpid()}\) .*wait until") as refused:
                 deed()
-            assert "registry.lock for 0.1 s" in str(told.value)
+            assert "registry.lock for 0.1 s" in str(refused.value)
         assert impatient.current() == three[2]
         assert len(impatient.versions()) == 3
     assert impatient.promote(three[0]).version == three[0]
@@ -688,7 +684,7 @@ Registry(sys.argv[1]).promote(sys.argv[2])
 
 
 @pytest.mark.parametrize(("moment", "serves"), [(1, 2), (2, 0)], ids=["written", "renamed"])
-def test_killed_while_promoting_it_has_happened_or_it_has_not(
+def test_a_killed_promotion_is_atomic(
     registry: Registry, three: list[str], moment: int, serves: int
 ) -> None:
     killed = child(KILLED_AT_FSYNC, registry.folder, three[0], moment)
@@ -708,7 +704,7 @@ for _ in range(int(sys.argv[2])):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_killed_at_any_instant_the_pointer_is_whole(
+def test_the_pointer_is_valid_after_a_kill_at_any_time(
     registry: Registry, three: list[str], seed: int
 ) -> None:
     old, new, _ = three
@@ -730,7 +726,7 @@ def test_killed_at_any_instant_the_pointer_is_whole(
     assert lines in ([old, new, three[2]], [new, old, three[2]])
 
 
-def test_two_who_promote_at_once_lose_nothing(registry: Registry, tmp_path: Path) -> None:
+def test_concurrent_promotions_lose_nothing(registry: Registry, tmp_path: Path) -> None:
     versions = add(registry, 40)
     at_once = 'while not Path("go").exists(): pass\n' + PROMOTING
     both = [child(at_once, registry.folder, 1, *part) for part in (versions[::2], versions[1::2])]
@@ -740,7 +736,7 @@ def test_two_who_promote_at_once_lose_nothing(registry: Registry, tmp_path: Path
     assert sorted(pointer(registry).read_text().split()) == versions
 
 
-def test_a_version_added_while_others_are_pruned_stays(registry: Registry) -> None:
+def test_a_version_added_during_a_prune_is_kept(registry: Registry) -> None:
     class Busy(Registry):
         def versions(self) -> list[Version]:
             known = super().versions()

@@ -12,8 +12,8 @@ from tastemaker.testing import RerankerConformance
 from tastemaker.testing.small import small_dataset
 
 
-class WorkQueue(Popular):
-    """Items stand on a line; those that are near each other are alike."""
+class DistanceSimilarity(Popular):
+    """The similarity of two items decreases with the distance of their indices."""
 
     def similarity(self, left: NDArray[np.int32], right: NDArray[np.int32]) -> NDArray[np.float32]:
         known = (left >= 0) & (right >= 0) & (left < 60) & (right < 60)
@@ -40,7 +40,7 @@ class TestMMRBySource(RerankerConformance):
         return MMR(relevance=0.3, space="line")
 
     def sources(self) -> Mapping[str, Retriever]:
-        return {"popular": Popular(), "line": WorkQueue()}
+        return {"popular": Popular(), "line": DistanceSimilarity()}
 
 
 @cache

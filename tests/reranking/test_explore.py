@@ -1,4 +1,4 @@
-"""What `Explore` does where the right answer is plain, and that its propensities are true."""
+"""`Explore` on known answers, and the correctness of its propensities."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -30,7 +30,7 @@ INVENTORY = Inventory(
 
 
 def listed(text: str, fresh: str = "", rows: int = 1) -> Candidates:
-    """Items by their ids with the scores 30, 29, 28 …; `fresh`, new_items from rank 0."""
+    """Items by id with the scores 30, 29, 28 …; `fresh` are the items of new_items by rank."""
     found = Candidates.of([([IDS.index(c) for c in text], 30.0 - np.arange(len(text)))] * rows)
     rank = np.array([[place, fresh.find(c)] for place, c in enumerate(text)] * rows, np.int16)
     rank = rank.reshape(-1, 2)
@@ -42,13 +42,13 @@ def listed(text: str, fresh: str = "", rows: int = 1) -> Candidates:
     )
 
 
-def asked(seeds: Sequence[int]) -> Requests:
+def requests_of(seeds: Sequence[int]) -> Requests:
     return replace(Requests.of([[]] * len(seeds)), seed=np.array(seeds, np.uint64))
 
 
-def ask(explore: Explore, candidates: Candidates, n: int, first_seed: int = 0) -> Reranked:
+def rerank(explore: Explore, candidates: Candidates, n: int, first_seed: int = 0) -> Reranked:
     seeds = range(first_seed, first_seed + len(candidates))
-    return explore.rerank(asked(seeds), candidates, n, INVENTORY, SOURCES)
+    return explore.rerank(requests_of(seeds), candidates, n, INVENTORY, SOURCES)
 
 
 def ids(candidates: Candidates, row: int = 0) -> str:
@@ -63,39 +63,39 @@ def propensities(candidates: Candidates, row: int = 0) -> list[float]:
 # -- known answers --------------------------------------------------------------------------------
 
 
-def test_what_the_source_ranks_highest_is_tried_out_first() -> None:
-    answer = ask(ALWAYS, listed("abcdef", fresh="fd"), 3)
+def test_the_best_items_of_the_source_are_tried_out_first() -> None:
+    answer = rerank(ALWAYS, listed("abcdef", fresh="fd"), 3)
     assert ids(answer.candidates) == "fdabce"
     assert answer.notes == (("'f' tried out at 1", "'d' tried out at 2"),)
 
 
-def test_the_best_places_are_left_alone() -> None:
+def test_the_first_places_do_not_change() -> None:
     explore = Explore(share=1.0, keep=2)
-    answer = ask(explore, listed("abcdef", fresh="fe"), 4)
+    answer = rerank(explore, listed("abcdef", fresh="fe"), 4)
     assert ids(answer.candidates) == "abfecd"
     assert propensities(answer.candidates) == [1] * 6
 
 
 @pytest.mark.parametrize(("n", "keep"), [(3, 3), (2, 3), (0, 0), (0, 3)])
-def test_where_every_place_is_kept_nothing_is_tried_out(n: int, keep: int) -> None:
-    answer = ask(Explore(share=1.0, keep=keep), listed("abcdef", fresh="f"), n)
+def test_if_every_place_is_kept_nothing_is_tried_out(n: int, keep: int) -> None:
+    answer = rerank(Explore(share=1.0, keep=keep), listed("abcdef", fresh="f"), n)
     assert ids(answer.candidates) == "abcdef"
     assert propensities(answer.candidates) == [1] * 6
     assert answer.notes == ((),)
 
 
-def test_beyond_the_shown_places_nothing_moves() -> None:
-    answer = ask(ALWAYS, listed("abcdef", fresh="fedcba"), 2)
+def test_items_beyond_the_shown_places_do_not_move() -> None:
+    answer = rerank(ALWAYS, listed("abcdef", fresh="fedcba"), 2)
     assert ids(answer.candidates) == "feabcd"
 
 
-def test_a_find_that_has_its_place_already_is_not_tried_out() -> None:
-    answer = ask(Explore(share=1.0, keep=1), listed("abcd", fresh="ad"), 3)
+def test_an_item_among_the_kept_places_is_not_tried_out() -> None:
+    answer = rerank(Explore(share=1.0, keep=1), listed("abcd", fresh="ad"), 3)
     assert ids(answer.candidates) == "adbc"
 
 
-def test_an_item_that_would_be_there_anyway_is_not_tried_out() -> None:
-    answer = ask(Explore(share=0.5, keep=0), listed("abc", fresh="a"), 3)
+def test_an_item_already_at_its_place_is_not_tried_out() -> None:
+    answer = rerank(Explore(share=0.5, keep=0), listed("abc", fresh="a"), 3)
     assert ids(answer.candidates) == "abc"
     assert propensities(answer.candidates) == [1, 1, 1]
     assert answer.notes == ((),)
@@ -104,58 +104,58 @@ def test_an_item_that_would_be_there_anyway_is_not_tried_out() -> None:
 def test_ties_of_rank_go_to_the_earlier_candidate() -> None:
     candidates = listed("abcd", fresh="cd")
     candidates.source_rank[2:, 1] = 0
-    assert ids(ask(ALWAYS, candidates, 1).candidates) == "cabd"
+    assert ids(rerank(ALWAYS, candidates, 1).candidates) == "cabd"
 
 
-def test_a_share_of_nothing_gives_nothing_away() -> None:
-    answer = ask(Explore(share=0.0), listed(IDS, fresh="zyx", rows=50), 20)
+def test_a_share_of_0_tries_nothing_out() -> None:
+    answer = rerank(Explore(share=0.0), listed(IDS, fresh="zyx", rows=50), 20)
     assert {ids(answer.candidates, row) for row in range(50)} == {IDS}
     assert set(answer.candidates.columns[PROPENSITY].tolist()) == {1.0}
 
 
 def test_a_source_that_found_nothing_changes_nothing() -> None:
-    answer = ask(ALWAYS, listed("abcdef"), 4)
+    answer = rerank(ALWAYS, listed("abcdef"), 4)
     assert ids(answer.candidates) == "abcdef"
     assert propensities(answer.candidates) == [1] * 6
 
 
 def test_a_source_that_failed_changes_nothing() -> None:
     candidates = replace(listed("abc", "c"), sources=("popular", "other"))
-    assert ids(ask(ALWAYS, candidates, 3).candidates) == "abc"
+    assert ids(rerank(ALWAYS, candidates, 3).candidates) == "abc"
 
 
-def test_a_list_shorter_than_asked_for_loses_nothing() -> None:
-    assert ids(ask(ALWAYS, listed("abc", fresh="c"), 20).candidates) == "cab"
-    assert ids(ask(ALWAYS, listed(""), 20).candidates) == ""
+def test_a_list_shorter_than_n_loses_no_item() -> None:
+    assert ids(rerank(ALWAYS, listed("abc", fresh="c"), 20).candidates) == "cab"
+    assert ids(rerank(ALWAYS, listed(""), 20).candidates) == ""
 
 
-def test_a_source_that_the_placement_does_not_have_is_told_with_the_near_miss() -> None:
+def test_an_unknown_source_is_reported_with_a_suggestion() -> None:
     nothing = (Requests.of([]), Candidates.none(0), 20, INVENTORY, SOURCES)
     with pytest.raises(SettingError, match=r"Explore: source: .* 'new_item'.*'new_items'"):
         Explore(source="new_item").rerank(*nothing)
 
 
 @pytest.mark.parametrize("setting", [{"share": -0.1}, {"share": 1.1}, {"keep": -1}])
-def test_a_setting_out_of_range_is_refused(setting: dict[str, float]) -> None:
+def test_a_setting_out_of_range_is_rejected(setting: dict[str, float]) -> None:
     with pytest.raises(SettingError, match=next(iter(setting))):
         Explore(**setting)
 
 
 def test_the_cost_is_the_predicted_value_given_up() -> None:
-    answer = ask(Explore(share=1.0, keep=2), listed("abcdef", fresh="f"), 4)
+    answer = rerank(Explore(share=1.0, keep=2), listed("abcdef", fresh="f"), 4)
     assert ids(answer.candidates)[:4] == "abfc"
     assert answer.cost.tolist() == [(30 + 29 + 28 + 27) - (30 + 29 + 25 + 28)]
 
 
-# -- chance ---------------------------------------------------------------------------------------
+# -- probabilities --------------------------------------------------------------------------------
 
 SEEDS = 40_000
 
 
-def test_places_are_given_away_as_often_as_the_propensity_says() -> None:
+def test_places_are_tried_out_as_often_as_the_propensity_says() -> None:
     n, keep, share = 12, 3, 0.1
     explore = Explore(share=share, keep=keep)
-    shown = ask(explore, listed(IDS, fresh=IDS[::-1][:14], rows=SEEDS), n).candidates
+    shown = rerank(explore, listed(IDS, fresh=IDS[::-1][:14], rows=SEEDS), n).candidates
     p = share * n / (n - keep)
     items = shown.item.reshape(SEEDS, -1)[:, :n]
     propensity = shown.columns[PROPENSITY].reshape(SEEDS, -1)[:, :n]
@@ -171,23 +171,23 @@ def test_places_are_given_away_as_often_as_the_propensity_says() -> None:
     assert np.abs(between).max() < 5 / np.sqrt(SEEDS)
 
 
-def test_the_propensities_of_a_list_multiply_to_how_often_it_is_shown() -> None:
+def test_propensities_multiply_to_the_probability_of_a_list() -> None:
     n, explore = 4, Explore(share=0.4, keep=1)
-    shown = ask(explore, listed("abcdefg", fresh="dgb", rows=SEEDS), n).candidates
+    shown = rerank(explore, listed("abcdefg", fresh="dgb", rows=SEEDS), n).candidates
     items = shown.item.reshape(SEEDS, -1)[:, :n]
     lists, first, count = np.unique(items, axis=0, return_index=True, return_counts=True)
-    told = shown.columns[PROPENSITY].reshape(SEEDS, -1)[first, :n].astype(float).prod(axis=1)
-    assert told.sum() == pytest.approx(1, abs=1e-5)
-    spread = 4.5 * np.sqrt(told * (1 - told) / SEEDS)
-    assert (np.abs(count / SEEDS - told) <= spread).all()
+    expected = shown.columns[PROPENSITY].reshape(SEEDS, -1)[first, :n].astype(float).prod(axis=1)
+    assert expected.sum() == pytest.approx(1, abs=1e-5)
+    spread = 4.5 * np.sqrt(expected * (1 - expected) / SEEDS)
+    assert (np.abs(count / SEEDS - expected) <= spread).all()
     assert len(lists) > 5
 
 
-def test_equal_seeds_give_equal_lists_and_others_others() -> None:
+def test_the_list_depends_on_the_seed() -> None:
     candidates = listed(IDS, fresh="zyxw")
-    one, again = (ask(Explore(share=0.3), candidates, 20, 5).candidates for _ in range(2))
+    one, again = (rerank(Explore(share=0.3), candidates, 20, 5).candidates for _ in range(2))
     assert ids(one) == ids(again)
-    lists = {ids(ask(Explore(share=0.3), candidates, 20, seed).candidates) for seed in range(20)}
+    lists = {ids(rerank(Explore(share=0.3), candidates, 20, seed).candidates) for seed in range(20)}
     assert len(lists) > 10
 
 
@@ -200,36 +200,36 @@ def test_equal_seeds_give_equal_lists_and_others_others() -> None:
     share=st.floats(0, 1),
     seed=st.integers(0, 2**64 - 5),
 )
-def test_nothing_is_lost_or_doubled_and_only_finds_move_up(
+def test_items_stay_distinct_and_only_those_of_the_source_move_up(
     counts: list[int], fresh: list[str], finds: int, n: int, keep: int, share: float, seed: int
 ) -> None:
     found = "".join(fresh[:finds])
     for place, count in enumerate(counts):
         before = IDS[:count]
-        answer = ask(Explore(share=share, keep=keep), listed(before, found), n, seed + place)
-        after, told = ids(answer.candidates), propensities(answer.candidates)
+        answer = rerank(Explore(share=share, keep=keep), listed(before, found), n, seed + place)
+        after, probabilities = ids(answer.candidates), propensities(answer.candidates)
         assert sorted(after) == list(before)
         assert after[: min(keep, n)] == before[: min(keep, n)]
         tried = [note.split("'")[1] for note in answer.notes[0]]
         assert set(tried) <= set(found)
         assert sorted(tried, key=found.index) == tried
         assert [c for c in after if c not in tried] == [c for c in before if c not in tried]
-        assert all(0 <= p <= 1 for p in told)
-        assert all(p == 1 for p in told[n:])
+        assert all(0 <= p <= 1 for p in probabilities)
+        assert all(p == 1 for p in probabilities[n:])
 
 
-# -- beside other rerankers -----------------------------------------------------------------------
+# -- with other rerankers -------------------------------------------------------------------------
 
 
-def test_what_mmr_left_below_can_be_tried_out() -> None:
-    candidates, requests = listed(IDS, fresh="z"), asked([0])
+def test_items_that_mmr_moved_down_can_be_tried_out() -> None:
+    candidates, requests = listed(IDS, fresh="z"), requests_of([0])
     diverse = MMR(relevance=0.2, depth=5).rerank(requests, candidates, 4, INVENTORY, SOURCES)
     answer = Explore(share=1.0, keep=3).rerank(requests, diverse.candidates, 4, INVENTORY, SOURCES)
     assert ids(answer.candidates)[:4] == ids(diverse.candidates)[:3] + "z"
 
 
-def test_a_pin_stands_for_certain_and_all_others_keep_their_propensity() -> None:
-    requests, explore = asked([0]), Explore(share=0.5, keep=0)
+def test_a_pin_has_propensity_1_and_other_items_keep_theirs() -> None:
+    requests, explore = requests_of([0]), Explore(share=0.5, keep=0)
     drawn = explore.rerank(requests, listed("abcdef", fresh="f"), 6, INVENTORY, SOURCES).candidates
     before = dict(zip(ids(drawn), propensities(drawn)))
     assert min(before.values()) == 0.5
@@ -243,14 +243,16 @@ def test_a_second_draw_multiplies_with_the_first() -> None:
     first = replace(listed("abc", "c"), columns={PROPENSITY: np.full(3, 0.5, np.float32)})
     shown = {
         (ids(answer), *propensities(answer))
-        for answer in (ask(Explore(share=0.5, keep=1), first, 3, s).candidates for s in range(30))
+        for answer in (
+            rerank(Explore(share=0.5, keep=1), first, 3, s).candidates for s in range(30)
+        )
     }
     usual, tried = ("abc", 0.5, 0.125, 0.5), ("acb", 0.5, 0.75, 0.5)
     assert shown == {usual, tried}
 
 
 def test_the_column_survives_the_cut() -> None:
-    answer = ask(Explore(share=0.3), listed(IDS, fresh="zyx"), 10).candidates
+    answer = rerank(Explore(share=0.3), listed(IDS, fresh="zyx"), 10).candidates
     assert answer.head(10).columns[PROPENSITY].tolist() == propensities(answer)[:10]
 
 

@@ -26,12 +26,12 @@ Scored = list[tuple[int, float]]
 
 
 class Table(Popular):
-    """Likeness by a table; items beyond its end came later."""
+    """A retriever with a table of similarities; items beyond its end are unknown."""
 
-    def __init__(self, likeness: Mapping[tuple[int, int], float]) -> None:
+    def __init__(self, similarity: Mapping[tuple[int, int], float]) -> None:
         super().__init__()
         self.table = np.eye(ITEMS, dtype=np.float32)
-        for (one, other), value in likeness.items():
+        for (one, other), value in similarity.items():
             self.table[one, other] = self.table[other, one] = value
 
     def similarity(self, left: NDArray[np.int32], right: NDArray[np.int32]) -> NDArray[np.float32]:
@@ -70,9 +70,9 @@ def order(
 
 
 def by_definition(
-    row: Scored, weight: float, depth: int, n: int, likeness: Callable[[int, int], float]
+    row: Scored, weight: float, depth: int, n: int, similarity: Callable[[int, int], float]
 ) -> list[int]:
-    """Carbonell & Goldstein 1998, word by word."""
+    """A direct implementation of Carbonell & Goldstein 1998."""
     items, scores = [item for item, _ in row[:depth]], [np.float32(s) for _, s in row[:depth]]
     low, high = float(min(scores, default=0)), float(max(scores, default=0))
     relevance = {
@@ -83,7 +83,7 @@ def by_definition(
     while len(placed) < n and (left := [item for item in items if item not in placed]):
         value = [
             weight * relevance[item]
-            - (1 - weight) * max((likeness(item, other) for other in placed), default=0.0)
+            - (1 - weight) * max((similarity(item, other) for other in placed), default=0.0)
             for item in left
         ]
         placed.append(left[value.index(max(value))])
@@ -110,13 +110,13 @@ def test_each_place_goes_to_the_largest_marginal_relevance(
 ) -> None:
     inventory = inventory_of(*items)
 
-    def likeness(one: int, other: int) -> float:
+    def similarity(one: int, other: int) -> float:
         pair = np.array([[one], [other]], np.int32)
         return float(attribute_similarity(inventory.catalogue, pair[0], pair[1])[0])
 
     found = reranked(MMR(relevance=weight, depth=depth), rows, n, inventory).candidates
     for row, scored in enumerate(rows):
-        assert found[row].tolist() == by_definition(scored, weight, depth, n, likeness)
+        assert found[row].tolist() == by_definition(scored, weight, depth, n, similarity)
 
 
 @given(
@@ -129,7 +129,7 @@ def test_each_place_goes_to_the_largest_marginal_relevance(
     weights,
     st.integers(0, 10),
 )
-def test_a_source_lends_its_likeness(
+def test_a_source_can_provide_the_similarity(
     pairs: dict[tuple[int, int], float], rows: list[Scored], weight: float, n: int
 ) -> None:
     source = Table(pairs)
@@ -141,7 +141,7 @@ def test_a_source_lends_its_likeness(
         assert found[row].tolist() == expected
 
 
-def test_of_two_near_duplicates_the_second_gives_way_to_the_different_item() -> None:
+def test_a_near_duplicate_moves_below_a_different_item() -> None:
     near = Table({(0, 1): 0.99, (0, 2): 0.1, (1, 2): 0.1})
     row = [(0, 0.9), (1, 0.89), (2, 0.88)]
     assert order(MMR(relevance=0.5, space="near"), row, 2, near=near) == [0, 2, 1]
@@ -157,7 +157,7 @@ def test_a_relevance_of_1_keeps_the_order() -> None:
     assert answer.notes == ((),)
 
 
-def test_a_relevance_of_0_looks_at_likeness_alone() -> None:
+def test_a_relevance_of_0_uses_only_similarities() -> None:
     inventory = inventory_of((["a"], "x"), (["a"], "x"), (["b"], "y"), (["c"], "x"))
     row = [(0, 4.0), (1, 3.0), (2, 2.0), (3, 1.0)]
     assert order(MMR(relevance=0.0), row, 4, inventory) == [0, 2, 3, 1]
@@ -184,20 +184,20 @@ def test_only_the_first_candidates_compete() -> None:
     assert order(MMR(relevance=0.1, depth=3), row, 4, inventory) == [0, 1, 2, 3]
 
 
-def test_only_the_shown_places_are_contested() -> None:
+def test_only_the_shown_places_are_reranked() -> None:
     inventory = inventory_of((["a"], "x"), (["a"], "x"), (["b"], "y"), (["c"], "z"))
     row = [(0, 4.0), (1, 3.0), (2, 2.0), (3, 1.0)]
     assert order(MMR(relevance=0.1), row, 2, inventory) == [0, 2, 1, 3]
     assert order(MMR(relevance=0.1), row, 3, inventory) == [0, 2, 3, 1]
 
 
-def test_an_added_item_is_unlike_all_others_in_a_space_that_does_not_know_it() -> None:
+def test_an_item_unknown_to_the_source_has_similarity_0() -> None:
     near = Table({(0, 1): 0.9})
     row = [(0, 1.0), (1, 0.9), (ITEMS, 0.8), (2, 0.0)]
     assert order(MMR(relevance=0.5, space="near"), row, 2, near=near) == [0, ITEMS, 1, 2]
 
 
-def test_how_many_requests_are_compared_at_once_does_not_matter(
+def test_the_chunk_size_does_not_matter(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     random = np.random.default_rng(2)
@@ -210,7 +210,7 @@ def test_how_many_requests_are_compared_at_once_does_not_matter(
     np.testing.assert_array_equal(together.candidates.item, one_by_one.candidates.item)
 
 
-def test_lists_grow_more_diverse_as_relevance_counts_less() -> None:
+def test_a_lower_relevance_gives_more_diverse_lists() -> None:
     dataset = SyntheticWorld(users=50, items=2_000, events=2_000, tastes=20, seed=3).dataset()
     inventory, random = Inventory.of(dataset), np.random.default_rng(8)
     rows = [
@@ -241,7 +241,7 @@ def test_the_notes_count_the_places_that_changed() -> None:
     assert answer.cost.tolist() == [1, 0, 0]
 
 
-def test_an_unknown_space_names_the_near_miss() -> None:
+def test_an_unknown_space_is_reported_with_a_suggestion() -> None:
     lines = {"als": Table({}), "popular": Popular()}
     with pytest.raises(SettingError, match="there is no space 'als2'; did you mean 'als'"):
         reranked(MMR(space="als2"), [[]], 5, **lines)
@@ -249,12 +249,12 @@ def test_an_unknown_space_names_the_near_miss() -> None:
         reranked(MMR(space="zzz", relevance=1.0), [[]], 5, **lines)
 
 
-def test_a_source_that_compares_nothing_is_no_space() -> None:
+def test_a_source_that_does_not_compare_items_is_rejected() -> None:
     with pytest.raises(SettingError, match="'popular' does not compare items; known: attributes"):
         reranked(MMR(space="popular"), [[]], 5, popular=Popular())
 
 
-def test_a_catalogue_without_labels_is_no_space() -> None:
+def test_a_catalogue_without_labels_cannot_compare_items() -> None:
     bare = Inventory(Catalogue(Vocabulary.of(["a"]), {}), small_inventory().statistics, 0, "none")
     with pytest.raises(SettingError, match="no tags or category to compare by; known: als"):
         reranked(MMR(), [[]], 5, bare, als=Table({}))
@@ -264,6 +264,6 @@ def test_a_catalogue_without_labels_is_no_space() -> None:
 @pytest.mark.parametrize(
     ("setting", "value"), [("relevance", 1.5), ("relevance", -0.1), ("depth", 0)]
 )
-def test_a_setting_out_of_range_is_refused(setting: str, value: float) -> None:
+def test_a_setting_out_of_range_is_rejected(setting: str, value: float) -> None:
     with pytest.raises(SettingError, match=f"MMR: '{setting}' must be .* got {value}"):
         MMR(**{setting: value})

@@ -48,7 +48,7 @@ def pins(**places: int) -> list[dict[str, str | int]]:
     return [{"item_id": item, "position": place} for item, place in places.items()]
 
 
-def ask(rules: Rules, text: str, n: int = 5, requests: Requests | None = None) -> Reranked:
+def rerank(rules: Rules, text: str, n: int = 5, requests: Requests | None = None) -> Reranked:
     return rules.rerank(requests or Requests.of([[]]), listed(text), n, INVENTORY, {})
 
 
@@ -56,11 +56,11 @@ def ids(answer: Reranked) -> str:
     return "".join(IDS[item] for item in answer.candidates[0])
 
 
-# -- nothing asked --------------------------------------------------------------------------------
+# -- no rules -------------------------------------------------------------------------------------
 
 
-def test_without_rules_the_lists_stay() -> None:
-    answer = ask(Rules(), "cabd", 3)
+def test_without_rules_lists_do_not_change() -> None:
+    answer = rerank(Rules(), "cabd", 3)
     assert ids(answer) == "cabd"
     assert answer.notes == ((),)
     assert answer.cost.tolist() == [0]
@@ -70,27 +70,27 @@ def test_without_rules_the_lists_stay() -> None:
 
 
 def test_a_blocked_item_is_never_shown() -> None:
-    answer = ask(Rules(blocked=["a", "c"]), "abcd", 3)
+    answer = rerank(Rules(blocked=["a", "c"]), "abcd", 3)
     assert ids(answer) == "bd"
     assert answer.notes == (("2 blocked, left out",),)
     assert answer.cost.tolist() == [10 + 9 - 9 - 7]
 
 
 def test_items_of_a_blocked_label_are_never_shown() -> None:
-    assert ids(ask(Rules(blocked_labels={"category": ["x"]}), "abcdefghij", 9)) == "defgij"
-    assert ids(ask(Rules(blocked_labels={"tags": ["s", "t"]}), "abcdefghij", 9)) == "adefj"
+    assert ids(rerank(Rules(blocked_labels={"category": ["x"]}), "abcdefghij", 9)) == "defgij"
+    assert ids(rerank(Rules(blocked_labels={"tags": ["s", "t"]}), "abcdefghij", 9)) == "adefj"
     both = Rules(blocked_labels={"category": ["x"], "tags": ["s", "t"]}, blocked=["j"])
-    assert ids(ask(both, "abcdefghij", 9)) == "def"
+    assert ids(rerank(both, "abcdefghij", 9)) == "def"
 
 
 def test_unknown_ids_and_labels_block_nothing() -> None:
     rules = Rules(blocked=["who"], blocked_labels={"category": ["what"], "tags": ["x"]})
-    assert ids(ask(rules, "abcdefghij")) == "abcdefghij"
+    assert ids(rerank(rules, "abcdefghij")) == "abcdefghij"
 
 
 def test_an_item_added_later_is_blocked_like_any_other() -> None:
     rules = Rules(blocked=["new"], blocked_labels={"category": ["x"]})
-    assert ids(ask(rules, "ad")) == "d"
+    assert ids(rerank(rules, "ad")) == "d"
     later = {"category": [["y"], ["x"], ["y"]]}
     catalogue = INVENTORY.catalogue.extended(["new", "other", "third"], later)
     inventory = Inventory(catalogue, INVENTORY.statistics, 0, "none")
@@ -101,47 +101,47 @@ def test_an_item_added_later_is_blocked_like_any_other() -> None:
 # -- caps -----------------------------------------------------------------------------------------
 
 
-def test_a_cap_defers_what_is_too_many_of_a_kind() -> None:
-    answer = ask(Rules(caps={"category": 1}), "abdcefgh", 4)
+def test_a_cap_moves_items_beyond_it_down() -> None:
+    answer = rerank(Rules(caps={"category": 1}), "abdcefgh", 4)
     assert ids(answer) == "adfgbceh"
     assert answer.notes == (("3 held back by caps",),)
     assert answer.cost.tolist() == [10 + 9 + 8 + 7 - 10 - 8 - 5 - 4]
 
 
 def test_a_cap_counts_each_of_an_items_labels() -> None:
-    assert ids(ask(Rules(caps={"tags": 1}), "abcdefg", 4)) == "acefbdg"
+    assert ids(rerank(Rules(caps={"tags": 1}), "abcdefg", 4)) == "acefbdg"
 
 
-def test_an_item_without_a_label_meets_no_cap() -> None:
-    assert ids(ask(Rules(caps={"tags": 1}), "efg", 3)) == "efg"
+def test_an_item_without_labels_has_no_cap() -> None:
+    assert ids(rerank(Rules(caps={"tags": 1}), "efg", 3)) == "efg"
 
 
 def test_several_caps_hold_together() -> None:
-    answer = ask(Rules(caps={"category": 2, "tags": 1}), "abcdefghij", 4)
+    answer = rerank(Rules(caps={"category": 2, "tags": 1}), "abcdefghij", 4)
     assert ids(answer) == "acefbdghij"
 
 
-def test_a_cap_that_cannot_be_held_gives_way_to_a_full_list_and_is_reported() -> None:
-    answer = ask(Rules(caps={"category": 1}), "abcde", 4)
+def test_a_cap_that_cannot_be_held_is_exceeded_and_reported() -> None:
+    answer = rerank(Rules(caps={"category": 1}), "abcde", 4)
     assert ids(answer) == "adbce"
     missed = "category 'x' shown 3 times: the cap of 1 was not held"
     assert answer.notes == (("1 held back by caps", missed),)
 
 
-def test_a_list_no_longer_than_the_places_keeps_every_item() -> None:
-    answer = ask(Rules(caps={"category": 1}), "abd", 10)
+def test_a_list_shorter_than_the_places_keeps_every_item() -> None:
+    answer = rerank(Rules(caps={"category": 1}), "abd", 10)
     assert ids(answer) == "adb"
     assert answer.notes == (("category 'x' shown 2 times: the cap of 1 was not held",),)
 
 
 def test_a_feasible_first_item_is_never_refused() -> None:
     for first in IDS:
-        assert ids(ask(Rules(caps={"category": 1, "tags": 1}), first, 1)) == first
+        assert ids(rerank(Rules(caps={"category": 1, "tags": 1}), first, 1)) == first
 
 
 @pytest.mark.parametrize("rules", [{"category": 1}, {"category": 1, "tags": 3}, {"labels": 1}])
-def test_a_cap_that_no_item_can_hold_leaves_nothing_short(rules: dict[str, int]) -> None:
-    """All ten items have one of three labels: the other seven cannot take a place."""
+def test_a_cap_that_no_other_item_can_satisfy_is_not_short(rules: dict[str, int]) -> None:
+    """All ten items have one of three labels, so the other seven cannot be shown."""
     labels = [[label] for label in "xxxyyzzxyz"]
     columns = {"category": CategoryColumn.of(labels), "labels": TagsColumn.of(labels)}
     catalogue = Catalogue(INVENTORY.catalogue.items, {**INVENTORY.catalogue.columns, **columns})
@@ -155,14 +155,14 @@ def test_a_cap_that_no_item_can_hold_leaves_nothing_short(rules: dict[str, int])
     assert answer.suitable.allows(rows, np.arange(10, dtype=np.int32)).tolist() == expected
 
 
-def test_items_that_could_take_a_place_have_no_full_label() -> None:
-    answer = ask(Rules(caps={"category": 1, "tags": 2}), "abg", 3)
+def test_suitable_items_have_no_label_at_its_cap() -> None:
+    answer = rerank(Rules(caps={"category": 1, "tags": 2}), "abg", 3)
     assert answer.suitable is not None
     could = answer.suitable.allows(np.zeros(10, np.int64), np.arange(10, dtype=np.int32))
     assert [item for item, able in zip(IDS, could) if able] == ["d", "e", "f", "g", "i", "j"]
 
 
-def test_requests_of_a_batch_are_capped_apart() -> None:
+def test_caps_apply_to_each_request_of_a_batch_separately() -> None:
     found = Candidates.of([([0, 1, 3], [3, 2, 1])] * 3)
     answer = Rules(caps={"category": 1}).rerank(Requests.of([[]] * 3), found, 2, INVENTORY, {})
     assert answer.candidates.item.reshape(3, 3).tolist() == [[0, 3, 1]] * 3
@@ -171,13 +171,13 @@ def test_requests_of_a_batch_are_capped_apart() -> None:
 # -- pins -----------------------------------------------------------------------------------------
 
 
-def test_pinned_items_stand_at_their_places_and_the_others_move_down() -> None:
-    answer = ask(Rules(pinned=pins(d=1, b=3)), "abcde", 5)
+def test_pinned_items_have_their_position_and_others_move_down() -> None:
+    answer = rerank(Rules(pinned=pins(d=1, b=3)), "abcde", 5)
     assert ids(answer) == "dabce"
     assert answer.notes == (("'d' pinned at 1", "'b' pinned at 3"),)
 
 
-def test_a_pinned_item_that_nobody_found_comes_with_the_lowest_score_and_no_source() -> None:
+def test_a_pinned_item_without_source_gets_the_lowest_score() -> None:
     found = replace(
         listed("abc"),
         sources=("als",),
@@ -207,7 +207,7 @@ def test_a_pinned_item_that_nobody_found_comes_with_the_lowest_score_and_no_sour
 
 
 def test_a_pin_fills_an_empty_list() -> None:
-    answer = ask(Rules(pinned=pins(c=1, d=2)), "", 5)
+    answer = rerank(Rules(pinned=pins(c=1, d=2)), "", 5)
     assert ids(answer) == "cd"
     assert answer.candidates.score.tolist() == [0, 0]
     assert answer.cost.tolist() == [0]
@@ -245,47 +245,47 @@ def allowing(items: str) -> Requests:
 def test_a_pin_that_cannot_be_shown_is_reported(
     settings: dict[str, object], requests: Requests | None, reason: str
 ) -> None:
-    answer = ask(Rules(**settings), "abd", 5, requests)
+    answer = rerank(Rules(**settings), "abd", 5, requests)
     assert ids(answer) == "abd"
     assert answer.notes == ((reason,),)
 
 
-def test_a_pin_out_of_reach_stays_where_it_was_found() -> None:
-    assert ids(ask(Rules(pinned=pins(a=9)), "abc", 5)) == "abc"
-    assert ids(ask(Rules(pinned=pins(a=4)), "abc", 5)) == "abc"
-    assert ids(ask(Rules(pinned=pins(a=3)), "abc", 5)) == "bca"
+def test_an_unreachable_pin_stays_at_its_place_in_the_list() -> None:
+    assert ids(rerank(Rules(pinned=pins(a=9)), "abc", 5)) == "abc"
+    assert ids(rerank(Rules(pinned=pins(a=4)), "abc", 5)) == "abc"
+    assert ids(rerank(Rules(pinned=pins(a=3)), "abc", 5)) == "bca"
 
 
-def test_of_two_pins_for_one_place_the_first_that_can_be_shown_stands_there() -> None:
+def test_the_first_showable_pin_of_a_place_is_shown() -> None:
     both = Rules(pinned=pins(i=1, j=1))
-    told = ask(both, "ab")
-    assert ids(told) == "iab"
-    assert told.notes == (("'i' pinned at 1", "'j' not pinned at 1: another pin has the place"),)
-    substitute = ask(both, "ab", requests=excluding("i"))
+    answer = rerank(both, "ab")
+    assert ids(answer) == "iab"
+    assert answer.notes == (("'i' pinned at 1", "'j' not pinned at 1: another pin has the place"),)
+    substitute = rerank(both, "ab", requests=excluding("i"))
     assert ids(substitute) == "jab"
 
 
 def test_an_item_is_pinned_once() -> None:
     rules = Rules(pinned=[*pins(j=3), *pins(j=1)])
-    answer = ask(rules, "abc")
+    answer = rerank(rules, "abc")
     assert ids(answer) == "jabc"
     assert answer.notes == (("'j' pinned at 1", "'j' not pinned at 3: it is pinned further up"),)
 
 
 def test_pinned_items_count_towards_caps() -> None:
-    answer = ask(Rules(pinned=pins(c=4), caps={"category": 1}), "adfbceg", 4)
+    answer = rerank(Rules(pinned=pins(c=4), caps={"category": 1}), "adfbceg", 4)
     assert ids(answer) == "dfgcabe"
 
 
-def test_pins_that_break_a_cap_by_themselves_are_reported() -> None:
-    answer = ask(Rules(pinned=pins(a=1, b=2), caps={"category": 1}), "cdf", 3)
+def test_pins_that_exceed_a_cap_are_reported() -> None:
+    answer = rerank(Rules(pinned=pins(a=1, b=2), caps={"category": 1}), "cdf", 3)
     assert ids(answer) == "abdcf"
     assert "category 'x' shown 2 times: the cap of 1 was not held" in answer.notes[0]
 
 
-def test_a_pin_may_be_given_as_a_pin() -> None:
+def test_a_pin_can_be_a_pin_object() -> None:
     rules = Rules(pinned=(Pin(item_id="j", position=2),))
-    assert ids(ask(rules, "abc")) == "ajbc"
+    assert ids(rerank(rules, "abc")) == "ajbc"
     assert repr(rules) == "Rules(pinned=({'item_id': 'j', 'position': 2},))"
 
 
@@ -295,17 +295,19 @@ def test_a_pin_may_be_given_as_a_pin() -> None:
 @pytest.mark.parametrize(
     "settings", [{"caps": {"categorie": 2}}, {"blocked_labels": {"categorie": ("x",)}}]
 )
-def test_an_unknown_column_is_named_with_its_near_miss(settings: dict[str, object]) -> None:
+def test_an_unknown_column_is_reported_with_a_suggestion(settings: dict[str, object]) -> None:
     rule = next(iter(settings))
     with pytest.raises(
-        SettingError, match=f"Rules: {rule}: 'categorie' is no column .*did you mean 'category'"
+        SettingError, match=f"Rules: {rule}: 'categorie' is not a column .*did you mean 'category'"
     ):
-        ask(Rules(**settings), "")
+        rerank(Rules(**settings), "")
 
 
-def test_a_column_without_labels_is_refused() -> None:
-    with pytest.raises(SettingError, match="'price' holds no labels but a number; known: category"):
-        ask(Rules(caps={"price": 2}), "")
+def test_a_column_without_labels_is_rejected() -> None:
+    with pytest.raises(
+        SettingError, match="'price' has the role number and no labels; known: category"
+    ):
+        rerank(Rules(caps={"price": 2}), "")
 
 
 @pytest.mark.parametrize(
@@ -317,7 +319,7 @@ def test_a_column_without_labels_is_refused() -> None:
         ({"blocked": "a"}, "'blocked' must be"),
     ],
 )
-def test_a_wrong_setting_is_named(settings: dict[str, object], message: str) -> None:
+def test_an_invalid_setting_is_named(settings: dict[str, object], message: str) -> None:
     with pytest.raises(SettingError, match=f"Rules: {message}"):
         Rules(**settings)
 
@@ -345,7 +347,7 @@ batches = st.lists(st.tuples(rows, st.lists(items, max_size=3)), max_size=4)
 def by_definition(
     rules: Rules, row: list[int], exclude: list[int], n: int
 ) -> tuple[list[int], dict[int, int]]:
-    """The list the rules ask for, and the place of each shown pin, from 0."""
+    """The list that follows from the rules, and the place of each shown pin, from 0."""
     config, columns = rules.config, {"category": [c and [c] for c in CATEGORIES], "tags": TAGS}
 
     def labels(item: int, column: str) -> set[str]:
@@ -387,7 +389,7 @@ def by_definition(
 
 
 @given(settings, batches, st.integers(0, 12))
-def test_every_list_is_what_the_rules_say(
+def test_every_list_equals_a_direct_application_of_the_rules(
     given_settings: dict[str, object], batch: list[tuple[list[int], list[int]]], n: int
 ) -> None:
     rules = Rules(**given_settings)
@@ -410,21 +412,21 @@ def test_every_list_is_what_the_rules_say(
 def assert_caps_hold_or_are_reported(
     rules: Rules, shown: list[int], notes: tuple[str, ...]
 ) -> None:
-    told = {note for note in notes if "was not held" in note}
-    missed = set()
+    reported = {note for note in notes if "was not held" in note}
+    exceeded = set()
     for column, cap in rules.config.caps.items():
         labels = [c and [c] for c in CATEGORIES] if column == "category" else TAGS
         counts = Counter(label for item in shown for label in labels[item] or ())
-        missed |= {
+        exceeded |= {
             f"{column} '{label}' shown {count} times: the cap of {cap} was not held"
             for label, count in counts.items()
             if count > cap
         }
-    assert told == missed
+    assert reported == exceeded
 
 
 @given(rows, st.integers(1, 3), st.integers(0, 12))
-def test_a_cap_on_one_category_is_missed_only_if_no_list_could_hold_it(
+def test_a_category_cap_is_exceeded_only_if_no_list_can_hold_it(
     row: list[int], cap: int, n: int
 ) -> None:
     found = Candidates.of([(row, -np.arange(len(row)))])

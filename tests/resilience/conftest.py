@@ -1,4 +1,4 @@
-"""A small trained project, and disks of its own to fill and to break."""
+"""Fixtures: a small trained project, and private disks that tests can fill and break."""
 
 import json
 import os
@@ -19,29 +19,29 @@ Scenario = Callable[..., dict[str, Any]]
 PRIVATE = ("unshare", "--mount", "--propagation", "private")
 if os.geteuid() != 0:
     PRIVATE += ("--user", "--map-root-user")
-"""Runs a command where what it mounts is seen by nobody else, and goes with it."""
+"""Runs a command in a private mount namespace, which ends with it."""
 
 
 @pytest.fixture
 def films(trained: Path, tmp_path: Path) -> Path:  # noqa: F811 - a fixture
-    """A copy of the trained project; the project file."""
+    """The project file of a copy of the trained project."""
     return Path(shutil.copytree(trained, tmp_path / "films")) / "tastemaker.toml"
 
 
 @pytest.fixture
 def run(films: Path) -> Callable[..., Ran]:
-    """Runs a verb on it."""
+    """Runs a command on the project."""
     return lambda *arguments: verb(films, *arguments)
 
 
 def inside(*commands: str) -> "subprocess.CompletedProcess[str]":
-    """Runs shell commands where what they mount is seen by nobody else, and goes with them."""
+    """Runs shell commands in a private mount namespace, which ends with them."""
     told = "set -e; " + "; ".join(commands)
     return subprocess.run([*PRIVATE, "sh", "-c", told], capture_output=True, text=True, timeout=600)
 
 
 def missing(what: str) -> None:
-    """What this machine cannot do is a loud skip, and in CI a failure."""
+    """Skips the test if this machine does not support it; fails in CI."""
     if os.environ.get("CI"):
         pytest.fail(what)
     pytest.skip(what)
@@ -76,26 +76,26 @@ def _scenario(films: Path, *mount: str) -> Scenario:
 
 @pytest.fixture
 def small_disk(films: Path) -> Scenario:
-    """Runs code with the project's state on a disk of 6 MB."""
+    """Runs code with the project's state on a 6 MB disk."""
     return _scenario(films, "mount -t tmpfs -o size=6m tmpfs STATE")
 
 
 @pytest.fixture
 def disk_of_30_mb(films: Path) -> Scenario:
-    """The same on a disk of 30 MB."""
+    """Runs code with the project's state on a 30 MB disk."""
     return _scenario(films, "mount -t tmpfs -o size=30m tmpfs STATE")
 
 
 @pytest.fixture
 def filled_disk(films: Path) -> Scenario:
-    """The same with 54 MB more that are taken by the file `ballast`, for room to be made."""
+    """Runs code on a larger disk with a 54 MB file `ballast`, which can be removed."""
     mount = "mount -t tmpfs -o size=60m tmpfs STATE"
     return _scenario(films, mount, "fallocate -l 54M STATE/ballast")
 
 
 @pytest.fixture
 def breaking_disk(films: Path) -> Scenario:
-    """Runs code with the project's state on a disk that can turn read-only at once."""
+    """Runs code with the project's state on a disk that can be made read-only."""
     image = films.parent.parent / "disk.img"
     with image.open("wb") as stream:
         stream.truncate(40_000_000)

@@ -1,7 +1,7 @@
-"""What the tests of this folder do to a project: run verbs, start servers, fill a disk.
+"""Helpers of the resilience tests: run commands, start servers, fill a disk.
 
-A scenario that needs a disk of its own runs as a process in a private mount namespace, imports
-this, and tells what it saw by `tell`.
+A scenario that needs a private disk runs as a process in a private mount namespace. It imports this
+module and reports its results with `tell`.
 """
 
 import io
@@ -27,7 +27,7 @@ SECONDS = 180.0
 
 @dataclass(frozen=True)
 class Ran:
-    """What a verb left behind."""
+    """The result of a command."""
 
     code: int
     out: str
@@ -35,7 +35,7 @@ class Ran:
 
     @property
     def refusal(self) -> str:
-        """The one line of a verb that failed with exit code 1, after what it said of its work."""
+        """The error line of a command that failed with exit code 1, without progress messages."""
         lines = [line for line in self.err.splitlines() if " … " not in line]
         assert self.code == 1, self
         assert len(lines) == 1, self.err
@@ -45,7 +45,7 @@ class Ran:
 
 
 def verb(project: Path, *arguments: str) -> Ran:
-    """Runs a verb in this process, as a shell would."""
+    """Runs a command in this process, as a shell would."""
     out, err = io.StringIO(), io.StringIO()
     before, sys.argv = sys.argv, ["tastemaker", *arguments, "--project", str(project)]
     try:
@@ -60,7 +60,7 @@ def verb(project: Path, *arguments: str) -> Ran:
 
 
 class Server:
-    """A real `tastemaker serve`, and what it says on stderr."""
+    """A real `tastemaker serve` process and its stderr."""
 
     def __init__(self, project: Path) -> None:
         with socket.socket() as listener:
@@ -78,7 +78,7 @@ class Server:
         )
 
     def wait(self) -> None:
-        """Returns when it is ready and has announced it."""
+        """Waits until the server is ready and has announced it."""
         end = time.monotonic() + SECONDS
         while not self.is_ready() or "Ctrl-C stops" not in self.said:
             assert self._process.poll() is None, self.said
@@ -92,7 +92,7 @@ class Server:
             return False
 
     def call(self, method: str, path: str, body: Any = None) -> tuple[int, Any, str | None]:
-        """Status, body and Retry-After."""
+        """The status, body and Retry-After header of a request."""
         connection = HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
             connection.request(method, path, None if body is None else json.dumps(body))
@@ -102,13 +102,13 @@ class Server:
             connection.close()
 
     def post(self, event_id: str) -> tuple[int, Any, str | None]:
-        """Posts a click with some weight, so that it needs room."""
+        """Posts a click with a large context, so that it needs disk space."""
         event = {"event_id": event_id, "user_id": "user-0", "item_id": "horror-1"}
         return self.call("POST", "/v1/events", {**event, "context": {"told": "x" * 3000}})
 
     def recommends(self) -> bool:
-        status, told, _ = self.call("GET", "/v1/recommendations?user_id=user-0")
-        return status == 200 and len(told["items"]) > 0
+        status, answer, _ = self.call("GET", "/v1/recommendations?user_id=user-0")
+        return status == 200 and len(answer["items"]) > 0
 
     @property
     def said(self) -> str:
@@ -116,7 +116,7 @@ class Server:
         return self._said.read().decode()
 
     def end(self, how: signal.Signals = signal.SIGTERM) -> int:
-        """Stops it; its exit code."""
+        """Stops the server and returns its exit code."""
         if self._process.poll() is None:
             self._process.send_signal(how)
         return self._process.wait(30)
@@ -128,7 +128,7 @@ class Server:
 
 @contextmanager
 def serving(project: Path) -> Iterator[Server]:
-    """A server that is ready, killed at the end if it still runs."""
+    """A ready server, killed at the end if it is still running."""
     server = Server(project)
     try:
         server.wait()
@@ -138,7 +138,7 @@ def serving(project: Path) -> Iterator[Server]:
 
 
 def serve_in_vain(project: Path) -> Ran:
-    """A server that ends by itself."""
+    """A server that is expected to exit."""
     server = Server(project)
     end = time.monotonic() + SECONDS
     while server._process.poll() is None and time.monotonic() < end:
@@ -150,7 +150,7 @@ def serve_in_vain(project: Path) -> Ran:
 
 
 def fill(folder: Path) -> Path:
-    """Takes up all the room there is; the file to remove."""
+    """Fills the disk and returns the file to remove."""
     ballast = folder / "ballast"
     with ballast.open("wb", buffering=0) as stream:
         for size in (65_536, 4_096, 1):
@@ -163,11 +163,11 @@ def fill(folder: Path) -> Path:
 
 
 def free(folder: Path) -> int:
-    """Bytes of room."""
-    told = os.statvfs(folder)
-    return told.f_bavail * told.f_bsize
+    """The free bytes of the disk."""
+    status = os.statvfs(folder)
+    return status.f_bavail * status.f_bsize
 
 
 def tell(**facts: Any) -> None:
-    """What a scenario saw."""
+    """Reports the results of a scenario."""
     sys.stdout.write(json.dumps(facts, default=vars))

@@ -1,6 +1,7 @@
-"""Versions damaged by chance, or made by hand with every checksum right: refused with the reason.
+"""Damaged versions, and forged versions with valid checksums, are rejected with the reason.
 
-Damaged bytes, missing files, foreign formats and links to files are met in tests/test_artifact.py.
+Damaged bytes, missing files, foreign formats and links to files are tested in
+tests/test_artifact.py.
 """
 
 import json
@@ -31,14 +32,14 @@ def registry(films: Path) -> Registry:
 
 @pytest.fixture
 def place(registry: Registry) -> Path:
-    """A copy of the version that serves, to be changed."""
+    """A copy of the current version, to be changed."""
     copy = registry.artifacts / "20300101T000000-00000000"
     shutil.copytree(registry.artifacts / registry.current(), copy)
     return copy
 
 
 def sealed(place: Path, change: Callable[[dict[str, Any]], object] = lambda _: None) -> str:
-    """Makes a manifest that tells of the files as they are now; the version's name by then."""
+    """Writes a manifest for the current files and returns the name of the version."""
     path = place / "manifest.json"
     manifest = json.loads(path.read_text())
     for name in manifest["files"]:
@@ -53,19 +54,19 @@ def sealed(place: Path, change: Callable[[dict[str, Any]], object] = lambda _: N
 
 
 def refused(run: Run, registry: Registry, version: str) -> str:
-    """What `promote` says of a version it refuses without much memory; what serves stays."""
+    """The error of `promote`. Little memory is used, and the current version stays."""
     before = registry.current()
     tracemalloc.start()
-    told = run("versions", "promote", version).refusal
+    message = run("versions", "promote", version).refusal
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 30 * MEGABYTE
     assert registry.current() == before
-    return told
+    return message
 
 
 def npy(shape: tuple[int, ...], kind: str, content: bytes = b"") -> bytes:
-    """A NumPy file with any head."""
+    """A NumPy file with the given header."""
     head = repr({"descr": kind, "fortran_order": False, "shape": shape}).encode()
     head += b" " * (-(len(head) + 11) % 64) + b"\n"
     return b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little") + head + content
@@ -74,11 +75,11 @@ def npy(shape: tuple[int, ...], kind: str, content: bytes = b"") -> bytes:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (npy((10**15,), "<f4"), "its head announces 4,000,000,000,000,000 bytes, 0 are there"),
-        (npy((2**40, 2**40), "<f8", bytes(64)), "64 are there"),
+        (npy((10**15,), "<f4"), "its header declares 4,000,000,000,000,000 bytes, the file has 0"),
+        (npy((2**40, 2**40), "<f8", bytes(64)), "the file has 64"),
         (npy((-1,), "<f4", bytes(64)), "not a NumPy array"),
         (npy((3,), "|O", bytes(24)), "not a NumPy array (Array can't be memory-mapped: Python obj"),
-        (npy((3,), "<f4", bytes(8)), "its head announces 12 bytes, 8 are there"),
+        (npy((3,), "<f4", bytes(8)), "its header declares 12 bytes, the file has 8"),
         (b"\x93NUMPY\x02\x00\xff\xff\xff\xff{", "not a NumPy array"),
         (b"\x93NUMPY\x09\x00", "not a NumPy array"),
         (b"", "not a NumPy array"),
@@ -87,13 +88,13 @@ def npy(shape: tuple[int, ...], kind: str, content: bytes = b"") -> bytes:
     ids=["petabytes", "wraps", "negative", "objects", "short", "long-head", "format", "empty",
          "words"],
 )  # fmt: skip
-def test_an_array_made_by_hand_is_refused(
+def test_a_forged_array_is_rejected(
     run: Run, registry: Registry, place: Path, content: bytes, reason: str
 ) -> None:
     (place / ARRAY).write_bytes(content)
-    told = refused(run, registry, sealed(place))
-    assert ARRAY in told
-    assert reason in told
+    message = refused(run, registry, sealed(place))
+    assert ARRAY in message
+    assert reason in message
 
 
 def test_a_flipped_bit_anywhere_is_refused_by_the_name_of_its_file(
@@ -109,8 +110,8 @@ def test_a_flipped_bit_anywhere_is_refused_by_the_name_of_its_file(
         bad = bytearray(whole)
         bad[len(bad) // 2] ^= 0x10
         path.write_bytes(bad)
-        told = run("versions", "promote", version).refusal
-        assert path.name in told
+        message = run("versions", "promote", version).refusal
+        assert path.name in message
         path.write_bytes(whole)
     assert run("versions", "promote", version).code == 0
 
@@ -126,7 +127,7 @@ def outside(name: str) -> Callable[[Path], str]:
 
 
 def linked_folder(place: Path) -> str:
-    """A folder in between is a link; the file itself is none."""
+    """A parent folder is a link; the file itself is not."""
     away = place.parent.parent / "away"
     shutil.move(place / "components" / "popular", away)
     (place / "components" / "popular").symlink_to(away)
@@ -150,16 +151,16 @@ def test_a_manifest_that_lists_a_file_twice_is_refused(
     version = sealed(place)
     path = registry.artifacts / version / "manifest.json"
     text = path.read_text()
-    told = json.dumps({ARRAY: {"sha256": "0", "bytes": 0}})[1:-1]
-    path.write_text(text.replace('"files": {', f'"files": {{{told}, ', 1))
-    assert f"'{ARRAY}' stands there twice" in refused(run, registry, version)
+    message = json.dumps({ARRAY: {"sha256": "0", "bytes": 0}})[1:-1]
+    path.write_text(text.replace('"files": {', f'"files": {{{message}, ', 1))
+    assert f"'{ARRAY}' occurs twice" in refused(run, registry, version)
 
 
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
         (lambda m: m["files"][ARRAY].update(bytes=10**18), f"file '{ARRAY}' is damaged"),
-        (lambda m: m.update(files=["a"]), "is not one of ours"),
+        (lambda m: m.update(files=["a"]), "is not a Tastemaker manifest"),
         (lambda m: m.update(about=[]), "does not describe a recommender"),
         (lambda m: m["about"].pop("placements"), "does not describe a recommender"),
         (lambda m: m["about"].update(components={"x": {"type": "os", "settings": {}}}), "os"),
@@ -168,7 +169,7 @@ def test_a_manifest_that_lists_a_file_twice_is_refused(
     ],
     ids=["huge-file", "list", "no-about", "no-placements", "unknown-part", "unlisted", "format"],
 )
-def test_a_manifest_made_by_hand_is_refused(
+def test_a_forged_manifest_is_rejected(
     run: Run,
     registry: Registry,
     place: Path,
@@ -195,25 +196,28 @@ def test_a_manifest_too_deep_to_be_one_is_refused(
     assert "manifest.json cannot be read" in refused(run, registry, version)
 
 
-# --- parts that do not fit each other ---
+# --- parts that do not match ---
 
 
 def test_a_retriever_of_another_catalogue_is_refused(
     run: Run, registry: Registry, place: Path
 ) -> None:
     (place / "components" / "popular" / "fitted.json").write_text('{"items": 47}')
-    told = refused(run, registry, sealed(place))
-    assert "its retriever 'popular' was fitted on a catalogue of 47 items, its own has 48" in told
+    message = refused(run, registry, sealed(place))
+    assert (
+        "retriever 'popular' was fitted on a catalogue of 47 items, but the artifact has 48"
+        in message
+    )
 
 
 def test_a_catalogue_of_another_version_is_refused(
     run: Run, registry: Registry, place: Path
 ) -> None:
     version = sealed(place, lambda m: m["about"].update(items="0" * 64))
-    assert "its catalogue is not the one it was fitted on" in refused(run, registry, version)
+    assert "the catalogue is not the fitted one" in refused(run, registry, version)
 
 
-def test_neighbours_that_are_no_items_are_refused(
+def test_neighbors_that_are_not_items_are_rejected(
     run: Run, registry: Registry, place: Path
 ) -> None:
     path = place / "components" / "item_knn" / "weights" / "indices.npy"
@@ -223,8 +227,8 @@ def test_neighbours_that_are_no_items_are_refused(
     assert "not a sparse matrix" in refused(run, registry, sealed(place))
 
 
-def test_what_is_refused_is_never_opened_beyond_its_manifest(place: Path) -> None:
-    """A device in the place of a file would never end."""
+def test_of_a_rejected_version_only_the_manifest_is_opened(place: Path) -> None:
+    """Reading a device instead of a file would never end."""
     (place / ARRAY).unlink()
     os.mkfifo(place / ARRAY)
     with pytest.raises(ArtifactError, match="is missing"):

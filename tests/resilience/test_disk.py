@@ -1,4 +1,4 @@
-"""Disks that are full, or turn read-only."""
+"""Full disks and read-only disks."""
 
 import pytest
 
@@ -40,7 +40,7 @@ MEND = """ballast.unlink()
     said = server.said"""
 
 
-def test_a_full_disk_takes_no_events_and_goes_on_answering(
+def test_a_full_disk_rejects_events_and_requests_are_answered(
     small_disk: Scenario,
 ) -> None:
     code = INGEST.replace("BREAK", "ballast = fill(state)").replace("MEND", MEND) + FOUND
@@ -57,10 +57,10 @@ def test_a_full_disk_takes_no_events_and_goes_on_answering(
     lines = seen["said"].splitlines()
     for begins in ("decisions are not logged", "events and items are refused: "):
         assert len([line for line in lines if line.startswith(begins)]) <= 1, seen["said"]
-    assert "events and items are taken in again" in lines, seen["said"]
+    assert "events and items are accepted again" in lines, seen["said"]
 
 
-def test_a_read_only_disk_takes_no_events_and_answers(
+def test_a_read_only_disk_rejects_events_and_requests_are_answered(
     breaking_disk: Scenario,
 ) -> None:
     abort = 'assert os.system(f"mount -o remount,abort {state}") == 0'
@@ -75,7 +75,7 @@ def test_a_read_only_disk_takes_no_events_and_answers(
     assert len([line for line in seen["said"].splitlines() if "store.db" in line]) == 1
 
 
-def test_on_a_full_disk_every_verb_fails_in_one_line(
+def test_on_a_full_disk_every_command_fails_in_one_line(
     small_disk: Scenario,
 ) -> None:
     seen = small_disk("""
@@ -103,7 +103,7 @@ tell(ran=ran, left=left, listed=listed, similar=similar, served=served, pruned=p
         told = Ran(**ran).refusal
         assert "No space left on device" in told, name
         assert "make room on the disk" in told, name
-    assert "so nothing has changed and what served still serves" in seen["ran"]["train"]["err"]
+    assert "so nothing has changed and the serving version stays" in seen["ran"]["train"]["err"]
     assert "quarantine" in seen["ran"]["validate"]["err"]
     assert seen["left"] == []
     assert f'"current": "{two}"' in seen["listed"]
@@ -148,7 +148,7 @@ tell(train=train, again=again)
     assert "the files are not imported (database or disk is full)" in seen["train"]["err"]
     assert "cannot be written (No space left on device)" in seen["train"]["err"]
     assert seen["again"]["code"] == 0, seen["again"]["err"]
-    assert "the import of events had been cut short: what it left was cl" in seen["again"]["err"]
+    assert "the import of events was interrupted: its partial rows" in seen["again"]["err"]
 
 
 def test_a_read_only_disk_is_read_and_refuses_the_rest(
@@ -170,7 +170,7 @@ with serving(project) as server:
     events, recommends, said = server.post("after"), server.recommends(), server.said
 tell(ran=ran, events=events, recommends=recommends, said=said)
 """)
-    grown = "store.db is as it was before, the files are not imported (Read-only file system); "
+    grown = "store.db is unchanged, the files are not imported (Read-only file system); "
     ran = {name.split(maxsplit=1)[0]: Ran(**told) for name, told in seen["ran"].items()}
     codes = {name: told["code"] for name, told in seen["ran"].items()}
     assert list(codes.values()) == [0, 0, 0, 1, 0, 0, 1, 1, 1, 1], seen["ran"]
@@ -212,7 +212,7 @@ tell(ran=verb(project, {verb!r}), left=sorted(path.name for path in state.glob("
     assert f"{seen['state']}, while unpacking events.csv" in told
     assert told.endswith(
         "set TMPDIR to a folder with more room, or unpack the file yourself and "
-        "name the unpacked one"
+        "use the unpacked file"
     )
     assert seen["left"] == []
 
@@ -238,7 +238,7 @@ with serving(project) as server:
 """
 
 
-def test_a_disk_filled_by_events_leaves_room_to_train_and_remove(disk_of_30_mb: Scenario) -> None:
+def test_a_disk_filled_by_events_has_space_to_train_and_remove(disk_of_30_mb: Scenario) -> None:
     bots = " ".join(f"--user bot-{n}" for n in range(50))
     seen = disk_of_30_mb(f"""BOTS = {bots!r}
 {FLOOD}

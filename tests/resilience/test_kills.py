@@ -1,4 +1,4 @@
-"""Processes killed in the middle; the next one finds a whole state, and says what it recovered.
+"""After a process is killed, the next one finds a consistent state and reports its recovery.
 
 That an import, a promotion and acknowledged events survive a kill at any moment is shown in
 tests/store/test_importing.py, tests/registry/test_registry.py and tests/serving/test_kill.py.
@@ -32,7 +32,7 @@ from tastemaker.store.importing import Importer
 from tastemaker.cli import main
 
 def deadly(place, name, calls):
-    "Kills when something is called for so many times."
+    "Kills the process at the given call of a function."
     real, left = getattr(place, name), [calls]
     def call(*arguments, **named):
         left[0] -= 1
@@ -44,7 +44,7 @@ def deadly(place, name, calls):
 
 
 def killed(films: Path, at: str, verb: str = "train") -> None:
-    """Runs a verb in a process that ends by its own hand."""
+    """Runs a command in a process that kills itself."""
     code = f"{HEAD}{at}\nsys.argv = ['tastemaker', {verb!r}, '--project', sys.argv[1]]\nmain()"
     if verb == "serve":
         code = code.replace("sys.argv[1]]", "sys.argv[1], '--port', '0']")
@@ -53,12 +53,12 @@ def killed(films: Path, at: str, verb: str = "train") -> None:
 
 
 def remarks(ran: Ran) -> list[str]:
-    """What a verb said besides what it does and how long that took."""
+    """The messages of a command, without its progress and times."""
     assert ran.code == 0, ran
     return [line for line in ran.err.splitlines() if " … " not in line]
 
 
-def test_where_nothing_happened_nothing_is_said(films: Path, run: Run) -> None:
+def test_without_a_kill_nothing_is_reported(films: Path, run: Run) -> None:
     with serving(films) as server:
         server.post("click")
         server.end()
@@ -67,19 +67,17 @@ def test_where_nothing_happened_nothing_is_said(films: Path, run: Run) -> None:
     assert remarks(run("train")) == []
 
 
-def test_a_server_that_was_killed_is_told_with_the_events_that_are_there(
-    films: Path, run: Run
-) -> None:
+def test_a_killed_server_is_reported_with_its_stored_events(films: Path, run: Run) -> None:
     told = (
-        "a write-ahead log was left beside store.db, by a process that was killed or while another "
-        "was reading; all that was committed is there: {} events"
+        "a write-ahead log was left next to store.db, by a process that was killed or while "
+        "another process was reading; no committed data is lost: {} events"
     )
     with serving(films) as server:
         assert server.post("one")[0] == 200
         beside = run("train", "--no-promote")
         server.end(signal.SIGKILL)
     assert remarks(beside) == [
-        f"it does not serve yet: tastemaker versions promote {newest(films)}"
+        f"it does not serve yet: run `tastemaker versions promote {newest(films)}`"
     ]
     with serving(films) as server:
         assert server.said.splitlines()[0] == told.format(241)
@@ -103,14 +101,14 @@ def newest(films: Path) -> str:
     ],
     ids=["before-keys", "before-rows", "before-items", "amid-items"],
 )
-def test_an_import_that_was_killed_is_done_again_and_told(films: Path, run: Run, at: str) -> None:
+def test_a_killed_import_is_repeated_and_reported(films: Path, run: Run, at: str) -> None:
     killed(films, at, "serve")
     said = remarks(run("train", "--no-promote"))[:-1]
-    assert "a write-ahead log was left beside store.db" in said[0]
+    assert "a write-ahead log was left next to store.db" in said[0]
     tables = [line.removeprefix("the import of ").split(" ")[0] for line in said[1:]]
-    # killed between two tables, neither is there in part
+    # a kill between two tables leaves no partial table
     assert tables == ([] if "_put" in at else ["items"] if "4" in at else ["events"])
-    assert all("had been cut short: what it left was cleared away" in line for line in said[1:])
+    assert all("was interrupted: its partial rows were removed" in line for line in said[1:])
     assert "240 events" in run("doctor").out
     assert remarks(run("train", "--no-promote"))[:-1] == []
 
@@ -126,7 +124,7 @@ def test_an_import_that_was_killed_is_done_again_and_told(films: Path, run: Run,
     ],
     ids=["fitting", "saving", "flushing", "before-its-name", "before-promoting"],
 )
-def test_a_training_that_was_killed_leaves_what_serves_and_a_folder_that_is_told(
+def test_a_killed_training_keeps_the_version_and_is_reported(
     films: Path, run: Run, at: str, left: bool
 ) -> None:
     registry = Registry(films.parent / ".tastemaker")
@@ -136,7 +134,7 @@ def test_a_training_that_was_killed_leaves_what_serves_and_a_folder_that_is_told
     assert all(version.problem is None for version in registry.versions())
     assert run("recommend", "--user", "user-0").code == 0
     said = remarks(run("train"))
-    told = "1 folder was left behind by runs that were killed: `tastemaker versions prune --keep 3`"
+    told = "1 folder was left behind by killed runs: `tastemaker versions prune --keep 3`"
     assert [line.startswith(told) for line in said] == [True] * left
     assert registry.load().version == registry.current() != before
     assert run("versions", "prune", "--keep", "3").code == 0
@@ -146,14 +144,14 @@ def test_a_training_that_was_killed_leaves_what_serves_and_a_folder_that_is_told
     }
 
 
-def test_a_server_says_what_a_killed_training_left(films: Path) -> None:
+def test_a_server_reports_the_rest_of_a_killed_training(films: Path) -> None:
     killed(films, "deadly(tastemaker.artifact.np, 'save', 4)")
     with serving(films) as server:
-        assert server.said.startswith("1 folder was left behind by runs that were killed")
+        assert server.said.startswith("1 folder was left behind by killed runs")
         assert server.recommends()
 
 
-def test_who_waits_for_an_import_says_for_whom(
+def test_waiting_for_an_import_names_its_process(
     films: Path, run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
     lock = films.parent / ".tastemaker" / "store.db-import"
@@ -184,5 +182,5 @@ with locked(Path(sys.argv[1]), StoreError):
             ran = run("train", "--no-promote")
         finally:
             holding.removeHandler(release)
-    assert caplog.messages == [f"waiting for process number {holder.pid}, which holds {lock}"]
+    assert caplog.messages == [f"waiting for process {holder.pid}, which holds {lock}"]
     assert ran.code == 0

@@ -1,4 +1,4 @@
-"""Budgets that are kept: memory for training and scoring, processors for two workers."""
+"""Resource limits: memory for training and scoring, processors for two workers."""
 
 import gzip
 import json
@@ -36,13 +36,13 @@ BUDGET = 'memory = "1GiB"\nrequests = 4000\n'
 
 @dataclass(frozen=True)
 class Ran:
-    """What became of a command.
+    """The result of a command.
 
     Attributes:
         code: the exit code.
         told: standard error.
-        result: standard output as JSON; None where there is none.
-        peak: the most memory it held, bytes.
+        result: standard output as JSON; None if there is none.
+        peak: the peak memory of the command in bytes.
     """
 
     code: int
@@ -67,7 +67,7 @@ def program(*arguments: object) -> Ran:
 
 
 def look(process: "subprocess.Popen[str]", command: str, held: list[int]) -> None:
-    """Notes the most that a process holds for itself while it runs."""
+    """Records the peak private memory of a process."""
     about = Path(f"/proc/{process.pid}")
     while process.poll() is None:
         try:
@@ -82,7 +82,7 @@ def look(process: "subprocess.Popen[str]", command: str, held: list[int]) -> Non
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `init` proposes for 100,000 events of 3,000 items, with a budget of 1 GiB."""
+    """The project that `init` proposes for 100,000 events of 3,000 items, with 1 GiB of memory."""
     folder = tmp_path_factory.mktemp("budget")
     synthetic = SyntheticWorld(**SMALL)
     synthetic.events.write_parquet(folder / "events.parquet")
@@ -97,11 +97,11 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def trained(project: Path) -> Ran:
-    """How its training went."""
+    """The result of its training."""
     return run("train", "--project", project, "--json")
 
 
-def test_training_and_scoring_everybody_keep_to_a_gibibyte(project: Path, trained: Ran) -> None:
+def test_training_and_scoring_all_users_stay_within_a_gibibyte(project: Path, trained: Ran) -> None:
     assert trained.code == 0, trained.told
     assert 100 << 20 < trained.peak <= GIBIBYTE
     everybody = project.with_name("all.parquet")
@@ -111,7 +111,7 @@ def test_training_and_scoring_everybody_keep_to_a_gibibyte(project: Path, traine
     assert 100 << 20 < scored.peak <= GIBIBYTE
 
 
-def test_a_quadratic_model_above_the_budget_is_refused_with_an_estimate(tmp_path: Path) -> None:
+def test_a_quadratic_model_over_budget_is_rejected_with_an_estimate(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     events = {
         "user_id": rng.integers(0, 20_000, 100_000),
@@ -127,7 +127,7 @@ def test_a_quadratic_model_above_the_budget_is_refused_with_an_estimate(tmp_path
     refused = run("train", "--project", tmp_path / "tastemaker.toml")
     assert refused.code == 1
     assert "EASE on 20,000 items needs about" in refused.told
-    assert "the memory budget is 1.1 GB; take SparseEASE" in refused.told
+    assert "the memory budget is 1.1 GB; use SparseEASE" in refused.told
     assert "Traceback" not in refused.told
     assert refused.peak < GIBIBYTE // 2
 
@@ -147,7 +147,7 @@ def test_a_log_too_long_for_the_budget_is_refused_before_it_is_read(
     refused = run("train", "--project", tmp_path / "tastemaker.toml")
     assert refused.code == 1
     assert "reading events.parquet, items.csv needs about 3.2 GB" in refused.told
-    assert "shorter stretch of the log" in refused.told
+    assert "shorter period of the event log" in refused.told
     assert refused.peak < GIBIBYTE // 2
 
 
@@ -168,7 +168,7 @@ print(json.dumps({"estimate": estimates[-1], "held": held}))
 
 
 def write_shop(folder: Path, case: str) -> Path:
-    """A project whose data takes some hundreds of megabytes: long texts, or many events."""
+    """A project with some hundreds of megabytes of data: long texts or many events."""
     titles, rows = 4_000, 1_500_000
     if case in ("texts", "texts in csv", "labels", "store"):
         rows = 10_000
@@ -206,7 +206,7 @@ def write_shop(folder: Path, case: str) -> Path:
 @pytest.mark.parametrize(
     "case", ["parquet", "csv", "gzip", "texts", "texts in csv", "labels", "store"]
 )
-def test_reading_takes_about_what_was_foretold(tmp_path: Path, case: str) -> None:
+def test_reading_takes_about_the_predicted_memory(tmp_path: Path, case: str) -> None:
     path = write_shop(tmp_path, case)
     if case == "store":
         EventSource(load_project(path)).open().close()
@@ -229,7 +229,7 @@ def test_long_texts_in_a_small_file_are_refused_before_they_are_read(tmp_path: P
     assert refused.peak < 256 << 20
 
 
-def test_lists_for_everybody_are_written_without_being_held(tmp_path: Path) -> None:
+def test_lists_for_all_users_are_streamed_to_the_file(tmp_path: Path) -> None:
     users, n = 6_000, 1_000
     pl.select(
         user_id=pl.int_range(users), item_id=pl.int_range(users) % 1_500, timestamp=1_700_000_000
@@ -249,7 +249,7 @@ def test_lists_for_everybody_are_written_without_being_held(tmp_path: Path) -> N
     assert scored.peak < 300 << 20
 
 
-def test_learning_from_too_many_requests_is_refused_when_the_first_have_shown_it(
+def test_too_many_training_requests_are_rejected_after_the_first_ones(
     project: Path, tmp_path: Path
 ) -> None:
     for name in ("events.parquet", "items.csv"):
@@ -263,23 +263,25 @@ def test_learning_from_too_many_requests_is_refused_when_the_first_have_shown_it
     assert refused.peak <= GIBIBYTE
 
 
-def test_the_default_budget_is_three_quarters_of_what_there_is(
+def test_the_default_budget_is_three_quarters_of_the_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("tastemaker.machine.memory_bytes", lambda: 4 * GIBIBYTE)
-    monkeypatch.setattr("tastemaker.machine.held_bytes", lambda: 1 << 20)  # whatever ran before
+    monkeypatch.setattr(
+        "tastemaker.machine.held_bytes", lambda: 1 << 20
+    )  # independent of earlier tests
     FitOptions().require_memory(2 * GIBIBYTE, "this", "do that")
     with pytest.raises(MemoryBudgetError, match=r"the memory budget is 3\.2 GB"):
         FitOptions().require_memory(3 * GIBIBYTE, "this", "do that")
 
 
 def busy_threads(pids: list[int], seconds: float) -> Counter[int]:
-    """Process → how many of its threads do more than a fifth of what it computes.
+    """Process → the number of its threads that use more than a fifth of its CPU time.
 
-    It looks until each has computed for some seconds, or half a minute has passed.
+    Measures until each process has used some seconds, or for half a minute.
 
-    What a library brings along computes, or waits busily, as much as who calls it; whoever only
-    writes the log of a storm stays far below. Shares do not depend on what else the machine does.
+    A library thread computes, or waits busily, as much as its caller. A thread that only writes the
+    log stays far below. The shares do not depend on the load of the machine.
     """
     ticks = os.sysconf("SC_CLK_TCK")
 
@@ -301,13 +303,13 @@ def busy_threads(pids: list[int], seconds: float) -> Counter[int]:
 
 
 def test_two_workers_compute_on_two_threads_each_at_most(project: Path, trained: Ran) -> None:
-    """One takes questions, one answers them; no library brings threads of its own."""
+    """One thread reads requests and one answers them. Libraries start no other busy threads."""
     assert trained.code == 0, trained.told
     with serving(project, workers=2) as server:
         done = threading.Event()
 
         def ask() -> None:
-            while not done.is_set():  # each storm makes connections of its own
+            while not done.is_set():  # each burst uses new connections
                 storm(server.port, 300.0, 2.0, [{"user_id": f"u{n}"} for n in range(99)])
 
         asking = threading.Thread(target=ask)
@@ -323,5 +325,5 @@ def test_two_workers_compute_on_two_threads_each_at_most(project: Path, trained:
 
 
 def workers_of(server: Server) -> list[int]:
-    """The processes that answer: all of the server's but the one that watches over them."""
+    """The worker processes of the server, without the supervisor."""
     return [pid for pid in server.pids() if pid != server.pid]

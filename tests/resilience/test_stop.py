@@ -1,4 +1,4 @@
-"""A server that is stopped while clients hold on to it."""
+"""A server that is stopped while clients keep their connections open."""
 
 import signal
 import socket
@@ -13,11 +13,11 @@ pytestmark = pytest.mark.slow
 
 CLIENTS = 8
 REQUESTS = 400
-"""Answers of a connection, together more than all buffers on their way hold."""
+"""Responses per connection; together more than all network buffers hold."""
 
 
-SAID = ("does not read its answers", "graceful shutdown exceeded")
-"""What is said once each: a minute's first client that is given up, and those left at the end."""
+SAID = ("does not read its responses", "graceful shutdown exceeded")
+"""Messages logged once each: the first dropped client of a minute, and the clients at the end."""
 
 
 def test_stopping_with_stuck_readers_does_not_fill_the_log(films: Path) -> None:
@@ -27,7 +27,7 @@ def test_stopping_with_stuck_readers_does_not_fill_the_log(films: Path) -> None:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             client.connect(("127.0.0.1", server.port))
             client.settimeout(1.0)
-            with suppress(TimeoutError):  # the server stops reading from it as well
+            with suppress(TimeoutError):  # the server stops reading from it too
                 client.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" * REQUESTS)
         before = len(server.said)
         server.end(signal.SIGTERM)

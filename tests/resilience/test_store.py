@@ -1,4 +1,4 @@
-"""The store's bad days, as the command line and HTTP tell of them."""
+"""Failures of the store, as reported by the command line and over HTTP."""
 
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -23,7 +23,7 @@ Run = Callable[..., Ran]
 
 @pytest.fixture
 def db(films: Path) -> Path:
-    """The store, made and closed."""
+    """A store that is created and closed."""
     source = EventSource(load_project(films))
     source.open().close()
     return source.path
@@ -31,7 +31,7 @@ def db(films: Path) -> Path:
 
 @pytest.fixture
 def client(films: Path, db: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
-    """The application, ready; its store waits for locks no longer than a moment."""
+    """The ready application, with a store that waits only briefly for locks."""
     monkeypatch.setattr("tastemaker.store.source.Store", partial(Store, patience=0.2))
     app = create_app(Service(load_project(films)))
     with TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False) as opened:
@@ -47,7 +47,7 @@ def post(client: TestClient, event_id: str = "e") -> Any:
 # --- locked ---
 
 
-def test_while_another_program_holds_the_store_answers_go_on_and_events_are_refused(
+def test_while_the_store_is_locked_only_events_are_refused(
     client: TestClient, db: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with closing(sqlite3.connect(db, isolation_level=None)) as other:
@@ -57,28 +57,30 @@ def test_while_another_program_holds_the_store_answers_go_on_and_events_are_refu
             assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
             error = refused.json()["error"]
             assert error["code"] == "store"
-            assert "(database is locked); another program holds it" in error["message"]
+            assert "(database is locked); another process has locked it" in error["message"]
             assert client.get("/v1/recommendations?user_id=user-0").status_code == 200
         other.execute("COMMIT")
     assert post(client).status_code == 200
-    told = [line for line in caplog.messages if "store.db" in line]
-    assert len(told) == 2, told
-    assert "nothing was written (database is locked)" in told[0]
-    assert "written again, after" in told[1]
+    message = [line for line in caplog.messages if "store.db" in line]
+    assert len(message) == 2, message
+    assert "nothing was written (database is locked)" in message[0]
+    assert "writes succeed again, after" in message[1]
 
 
 @pytest.mark.parametrize("verb", ["train", "evaluate", "recommend --user user-0"])
-def test_a_locked_store_is_one_line_of_a_verb(
+def test_a_locked_store_is_one_error_line_of_a_command(
     run: Run, db: Path, verb: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tastemaker.store.source.Store", partial(Store, patience=0.2))
     with closing(sqlite3.connect(db, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
-        told = run(*verb.split()).refusal
-    assert f"{db}: cannot be used (database is locked); another program holds it: stop" in told
+        message = run(*verb.split()).refusal
+    assert (
+        f"{db}: cannot be used (database is locked); another process has locked it: stop" in message
+    )
 
 
-# --- damaged, foreign, of another time ---
+# --- damaged, foreign, or of another version ---
 
 
 def cut(db: Path) -> None:
@@ -92,7 +94,7 @@ def scratch_head(db: Path) -> None:
 
 
 def scratch_middle(db: Path) -> None:
-    """Every page but the first two is noise."""
+    """Overwrites all pages but the first two with noise."""
     content = bytearray(db.read_bytes())
     content[8192:] = bytes([0xA5]) * (len(content) - 8192)
     db.write_bytes(content)
@@ -124,28 +126,28 @@ def text(db: Path) -> None:
         (cut, "malformed", "restore it from a copy"),
         (scratch_head, "file is not a database", "restore it from a copy"),
         (scratch_middle, "malformed", "restore it from a copy"),
-        (newer, f"holds schema {SCHEMA + 1}, this version reads {SCHEMA}", "use the version of"),
-        (foreign, "holds another program's tables (notes)", "name a file of its own"),
-        (folder, "unable to open database file", "set another place by [store] url"),
+        (newer, f"has schema {SCHEMA + 1}, this version reads schema", "use the version of"),
+        (foreign, "contains another program's tables (notes)", "set another path in [store] url"),
+        (folder, "unable to open database file", "set another path in [store] url"),
         (text, "file is not a database", "restore it from a copy"),
     ],
 )
-def test_a_store_that_cannot_be_used_is_one_line_and_stays_as_it_is(
+def test_an_unusable_store_is_one_error_line_and_stays_unchanged(
     films: Path, run: Run, db: Path, change: Callable[[Path], None], reason: str, fix: str
 ) -> None:
     change(db)
     before = db.read_bytes() if db.is_file() else None
-    # where there is no file the others read the project's own
+    # without a file, the other commands read the project's data
     verbs = ["recommend --user user-0", "similar horror-1", "train", "evaluate"]
     others = [] if change is folder else verbs
     for verb in ("serve --port 0", *others):
-        told = run(*verb.split()).refusal
-        assert reason in told, verb
-        assert fix in told, verb
+        message = run(*verb.split()).refusal
+        assert reason in message, verb
+        assert fix in message, verb
     assert (db.read_bytes() if db.is_file() else None) == before
 
 
-def test_a_store_of_the_first_schema_goes_on_with_the_verbs(run: Run, db: Path) -> None:
+def test_a_store_of_the_first_schema_works_with_all_commands(run: Run, db: Path) -> None:
     with closing(sqlite3.connect(db)) as store:
         store.executescript(_FIRST_SCHEMA)
     for verb in ("train --no-promote", "recommend --user user-0", "doctor"):
@@ -157,7 +159,7 @@ PAGE = 4096
 
 
 @pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.7, 0.9])
-def test_damage_that_is_met_while_serving_is_told_and_nothing_is_a_fault_of_ours(
+def test_damage_found_while_serving_is_reported_as_a_store_error(
     films: Path, db: Path, share: float
 ) -> None:
     with Store(db) as store:
@@ -181,7 +183,7 @@ def test_damage_that_is_met_while_serving_is_told_and_nothing_is_a_fault_of_ours
     statuses = [answer.status_code for answer in asked]
     assert set(statuses) <= {200, 201, 404, 503, 422}, [a.text for a in asked if a.is_error]
     assert 503 in statuses
-    assert statuses[40:44] == [200] * 4  # what asks nothing of the store is answered
+    assert statuses[40:44] == [200] * 4  # requests that do not use the store are answered
     for answer in asked:
         if answer.status_code == 503:
             assert answer.json()["error"]["code"] == "store", answer.text

@@ -1,5 +1,6 @@
-"""A store that is moved away, removed or replaced under a server: nothing more is acknowledged that
-nobody would find again, and answers go on.
+"""A store that is moved, removed or replaced while a server runs.
+
+The server acknowledges no event that would be lost, and continues to answer requests.
 """
 
 import shutil
@@ -20,7 +21,7 @@ from tests.store.test_store import sql
 EVENT = {"user_id": "user-0", "item_id": "horror-1"}
 
 
-def away(store: Path) -> None:
+def move_away(store: Path) -> None:
     for path in store.parent.glob("store.db*"):
         path.rename(path.with_name(f"kept-{path.name}"))
 
@@ -36,7 +37,7 @@ def replaced(store: Path) -> None:
 
 
 def part(ending: str, how: Callable[[Path], object]) -> Callable[[Path], None]:
-    """Does something to one of the files a database consists of."""
+    """Applies an action to one of the files of a database."""
 
     def change(store: Path) -> None:
         how(store.with_name(f"store.db{ending}"))
@@ -45,7 +46,7 @@ def part(ending: str, how: Callable[[Path], object]) -> Callable[[Path], None]:
 
 
 def swap(path: Path) -> None:
-    """Puts a file with the same content in the place of another."""
+    """Replaces a file with a file of the same content."""
     shutil.copy(path, path.with_name("other"))
     path.with_name("other").replace(path)
 
@@ -56,7 +57,7 @@ def cut(path: Path) -> None:
 
 
 def overwrite(path: Path) -> None:
-    """Copies another store over it, as `cp` does: the file stays the same one."""
+    """Copies another store over it in place, as `cp` does."""
     with Store(path.with_name("another.db")) as another:
         another.append([row() for _ in range(2_000)]).result()
     shutil.copyfile(path.with_name("another.db"), path)
@@ -89,13 +90,13 @@ def test_every_file_of_the_database_is_guarded(tmp_path: Path, how: Callable[[Pa
         store.append([row(context="x" * 3_000) for _ in range(20)]).result()
         store.require_in_place()
         how(path)
-        with pytest.raises(StoreError, match="nothing more is taken in: put it back"):
+        with pytest.raises(StoreError, match="no more data is accepted: restore it"):
             store.append([row()]).result()
         with pytest.raises(StoreError, match="while it was open"):
             store.require_in_place()
 
 
-def test_what_was_acknowledged_survives_the_loss_of_its_log(tmp_path: Path) -> None:
+def test_acknowledged_events_survive_the_loss_of_the_log(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
     code = """
 import os, sys
@@ -118,7 +119,7 @@ except StoreError:
         assert store.check() is None
 
 
-def test_checkpoints_and_a_vacuum_of_others_are_no_loss(tmp_path: Path) -> None:
+def test_checkpoints_and_a_vacuum_of_others_lose_nothing(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
     with Store(path) as store:
         for command in ("wal_checkpoint(TRUNCATE)", "wal_checkpoint(FULL)", "optimize"):
@@ -136,8 +137,8 @@ def test_checkpoints_and_a_vacuum_of_others_are_no_loss(tmp_path: Path) -> None:
         assert store.check() is None
 
 
-@pytest.mark.parametrize("how", [away, removed, replaced])
-def test_nothing_is_acknowledged_any_more_and_answers_go_on(
+@pytest.mark.parametrize("how", [move_away, removed, replaced])
+def test_events_are_rejected_and_requests_are_answered(
     client: TestClient,  # noqa: F811 - a fixture
     folder: Path,  # noqa: F811 - a fixture
     how: Callable[[Path], None],
@@ -146,11 +147,11 @@ def test_nothing_is_acknowledged_any_more_and_answers_go_on(
     how(folder / ".tastemaker" / "store.db")
     refused = client.post("/v1/events", json=EVENT)
     assert (refused.status_code, refused.json()["error"]["code"]) == (503, "store")
-    assert "was moved away or replaced while it was open" in refused.json()["error"]["message"]
+    assert "was moved or replaced while it was open" in refused.json()["error"]["message"]
     assert client.put("/v1/items/new", json={"title": "New"}).status_code == 503
-    wait_until(lambda: "moved away" in client.get("/health/ready").json().get("problem", ""))
-    stranger = client.post("/v1/recommendations", json={"history": ["horror-2"]})
-    assert stranger.status_code == 200
+    wait_until(lambda: "moved or replaced" in client.get("/health/ready").json().get("problem", ""))
+    anonymous = client.post("/v1/recommendations", json={"history": ["horror-2"]})
+    assert anonymous.status_code == 200
     known = client.post("/v1/recommendations", json={"user_id": "user-0"})
     assert known.status_code in (200, 503), "their history may be gone with the store"
 
@@ -167,12 +168,12 @@ def test_a_store_that_is_put_back_takes_events_again(
     wait_until(lambda: "problem" not in client.get("/health/ready").json())
 
 
-def test_looking_for_what_is_gone_makes_no_empty_store(tmp_path: Path) -> None:
+def test_looking_for_a_missing_store_creates_no_empty_one(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
     with Store(path) as store:
         for part in tmp_path.glob("store.db*"):
             part.unlink()
-        store._reading.dispose()  # the next reading opens the file anew
+        store._reading.dispose()  # the next read opens the file again
         with pytest.raises(StoreError, match="unable to open"):
             store.count()
         assert not path.exists()

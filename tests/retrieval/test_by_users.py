@@ -1,4 +1,4 @@
-"""EASE through users: the same matrix as through items, where users are few."""
+"""The inverse for EASE by users equals the inverse by items if there are few users."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def pairs(users: int, items: int, density: float, seed: int = 0) -> csr_array:
 @given(
     st.integers(1, 20), st.integers(1, 40), st.floats(1, 500), st.floats(0, 0.9), st.integers(0, 99)
 )
-def test_it_is_the_inverse_of_the_items_matrix(
+def test_it_equals_the_inverse_by_items(
     users: int, items: int, regularization: float, dropout: float, seed: int
 ) -> None:
     x = pairs(users, items, 0.3, seed)
@@ -37,6 +37,6 @@ def test_users_without_entries_change_nothing() -> None:
     assert few_users(more) is few_users(x)
 
 
-def test_it_is_taken_where_it_takes_fewer_steps() -> None:
+def test_it_is_used_if_it_takes_fewer_steps() -> None:
     assert few_users(pairs(600, 9_000, 0.01))
     assert not few_users(pairs(3_000, 500, 0.01))

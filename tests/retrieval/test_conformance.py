@@ -44,7 +44,7 @@ class TestALSThroughBytes(RetrieverConformance):
     def make(self) -> Retriever:
         return ALS(factors=16, index="int8")
 
-    def test_bytes_are_what_is_searched(self, fitted: ALS) -> None:
+    def test_the_index_is_quantized(self, fitted: ALS) -> None:
         assert isinstance(fitted.index, QuantizedIndex)
 
 
@@ -60,7 +60,7 @@ class TestALSThroughCells(RetrieverConformance):
     def make(self) -> Retriever:
         return ALS(factors=16, index="approximate")
 
-    def test_cells_are_what_is_searched(self, fitted: ALS) -> None:
+    def test_the_index_is_approximate(self, fitted: ALS) -> None:
         assert isinstance(fitted.index, ApproximateIndex)
 
 

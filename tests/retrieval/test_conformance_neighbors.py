@@ -78,7 +78,7 @@ class TestSequentialRules(RetrieverConformance):
 
 
 class TestComplements(RetrieverConformance):
-    """The rows of known answers are of one category each: what goes with them lies elsewhere."""
+    """The rows with known answers have one category each: their complements are in others."""
 
     def make(self) -> Retriever:
         return Complements(neighbors=30, shrinkage=0.0)
@@ -89,7 +89,7 @@ class TestComplements(RetrieverConformance):
             self.make().fit(degenerate_dataset(log), OPTIONS)
 
     @pytest.mark.parametrize("known", ["planted tastes", "blockbuster"])
-    def test_a_stranger_with_five_events_gets_the_right_item_first(self, known: str) -> None:
+    def test_an_anonymous_user_gets_the_right_item_first(self, known: str) -> None:
         answer = known_answer(known)
         fitted = self.make().fit(answer.dataset, OPTIONS)
         found = fitted.retrieve(answer.requests, 5, answer.inventory)
@@ -97,10 +97,10 @@ class TestComplements(RetrieverConformance):
         for row, right in enumerate(answer.right):
             assert not set(found[row].tolist()) & right
 
-    def test_negative_events_are_no_recommendation(self, fitted: Retriever) -> None:
+    def test_disliked_tastes_are_not_recommended(self, fitted: Retriever) -> None:
         liked = Requests.of([[3, 5]], weights=[[1.0, -1.0]])
         plain = Requests.of([[3]], exclude=[[3, 5]])
         inventory = known_answer("planted tastes").inventory
-        one, other = (fitted.retrieve(asked, 10_000, inventory) for asked in (liked, plain))
+        one, other = (fitted.retrieve(requests, 10_000, inventory) for requests in (liked, plain))
         assert len(one.item)
         assert set(one.item.tolist()) <= set(other.item.tolist())

@@ -1,4 +1,4 @@
-"""Which items the events connect."""
+"""Tests of the items that the events connect."""
 
 from pathlib import Path
 
@@ -36,7 +36,7 @@ def test_items_of_a_chain_of_edges_are_connected() -> None:
     assert ConnectedItems.by_edges(csr_array(edges)).of_item.tolist() == [0, -1, -1, 0, 0]
 
 
-def test_one_component_of_all_items_leaves_nothing_out() -> None:
+def test_one_component_of_all_items_is_whole() -> None:
     connected = ConnectedItems.by_users(csr_array(np.ones((2, 3), np.float32)))
     assert connected.is_whole
     assert ConnectedItems.whole(3).is_whole
@@ -47,7 +47,7 @@ def test_no_events_connect_nothing() -> None:
     assert connected.of_item.tolist() == [-1, -1, -1]
 
 
-def test_an_unknown_item_is_related_to_none() -> None:
+def test_an_unknown_item_is_unrelated() -> None:
     connected = ConnectedItems.by_users(LIKED)
     left, right = np.array([0, 0, 3, 1, -1, 6]), np.array([5, 3, 3, 1, 0, 0])
     related = connected.related(left.astype(np.int32), right.astype(np.int32))
@@ -57,7 +57,7 @@ def test_an_unknown_item_is_related_to_none() -> None:
 def test_scores_are_kept_in_the_components_of_a_history() -> None:
     scores = np.ones((3, 6), np.float32)
     histories = Requests.of([[0], [3, 5], [1]]).history.interactions(6)
-    ConnectedItems.by_users(LIKED).silence(histories, scores, 0.0)
+    ConnectedItems.by_users(LIKED).mask_unconnected(histories, scores, 0.0)
     assert scores.tolist() == [[1, 0, 1, 0, 0, 1], [1, 0, 1, 1, 0, 1], [0] * 6]
 
 
@@ -70,19 +70,19 @@ def test_a_component_beyond_the_items_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("model", [ALS(factors=3), Propagation(factors=3)])
-def test_two_blocks_compare_as_exactly_zero(model: ALS | Propagation) -> None:
+def test_items_of_two_blocks_have_similarity_zero(model: ALS | Propagation) -> None:
     fitted = model.fit(blocks_dataset(), OPTIONS)
     left, right = np.divmod(np.arange((2 * BLOCK + 2) ** 2, dtype=np.int32), 2 * BLOCK + 2)
-    alike = fitted.similarity(left, right)
-    apart = left // BLOCK != right // BLOCK
-    assert not alike[apart].any()
-    assert alike[~apart].any()
+    similarity = fitted.similarity(left, right)
+    unconnected = left // BLOCK != right // BLOCK
+    assert not similarity[unconnected].any()
+    assert similarity[~unconnected].any()
 
 
 @pytest.mark.parametrize(
     "model", [ALS(factors=3), Propagation(factors=3), GraphFilter(factors=3), BSPM(factors=3)]
 )
-def test_fewer_factors_than_blocks_need_find_nothing_foreign(model: Retriever) -> None:
+def test_few_factors_find_no_unconnected_items(model: Retriever) -> None:
     fitted = model.fit(blocks_dataset(), OPTIONS)
     requests = Requests.of([[0, 1], [ONE_USER], [NO_USER], [0, BLOCK]])
     found = fitted.retrieve(requests, 100, Inventory.of(blocks_dataset()))
@@ -112,7 +112,7 @@ def test_every_personal_retriever_weighs_dislikes(name: str) -> None:
     assert hasattr(model.config, "dislike_weight") == model.capabilities.personal
 
 
-def test_a_fusion_holds_no_unconnected_item() -> None:
+def test_a_fusion_has_no_unconnected_items() -> None:
     models = {"als": ALS(factors=3), "graph_filter": GraphFilter(factors=3)}
     requests, inventory = Requests.of([[0, 1]]), Inventory.of(blocks_dataset())
     found = {

@@ -1,4 +1,4 @@
-"""What `Content` finds where the right answer is plain, and its kernels against slow twins."""
+"""`Content` on data with a known answer, and its kernels against slow twins."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -44,7 +44,7 @@ EVERY_WORD: dict[str, Any] = {"min_documents": 1, "max_share": 1.0}
 
 
 def log(*likes: str) -> Dataset:
-    """The five movies, each like by another user, a minute after the one before."""
+    """The five movies; each like is by another user, one minute after the previous one."""
     events = pl.DataFrame(
         {
             "user_id": [f"user {place}" for place in range(len(likes))],
@@ -61,9 +61,9 @@ def places(*names: str) -> list[int]:
     return [NAMES.index(name) for name in names]
 
 
-def asked(dataset: Dataset, *liked: str, weights: list[float] | None = None) -> Requests:
-    told = [weights] if weights else None
-    return Requests.of([places(*liked)], time=dataset.end + DAY, weights=told)
+def requests_liking(dataset: Dataset, *liked: str, weights: list[float] | None = None) -> Requests:
+    rows = [weights] if weights else None
+    return Requests.of([places(*liked)], time=dataset.end + DAY, weights=rows)
 
 
 def names(found: NDArray[np.int32]) -> list[str]:
@@ -79,7 +79,7 @@ def test_the_movie_most_like_the_liked_one_comes_first(movies: Dataset) -> None:
     found = (
         Content(popularity=0.0)
         .fit(movies)
-        .retrieve(asked(movies, "alien"), 5, Inventory.of(movies))
+        .retrieve(requests_liking(movies, "alien"), 5, Inventory.of(movies))
     )
     assert names(found[0])[:2] == ["aliens", "solaris"]
     assert len(found[0]) == 4  # they share the form with the rest
@@ -87,12 +87,16 @@ def test_the_movie_most_like_the_liked_one_comes_first(movies: Dataset) -> None:
 
 def test_without_shared_content_nothing_is_found(movies: Dataset) -> None:
     content = Content(category_weight=0.0).fit(movies)
-    assert names(content.retrieve(asked(movies, "big"), 5, Inventory.of(movies))[0]) == ["amelie"]
+    assert names(content.retrieve(requests_liking(movies, "big"), 5, Inventory.of(movies))[0]) == [
+        "amelie"
+    ]
 
 
-def test_of_equally_similar_movies_the_better_liked_comes_first() -> None:
+def test_popularity_breaks_ties_between_similar_movies() -> None:
     dataset = log("amelie", *["big"] * 3, "solaris")
-    requests = replace(asked(dataset, "alien"), exclude=Ragged.of([places("alien", "aliens")]))
+    requests = replace(
+        requests_liking(dataset, "alien"), exclude=Ragged.of([places("alien", "aliens")])
+    )
     settings = {"text_weight": 0.0, "tags_weight": 0.0}
     found = Content(**settings).fit(dataset).retrieve(requests, 5, Inventory.of(dataset))
     assert names(found[0]) == ["big", "solaris", "amelie"]  # the later like counts a little more
@@ -101,22 +105,22 @@ def test_of_equally_similar_movies_the_better_liked_comes_first() -> None:
     assert names(found[0]) == ["amelie", "big", "solaris"]
 
 
-def test_what_is_liked_later_changes_no_answer() -> None:
+def test_later_likes_change_no_result() -> None:
     early, late = log("amelie"), log("amelie", *["solaris"] * 20)
-    requests = replace(asked(early, "alien"), time=np.array([early.end], np.int64))
+    requests = replace(requests_liking(early, "alien"), time=np.array([early.end], np.int64))
     content = Content().fit(early)
     one = content.retrieve(requests, 5, Inventory.of(early))
     two = content.retrieve(requests, 5, Inventory.of(late))
     assert np.array_equal(one.score, two.score)
 
 
-def test_an_item_nobody_chose_yet_counts_as_average() -> None:
-    liking = _relative(np.array([0, 1, 3, 8], np.float32))
-    np.testing.assert_allclose(liking, [1, 5 / 8, 7 / 8, 12 / 8])
+def test_an_item_without_events_counts_as_average() -> None:
+    factor = _relative(np.array([0, 1, 3, 8], np.float32))
+    np.testing.assert_allclose(factor, [1, 5 / 8, 7 / 8, 12 / 8])
     assert (_relative(np.zeros(3, np.float32)) == 1).all()
 
 
-def test_similar_items_are_not_pulled_towards_the_popular() -> None:
+def test_similar_items_do_not_depend_on_popularity() -> None:
     dataset = log("amelie", *["big"] * 30, *["solaris"] * 30)
     inventory = Inventory.of(dataset).with_items(["twin"], {"title": ["Aliens (1986)"]})
     content = Content(category_weight=0.0).fit(dataset).with_items(inventory.catalogue)
@@ -145,8 +149,8 @@ def test_a_new_movie_is_found_by_title_and_genres_alone(movies: Dataset) -> None
         {"title": ["Alien 3 (1992)", None], "genres": [["Horror", "Space", "Prison"], None]},
     )
     content = Content(min_documents=1).fit(movies).with_items(inventory.catalogue)
-    found = content.retrieve(asked(movies, "alien"), 5, inventory)[0]
-    assert found[0] == 5  # words and genres of both, though nobody has seen it
+    found = content.retrieve(requests_liking(movies, "alien"), 5, inventory)[0]
+    assert found[0] == 5  # it has the words and genres, but no events
     assert 6 not in found
 
 
@@ -158,12 +162,12 @@ def test_an_added_item_is_encoded_as_a_fitted_one(movies: Dataset) -> None:
     twin = content.rows.take(np.array(places("aliens")))
     assert np.array_equal(content.added.terms, twin.terms)
     assert np.array_equal(content.added.weights, twin.weights)
-    found = content.retrieve(asked(movies, "alien", "big"), 5, Inventory.of(movies))
+    found = content.retrieve(requests_liking(movies, "alien", "big"), 5, Inventory.of(movies))
     score = dict(zip(found[0].tolist(), found.score.tolist()))
     assert score[5] == score[NAMES.index("aliens")]
 
 
-def test_extending_twice_is_extending_once(movies: Dataset) -> None:
+def test_extending_twice_equals_extending_once(movies: Dataset) -> None:
     first = Inventory.of(movies).with_items(["x"], {"title": ["Alien Big"]})
     second = first.with_items(["y"], {"genres": [["Space"]]})
     content = Content(**EVERY_WORD).fit(movies)
@@ -174,10 +178,10 @@ def test_extending_twice_is_extending_once(movies: Dataset) -> None:
     assert once.rows is content.rows
 
 
-def test_the_profile_is_what_the_history_is_about(movies: Dataset) -> None:
+def test_the_profile_has_the_labels_of_the_history(movies: Dataset) -> None:
     content = Content(text_weight=0.0, category_weight=0.0).fit(movies)
     labels = movies.catalogue.columns["genres"].labels  # type: ignore[union-attr]
-    profile = content.profiles(asked(movies, "alien", "amelie"))
+    profile = content.profiles(requests_liking(movies, "alien", "amelie"))
     assert {labels.id(int(term)) for term in profile.terms} == {
         *("Horror", "Space", "Comedy", "Romance")
     }
@@ -187,13 +191,13 @@ def test_the_profile_is_what_the_history_is_about(movies: Dataset) -> None:
 def test_later_events_weigh_more(movies: Dataset) -> None:
     content = Content(half_life=1.0, popularity=0.0).fit(movies)
     inventory = Inventory.of(movies)
-    space = names(content.retrieve(asked(movies, "big", "alien"), 1, inventory)[0])
-    comedy = names(content.retrieve(asked(movies, "alien", "big"), 1, inventory)[0])
+    space = names(content.retrieve(requests_liking(movies, "big", "alien"), 1, inventory)[0])
+    comedy = names(content.retrieve(requests_liking(movies, "alien", "big"), 1, inventory)[0])
     assert (space, comedy) == (["aliens"], ["amelie"])
 
 
-def test_disliked_content_speaks_against(movies: Dataset) -> None:
-    history = asked(movies, "solaris", "big", weights=[1.0, -1.0])
+def test_disliked_content_lowers_scores(movies: Dataset) -> None:
+    history = requests_liking(movies, "solaris", "big", weights=[1.0, -1.0])
     content = Content(dislike_weight=1.0, half_life=1_000.0, category_weight=0.0).fit(movies)
     found = names(content.retrieve(history, 5, Inventory.of(movies))[0])
     assert found == ["alien", "aliens"] or found == ["aliens", "alien"]
@@ -202,7 +206,7 @@ def test_disliked_content_speaks_against(movies: Dataset) -> None:
 
 def test_a_reason_shares_content_with_its_candidate(movies: Dataset) -> None:
     content = Content(category_weight=0.0).fit(movies)
-    requests = asked(movies, "alien", "big")
+    requests = requests_liking(movies, "alien", "big")
     found = content.retrieve(requests, 5, Inventory.of(movies))
     reason, share = content.explain(requests, found)
     reasons = dict(zip(names(found.item), names(reason)))
@@ -210,7 +214,7 @@ def test_a_reason_shares_content_with_its_candidate(movies: Dataset) -> None:
     assert (share == 1).all()
 
 
-def test_nothing_is_known_of_items_without_attributes() -> None:
+def test_items_without_attributes_are_not_found() -> None:
     frame = pl.DataFrame({"user_id": ["a", "b"], "item_id": ["x", "y"], "timestamp": [1, 2]})
     dataset = Dataset.from_frames(frame, schema=Schema(kinds={"like": EventKind()}))
     content = Content().fit(dataset)
@@ -218,7 +222,7 @@ def test_nothing_is_known_of_items_without_attributes() -> None:
     assert not content.similarity(np.array([0], np.int32), np.array([0], np.int32)).any()
 
 
-def test_a_period_that_is_none_is_refused() -> None:
+def test_an_invalid_period_is_refused() -> None:
     with pytest.raises(SettingError, match="popularity_half_life"):
         Content(popularity_half_life="soon")
 
@@ -254,7 +258,7 @@ def requests_of(dataset: Dataset) -> Requests:
 def profile_by_hand(
     content: Content, requests: Requests, dislike_weight: float
 ) -> NDArray[np.float64]:
-    """The slow twin: whole vectors added one event after the other."""
+    """The slow twin: adds whole vectors event by event."""
     width, config = content.encoder.width, content.config
     vectors = np.vstack([dense(content.rows, width), dense(content.added, width)])
     profiles = np.zeros((len(requests), width))
@@ -270,13 +274,13 @@ def profile_by_hand(
         ]
         for age, (item, weight) in enumerate(reversed(events)):
             sign = 1 if weight > 0 else -dislike_weight
-            worth = sign * np.log2(1 + abs(weight)) * 0.5 ** (age / config.half_life)
-            profiles[row] += worth * vectors[item]
+            event_weight = sign * np.log2(1 + abs(weight)) * 0.5 ** (age / config.half_life)
+            profiles[row] += event_weight * vectors[item]
     return profiles
 
 
 @pytest.mark.parametrize("terms", [3, 1_000])
-def test_scores_are_profile_times_vector_times_liking(many: Dataset, terms: int) -> None:
+def test_scores_equal_profile_times_vector_times_popularity(many: Dataset, terms: int) -> None:
     title = many.catalogue.title(7)
     inventory = Inventory.of(many).with_items(
         ["a", "b"], {"title": [title, None], "tags": [["taste1"]] * 2}
@@ -301,9 +305,9 @@ def test_scores_are_profile_times_vector_times_liking(many: Dataset, terms: int)
     )
     tick = DAY
     popularity = inventory.statistics.decayed(many.end // tick * tick, 180 * DAY)
-    liking = _relative(popularity) ** content.config.popularity
+    factor = _relative(popularity) ** content.config.popularity
     vectors = np.vstack([dense(content.rows, width), dense(content.added, width)])
-    expected = (found @ vectors.T) * liking
+    expected = (found @ vectors.T) * factor
     lists = content.retrieve(requests, 100, inventory)
     for row in range(len(requests)):
         start, stop = lists.offsets[row : row + 2]
@@ -313,7 +317,7 @@ def test_scores_are_profile_times_vector_times_liking(many: Dataset, terms: int)
         assert len(lists[row]) == (expected[row] > 1e-6).sum()
 
 
-def test_a_comparison_is_the_cosine(many: Dataset) -> None:
+def test_similarity_is_the_cosine(many: Dataset) -> None:
     inventory = Inventory.of(many).with_items(["a"], {"tags": [["taste1", "style2"]]})
     content = Content(**EVERY_WORD).fit(many).with_items(inventory.catalogue)
     width = content.encoder.width

@@ -1,4 +1,4 @@
-"""Arrays that are as written and not what a kernel follows: refused when they are loaded."""
+"""Intact arrays with values that a kernel cannot use are refused on load."""
 
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ DAMAGED: list[tuple[type[Retriever], str]] = [
 
 
 class _Damaging:
-    """Writes as told, but for one array."""
+    """Writes everything unchanged except for one array."""
 
     def __init__(self, writer: ArtifactWriter, target: str, damage: Any, inside: str = "") -> None:
         self._writer, self._inside = writer, inside
@@ -63,7 +63,7 @@ def _loaded(model: Retriever, target: str, damage: Any, folder: Path) -> Retriev
 
 
 @pytest.mark.parametrize(("model", "target"), DAMAGED)
-def test_an_array_no_kernel_could_follow_is_refused(
+def test_an_array_that_a_kernel_cannot_use_is_refused(
     model: type[Retriever], target: str, tmp_path: Path
 ) -> None:
     fitted = model().fit(small_dataset(), OPTIONS)
@@ -72,7 +72,7 @@ def test_an_array_no_kernel_could_follow_is_refused(
     if target.rpartition("/")[2] in {"session_items", "holders", "fans", "order", "fan_offsets"}:
         damages.append(_negative)
     for place, damage in enumerate(damages):
-        # What is short by itself may be a whole model of fewer items, which its catalogue refuses.
+        # A shorter array can be a valid model of fewer items, which the catalogue check refuses.
         with pytest.raises(ArtifactError, match="train again"):
             _loaded(fitted, target, damage, tmp_path / f"damaged-{place}")
 

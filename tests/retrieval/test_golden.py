@@ -1,10 +1,10 @@
 """Golden bands: each system's NDCG@10 on a fixed split of the bundled ratings.
 
-A value outside its band is a change of model, metric or split: explain it, then move the band.
-Processors round differently. So the number of trees is fixed, since a rule that chooses it turns
-rounding into a jump, and one thread computes. One candidate more or less still changes which are
-drawn to learn the fusion and the ranker from: their bands are as wide as what other seeds give
-(merged 0.135 to 0.150, ranked 0.155 to 0.167).
+A value outside its band means that a model, a metric or the split changed: find the cause, then
+move the band. Rounding differs between processors. Therefore the number of trees is fixed, since
+early stopping would amplify rounding differences, and one thread is used. One candidate more or
+less still changes the training sample of the fusion and the ranker, so their bands cover the values
+of other seeds (merged 0.135 to 0.150, ranked 0.155 to 0.167).
 """
 
 from pathlib import Path
@@ -36,7 +36,7 @@ FIXED = {
     'type = "explore"\n\n[placements.home]\nrerankers = ["fresh"]\n',
     '"popular", "content"]\n': '"popular", "content", "new_items"]\n',
 }
-"""What replaces the rules that choose by a figure, and adds exploration as `init` describes it."""
+"""Replaces the rules that depend on a metric, and adds exploration as `init` describes it."""
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("golden")]
 
@@ -70,7 +70,7 @@ def test_every_system_has_a_band(evaluation: tm.Evaluation) -> None:
 
 
 @pytest.mark.parametrize("system", BANDS)
-def test_quality_lies_in_its_band(evaluation: tm.Evaluation, system: str) -> None:
+def test_quality_is_in_its_band(evaluation: tm.Evaluation, system: str) -> None:
     low, high = BANDS[system]
     assert low <= evaluation.systems[system]["ndcg@10"].value <= high
 
@@ -82,19 +82,19 @@ def test_every_system_beats_popularity(evaluation: tm.Evaluation, system: str) -
 
 
 def test_the_ranker_beats_the_fusion(evaluation: tm.Evaluation) -> None:
-    """By 0.017 to 0.027; 382 requests do not always tell that from chance at 95 %."""
+    """By 0.017 to 0.027, which is not always significant at 95 % with 382 requests."""
     gain = evaluation.gains["ranked"]["merged"]
     assert gain.value > 0.005
     assert gain.low > -0.005
 
 
-def test_trying_out_newcomers_costs_little(evaluation: tm.Evaluation) -> None:
+def test_exploring_new_items_costs_little(evaluation: tm.Evaluation) -> None:
     ranked, whole = (evaluation.systems[system]["ndcg@10"] for system in ("ranked", "pipeline"))
     assert 0.95 * ranked.value < whole.value < 1.01 * ranked.value
     assert whole.value != ranked.value
 
 
-def test_strangers_stand_as_a_slice_and_are_served_personally(evaluation: tm.Evaluation) -> None:
-    strangers = evaluation.slices["new users"].systems
+def test_new_users_are_a_slice_and_get_personal_results(evaluation: tm.Evaluation) -> None:
+    new_users = evaluation.slices["new users"].systems
     for system in ("item_knn", "ease", "als"):
-        assert strangers[system]["ndcg@10"].value > strangers["popular"]["ndcg@10"].value
+        assert new_users[system]["ndcg@10"].value > new_users["popular"]["ndcg@10"].value

@@ -1,6 +1,7 @@
 """Golden bands of the models that the demo does not propose, each alone on the same split.
 
-A value outside its band is a change of model, metric or split: explain it, then move the band.
+A value outside its band means that a model, a metric or the split changed: find the cause, then
+move the band.
 """
 
 from functools import cache
@@ -51,9 +52,9 @@ BANDS: dict[str, tuple[Retriever, float, float]] = {
     "user_knn": (UserKNN(), 0.118, 0.125),
 }
 ELSEWHERE = {"als", "content", "ease", "item_knn", "new_items", "popular", "trending"}
-"""Models of the demo; their bands stand in `test_golden.py`."""
+"""Models of the demo; their bands are in `test_golden.py`."""
 WITHOUT_GROUND = {"complements"}
-"""Models that need what the bundled ratings do not have: categories."""
+"""Models that need categories, which the bundled ratings do not have."""
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("golden")]
 
@@ -85,7 +86,7 @@ def test_every_model_has_a_band() -> None:
 
 
 @pytest.mark.parametrize("name", BANDS)
-def test_quality_lies_in_its_band_and_beats_popularity(
+def test_quality_is_in_its_band_and_beats_popularity(
     name: str, split: Split, popularity: float
 ) -> None:
     model, low, high = BANDS[name]

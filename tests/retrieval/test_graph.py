@@ -1,4 +1,4 @@
-"""The graph family: kernels against slow twins, answers known by hand, and worlds with tastes."""
+"""Graph models: kernels against slow twins, hand-computed results, and data with tastes."""
 
 from itertools import combinations
 from zlib import crc32
@@ -32,7 +32,7 @@ from tastemaker.retrieval.graph.cooccurrence_graph import capped
 from tastemaker.retrieval.graph.item2vec import likes_in_order, thinned
 from tastemaker.retrieval.graph.node2vec import Node2VecConfig, walks
 from tastemaker.retrieval.graph.propagation import scaled
-from tastemaker.retrieval.graph.skip_gram import SkipGram, SkipGramSettings, _ascend, _Draw
+from tastemaker.retrieval.graph.skip_gram import SkipGram, SkipGramSettings, _AliasTables, _ascend
 from tastemaker.retrieval.graph.streams import below, mixed, next_state, uniform
 from tastemaker.split import by_time
 
@@ -62,13 +62,13 @@ def log_of(likes: list[list[int]]) -> Dataset:
 
 
 def tastes_of(data: Dataset) -> NDArray[np.int64]:
-    """The taste of each item, as its id tells: item `i7` is of taste 7 mod 4."""
+    """The taste of each item, from its id: item `i7` has taste 7 mod 4."""
     ids = data.catalogue.items.ids(range(len(data.catalogue)))
     return np.array([int(id_[1:]) % 4 for id_ in ids])
 
 
 def share_of_taste(model: Retriever, data: Dataset) -> float:
-    """How many of the five items most like each are of its taste; by chance a quarter."""
+    """The share of the five most similar items with the same taste; by chance a quarter."""
     taste = tastes_of(data)
     liked = np.flatnonzero(np.bincount(data.events.item) > 5).astype(np.int32)
     found: Candidates = model.similar(liked, 5, Inventory.of(data))  # type: ignore[attr-defined]
@@ -86,20 +86,20 @@ def test_an_edge_is_the_number_of_users_who_like_both() -> None:
     assert graph.weights.toarray().tolist() == expected
 
 
-def test_edges_are_their_formula(data: Dataset) -> None:
+def test_edges_equal_their_formula(data: Dataset) -> None:
     graph = CooccurrenceGraph(
         degree_exponent=0.3, activity_exponent=0.7, min_users=3, max_items=10_000, neighbors=60
     ).fit(data)
     liked = data.interactions(reduce="binary").toarray().astype(np.float64)
     per_user, per_item = liked.sum(axis=1), liked.sum(axis=0)
-    spoken = liked / np.maximum(per_user, 1)[:, None] ** 0.7
-    expected = (liked.T @ spoken) / np.maximum(np.outer(per_item, per_item), 1) ** 0.3
+    weighted = liked / np.maximum(per_user, 1)[:, None] ** 0.7
+    expected = (liked.T @ weighted) / np.maximum(np.outer(per_item, per_item), 1) ** 0.3
     expected[liked.T @ liked < 3] = 0
     np.fill_diagonal(expected, 0)
     np.testing.assert_allclose(graph.weights.toarray(), expected, rtol=1e-4)
 
 
-def test_a_user_of_ten_thousand_items_adds_no_more_than_the_cap() -> None:
+def test_a_user_of_ten_thousand_items_is_capped() -> None:
     busy = log_of([list(range(10_000)), [1, 2], [2, 1]])
     counts = {"degree_exponent": 0, "activity_exponent": 0}
     graph = CooccurrenceGraph(max_items=50, neighbors=49, **counts).fit(busy)
@@ -108,10 +108,10 @@ def test_a_user_of_ten_thousand_items_adds_no_more_than_the_cap() -> None:
     rows = capped(busy, 50)
     assert np.diff(rows.indptr).tolist() == [50, 2, 2]
     places = rows.indices[:50]
-    assert 2_000 < places.mean() < 8_000, "what is drawn of a user does not lie all over"
+    assert 2_000 < places.mean() < 8_000, "the sample of a user is not spread over all items"
 
 
-def test_the_items_drawn_of_a_user_are_those_of_smallest_hash() -> None:
+def test_the_items_of_smallest_hash_are_sampled() -> None:
     rows = capped(log_of([list(range(0, 300, 3)), list(range(300))]), 7)
     for user, liked in enumerate((range(0, 300, 3), range(300))):
         stream = np.uint64(mixed(np.uint64(crc32(f"user-{user:03}".encode())), 0))
@@ -120,8 +120,8 @@ def test_the_items_drawn_of_a_user_are_those_of_smallest_hash() -> None:
         assert sorted(drawn.tolist()) == sorted(first)
 
 
-def test_an_item_that_loses_one_user_and_wins_another_is_learnt_anew() -> None:
-    """Its number of drawn users stays the same; only who they are tells that edges changed."""
+def test_an_item_with_one_user_replaced_is_learned_again() -> None:
+    """Its number of sampled users is unchanged; only the set of users shows the change."""
     everything = list(range(50))  # liked by one user, so that both logs have the same items
 
     def log(of_busy: list[int], of_other: list[int]) -> Dataset:
@@ -141,7 +141,7 @@ def test_an_item_that_loses_one_user_and_wins_another_is_learnt_anew() -> None:
     assert np.array_equal(updated.weights.toarray(), fitted.weights.toarray())
 
 
-def test_one_like_more_changes_one_drawn_item_at_most() -> None:
+def test_one_more_like_changes_at_most_one_sampled_item() -> None:
     before = capped(log_of([list(range(0, 400, 2)), list(range(400))]), 20)
     after = capped(log_of([[*range(0, 400, 2), 1], list(range(400))]), 20)
     assert len(set(before.indices[:20]) - set(after.indices[:20])) <= 1
@@ -156,7 +156,7 @@ def test_a_graph_too_large_is_refused() -> None:
 # -- skip-gram ------------------------------------------------------------------------------------
 
 
-def test_streams_are_even_and_their_own() -> None:
+def test_streams_are_uniform_and_independent() -> None:
     states = [np.uint64(mixed(np.uint64(3), n)) for n in range(2_000)]
     drawn = np.array([uniform(np.uint64(next_state(state))) for state in states])
     assert abs(drawn.mean() - 0.5) < 0.03
@@ -169,7 +169,7 @@ def test_streams_are_even_and_their_own() -> None:
 @pytest.mark.parametrize("exponent", [0.75, -0.5])
 def test_negatives_are_drawn_by_their_weight(exponent: float) -> None:
     counts = np.array([50, 7, 0, 1, 300, 20, 20, 3, 9, 4, 2, 1, 8, 600, 5, 6, 2, 30])
-    draw = _Draw.of(counts, exponent)
+    draw = _AliasTables.of(counts, exponent)
     assert draw.part[2] == -1
     for part in range(len(draw.offsets) - 1):
         some = slice(draw.offsets[part], draw.offsets[part + 1])
@@ -183,7 +183,7 @@ def test_negatives_are_drawn_by_their_weight(exponent: float) -> None:
 
 
 @pytest.mark.parametrize("window", [1, 3, 50])
-def test_every_pair_within_reach_is_laid_out_by_its_parts(window: int) -> None:
+def test_all_pairs_in_the_window_are_sorted_by_parts(window: int) -> None:
     random = np.random.default_rng(4)
     rows = [random.integers(-1, 30, random.integers(0, 12)).tolist() for _ in range(40)]
     sequences = Ragged.of(rows)
@@ -200,12 +200,12 @@ def test_every_pair_within_reach_is_laid_out_by_its_parts(window: int) -> None:
             pairs = [(centre, rows[row][p]) for p in near]
             expected += [(c, o) for c, o in pairs if min(c, o) >= 0 and c != o]
     assert sorted(zip(centres.tolist(), contexts.tolist())) == sorted(expected)
-    part = model._draw.part
+    part = model._tables.part
     both = part[centres] * 8 + part[contexts]
     assert np.array_equal(np.searchsorted(both, np.arange(65)), offsets)
 
 
-def test_a_step_is_that_of_the_gradient() -> None:
+def test_a_step_follows_the_gradient() -> None:
     random = np.random.default_rng(2)
     v, u = (random.normal(size=(6, 5)).astype(np.float32) for _ in range(2))
     centres, contexts = np.array([0, 1, 0], np.int32), np.array([2, 3, 4], np.int32)
@@ -244,7 +244,7 @@ def test_histories_are_distinct_likes_in_their_order(data: Dataset) -> None:
         assert found[user].tolist() == list(dict.fromkeys(liked))
 
 
-def test_frequent_items_are_thinned_out() -> None:
+def test_frequent_items_are_subsampled() -> None:
     sequences = Ragged.of([[0, 1, 2]] * 4_000)
     keep = np.array([1.0, 0.25, 1.0])
     in_order = thinned(sequences, keep, False, np.uint64(1), 2)
@@ -290,7 +290,7 @@ def two_communities(size: int = 12) -> csr_array:
 
 @pytest.mark.parametrize(("p", "q"), [(1.0, 1.0), (4.0, 0.5), (0.25, 2.0)])
 def test_walks_step_with_the_probabilities_of_the_paper(p: float, q: float) -> None:
-    """A diamond with a tail: 0–1, 0–2, 1–2, 1–3, 3–4; whoever came from 0 to 1 goes on."""
+    """A diamond with a tail: 0–1, 0–2, 1–2, 1–3, 3–4; tests the step after 0 → 1."""
     dense = np.zeros((5, 5), np.float32)
     for one, other, weight in [(0, 1, 1), (0, 2, 2), (1, 2, 3), (1, 3, 1), (3, 4, 1)]:
         dense[one, other] = dense[other, one] = weight
@@ -305,27 +305,27 @@ def test_walks_step_with_the_probabilities_of_the_paper(p: float, q: float) -> N
     np.testing.assert_allclose(share, weights / weights.sum(), atol=0.02)
 
 
-def test_steps_too_long_for_any_number_are_told(data: Dataset) -> None:
+def test_a_learning_rate_that_diverges_is_refused(data: Dataset) -> None:
     with pytest.raises(SettingError, match=r"'learning_rate' 1e\+12 is too high"):
         Item2Vec(factors=4, epochs=1, learning_rate=1e12).fit(data)
 
 
 @pytest.mark.parametrize(("p", "q"), [(1.0, 1.0), (4.0, 0.5), (0.25, 2.0)])
 def test_walks_on_two_communities_separate_them(p: float, q: float) -> None:
-    """A user likes each pair of a community; one likes an item of both."""
+    """Each pair of a community is liked by a user; one user likes an item of both."""
     pairs = [list(pair) for c in (0, 12) for pair in combinations(range(c, c + 12), 2)]
     likes = log_of([*pairs, [0, 12]])
     settings = {"factors": 16, "walk_length": 20, "walks": 5, "window": 4, "p": p, "q": q}
     model = Node2Vec(**settings).fit(likes)
     left, right = (side.ravel().astype(np.int32) for side in np.indices((24, 24)))
-    alike = model.similarity(left, right).reshape(24, 24)
+    similarity = model.similarity(left, right).reshape(24, 24)
     same = (left // 12 == right // 12).reshape(24, 24)
-    np.fill_diagonal(alike, np.nan)
-    assert np.nanmin(alike[:12, :12][1:, 1:]) > np.nanmax(alike[1:12, 13:])
-    assert np.nanmean(alike[same]) > np.nanmean(alike[~same]) + 1
+    np.fill_diagonal(similarity, np.nan)
+    assert np.nanmin(similarity[:12, :12][1:, 1:]) > np.nanmax(similarity[1:12, 13:])
+    assert np.nanmean(similarity[same]) > np.nanmean(similarity[~same]) + 1
 
 
-def test_an_item_without_an_edge_is_nowhere() -> None:
+def test_an_item_without_an_edge_is_never_found() -> None:
     model = Node2Vec(factors=4, walks=2, walk_length=5).fit(log_of([[0, 1], [0, 1], [2]]))
     assert not model.vectors[2].any()
     assert model.vectors[:2].any(axis=1).all()
@@ -356,12 +356,12 @@ def test_neighbours_by_propagation_share_a_taste(data: Dataset) -> None:
     assert share_of_taste(Propagation(factors=4).fit(data), data) > 0.7
 
 
-def test_more_factors_than_items_leave_neighbours_with_a_taste(data: Dataset) -> None:
-    """With as many directions as items, every item stands at right angles to every other."""
+def test_neighbours_share_a_taste_with_more_factors_than_items(data: Dataset) -> None:
+    """With as many directions as items, all items are orthogonal."""
     assert share_of_taste(Propagation(factors=256).fit(data), data) > 0.7
 
 
-def test_a_walk_that_would_hardly_ever_go_on_is_refused() -> None:
+def test_a_walk_that_would_rarely_continue_is_refused() -> None:
     for setting in ("p", "q"):
         with pytest.raises(SettingError, match=f"'{setting}'"):
             Node2Vec(**{setting: 1e-9})
@@ -379,32 +379,32 @@ MODELS: list[Retriever] = [
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
 @pytest.mark.usefixtures("always_threads")
-def test_the_thread_count_changes_no_bit(model: Retriever, data: Dataset) -> None:
-    asked = Requests.of([[1, 5, 9], [0, 2, 30]])
-    one = model.fit(data, ONE_THREAD).retrieve(asked, 10, Inventory.of(data))
-    three = model.fit(data, THREE_THREADS).retrieve(asked, 10, Inventory.of(data))
+def test_results_do_not_depend_on_the_thread_count(model: Retriever, data: Dataset) -> None:
+    requests = Requests.of([[1, 5, 9], [0, 2, 30]])
+    one = model.fit(data, ONE_THREAD).retrieve(requests, 10, Inventory.of(data))
+    three = model.fit(data, THREE_THREADS).retrieve(requests, 10, Inventory.of(data))
     assert np.array_equal(one.item, three.item)
     assert np.array_equal(one.score, three.score)
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
-def test_it_is_a_feature_and_a_space_for_variety(model: Retriever, data: Dataset) -> None:
-    inventory, asked = Inventory.of(data), Requests.of([[1, 5, 9]])
+def test_similarity_is_usable_as_a_feature_and_by_mmr(model: Retriever, data: Dataset) -> None:
+    inventory, requests = Inventory.of(data), Requests.of([[1, 5, 9]])
     model.fit(data)
-    found = ItemKNN().fit(data).retrieve(asked, 20, inventory)
+    found = ItemKNN().fit(data).retrieve(requests, 20, inventory)
     sources = {model.name: model}
-    told = FeatureSet([Similarity(model.name)]).build(asked, found, inventory, sources)
-    assert np.isfinite(told.values).all()
-    assert told.values.std() > 0
-    varied = MMR(relevance=0.3, space=model.name).rerank(asked, found, 10, inventory, sources)
+    features = FeatureSet([Similarity(model.name)]).build(requests, found, inventory, sources)
+    assert np.isfinite(features.values).all()
+    assert features.values.std() > 0
+    varied = MMR(relevance=0.3, space=model.name).rerank(requests, found, 10, inventory, sources)
     assert varied.candidates[0].tolist() != found[0][:10].tolist()
 
 
-def test_a_graph_is_a_source_of_a_blend_with_its_own_recall(data: Dataset) -> None:
+def test_a_graph_can_be_a_source_of_a_blend(data: Dataset) -> None:
     sources = {"graph": CooccurrenceGraph(neighbors=20), "smooth": Propagation(factors=4)}
     placement = Placement(retrievers=dict.fromkeys(sources, 10))
     recommender = Recommender(sources, {"home": placement})
     funnel = evaluate(recommender, by_time(data, test=0.2)).funnel
-    told = {row.source: row for row in funnel if row.source}
-    assert told.keys() == {"graph", "smooth"}
-    assert all(0 < row.recall < 1 and row.found > 0 for row in told.values())
+    by_source = {row.source: row for row in funnel if row.source}
+    assert by_source.keys() == {"graph", "smooth"}
+    assert all(0 < row.recall < 1 and row.found > 0 for row in by_source.values())

@@ -1,4 +1,4 @@
-"""The inverse in place is the inverse, whatever the size of the blocks."""
+"""In-place inversion gives the inverse for any size of the blocks."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def test_the_lower_triangle_becomes_that_of_the_inverse(n: int, block: int) -> N
     )
 
 
-def test_what_stands_above_the_diagonal_does_not_matter() -> None:
+def test_values_above_the_diagonal_are_ignored() -> None:
     clean, dirty = np.tril(positive_definite(20)), np.tril(positive_definite(20))
     dirty[np.triu_indices(20, 1)] = np.nan
     for matrix in (clean, dirty):

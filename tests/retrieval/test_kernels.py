@@ -41,7 +41,7 @@ from tastemaker.retrieval import (
     UserKNN,
 )
 from tastemaker.retrieval.als import _conjugate_gradient
-from tastemaker.retrieval.content import _add_likeness
+from tastemaker.retrieval.content import _add_similarities
 from tastemaker.retrieval.content_profiles import _profiles
 from tastemaker.retrieval.item_item import _add_rows, _stronger_way
 from tastemaker.retrieval.linear.bspm import _sharpen
@@ -80,7 +80,7 @@ tables = st.integers(1, 5).flatmap(
 )
 
 
-def asked(exclude: list[list[int]], bitmaps: list[list[bool]], row: list[int]) -> Requests:
+def make_requests(exclude: list[list[int]], bitmaps: list[list[bool]], row: list[int]) -> Requests:
     masks = Masks(np.array(bitmaps, np.bool_).reshape(len(bitmaps), n_items), np.array(row, "i4"))
     return replace(Requests.of([[] for _ in exclude], exclude=exclude), eligible=masks)
 
@@ -94,7 +94,7 @@ def searches(draw: st.DrawFn) -> tuple[NDArray[np.float32], Requests, int]:
     bitmaps = draw(st.lists(bitmap, min_size=1, max_size=2))
     rows = st.integers(-1, len(bitmaps) - 1)
     row = draw(st.lists(rows, min_size=len(scores), max_size=len(scores)))
-    return scores, asked(exclude, bitmaps, row), draw(st.integers(0, n_items + 3))
+    return scores, make_requests(exclude, bitmaps, row), draw(st.integers(0, n_items + 3))
 
 
 def answerable(requests: Requests, row: int) -> list[int]:
@@ -108,7 +108,7 @@ def answerable(requests: Requests, row: int) -> list[int]:
 
 
 @given(searches(), st.sampled_from([-np.inf, 0.0]), st.sampled_from([1, 80, 1 << 20]))
-def test_exact_search_is_a_sort(
+def test_exact_search_equals_a_sort(
     search: tuple[NDArray[np.float32], Requests, int], min_score: float, chunk_bytes: int
 ) -> None:
     scores, requests, n = search
@@ -129,7 +129,7 @@ def test_exact_search_is_a_sort(
 
 
 @given(searches(), st.permutations(range(n_items)), st.integers(1, n_items))
-def test_a_ranking_is_walked_in_its_order(
+def test_a_ranking_is_read_in_its_order(
     search: tuple[NDArray[np.float32], Requests, int], order: list[int], length: int
 ) -> None:
     _, requests, n = search
@@ -192,7 +192,7 @@ def test_folding_in_solves_the_least_squares(
 
 
 @pytest.mark.parametrize("settings", SETTINGS)
-def test_a_sweep_to_convergence_is_alternating_least_squares(
+def test_a_converged_sweep_solves_the_least_squares(
     settings: dict[str, float], data: Dataset
 ) -> None:
     als = ALS(**settings)
@@ -225,13 +225,13 @@ def test_every_half_sweep_lowers_the_loss(settings: dict[str, float], data: Data
 
 
 @pytest.mark.parametrize("reduce", ["log", "binary", "sum"])
-def test_the_gram_matrix_is_that_of_numpy(data: Dataset, reduce: str) -> None:
+def test_the_gram_matrix_equals_that_of_numpy(data: Dataset, reduce: str) -> None:
     users = data.interactions(reduce=reduce)  # type: ignore[arg-type]
     dense = users.toarray()
     np.testing.assert_allclose(_gram(users, 2), np.tril(dense.T @ dense), rtol=1e-5)
 
 
-def test_ease_is_its_formula(data: Dataset) -> None:
+def test_ease_equals_its_formula(data: Dataset) -> None:
     ease = EASE(regularization=20.0).fit(data)
     dense = data.interactions(reduce="log").toarray().astype(np.float64)
     inverse = np.linalg.inv(dense.T @ dense + 20.0 * np.eye(dense.shape[1]))
@@ -239,7 +239,7 @@ def test_ease_is_its_formula(data: Dataset) -> None:
     np.testing.assert_allclose(ease.weights, expected, rtol=1e-3, atol=1e-5)
 
 
-def test_ease_gives_an_item_nobody_liked_no_weight(data: Dataset) -> None:
+def test_ease_gives_an_item_without_likes_no_weight(data: Dataset) -> None:
     before = EASE(regularization=20.0).fit(data)
     keep = data.events.item != 7
     without = EASE(regularization=20.0).fit(
@@ -288,7 +288,7 @@ def pairs(n_items: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     return left.astype(np.int32), right.astype(np.int32)
 
 
-def test_neighbours_are_alike_whoever_keeps_whom(data: Dataset) -> None:
+def test_the_similarity_of_neighbours_is_symmetric(data: Dataset) -> None:
     knn = ItemKNN(neighbors=5).fit(data)
     dense = knn.weights.toarray()
     found = knn.similarity(*pairs(60)).reshape(60, 60)
@@ -362,14 +362,14 @@ def test_the_thread_count_changes_nothing(
     np.testing.assert_allclose(one.score, three.score, rtol=1e-5)
 
 
-def test_a_loaded_model_compiles_nothing_again(
+def test_a_loaded_model_needs_no_compilation(
     data: Dataset, requests: Requests, tmp_path: Path
 ) -> None:
     inventory = Inventory.of(data)
     kernels = [
         *(_conjugate_gradient, _search, _top_n, _take_ranked, _blank_excluded),
         *(_nearest_users, _add_neighbors, _score),
-        *(_add_rows, _stronger_way, _profiles, _add_likeness, _blur, _spread, _sharpen),
+        *(_add_rows, _stronger_way, _profiles, _add_similarities, _blur, _spread, _sharpen),
     ]
     fitted = [model.fit(data) for model in MODELS]
     answers = [lists(model.retrieve(requests, 10, inventory)) for model in fitted]

@@ -65,7 +65,7 @@ def normalized(x: Matrix) -> Matrix:
 
 
 def filtered(x: Matrix, factors: int, smoothing: float) -> tuple[Matrix, Matrix]:
-    """What blurring gives, and what the ideal low-pass filter does, with exact vectors."""
+    """The results of blurring and of the ideal low-pass filter, with exact vectors."""
     r = normalized(x)
     v = np.linalg.svd(r)[2][:factors].T
     root = np.sqrt(x.sum(0))
@@ -73,13 +73,13 @@ def filtered(x: Matrix, factors: int, smoothing: float) -> tuple[Matrix, Matrix]
     return liked() @ r.T @ r, smoothing * (liked() * inverse @ v @ v.T * root)
 
 
-def test_the_graph_filter_is_its_formula(data: Dataset, x: Matrix) -> None:
+def test_the_graph_filter_equals_its_formula(data: Dataset, x: Matrix) -> None:
     model = GraphFilter(factors=10, passes=100, smoothing=0.4).fit(data)
     blurred, passed = filtered(x, 10, 0.4)
     np.testing.assert_allclose(scores_of(model), blurred + passed, rtol=1e-3, atol=1e-4)
 
 
-def test_without_smoothing_no_signals_are_sought(data: Dataset, x: Matrix) -> None:
+def test_without_smoothing_no_signals_are_computed(data: Dataset, x: Matrix) -> None:
     model = GraphFilter(smoothing=0.0).fit(data)
     assert not model.blocks.size
     np.testing.assert_allclose(scores_of(model), filtered(x, 10, 0.0)[0], rtol=1e-4, atol=1e-6)
@@ -112,7 +112,7 @@ def test_sharpening_solves_its_equation(
     early = merge == "early"
     expected = sharpened(x, blurred + early * passed, 1.2, solver, steps) + (not early) * passed
     found = scores_of(model)
-    assert np.isnan(found[2]).all(), "an empty history was answered"
+    assert np.isnan(found[2]).all(), "an empty history got scores"
     for row in (0, 1, 3):
         np.testing.assert_allclose(found[row], expected[row], rtol=1e-3, atol=1e-4)
 
@@ -124,16 +124,14 @@ def test_many_passes_find_the_strongest_singular_vectors() -> None:
     np.testing.assert_allclose(found @ found.T, exact @ exact.T, atol=1e-6)
 
 
-def test_no_more_signals_are_found_than_there_are() -> None:
+def test_the_number_of_signals_is_limited_by_the_rank() -> None:
     block = np.kron(np.eye(3), np.ones((4, 5)))
     found = smoothest(csr_array(block), 8, 2, ONE_THREAD, "signals")
     assert found.shape == (15, 3)
     np.testing.assert_allclose(found.T @ found, np.eye(3), atol=1e-9)
 
 
-def test_a_candidate_is_explained_by_the_item_that_shares_most_users(
-    data: Dataset, x: Matrix
-) -> None:
+def test_the_reason_is_the_item_that_shares_most_users(data: Dataset, x: Matrix) -> None:
     model = GraphFilter(factors=10).fit(data)
     p = normalized(x).T @ normalized(x)
     found = model.retrieve(REQUESTS, 5, Inventory.of(data))
@@ -173,9 +171,7 @@ def test_slim_solves_its_elastic_nets(
     assert (model.weights.data < 0).any() != positive
 
 
-def test_slim_stops_at_a_regression_or_at_weights_too_large_for_the_memory(
-    data: Dataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_slim_respects_the_memory_budget(data: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tastemaker.machine.held_bytes", lambda: 0)
     tight = FitOptions(threads=1, memory_budget=16 * 50**2)  # XᵀX fits, 59 × 59 products do not
     with pytest.raises(MemoryBudgetError, match=r"over more than 50 items .* raise 'l1'"):
@@ -185,7 +181,7 @@ def test_slim_stops_at_a_regression_or_at_weights_too_large_for_the_memory(
     assert SLIM(l1=1e-3, positive=False, neighbors=10).fit(data, tight).weights.nnz > 0
 
 
-def test_slim_keeps_to_the_nearest_items_if_told(data: Dataset, x: Matrix) -> None:
+def test_slim_can_be_restricted_to_the_nearest_items(data: Dataset, x: Matrix) -> None:
     model = SLIM(l1=0.1, neighbors=7).fit(data)
     gram = x.T @ x
     norm = np.sqrt(np.maximum(np.diag(gram), 1))
@@ -197,7 +193,7 @@ def test_slim_keeps_to_the_nearest_items_if_told(data: Dataset, x: Matrix) -> No
     assert (cosine[rows, columns] >= least[columns] - 1e-6).all()
 
 
-def test_descent_stops_where_no_weight_wants_to_move() -> None:
+def test_descent_stops_when_no_weight_changes() -> None:
     inner = np.array([[4.0, 1.0], [1.0, 3.0]])
     weights, rest = np.zeros(2), np.zeros(2)
     _descend(inner, np.array([3.0, 0.5]), weights, rest, 2, 1.0, 1.0, True, 1e-12, 100)
@@ -220,7 +216,7 @@ def test_the_sparse_gram_matrix_is_the_product(data: Dataset, threads: int) -> N
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
-def test_with_all_neighbours_sparse_ease_is_ease(data: Dataset, dropout: float) -> None:
+def test_with_all_neighbours_sparse_ease_equals_ease(data: Dataset, dropout: float) -> None:
     settings = {"regularization": 20.0, "reduce": "log", "dropout": dropout}
     ease = EASE(**settings).fit(data)
     sparse = SparseEASE(**settings, neighbors=1_000).fit(data)
@@ -253,7 +249,7 @@ def test_the_small_systems_are_solved() -> None:
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
-def test_ease_is_its_formula(data: Dataset, x: Matrix, dropout: float) -> None:
+def test_ease_equals_its_formula(data: Dataset, x: Matrix, dropout: float) -> None:
     model = EASE(regularization=15.0, dropout=dropout, reduce="binary").fit(data)
     gram = x.T @ x
     penalty = 15 + dropout / (1 - dropout) * np.diag(gram)
@@ -261,10 +257,10 @@ def test_ease_is_its_formula(data: Dataset, x: Matrix, dropout: float) -> None:
     np.testing.assert_allclose(model.weights, np.eye(60) - inverse / np.diag(inverse), atol=1e-5)
 
 
-@pytest.mark.parametrize("unheard_of", [3, 100])
-def test_items_nobody_liked_change_nothing(unheard_of: int) -> None:
+@pytest.mark.parametrize("unliked", [3, 100])
+def test_items_without_likes_change_nothing(unliked: int) -> None:
     log = {"user_id": list("aaabbbccc"), "item_id": list("xyzxyzxzz"), "timestamp": range(9)}
-    more = {"item_id": [*"xyz", *(f"~{item}" for item in range(unheard_of))]}
+    more = {"item_id": [*"xyz", *(f"~{item}" for item in range(unliked))]}
     schema = Schema(kinds={"like": EventKind()})
     alone = Dataset.from_frames(pl.DataFrame(log), schema=schema)
     wide = Dataset.from_frames(pl.DataFrame(log), items=pl.DataFrame(more), schema=schema)
@@ -275,12 +271,12 @@ def test_items_nobody_liked_change_nothing(unheard_of: int) -> None:
     assert not found[:, 3:].any()
 
 
-def test_a_catalogue_too_large_for_ease_is_told_of_the_sparse_one() -> None:
+def test_the_memory_error_of_ease_suggests_sparse_ease() -> None:
     log = {"user_id": ["a", "b"], "item_id": ["0", "1"], "timestamp": [1, 2]}
     items = pl.DataFrame({"item_id": [str(item) for item in range(200_000)]})
     schema = Schema(kinds={"like": EventKind()})
     dataset = Dataset.from_frames(pl.DataFrame(log), items=items, schema=schema)
-    with pytest.raises(MemoryBudgetError, match=r"200,000 items needs .* take SparseEASE"):
+    with pytest.raises(MemoryBudgetError, match=r"200,000 items needs .* use SparseEASE"):
         EASE().fit(dataset, FitOptions(memory_budget=16 << 30))
 
 
@@ -308,7 +304,7 @@ def tagged(n_items: int) -> Dataset:
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
-def test_a_new_item_is_answered_as_if_it_had_been_fitted(dropout: float) -> None:
+def test_a_new_item_has_the_weights_of_a_fitted_one(dropout: float) -> None:
     settings = {"regularization": 5.0, "feature_weight": 4.0, "dropout": dropout}
     whole, early = tagged(13), tagged(12)
     extended = (
@@ -328,15 +324,15 @@ def test_a_new_item_is_answered_as_if_it_had_been_fitted(dropout: float) -> None
     np.testing.assert_allclose(extended.added_columns[:, 0], b[:12, 12], rtol=1e-3, atol=1e-5)
     np.testing.assert_allclose(extended.added_rows[0], b[12, :12], rtol=1e-3, atol=1e-5)
     fitted = FeatureEASE(**settings).fit(whole)
-    asked = Requests.of([[0, 3], [12], [12, 5]])
+    requests = Requests.of([[0, 3], [12], [12, 5]])
     everything = Ragged.of([np.arange(13, dtype=np.int32)] * 3)
-    one = extended.score(asked, everything).reshape(3, 13)
-    other = fitted.score(asked, everything).reshape(3, 13)
+    one = extended.score(requests, everything).reshape(3, 13)
+    other = fitted.score(requests, everything).reshape(3, 13)
     np.testing.assert_allclose(one[:, 12], other[:, 12], rtol=1e-3, atol=1e-5)
     np.testing.assert_allclose(one[1], other[1], rtol=1e-3, atol=1e-5)
 
 
-def test_a_new_item_stands_with_its_kind() -> None:
+def test_a_new_item_is_similar_to_items_of_its_genre() -> None:
     early = tagged(12)
     catalogue = early.catalogue.extended(["i12", "i13"], {"genre": [["g0"], ["g1"]]})
     extended = FeatureEASE(regularization=5.0).fit(early).with_items(catalogue)
@@ -347,7 +343,7 @@ def test_a_new_item_stands_with_its_kind() -> None:
     assert of_second_genre[1] > of_second_genre[0]
 
 
-def test_without_contents_it_is_ease(data: Dataset) -> None:
+def test_without_contents_feature_ease_equals_ease(data: Dataset) -> None:
     plain = Dataset(
         type(data.catalogue)(data.catalogue.items, {}), data.users, data.events, data.kinds
     )

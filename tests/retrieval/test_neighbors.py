@@ -1,4 +1,4 @@
-"""ItemKNN: its measures by hand and against NumPy, its settings, its updates."""
+"""ItemKNN: measures by hand and against NumPy, settings, and updates."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -63,7 +63,7 @@ BY_HAND: list[tuple[str, dict[str, float], int, int, float]] = [
 
 
 @pytest.mark.parametrize(("similarity", "settings", "one", "other", "expected"), BY_HAND)
-def test_a_similarity_is_what_pencil_and_paper_say(
+def test_a_similarity_matches_the_hand_computation(
     similarity: Any, settings: dict[str, Any], one: int, other: int, expected: float
 ) -> None:
     knn = ItemKNN(**{"similarity": similarity, "shrinkage": 0.0, **settings})
@@ -75,8 +75,8 @@ def test_a_similarity_is_what_pencil_and_paper_say(
 # -- against NumPy --------------------------------------------------------------------------------
 
 
-def likeness(x: NDArray[np.float64], similarity: str, h: float) -> NDArray[np.float64]:
-    """All pairs at once, by the textbook; x is weighted already."""
+def similarities(x: NDArray[np.float64], similarity: str, h: float) -> NDArray[np.float64]:
+    """The similarity of all pairs by the textbook formula; x is already weighted."""
     common = x.T @ x
     size = (x > 0).sum(axis=0)
     if similarity == "bm25":
@@ -108,12 +108,12 @@ def sparse_log() -> Dataset:
 @pytest.mark.parametrize("log", [dense_log, sparse_log])
 @pytest.mark.parametrize("similarity", MEASURES)
 @pytest.mark.parametrize("min_common", [1, 2])
-def test_the_neighbours_are_those_of_numpy(log: Any, similarity: Any, min_common: int) -> None:
+def test_the_neighbours_equal_those_of_numpy(log: Any, similarity: Any, min_common: int) -> None:
     data = log()
     settings = {"similarity": similarity, "shrinkage": 1.5, "min_common": min_common, "alpha": 0.3}
     knn = ItemKNN(neighbors=7, **settings).fit(data)
     x = knn.evidence(data).toarray().astype(np.float64)
-    expected = likeness(x, similarity, 1.5)
+    expected = similarities(x, similarity, 1.5)
     expected[(x > 0).astype(int).T @ (x > 0) < min_common] = 0
     best = np.sort(expected, axis=1)[:, -7:]
     found = np.sort(knn.weights.toarray(), axis=1)[:, -7:]
@@ -127,14 +127,14 @@ def test_the_neighbours_are_those_of_numpy(log: Any, similarity: Any, min_common
 # -- settings -------------------------------------------------------------------------------------
 
 
-def test_two_items_with_one_common_user_are_no_neighbours_if_two_are_asked_for() -> None:
+def test_neighbours_have_at_least_min_common_users() -> None:
     one = ItemKNN(min_common=1).fit(log_of(FOUR, 4)).weights.toarray()
     two = ItemKNN(min_common=2).fit(log_of(FOUR, 4)).weights.toarray()
     assert (one > 0).sum() == 8
     assert {tuple(pair) for pair in np.argwhere(two > 0)} == {(A, B), (B, A)}
 
 
-def test_normalized_neighbours_give_popular_items_less_room() -> None:
+def test_normalization_returns_fewer_popular_items() -> None:
     close, loose = [[0, 1, 2, 3]] * 20, [[4, 5], [4, 6], [4], [5], [6], [5], [6]]
     data = log_of([*close, *loose], 7)
 
@@ -156,44 +156,44 @@ def test_normalized_similarities_add_up_to_one() -> None:
 
 
 class Counting(ItemKNN):
-    """Remembers which rows were learnt."""
+    """Records which rows were learned."""
 
-    learnt: list[int]
+    learned: list[int]
 
     def learner(self, pairs: Interactions) -> RowLearner:
         plain = super().learner(pairs)
-        self.learnt = []
+        self.learned = []
 
         def learn(items: NDArray[np.int32], near: Any, strength: Any, found: Any) -> None:
-            self.learnt.extend(items.tolist())
+            self.learned.extend(items.tolist())
             plain.learn(items, near, strength, found)
 
         return replace(plain, learn=learn)
 
 
-def test_an_update_learns_the_rows_beside_changed_items_and_no_others() -> None:
+def test_an_update_learns_only_the_affected_rows() -> None:
     before = log_of([*FOUR, [4, 5], [4, 5, 6], [6, 7]], 8)
     later = log_of([*FOUR, [4, 5], [4, 5, 6], [6, 7, 5]], 8)
     options = FitOptions(threads=1)
     knn = Counting(shrinkage=0.0)
     updated = knn.fit(before, options).update(later, options)
-    assert sorted(updated.learnt) == [4, 5, 6, 7]
-    anew = Counting(shrinkage=0.0).fit(later, options)
-    assert np.array_equal(updated.weights.toarray(), anew.weights.toarray())
-    assert knn.weights[6].toarray().ravel()[5] < anew.weights[6].toarray().ravel()[5]
+    assert sorted(updated.learned) == [4, 5, 6, 7]
+    refitted = Counting(shrinkage=0.0).fit(later, options)
+    assert np.array_equal(updated.weights.toarray(), refitted.weights.toarray())
+    assert knn.weights[6].toarray().ravel()[5] < refitted.weights[6].toarray().ravel()[5]
 
 
-def test_an_update_without_news_learns_nothing() -> None:
+def test_an_update_without_new_events_learns_nothing() -> None:
     knn = Counting().fit(log_of(FOUR, 4), FitOptions(threads=1))
-    assert knn.update(log_of(FOUR, 4), FitOptions(threads=1)).learnt == []
+    assert knn.update(log_of(FOUR, 4), FitOptions(threads=1)).learned == []
 
 
-def test_an_update_with_other_items_says_what_to_do() -> None:
-    with pytest.raises(DataError, match="call fit for new items"):
+def test_an_update_with_other_items_suggests_fit() -> None:
+    with pytest.raises(DataError, match="call fit instead of update"):
         ItemKNN().fit(log_of(FOUR, 4)).update(log_of(FOUR, 5))
 
 
-def test_a_stranger_is_answered_by_the_neighbours_of_the_history() -> None:
+def test_an_unknown_user_gets_the_neighbours_of_the_history() -> None:
     data = log_of(FOUR, 4)
     knn = ItemKNN(similarity="jaccard", shrinkage=0.0).fit(data)
     found = knn.retrieve(Requests.of([[B]]), 2, Inventory.of(data))
@@ -201,7 +201,7 @@ def test_a_stranger_is_answered_by_the_neighbours_of_the_history() -> None:
     np.testing.assert_allclose(found.score, [2 / 3, 1 / 3], rtol=1e-6)
 
 
-def test_as_many_other_items_are_no_ground_for_an_update() -> None:
+def test_an_update_with_as_many_other_items_is_refused() -> None:
     def likes(items: str) -> Dataset:
         return Dataset.from_frames(
             pl.DataFrame({"user_id": list("aabbc"), "item_id": list(items)}),

@@ -1,4 +1,4 @@
-"""Walks, Swing and UserKNN: each kernel against its slow twin, and what each is for."""
+"""Walks, Swing and UserKNN: each kernel against its slow twin, and its main property."""
 
 from typing import Any
 
@@ -32,7 +32,7 @@ def best_of(expected: NDArray[np.float64], n: int) -> NDArray[np.float64]:
     return kept
 
 
-def test_settings_that_would_vanish_in_a_float_are_refused() -> None:
+def test_settings_too_large_for_float32_are_refused() -> None:
     with pytest.raises(SettingError, match="alpha"):
         Swing(alpha=1e40)
 
@@ -51,7 +51,7 @@ def walked(x: NDArray[np.float64], alpha: float, beta: float) -> NDArray[np.floa
 
 @pytest.mark.parametrize(("alpha", "beta"), [(1.0, 0.0), (1.7, 0.4), (0.6, 1.0)])
 @pytest.mark.parametrize("normalization", ["none", "sum"])
-def test_walks_end_where_the_matrices_say(
+def test_walks_equal_the_matrix_formula(
     data: Dataset, alpha: float, beta: float, normalization: Any
 ) -> None:
     settings = {"alpha": alpha, "neighbors": 9, "reduce": "sum", "normalization": normalization}
@@ -62,9 +62,9 @@ def test_walks_end_where_the_matrices_say(
     np.testing.assert_allclose(model.fit(data).weights.toarray(), expected, rtol=1e-4, atol=1e-7)
 
 
-def test_a_walk_of_three_steps_is_what_pencil_and_paper_say() -> None:
+def test_a_walk_of_three_steps_matches_the_hand_computation() -> None:
     plain = P3Alpha(alpha=1.0, normalization="none").fit(log_of(FOUR, 4)).weights.toarray()
-    # From A to each of its three users with 1/3; the first goes on to B with 1/2, the second 1/3.
+    # From A to each of its three users with 1/3; from the first to B with 1/2, the second 1/3.
     assert plain[A, B] == pytest.approx(1 / 3 * 1 / 2 + 1 / 3 * 1 / 3)
     assert plain[D, C] == pytest.approx(1 / 2)
     held_back = (
@@ -73,7 +73,7 @@ def test_a_walk_of_three_steps_is_what_pencil_and_paper_say() -> None:
     assert held_back[A, B] == pytest.approx(plain[A, B] / 2)
 
 
-def test_a_neighbour_whose_first_sum_is_too_small_for_a_float_counts_once() -> None:
+def test_a_neighbour_whose_first_sum_underflows_counts_once() -> None:
     weights = np.zeros((2, 200), np.float32)
     weights[0, :2], weights[1, :2] = 1e-30, 1
     pairs, one = Interactions.of(csr_array(weights)), np.ones(200, np.float32)
@@ -87,11 +87,11 @@ def test_a_neighbour_whose_first_sum_is_too_small_for_a_float_counts_once() -> N
 
 def test_a_larger_beta_finds_rarer_items(data: Dataset) -> None:
     users = np.bincount(data.interactions().indices, minlength=len(data.catalogue))
-    asked = Requests.of([[i, (i + 7) % 40] for i in range(40)])
+    requests = Requests.of([[i, (i + 7) % 40] for i in range(40)])
 
     def popularity(beta: float) -> float:
         model = RP3Beta(beta=beta).fit(data)
-        return float(users[model.retrieve(asked, 5, Inventory.of(data)).item].mean())
+        return float(users[model.retrieve(requests, 5, Inventory.of(data)).item].mean())
 
     assert popularity(0.0) > popularity(0.5) > popularity(1.0)
 
@@ -122,7 +122,7 @@ def test_swing_is_the_sum_over_pairs_of_users(data: Dataset, alpha: float) -> No
     np.testing.assert_allclose(found[found > 0], expected[found > 0], rtol=1e-4)
 
 
-def test_swing_looks_at_no_more_users_and_items_than_it_may(data: Dataset) -> None:
+def test_swing_respects_its_limits_on_users_and_items(data: Dataset) -> None:
     model = Swing(max_users=4, normalization="none", activity=0.0, alpha=0.0).fit(data)
     pairs = 4 * 3 / 2
     assert 0 < model.weights.max() <= pairs
@@ -131,7 +131,7 @@ def test_swing_looks_at_no_more_users_and_items_than_it_may(data: Dataset) -> No
 
 
 def planted(seed: int) -> tuple[Dataset, NDArray[np.int64]]:
-    """Few users of one group of ten items each; a fifth of all clicks falls on any item."""
+    """Users with items of one group of ten each; a fifth of all clicks are on random items."""
     random = np.random.default_rng(seed)
     within = 1.0 / np.arange(1, 11)
     likes = []
@@ -143,7 +143,7 @@ def planted(seed: int) -> tuple[Dataset, NDArray[np.int64]]:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_among_as_many_pairs_swing_keeps_more_true_ones_than_cosine(seed: int) -> None:
+def test_swing_keeps_more_true_pairs_than_cosine(seed: int) -> None:
     """On a sparse log, where one accidental click makes two rare items neighbours by cosine."""
     data, group = planted(seed)
     swing = Swing(neighbors=9, normalization="none").fit(data).weights.tocoo()
@@ -157,7 +157,7 @@ def test_among_as_many_pairs_swing_keeps_more_true_ones_than_cosine(seed: int) -
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_more_of_what_swing_lists_is_true_than_of_what_cosine_lists(seed: int) -> None:
+def test_swing_has_a_higher_share_of_true_pairs_than_cosine(seed: int) -> None:
     data, group = planted(seed)
 
     def share(model: ItemKNN | Swing) -> float:
@@ -171,7 +171,7 @@ def test_more_of_what_swing_lists_is_true_than_of_what_cosine_lists(seed: int) -
 
 
 def like_users(h: NDArray[Any], x: NDArray[Any], similarity: str) -> NDArray[np.float64]:
-    """The similarity of one history to every user, by the textbook."""
+    """The similarity of one history to every user, by the textbook formula."""
     users, fans = len(x), (x > 0).sum(axis=0)
     if similarity == "jaccard":
         common = ((x > 0) & (h > 0)).sum(axis=1)
@@ -194,63 +194,65 @@ def like_users(h: NDArray[Any], x: NDArray[Any], similarity: str) -> NDArray[np.
 
 @pytest.mark.parametrize("similarity", ["cosine", "pearson", "jaccard", "tfidf", "bm25"])
 @pytest.mark.parametrize("min_common", [1, 3])
-def test_the_nearest_users_are_those_of_numpy(
+def test_the_nearest_users_equal_those_of_numpy(
     data: Dataset, similarity: Any, min_common: int
 ) -> None:
     knn = UserKNN(
         neighbors=5, similarity=similarity, min_common=min_common, amplification=1.0, reduce="sum"
     ).fit(data)
-    asked = Requests.of([[1, 5, 9, 9, 20], list(range(0, 40, 4))])
+    requests = Requests.of([[1, 5, 9, 9, 20], list(range(0, 40, 4))])
     x = data.interactions().toarray().astype(np.float64)
-    near, likeness = knn.nearest_users(asked)
+    near, similarities = knn.nearest_users(requests)
     dense = np.zeros((2, x.shape[1]), np.float32)
     for row in range(2):
         h = np.bincount(
-            asked.history.item[slice(*asked.history.offsets[row : row + 2])], minlength=40
+            requests.history.item[slice(*requests.history.offsets[row : row + 2])], minlength=40
         )
         expected = like_users(h.astype(np.float64), x, similarity)
         expected[((x > 0) & (h > 0)).sum(axis=1) < min_common] = 0
         expected = np.maximum(expected, 0)
         best = np.sort(expected)[::-1][:5]
-        found = likeness[near.offsets[row] : near.offsets[row + 1]]
+        found = similarities[near.offsets[row] : near.offsets[row + 1]]
         np.testing.assert_allclose(found, best[: len(found)], rtol=1e-4)
         np.testing.assert_allclose(found, expected[near[row]], rtol=1e-4)
         assert not best[len(found) :].any()
         dense[row] = found @ x[near[row]]
-    np.testing.assert_allclose(knn.scores(asked)(slice(0, 2)), dense, rtol=1e-4)
+    np.testing.assert_allclose(knn.scores(requests)(slice(0, 2)), dense, rtol=1e-4)
 
 
-def test_the_neighbours_of_a_history_can_be_named() -> None:
+def test_the_neighbours_of_a_history_have_ids() -> None:
     data = log_of(FOUR, 4)
-    near, likeness = (
+    near, similarities = (
         UserKNN(neighbors=2, similarity="cosine")
         .fit(data)
         .nearest_users(Requests.of([[A, B], [D]]))
     )
     assert data.users.ids(near[0]) == ["u0000", "u0001"]
     assert data.users.ids(near[1]) == ["u0003"]
-    np.testing.assert_allclose(likeness, [1, 2 / np.sqrt(6), 1 / np.sqrt(2)], rtol=1e-6)
+    np.testing.assert_allclose(similarities, [1, 2 / np.sqrt(6), 1 / np.sqrt(2)], rtol=1e-6)
 
 
-def test_amplified_the_nearest_speak_louder() -> None:
+def test_amplification_gives_the_nearest_more_weight() -> None:
     log = log_of([[0, 1, 2], [0, 3, 4, 5], [0, 3, 6, 7, 8]], 9)
-    asked = Requests.of([[0, 1]])
-    plain = UserKNN(amplification=1.0, similarity="cosine").fit(log).scores(asked)(slice(0, 1))[0]
-    loud = UserKNN(amplification=4.0, similarity="cosine").fit(log).scores(asked)(slice(0, 1))[0]
+    requests = Requests.of([[0, 1]])
+    plain = (
+        UserKNN(amplification=1.0, similarity="cosine").fit(log).scores(requests)(slice(0, 1))[0]
+    )
+    loud = UserKNN(amplification=4.0, similarity="cosine").fit(log).scores(requests)(slice(0, 1))[0]
     assert plain[3] > plain[2] * 0.8
     assert loud[2] > loud[3]
 
 
-def test_the_reason_is_what_its_fans_share_with_the_history() -> None:
+def test_the_reason_is_the_history_item_with_the_same_users() -> None:
     log = log_of([[0, 1], [0, 1], [2, 3], [2, 3], [0, 3]], 4)
     knn = UserKNN().fit(log)
-    asked = Requests.of([[0, 2]])
-    found = knn.retrieve(asked, 2, Inventory.of(log))
-    reason, _ = knn.explain(asked, found)
+    requests = Requests.of([[0, 2]])
+    found = knn.retrieve(requests, 2, Inventory.of(log))
+    reason, _ = knn.explain(requests, found)
     assert dict(zip(found.item.tolist(), reason.tolist())) == {1: 0, 3: 2}
 
 
 def test_popular_items_do_not_win_on_a_known_block() -> None:
-    """Whoever likes C is answered by the only other fan of C."""
+    """A history with C gets the item of the only other user who likes C."""
     found = UserKNN(neighbors=1, similarity="jaccard").fit(log_of(FOUR, 4))
     assert found.retrieve(Requests.of([[C]]), 1, Inventory.of(log_of(FOUR, 4)))[0].tolist() == [D]

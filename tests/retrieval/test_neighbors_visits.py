@@ -1,4 +1,4 @@
-"""Baskets, complements, sessions, sequences: by hand, against NumPy, and what each is for."""
+"""Baskets, complements, sessions, sequences: by hand, against NumPy, and main properties."""
 
 import tracemalloc
 from collections.abc import Sequence
@@ -66,12 +66,12 @@ def test_a_pause_ends_a_visit() -> None:
     assert visits_of(log, None).offsets.tolist() == [0, 3, 4]
 
 
-def test_where_times_are_no_moments_a_user_is_one_visit() -> None:
+def test_without_absolute_times_a_user_is_one_visit() -> None:
     log = timed([("a", 0, 0), ("a", 1, DAY), ("b", 0, 0)], 2, clock="ordinal")
     assert visits_of(log, 1).offsets.tolist() == [0, 2, 3]
 
 
-def test_an_unknown_kind_names_the_near_miss(data: Dataset) -> None:
+def test_an_unknown_kind_suggests_a_similar_name(data: Dataset) -> None:
     with pytest.raises(SettingError, match="purchase"):
         visits_of(data, None, ["purchases"])
     assert 0 < len(visits_of(data, None, ["purchase"]).item) < len(visits_of(data, None).item)
@@ -91,7 +91,7 @@ def shop() -> Dataset:
     ("measure", "expected"),
     [("support", 3 / 5), ("confidence", 3 / 4), ("lift", (3 / 4) / (3 / 5))],
 )
-def test_a_rule_is_as_strong_as_pencil_and_paper_say(measure: Any, expected: float) -> None:
+def test_a_rule_matches_the_hand_computation(measure: Any, expected: float) -> None:
     fitted = BoughtTogether(measure=measure, min_support=1).fit(shop())
     assert fitted.weights.toarray()[A, B] == pytest.approx(expected)
     rules = fitted.rules(np.array([A], np.int32))
@@ -112,16 +112,16 @@ def test_rules_follow_a_later_basket(measure: Any) -> None:
     events = [("a", i, DAY * b) for b, basket in enumerate(BASKETS) for i in basket]
     before, later = timed(events, 4), timed([*events, ("b", A, 0), ("b", D, 0)], 4)
     model = BoughtTogether(measure=measure, min_support=1)
-    updated, anew = model.fit(before).update(later), BoughtTogether(**model.config.model_dump())
-    anew.fit(later)
-    one, other = (m.rules(np.arange(4, dtype=np.int32)) for m in (updated, anew))
+    updated, refitted = model.fit(before).update(later), BoughtTogether(**model.config.model_dump())
+    refitted.fit(later)
+    one, other = (m.rules(np.arange(4, dtype=np.int32)) for m in (updated, refitted))
     assert all(np.array_equal(a, b) for a, b in zip(one, other))
     assert model.baskets == 5
     assert updated.baskets == 6
 
 
-def test_rules_follow_two_baskets_that_a_late_event_joins() -> None:
-    """Every item stands in as many baskets as before; only which baskets they are has changed."""
+def test_an_update_detects_baskets_merged_by_an_event() -> None:
+    """No item changes its number of baskets; only the set of its baskets changes."""
     first, second = [("a", i, 0) for i in (C, D, A)], [("a", i, 50 * MINUTE) for i in (C, D, B)]
     late = [("a", C, 25 * MINUTE), ("a", C, DAY), ("a", D, DAY)]
     before, after = timed([*first, *second], 4), timed([*first, *second, *late], 4)
@@ -129,15 +129,15 @@ def test_rules_follow_two_baskets_that_a_late_event_joins() -> None:
     updated = model.fit(before).update(after)
     assert np.array_equal(updated.sizes, model.sizes)
     assert updated.weights.toarray()[A, B] == 1
-    anew = BoughtTogether(min_support=1).fit(after)
-    assert np.array_equal(updated.weights.toarray(), anew.weights.toarray())
+    refitted = BoughtTogether(min_support=1).fit(after)
+    assert np.array_equal(updated.weights.toarray(), refitted.weights.toarray())
 
 
 # -- complements ----------------------------------------------------------------------------------
 
 
-def test_complements_are_of_other_categories_and_similar_items_of_the_same() -> None:
-    """Cameras, lenses and teas: a camera is looked at beside cameras and bought with a lens."""
+def test_complements_are_of_other_categories() -> None:
+    """Cameras, lenses and teas: users view several cameras and buy one with a lens."""
     random = np.random.default_rng(2)
     group = np.repeat(["camera", "lens", "tea", "cup"], 8)
     events: list[Event] = []
@@ -156,7 +156,7 @@ def test_complements_are_of_other_categories_and_similar_items_of_the_same() -> 
     assert (group[similar.item] == "camera").all()
 
 
-def test_a_complement_comes_after_or_with_and_the_sooner_the_stronger() -> None:
+def test_a_complement_is_stronger_the_sooner_it_follows() -> None:
     events = [("a", A, 0), ("a", B, DAY), ("b", A, 0), ("b", C, 0)]
     weights = Complements(shrinkage=1.0).fit(timed(events, 4, list("xyyx"))).weights.toarray()
     assert weights[A, B] == pytest.approx(0.5 / (np.sqrt(2 * 1) + 1))
@@ -180,7 +180,7 @@ def complemented(log: Dataset, group: NDArray[np.int32], related: NDArray[np.boo
     return found / (np.sqrt(np.outer(users, users)) + 5.0)
 
 
-def test_complements_are_those_of_the_definition(data: Dataset) -> None:
+def test_complements_equal_the_definition(data: Dataset) -> None:
     column = data.catalogue.columns["category"]
     group = column.codes.values  # type: ignore[union-attr]
     bought = data.interactions(reduce="binary").toarray()
@@ -199,18 +199,18 @@ def test_without_categories_there_are_no_complements() -> None:
         Complements(category="grup").fit(timed([("a", 0, 0)], 1, ["x"]))
 
 
-def test_the_memory_of_many_categories_is_foretold(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_memory_of_many_categories_is_estimated(monkeypatch: pytest.MonkeyPatch) -> None:
     log = timed([("a", item, item) for item in range(1_000)], 1_000, [f"{g}" for g in range(1_000)])
-    foretold: list[int] = []
+    estimates: list[int] = []
     monkeypatch.setattr(
-        FitOptions, "require_memory", lambda _, needed, *told: foretold.append(needed)
+        FitOptions, "require_memory", lambda _, needed, *rest: estimates.append(needed)
     )
     Complements(steps=1).fit(log)  # compiles its kernel
     tracemalloc.start()
     Complements(steps=1).fit(log)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak <= foretold[-1]
+    assert peak <= estimates[-1]
 
 
 # -- sessions -------------------------------------------------------------------------------------
@@ -249,7 +249,7 @@ def spoken(
 
 @pytest.mark.parametrize("method", ["vsknn", "stan"])
 @pytest.mark.parametrize("settings", [{}, {"neighbors": 3, "sample": 6, "rarity": 1.0}])
-def test_sessions_say_what_the_formula_says(
+def test_session_scores_equal_the_formula(
     data: Dataset, method: Any, settings: dict[str, Any]
 ) -> None:
     model = SessionKNN(method=method, **settings).fit(data)
@@ -262,26 +262,26 @@ def test_sessions_say_what_the_formula_says(
     ends = visits.time[visits.offsets[1:] - 1]
     order = np.argsort(ends, kind="stable")
     sessions = [distinct[o] for o in order]
-    asked = Requests.of([[3, 8, 15, 8], [30], []], time=data.end)
-    found = model.scores(asked)(slice(0, 3))
+    requests = Requests.of([[3, 8, 15, 8], [30], []], time=data.end)
+    found = model.scores(requests)(slice(0, 3))
     for row, present in enumerate([[3, 15, 8], [30]]):
         expected = spoken(model, sessions, ends[order].tolist(), present, data.end)
         np.testing.assert_allclose(found[row], expected, rtol=1e-4, atol=1e-6)
     assert not found[2].any()
 
 
-def test_the_present_session_begins_after_the_last_pause() -> None:
+def test_the_current_session_begins_after_the_last_pause() -> None:
     log = timed([("a", 0, 0), ("a", 1, DAY), ("a", 2, DAY + 60), ("a", 1, DAY + 90)], 3)
-    asked = log.requests(np.array([0]), np.array([log.end]))
-    assert SessionKNN().fit(log).present(asked.history)[0].tolist() == [2, 1]
+    requests = log.requests(np.array([0]), np.array([log.end]))
+    assert SessionKNN().fit(log).present(requests.history)[0].tolist() == [2, 1]
     untimed = timed([("a", 0, 0), ("a", 1, DAY), ("a", 2, DAY + 60)], 3, clock="ordinal")
     everything = untimed.requests(np.array([0]), np.array([untimed.end]))
     assert SessionKNN().fit(untimed).present(everything.history)[0].tolist() == [0, 1, 2]
     assert SessionKNN(longest=2).fit(untimed).present(everything.history)[0].tolist() == [1, 2]
 
 
-def test_many_items_too_long_ago_to_count_overflow_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Items so long ago weigh 0 as a float; each was noted again, beyond the end of the notes."""
+def test_many_items_of_weight_zero_overflow_no_array(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Old items have weight 0 in floats; recording them again overflowed the array."""
     monkeypatch.setattr(sessions, "_score", sessions._score.py_func)  # checks its bounds
     log = timed([(user, item, item) for user in "ab" for item in range(5)], 6)
     model = SessionKNN(item_decay=0.001).fit(log)
@@ -297,7 +297,7 @@ def test_a_wrong_duration_is_named_after_its_setting() -> None:
 # -- sequences ------------------------------------------------------------------------------------
 
 
-def test_a_sequential_rule_is_what_pencil_and_paper_say() -> None:
+def test_a_sequential_rule_matches_the_hand_computation() -> None:
     log = timed([("a", A, 0), ("a", B, 1), ("a", C, 2), ("b", A, 0), ("b", C, 1)], 4)
     weights = SequentialRules(steps=2).fit(log).weights.toarray()
     assert weights[A, C] == pytest.approx((1 / 2 + 1) / 2)
@@ -307,7 +307,7 @@ def test_a_sequential_rule_is_what_pencil_and_paper_say() -> None:
 
 
 @pytest.mark.parametrize("pause", [None, "30m"])
-def test_sequential_rules_are_those_of_the_definition(data: Dataset, pause: str | None) -> None:
+def test_sequential_rules_equal_the_definition(data: Dataset, pause: str | None) -> None:
     visits = visits_of(data, None if pause is None else 30 * MINUTE * 1_000_000)
     expected = np.zeros((40, 40))
     for start, stop in zip(visits.offsets[:-1], visits.offsets[1:]):
@@ -320,7 +320,7 @@ def test_sequential_rules_are_those_of_the_definition(data: Dataset, pause: str 
     np.testing.assert_allclose(fitted.weights.toarray(), expected, rtol=1e-4)
 
 
-def test_the_latest_item_of_a_history_speaks_loudest() -> None:
+def test_the_latest_item_of_a_history_counts_most() -> None:
     log = timed([("a", A, 0), ("a", B, 1), ("b", C, 0), ("b", D, 1)], 4)
     rules = SequentialRules(decay=0.5).fit(log)
     found = rules.retrieve(Requests.of([[C, A], [A, C]]), 1, Inventory.of(log))
@@ -334,14 +334,14 @@ def test_a_log_without_order_has_no_sequences() -> None:
         SequentialRules().fit(timed([("a", 0, 0)], 1, clock="none"))
 
 
-def test_there_is_no_room_for_more_neighbors_than_sessions() -> None:
+def test_neighbors_can_exceed_the_number_of_sessions() -> None:
     log = timed([("a", A, 0), ("a", B, 1)], 2)
     scores = SessionKNN(neighbors=10**12).fit(log).score(Requests.of([[A]]), Ragged.of([[B]]))
     assert scores[0] > 0
 
 
-def test_items_of_one_moment_are_scored_whatever_their_score() -> None:
-    """`score` asks sessions about given items, found or not."""
+def test_all_given_items_are_scored() -> None:
+    """`score` scores all given items, whether or not they would be retrieved."""
     log = timed([("a", A, 0), ("a", B, 1), ("b", C, 0)], 3)
     scores = SessionKNN().fit(log).score(Requests.of([[A]]), Ragged.of([[B, C, 7]]))
     assert scores[0] > 0

@@ -1,4 +1,4 @@
-"""Which items `NewItems` takes for new, for whom it finds them, and that it knows no future."""
+"""`NewItems`: which items are new, which users get them, and no use of future events."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -42,11 +42,11 @@ SCHEMA = Schema(
     item_roles={"genres": ColumnRole(role="tags", separator="|")},
 )
 ALL: dict[str, Any] = {"affinity": 0.0}
-"""So that whoever shares anything with an item finds it."""
+"""Settings with which an item is found for every history that shares content with it."""
 
 
 def log(*events: tuple[str, int] | tuple[str, int, str], genres: Any = GENRES) -> Dataset:
-    """Events as (item, microseconds before now[, kind]), each of another user."""
+    """Events as (item, microseconds before now[, kind]), each by another user."""
     rows = [(*event, "like")[:3] for event in events]
     frame = pl.DataFrame(
         {
@@ -60,7 +60,7 @@ def log(*events: tuple[str, int] | tuple[str, int, str], genres: Any = GENRES) -
     return Dataset.from_frames(frame, items=items, schema=SCHEMA)
 
 
-def told(*liked: str, rows: int = 1, **more: Any) -> Requests:
+def requests_liking(*liked: str, rows: int = 1, **more: Any) -> Requests:
     return Requests.of([[IDS.index(item) for item in liked]] * rows, time=NOW, **more)
 
 
@@ -90,19 +90,19 @@ def found(
         (-DAY, False),
     ],
 )
-def test_new_is_what_had_its_first_event_of_late(age: int, new: bool) -> None:
+def test_an_item_with_a_recent_first_event_is_new(age: int, new: bool) -> None:
     dataset = log(("alien", 90 * DAY), ("psycho", age))
-    assert found(NewItems(**ALL), dataset, told("alien")) == (["psycho"] if new else [])
+    assert found(NewItems(**ALL), dataset, requests_liking("alien")) == (["psycho"] if new else [])
 
 
-def test_an_old_item_that_is_liked_anew_is_not_new() -> None:
+def test_an_old_item_that_is_liked_again_is_not_new() -> None:
     dataset = log(("alien", 90 * DAY), ("psycho", 31 * DAY), ("psycho", DAY))
-    assert found(NewItems(**ALL), dataset, told("alien")) == []
+    assert found(NewItems(**ALL), dataset, requests_liking("alien")) == []
 
 
-def test_how_long_an_item_is_new_can_be_set() -> None:
+def test_max_age_limits_the_age_of_new_items() -> None:
     dataset = log(("alien", 90 * DAY), ("psycho", DAY // 24), ("saw", DAY))
-    assert found(NewItems(max_age="2h", **ALL), dataset, told("alien")) == ["psycho"]
+    assert found(NewItems(max_age="2h", **ALL), dataset, requests_liking("alien")) == ["psycho"]
 
 
 def test_an_item_without_events_is_not_new_unless_it_was_added() -> None:
@@ -110,7 +110,7 @@ def test_an_item_without_events_is_not_new_unless_it_was_added() -> None:
     inventory = Inventory.of(dataset).with_items(
         ["scream", "plain"], {"genres": [["Horror"], None]}
     )
-    answer = found(NewItems(**ALL), dataset, told("alien"), inventory)
+    answer = found(NewItems(**ALL), dataset, requests_liking("alien"), inventory)
     assert answer == ["scream", "psycho"]  # not `saw`, which has no event
 
 
@@ -120,21 +120,21 @@ def test_an_added_item_stays_new_until_the_next_training() -> None:
     liked = {"kind": np.zeros(1, np.int8), "weight": np.ones(1, np.float32)}
     item = np.array([inventory.catalogue.items.index("scream")], np.int32)
     inventory = inventory.with_events(item, np.array([NOW - 60 * DAY]), **liked)
-    assert found(NewItems(**ALL), dataset, told("alien"), inventory) == ["scream"]
+    assert found(NewItems(**ALL), dataset, requests_liking("alien"), inventory) == ["scream"]
 
 
 def test_an_event_of_any_kind_is_a_first_event() -> None:
     dataset = log(("alien", 90 * DAY), ("psycho", 60 * DAY, "dislike"), ("psycho", DAY))
-    assert found(NewItems(**ALL), dataset, told("alien")) == []
+    assert found(NewItems(**ALL), dataset, requests_liking("alien")) == []
 
 
 @pytest.mark.parametrize("moment", [NOW - 10 * DAY, NOW, NOW + 5 * DAY])
-def test_what_happens_later_changes_no_answer(moment: int) -> None:
+def test_later_events_change_no_result(moment: int) -> None:
     past = [("alien", 90 * DAY), ("shane", 80 * DAY), ("psycho", 12 * DAY), ("heat", 11 * DAY)]
     ahead = NOW - moment
     later = [("psycho", ahead), ("saw", ahead), ("heat", ahead - DAY), ("shane", ahead - 2 * DAY)]
     early, late = log(*past), log(*past, *later)
-    requests = replace(told("alien", "big"), time=np.array([moment]))
+    requests = replace(requests_liking("alien", "big"), time=np.array([moment]))
     new_items = NewItems(**ALL).fit(early)
     one = new_items.retrieve(requests, 20, Inventory.of(early))
     two = new_items.retrieve(requests, 20, Inventory.of(late))
@@ -143,9 +143,9 @@ def test_what_happens_later_changes_no_answer(moment: int) -> None:
     assert len(one.item)
 
 
-def test_each_request_has_its_own_moment() -> None:
+def test_each_request_uses_its_own_time() -> None:
     dataset = log(("alien", 90 * DAY), ("psycho", 40 * DAY), ("saw", 5 * DAY))
-    requests = told("alien", rows=4)
+    requests = requests_liking("alien", rows=4)
     requests = replace(requests, time=NOW - DAY * np.array([0, 20, 39, 50]))
     answer = NewItems(**ALL).fit(dataset).retrieve(requests, 20, Inventory.of(dataset))
     assert [[IDS[item] for item in answer[row]] for row in range(4)] == [
@@ -161,28 +161,30 @@ def test_each_request_has_its_own_moment() -> None:
 RECENT = (("alien", 90 * DAY), ("heat", 90 * DAY), ("shane", 90 * DAY), ("saw", DAY), ("big", DAY))
 
 
-def test_what_is_excluded_or_not_eligible_is_not_found() -> None:
+def test_excluded_and_ineligible_items_are_not_found() -> None:
     dataset = log(("alien", 90 * DAY), ("psycho", DAY), ("saw", DAY))
     new_items = NewItems(**ALL)
-    assert found(new_items, dataset, told("alien", exclude=[[IDS.index("psycho")]])) == ["saw"]
+    assert found(new_items, dataset, requests_liking("alien", exclude=[[IDS.index("psycho")]])) == [
+        "saw"
+    ]
     only = np.zeros((1, len(IDS)), np.bool_)
     only[0, IDS.index("psycho")] = True
-    eligible = replace(told("alien"), eligible=Masks(only, np.zeros(1, np.int32)))
+    eligible = replace(requests_liking("alien"), eligible=Masks(only, np.zeros(1, np.int32)))
     assert found(new_items, dataset, eligible) == ["psycho"]
 
 
-def test_a_new_item_is_found_by_those_who_like_its_kind_and_by_no_others() -> None:
+def test_a_new_item_is_found_only_by_users_of_its_kind() -> None:
     dataset = log(*RECENT)
-    assert found(NewItems(known=0.0), dataset, told("alien")) == ["saw"]
-    assert found(NewItems(known=0.0), dataset, told("heat")) == ["big"]
-    assert found(NewItems(known=0.0), dataset, told("shane")) == []
+    assert found(NewItems(known=0.0), dataset, requests_liking("alien")) == ["saw"]
+    assert found(NewItems(known=0.0), dataset, requests_liking("heat")) == ["big"]
+    assert found(NewItems(known=0.0), dataset, requests_liking("shane")) == []
 
 
-def test_a_rare_kind_is_not_left_behind_a_common_one() -> None:
+def test_a_rare_kind_ranks_above_a_common_one() -> None:
     dataset = log(("alien", 90 * DAY))
     added = {"genres": [["Drama"], ["Western"], ["Horror"]]}
     inventory = Inventory.of(dataset).with_items(["new drama", "new western", "new horror"], added)
-    mostly_drama = told("shane", "heat", "babe")
+    mostly_drama = requests_liking("shane", "heat", "babe")
     assert found(NewItems(), dataset, mostly_drama, inventory) == ["new western", "new drama"]
     content = Content().fit(dataset).with_items(inventory.catalogue)
     assert (
@@ -191,29 +193,29 @@ def test_a_rare_kind_is_not_left_behind_a_common_one() -> None:
     )
 
 
-def test_having_been_shown_makes_no_item_known() -> None:
+def test_exposures_do_not_make_an_item_known() -> None:
     shown = [("psycho", DAY, "shown")] * 50
     dataset = log(("alien", 90 * DAY), ("psycho", DAY), *shown)
-    assert found(NewItems(), dataset, told("alien")) == ["psycho"]
+    assert found(NewItems(), dataset, requests_liking("alien")) == ["psycho"]
 
 
-def test_of_two_that_fit_alike_the_less_known_comes_first() -> None:
+def test_the_less_known_of_two_equal_items_comes_first() -> None:
     dataset = log(("alien", 90 * DAY), ("psycho", DAY), ("psycho", DAY, "view"), ("saw", DAY))
-    assert found(NewItems(**ALL), dataset, told("alien")) == ["saw", "psycho"]
-    assert found(NewItems(known=0.0, **ALL), dataset, told("alien")) == ["psycho", "saw"]
+    assert found(NewItems(**ALL), dataset, requests_liking("alien")) == ["saw", "psycho"]
+    assert found(NewItems(known=0.0, **ALL), dataset, requests_liking("alien")) == ["psycho", "saw"]
 
 
-def test_what_has_become_known_is_no_longer_found() -> None:
+def test_an_item_that_became_known_is_no_longer_found() -> None:
     few, many = (log(("alien", 90 * DAY), *[("psycho", DAY)] * count) for count in (1, 50))
-    assert found(NewItems(), few, told("alien")) == ["psycho"]
-    assert found(NewItems(), many, told("alien")) == []
+    assert found(NewItems(), few, requests_liking("alien")) == ["psycho"]
+    assert found(NewItems(), many, requests_liking("alien")) == []
 
 
-def test_who_has_no_history_finds_nothing() -> None:
-    assert found(NewItems(**ALL), log(*RECENT), told()) == []
+def test_a_request_without_history_finds_nothing() -> None:
+    assert found(NewItems(**ALL), log(*RECENT), requests_liking()) == []
 
 
-def test_a_score_is_what_the_formula_says() -> None:
+def test_a_score_equals_the_formula() -> None:
     dataset = SyntheticWorld(users=40, items=80, events=900, tastes=5, seed=3).dataset()
     inventory = Inventory.of(dataset).with_items(["a"], {"tags": [["taste1", "style2"]]})
     new_items = NewItems(max_age="36500d", min_documents=1, **ALL).fit(dataset)
@@ -247,7 +249,7 @@ def test_a_loaded_retriever_extends_as_the_fitted_one(tmp_path: Path) -> None:
     loaded = NewItems().load(open_artifact(tmp_path / "new_items", "test")[0])
     inventory = Inventory.of(dataset).with_items(["scream"], {"genres": [["Horror"]]})
     one, two = (
-        part.with_items(inventory.catalogue).retrieve(told("alien"), 20, inventory)
+        part.with_items(inventory.catalogue).retrieve(requests_liking("alien"), 20, inventory)
         for part in (fitted, loaded)
     )
     assert np.array_equal(one.item, two.item)
@@ -261,7 +263,7 @@ def test_without_attributes_nothing_is_found() -> None:
     assert NewItems(**ALL).fit(dataset).retrieve(requests, 5, Inventory.of(dataset)).counts[0] == 0
 
 
-def test_without_moments_of_time_it_is_refused() -> None:
+def test_data_without_absolute_times_is_refused() -> None:
     dataset = Dataset.from_frames(
         pl.DataFrame({"user_id": ["a"], "item_id": ["x"]}),
         schema=Schema(kinds={"like": EventKind()}, clock="none"),

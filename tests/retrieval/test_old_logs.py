@@ -1,4 +1,4 @@
-"""Sources whose scores fall with age: the same order at any age, and never subnormal scores."""
+"""Sources with time decay: the same order at any age, and no subnormal scores."""
 
 import numpy as np
 import polars as pl

@@ -1,4 +1,4 @@
-"""What counts as a like and as a dislike, and how dislikes lower scores."""
+"""The split into likes and dislikes, and the effect of dislikes on scores."""
 
 from dataclasses import replace
 
@@ -28,8 +28,8 @@ def requests_of(rows: list[list[tuple[int, float]]]) -> Requests:
     return Requests.of(items, weights=weights, exclude=[[]] * len(rows))
 
 
-def decided(row: list[tuple[int, float]]) -> list[float]:
-    """The slow twin: the sign that outweighs the other decides for each item."""
+def resolved(row: list[tuple[int, float]]) -> list[float]:
+    """The slow twin: for each item, keeps only the sign with the larger total."""
     signed = []
     for item, weight in row:
         against = any(w < 0 for i, w in row if i == item)
@@ -40,20 +40,20 @@ def decided(row: list[tuple[int, float]]) -> list[float]:
 
 
 @given(st.lists(events, min_size=1, max_size=4))
-def test_the_larger_total_decides_what_an_item_is(rows: list[list[tuple[int, float]]]) -> None:
+def test_the_larger_total_decides_the_sign_of_an_item(rows: list[list[tuple[int, float]]]) -> None:
     requests = requests_of(rows)
     opinions = Opinions.of(requests, 0.5)
     if (requests.history.weight < 0).any():
-        likes = [max(weight, 0) for row in rows for weight in decided(row)]
+        likes = [max(weight, 0) for row in rows for weight in resolved(row)]
         assert opinions.likes.history.weight.tolist() == likes
-    with_dislikes = [any(w < 0 and i >= 0 for (i, _), w in zip(row, decided(row))) for row in rows]
+    with_dislikes = [any(w < 0 and i >= 0 for (i, _), w in zip(row, resolved(row))) for row in rows]
     assert opinions.rows.tolist() == np.flatnonzero(with_dislikes).tolist()
     if opinions.dislikes is not None:
-        of_rows = [max(-w, 0) for row in opinions.rows for w in decided(rows[row])]
+        of_rows = [max(-w, 0) for row in opinions.rows for w in resolved(rows[row])]
         assert opinions.dislikes.history.weight.tolist() == of_rows
 
 
-def test_a_viewed_item_that_is_disliked_is_no_like() -> None:
+def test_a_viewed_and_disliked_item_is_not_a_like() -> None:
     opinions = Opinions.of(requests_of([[(4, 1.0), (4, -1.0), (7, 1.0)]]), 0.5)
     assert opinions.likes.history.weight.tolist() == [0, 0, 1]
     assert opinions.dislikes is not None
@@ -79,7 +79,7 @@ def test_the_share_is_of_dislikes_among_likes_at_most_one() -> None:
     assert opinions.share.tolist() == [0.5, 1]
 
 
-def test_dislikes_subtract_what_their_likes_would_add() -> None:
+def test_dislikes_subtract_the_score_of_likes() -> None:
     fitted = ItemKNN(dislike_weight=0.4, shrinkage=0.0).fit(small_dataset(), OPTIONS)
     every = Ragged.of([range(fitted.n_fitted)])
     both = fitted.score(requests_of([[(3, 1.0), (5, 1.0), (8, -1.0), (9, -1.0)]]), every)
@@ -88,7 +88,7 @@ def test_dislikes_subtract_what_their_likes_would_add() -> None:
     np.testing.assert_allclose(both, likes - np.float32(0.4) * dislikes, rtol=1e-5, atol=1e-7)
 
 
-def test_a_dislike_raises_nothing_where_weights_are_negative() -> None:
+def test_dislikes_with_negative_weights_raise_no_score() -> None:
     fitted = EASE(regularization=20.0, dislike_weight=1.0).fit(small_dataset(), OPTIONS)
     assert (fitted.weights[8] < 0).any()
     every = Ragged.of([range(fitted.n_fitted)])
@@ -97,7 +97,7 @@ def test_a_dislike_raises_nothing_where_weights_are_negative() -> None:
     assert (both <= likes).all()
 
 
-def test_a_dislike_counts_less_among_many_likes_in_a_mean() -> None:
+def test_a_dislike_counts_less_among_many_likes() -> None:
     fitted = UserKNN(neighbors=20).fit(small_dataset(), OPTIONS)
     few, many = [(3, 1.0)], [(item, 1.0) for item in range(20)]
     every = Ragged.of([range(fitted.n_fitted)])
@@ -109,12 +109,12 @@ def test_a_dislike_counts_less_among_many_likes_in_a_mean() -> None:
 
 
 @pytest.mark.parametrize("model", [ALS(factors=16), Propagation(factors=8), EASE()])
-def test_a_weight_of_zero_leaves_out_the_item_alone(model: ALS | Propagation | EASE) -> None:
+def test_with_weight_zero_only_the_item_is_left_out(model: ALS | Propagation | EASE) -> None:
     settings = {**model.config.model_dump(), "dislike_weight": 0.0}
     fitted = type(model)(**settings).fit(small_dataset(), OPTIONS)
     likes = replace(Requests.of([[3, 5]]), exclude=Ragged.of([[3, 5, 8]]))
     both = Requests.of([[3, 5, 8]], weights=[[1.0, 1.0, -1.0]])
-    one, other = (fitted.retrieve(asked, 50, small_inventory()) for asked in (likes, both))
+    one, other = (fitted.retrieve(requests, 50, small_inventory()) for requests in (likes, both))
     assert one.item.tolist() == other.item.tolist()
     assert one.score.tolist() == other.score.tolist()
 
@@ -146,7 +146,7 @@ def some_requests(seed: int) -> Requests:
 @pytest.mark.parametrize("n", [0, 1, 3, 10, N_ITEMS, 1_000])
 @pytest.mark.parametrize("groups", [1, 3])
 @pytest.mark.parametrize("seed", range(4))
-def test_lowered_lists_are_those_of_all_scores(seed: int, groups: int, n: int) -> None:
+def test_lowered_lists_equal_those_of_all_scores(seed: int, groups: int, n: int) -> None:
     fitted = fitted_vectors(seed, groups=groups, dislike_weight=0.8)
     requests = some_requests(seed + 100)
     every = Ragged.of([range(N_ITEMS)] * len(requests))

@@ -1,4 +1,4 @@
-"""The kernels under scores by vectors, against their slow twins."""
+"""The kernels behind vector scores, against their slow twins."""
 
 import numpy as np
 from hypothesis import given, settings
@@ -15,7 +15,7 @@ scored = st.dictionaries(st.integers(0, 2**31 - 1), st.sampled_from(SCORES), max
 
 
 @given(st.lists(scored, min_size=1, max_size=5), st.integers(1, 15))
-def test_the_best_are_those_of_a_sort(rows: list[dict[int, float]], n: int) -> None:
+def test_the_best_equal_those_of_a_sort(rows: list[dict[int, float]], n: int) -> None:
     item = np.array([item for row in rows for item in row], np.int32)
     score = np.array([score for row in rows for score in row.values()], np.float32)
     items, best, counts = _best(
@@ -31,7 +31,7 @@ def test_the_best_are_those_of_a_sort(rows: list[dict[int, float]], n: int) -> N
 
 
 @given(st.lists(st.integers(0, 30), max_size=40), st.data())
-def test_a_search_from_the_end_finds_what_one_from_the_middle_does(
+def test_a_search_from_the_end_equals_one_from_the_middle(
     times: list[int], data: st.DataObject
 ) -> None:
     moments = np.sort(np.array(times, np.int64))
@@ -44,14 +44,14 @@ def test_a_search_from_the_end_finds_what_one_from_the_middle_does(
 
 @settings(max_examples=50)
 @given(st.integers(0, 5), st.lists(st.integers(-2, 8), max_size=11), st.integers(0, 2**32 - 1))
-def test_products_are_added_factor_by_factor(n: int, asked: list[int], seed: int) -> None:
+def test_products_are_added_factor_by_factor(n: int, requested: list[int], seed: int) -> None:
     random = np.random.default_rng(seed)
     vectors = random.normal(size=(n, 5)).astype(np.float32)
     weight, x = random.random(n, np.float32), random.random((2, 5), np.float32)
-    cut = len(asked) // 2
-    items = Ragged.of([asked[:cut], asked[cut:]])
+    cut = len(requested) // 2
+    items = Ragged.of([requested[:cut], requested[cut:]])
     found = inner_products(x, items, vectors, weight)
-    for entry, item in enumerate(asked):
+    for entry, item in enumerate(requested):
         row, total = int(entry >= cut), np.float32(0)
         if not 0 <= item < n:
             assert np.isnan(found[entry])

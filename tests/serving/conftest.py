@@ -1,4 +1,4 @@
-"""A small trained project that tests may serve, change and break; each gets its own copy."""
+"""Fixtures: a small trained project. Each test gets a copy that it can serve and change."""
 
 import asyncio
 import shutil
@@ -62,7 +62,7 @@ def item(genre: int, place: int) -> str:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a project in which everybody likes films of one genre, trained once."""
+    """A folder with a project, trained once. Each user likes films of one genre."""
     folder = tmp_path_factory.mktemp("serving") / "films"
     folder.mkdir()
     items = ["item_id,title,genres,year"]
@@ -85,7 +85,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def train(folder: Path, promote: bool = True) -> str:
-    """Trains what the project's one source of events has; the version."""
+    """Trains on the project's events and returns the version."""
     project = load_project(folder / "tastemaker.toml")
     recommender = Recommender.from_project(project.path)
     recommender.fit(EventSource(project).read(), FitOptions(threads=1))
@@ -98,7 +98,7 @@ def train(folder: Path, promote: bool = True) -> str:
 
 @pytest.fixture(autouse=True)
 def refused_at_once(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test waits for refusals; those of `error_throttle` are about the delay."""
+    """Disables the delay of errors, except in the tests of `error_throttle`."""
     if request.module.__name__ != "tests.serving.test_error_throttle":
         monkeypatch.setattr("tastemaker.serving.error_throttle.STEP_SECONDS", 0.0)
 
@@ -111,7 +111,7 @@ def folder(trained: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def service(folder: Path) -> Iterator[Service]:
-    """A service that is ready."""
+    """A ready service."""
     with Service(load_project(folder / "tastemaker.toml")) as opened:
         wait_until(lambda: opened.status()["status"] == "ready")
         yield opened
@@ -119,7 +119,7 @@ def service(folder: Path) -> Iterator[Service]:
 
 @contextmanager
 def without_network(folder: Path, host: str | None = None) -> Iterator[TestClient]:
-    """A project's application, ready."""
+    """The ready application of a project."""
     app = create_app(Service(load_project(folder / "tastemaker.toml")), host=host)
     with TestClient(
         app,
@@ -133,19 +133,19 @@ def without_network(folder: Path, host: str | None = None) -> Iterator[TestClien
 
 @pytest.fixture
 def client(folder: Path) -> Iterator[TestClient]:
-    """The application, ready, without a network."""
+    """A client of the ready application, without a network."""
     with without_network(folder) as opened:
         yield opened
 
 
 def finished(work: Coroutine[Any, Any, T]) -> T:
-    """What comes of it, in a thread of its own: a browser leaves an event loop in this one."""
+    """A coroutine's result, run in a new thread: browser tests leave an event loop here."""
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(asyncio.run, work).result()
 
 
 def wait_until(holds: Any, seconds: float = 300.0) -> None:
-    """Waits for a condition; fails when it does not come."""
+    """Waits for a condition. Fails if it does not become true."""
     end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end, "waited in vain"
@@ -153,6 +153,6 @@ def wait_until(holds: Any, seconds: float = 300.0) -> None:
 
 
 def ids(answer: Any) -> list[str]:
-    """The items of an answer."""
+    """The item ids of a response."""
     assert answer.status_code == 200, answer.text
     return [entry["item_id"] for entry in answer.json()["items"]]

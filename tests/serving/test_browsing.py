@@ -1,4 +1,4 @@
-"""What the page shows: titles in a natural form, words by event type, search, quotas."""
+"""The content of the page: titles, verbs of event types, search and quotas."""
 
 import re
 from collections.abc import Iterator
@@ -39,7 +39,7 @@ TITLES = (
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    """A shop of which the first titles are the most popular; users view and buy."""
+    """A shop with views and purchases. The first titles are the most popular."""
     folder = tmp_path_factory.mktemp("browsing") / "shop"
     folder.mkdir()
     items = [f'p{place},"{title}"' for place, title in enumerate(TITLES)]
@@ -85,7 +85,7 @@ def test_titles_are_natural_on_the_page_and_raw_elsewhere(shop: TestClient) -> N
     assert "Lantern, The" in [item["title"] for item in answer["items"]]
 
 
-def test_what_was_bought_is_never_called_liked(shop: TestClient) -> None:
+def test_a_bought_item_is_never_called_liked(shop: TestClient) -> None:
     do(shop, "buyer", "p4", "purchase")
     do(shop, "buyer", "p5", "view")
     text = page(shop, "buyer")
@@ -96,7 +96,7 @@ def test_what_was_bought_is_never_called_liked(shop: TestClient) -> None:
     assert "What do you like" not in text
 
 
-def test_what_was_bought_and_viewed_counts_as_bought(shop: TestClient) -> None:
+def test_a_bought_and_viewed_item_counts_as_bought(shop: TestClient) -> None:
     for kind in ("view", "purchase", "view"):
         do(shop, "both", "p4", kind)
     reasons = shop.post("/v1/recommendations", json={"user_id": "both", "n": 5}).json()["items"]
@@ -104,24 +104,24 @@ def test_what_was_bought_and_viewed_counts_as_bought(shop: TestClient) -> None:
     assert "because you bought The Lantern" in texts
 
 
-def test_what_was_returned_is_told_as_returned(shop: TestClient) -> None:
+def test_a_returned_item_is_shown_as_returned(shop: TestClient) -> None:
     do(shop, "sorry", "p4", "purchase")
     do(shop, "sorry", "p4", "return")
     assert '<span class="unseen">returned </span><bdi>The Lantern' in page(shop, "sorry")
 
 
-def test_the_funnel_tells_quota_given_and_kept(shop: TestClient) -> None:
+def test_the_funnel_shows_quota_given_and_kept(shop: TestClient) -> None:
     question = {"user_id": "u0", "n": 3, "explain": True}
     trace: Any = shop.post("/v1/recommendations", json=question).json()["trace"]
     popular = next(s for s in trace["stages"] if s["name"] == "retrieve:popular")
     merged = next(s for s in trace["stages"] if s["name"] == "merge")
     assert popular["quota"] == 2
     assert 2 <= popular["kept"] <= min(popular["out"], merged["out"])
-    words = r"quota 2, gave \d+, kept \d+"
+    words = r"quota 2, returned \d+, kept \d+"
     assert re.search(words, page(shop, "u0"))
 
 
-def test_served_pages_hold_nothing_the_policy_forbids(shop: TestClient) -> None:
+def test_served_pages_follow_the_content_security_policy(shop: TestClient) -> None:
     answers = [
         *(shop.get("/", params={"user": "v", **asked}) for asked in ({}, {"q": "alien"})),
         shop.get("/", params={"user": "v", "q": "nothing like this"}),

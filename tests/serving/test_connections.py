@@ -1,4 +1,4 @@
-"""How many connections are kept open, and whose gives way."""
+"""The limits of open connections, and which connections are closed."""
 
 import logging
 import resource
@@ -31,14 +31,14 @@ class Client:
 
 
 def opened(kept: Connections, n: int, address: str, *, idle: bool = True) -> list[Client]:
-    """Connections of one address, taken up one after the other."""
+    """Connections of one address, opened one after the other."""
     clients = [Client(idle) for _ in range(n)]
     for client in clients:
         assert kept.opened(client, address)  # type: ignore[arg-type]
     return clients
 
 
-def test_the_one_that_has_been_idle_longest_gives_way() -> None:
+def test_the_longest_idle_connection_is_closed() -> None:
     kept = Connections(6, 3)
     first, second, _ = opened(kept, 3, "a")
     opened(kept, 2, "b")
@@ -50,7 +50,7 @@ def test_the_one_that_has_been_idle_longest_gives_way() -> None:
     assert len(kept) == 6
 
 
-def test_the_address_with_the_most_connections_gives_way() -> None:
+def test_the_address_with_most_connections_loses_one() -> None:
     kept = Connections(4, 4)
     few = opened(kept, 1, "few")[0]
     opened(kept, 1, "few too")
@@ -60,7 +60,7 @@ def test_the_address_with_the_most_connections_gives_way() -> None:
     assert not few.is_aborted
 
 
-def test_where_all_are_being_answered_the_new_one_is_refused() -> None:
+def test_a_new_connection_is_rejected_if_all_are_active() -> None:
     kept = Connections(2, 2)
     opened(kept, 1, "a", idle=False)
     opened(kept, 1, "c", idle=False)
@@ -74,7 +74,7 @@ def test_one_address_has_half_of_the_connections_at_most() -> None:
     opened(kept, 2, "b", idle=False)
 
 
-def test_an_idle_connection_of_another_address_gives_way() -> None:
+def test_an_idle_connection_of_another_address_is_closed() -> None:
     kept = Connections(5, 5)
     opened(kept, 2, "many", idle=False)
     opened(kept, 1, "few", idle=False)
@@ -83,7 +83,7 @@ def test_an_idle_connection_of_another_address_gives_way() -> None:
     assert [client.is_aborted for client in others] == [True, False]
 
 
-def test_a_connection_whose_body_is_coming_gives_way_last() -> None:
+def test_a_connection_that_is_sending_is_closed_last() -> None:
     kept = Connections(5, 5)
     slow = opened(kept, 2, "slow", idle=False)
     for client in slow:
@@ -96,7 +96,7 @@ def test_a_connection_whose_body_is_coming_gives_way_last() -> None:
     opened(kept, 1, "new", idle=False)
     assert slow[0].is_aborted
     assert not slow[1].is_aborted
-    # an address takes no connection that is in use from one that has no more than itself
+    # an active connection is closed only if its address has more connections
     slow[1].is_sending = True
     assert not kept.opened(Client(), "new")  # type: ignore[arg-type]
 
@@ -108,11 +108,11 @@ def test_one_address_has_at_most_its_share(caplog: pytest.LogCaptureFixture) -> 
         assert not kept.opened(Client(), "a")  # type: ignore[arg-type]
         assert not kept.opened(Client(), "a")  # type: ignore[arg-type]
     opened(kept, 1, "b")
-    (line,) = caplog.messages  # one, however many are refused
+    (line,) = caplog.messages  # one line, however many connections are rejected
     assert line.startswith("a has 2 connections open, 2 are allowed")
 
 
-def test_what_is_closed_makes_room() -> None:
+def test_a_closed_connection_frees_its_place() -> None:
     kept = Connections(1, 1)
     (client,) = opened(kept, 1, "a", idle=False)
     kept.closed(client)  # type: ignore[arg-type]
@@ -128,7 +128,7 @@ def test_files_are_kept_free_below_the_limit(monkeypatch: pytest.MonkeyPatch) ->
     assert len(kept) < 150
 
 
-def test_a_client_that_reads_too_slowly_is_given_up() -> None:
+def test_a_client_that_reads_too_slowly_is_dropped() -> None:
     kept = Connections()
     (client,) = opened(kept, 1, "a")
     client.transport.unsent = 5_000_000
@@ -139,7 +139,7 @@ def test_a_client_that_reads_too_slowly_is_given_up() -> None:
     assert kept.is_reading(client)  # type: ignore[arg-type]
 
 
-def test_of_too_many_unread_answers_the_largest_is_given_up(
+def test_of_too_many_unread_responses_the_largest_is_dropped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(connections, "MOST_UNSENT", 100)

@@ -1,4 +1,4 @@
-"""The document of the interface is true: every answer, to good questions and bad, is as it says."""
+"""All responses, to valid and invalid requests, match the OpenAPI document."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ CHECKS = [
     content_type_conformance,
     response_headers_conformance,
     response_schema_conformance,
-    negative_data_rejection,  # not its opposite: kinds, placements and columns are the project's
+    negative_data_rejection,  # not the reverse: types, placements and columns vary
 ]
 QUESTIONS = 25
 
@@ -35,7 +35,7 @@ def operations(client: TestClient) -> list[Any]:
 def ask(client: TestClient, operation: Any, mode: GenerationMode) -> None:
     @settings(
         max_examples=QUESTIONS,
-        phases=[Phase.explicit, Phase.generate],  # to shrink these takes minutes
+        phases=[Phase.explicit, Phase.generate],  # shrinking takes minutes
         suppress_health_check=list(HealthCheck),
     )
     @given(case=operation.as_strategy(generation_mode=mode))
@@ -52,20 +52,20 @@ def ask(client: TestClient, operation: Any, mode: GenerationMode) -> None:
     asked()
 
 
-def test_good_questions_are_answered_as_the_document_says(client: TestClient) -> None:
+def test_valid_requests_are_answered_as_documented(client: TestClient) -> None:
     asked = operations(client)
     assert len(asked) == 10
     for operation in asked:
         ask(client, operation, GenerationMode.POSITIVE)
 
 
-def test_bad_questions_are_refused_as_the_document_says(client: TestClient) -> None:
+def test_invalid_requests_are_rejected_as_documented(client: TestClient) -> None:
     for operation in operations(client):
-        if not operation.path.startswith("/health"):  # nothing can be asked wrongly there
+        if not operation.path.startswith("/health"):  # no invalid request exists there
             ask(client, operation, GenerationMode.NEGATIVE)
 
 
-def test_the_document_knows_no_refusal_of_another_shape(client: TestClient) -> None:
+def test_all_documented_errors_have_one_format(client: TestClient) -> None:
     document = client.get("/openapi.json").json()
     assert "HTTPValidationError" not in document["components"]["schemas"]
     for path in document["paths"].values():

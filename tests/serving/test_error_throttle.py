@@ -1,6 +1,7 @@
-"""Refusals that a client does not heed come later."""
+"""Errors are delayed for clients that ignore them."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -10,21 +11,21 @@ from tastemaker.serving.error_throttle import ErrorThrottleMiddleware
 
 
 async def nothing(*_: Any) -> None:
-    """An application that does not answer."""
+    """An application that is not called."""
 
 
 def delays(refusals: int, every: float, weight: float = 1.0) -> list[float]:
-    """The delays of refusals of one caller at a steady rate."""
+    """The delays of errors for one caller at a constant rate."""
     slow = ErrorThrottleMiddleware(nothing)
     return [slow.delay("client", weight, place * every) for place in range(refusals)]
 
 
-def test_a_few_refusals_come_at_once() -> None:
+def test_a_few_errors_are_not_delayed() -> None:
     assert delays(50, 0.0) == [0.0] * 50
     assert delays(2_000, 0.025) == [0.0] * 2_000
 
 
-def test_a_client_that_goes_on_waits_longer_and_longer_up_to_a_bound() -> None:
+def test_delays_grow_up_to_a_limit() -> None:
     found = delays(1_000, 0.001)
     assert found == sorted(found)
     assert found[-1] == error_throttle.LONGEST_SECONDS
@@ -42,7 +43,7 @@ def test_another_client_is_not_delayed() -> None:
 
 
 @pytest.mark.parametrize(("status", "is_delayed"), [(200, False), (404, True), (503, True)])
-def test_only_refusals_are_delayed(
+def test_only_errors_are_delayed(
     monkeypatch: pytest.MonkeyPatch, status: int, is_delayed: bool
 ) -> None:
     waited: list[float] = []
@@ -58,5 +59,7 @@ def test_only_refusals_are_delayed(
         return {"type": "http.request", "body": b"x" * 10_000_000}
 
     monkeypatch.setattr(error_throttle.asyncio, "sleep", sleep)
-    asyncio.run(ErrorThrottleMiddleware(answering)({"type": "http"}, receive, nothing))
+    connection = ErrorThrottleMiddleware(answering)({"type": "http"}, receive, nothing)
+    with ThreadPoolExecutor(1) as pool:  # this thread may run the event loop of a browser test
+        pool.submit(asyncio.run, connection).result()
     assert bool(waited) == is_delayed

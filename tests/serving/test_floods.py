@@ -1,4 +1,4 @@
-"""A client that sends events as fast as it can, and another who sends one now and then."""
+"""One client sends events as fast as possible, and another sends single events."""
 
 import json
 import threading
@@ -28,7 +28,7 @@ def post(port: int, body: bytes, address: str) -> int:
         connection.close()
 
 
-def test_a_flood_of_batches_keeps_no_single_event_waiting(folder: Path) -> None:
+def test_a_flood_of_batches_does_not_delay_single_events(folder: Path) -> None:
     batch = [{"user_id": f"bot-{n % 97}", "item_id": item(n % 4, 1)} for n in range(BATCH)]
     flood = json.dumps({"events": batch}).encode()
     single = json.dumps({"user_id": "user-1", "item_id": item(0, 0)}).encode()
@@ -43,7 +43,7 @@ def test_a_flood_of_batches_keeps_no_single_event_waiting(folder: Path) -> None:
 
     with serving(folder / "tastemaker.toml") as server, ThreadPoolExecutor(CONNECTIONS) as pool:
         sent = [pool.submit(send, server.port) for _ in range(CONNECTIONS)]
-        while not written:  # the queue of the flood is long by then
+        while not written:  # by then the flooding client has a long queue
             time.sleep(0.05)
         statuses, batches = [], []
         for _ in range(5):
@@ -54,6 +54,6 @@ def test_a_flood_of_batches_keeps_no_single_event_waiting(folder: Path) -> None:
         for one in sent:
             one.result()
     assert statuses == [200] * 5
-    # the one under way, and one or two acknowledged at the same moment
+    # the running write, and one or two acknowledged at the same time
     assert sorted(batches)[2] <= 2, batches
     assert max(batches) < CONNECTIONS, batches

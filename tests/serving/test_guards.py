@@ -1,4 +1,4 @@
-"""Who is let in: whoever has a key; whatever is wrong with the keys shuts the door."""
+"""Only requests with a valid API key are accepted, whatever happens to the key file."""
 
 import base64
 import hashlib
@@ -35,7 +35,7 @@ def key(file: KeyFile) -> str:
 
 @pytest.fixture
 def guarded(folder: Path, key: str) -> Iterator[TestClient]:
-    """A server on loopback whose project has a key."""
+    """A loopback server whose project has an API key."""
     with without_network(folder) as opened:
         yield opened
 
@@ -48,8 +48,8 @@ def basic(user: str, password: str) -> dict[str, str]:
     return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
 
 
-def asked(client: TestClient, *headers: tuple[bytes, bytes] | dict[str, str]) -> int:
-    """The status of a question with these headers, in all."""
+def status_of(client: TestClient, *headers: tuple[bytes, bytes] | dict[str, str]) -> int:
+    """The status of a request with exactly these headers."""
     pairs: list[Any] = []
     for header in headers:
         pairs += list(header.items()) if isinstance(header, dict) else [header]
@@ -63,15 +63,15 @@ def refused(answer: Any, sent: str = "") -> None:
     assert error["code"] == "no_key"
     assert not sent or sent not in answer.text
     challenges = answer.headers.get_list("www-authenticate")
-    assert [told.split()[0] for told in challenges] == ["Bearer", "Basic"]
+    assert [result.split()[0] for result in challenges] == ["Bearer", "Basic"]
 
 
-# --- who is let in ---
+# --- API keys ---
 
 
-def test_without_keys_nobody_is_asked_for_one(client: TestClient) -> None:
-    assert asked(client) == 200
-    assert asked(client, bearer("anything")) == 200
+def test_without_keys_no_key_is_required(client: TestClient) -> None:
+    assert status_of(client) == 200
+    assert status_of(client, bearer("anything")) == 200
 
 
 ROUTES = [
@@ -102,20 +102,18 @@ ROUTES = [
 ]
 
 
-def test_every_route_asks_for_a_key(guarded: TestClient) -> None:
+def test_every_route_requires_a_key(guarded: TestClient) -> None:
     for method, path in ROUTES:
         refused(guarded.request(method, path, content=b"{"))
     assert guarded.head("/v1/trending").status_code == 401
 
 
-def test_whoever_watches_over_it_needs_no_key(guarded: TestClient) -> None:
+def test_health_checks_need_no_key(guarded: TestClient) -> None:
     for path in ("/health/live", "/health/ready"):
         assert guarded.get(path, headers={"Host": "10.0.0.7:8765"}).status_code == 200
 
 
-def test_a_key_lets_in_as_a_program_sends_it_and_as_a_browser_does(
-    guarded: TestClient, key: str
-) -> None:
+def test_a_key_is_accepted_from_programs_and_browsers(guarded: TestClient, key: str) -> None:
     ways = [
         bearer(key),
         {"authorization": f"bearer {key}"},
@@ -124,16 +122,16 @@ def test_a_key_lets_in_as_a_program_sends_it_and_as_a_browser_does(
         basic("anybody", key),
         {"Authorization": basic("x", key)["Authorization"].replace("Basic", "basic")},
     ]
-    assert [asked(guarded, way) for way in ways] == [200] * len(ways)
+    assert [status_of(guarded, way) for way in ways] == [200] * len(ways)
     page = guarded.get("/", params={"user": "visitor"}, headers=basic("me", key))
     assert page.status_code == 200
     assert guarded.get("/openapi.json", headers=bearer(key)).status_code == 200
     assert guarded.get("/no/such/route", headers=bearer(key)).status_code == 404
 
 
-def test_each_of_several_keys_lets_in(guarded: TestClient, file: KeyFile, key: str) -> None:
+def test_each_of_several_keys_is_accepted(guarded: TestClient, file: KeyFile, key: str) -> None:
     keys = [key, *(file.add(f"more-{place}") for place in range(3))]
-    assert [asked(guarded, bearer(each)) for each in keys] == [200] * 4
+    assert [status_of(guarded, bearer(each)) for each in keys] == [200] * 4
 
 
 def _wrong(key: str) -> dict[str, bytes]:
@@ -167,9 +165,7 @@ def _wrong(key: str) -> dict[str, bytes]:
     }
 
 
-def test_what_is_no_key_of_ours_is_refused_without_being_repeated(
-    guarded: TestClient, key: str
-) -> None:
+def test_an_invalid_key_is_rejected_without_being_repeated(guarded: TestClient, key: str) -> None:
     nothing_sent = guarded.get("/v1/trending").text
     for name, sent in _wrong(key).items():
         answer = guarded.get("/v1/trending", headers=[(b"authorization", sent)])
@@ -177,14 +173,14 @@ def test_what_is_no_key_of_ours_is_refused_without_being_repeated(
         assert answer.text == nothing_sent, name
 
 
-def test_of_two_credentials_neither_counts(guarded: TestClient, key: str) -> None:
+def test_two_credentials_are_rejected(guarded: TestClient, key: str) -> None:
     good, bad = f"Bearer {key}".encode(), b"Bearer x"
     for pair in [(good, bad), (bad, good), (good, good)]:
         sent = [(b"authorization", each) for each in pair]
         refused(guarded.get("/v1/trending", headers=sent), key)
 
 
-def test_a_key_anywhere_else_is_not_taken(guarded: TestClient, key: str) -> None:
+def test_a_key_outside_the_header_is_not_accepted(guarded: TestClient, key: str) -> None:
     for name in ("key", "api_key", "access_token", "authorization"):
         refused(guarded.get("/v1/trending", params={name: key}), key)
     refused(guarded.get(f"/v1/trending/{key}"), key)
@@ -192,7 +188,7 @@ def test_a_key_anywhere_else_is_not_taken(guarded: TestClient, key: str) -> None
         refused(guarded.get("/v1/trending", headers={name: f"Bearer {key}"}), key)
 
 
-def test_a_stranger_is_refused_before_the_body_is_read(guarded: TestClient) -> None:
+def test_a_request_without_a_key_is_rejected_before_the_body_is_read(guarded: TestClient) -> None:
     def body() -> Iterator[bytes]:
         yield b" " * 11_000_000
 
@@ -200,15 +196,15 @@ def test_a_stranger_is_refused_before_the_body_is_read(guarded: TestClient) -> N
     refused(guarded.post("/v1/events", headers={"Content-Length": "99999999999"}))
 
 
-# --- names and origins ---
+# --- hosts and origins ---
 
 
-def test_with_keys_any_name_will_do(guarded: TestClient, key: str) -> None:
+def test_with_keys_any_host_name_is_accepted(guarded: TestClient, key: str) -> None:
     for host in ("shop.example", "10.1.2.3:8765", "[::1]:80", "[", ""):
-        assert asked(guarded, bearer(key), {"Host": host}) == 200
+        assert status_of(guarded, bearer(key), {"Host": host}) == 200
 
 
-def test_another_sites_page_may_not_write_even_with_the_key(guarded: TestClient, key: str) -> None:
+def test_a_foreign_page_cannot_write_even_with_a_key(guarded: TestClient, key: str) -> None:
     event = {"user_id": "visitor", "item_id": item(0, 0)}
     for host, origin in [
         ("shop.example", "https://evil.example"),
@@ -223,50 +219,50 @@ def test_another_sites_page_may_not_write_even_with_the_key(guarded: TestClient,
     assert guarded.post("/v1/events", json=event, headers=own).status_code == 200
 
 
-def test_without_keys_a_bent_name_is_refused_whatever_it_looks_like(client: TestClient) -> None:
+def test_without_keys_a_foreign_host_name_is_rejected(client: TestClient) -> None:
     for host in ("[", "[::1", "evil.example", "0.0.0.0", "", "127.0.0.1.x", "x@"):  # noqa: S104
         answer = client.get("/v1/trending", headers={"Host": host})
         assert (answer.status_code, answer.json()["error"]["code"]) == (403, "foreign_host"), host
 
 
-def test_an_origin_that_is_none_is_refused(client: TestClient) -> None:
+def test_an_invalid_origin_is_rejected(client: TestClient) -> None:
     for origin in ("http://[", "null", "", "127.0.0.1"):
         answer = client.get("/v1/trending", headers={"Origin": origin})
         assert (answer.status_code, answer.json()["error"]["code"]) == (403, "foreign_origin")
 
 
-# --- changes while it serves ---
+# --- changes while serving ---
 
 
 def test_keys_added_and_removed_count_at_once(client: TestClient, file: KeyFile) -> None:
-    assert asked(client) == 200
+    assert status_of(client) == 200
     one = file.add("one")
-    assert [asked(client), asked(client, bearer(one))] == [401, 200]
+    assert [status_of(client), status_of(client, bearer(one))] == [401, 200]
     other = file.add("other")
     file.remove("one")
-    assert [asked(client, bearer(one)), asked(client, bearer(other))] == [401, 200]
+    assert [status_of(client, bearer(one)), status_of(client, bearer(other))] == [401, 200]
 
 
-def test_on_loopback_removing_the_last_key_goes_back_to_asking_for_none(
+def test_on_loopback_removing_the_last_key_makes_keys_optional(
     guarded: TestClient, file: KeyFile, key: str
 ) -> None:
     file.remove("shop")
-    assert asked(guarded) == 200
-    assert asked(guarded, {"Host": "shop.example"}) == 403
+    assert status_of(guarded) == 200
+    assert status_of(guarded, {"Host": "shop.example"}) == 403
 
 
-def test_beyond_loopback_removing_the_last_key_shuts_the_door(
+def test_outside_loopback_no_request_passes_after_the_last_key(
     folder: Path, file: KeyFile, key: str
 ) -> None:
     with without_network(folder, host="0.0.0.0") as open_to_others:  # noqa: S104
-        assert asked(open_to_others, bearer(key)) == 200
+        assert status_of(open_to_others, bearer(key)) == 200
         file.remove("shop")
-        assert [asked(open_to_others), asked(open_to_others, bearer(key))] == [401, 401]
-        assert asked(open_to_others, bearer(file.add("new"))) == 200
+        assert [status_of(open_to_others), status_of(open_to_others, bearer(key))] == [401, 401]
+        assert status_of(open_to_others, bearer(file.add("new"))) == 200
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "shop.example"])  # noqa: S104
-def test_beyond_loopback_there_is_no_answer_without_keys(folder: Path, host: str) -> None:
+def test_outside_loopback_no_request_passes_without_keys(folder: Path, host: str) -> None:
     with without_network(folder, host=host) as open_to_others:
         refused(open_to_others.get("/v1/trending"))
         refused(open_to_others.get("/v1/trending", headers=bearer("")))
@@ -309,7 +305,7 @@ BROKEN: dict[str, Callable[[Path], Any]] = {
 }
 
 
-def test_whatever_becomes_of_the_file_nobody_is_let_in_and_the_log_says_why(
+def test_a_broken_key_file_rejects_all_requests_and_is_logged(
     guarded: TestClient, file: KeyFile, key: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     whole = file.path.read_bytes()
@@ -317,49 +313,49 @@ def test_whatever_becomes_of_the_file_nobody_is_let_in_and_the_log_says_why(
         caplog.clear()
         break_it(file.path)
         for _ in range(3):
-            assert [asked(guarded), asked(guarded, bearer(key))] == [401, 401], name
+            assert [status_of(guarded), status_of(guarded, bearer(key))] == [401, 401], name
         assert guarded.get("/health/ready").status_code == 200
         said = [record.getMessage() for record in caplog.records]
-        told = [message for message in said if "keys.json" in message]
-        assert len(told) == 1, name
-        assert "nobody" in told[0]
+        result = [message for message in said if "keys.json" in message]
+        assert len(result) == 1, name
+        assert "all requests are rejected" in result[0]
         if file.path.is_dir():
             file.path.rmdir()
         file.path.unlink(missing_ok=True)
         file.path.write_bytes(whole)
-        assert asked(guarded, bearer(key)) == 200, name
+        assert status_of(guarded, bearer(key)) == 200, name
 
 
-def test_a_file_that_is_gone_before_the_first_question_is_missed(folder: Path, key: str) -> None:
+def test_a_key_file_lost_before_the_first_request_is_noticed(folder: Path, key: str) -> None:
     app = create_app(Service(load_project(folder / "tastemaker.toml")))
     (folder / ".tastemaker" / "keys.json").unlink()
     with TestClient(app, base_url="http://127.0.0.1") as opened:
         refused(opened.get("/v1/trending"))
 
 
-def test_whoever_starts_when_the_file_is_gone_lets_nobody_in(folder: Path, key: str) -> None:
-    """As a worker does that takes the place of one that died."""
+def test_a_start_without_the_lost_key_file_rejects_all_requests(folder: Path, key: str) -> None:
+    """The same holds for a worker that replaces a dead one."""
     (folder / ".tastemaker" / "keys.json").unlink()
     with without_network(folder) as opened:
         for headers in ({}, bearer(key)):
             refused(opened.get("/v1/trending", headers=headers))
         other = KeyFile(folder / ".tastemaker").add("other")
-        assert asked(opened, bearer(other)) == 200
+        assert status_of(opened, bearer(other)) == 200
 
 
-def test_looking_for_a_key_that_was_never_made_shuts_nobody_out(folder: Path) -> None:
+def test_listing_keys_that_never_existed_blocks_no_requests(folder: Path) -> None:
     with pytest.raises(UnknownIdError):
         KeyFile(folder / ".tastemaker").remove("nobody")
     with without_network(folder) as opened:
         assert opened.get("/v1/trending").status_code == 200
 
 
-# --- what is said ---
+# --- logs and headers ---
 
 
 @contextmanager
 def at_work(folder: Path) -> Iterator[httpx2.Client]:
-    """The application behind a real uvicorn, which tells whatever it can tell."""
+    """The application behind a real uvicorn with full logging."""
     app = create_app(Service(load_project(folder / "tastemaker.toml")))
     settings = uvicorn.Config(
         app, port=0, log_config=None, log_level="debug", access_log=False, lifespan="on"
@@ -370,9 +366,11 @@ def at_work(folder: Path) -> Iterator[httpx2.Client]:
     try:
         wait_until(lambda: server.started)
         port = server.servers[0].sockets[0].getsockname()[1]
-        anew = httpx2.Limits(max_keepalive_connections=0)  # uvicorn hangs up after a failure
+        no_keep_alive = httpx2.Limits(
+            max_keepalive_connections=0
+        )  # uvicorn closes the connection after a failure
         url = f"http://127.0.0.1:{port}"
-        with httpx2.Client(base_url=url, limits=anew, trust_env=False) as client:
+        with httpx2.Client(base_url=url, limits=no_keep_alive, trust_env=False) as client:
             wait_until(lambda: client.get("/health/ready").status_code == 200)
             yield client
     finally:
@@ -392,7 +390,7 @@ def _everything_is_logged() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_everything_is_logged")
-def test_no_key_ever_reaches_a_log_an_answer_or_the_store(
+def test_no_key_appears_in_a_log_a_response_or_the_store(
     folder: Path,
     key: str,
     file: KeyFile,
@@ -400,7 +398,7 @@ def test_no_key_ever_reaches_a_log_an_answer_or_the_store(
     caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    stranger = "tm_" + "stranger" * 5
+    unknown_key = "tm_" + "stranger" * 5
     answers: list[Any] = []
 
     def broken(*_: Any, **__: Any) -> Any:
@@ -408,19 +406,21 @@ def test_no_key_ever_reaches_a_log_an_answer_or_the_store(
 
     with at_work(folder) as opened:
         monkeypatch.setattr(Service, "trending", broken)
-        for one in (key, stranger, key[:-1]):
+        for one in (key, unknown_key, key[:-1]):
             credentials = [bearer(one), basic("u", one), {"Authorization": one}]
             credentials.append({"Authorization": f"Basic {one}"})
             for headers in credentials:
                 answers += [
-                    opened.get("/v1/trending", headers=headers),  # fails, where it is let in
+                    opened.get("/v1/trending", headers=headers),  # fails if the key is accepted
                     opened.get("/v1/recommendations?n=0", headers=headers),
                     opened.get("/none", headers=headers),
                     opened.post("/v1/recommendations", json={"n": 2}, headers=headers),
                     opened.post("/v1/events", content=b"{", headers=headers),
                 ]
         assert {answer.status_code for answer in answers} == {200, 401, 404, 422, 500}
-        file.path.write_text(f'{{"{key}": "{stranger}"}}')  # told as damaged, not repeated
+        file.path.write_text(
+            f'{{"{key}": "{unknown_key}"}}'
+        )  # reported as damaged, without its content
         answers.append(opened.get("/v1/trending", headers=bearer(key)))
     file.path.unlink()
     output = capfd.readouterr()
@@ -434,7 +434,7 @@ def test_no_key_ever_reaches_a_log_an_answer_or_the_store(
         for path in folder.rglob("*")
         if path.is_file() and path.suffix != ".npy"
     )
-    for secret in (key, stranger, key[:-1]):
+    for secret in (key, unknown_key, key[:-1]):
         for form in (secret, base64.b64encode(f"u:{secret}".encode()).decode()):
             assert form not in said
 
@@ -449,7 +449,7 @@ SAFE = {
 }
 
 
-def test_every_answer_tells_browsers_to_be_careful(
+def test_every_response_has_security_headers(
     guarded: TestClient, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: Any, **__: Any) -> Any:

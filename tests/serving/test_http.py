@@ -1,4 +1,4 @@
-"""What callers rely on, over HTTP: answers that follow the events, and refusals that say why."""
+"""The HTTP interface: responses that reflect events, and errors that state the reason."""
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -30,11 +30,11 @@ def refused(answer: Any, status: int) -> dict[str, Any]:
     return error
 
 
-def test_a_storm_of_new_items_is_taken_in_whole(client: TestClient) -> None:
-    """What is on disk is never answered as refused."""
+def test_a_burst_of_new_items_is_stored_completely(client: TestClient) -> None:
+    """Events on disk are never reported as rejected."""
     with ThreadPoolExecutor(16) as pool:
-        told = list(pool.map(lambda n: client.put(f"/v1/items/new-{n}", json={}), range(48)))
-    assert {answer.status_code for answer in told} == {201}
+        result = list(pool.map(lambda n: client.put(f"/v1/items/new-{n}", json={}), range(48)))
+    assert {answer.status_code for answer in result} == {201}
 
 
 # --- recommendations ---
@@ -50,13 +50,13 @@ def test_an_answer_has_the_agreed_shape(client: TestClient) -> None:
     assert first["reasons"][0]["text"]
 
 
-def test_a_known_user_gets_what_their_taste_is(client: TestClient) -> None:
+def test_a_known_user_gets_items_of_their_taste(client: TestClient) -> None:
     assert set(ids(recommend(client, user_id="user-0", n=3))) <= set(HORROR)
 
 
-def test_a_bare_history_is_answered_by_it(client: TestClient) -> None:
-    told = ids(recommend(client, history=COMEDY[:3], n=5))
-    assert set(told) <= set(COMEDY[3:])
+def test_a_history_without_a_user_is_answered(client: TestClient) -> None:
+    result = ids(recommend(client, history=COMEDY[:3], n=5))
+    assert set(result) <= set(COMEDY[3:])
 
 
 def test_a_history_of_events_knows_dislikes(client: TestClient) -> None:
@@ -64,12 +64,12 @@ def test_a_history_of_events_knows_dislikes(client: TestClient) -> None:
         {"item_id": COMEDY[0], "event_type": "click"},
         {"item_id": COMEDY[1], "event_type": "dislike"},
     ]
-    told = ids(recommend(client, history=history, n=40))
-    assert COMEDY[1] not in told
-    assert told[0] in COMEDY
+    result = ids(recommend(client, history=history, n=40))
+    assert COMEDY[1] not in result
+    assert result[0] in COMEDY
 
 
-def test_nobody_at_all_gets_what_is_popular(client: TestClient) -> None:
+def test_an_anonymous_user_gets_popular_items(client: TestClient) -> None:
     assert len(ids(recommend(client, n=5))) == 5
 
 
@@ -96,25 +96,25 @@ def test_a_disliked_item_never_returns(client: TestClient) -> None:
         assert gone not in ids(recommend(client, user_id="visitor", n=40, **question))
 
 
-def test_what_was_clicked_stays_away_where_the_placement_says_so(client: TestClient) -> None:
+def test_clicked_items_are_excluded_if_the_placement_says_so(client: TestClient) -> None:
     click(client, "visitor", HORROR[0])
     assert HORROR[0] not in ids(recommend(client, user_id="visitor", n=45))
     assert HORROR[0] in ids(recommend(client, user_id="visitor", n=45, placement="again"))
 
 
-def test_what_a_caller_excludes_stays_away(client: TestClient) -> None:
+def test_items_excluded_by_the_request_are_not_shown(client: TestClient) -> None:
     first = ids(recommend(client, user_id="user-0", n=5))
     other = ids(recommend(client, user_id="user-0", n=5, exclude=[*first, "nobody-knows"]))
     assert other
     assert not set(first) & set(other)
 
 
-def test_a_url_asks_the_same(client: TestClient) -> None:
+def test_a_url_gives_the_same_result(client: TestClient) -> None:
     asked = {"history": COMEDY[:3], "n": 5, "exclude": [COMEDY[5]]}
     assert ids(client.get("/v1/recommendations", params=asked)) == ids(recommend(client, **asked))
 
 
-def test_an_answer_explains_itself_if_asked(client: TestClient) -> None:
+def test_a_response_has_a_trace_if_requested(client: TestClient) -> None:
     trace = recommend(client, user_id="user-0", n=2, explain=True).json()["trace"]
     names = [stage["name"] for stage in trace["stages"]]
     assert names[-3:] == ["merge", "filter", "select"]
@@ -138,7 +138,7 @@ def test_an_answer_explains_itself_if_asked(client: TestClient) -> None:
         ({"timeout_ms": 0}, "timeout_ms", "greater than 0"),
     ],
 )
-def test_a_wrong_question_names_the_field(
+def test_an_invalid_request_names_the_field(
     client: TestClient, question: dict[str, Any], field: str, said: str
 ) -> None:
     error = refused(recommend(client, **question), 422)
@@ -146,12 +146,12 @@ def test_a_wrong_question_names_the_field(
     assert said in error["message"]
 
 
-def test_an_unknown_placement_names_the_near_miss(client: TestClient) -> None:
+def test_an_unknown_placement_suggests_a_similar_name(client: TestClient) -> None:
     error = refused(recommend(client, placement="hom"), 422)
     assert "did you mean 'home'?" in error["message"]
 
 
-def test_a_history_of_an_undeclared_kind_is_refused_with_its_place(client: TestClient) -> None:
+def test_an_undeclared_type_in_a_history_is_rejected_with_its_place(client: TestClient) -> None:
     history = [COMEDY[0], {"item_id": COMEDY[1], "event_type": "clik"}]
     error = refused(recommend(client, history=history), 422)
     assert "history[1]" in error["message"]
@@ -180,20 +180,20 @@ def test_an_id_is_text_or_an_integer(client: TestClient, value: Any) -> None:
     refused(recommend(client, exclude=[value]), 422)
 
 
-def test_what_cannot_be_written_as_text_is_refused_all_the_same(client: TestClient) -> None:
+def test_text_that_cannot_be_encoded_is_rejected(client: TestClient) -> None:
     body = b'{"placement": "\\ud800"}'
     headers = {"Content-Type": "application/json"}
     refused(client.post("/v1/recommendations", content=body, headers=headers), 422)
 
 
-def test_a_told_event_without_a_kind_is_a_like(client: TestClient) -> None:
-    told = [{"item_id": id_} for id_ in COMEDY[:3]]
-    assert ids(recommend(client, history=told, n=5)) == ids(
+def test_a_history_event_without_a_type_is_a_like(client: TestClient) -> None:
+    result = [{"item_id": id_} for id_ in COMEDY[:3]]
+    assert ids(recommend(client, history=result, n=5)) == ids(
         recommend(client, history=COMEDY[:3], n=5)
     )
 
 
-def test_two_questions_never_share_an_id(client: TestClient) -> None:
+def test_two_responses_never_share_an_id(client: TestClient) -> None:
     asked = [recommend(client, n=1).json()["recommendation_id"] for _ in range(5)]
     assert len(set(asked)) == 5
 
@@ -204,22 +204,22 @@ def test_two_questions_never_share_an_id(client: TestClient) -> None:
 def test_every_answer_can_be_looked_up(client: TestClient) -> None:
     for question in ({"user_id": "user-0", "n": 4}, {"history": COMEDY[:2]}, {"n": 1}):
         answer = recommend(client, **question).json()
-        told = client.get(f"/v1/recommendations/{answer['recommendation_id']}").json()
-        assert told["model_version"] == answer["model_version"]
-        assert told["user_id"] == question.get("user_id")
-        assert [e["item_id"] for e in told["items"]] == [e["item_id"] for e in answer["items"]]
-        assert [e["score"] for e in told["items"]] == [e["score"] for e in answer["items"]]
-        assert [e["position"] for e in told["items"]] == list(range(1, len(answer["items"]) + 1))
-        assert all(entry["propensity"] == 1.0 for entry in told["items"])
-        assert [e["reasons"] for e in told["items"]] == [e["reasons"] for e in answer["items"]]
-        assert {stage["name"] for stage in told["trace"]["stages"]} >= {"merge", "filter"}
+        result = client.get(f"/v1/recommendations/{answer['recommendation_id']}").json()
+        assert result["model_version"] == answer["model_version"]
+        assert result["user_id"] == question.get("user_id")
+        assert [e["item_id"] for e in result["items"]] == [e["item_id"] for e in answer["items"]]
+        assert [e["score"] for e in result["items"]] == [e["score"] for e in answer["items"]]
+        assert [e["position"] for e in result["items"]] == list(range(1, len(answer["items"]) + 1))
+        assert all(entry["propensity"] == 1.0 for entry in result["items"])
+        assert [e["reasons"] for e in result["items"]] == [e["reasons"] for e in answer["items"]]
+        assert {stage["name"] for stage in result["trace"]["stages"]} >= {"merge", "filter"}
 
 
 def test_an_unknown_decision_is_not_found(client: TestClient) -> None:
     assert refused(client.get("/v1/recommendations/none"), 404)["code"] == "not_found"
 
 
-# --- lists for everybody ---
+# --- lists for all users ---
 
 
 def test_similar_items_are_of_the_same_genre(client: TestClient) -> None:
@@ -235,7 +235,7 @@ def test_a_source_for_similar_items_can_be_chosen(client: TestClient) -> None:
     assert "als" in error["message"]
 
 
-def test_items_like_an_unknown_one_are_not_found(client: TestClient) -> None:
+def test_similar_items_of_an_unknown_item_are_not_found(client: TestClient) -> None:
     assert "no-such" in refused(client.get("/v1/items/no-such/similar"), 404)["message"]
 
 
@@ -247,7 +247,7 @@ def test_what_is_trending_is_listed(client: TestClient) -> None:
 # --- events ---
 
 
-def test_a_bad_event_in_a_batch_is_rejected_alone(client: TestClient) -> None:
+def test_an_invalid_event_in_a_batch_is_rejected_individually(client: TestClient) -> None:
     events = [
         {"user_id": "a", "item_id": HORROR[0]},
         {"user_id": "a", "item_id": HORROR[1], "event_type": "clik"},
@@ -255,10 +255,10 @@ def test_a_bad_event_in_a_batch_is_rejected_alone(client: TestClient) -> None:
         {"user_id": "a"},
         {"user_id": "a", "item_id": HORROR[2], "timestamp": "2026-01-01T00:00:00Z"},
     ]
-    told = client.post("/v1/events", json={"events": events}).json()
-    assert told["accepted"] == 2
-    assert [entry["index"] for entry in told["rejected"]] == [1, 2, 3]
-    assert "did you mean 'click'?" in told["rejected"][0]["error"]
+    result = client.post("/v1/events", json={"events": events}).json()
+    assert result["accepted"] == 2
+    assert [entry["index"] for entry in result["rejected"]] == [1, 2, 3]
+    assert "did you mean 'click'?" in result["rejected"][0]["error"]
 
 
 def test_a_single_bad_event_is_refused(client: TestClient) -> None:
@@ -289,7 +289,7 @@ def test_an_event_sent_twice_counts_once(client: TestClient) -> None:
         (b'{"user_id": "a", "item_id": NaN}', "malformed_json"),
     ],
 )
-def test_a_body_that_is_no_events_is_refused(client: TestClient, body: bytes, code: str) -> None:
+def test_a_body_without_events_is_rejected(client: TestClient, body: bytes, code: str) -> None:
     assert refused(client.post("/v1/events", content=body), 422)["code"] == code
 
 
@@ -303,7 +303,7 @@ def test_a_body_over_ten_megabytes_is_refused(client: TestClient) -> None:
     assert client.post("/v1/events", content=streamed()).status_code == 413
 
 
-def test_an_event_about_an_unknown_item_is_kept_and_harms_nobody(client: TestClient) -> None:
+def test_an_event_for_an_unknown_item_is_stored_without_effect(client: TestClient) -> None:
     click(client, "visitor", "never-described", HORROR[0])
     assert set(ids(recommend(client, user_id="visitor", n=3))) <= set(HORROR)
 
@@ -320,7 +320,7 @@ def test_a_new_item_can_be_recommended_at_once(client: TestClient) -> None:
     assert ids(client.get("/v1/items/new/similar", params={"source": "content", "n": 1}))
 
 
-def test_an_item_put_again_is_known_by_its_new_description(client: TestClient) -> None:
+def test_an_item_put_again_has_its_new_columns(client: TestClient) -> None:
     client.put("/v1/items/new", json={"title": "Dawn", "genres": ["Horror"]})
     put = client.put("/v1/items/new", json={"title": "Dusk", "genres": ["Comedy"]})
     assert (put.status_code, put.json()["created"]) == (200, False)
@@ -361,17 +361,17 @@ def test_an_id_may_hold_slashes_quotes_and_emoji(client: TestClient) -> None:
         ({"year": 10**400}, "'year' must be a finite number"),
     ],
 )
-def test_an_item_that_does_not_fit_is_refused_and_not_taken_up(
+def test_an_invalid_item_is_rejected_and_not_stored(
     client: TestClient, attributes: dict[str, Any], said: str
 ) -> None:
     assert said in refused(client.put("/v1/items/new", json=attributes), 422)["message"]
     refused(client.get("/v1/items/new/similar"), 404)
 
 
-# --- around ---
+# --- other routes ---
 
 
-def test_what_is_not_there_is_told_in_the_same_shape(client: TestClient) -> None:
+def test_not_found_has_the_same_error_format(client: TestClient) -> None:
     assert refused(client.get("/v2/anything"), 404)["code"] == "not_found"
     assert refused(client.delete("/v1/trending"), 405)["code"] == "method_not_allowed"
 
@@ -395,15 +395,15 @@ def test_the_interface_describes_itself_with_examples(client: TestClient) -> Non
     assert document["components"]["schemas"]["RecommendationBody"]["examples"]
 
 
-def test_it_lives_and_is_ready(client: TestClient) -> None:
+def test_health_checks_report_live_and_ready(client: TestClient) -> None:
     assert client.get("/health/live").json() == {"status": "live"}
     assert client.get("/health/ready").json()["status"] == "ready"
 
 
-# --- other sites' pages ---
+# --- pages of other sites ---
 
 
-def test_a_page_of_another_site_can_neither_write_nor_read(client: TestClient) -> None:
+def test_a_foreign_page_can_neither_write_nor_read(client: TestClient) -> None:
     event = {"user_id": "visitor", "item_id": HORROR[0]}
     form = {"user": "visitor", "item_id": HORROR[0], "event_type": "dislike"}
     evil = {"Origin": "https://evil.example"}
@@ -413,7 +413,7 @@ def test_a_page_of_another_site_can_neither_write_nor_read(client: TestClient) -
     assert HORROR[0] in ids(recommend(client, user_id="visitor", n=45))
 
 
-def test_its_own_page_may_write(client: TestClient) -> None:
+def test_its_own_page_can_write(client: TestClient) -> None:
     form = {"user": "visitor", "item_id": HORROR[0], "event_type": "click"}
     for host in ("127.0.0.1:8765", "localhost:8765", "[::1]:8765"):
         own = {"Host": host, "Origin": f"http://{host}"}
@@ -423,14 +423,14 @@ def test_its_own_page_may_write(client: TestClient) -> None:
 # --- the page ---
 
 
-def test_a_visitor_is_given_a_name_of_their_own(client: TestClient) -> None:
+def test_each_visitor_gets_a_new_user_id(client: TestClient) -> None:
     one, other = (client.get("/", params={"label": "Horror", "q": "n"}) for _ in range(2))
     assert one.status_code == other.status_code == 303
     assert one.headers["location"] != other.headers["location"]
     assert "label=Horror&q=n" in one.headers["location"]
 
 
-def test_a_button_of_the_page_is_remembered(client: TestClient) -> None:
+def test_a_button_of_the_page_stores_an_event(client: TestClient) -> None:
     form = {"user": "visitor", "event_type": "click", "label": "Horror", "q": ""}
     for id_ in HORROR[:3]:
         acted = client.post("/console/events", data={**form, "item_id": id_})
@@ -442,12 +442,12 @@ def test_a_button_of_the_page_is_remembered(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize("position", ["²", "9" * 5_000, "-1", "x"])
-def test_a_position_that_is_none_is_refused(client: TestClient, position: str) -> None:
+def test_an_invalid_position_is_rejected(client: TestClient, position: str) -> None:
     form = {"user": "v", "item_id": HORROR[0], "event_type": "click", "position": position}
     assert client.post("/console/events", data=form).status_code == 422
 
 
-def test_the_page_knows_who_was_there_at_the_training(client: TestClient) -> None:
+def test_the_page_shows_whether_a_user_was_in_the_training(client: TestClient) -> None:
     assert "new here" not in client.get("/", params={"user": "user-0"}).text
     click(client, "visitor", HORROR[0])
     assert "new here" in client.get("/", params={"user": "visitor"}).text
@@ -462,7 +462,7 @@ def test_the_page_loads_nothing_from_elsewhere(client: TestClient) -> None:
     assert client.get("/console/assets/..%2Fpage.py").status_code == 404
 
 
-def test_a_shelf_can_be_narrowed_and_searched(client: TestClient) -> None:
+def test_a_shelf_can_be_filtered_and_searched(client: TestClient) -> None:
     narrowed = client.get("/", params={"user": "v", "label": GENRES[2]}).text
     assert "Western night 3" in narrowed
     found = client.get("/", params={"user": "v", "q": "comedy NIGHT 7"}).text

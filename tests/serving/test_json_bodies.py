@@ -1,4 +1,4 @@
-"""How bodies are parsed: as one parser would, in parts, off the event loop, and not without end."""
+"""Bodies are parsed in parts, off the event loop, within limits, and as one parser would."""
 
 import json
 import threading
@@ -76,7 +76,7 @@ def test_a_batch_in_parts_is_what_one_parser_reads(
 
 @pytest.mark.usefixtures("_small_parts")
 @pytest.mark.parametrize("end", [b",]}", b"]", b"]]}", b'],"n":1', b"", b"}"])
-def test_a_batch_that_ends_wrongly_is_no_json(end: bytes) -> None:
+def test_a_batch_with_a_wrong_end_is_not_json(end: bytes) -> None:
     with pytest.raises(ApiError, match="is not JSON"):
         read_batch(b'{"events":[' + b",".join([b'"some text"'] * 20) + end)
 
@@ -120,7 +120,7 @@ def test_an_item_over_a_megabyte_is_not_parsed(
     assert not parsed
 
 
-def test_large_questions_are_checked_off_the_event_loop(
+def test_large_requests_are_validated_off_the_event_loop(
     client: TestClient, parsed: list[tuple[str, int]]
 ) -> None:
     exclude = [f"horror-{n}" for n in range(2_000)]

@@ -1,4 +1,4 @@
-"""The file of keys: only digests, only the owner's, whole or not at all, and never misread."""
+"""The key file: only digests, private permissions, atomic writes, and no damage unnoticed."""
 
 import base64
 import hashlib
@@ -82,7 +82,7 @@ def test_a_name_that_cannot_be_used_is_refused(file: KeyFile, name: str) -> None
     assert not file.path.exists()
 
 
-def test_a_name_stands_for_one_key(file: KeyFile, key: str) -> None:
+def test_a_name_identifies_one_key(file: KeyFile, key: str) -> None:
     with pytest.raises(SettingError, match="there is a key named 'shop'"):
         file.add("shop")
     with pytest.raises(UnknownIdError, match="did you mean 'shop'"):
@@ -120,14 +120,14 @@ def test_a_full_disk_leaves_the_old_file(
 
 
 @pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED)
-def test_a_damaged_file_is_told_and_never_taken_for_no_keys(file: KeyFile, content: bytes) -> None:
+def test_a_damaged_file_is_reported_and_never_means_no_keys(file: KeyFile, content: bytes) -> None:
     file.path.write_bytes(content)
     for work in (file.listed, lambda: file.add("shop"), lambda: file.remove("shop")):
         with pytest.raises(
-            StoreError, match=r"keys\.json is damaged \([^\n]+\), so nobody"
-        ) as told:
+            StoreError, match=r"keys\.json is damaged \([^\n]+\), so all requests are rejected"
+        ) as result:
             work()
-        assert "0" * 64 not in str(told.value)
+        assert "0" * 64 not in str(result.value)
     assert file.path.read_bytes() == content
 
 
@@ -144,13 +144,13 @@ def _pipe(path: Path) -> None:
 
 
 @pytest.mark.parametrize("put", [_folder, _link_to_nowhere, _pipe])
-def test_something_else_in_its_place_is_told(file: KeyFile, put: Callable[[Path], None]) -> None:
+def test_a_path_that_is_not_a_file_is_reported(file: KeyFile, put: Callable[[Path], None]) -> None:
     put(file.path)
-    with pytest.raises(StoreError, match="so nobody can be let in"):
+    with pytest.raises(StoreError, match="so all requests are rejected"):
         file.listed()
 
 
-def test_a_file_that_others_can_touch_is_warned_of_and_mended_by_the_next_write(
+def test_a_key_file_open_to_others_warns_and_the_next_write_fixes_it(
     file: KeyFile, key: str
 ) -> None:
     assert file.warning() is None

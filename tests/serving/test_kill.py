@@ -1,4 +1,4 @@
-"""A real server, killed while it takes in events; the benchmark KILLS does the same for longer."""
+"""A real server, killed while it stores events. The benchmark KILLS does the same for longer."""
 
 from pathlib import Path
 

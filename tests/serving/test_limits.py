@@ -1,4 +1,4 @@
-"""Bodies too large, too slow, or too many at a time, at the door of an application."""
+"""Limits of bodies that are too large, too slow, or too many at a time."""
 
 import asyncio
 import json
@@ -39,7 +39,7 @@ async def post(
     pause: float = 0.0,
     ends: bool = False,
 ) -> tuple[int, Any]:
-    """Status and body of one post whose parts come one by one; after the last nothing comes."""
+    """The status and body of a post that is sent in parts and does not continue after the last."""
     messages = [{"type": "http.request", "body": part, "more_body": True} for part in parts]
     if ends:
         messages.append({"type": "http.request", "body": b"", "more_body": False})
@@ -59,28 +59,28 @@ async def post(
     headers = [] if announced is None else [(b"content-length", str(announced).encode())]
     about = {"type": "http", "method": method, "path": path, "query_string": b""}
     await app({**about, "headers": headers, "http_version": "1.1"}, receive, send)
-    told = b"".join(message.get("body", b"") for message in sent)
-    return sent[0]["status"], json.loads(told)
+    result = b"".join(message.get("body", b"") for message in sent)
+    return sent[0]["status"], json.loads(result)
 
 
 def test_a_body_announced_too_large_is_refused_unread() -> None:
-    status, told = finished(post(application(), [], announced=10_000_001))
-    assert (status, told["error"]["code"]) == (413, "too_large")
+    status, result = finished(post(application(), [], announced=10_000_001))
+    assert (status, result["error"]["code"]) == (413, "too_large")
 
 
 def test_a_body_that_grows_too_large_is_refused() -> None:
     parts = [b"x" * 4_000_000] * 3
-    status, told = finished(post(application(), parts))
-    assert (status, told["error"]["code"]) == (413, "too_large")
+    status, result = finished(post(application(), parts))
+    assert (status, result["error"]["code"]) == (413, "too_large")
 
 
 def test_a_body_that_comes_too_slowly_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "SLOWEST_SECONDS", 0.1)
-    status, told = finished(post(application(), [b"a", b"b"]))
-    assert (status, told["error"]["code"]) == (408, "too_slow")
+    status, result = finished(post(application(), [b"a", b"b"]))
+    assert (status, result["error"]["code"]) == (408, "too_slow")
 
 
-def test_the_slowest_large_body_makes_room_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_slowest_large_body_is_rejected_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "MOST_AT_ONCE", 20_000_000)
     app = application()
 
@@ -89,7 +89,7 @@ def test_the_slowest_large_body_makes_room_for_others(monkeypatch: pytest.Monkey
         second = asyncio.create_task(of("b", app, b"x" * 9_000_000))
         await asyncio.sleep(0.05)
         status, _ = await post_whole(app, b"x" * 3_000_000)
-        ended = await asyncio.wait_for(first, 5)  # before it is too slow
+        ended = await asyncio.wait_for(first, 5)  # before the body is too slow
         assert not second.done()
         again, _ = await post_whole(app, b"x" * 9_000_000)
         second.cancel()
@@ -98,22 +98,24 @@ def test_the_slowest_large_body_makes_room_for_others(monkeypatch: pytest.Monkey
     assert finished(scenario()) == (200, 503, 200)
 
 
-def test_a_small_body_is_read_however_many_large_ones_come(
+def test_a_small_body_is_read_however_many_large_ones_arrive(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(limits, "MOST_AT_ONCE", 10)
     app = application()
     assert finished(post_whole(app, b"x" * 65_536))[0] == 200
-    status, told = finished(post_whole(app, b"x" * 65_537))
-    assert (status, told["error"]["code"]) == (503, "overloaded")
-    assert finished(post(app, [], announced=9_000_000, ends=True))[0] == 200  # what is read counts
+    status, result = finished(post_whole(app, b"x" * 65_537))
+    assert (status, result["error"]["code"]) == (503, "overloaded")
+    assert (
+        finished(post(app, [], announced=9_000_000, ends=True))[0] == 200
+    )  # the received bytes count
 
 
-def test_a_large_body_that_stalls_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stalled_large_body_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "STEP_SECONDS", 0.1)
     app = application()
-    status, told = finished(post(app, [b"x" * 70_000]))
-    assert (status, told["error"]["code"]) == (408, "too_slow")
+    status, result = finished(post(app, [b"x" * 70_000]))
+    assert (status, result["error"]["code"]) == (408, "too_slow")
     assert finished(post(app, [b"x" * 70_000] * 9, pause=0.05, ends=True))[0] == 200
 
 
@@ -127,18 +129,18 @@ def test_an_item_and_a_form_are_refused_before_they_are_read(
     about = {"method": method, "path": path}
     announced = finished(post(application(), [], announced=largest + 1, **about))
     grown = finished(post(application(), [b"x" * largest, b"x"], **about))
-    for status, told in (announced, grown):
-        assert (status, told["error"]["code"]) == (413, "too_large")
+    for status, result in (announced, grown):
+        assert (status, result["error"]["code"]) == (413, "too_large")
 
 
-def test_bytes_are_free_again_when_an_answer_begins_to_be_sent(
+def test_bytes_are_freed_when_a_response_starts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(limits, "MOST_AT_ONCE", 20_000_000)
     app, is_read = application(), asyncio.Event()
 
     async def never_read() -> None:
-        """Posts and does not take the answer."""
+        """Posts a body and does not read the response."""
         message = {"type": "http.request", "body": b"x" * 9_000_000, "more_body": False}
 
         async def receive() -> Message:
@@ -162,7 +164,7 @@ def test_bytes_are_free_again_when_an_answer_begins_to_be_sent(
 
 
 async def post_whole(app: Any, body: bytes) -> tuple[int, Any]:
-    """Status and body of a post that comes at once."""
+    """The status and body of a post that is sent at once."""
     sent: list[Message] = []
 
     async def receive() -> Message:
@@ -177,7 +179,7 @@ async def post_whole(app: Any, body: bytes) -> tuple[int, Any]:
 
 
 async def of(caller: str, app: Any, *parts: bytes) -> int:
-    """Status of a caller's post that does not end."""
+    """The status of a post that does not end."""
     CALLER.set(caller)
     status, _ = await post(app, parts)
     return int(status)
@@ -194,7 +196,7 @@ def test_one_caller_holds_half_of_the_bytes_at_most(monkeypatch: pytest.MonkeyPa
         await asyncio.sleep(0.05)
         more = asyncio.create_task(of("many", app, b"x" * 2_000_000))
         ended = await asyncio.wait_for(first, 5)
-        assert not other.done()  # though it is slower
+        assert not other.done()  # although it is slower
         assert not more.done()
         for task in (other, more):
             task.cancel()

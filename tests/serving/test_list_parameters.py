@@ -1,4 +1,4 @@
-"""Lists in a URL: separated by commas or repeated, never taken for one unknown id."""
+"""Lists in a URL: separated by commas or repeated, never read as one unknown id."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ def got(client: TestClient, query: str) -> list[str]:
 
 
 @pytest.mark.parametrize("separator", [",", "%2C", ", ", "&history=", ",%20"])
-def test_a_history_in_a_url_is_what_a_body_says(client: TestClient, separator: str) -> None:
+def test_a_history_in_a_url_equals_one_in_a_body(client: TestClient, separator: str) -> None:
     asked = f"history={separator.join(COMEDY[:3])}"
     assert got(client, asked) == posted(client, history=COMEDY[:3])
 
@@ -31,7 +31,7 @@ def test_commas_and_repetition_mix(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize("separator", [",", "&exclude="])
-def test_what_a_url_excludes_stays_away(client: TestClient, separator: str) -> None:
+def test_items_excluded_in_a_url_are_not_shown(client: TestClient, separator: str) -> None:
     shown = got(client, "user_id=user-1")
     left = got(client, f"user_id=user-1&exclude={separator.join(shown[:3])}")
     assert left
@@ -69,8 +69,8 @@ def test_a_single_value_given_twice_is_refused(client: TestClient, path: str, na
     assert answer.json()["error"]["field"] == name
 
 
-def test_the_document_says_how_lists_are_written(client: TestClient) -> None:
+def test_the_document_describes_the_list_format(client: TestClient) -> None:
     operation = client.get("/openapi.json").json()["paths"][PATH]["get"]
     lists = [p for p in operation["parameters"] if p["name"] in ("history", "exclude")]
     assert len(lists) == 2
-    assert all("Separated by commas" in parameter["description"] for parameter in lists)
+    assert all("Separate values with commas" in parameter["description"] for parameter in lists)

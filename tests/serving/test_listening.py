@@ -1,4 +1,4 @@
-"""A real server that other machines can reach, asked by whoever has a key and whoever has not."""
+"""A real server that other machines can reach, with and without an API key."""
 
 import json
 import os
@@ -25,7 +25,7 @@ START = [sys.executable, "-c", "from tastemaker.cli import main; main()", "serve
 
 @contextmanager
 def listening(folder: Path, host: str, *options: str) -> Iterator[tuple[int, Path]]:
-    """The port of a server that is ready, and the file of what it says."""
+    """The port of a ready server, and the file with its output."""
     port, said = free_port(), folder / "said.txt"
     with said.open("wb") as stream:
         process = subprocess.Popen(
@@ -53,7 +53,7 @@ def status(url: str, key: str = "") -> int:
             return int(problem.code)
 
 
-def test_workers_end_when_the_process_is_killed_that_watches_over_them(folder: Path) -> None:
+def test_workers_end_when_their_supervisor_is_killed(folder: Path) -> None:
     with serving(folder / "tastemaker.toml", workers=2) as server:
         workers = [pid for pid in server.pids() if pid != server.pid]
         assert len(workers) >= 2
@@ -62,7 +62,7 @@ def test_workers_end_when_the_process_is_killed_that_watches_over_them(folder: P
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process is there and has not ended."""
+    """Whether a process exists and has not ended."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
     except OSError:
@@ -78,10 +78,10 @@ def test_other_machines_are_answered_with_a_key_by_every_worker(folder: Path) ->
         lines = said.read_text().splitlines()
         url = f"http://127.0.0.1:{port}"
         assert any(f" at {url} " in line for line in lines)
-        assert sum("in the clear unless TLS" in line for line in lines) == 1
+        assert sum("sent unencrypted without a TLS" in line for line in lines) == 1
         assert sum("chmod 600" in line for line in lines) == 1
         trending = f"{url}/v1/trending"
-        # each question is a connection of its own, so that both workers are asked
+        # each request uses a new connection, so that both workers get some
         assert {status(trending) for _ in range(20)} == {401}
         assert {status(trending, key) for _ in range(20)} == {200}
         assert status(f"{url}/health/ready") == 200
@@ -93,14 +93,14 @@ def test_other_machines_are_answered_with_a_key_by_every_worker(folder: Path) ->
         assert {status(trending, other) for _ in range(20)} == {401}
         keys.path.unlink()
         assert {status(trending, sent) for sent in ("", key, other) for _ in range(10)} == {401}
-    told = said.read_text()
-    assert "keys.json is gone" in told
-    assert key not in told
-    assert other not in told
-    assert "Traceback" not in told
+    result = said.read_text()
+    assert "keys.json is missing" in result
+    assert key not in result
+    assert other not in result
+    assert "Traceback" not in result
 
 
-def test_a_server_at_every_address_of_the_sixth_version_is_announced_where_it_answers(
+def test_a_server_on_all_ipv6_addresses_announces_a_usable_address(
     folder: Path,
 ) -> None:
     try:
@@ -122,7 +122,7 @@ def test_a_variable_of_uvicorn_does_not_set_the_workers(
         assert status(f"http://127.0.0.1:{port}/health/ready") == 200
 
 
-def test_a_stranger_with_a_large_body_is_refused_without_being_listened_to(folder: Path) -> None:
+def test_a_large_body_without_a_key_is_rejected_unread(folder: Path) -> None:
     KeyFile(folder / ".tastemaker").add("shop")
     with listening(folder, "127.0.0.1") as (port, _):
         connection = HTTPConnection("127.0.0.1", port, timeout=30)

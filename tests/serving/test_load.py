@@ -1,4 +1,4 @@
-"""A real server asked for more than it can answer; the benchmark LOAD does the same for longer."""
+"""A real server under overload. The benchmark LOAD does the same for longer."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -16,21 +16,21 @@ pytestmark = pytest.mark.slow
 ASKED = {"user_id": "user-0", "n": 10}
 
 
-def test_an_overloaded_server_sheds_with_a_503_and_then_recovers(
+def test_an_overloaded_server_returns_503_and_recovers(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TASTEMAKER_SERVER__MAX_QUEUE_WAIT_MS", "10")
     with serving(folder / "tastemaker.toml") as server:
-        told = storm(server.port, rate=2_000, seconds=3, bodies=[ASKED])
-        refused = [each for each in told if each.status != 200]
-        assert len(refused) < len(told), "nobody was answered"
+        result = storm(server.port, rate=2_000, seconds=3, bodies=[ASKED])
+        refused = [each for each in result if each.status != 200]
+        assert len(refused) < len(result), "no request was answered"
         assert {(each.status, each.retry_after) for each in refused} == {(503, "1")}
         caller = Caller(server)
         assert caller.call("POST", "/v1/recommendations", ASKED)[0] == 200
         caller.close()
 
 
-def test_a_worker_that_took_long_to_load_takes_in_events_at_once(
+def test_a_slowly_loaded_worker_accepts_events_at_once(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(work_queue, "LONGEST_STORING_SECONDS", 0.3)
@@ -47,5 +47,5 @@ def test_a_worker_that_took_long_to_load_takes_in_events_at_once(
         TestClient(app, base_url="http://127.0.0.1") as client,
         ThreadPoolExecutor(12) as pool,
     ):
-        told = list(pool.map(lambda _: client.post("/v1/events", json=event), range(12)))
-    assert {answer.status_code for answer in told} == {200}
+        result = list(pool.map(lambda _: client.post("/v1/events", json=event), range(12)))
+    assert {answer.status_code for answer in result} == {200}

@@ -1,4 +1,4 @@
-"""A log that ended long ago: the server answers as the command line does."""
+"""With an old event log, the server gives the same results as the command line."""
 
 import json
 import shutil
@@ -36,7 +36,7 @@ Told = Callable[..., dict[str, Any]]
 
 
 def shift(folder: Path, days: int) -> None:
-    """Moves the log so that it ended so many days ago, after about three weeks."""
+    """Shifts the log of about three weeks so that it ended the given number of days ago."""
     lines = (folder / "events.csv").read_text().splitlines()
     rows = [line.split(",") for line in lines[1:]]
     end, last = times.now() // 1_000_000 - days * 86_400, max(int(row[2]) for row in rows)
@@ -46,7 +46,7 @@ def shift(folder: Path, days: int) -> None:
 
 @pytest.fixture(scope="module", params=AGES.values(), ids=AGES)
 def ended(request: Any, trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project whose log ended some time ago, trained; not served yet."""
+    """A trained project with an old log that was not served yet."""
     folder = tmp_path_factory.mktemp("ended") / "films"
     folder.mkdir()
     for name in ("events.csv", "items.csv"):
@@ -59,7 +59,7 @@ def ended(request: Any, trained: Path, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture
 def old(ended: Path, tmp_path: Path) -> Path:
-    """A copy of it to serve and change."""
+    """A copy of the project to serve and change."""
     return Path(shutil.copytree(ended, tmp_path / "films"))
 
 
@@ -67,14 +67,14 @@ def old(ended: Path, tmp_path: Path) -> Path:
 def cli(old: Path, capsys: pytest.CaptureFixture[str]) -> Told:
     """`tastemaker recommend --json`."""
 
-    def told(user: str | None = None, history: list[str] | None = None) -> dict[str, Any]:
+    def result(user: str | None = None, history: list[str] | None = None) -> dict[str, Any]:
         capsys.readouterr()
         listed = None if history is None else ",".join(history)
         asked = answers.RecommendOptions(user, listed, 12, None)
         answers.recommend(old / "tastemaker.toml", asked, trace=False, as_json=True)
         return dict(json.loads(capsys.readouterr().out))
 
-    return told
+    return result
 
 
 def shown(answer: dict[str, Any]) -> list[tuple[str, float]]:
@@ -93,7 +93,7 @@ def test_the_server_answers_as_the_command_line_does(old: Path, cli: Told) -> No
         {"history": [item(0, 0), item(2, 1)]},
         {"user": "nobody"},
     ]
-    before = [cli(**question) for question in questions]  # as the files say: no store so far
+    before = [cli(**question) for question in questions]  # from the files: there is no store yet
     with without_network(old) as client:
         for question, first in zip(questions, before):
             url = {"user_id" if k == "user" else k: v for k, v in question.items()}
@@ -131,7 +131,7 @@ def test_every_list_and_similar_items_match_too(
         for kind, user, id_ in present:
             event = {"user_id": user, "item_id": id_, "event_type": kind}
             assert client.post("/v1/events", json=event).status_code == 200
-        client.put("/v1/items/added", json=attributes)  # when it returns, the event counts too
+        client.put("/v1/items/added", json=attributes)  # after this the event counts
         served = asked(client, user_id="user-2")
         alike = client.get("/v1/items/added/similar?n=5").json()
         answers.recommend_all(
@@ -139,13 +139,13 @@ def test_every_list_and_similar_items_match_too(
         )
         capsys.readouterr()
         answers.similar(path, "added", 5, None, as_json=True)
-        told = json.loads(capsys.readouterr().out)
+        result = json.loads(capsys.readouterr().out)
     rows = [line.split(",") for line in output.read_text().splitlines()[1:]]
     found = [(row[2], np.float32(row[3])) for row in rows if row[0] == "user-2"]
     assert found == [(id_, np.float32(score)) for id_, score in shown(served)]
     assert not {"added", *(id_ for _, _, id_ in present)} & {id_ for id_, _ in found}
-    assert (told["source"], told["items"]) == (alike["source"], alike["items"])
-    assert told["source"] == "content"
+    assert (result["source"], result["items"]) == (alike["source"], alike["items"])
+    assert result["source"] == "content"
     assert alike["items"][0]["item_id"].startswith("western")
 
 
@@ -154,14 +154,14 @@ def test_a_file_that_grew_answers_as_the_server_does(old: Path, cli: Told) -> No
     liked = next(id_ for id_, _ in shown(cli("user-3")))
     with (old / "events.csv").open("a") as log:
         log.write(f"user-3,{liked},{times.now() // 1_000_000}\n")
-    first = shown(cli("user-3"))  # no store so far
+    first = shown(cli("user-3"))  # there is no store yet
     assert liked not in [id_ for id_, _ in first]
     with without_network(old) as client:
         assert shown(asked(client, user_id="user-3")) == first == shown(cli("user-3"))
 
 
 def moment_of(folder: Path, *, served: int | None = None, now: str = "auto") -> int:
-    """The moment of a request, with an event served so many microseconds ago."""
+    """The time of a request, given how many microseconds ago an event was served."""
     path = folder / "tastemaker.toml"
     if now != "auto":
         set_now(path, now)
@@ -172,7 +172,7 @@ def moment_of(folder: Path, *, served: int | None = None, now: str = "auto") -> 
             event = {"user_id": "live", "item_id": item(0, 0), "timestamp": moment}
             service.add_events([event]).written.result()
             service.refresh()
-        return service.moment(service.live)
+        return service.moment(service.snapshot)
 
 
 def test_time_goes_on_once_an_event_is_served(old: Path) -> None:

@@ -11,7 +11,7 @@ from tastemaker.serving.logs import log_settings
 
 @pytest.fixture
 def logged() -> Iterator[io.StringIO]:
-    """What the server's loggers write."""
+    """The output of the server's loggers."""
     said, settings = io.StringIO(), log_settings()
     loggers = [logging.getLogger(name) for name in settings["loggers"]]
     before = [(logger.handlers[:], logger.level, logger.propagate) for logger in loggers]
@@ -24,7 +24,7 @@ def logged() -> Iterator[io.StringIO]:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The seconds that have passed."""
+    """The elapsed seconds."""
     seconds = [0.0]
     monkeypatch.setattr("tastemaker.serving.logs.monotonic", lambda: seconds[0])
     return seconds
@@ -55,7 +55,7 @@ def test_any_other_failure_is_logged_with_its_traceback(logged: io.StringIO) -> 
 
 
 @pytest.mark.parametrize("name", ["uvicorn.error", "tastemaker.serving.service", "asyncio"])
-def test_of_a_thousand_lines_a_few_are_logged(
+def test_a_few_of_a_thousand_lines_are_logged(
     logged: io.StringIO, clock: list[float], name: str
 ) -> None:
     def refuse(n: int) -> None:

@@ -1,4 +1,4 @@
-"""The command line and the server answer from one view of users, items and events."""
+"""The command line and the server use the same users, items and events."""
 
 import json
 from pathlib import Path
@@ -12,18 +12,18 @@ from tests.resilience.stage import Ran, verb
 from tests.serving.conftest import START, without_network
 
 NEW = "night, of the new"
-"""An item put over HTTP; its id has a comma."""
+"""An item put over HTTP, with a comma in its id."""
 
 
 @pytest.fixture
 def both(client: TestClient, folder: Path) -> Any:
-    """A server, and the command line beside it, after an item and events came over HTTP."""
-    told = {"title": "Horror night new", "genres": ["Horror"], "year": 1999}
-    assert client.put(f"/v1/items/{NEW}", json=told).status_code == 201
+    """A server and the command line, after an item and events were sent over HTTP."""
+    columns = {"title": "Horror night new", "genres": ["Horror"], "year": 1999}
+    assert client.put(f"/v1/items/{NEW}", json=columns).status_code == 201
     events = [{"user_id": "late", "item_id": id_} for id_ in (NEW, "horror-1")]
     assert client.post("/v1/events", json={"events": events}).json()["accepted"] == 2
     # a server takes up events within a second; a put item waits until all is taken up
-    assert client.put(f"/v1/items/{NEW}", json=told).status_code == 200
+    assert client.put(f"/v1/items/{NEW}", json=columns).status_code == 200
 
     def run(*arguments: str) -> Ran:
         return verb(folder / "tastemaker.toml", *arguments)
@@ -120,7 +120,7 @@ def test_ranked_and_similar_items_are_the_same(both: Any) -> None:
         ),
     ],
 )
-def test_what_is_refused_is_refused_alike(
+def test_invalid_input_is_rejected_the_same_way(
     both: Any, arguments: tuple[str, ...], method: str, path: str, body: Any
 ) -> None:
     client, run = both
@@ -128,14 +128,14 @@ def test_what_is_refused_is_refused_alike(
     answer = client.request(method, path, json=body)
     assert done.code == 2
     assert answer.status_code in (404, 422)
-    told = done.err.splitlines()[-1].removeprefix("error: ")
-    # the server names the field as its caller wrote it
-    reason = told.replace(" in user_id ", " in id ").replace("float history", "float id")
+    error = done.err.splitlines()[-1].removeprefix("error: ")
+    # the server names the field as in the request
+    reason = error.replace(" in user_id ", " in id ").replace("float history", "float id")
     assert reason in answer.json()["error"]["message"].replace("float history", "float id")
     assert "function" not in answer.json()["error"]["message"]
 
 
-def test_answers_escape_what_acts_on_a_terminal(both: Any) -> None:
+def test_responses_escape_terminal_control_characters(both: Any) -> None:
     client, _ = both
     title = "up\x1b[2J\x9b31m\u202egnp\x7f é"
     client.put("/v1/items/evil", json={"title": title, "genres": ["Horror"]})
@@ -143,8 +143,8 @@ def test_answers_escape_what_acts_on_a_terminal(both: Any) -> None:
     answers = [answer, client.post("/v1/rank", json={"user_id": "late", "items": ["evil"]})]
     answers.append(client.get("/v1/items/no-item%C2%9B%E2%80%AE/similar"))
     assert answers[1].json()["items"][0]["title"] == title
-    for told in answers:
-        assert told.text.isprintable(), ascii(told.text)
+    for answer in answers:
+        assert answer.text.isprintable(), ascii(answer.text)
 
 
 @pytest.mark.parametrize("id_", ["a\x1b[31m", "a\x9b31m", "a\x80", "a\u2028b", "a\x7f", "a\rb"])
@@ -152,10 +152,10 @@ def test_an_id_with_a_control_is_rejected_everywhere(both: Any, id_: str) -> Non
     client, _ = both
     events = [{"user_id": "late", "item_id": "horror-1"}, {"user_id": id_, "item_id": "horror-1"}]
     events.append({"user_id": "late", "item_id": id_})
-    told = client.post("/v1/events", json={"events": events}).json()
-    assert told["accepted"] == 1
-    assert [rejected["index"] for rejected in told["rejected"]] == [1, 2]
-    assert all("line break or control character" in r["error"] for r in told["rejected"])
+    result = client.post("/v1/events", json={"events": events}).json()
+    assert result["accepted"] == 1
+    assert [rejected["index"] for rejected in result["rejected"]] == [1, 2]
+    assert all("line break or control character" in r["error"] for r in result["rejected"])
     for path in ("/v1/recommendations", "/v1/rank"):
         answer = client.post(path, json={"user_id": id_, "items": ["horror-1"]})
         assert answer.status_code == 422

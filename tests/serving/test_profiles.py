@@ -1,4 +1,4 @@
-"""Attributes of users over HTTP: a known user's come from the store, an unknown one has none."""
+"""User attributes over HTTP: read from the store for known users, none for unknown users."""
 
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,7 @@ ranker = "main"
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Users of a country click the items of one genre; `silent` has attributes and no event."""
+    """Users of a country click items of one genre. `silent` has attributes and no events."""
     folder, drawn = tmp_path_factory.mktemp("profiles"), np.random.default_rng(1)
     events, users = ["user_id,item_id,timestamp"], ["user_id,age,country,likes"]
     for user in range(300):
@@ -61,14 +61,14 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def features(service: Service, user: str | None) -> dict[str, float]:
-    """What the ranker was told of the user beside the first item."""
-    live = service.live
-    asked = RecommendationRequest(user).request(
-        live, service.store.history(user or ""), times.now()
+    """The user features of the ranker for the first item."""
+    snapshot = service.snapshot
+    request = RecommendationRequest(user).request(
+        snapshot, service.store.history(user or ""), times.now()
     )
-    answer = live.recommender.answer(live.with_profile(asked, service.store), 5)
-    told = answer.described(0, 1)
-    values = dict(zip(told.names, told.values[0].tolist()))
+    answer = snapshot.recommender.answer(snapshot.with_profile(request, service.store), 5)
+    result = answer.described(0, 1)
+    values = dict(zip(result.names, result.values[0].tolist()))
     return {name: value for name, value in values.items() if name.startswith("profile_")}
 
 
@@ -79,22 +79,22 @@ def test_attributes_come_from_the_store_to_the_ranker(shop: Path) -> None:
         data = project.read()
         for user in ("u0", "u7", "silent"):
             own = data.requests(data.users.indices([user]), [times.now()])
-            answer = service.live.recommender.answer(own, 5).described(0, 1)
+            answer = service.snapshot.recommender.answer(own, 5).described(0, 1)
             values = dict(zip(answer.names, answer.values[0].tolist()))
             for name, value in features(service, user).items():
-                assert value == values[name] or value != value != values[name]  # NaN is NaN
+                assert value == values[name] or value != value != values[name]  # NaN equals NaN
         assert features(service, "u7")["profile_age"] == 27.0
         assert features(service, "silent")["profile_country_is_de"] == 1.0
-        for stranger in ("nobody", None):
-            assert all(value != value for value in features(service, stranger).values())
+        for unknown in ("nobody", None):
+            assert all(value != value for value in features(service, unknown).values())
 
 
 def test_a_user_without_events_is_answered_by_attributes(shop: Path) -> None:
     with Service(load_project(shop / "tastemaker.toml")) as service:
         wait_until(lambda: service.status()["status"] == "ready")
 
-        def genres(told: dict[str, Any]) -> set[int]:
-            return {int(item["item_id"][1:]) % 2 for item in told["items"]}
+        def genres(result: dict[str, Any]) -> set[int]:
+            return {int(item["item_id"][1:]) % 2 for item in result["items"]}
 
         assert genres(service.recommend(RecommendationRequest("silent", n=8))) == {1}
         ranked = service.rank(RecommendationRequest("silent"), ["i0", "i1", "i2", "i3"])

@@ -36,7 +36,7 @@ def path(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def ruled(path: Path) -> Iterator[Service]:
-    """A service whose placement has rules that block nothing yet."""
+    """A service whose placement has rules that block no item yet."""
     path.write_text(path.read_text().replace(HOME, HOME + '\nrerankers = ["house"]') + RULES)
     train(path.parent)
     with Service(load_project(path)) as opened:
@@ -50,7 +50,7 @@ def block(path: Path, id_: str) -> None:
     path.write_text(text.replace(RULES, BLOCKED.format(id=id_)))
 
 
-def test_a_block_counts_with_the_next_version(ruled: Service, path: Path) -> None:
+def test_a_block_applies_with_the_next_version(ruled: Service, path: Path) -> None:
     first = shown(ruled)[0]
     block(path, first)
     version = train(path.parent)
@@ -60,7 +60,7 @@ def test_a_block_counts_with_the_next_version(ruled: Service, path: Path) -> Non
     assert not {"note", "problem"} & {*ruled.status()}
 
 
-def test_a_block_without_training_counts_after_a_promotion(ruled: Service, path: Path) -> None:
+def test_a_block_without_training_applies_after_a_promotion(ruled: Service, path: Path) -> None:
     version = train(path.parent, promote=False)
     first = shown(ruled)[0]
     block(path, first)
@@ -69,7 +69,7 @@ def test_a_block_without_training_counts_after_a_promotion(ruled: Service, path:
     assert first not in shown(ruled)
 
 
-def test_a_reranker_new_to_the_file_counts_too(service: Service, path: Path) -> None:
+def test_a_new_reranker_in_the_file_applies_too(service: Service, path: Path) -> None:
     first = shown(service)[0]
     text = path.read_text().replace(HOME, HOME + '\nrerankers = ["house"]')
     path.write_text(text + BLOCKED.format(id=first))
@@ -95,7 +95,7 @@ def test_with_a_broken_file_a_version_keeps_its_own_settings(ruled: Service, pat
     wait_until(lambda: "problem" in ruled.status())
     status = ruled.status()
     assert (status["status"], status["model_version"]) == ("ready", version)
-    assert f"version {version} is served without the present project file" in status["problem"]
+    assert f"version {version} is served without the current project file" in status["problem"]
     assert "tastemaker.toml" in status["problem"]
     assert first not in shown(ruled)
     second = shown(ruled)[0]
@@ -143,4 +143,4 @@ def test_the_moment_follows_the_file_of_the_version(service: Service, path: Path
     serves(service, train(path.parent))
     service.add_events([{"user_id": "user-3", "item_id": "drama-0"}]).written.result()
     service.refresh()
-    assert service.moment(service.live) == service.live.fitted.inventory.watermark
+    assert service.moment(service.snapshot) == service.snapshot.fitted.inventory.watermark

@@ -1,4 +1,4 @@
-"""Items that are put while a server runs: taken up at once, at the cost of what is put."""
+"""Items put while a server runs count at once, at a cost proportional to the items."""
 
 from typing import Any, NoReturn
 
@@ -21,10 +21,10 @@ def put(service: Service, name: str, attributes: dict[str, Any]) -> None:
 
 
 def assert_as_built_anew(service: Service, about: str) -> None:
-    """What is known of items, and what is found by that, is as after a restart."""
+    """Items and the results based on them are the same as after a restart."""
     found = []
-    for live in (service.live, ModelSnapshot.of(service.live.fitted, service.store)):
-        recommender = live.recommender
+    for snapshot in (service.snapshot, ModelSnapshot.of(service.snapshot.fitted, service.store)):
+        recommender = snapshot.recommender
         catalogue = recommender.inventory.catalogue
         _, alike = recommender.similar(about, n=60, retriever="content")
         ids = catalogue.items.ids(range(len(catalogue)))
@@ -35,13 +35,13 @@ def assert_as_built_anew(service: Service, about: str) -> None:
 
 
 def test_an_item_put_after_its_events_changes_nothing_else(service: Service) -> None:
-    told = [{"user_id": f"u{n}", "item_id": "late", "event_type": "click"} for n in range(5)]
-    post(service, [*told, {"user_id": "u", "item_id": item(0, 1), "event_type": "click"}])
+    events = [{"user_id": f"u{n}", "item_id": "late", "event_type": "click"} for n in range(5)]
+    post(service, [*events, {"user_id": "u", "item_id": item(0, 1), "event_type": "click"}])
     service.put_item("late", {"title": "Late", "genres": ["Horror"]}).result()
     service.refresh()
-    grown, anew = service.live, ModelSnapshot.of(service.live.fitted, service.store)
-    assert grown.sequence == anew.sequence
-    one, other = grown.recommender.inventory, anew.recommender.inventory
+    grown, rebuilt = service.snapshot, ModelSnapshot.of(service.snapshot.fitted, service.store)
+    assert grown.sequence == rebuilt.sequence
+    one, other = grown.recommender.inventory, rebuilt.recommender.inventory
     ids = one.catalogue.items.ids(range(len(one.catalogue)))
     assert ids == other.catalogue.items.ids(range(len(other.catalogue)))
     items, moments = np.arange(len(ids), dtype=np.int32), np.full(len(ids), times.now() + 1)
@@ -51,16 +51,16 @@ def test_an_item_put_after_its_events_changes_nothing_else(service: Service) -> 
 
 
 def test_items_added_one_by_one_are_those_added_at_once(service: Service) -> None:
-    told = {f"new-{n}": {"title": f"night {n}", "genres": ["Horror"] * (n % 2)} for n in range(6)}
-    for name, attributes in told.items():
+    items = {f"new-{n}": {"title": f"night {n}", "genres": ["Horror"] * (n % 2)} for n in range(6)}
+    for name, attributes in items.items():
         service.put_item(name, attributes).result()
         service.refresh()
-    anew = ModelSnapshot.of(service.live.fitted, service.store)
-    for live in (service.live, anew):
-        assert live.recommender.inventory.catalogue.items.index("new-5") >= 0
+    rebuilt = ModelSnapshot.of(service.snapshot.fitted, service.store)
+    for snapshot in (service.snapshot, rebuilt):
+        assert snapshot.recommender.inventory.catalogue.items.index("new-5") >= 0
     lists = [
-        live.recommender.similar("new-1", n=30, retriever="content")[1]
-        for live in (service.live, anew)
+        snapshot.recommender.similar("new-1", n=30, retriever="content")[1]
+        for snapshot in (service.snapshot, rebuilt)
     ]
     assert lists[0].item.tolist() == lists[1].item.tolist()
     assert lists[0].score.tolist() == lists[1].score.tolist()
@@ -91,7 +91,7 @@ def test_only_the_item_that_is_put_is_encoded(
     monkeypatch.setattr(ContentEncoder, "encode", counted)
     for name in ("new-3", "new-19", "new-20", item(1, 1)):
         put(service, name, {"title": "night again", "genres": ["Comedy"]})
-    assert encoded == [1, 1, 1]  # of a fitted item, models know what they were trained on
+    assert encoded == [1, 1, 1]  # models keep the trained columns of a fitted item
 
 
 def test_a_removed_item_put_again_is_shown_without_a_rebuild(
@@ -109,14 +109,14 @@ def test_a_removed_item_put_again_is_shown_without_a_rebuild(
         put(service, item(0, 1), {"title": "Back", "genres": ["Horror"]})
         put(service, "new", {"title": "New again", "genres": ["Horror"]})
     assert_as_built_anew(service, item(0, 1))
-    index = service.live.recommender.inventory.catalogue.items.index
-    assert service.live.recommender.withdrawn.tolist() == [index(item(0, 2))]
+    index = service.snapshot.recommender.inventory.catalogue.items.index
+    assert service.snapshot.recommender.withdrawn.tolist() == [index(item(0, 2))]
 
 
 def test_a_put_leaves_other_items_removed(service: Service) -> None:
     service.store.remover().remove_items([item(0, 1)])
     service.refresh()
-    for _ in range(2):  # the second describes an item again that came after the training
+    for _ in range(2):  # the second put updates an item that was added after training
         put(service, "new", {"title": "New", "genres": ["Horror"]})
         assert_as_built_anew(service, "new")
 

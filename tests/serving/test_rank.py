@@ -1,4 +1,4 @@
-"""Ranking given items over HTTP, and settings of the project file that apply without training."""
+"""Ranking of given items over HTTP, and project settings that apply without training."""
 
 from pathlib import Path
 from typing import Any
@@ -17,21 +17,21 @@ def rank(client: Any, **body: Any) -> Any:
 def test_given_items_are_ranked_over_http(folder: Path) -> None:
     with without_network(folder) as client:
         items = ["comedy-1", "horror-1", "drama-2"]
-        told = rank(client, user_id="user-0", items=items)
-        assert sorted(item["item_id"] for item in told["items"]) == sorted(items)
-        assert told["items"][0]["item_id"] == "horror-1"
-        assert set(told) == {"model_version", "degraded", "items"}
-        told = rank(client, history=["comedy-3"], items=items, explain=True)
-        assert told["items"][0]["item_id"] == "comedy-1"
-        assert told["trace"]["items"][0]["item_id"] == "comedy-1"
+        result = rank(client, user_id="user-0", items=items)
+        assert sorted(item["item_id"] for item in result["items"]) == sorted(items)
+        assert result["items"][0]["item_id"] == "horror-1"
+        assert set(result) == {"model_version", "degraded", "items"}
+        result = rank(client, history=["comedy-3"], items=items, explain=True)
+        assert result["items"][0]["item_id"] == "comedy-1"
+        assert result["trace"]["items"][0]["item_id"] == "comedy-1"
 
 
 def test_seen_items_are_ranked_over_http_unless_excluded(folder: Path) -> None:
     with without_network(folder) as client:
         items = ["comedy-1", "horror-0"]
         assert len(rank(client, user_id="user-0", items=items)["items"]) == 2
-        told = rank(client, user_id="user-0", items=items, exclude_seen=True)
-        assert [item["item_id"] for item in told["items"]] == ["comedy-1"]
+        result = rank(client, user_id="user-0", items=items, exclude_seen=True)
+        assert [item["item_id"] for item in result["items"]] == ["comedy-1"]
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_seen_items_are_ranked_over_http_unless_excluded(folder: Path) -> None:
         ({"items": ["comedy-1"], "item": 1}, 422, "unknown field 'item'"),
     ],
 )
-def test_a_ranking_that_cannot_be_answered_says_why(
+def test_an_invalid_ranking_states_the_reason(
     folder: Path, body: dict[str, Any], status: int, message: str
 ) -> None:
     with without_network(folder) as client:

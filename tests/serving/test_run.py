@@ -1,11 +1,11 @@
-"""What a server does for all its threads."""
+"""Process-wide settings of a server."""
 
 import gc
 
 from tastemaker.serving.run import keep_from_collector
 
 
-def test_no_collection_looks_through_the_modules_of_a_server() -> None:
+def test_garbage_collection_skips_the_modules_of_a_server() -> None:
     try:
         keep_from_collector()
         assert gc.get_freeze_count() > 50_000

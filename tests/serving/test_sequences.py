@@ -1,4 +1,4 @@
-"""Whatever is asked of a server in whatever order, its promises hold."""
+"""Invariants hold for any order of requests."""
 
 import json
 import re
@@ -55,7 +55,7 @@ counts = st.sampled_from([1, 5, 12, 60])
 
 
 class Sequences(RuleBasedStateMachine):
-    """A served project, and beside it what was sent."""
+    """A served project and a record of what was sent."""
 
     trained: ClassVar[Path]
 
@@ -142,7 +142,7 @@ class Sequences(RuleBasedStateMachine):
         answer = self.client.get("/v1/recommendations", params={"user_id": user, "n": 5}).json()
         assert items_of(answer) == items_of(self.asked(user_id=user, n=5))
 
-    @precondition(lambda self: self.now == "log")  # else the moment follows the clock
+    @precondition(lambda self: self.now == "log")  # otherwise the time follows the clock
     @rule(place=places)
     def every_list_is_the_one_of_the_command_line(self, place: str) -> None:
         self.put_item(FITTED[0])  # when it returns, all events count
@@ -161,7 +161,7 @@ class Sequences(RuleBasedStateMachine):
     def similar(self, id_: str) -> None:
         answer = self.client.get(f"/v1/items/{id_}/similar?n=5")
         known = id_ in FITTED or id_ in self.put
-        if not known:  # it may have had events, and a training since
+        if not known:  # it can have had events and a training since
             assert answer.status_code in (200, 404)
             return
         shown = [entry["item_id"] for entry in answer.json()["items"]]
@@ -198,7 +198,7 @@ def items_of(answer: dict[str, Any]) -> list[str]:
     return [entry["item_id"] for entry in answer["items"]]
 
 
-def test_promises_hold_whatever_the_order(
+def test_invariants_hold_for_any_order(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = Path(shutil.copytree(trained, tmp_path / "films"))
@@ -217,7 +217,7 @@ def test_promises_hold_whatever_the_order(
     monkeypatch.setattr(Sequences, "trained", folder, raising=False)
     run_state_machine_as_test(
         Sequences,
-        settings=settings(  # to shrink takes minutes
+        settings=settings(  # shrinking takes minutes
             max_examples=3, stateful_step_count=15, phases=[Phase.explicit, Phase.generate]
         ),
     )

@@ -1,4 +1,4 @@
-"""Clients that send slowly, or nothing but empty lines, over sockets: the others are answered."""
+"""Slow clients, and clients that send only empty lines, do not block other clients."""
 
 import json
 import select
@@ -25,12 +25,12 @@ OTHERS = ("127.0.0.2", "127.0.0.3")
 
 
 def connected(port: int, address: str = "127.0.0.1") -> socket.socket:
-    """A connection from an address of this machine; Linux has all of 127.0.0.0/8."""
+    """A connection from a local address; Linux has all of 127.0.0.0/8."""
     return socket.create_connection(("127.0.0.1", port), 30, source_address=(address, 0))
 
 
 def said(port: int, sent: bytes) -> bytes:
-    """The beginning of the answer to one request."""
+    """The start of the response to one request."""
     with connected(port) as connection:
         connection.sendall(sent)
         try:
@@ -39,7 +39,7 @@ def said(port: int, sent: bytes) -> bytes:
             return b""
 
 
-def test_slow_senders_keep_nobody_from_sending(folder: Path) -> None:
+def test_slow_senders_do_not_block_others(folder: Path) -> None:
     events = [{"user_id": "u", "item_id": "horror-1", "session": "x" * 900}] * 1_000
     one, many = json.dumps(events[0]).encode(), json.dumps({"events": events}).encode()
     assert len(many) > 900_000
@@ -49,14 +49,14 @@ def test_slow_senders_keep_nobody_from_sending(folder: Path) -> None:
         slow = [kept.enter_context(connected(server.port, OTHERS[n % 2])) for n in range(8)]
         for connection in slow:
             connection.sendall(post(b"x" * 8_000_000, b"")[:-1])
-        time.sleep(0.5)  # all of it is received
+        time.sleep(0.5)  # the whole body is received
 
         def sent() -> bool:
             assert b"200 OK" in said(server.port, post(one, b""))
             assert b"200 OK" in said(server.port, post(many, b""))
             return bool(select.select(slow, [], [], 0)[0])
 
-        wait_until(sent)  # one of them has made room
+        wait_until(sent)  # one of them was rejected
         ended, _, _ = select.select(slow, [], [], 0)
         assert all(b"503 Service Unavailable" in each.recv(65_536) for each in ended)
 
@@ -66,7 +66,7 @@ def test_slow_senders_keep_nobody_from_sending(folder: Path) -> None:
     [(GET, b"\r\n"), (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n", b"x")],
     ids=["empty lines", "a body after its answer"],
 )
-def test_bytes_that_ask_nothing_keep_no_connection_open(begun: bytes, more: bytes) -> None:
+def test_empty_lines_do_not_keep_a_connection_open(begun: bytes, more: bytes) -> None:
     with Patient(keep_alive=1) as server, connected(server.port) as connection:
         connection.sendall(begun)
         assert b"200 OK" in connection.recv(65_536)
@@ -81,7 +81,7 @@ def test_bytes_that_ask_nothing_keep_no_connection_open(begun: bytes, more: byte
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.0.0.2"])
-def test_bodies_that_do_not_end_keep_no_connection_from_others(
+def test_endless_bodies_do_not_block_connections_of_others(
     monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:

@@ -1,4 +1,4 @@
-"""A server that is stopped under load: no client's connection is reset."""
+"""Stopping a server under load resets no connection."""
 
 import os
 import signal
@@ -22,7 +22,7 @@ LOAD_SECONDS = 0.5
 
 
 class Clients:
-    """Six clients that post events until they are refused: three over one connection each."""
+    """Six clients that post events until refused, three of them over one connection each."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -82,8 +82,8 @@ def test_no_connection_is_reset_when_a_server_stops(
         assert set(clients.ends) == {"200"}, clients.ends
 
 
-def test_what_waits_to_be_accepted_is_answered(folder: Path) -> None:
-    """The processes are stopped for a moment, so that connections wait in the system's queue."""
+def test_pending_connections_are_answered(folder: Path) -> None:
+    """Pauses the processes, so that connections wait in the system's queue."""
     server = Server(folder / "tastemaker.toml", workers=2)
     try:
         head = b"GET /health/live HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
@@ -101,13 +101,13 @@ def test_what_waits_to_be_accepted_is_answered(folder: Path) -> None:
         server.stop(signal.SIGKILL)
 
 
-def test_an_idle_connection_does_not_hold_a_server_up(folder: Path) -> None:
+def test_an_idle_connection_does_not_delay_the_stop(folder: Path) -> None:
     server = Server(folder / "tastemaker.toml")
     try:
         with socket.create_connection(("127.0.0.1", server.port), 30) as idle:
             os.kill(server.pid, signal.SIGTERM)
             assert idle.recv(1) == b"", "ended, not reset"
-            server._process.wait(8)  # shorter than the time that requests are given
+            server._process.wait(8)  # shorter than the grace period of requests
     finally:
         server.stop(signal.SIGKILL)
 
@@ -128,7 +128,7 @@ def test_workers_go_on_after_one_of_them_was_stopped(folder: Path) -> None:
 
 
 def _workers(server: Server) -> list[int]:
-    """The processes that have the port open, without the one that watches over them."""
+    """The worker processes that have the port open, without the supervisor."""
     found = []
     for pid in server.pids():
         command = Path(f"/proc/{pid}/cmdline").read_bytes()

@@ -1,4 +1,4 @@
-"""A store that is full, or a disk that is nearly so, is answered for in plain words."""
+"""A full store and an almost full disk are reported with clear errors."""
 
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ def test_events_of_a_batch_without_room_are_rejected_by_index(
     monkeypatch.setattr(batches, "ROWS_AT_ONCE", 3)
     limit(folder, "max_events = 7")
     sent = [{"user_id": "u", "item_id": item(0, 0), "event_id": f"e{n}"} for n in range(10)]
-    sent[1] = {"user_id": "u"}  # rejected by itself, so that the others' places move
+    sent[1] = {"user_id": "u"}  # rejected individually, so that the positions of the others shift
     with without_network(folder) as client:
         first = client.post("/v1/events", json={"events": sent})
         assert first.status_code == 200
@@ -50,7 +50,7 @@ def test_events_of_a_batch_without_room_are_rejected_by_index(
         assert [entry["index"] for entry in again.json()["rejected"]] == [1, 7, 8, 9]
 
 
-def test_an_error_of_ours_in_a_batch_is_not_shown(
+def test_an_internal_error_in_a_batch_is_not_shown(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batches, "ROWS_AT_ONCE", 1)
@@ -83,10 +83,10 @@ def test_a_full_catalogue_takes_new_attributes_of_its_items(folder: Path) -> Non
         assert statuses == [201] * 2 + [507] * 38
         again = client.put(f"/v1/items/{item(0, 0)}", json={"title": "Again"})
         assert (again.status_code, again.json()["created"]) == (200, False)
-        told = client.put("/v1/items/one-more", json={}).json()["error"]
-        assert told["code"] == "store_full"
-        assert "50 described items" in told["message"]
-        assert "`tastemaker store items remove`" in told["message"]
+        result = client.put("/v1/items/one-more", json={}).json()["error"]
+        assert result["code"] == "store_full"
+        assert "50 described items" in result["message"]
+        assert "`tastemaker store items remove`" in result["message"]
 
 
 def test_a_retry_is_recognized_by_a_full_store(folder: Path) -> None:
@@ -120,7 +120,7 @@ def test_writes_wait_in_the_queue_of_their_client(
     assert sent[0]
 
 
-def test_below_the_reserve_answers_go_on_and_health_says_so(
+def test_below_the_reserve_requests_are_answered_and_health_warns(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(capacities, "free_bytes", lambda *_: (10, 20))

@@ -1,4 +1,4 @@
-"""Vectors over HTTP: an item put with a list of numbers is found by it."""
+"""Vectors over HTTP: an item put with a list of numbers is recommended by it."""
 
 from pathlib import Path
 from typing import Any
@@ -47,8 +47,8 @@ def test_an_item_put_with_a_vector_is_recommended_by_it(shop: Path) -> None:
         assert (put.status_code, put.json()["created"]) == (201, True)
 
         def shown(liked: str) -> list[str]:
-            told: Any = client.post("/v1/recommendations", json={"history": [liked], "n": 8})
-            return [item["item_id"] for item in told.json()["items"]]
+            result: Any = client.post("/v1/recommendations", json={"history": [liked], "n": 8})
+            return [item["item_id"] for item in result.json()["items"]]
 
         assert "new" in shown("b4")
         assert "new" not in shown("a0")[:3]

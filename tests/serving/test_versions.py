@@ -1,4 +1,4 @@
-"""Versions change under traffic: nothing fails, nothing mixes, and what was served is learned."""
+"""Versions change under traffic without errors or mixed responses; served events are learned."""
 
 import threading
 import time
@@ -23,7 +23,7 @@ def asked_of(service: Service, **question: Any) -> tuple[str, list[str]]:
 
 
 def changed_project(folder: Path) -> str:
-    """Trains a second version whose answers differ: popularity alone."""
+    """Trains a second version with different results, by popularity only."""
     path = folder / "tastemaker.toml"
     settings = path.read_text()
     path.write_text(settings.replace("item_knn = 20, content = 20, popular = 5", "popular = 40"))
@@ -32,9 +32,7 @@ def changed_project(folder: Path) -> str:
     return version
 
 
-def test_a_promoted_version_takes_over_without_a_failed_or_mixed_answer(
-    service: Service, folder: Path
-) -> None:
+def test_a_promotion_causes_no_failed_or_mixed_response(service: Service, folder: Path) -> None:
     registry = Registry(folder / ".tastemaker")
     first, second = registry.current(), changed_project(folder)
     answers: list[tuple[str, list[str]]] = []
@@ -76,7 +74,9 @@ def test_a_damaged_version_leaves_the_old_one_serving(service: Service, folder: 
     registry = Registry(folder / ".tastemaker")
     first, second = registry.current(), changed_project(folder)
     registry.promote(second)
-    wait_until(lambda: service.status()["model_version"] == second)  # else it may come after all
+    wait_until(
+        lambda: service.status()["model_version"] == second
+    )  # otherwise it could still arrive
     registry.rollback()
     wait_until(lambda: service.status()["model_version"] == first)
     damaged = next((folder / ".tastemaker" / "artifacts" / second).rglob("*.npy"))
@@ -102,7 +102,7 @@ def file_size(path: Path) -> int:
     return path.stat().st_size
 
 
-def test_a_server_that_starts_with_a_damaged_version_takes_the_one_before(folder: Path) -> None:
+def test_at_startup_a_damaged_version_falls_back_to_the_previous_one(folder: Path) -> None:
     registry = Registry(folder / ".tastemaker")
     first, second = registry.current(), changed_project(folder)
     registry.promote(second)
@@ -114,7 +114,7 @@ def test_a_server_that_starts_with_a_damaged_version_takes_the_one_before(folder
         assert asked_of(opened, history=STRANGER)[0] == first
 
 
-def test_a_server_whose_versions_are_all_damaged_says_so_and_is_not_ready(folder: Path) -> None:
+def test_with_only_damaged_versions_a_server_is_not_ready(folder: Path) -> None:
     registry = Registry(folder / ".tastemaker")
     first, second = registry.current(), changed_project(folder)
     registry.promote(second)
@@ -126,21 +126,21 @@ def test_a_server_whose_versions_are_all_damaged_says_so_and_is_not_ready(folder
         assert second in opened.status()["problem"]
 
 
-def test_a_version_of_other_data_is_refused_and_the_old_one_serves_on(
+def test_a_version_of_other_data_is_rejected_and_the_old_one_stays(
     service: Service, folder: Path
 ) -> None:
     first = service.status()["model_version"]
     other = foreign_version(folder)
     Registry(folder / ".tastemaker").promote(other)
-    reason = "trained on other data: the store knows 0 of its 48 items"
+    reason = "trained on other data: the store has 0 of its 48 items"
     wait_until(lambda: reason in service.status().get("problem", ""))
     assert asked_of(service, history=STRANGER)[0] == first
 
 
 def foreign_version(folder: Path) -> str:
-    """A version of the same project whose items are not in the store; trained elsewhere.
+    """A version of the same project, trained elsewhere on items that are not in the store.
 
-    The files and the store beside the running service stay untouched.
+    The files and the store of the running service are not changed.
     """
     elsewhere = folder.parent / "elsewhere"
     elsewhere.mkdir()
@@ -154,13 +154,13 @@ def foreign_version(folder: Path) -> str:
     return version
 
 
-def test_what_was_served_is_in_the_next_training(service: Service, folder: Path) -> None:
+def test_served_events_are_in_the_next_training(service: Service, folder: Path) -> None:
     new_users = [f"viewer-{number}" for number in range(30)]
-    loved = [item(2, 0), item(3, 0)]  # nobody liked both so far
+    loved = [item(2, 0), item(3, 0)]  # no user liked both yet
     events = [{"user_id": user, "item_id": id_} for user in new_users for id_ in loved]
     events += [{"user_id": user, "item_id": "unheard-of"} for user in new_users[:2]]
-    taken = service.add_events([*events, {"user_id": new_users[0], "item_id": "invented"}])
-    taken.written.result()
+    posted = service.add_events([*events, {"user_id": new_users[0], "item_id": "invented"}])
+    posted.written.result()
     service.put_item("put", {"title": "Put", "genres": ["Drama"]}).result()
     before = service.similar(loved[0], 1, "item_knn")
     shown = asked_of(service, history=[loved[0]], n=8)[1]
@@ -173,11 +173,11 @@ def test_what_was_served_is_in_the_next_training(service: Service, folder: Path)
     data = EventSource(load_project(folder / "tastemaker.toml")).read()
     assert all(data.users.index(user) >= 0 for user in new_users)
     assert all(data.catalogue.items.index(id_) >= 0 for id_ in ("unheard-of", "put"))
-    assert data.catalogue.items.index("invented") < 0  # one user's, and nobody described it
+    assert data.catalogue.items.index("invented") < 0  # of one user, and the item was not put
     manifest = read_manifest(folder / ".tastemaker" / "artifacts" / second, "recommender")
     assert manifest["about"]["sequence"] == data.sequence
-    live = service.live
-    assert live.recommender.inventory.statistics.n_items == len(data.catalogue)
+    snapshot = service.snapshot
+    assert snapshot.recommender.inventory.statistics.n_items == len(data.catalogue)
 
 
 def test_served_events_count_once_whatever_was_trained_on(service: Service, folder: Path) -> None:
@@ -186,7 +186,7 @@ def test_served_events_count_once_whatever_was_trained_on(service: Service, fold
     service.refresh()
 
     def likes() -> float:
-        inventory = service.live.recommender.inventory
+        inventory = service.snapshot.recommender.inventory
         index = inventory.catalogue.items.indices([popular])
         return float(inventory.statistics.at(index, inventory.watermark + index.astype("int64"))[0])
 
@@ -196,7 +196,7 @@ def test_served_events_count_once_whatever_was_trained_on(service: Service, fold
     assert likes() == before
 
 
-def test_another_process_on_the_same_store_knows_of_an_event_at_once(
+def test_an_event_counts_at_once_in_another_process_on_the_store(
     service: Service, folder: Path
 ) -> None:
     with Service(load_project(folder / "tastemaker.toml")) as other:
@@ -219,7 +219,7 @@ def test_a_service_is_not_ready_before_anything_is_trained(folder: Path) -> None
         wait_until(lambda: opened.status()["status"] == "ready")
 
 
-def test_a_version_that_fails_once_is_tried_again(
+def test_a_version_that_fails_to_load_is_retried(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(snapshot_manager, "RETRY_SECONDS", 0.2)
@@ -236,7 +236,7 @@ def test_a_version_that_fails_once_is_tried_again(
         assert "problem" not in opened.status()
 
 
-def test_a_look_that_failed_is_forgotten_when_the_next_succeeds(
+def test_a_problem_is_cleared_when_the_next_check_succeeds(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as broken:
@@ -245,7 +245,7 @@ def test_a_look_that_failed_is_forgotten_when_the_next_succeeds(
     wait_until(lambda: "problem" not in service.status())
 
 
-def test_a_slow_load_does_not_delay_the_next_look(
+def test_a_slow_load_does_not_delay_the_next_check(
     service: Service, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     registry = Registry(folder / ".tastemaker")
@@ -263,19 +263,19 @@ def test_a_slow_load_does_not_delay_the_next_look(
     wait_until(lambda: service.status()["model_version"] == first)
 
 
-def test_events_that_came_before_their_item_count_once_it_is_described(service: Service) -> None:
+def test_events_stored_before_their_item_count_after_it_is_put(service: Service) -> None:
     events = [{"user_id": f"early-{n}", "item_id": "new"} for n in range(5)]
     service.add_events(events).written.result()
     service.refresh()
     service.put_item("new", {"title": "New", "genres": ["Horror"]}).result()
     service.refresh()
-    inventory = service.live.recommender.inventory
+    inventory = service.snapshot.recommender.inventory
     index = inventory.catalogue.items.indices(["new"])
     moment = inventory.watermark + index.astype("int64")
     assert inventory.statistics.at(index, moment)[0] == 5.0
 
 
-def test_a_new_store_starts_counting_anew(folder: Path) -> None:
+def test_a_new_store_starts_a_new_sequence(folder: Path) -> None:
     project = load_project(folder / "tastemaker.toml")
     EventSource(project).open().close()
     train(folder)
@@ -286,7 +286,7 @@ def test_a_new_store_starts_counting_anew(folder: Path) -> None:
         popular = item(1, 5)
 
         def likes() -> float:
-            inventory = opened.live.recommender.inventory
+            inventory = opened.snapshot.recommender.inventory
             index = inventory.catalogue.items.indices([popular])
             return float(
                 inventory.statistics.at(index, inventory.watermark + index.astype("int64"))[0]

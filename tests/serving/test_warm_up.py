@@ -1,4 +1,4 @@
-"""A version that is ready has compiled everything: no request waits for a compiler."""
+"""A ready version has compiled all kernels, so that no request waits for compilation."""
 
 import json
 import subprocess
@@ -40,7 +40,7 @@ with Service(load_project(Path(sys.argv[1]))) as service:
     while service.status()["status"] != "ready":
         time.sleep(0.01)
     before = compiled()
-    catalogue = service.live.recommender.inventory.catalogue
+    catalogue = service.snapshot.recommender.inventory.catalogue
     ids = catalogue.items.ids(range(len(catalogue)))
     for placement in service.project.file.placements:
         for user in (None, "user-1"):

@@ -1,4 +1,4 @@
-"""What comes over a socket and is no request: a real server refuses it, and goes on answering."""
+"""A real server rejects invalid bytes on a socket and continues to answer."""
 
 import json
 import shutil
@@ -35,13 +35,13 @@ RESET = b"\1\0\0\0\0\0\0\0"
 
 @dataclass(frozen=True)
 class Wire:
-    """A running server, and what it has written to stderr."""
+    """A running server and its stderr."""
 
     port: int
     stderr: Path
 
     def say(self, *parts: bytes) -> bytes:
-        """Sends bytes; what comes back until the end of the connection."""
+        """The bytes received until the end of the connection, after sending some."""
         with socket.create_connection(("127.0.0.1", self.port), ANSWER_SECONDS) as connection:
             heard = b""
             try:
@@ -49,12 +49,12 @@ class Wire:
                     connection.sendall(part)
                 while more := connection.recv(65_536):
                     heard += more
-            except ConnectionError:  # the server ends a connection it will not read on
+            except ConnectionError:  # the server closes a connection that it stops reading
                 pass
             return heard
 
     def hang_up(self, sent: bytes, politely: bool) -> None:
-        """Sends bytes and goes away."""
+        """Sends bytes and disconnects."""
         with socket.create_connection(("127.0.0.1", self.port), ANSWER_SECONDS) as connection:
             connection.sendall(sent)
             time.sleep(0.1)
@@ -62,7 +62,7 @@ class Wire:
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
 
     def answers(self) -> bool:
-        """Whether it is still ready."""
+        """Whether the server is still ready."""
         url = f"http://127.0.0.1:{self.port}/health/ready"
         with urllib.request.urlopen(url, timeout=ANSWER_SECONDS) as answer:
             return bool(json.load(answer)["status"] == "ready")
@@ -70,7 +70,7 @@ class Wire:
 
 @pytest.fixture(scope="module")
 def wire(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wire]:
-    """One server for all; at the end its stderr must know no traceback."""
+    """One server for all tests. At the end its stderr must have no traceback."""
     folder = tmp_path_factory.mktemp("wire")
     shutil.copytree(trained, folder / "films")
     project, stderr, port = folder / "films" / "tastemaker.toml", folder / "stderr", free_port()
@@ -118,7 +118,7 @@ NO_REQUESTS = {
 
 
 @pytest.mark.parametrize("sent", NO_REQUESTS.values(), ids=NO_REQUESTS)
-def test_what_is_no_request_is_refused(wire: Wire, sent: bytes) -> None:
+def test_invalid_bytes_are_rejected(wire: Wire, sent: bytes) -> None:
     assert wire.say(sent).startswith(b"HTTP/1.1 400 ")
     assert wire.answers()
 
@@ -128,13 +128,15 @@ def test_a_thousand_bad_requests_log_a_few_lines(wire: Wire) -> None:
         assert wire.say(b"GARBAGE\r\n\r\n").startswith(b"HTTP/1.1 400 ")
     wire.say(b"GARBAGE\r\n\r\n")
     lines = [line for line in wire.stderr.read_text().splitlines() if "Invalid HTTP" in line]
-    assert 1 <= len(lines) <= 20  # those of the tests before, and of some minutes, included
+    assert 1 <= len(lines) <= 20  # including earlier tests and some minutes
 
 
 @pytest.mark.parametrize("line", [b"X: " + b"a" * 5_000_000, b"X: a\r\n" * 1_000_000])
-def test_a_head_without_end_is_not_waited_for(wire: Wire, line: bytes) -> None:
+def test_an_endless_head_times_out(wire: Wire, line: bytes) -> None:
     heard = wire.say(GET, line)
-    assert heard == b"" or heard.startswith(b"HTTP/1.1 400 ")  # sending may fail before hearing
+    assert heard == b"" or heard.startswith(
+        b"HTTP/1.1 400 "
+    )  # sending can fail before the response arrives
     assert wire.answers()
 
 
@@ -148,9 +150,7 @@ def test_a_head_without_end_is_not_waited_for(wire: Wire, line: bytes) -> None:
     ],
 )
 @pytest.mark.parametrize("politely", [True, False])
-def test_who_hangs_up_in_the_middle_of_a_body_harms_nobody(
-    wire: Wire, path: bytes, politely: bool
-) -> None:
+def test_a_disconnect_during_a_body_has_no_effect(wire: Wire, path: bytes, politely: bool) -> None:
     sent = path + b" HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n\r\n" + b'{"user'
     wire.hang_up(sent, politely)
     wire.hang_up(sent.replace(b"Content-Length: 100", b"Transfer-Encoding: chunked"), politely)
@@ -163,7 +163,7 @@ def test_a_percent_sign_in_an_id_is_read_once(wire: Wire) -> None:
     assert b"no item has the id 'a%2Fb%20'" in wire.say(head)
 
 
-def test_a_body_announced_as_too_large_is_not_waited_for(wire: Wire) -> None:
+def test_a_body_announced_as_too_large_is_rejected_at_once(wire: Wire) -> None:
     heard = wire.say(POST + b"Content-Length: 5000000000000000000\r\n\r\n{}")
     assert heard.startswith(b"HTTP/1.1 413 ")
     assert b'{"error":{"code":"too_large"' in heard
@@ -184,7 +184,7 @@ OFFERS = {
 
 
 def post(body: bytes, headers: bytes, version: bytes = b"1.1", chunked: bool = False) -> bytes:
-    """A whole request that posts a body."""
+    """A complete request that posts a body."""
     if chunked:
         half = len(body) // 2
         headers += b"Transfer-Encoding: chunked\r\n"
@@ -198,13 +198,13 @@ def post(body: bytes, headers: bytes, version: bytes = b"1.1", chunked: bool = F
 
 
 def accepted(heard: bytes) -> list[int]:
-    """How many events each of the answers says were new."""
+    """The number of new events in each response."""
     return [int(part[:1]) for part in heard.split(b'"accepted":')[1:]]
 
 
 @pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
 @pytest.mark.parametrize("name", OFFERS)
-def test_a_body_is_read_whatever_is_offered(wire: Wire, name: str, chunked: bool) -> None:
+def test_a_body_is_read_with_any_upgrade_offer(wire: Wire, name: str, chunked: bool) -> None:
     id_ = f"{name}-{chunked}".encode()
     sent = post(EVENT % (id_, id_), OFFERS[name], chunked=chunked)
     parts = [sent] if name == "closing" else [sent, GET + b"\r\n"]
@@ -218,7 +218,7 @@ def test_a_body_is_read_whatever_is_offered(wire: Wire, name: str, chunked: bool
 
 
 @pytest.mark.parametrize("name", ["curl", "both"])
-def test_a_body_that_comes_in_pieces_after_an_offer_is_read(wire: Wire, name: str) -> None:
+def test_a_body_in_parts_after_an_upgrade_offer_is_read(wire: Wire, name: str) -> None:
     id_ = f"pieces-{name}".encode()
     sent = post(EVENT % (id_, id_), OFFERS[name] + b"X: " + b"x" * 5_000 + b"\r\n")
     pieces = [sent[at : at + 977] for at in range(0, len(sent), 977)]
@@ -248,7 +248,7 @@ def test_a_connect_is_refused(wire: Wire) -> None:
 
 
 class Patient:
-    """A server in a thread, which answers everything with one page, by default an empty one."""
+    """A server in a thread that answers all requests with one page, by default an empty one."""
 
     def __init__(self, answer: bytes = b"", app: Any = None, keep_alive: int = 5) -> None:
         self._answer = answer
@@ -278,17 +278,15 @@ class Patient:
 
 
 @pytest.mark.parametrize("said", [b"", GET, b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\n"])
-def test_who_says_nothing_more_is_not_waited_for(
-    monkeypatch: pytest.MonkeyPatch, said: bytes
-) -> None:
+def test_a_silent_client_times_out(monkeypatch: pytest.MonkeyPatch, said: bytes) -> None:
     monkeypatch.setattr(http_protocol, "SLOWEST_SECONDS", 0.2)
     monkeypatch.setattr(http_protocol, "FIRST_BYTE_SECONDS", 0.2)
     with Patient() as server:
-        heard = Wire(server.port, Path()).say(said)  # fails where the connection does not end
+        heard = Wire(server.port, Path()).say(said)  # fails if the connection does not end
     assert heard.count(b"200 OK") == said.count(b"\r\n\r\n")
 
 
-def test_silent_connections_keep_nobody_from_being_answered(
+def test_silent_connections_do_not_block_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(LimitedHttpProtocol, "open_connections", Connections(5, 5))
@@ -298,7 +296,7 @@ def test_silent_connections_keep_nobody_from_being_answered(
         assert b"200 OK" in Wire(server.port, Path()).say(GET + b"\r\n")
 
 
-def test_what_was_asked_at_once_and_is_given_up_says_nothing(
+def test_dropped_pipelined_requests_log_nothing(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     kept = Connections()
@@ -314,7 +312,7 @@ def test_what_was_asked_at_once_and_is_given_up_says_nothing(
     assert "Error" not in capfd.readouterr().err
 
 
-def test_a_client_that_does_not_read_its_answer_is_given_up(
+def test_a_client_that_does_not_read_is_dropped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     kept = Connections()
@@ -324,5 +322,5 @@ def test_a_client_that_does_not_read_its_answer_is_given_up(
         with socket.create_connection(("127.0.0.1", server.port)) as connection:
             connection.sendall(GET + b"\r\n")
             wait_until(lambda: len(kept) == 1)
-            wait_until(lambda: len(kept) == 0)  # though it is open at this end
+            wait_until(lambda: len(kept) == 0)  # although it is open on this side
         assert b"200 OK" in Wire(server.port, Path()).say(GET + b"\r\n")[:100]

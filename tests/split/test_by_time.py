@@ -17,7 +17,7 @@ from tastemaker.data.schema import EventKind, Schema
 from tastemaker.data.seen import SeenPolicy
 from tastemaker.data.times import MICROSECONDS, parse_duration
 from tastemaker.errors import ClockError, DataError, SettingError
-from tastemaker.split import Split, by_time, wanted_after
+from tastemaker.split import Split, by_time, relevant_after
 
 TICK = 6 * MICROSECONDS["h"]
 DAY = MICROSECONDS["d"]
@@ -66,7 +66,7 @@ def views(*rows: tuple[str, str, int]) -> Dataset:
 
 
 def answers(task: Task) -> dict[tuple[str | None, int], tuple[list[str], list[str]]]:
-    """(user, moment) → the history, and the sorted truth, as external ids."""
+    """The history and the sorted relevant items, as ids, by (user, time)."""
     ids, past = task.inventory.catalogue.items, task.requests.history
     return {
         (task.requests.user_id[row], int(task.requests.time[row])): (
@@ -77,7 +77,7 @@ def answers(task: Task) -> dict[tuple[str | None, int], tuple[list[str], list[st
     }
 
 
-def keeps_away(kind: str, age: int, rules: dict[str, str]) -> bool:
+def excludes(kind: str, age: int, rules: dict[str, str]) -> bool:
     if kind == "hide":
         return True
     rule = "allow" if kind in ("shown", "unbuy") else rules.get(kind, "exclude")
@@ -85,7 +85,7 @@ def keeps_away(kind: str, age: int, rules: dict[str, str]) -> bool:
 
 
 def counting(mine: list[tuple[int, str, str]], until: int) -> list[tuple[int, str, str]]:
-    """The events before a moment that none of these has replaced."""
+    """The events before a time that are not replaced by another one of them."""
     past = [event for event in mine if event[0] < until]
     return [
         (time, item, kind)
@@ -101,7 +101,7 @@ def twin(
     rules: dict[str, str],
     horizon: int | None,
 ) -> dict[tuple[str, int], tuple[list[str], list[str]]]:
-    """What `answers` must be, by walking over the whole log for every request."""
+    """The expected `answers`, from a walk over the whole log for every request."""
     start, end = window
     expected = {}
     for user in {row[0] for row in log}:
@@ -118,7 +118,7 @@ def twin(
             until = end if horizon is None else min(end, moment + horizon)
             later, before = counting(mine, until), counting(mine, moment)
             liked = {i for t, i, k in later if moment <= t and k in ("view", "buy")}
-            away = {i for t, i, k in before if keeps_away(k, moment - t, rules)}
+            away = {i for t, i, k in before if excludes(k, moment - t, rules)}
             if liked - away:
                 history = [i for t, i, k in before if k != "shown"]
                 expected[user, moment] = (history, sorted(liked - away))
@@ -138,7 +138,7 @@ def _time(event: tuple[int, str, str]) -> int:
     st.sampled_from(["each_event", "first", "each_day", "at_cut"]),
     policies,
 )
-def test_history_and_truth_are_what_a_walk_over_the_log_finds(
+def test_history_and_truth_equal_a_walk_over_the_log(
     log: list[Row],
     test: str,
     validation: str,
@@ -177,7 +177,7 @@ def test_history_and_truth_are_what_a_walk_over_the_log_finds(
 
 
 @given(logs, windows, st.sampled_from([None, "6h", "18h"]))
-def test_the_past_never_reaches_into_a_window(log: list[Row], test: str, gap: str | None) -> None:
+def test_training_data_ends_before_each_window(log: list[Row], test: str, gap: str | None) -> None:
     try:
         split = by_time(dataset(log), test=test, gap=gap)
     except DataError:
@@ -194,7 +194,7 @@ def test_the_past_never_reaches_into_a_window(log: list[Row], test: str, gap: st
 
 
 @given(logs, st.integers(0, 3))
-def test_up_to_five_sampled_moments_are_among_the_users_own(log: list[Row], seed: int) -> None:
+def test_up_to_five_sampled_times_are_the_users_own(log: list[Row], seed: int) -> None:
     data = dataset(log)
     try:
         every = by_time(data, test="72h", requests="each_event")
@@ -203,15 +203,15 @@ def test_up_to_five_sampled_moments_are_among_the_users_own(log: list[Row], seed
         return
     for sampled, whole in ((split.validation, every.validation), (split.test, every.test)):
         assert answers(sampled).items() <= answers(whole).items()
-        asked = Counter(sampled.requests.user_id)
-        assert max(asked.values()) <= 5
+        counts = Counter(sampled.requests.user_id)
+        assert max(counts.values()) <= 5
         for user, count in Counter(whole.requests.user_id).items():
             if count <= 5:  # may fall short only where moments without truth were drawn instead
-                assert asked[user] <= count
+                assert counts[user] <= count
 
 
 def rated(*rows: tuple[str, float, int]) -> Dataset:
-    """One user's ratings of items at ticks, after those of somebody else at tick 0 and 1."""
+    """One user's ratings at ticks, after the ratings of another user at ticks 0 and 1."""
     item, value, tick = zip(("o", 5.0, 0), ("p", 5.0, 1), *rows)
     frame = pl.DataFrame({
         "user_id": ["other"] * 2 + ["u"] * len(rows), "item_id": item, "event_type": "rating",
@@ -221,25 +221,25 @@ def rated(*rows: tuple[str, float, int]) -> Dataset:
     return Dataset.from_frames(frame, schema=Schema(kinds=kinds, time_unit="us"))
 
 
-def wanted_of_u(data: Dataset, moment: int, until: int) -> list[str]:
+def relevant_of_u(data: Dataset, moment: int, until: int) -> list[str]:
     user = np.array([data.users.index("u")])
     period = np.array([moment * TICK]), np.array([until * TICK])
-    truth, _ = wanted_after(data, user, *period, Ragged.of([[]]))
+    truth, _ = relevant_after(data, user, *period, Ragged.of([[]]))
     return data.catalogue.items.ids(truth[0])
 
 
-def test_an_item_disliked_before_the_window_ends_is_not_wanted() -> None:
+def test_an_item_disliked_before_the_window_ends_is_not_relevant() -> None:
     data = rated(("x", 5, 10), ("x", 1, 20), ("y", 1, 11), ("y", 5, 19))
-    assert wanted_of_u(data, 10, 21) == ["y"]
-    assert wanted_of_u(data, 20, 21) == []
+    assert relevant_of_u(data, 10, 21) == ["y"]
+    assert relevant_of_u(data, 20, 21) == []
 
 
 def test_a_dislike_after_the_window_does_not_change_its_truth() -> None:
     data = rated(("x", 5, 10), ("x", 1, 20), ("y", 1, 11), ("y", 5, 20))
-    assert wanted_of_u(data, 10, 20) == ["x"]
+    assert relevant_of_u(data, 10, 20) == ["x"]
 
 
-def test_a_request_between_two_ratings_is_answered_by_the_first() -> None:
+def test_a_request_between_two_ratings_uses_the_first_rating() -> None:
     data = rated(("x", 5, 4), ("v", 5, 6), ("x", 1, 10), ("w", 5, 12))
     split = by_time(data, test="13h", validation="37h", requests="each_event")
     (row,) = np.flatnonzero(split.validation.requests.time == 6 * TICK)
@@ -257,13 +257,13 @@ def busy() -> Dataset:
     return views(*((user, f"{user}{tick}", tick) for user in "abcdef" for tick in range(40)))
 
 
-def test_five_moments_of_a_busy_user_are_asked_at() -> None:
+def test_a_busy_user_makes_five_requests() -> None:
     split = by_time(busy(), test="60h")
     assert Counter(split.test.requests.user_id) == dict.fromkeys("abcdef", 5)
     assert len(set(zip(split.test.requests.user_id, split.test.requests.time.tolist()))) == 30
 
 
-def test_one_seed_draws_the_same_moments_and_another_draws_others() -> None:
+def test_the_seed_decides_the_sampled_times() -> None:
     def moments(seed: int) -> list[int]:
         return by_time(busy(), test="60h", seed=seed).test.requests.time.tolist()
 
@@ -289,7 +289,7 @@ def test_events_with_one_timestamp_are_one_target_group() -> None:
     assert answers(split.test) == {("a", 20 * TICK): (["x", "y"], ["v", "w", "z"])}
 
 
-def test_a_share_counts_events_and_splits_no_group_of_one_timestamp() -> None:
+def test_a_share_never_splits_events_with_one_timestamp() -> None:
     rows = [("a", f"i{tick}", tick) for tick in range(18)]
     tied = [("b", f"t{n}", 18) for n in range(4)]
     split = by_time(views(*rows, *tied), test=2 / 22, validation=3 / 22)
@@ -298,7 +298,7 @@ def test_a_share_counts_events_and_splits_no_group_of_one_timestamp() -> None:
     assert [len(truth) for _, truth in answers(split.test).values()] == [4]
 
 
-def test_the_validation_window_is_by_default_as_long_as_the_test_window() -> None:
+def test_the_default_validation_window_is_as_long_as_the_test() -> None:
     by_share = by_time(busy(), test=0.25)
     assert len(by_share.train.events) == 120
     assert len(by_share.before_test.events) == 180
@@ -337,22 +337,22 @@ def test_new_users_and_new_items_are_kept_and_counted() -> None:
         "users": 3,
         "requests": 4,
         "requests_without_truth_left_out": 0,
-        "wanted": 5,
-        "wanted_but_seen_left_out": 0,
-        "wanted_new_items": 4,
+        "relevant": 5,
+        "relevant_but_seen": 0,
+        "relevant_new_items": 4,
         "requests_of_new_users": 2,
         "requests_without_history": 1,
     }
 
 
-def test_what_was_left_out_is_counted() -> None:
+def test_excluded_items_and_requests_are_counted() -> None:
     log: list[Row] = [
         ("a", "x", "view", 0),
         ("a", "y", "view", 10),
         ("a", "x", "view", 20),  # seen
         ("a", "z", "view", 21),
         ("b", "x", "view", 20),
-        ("c", "x", "dislike", 20),  # wants nothing
+        ("c", "x", "dislike", 20),  # has no relevant item
     ]
     task = by_time(dataset(log), test="24h", validation="60h", requests="each_event").test
     assert answers(task) == {
@@ -361,12 +361,12 @@ def test_what_was_left_out_is_counted() -> None:
         ("b", 20 * TICK): ([], ["x"]),
     }
     assert task.notes["requests_without_truth_left_out"] == 1
-    assert task.notes["wanted_but_seen_left_out"] == 1
+    assert task.notes["relevant_but_seen"] == 1
     assert task.notes["users_in_window"] == 3
     assert task.notes["users"] == 2
 
 
-def test_everything_wanted_is_worth_the_same_and_nothing_is_wanted_twice() -> None:
+def test_relevant_items_are_distinct_with_equal_gains() -> None:
     task = by_time(
         views(("a", "x", 0), ("a", "y", 10), *(("a", "z", tick) for tick in (20, 21, 22))),
         test="24h",
@@ -377,7 +377,7 @@ def test_everything_wanted_is_worth_the_same_and_nothing_is_wanted_twice() -> No
     assert task.gain.tolist() == [1]
 
 
-def test_excluded_items_are_those_the_seen_policy_keeps_away() -> None:
+def test_excluded_items_follow_the_seen_policy() -> None:
     log: list[Row] = [
         *(("a", "x", "view", 0), ("a", "y", "view", 10), ("a", "h", "hide", 0)),
         *(("a", "s", "shown", 11), ("a", "z", "view", 20)),
@@ -388,7 +388,7 @@ def test_excluded_items_are_those_the_seen_policy_keeps_away() -> None:
     assert sorted(excluded) == ["h", "y"]
 
 
-def test_no_more_than_max_users_are_asked_for_by_seed() -> None:
+def test_max_users_are_drawn_with_the_seed() -> None:
     def users(seed: int) -> set[str | None]:
         task = by_time(busy(), test="60h", max_users=2, seed=seed).test
         assert task.notes["users_in_window"] == 6
@@ -400,12 +400,12 @@ def test_no_more_than_max_users_are_asked_for_by_seed() -> None:
     assert len({frozenset(users(seed)) for seed in range(8)}) > 1
 
 
-def test_the_requests_of_a_user_carry_one_number() -> None:
+def test_the_requests_of_a_user_share_one_index() -> None:
     task = by_time(busy(), test="60h").test
     assert len(set(zip(task.requests.user_id, task.user.tolist()))) == 6
 
 
-def test_the_protocol_says_how_it_was_made() -> None:
+def test_the_protocol_contains_the_settings() -> None:
     split = by_time(busy(), test="60h", gap="6h", horizon="2d", requests="first", seed=9)
     assert split.protocol["gap"] == "6h"
     assert split.protocol["horizon"] == "2d"
@@ -416,15 +416,17 @@ def test_the_protocol_says_how_it_was_made() -> None:
 
 
 @pytest.mark.parametrize("clock", ["ordinal", "none"])
-def test_data_without_moments_is_refused_by_name(clock: str) -> None:
+def test_data_without_timestamps_is_rejected_by_clock(clock: str) -> None:
     log: list[Row] = [("a", f"i{tick}", "view", tick) for tick in range(9)]
-    with pytest.raises(ClockError, match=f"by_time needs moments in time.*clock is '{clock}'"):
+    with pytest.raises(
+        ClockError, match=f"by_time requires timestamps.*clock of the data is '{clock}'"
+    ):
         by_time(dataset(log, clock), test=0.2)
 
 
 @pytest.mark.parametrize("length", [0.0, 1.0, 1, 0, -0.5, 30, float("nan"), True])
 @pytest.mark.parametrize("name", ["test", "validation"])
-def test_a_share_outside_0_and_1_is_refused(length: float, name: str) -> None:
+def test_a_share_outside_0_and_1_is_rejected(length: float, name: str) -> None:
     windows = {"test": 0.2, "validation": 0.2, name: length}
     with pytest.raises(SettingError, match=f"'{name}' must be a duration such as '30d' or a share"):
         by_time(busy(), **windows)  # type: ignore[arg-type]
@@ -432,7 +434,7 @@ def test_a_share_outside_0_and_1_is_refused(length: float, name: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "30", "30 days", "-3d", "0d", "d", "month"])
 @pytest.mark.parametrize("name", ["test", "validation", "gap", "horizon"])
-def test_what_is_no_duration_is_refused_by_name(text: str, name: str) -> None:
+def test_an_invalid_duration_is_rejected_by_name(text: str, name: str) -> None:
     with pytest.raises(SettingError, match=f"'{name}' must be a duration"):
         by_time(busy(), **{"test": "60h", name: text})  # type: ignore[arg-type]
 
@@ -449,30 +451,30 @@ def test_what_is_no_duration_is_refused_by_name(text: str, name: str) -> None:
         {"test": 0.5, "validation": 0.5},
     ],
 )
-def test_windows_that_leave_nothing_to_train_on_are_refused(windows: dict[str, Any]) -> None:
+def test_windows_without_training_events_are_rejected(windows: dict[str, Any]) -> None:
     with pytest.raises(DataError, match=r"shorten|leaves no events"):
         by_time(busy(), **windows)
 
 
-def test_a_share_too_small_for_a_single_event_is_refused() -> None:
+def test_a_share_too_small_for_a_single_event_is_rejected() -> None:
     with pytest.raises(DataError, match=r"'test' = 0\.0001 leaves no events on one side"):
         by_time(busy(), test=0.0001)
 
 
-def test_an_empty_window_is_refused_with_its_dates() -> None:
+def test_an_empty_window_is_rejected_with_its_dates() -> None:
     log = views(("a", "x", 0), ("a", "y", 1), ("a", "z", 40))
     dates = "1970-01-10T12:00:00.000001Z to 1970-01-10T18:00:00.000001Z"
-    with pytest.raises(DataError, match=f"no event lies in the validation window, {dates}"):
+    with pytest.raises(DataError, match=f"the validation window, {dates}, has no events"):
         by_time(log, test="6h")
 
 
-def test_a_window_in_which_nobody_likes_anything_new_is_refused() -> None:
+def test_a_window_without_likes_of_new_items_is_rejected() -> None:
     log = views(("a", "x", 0), ("a", "y", 10), ("a", "x", 20))
-    with pytest.raises(DataError, match="no user liked anything new in the test window"):
+    with pytest.raises(DataError, match="no user liked a new item in the test window"):
         by_time(log, test="24h", validation="60h")
 
 
-def test_unknown_request_moments_are_refused_with_the_choice() -> None:
+def test_unknown_request_times_are_rejected_with_the_choices() -> None:
     with pytest.raises(SettingError, match=r"must be sampled, first, each_event.*got 'random'"):
         by_time(busy(), test="60h", requests="random")  # type: ignore[arg-type]
 
@@ -489,7 +491,7 @@ def test_unknown_request_moments_are_refused_with_the_choice() -> None:
         ({"seed": None}, "'seed' must be an integer, got None"),
     ],
 )
-def test_a_count_or_seed_that_is_wrong_is_named(setting: dict[str, Any], message: str) -> None:
+def test_an_invalid_count_or_seed_is_named(setting: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingError, match=f"^{message}$"):
         by_time(busy(), test="60h", **setting)
 
@@ -505,24 +507,24 @@ def test_a_count_or_seed_that_is_wrong_is_named(setting: dict[str, Any], message
         (np.float64(0.25), 0.25),
     ],
 )
-def test_a_window_may_be_a_scalar_of_any_library(scalar: Any, plain: Any) -> None:
-    found, wanted = (by_time(busy(), test=w, validation=w, gap="6h") for w in (scalar, plain))
-    assert found.protocol == wanted.protocol
-    assert found.test.requests.time.tolist() == wanted.test.requests.time.tolist()
+def test_a_window_can_be_a_scalar_of_any_library(scalar: Any, plain: Any) -> None:
+    found, expected = (by_time(busy(), test=w, validation=w, gap="6h") for w in (scalar, plain))
+    assert found.protocol == expected.protocol
+    assert found.test.requests.time.tolist() == expected.test.requests.time.tolist()
 
 
-def test_a_scalar_that_is_no_window_is_refused() -> None:
+def test_a_scalar_that_is_not_a_window_is_rejected() -> None:
     for scalar in (pa.scalar(None), pa.scalar(5), pa.scalar(True)):
         with pytest.raises(SettingError, match="'test' must be a duration such as '30d' or"):
             by_time(busy(), test=scalar)
 
 
-def test_data_without_events_is_refused_with_a_fix() -> None:
-    with pytest.raises(DataError, match="no event to split; pass data with events"):
+def test_data_without_events_is_rejected_with_a_fix() -> None:
+    with pytest.raises(DataError, match="no events to split; pass data with events"):
         by_time(busy().before(0), test="60h")
 
 
-def test_a_split_names_its_parts() -> None:
+def test_a_split_has_named_parts() -> None:
     split = by_time(busy(), test="60h")
     assert isinstance(split, Split)
     assert len(split.test) == len(split.test.requests) == len(split.test.truth) == 30

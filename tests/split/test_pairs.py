@@ -55,13 +55,13 @@ def pairs_of(data: Dataset, liked: bool = True) -> set[Pair]:
     return set(zip(users, items))
 
 
-def wanted(task: Task) -> set[Pair]:
+def relevant(task: Task) -> set[Pair]:
     ids = task.inventory.catalogue.items
-    asked = task.requests.user_id
-    return {(str(asked[r]), i) for r in range(len(task)) for i in ids.ids(task.truth[r])}
+    users = task.requests.user_id
+    return {(str(users[r]), i) for r in range(len(task)) for i in ids.ids(task.truth[r])}
 
 
-def heard(task: Task) -> set[Pair]:
+def history_pairs(task: Task) -> set[Pair]:
     ids, past = task.inventory.catalogue.items, task.requests.history
     row = np.repeat(np.arange(len(task)), past.counts)
     return {(str(task.requests.user_id[r]), i) for r, i in zip(row, ids.ids(past.item))}
@@ -69,14 +69,14 @@ def heard(task: Task) -> set[Pair]:
 
 def excluded(task: Task) -> set[Pair]:
     ids = task.inventory.catalogue.items
-    asked = task.requests.user_id
-    return {(str(asked[r]), i) for r in range(len(task)) for i in ids.ids(task.requests.exclude[r])}
+    users = task.requests.user_id
+    return {(str(users[r]), i) for r in range(len(task)) for i in ids.ids(task.requests.exclude[r])}
 
 
 def assert_sound(split: Split) -> None:
     for task, known in ((split.validation, split.train), (split.test, split.before_test)):
-        assert not wanted(task) & excluded(task)
-        assert not wanted(task) & pairs_of(known, liked=False)
+        assert not relevant(task) & excluded(task)
+        assert not relevant(task) & pairs_of(known, liked=False)
         assert task.truth.counts.min() > 0
         assert task.requests.history.counts.min() > 0
         assert len(task.gain) == len(task.truth.values)
@@ -89,7 +89,7 @@ def assert_sound(split: Split) -> None:
     rows, st.sampled_from([0.1, 0.3, 0.5]), st.integers(0, 2), st.integers(0, 2), st.integers(0, 3)
 )
 @settings(max_examples=60)
-def test_a_holdout_parts_the_pairs_of_the_core_and_everyone_asked_has_a_history(
+def test_a_holdout_splits_the_core_and_every_request_has_a_history(
     log: list[Row], share: float, min_user: int, min_item: int, seed: int
 ) -> None:
     data = dataset(log)
@@ -100,35 +100,31 @@ def test_a_holdout_parts_the_pairs_of_the_core_and_everyone_asked_has_a_history(
     except DataError:
         return
     assert_sound(split)
-    tested, tuned, learned = wanted(split.test), wanted(split.validation), pairs_of(split.train)
+    tested, tuned, trained = relevant(split.test), relevant(split.validation), pairs_of(split.train)
     assert not tested & tuned
-    assert tested | tuned | learned == pairs_of(core(data, min_user, min_item))
-    assert pairs_of(split.before_test) == learned | tuned
-    for user in {user for user, _ in tested | tuned | learned}:
-        n = sum(u == user for u, _ in tested | tuned | learned)
+    assert tested | tuned | trained == pairs_of(core(data, min_user, min_item))
+    assert pairs_of(split.before_test) == trained | tuned
+    for user in {user for user, _ in tested | tuned | trained}:
+        n = sum(u == user for u, _ in tested | tuned | trained)
         assert sum(u == user for u, _ in tested) == min(int(share * n + 0.5), n - 1)
 
 
 @drawn(rows, st.randoms(use_true_random=False))
 @settings(max_examples=30)
-def test_neither_the_order_of_the_log_nor_repeats_change_what_is_held_out(
-    log: list[Row], random: Any
-) -> None:
+def test_the_order_of_the_log_and_repeats_do_not_matter(log: list[Row], random: Any) -> None:
     shuffled = [*log, *log[:5]]
     random.shuffle(shuffled)
     try:
         once, again = (holdout(dataset(rows), test=0.4) for rows in (log, shuffled))
     except DataError:
         return
-    assert wanted(once.test) == wanted(again.test)
-    assert wanted(once.validation) == wanted(again.validation)
+    assert relevant(once.test) == relevant(again.test)
+    assert relevant(once.validation) == relevant(again.validation)
 
 
 @drawn(rows, st.integers(0, 4), st.integers(0, 4))
 @settings(max_examples=60)
-def test_the_core_is_what_is_left_when_nothing_more_has_to_go(
-    log: list[Row], min_user: int, min_item: int
-) -> None:
+def test_the_core_equals_repeated_removal(log: list[Row], min_user: int, min_item: int) -> None:
     left = {(u, i) for u, i, kind in log if kind == "view"}
     while True:
         kept = {
@@ -151,9 +147,9 @@ def test_the_core_is_what_is_left_when_nothing_more_has_to_go(
         assert {u for u, _ in pairs_of(found, liked=False)} <= {u for u, _ in left}
 
 
-def test_another_seed_holds_out_others_and_the_same_one_the_same() -> None:
+def test_the_seed_decides_which_pairs_are_held_out() -> None:
     log = dataset([(u, i, "view") for u in "abcdef" for i in "stuvwxyz"])
-    first, same, other = (wanted(holdout(log, seed=seed).test) for seed in (1, 1, 2))
+    first, same, other = (relevant(holdout(log, seed=seed).test) for seed in (1, 1, 2))
     assert first == same
     assert first != other
 
@@ -186,15 +182,13 @@ def test_a_holdout_needs_no_cap_on_histories() -> None:
     ],
 )
 @pytest.mark.parametrize("split", [holdout, new_users, new_items])
-def test_what_cannot_be_held_out_is_refused(
-    split: Any, settings: dict[str, Any], message: str
-) -> None:
+def test_invalid_settings_are_rejected(split: Any, settings: dict[str, Any], message: str) -> None:
     log = dataset([(u, i, "view") for u in "abcdef" for i in "stuvwxyz"])
     with pytest.raises(SettingError, match=message):
         split(log, **settings)
 
 
-def test_nothing_to_hold_out_is_reported_with_a_fix() -> None:
+def test_too_few_pairs_are_reported_with_a_fix() -> None:
     fix = "add events, or hold out a larger share"
     with pytest.raises(DataError, match=f"^no user with a history likes a new item in .*{fix}$"):
         holdout(dataset(views("as", "bt")))
@@ -203,7 +197,7 @@ def test_nothing_to_hold_out_is_reported_with_a_fix() -> None:
 
 
 @pytest.mark.parametrize("split", [holdout, new_users, new_items])
-def test_data_without_a_liked_item_is_reported_with_a_fix(split: Any) -> None:
+def test_data_without_likes_is_rejected_with_a_fix(split: Any) -> None:
     log = dataset(views("as", "bt"))
     with pytest.raises(DataError, match="no user likes an item; pass data with positive events"):
         split(log.where(np.zeros(len(log.events), np.bool_)))
@@ -220,23 +214,23 @@ TRAIN = views("ax", "ay", "az", "bx", "bw")
 TEST = views("aw", "ax", "by", "cx", "bq")
 
 
-def test_a_given_split_is_taken_as_it_is() -> None:
+def test_a_given_split_is_used_unchanged() -> None:
     split = given(frame(TRAIN), frame(TEST), validation=frame(views("ay", "bv")), schema=SCHEMA)
     assert_sound(split)
     assert pairs_of(split.train) == {("a", "x"), ("a", "z"), ("b", "x"), ("b", "w")}
     assert pairs_of(split.before_test) == pairs_of(split.train) | {("a", "y"), ("b", "v")}
-    assert heard(split.test) == pairs_of(split.before_test)
-    assert heard(split.validation) == pairs_of(split.train)
-    assert wanted(split.validation) == {("a", "y"), ("b", "v")}
-    assert wanted(split.test) == {("a", "w"), ("b", "y"), ("b", "q")}
+    assert history_pairs(split.test) == pairs_of(split.before_test)
+    assert history_pairs(split.validation) == pairs_of(split.train)
+    assert relevant(split.validation) == {("a", "y"), ("b", "v")}
+    assert relevant(split.test) == {("a", "w"), ("b", "y"), ("b", "q")}
     assert split.test.notes == {
         "users": 2,
         "requests": 2,
         "requests_without_truth_left_out": 0,
         "users_without_history_left_out": 1,
-        "wanted": 3,
-        "wanted_but_seen_left_out": 1,
-        "wanted_new_items": 1,
+        "relevant": 3,
+        "relevant_but_seen": 1,
+        "relevant_new_items": 1,
         "requests_of_new_users": 0,
     }
     assert len(split.test.inventory.catalogue) == 6
@@ -244,24 +238,24 @@ def test_a_given_split_is_taken_as_it_is() -> None:
 
 
 def test_a_given_split_is_the_same_from_frames_and_from_data_sets() -> None:
-    told = {"validation": 0.4, "schema": SCHEMA}
-    frames = given(frame(TRAIN), frame(TEST), **told)
-    sets = given(dataset(TRAIN), dataset(TEST), **told)
+    settings = {"validation": 0.4, "schema": SCHEMA}
+    frames = given(frame(TRAIN), frame(TEST), **settings)
+    sets = given(dataset(TRAIN), dataset(TEST), **settings)
     for one, other in ((frames.test, sets.test), (frames.validation, sets.validation)):
-        assert (wanted(one), heard(one)) == (wanted(other), heard(other))
+        assert (relevant(one), history_pairs(one)) == (relevant(other), history_pairs(other))
 
 
 @pytest.mark.parametrize("share", [0.4, np.float32(0.4)])
-def test_validation_pairs_are_drawn_from_train_where_a_share_is_given(share: float) -> None:
+def test_a_validation_share_draws_pairs_from_train(share: float) -> None:
     split = given(frame(TRAIN), frame(TEST), validation=share, schema=SCHEMA)
     assert_sound(split)
     assert pairs_of(split.before_test) == {(u, i) for u, i, _ in TRAIN}
-    assert wanted(split.validation) == pairs_of(split.before_test) - pairs_of(split.train)
-    assert len(wanted(split.validation)) == 2
+    assert relevant(split.validation) == pairs_of(split.before_test) - pairs_of(split.train)
+    assert len(relevant(split.validation)) == 2
 
 
 @pytest.mark.parametrize("share", [0, 1, 1.5, float("nan")])
-def test_a_share_to_tune_on_that_is_none_is_refused(share: float) -> None:
+def test_an_invalid_validation_share_is_rejected(share: float) -> None:
     with pytest.raises(SettingError, match="'validation' must be a share between 0 and 1"):
         given(frame(TRAIN), frame(TEST), validation=share, schema=SCHEMA)
 
@@ -271,81 +265,83 @@ REPLACING = Schema(
 )
 
 
-def test_a_pair_that_was_taken_back_is_not_held_out() -> None:
+def test_a_replaced_pair_is_not_held_out() -> None:
     kept = views("av", "aw", "ax", "ay")
     log = [*views("at", "au"), *kept, ("a", "t", "unview"), ("a", "u", "unview")]
     data = Dataset.from_frames(frame(log), schema=REPLACING)
     split = holdout(data, test=0.5, validation=0.25)
-    assert len(wanted(split.test)) == 2
-    assert wanted(split.test) | pairs_of(split.before_test) == {pair[:2] for pair in kept}
+    assert len(relevant(split.test)) == 2
+    assert relevant(split.test) | pairs_of(split.before_test) == {pair[:2] for pair in kept}
 
 
-def test_a_given_split_holds_the_state_at_the_end_of_each_table() -> None:
+def test_a_given_split_uses_the_state_at_the_end_of_each_table() -> None:
     train = frame([*views("ax", "ay", "bx"), ("a", "y", "unview")])
     validation = frame([*views("az", "bz"), ("b", "z", "unview")])
     test = frame([*views("aw", "av"), ("a", "v", "unview")])
     split = given(train, test, validation=validation, schema=REPLACING)
     assert pairs_of(split.before_test) == {("a", "x"), ("a", "z"), ("b", "x")}
-    assert wanted(split.validation) == {("a", "z")}
-    assert wanted(split.test) == {("a", "w")}
+    assert relevant(split.validation) == {("a", "z")}
+    assert relevant(split.test) == {("a", "w")}
 
 
 def test_plain_pairs_need_no_schema() -> None:
     train, test = frame(TRAIN).drop("event_type"), frame(TEST).drop("event_type")
     split = given(train, test, validation=0.4)
-    assert wanted(split.test) == {("a", "w"), ("b", "y"), ("b", "q")}
+    assert relevant(split.test) == {("a", "w"), ("b", "y"), ("b", "q")}
     assert split.train.clock == "none"
 
 
-def test_tables_of_other_kinds_are_refused() -> None:
+def test_tables_with_other_event_types_are_rejected() -> None:
     ratings = Dataset.from_frames(pl.DataFrame({"user": ["a"], "item": ["x"], "rating": [4.0]}))
-    with pytest.raises(DataError, match="test has the kinds of event rating and clock 'none'"):
+    with pytest.raises(DataError, match="test has the event types rating and clock 'none'"):
         given(dataset(TRAIN), ratings)
 
 
-def test_tables_whose_kinds_stand_in_another_order_are_refused() -> None:
+def test_tables_with_event_types_in_another_order_are_rejected() -> None:
     turned = SCHEMA.model_copy(update={"kinds": dict(reversed(SCHEMA.kinds.items()))})
     with pytest.raises(DataError, match="pass one 'schema' for all"):
         given(dataset(TRAIN), Dataset.from_frames(frame(TEST), schema=turned))
 
 
-def test_new_users_are_not_fitted_on_and_come_with_the_rest_of_their_pairs() -> None:
+def test_new_users_are_not_fitted_and_keep_their_other_pairs() -> None:
     log = dataset([(u, i, "view") for u in "abcdefghij" for i in "stuvw"])
-    split = new_users(log, test=0.2, validation=0.1, wanted=0.4)
-    asked = {user for user, _ in wanted(split.test)}
-    tuned = {user for user, _ in wanted(split.validation)}
-    assert (len(asked), len(tuned)) == (2, 1)
-    assert not (asked | tuned) & {user for user, _ in pairs_of(split.train)}
+    split = new_users(log, test=0.2, validation=0.1, relevant=0.4)
+    tested = {user for user, _ in relevant(split.test)}
+    tuned = {user for user, _ in relevant(split.validation)}
+    assert (len(tested), len(tuned)) == (2, 1)
+    assert not (tested | tuned) & {user for user, _ in pairs_of(split.train)}
     assert len(pairs_of(split.before_test)) == 7 * 5
     assert not split.test.known_user.any()
     assert split.test.truth.counts.tolist() == [2, 2]
-    assert heard(split.test) | wanted(split.test) == {(u, i) for u in asked for i in "stuvw"}
-    assert not heard(split.test) & wanted(split.test)
+    assert history_pairs(split.test) | relevant(split.test) == {
+        (u, i) for u in tested for i in "stuvw"
+    }
+    assert not history_pairs(split.test) & relevant(split.test)
 
 
 def test_new_items_have_no_event_before() -> None:
     log = dataset([(u, i, "view") for u in "abcdef" for i in "pqrstuvwyz"])
     split = new_items(log, test=0.2, validation=0.1)
     assert_sound(split)
-    items = {item for _, item in wanted(split.test)}
+    items = {item for _, item in relevant(split.test)}
     assert len(items) == 2
     assert not items & {item for _, item in pairs_of(split.before_test)}
-    assert not {i for _, i in wanted(split.validation)} & {i for _, i in pairs_of(split.train)}
-    assert split.test.notes["wanted_new_items"] == split.test.notes["wanted"]
+    assert not {i for _, i in relevant(split.validation)} & {i for _, i in pairs_of(split.train)}
+    assert split.test.notes["relevant_new_items"] == split.test.notes["relevant"]
 
 
 @pytest.mark.parametrize(("split", "too_few"), [(new_users, "2 are"), (new_items, "1 are")])
-def test_too_few_to_hold_any_out_whole_is_told(split: Any, too_few: str) -> None:
+def test_too_few_users_or_items_to_hold_out_are_reported(split: Any, too_few: str) -> None:
     with pytest.raises(DataError, match=too_few):
         split(dataset(views("as", "bs")))
 
 
-def test_a_holdout_is_evaluated_and_says_that_it_leaks() -> None:
+def test_an_evaluated_holdout_reports_that_it_leaks() -> None:
     blocks = [(f"u{n}", f"i{m}", "view") for n in range(40) for m in range(20) if n % 2 == m % 2]
     split = holdout(dataset(blocks), test=0.2, validation=0.1)
     found = evaluate([tm.ItemKNN()], split, k=3)
     assert found.systems["item_knn"]["recall@3"].value == 1.0
     assert found.systems["popular"]["recall@3"].value < 0.9
-    assert "fitted on what came later" in str(found)
+    assert "fitted on later events" in str(found)
     assert found.protocol["split"] == "holdout"
     assert found.protocol["fitted_events"] == 320

@@ -1,4 +1,4 @@
-"""A store of its own for each test, events to put into it, and a project with files."""
+"""Fixtures: a new store for each test, events, and a project with files."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -21,29 +21,29 @@ NOW = 1_750_000_000_000_000
 _NUMBERS = count()
 
 
-def row(**told: Any) -> EventRow:
-    """An event with an id of its own, unless it is told."""
-    fields = {
+def row(**fields: Any) -> EventRow:
+    """An event with default fields and a unique id."""
+    defaults = {
         "event_id": f"e{next(_NUMBERS)}", "user_id": "u", "item_id": "i", "kind": "view",
         "value": None, "time": NOW, "received": NOW,
     }  # fmt: skip
-    return EventRow(**{**fields, **told})
+    return EventRow(**{**defaults, **fields})
 
 
-def rows(ids: Sequence[str], **told: Any) -> list[EventRow]:
+def rows(ids: Sequence[str], **fields: Any) -> list[EventRow]:
     """Events with these ids."""
-    return [row(event_id=id_, **told) for id_ in ids]
+    return [row(event_id=id_, **fields) for id_ in ids]
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """Where the store lies."""
+    """The path of the store."""
     return tmp_path / "store.db"
 
 
 @pytest.fixture
 def store(path: Path) -> Iterator[Store]:
-    """An open store with nothing in it."""
+    """An open, empty store."""
     with Store(path) as opened:
         yield opened
 
@@ -96,7 +96,7 @@ USERS = ["user_id,city,born", "u2,Rome,1990-05-05", "u1,,", "quiet,Oslo,2000-01-
 
 
 def lines(count: int, first: int = 0) -> list[str]:
-    """Rows of an event log: moments shared by several, ratings, ids and values that are missing."""
+    """Rows of an event log with shared times, ratings, and missing ids and values."""
     kinds, made = ("view", "buy", "rating", "hide", "view"), []
     for n in range(first, first + count):
         kind = kinds[n % 5]
@@ -137,7 +137,7 @@ class Shop:
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Shop:
-    """A project that was never opened."""
+    """A project without a store."""
     made = Shop(tmp_path / "shop")
     made.folder.mkdir()
     (made.folder / "tastemaker.toml").write_text(PROJECT, encoding="utf-8")
@@ -148,7 +148,7 @@ def shop(tmp_path: Path) -> Shop:
 
 
 def contents(data: Dataset, folder: Path) -> dict[str, str]:
-    """A checksum of every array of a data set, by name."""
+    """A checksum of every array of a dataset, by name."""
     target = folder / uuid4().hex
     with create_artifact(target, "dataset", {}) as writer:
         for name in Events.__dataclass_fields__:

@@ -1,4 +1,4 @@
-"""A large batch is written in parts: others come between, and every event is counted once."""
+"""A large batch is written in parts: others can write in between, and each event counts once."""
 
 import threading
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from sqlalchemy import Connection, text
 
 from tastemaker.errors import BusyError, StoreFullError
 from tastemaker.project.sections import StoreSection
-from tastemaker.store import Added, EventRow, Store, batches, waiting
+from tastemaker.store import Added, EventRow, Store, batches, write_queue
 from tastemaker.store.limits import Limits
 from tastemaker.store.opening import connect
 from tests.store.conftest import row, rows
@@ -22,7 +22,7 @@ from tests.store.test_writer import SECONDS, Held
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Parts of three events."""
     monkeypatch.setattr(batches, "ROWS_AT_ONCE", 3)
-    monkeypatch.setattr(waiting, "ROWS_AT_ONCE", 3)
+    monkeypatch.setattr(write_queue, "ROWS_AT_ONCE", 3)
 
 
 def ids(store: Store) -> list[str]:
@@ -31,7 +31,7 @@ def ids(store: Store) -> list[str]:
         return list(found.scalars())
 
 
-def test_a_batch_is_stored_whole_and_in_its_order(store: Store) -> None:
+def test_a_batch_is_stored_completely_and_in_order(store: Store) -> None:
     sent = rows([f"{n:02}" for n in range(10)])
     assert store.append(sent).result() == Added(10)
     assert ids(store) == [event.event_id for event in sent]
@@ -48,7 +48,7 @@ def test_conflicts_and_duplicates_are_counted_across_parts(store: Store) -> None
     assert ids(store) == ["a", "b", "c", "d"]
 
 
-def test_another_client_is_written_between_two_parts(
+def test_another_client_can_write_between_two_parts(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add, begun, go = batches.add_events, threading.Event(), threading.Event()
@@ -68,7 +68,7 @@ def test_another_client_is_written_between_two_parts(
     assert ids(store).index("single") == 3
 
 
-def test_events_without_room_are_named_and_the_rest_is_stored(store: Store) -> None:
+def test_events_beyond_the_limit_are_listed_and_the_rest_is_stored(store: Store) -> None:
     most = Limits(store.path, StoreSection(max_events=4))
     added = store.append(rows([f"{n}" for n in range(8)]), limits=most).result(SECONDS)
     assert (added.new, added.duplicates, added.conflicts) == (3, 0, ())
@@ -77,14 +77,14 @@ def test_events_without_room_are_named_and_the_rest_is_stored(store: Store) -> N
     assert ids(store) == ["0", "1", "2"]
 
 
-def test_a_batch_of_which_nothing_can_be_stored_fails(store: Store) -> None:
+def test_a_batch_without_a_storable_event_fails(store: Store) -> None:
     most = Limits(store.path, StoreSection(max_events=1))
     with pytest.raises(StoreFullError, match="max_events = 1"):
         store.append(rows([f"{n}" for n in range(8)]), limits=most).result(SECONDS)
     assert ids(store) == []
 
 
-def test_nothing_is_written_after_a_part_that_failed(
+def test_nothing_is_written_after_a_failed_part(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add, tried = batches.add_events, list[str]()
@@ -104,7 +104,7 @@ def test_nothing_is_written_after_a_part_that_failed(
     assert store.append(rows(["later"])).result(SECONDS) == Added(1)
 
 
-def test_a_locked_database_is_waited_for_once(path: Path) -> None:
+def test_a_batch_waits_once_for_a_locked_database(path: Path) -> None:
     with Store(path, patience=0.5) as store:
         other, reading = connect(path)
         with other.begin():
@@ -116,17 +116,17 @@ def test_a_locked_database_is_waited_for_once(path: Path) -> None:
         reading.dispose()
 
 
-def test_a_batch_that_is_under_way_cannot_be_cancelled(store: Store) -> None:
+def test_a_queued_batch_cannot_be_cancelled(store: Store) -> None:
     with Held(store._writer):
         batch = store.append(rows([f"{n}" for n in range(9)]))
         assert not batch.cancel()
     assert batch.result(SECONDS) == Added(9)
 
 
-def test_a_batch_that_cannot_wait_is_refused_whole(
+def test_a_batch_beyond_the_queue_limit_is_refused_completely(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting, "MOST_WAITING", 6)
+    monkeypatch.setattr(write_queue, "MAX_QUEUED_ROWS", 6)
     with Held(store._writer):
         waits = store.append(rows([f"{n}" for n in range(8)]), caller="many")
         with pytest.raises(BusyError):

@@ -1,4 +1,4 @@
-"""A store is written again without empty pages, by a copy that takes its place when it is whole."""
+"""Compacting replaces a store by a copy without empty pages."""
 
 import errno
 import sqlite3
@@ -11,7 +11,7 @@ from sqlalchemy.exc import OperationalError
 
 from tastemaker.errors import StoreError
 from tastemaker.store import Store, compacting
-from tastemaker.store.counters import EVENTS, counted
+from tastemaker.store.counters import EVENTS, count_of
 from tastemaker.store.look import look
 from tastemaker.store.removing import EventFilter
 from tests.store.conftest import row
@@ -19,7 +19,7 @@ from tests.store.test_importing import sums
 from tests.store.test_removing import fill
 
 
-def test_compacting_gives_the_room_back(path: Path) -> None:
+def test_compacting_frees_disk_space(path: Path) -> None:
     with Store(path) as store:
         fill(store)
         store.append([row(item_id=f"z{n}" * 50) for n in range(3_000)]).result()
@@ -31,7 +31,7 @@ def test_compacting_gives_the_room_back(path: Path) -> None:
         assert store.count() == 39
 
 
-def test_a_compacted_store_is_private_and_goes_on(path: Path) -> None:
+def test_a_compacted_store_is_private_and_usable(path: Path) -> None:
     with Store(path) as store:
         fill(store)
         id_, state = store.id, path.stat().st_ino
@@ -39,7 +39,7 @@ def test_a_compacted_store_is_private_and_goes_on(path: Path) -> None:
         assert path.stat().st_ino != state
         assert store.id == id_
         assert store.append([row()]).result().new == 1
-        with Store(path) as other:  # nobody is kept out any more
+        with Store(path) as other:  # other processes can open it again
             assert other.append([row()]).result().new == 1
         assert {p.name: p.stat().st_mode & 0o777 for p in path.parent.glob("store.db*")} == {
             **dict.fromkeys(("store.db", "store.db-wal", "store.db-shm"), 0o600),
@@ -50,9 +50,7 @@ def test_a_compacted_store_is_private_and_goes_on(path: Path) -> None:
         assert sums(store.path, "pairs") == sums(store.path, "events")
 
 
-def test_compacting_leaves_a_database_that_others_read(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_compacting_refuses_a_database_in_use(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compacting, "_PATIENCE_SECONDS", 0.1)
     with Store(path) as store, closing(sqlite3.connect(path)) as other:
         fill(store)
@@ -71,7 +69,7 @@ def test_compacting_leaves_a_database_that_others_read(
         OSError(errno.ENOSPC, "No space left on device"),
     ],
 )
-def test_compacting_that_fails_names_the_folder(
+def test_a_failed_compaction_names_the_folder(
     path: Path, monkeypatch: pytest.MonkeyPatch, problem: Exception
 ) -> None:
     def failing(_: Path) -> None:
@@ -82,23 +80,25 @@ def test_compacting_that_fails_names_the_folder(
         monkeypatch.setattr(compacting, "_replace", failing)
         with pytest.raises(StoreError) as refused:
             store.compact()
-        assert f"its copy is written to {path.parent} (" in str(refused.value)
+        assert f"the copy is written to {path.parent} (" in str(refused.value)
         assert store.append([row()]).result().new == 1
 
 
-def test_compacting_needs_room_for_one_copy(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compacting_needs_disk_space_for_one_copy(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with Store(path) as store:
         fill(store)
         used = store.size().used
-        told = SimpleNamespace(f_bavail=used - 1, f_frsize=1)
-        monkeypatch.setattr(compacting.os, "statvfs", lambda _: told)
-        with pytest.raises(StoreError, match=r"MB in .*: make room, or remove events with"):
+        disk = SimpleNamespace(f_bavail=used - 1, f_frsize=1)
+        monkeypatch.setattr(compacting.os, "statvfs", lambda _: disk)
+        with pytest.raises(StoreError, match=r"MB in .*: free disk space, or remove events with"):
             store.compact()
-        told.f_bavail = store.size().used
+        disk.f_bavail = store.size().used
         store.compact()
 
 
-def test_compacting_sums_up_events_that_an_older_version_added(path: Path) -> None:
+def test_compacting_recomputes_sums_of_older_versions(path: Path) -> None:
     with Store(path) as store:
         fill(store)
     older = (
@@ -111,5 +111,5 @@ def test_compacting_sums_up_events_that_an_older_version_added(path: Path) -> No
         store.compact()
         assert sums(store.path, "pairs") == sums(store.path, "events")
         with store.reading() as connection:
-            assert counted(connection, EVENTS).rows == 40
+            assert count_of(connection, EVENTS).rows == 40
     assert not look(path).sums_differ

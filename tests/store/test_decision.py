@@ -45,14 +45,14 @@ def decoded(decision: Decision) -> Decision:
     return Decision.decoded(decision.encoded(), known)
 
 
-def told(decision: Decision) -> str:
-    """All but the features, NaN included."""
+def without_features(decision: Decision) -> str:
+    """All fields except the features, including NaN."""
     plain = {f.name: getattr(decision, f.name) for f in fields(decision) if f.name != "features"}
     return json.dumps(plain, sort_keys=True)
 
 
 def assert_same(one: Decision, other: Decision) -> None:
-    assert told(one) == told(other)
+    assert without_features(one) == without_features(other)
     assert one.features.names == other.features.names
     assert one.features.values.shape == other.features.values.shape
     assert one.features.values.tobytes() == other.features.values.tobytes()
@@ -64,7 +64,7 @@ def assert_same(one: Decision, other: Decision) -> None:
     user_id=st.one_of(st.none(), TEXT),
     context=st.dictionaries(TEXT, st.one_of(NUMBER, TEXT, st.lists(TEXT, max_size=2)), max_size=2),
 )
-def test_a_decision_comes_back_as_it_was(
+def test_a_decision_round_trips(
     items: list[dict[str, Any]],
     candidates: list[dict[str, Any]] | None,
     user_id: str | None,
@@ -85,24 +85,24 @@ def test_a_decision_comes_back_as_it_was(
         ),
     )
 )
-def test_features_come_back_to_the_bit(bits: np.ndarray) -> None:
+def test_features_round_trip_bit_for_bit(bits: np.ndarray) -> None:
     values = bits.view(np.float32)
     decision = replace(PLAIN, features=Features(NAMES[: values.shape[1]], values))
     assert_same(decoded(decision), decision)
 
 
-def test_features_of_the_first_items_alone_are_kept() -> None:
+def test_only_features_of_the_first_items_are_kept() -> None:
     values = np.arange(90, dtype=np.float32).reshape(30, 3)
     found = decoded(replace(PLAIN, features=Features(NAMES[:3], values))).features
     np.testing.assert_array_equal(found.values, values[:ITEMS_WITH_FEATURES])
 
 
-def test_a_decision_about_nothing_comes_back() -> None:
+def test_an_empty_decision_round_trips() -> None:
     nothing = replace(PLAIN, items=[], stages=[], context={}, user_id=None, candidates=[])
     assert_same(decoded(nothing), nothing)
 
 
-def test_damaged_bytes_are_refused_wherever_the_damage_is() -> None:
+def test_damaged_bytes_are_refused_at_every_position() -> None:
     decision = realistic(3)
     content, known = decision.encoded(), {decision.names_digest: decision.features.names}
     random = np.random.default_rng(0)
@@ -121,7 +121,7 @@ def test_damaged_bytes_are_refused_wherever_the_damage_is() -> None:
 
 
 @pytest.mark.parametrize("length", [0, 2, 3, 10, 300, -1])
-def test_bytes_cut_short_are_refused(length: int) -> None:
+def test_truncated_bytes_are_refused(length: int) -> None:
     decision = realistic(3)
     with pytest.raises(StoreError, match="a decision in the store cannot be read"):
         Decision.decoded(
@@ -129,7 +129,7 @@ def test_bytes_cut_short_are_refused(length: int) -> None:
         )
 
 
-def test_a_decision_whose_features_have_no_names_is_refused() -> None:
+def test_a_decision_without_feature_names_is_refused() -> None:
     with pytest.raises(StoreError, match="a decision in the store cannot be read"):
         Decision.decoded(realistic(3).encoded(), {})
 
@@ -160,7 +160,9 @@ def realistic(seed: int) -> Decision:
         score = float(np.float32(random.normal()))
         item = {"item_id": str(random.integers(200_000)), "score": score, "propensity": 1.0}
         ranks = {name: {"rank": place} for name, place in rank.items()}
-        items.append(item | {"reasons": reasons, "sources": ranks, "predicted": {"wanted": score}})
+        items.append(
+            item | {"reasons": reasons, "sources": ranks, "predicted": {"relevant": score}}
+        )
     values = np.empty((20, 83), np.float32)
     for column in range(83):
         if column < 35:  # of the user and the moment
@@ -184,7 +186,7 @@ def realistic(seed: int) -> Decision:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_features_of_a_realistic_decision_take_at_most_four_kilobytes(seed: int) -> None:
+def test_features_of_a_realistic_decision_use_at_most_4_kb(seed: int) -> None:
     decision = realistic(seed)
     assert_same(decoded(decision), decision)
     without = replace(decision, features=Features((), np.empty((0, 0), np.float32)))

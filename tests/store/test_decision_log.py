@@ -1,4 +1,4 @@
-"""Decisions are counted, bounded, and removed when too old or too many."""
+"""Decisions are counted, limited, and removed when they are too old or too many."""
 
 import sqlite3
 import tracemalloc
@@ -40,7 +40,7 @@ def test_decisions_are_counted_once(store: Store) -> None:
     assert totals.bytes > 5 * len(PLAIN.encoded())
 
 
-def test_the_oldest_decisions_go_first(store: Store) -> None:
+def test_the_oldest_decisions_are_removed_first(store: Store) -> None:
     log(store, 10)
     assert store.decision_log.prune(NOW + 4, 1 << 40, 3).result() == 3
     assert store.decision_log.prune(NOW + 4, 1 << 40, 3).result() == 1
@@ -48,7 +48,7 @@ def test_the_oldest_decisions_go_first(store: Store) -> None:
     assert [one.time - NOW for one in store.latest_decisions(20)] == [9, 8, 7, 6, 5, 4]
 
 
-def test_decisions_beyond_the_size_go(store: Store) -> None:
+def test_decisions_beyond_the_maximum_size_are_removed(store: Store) -> None:
     log(store, 10)
     each = store.decision_log.totals().bytes // 10
     most = each * 4 + each // 2
@@ -59,7 +59,7 @@ def test_decisions_beyond_the_size_go(store: Store) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_compact_decision_takes_at_most_four_kilobytes(seed: int, store: Store) -> None:
+def test_a_compact_decision_uses_at_most_4_kb(seed: int, store: Store) -> None:
     large = realistic(seed)
     assert len(large.encoded()) > COMPACT_BYTES >= len(large.encoded_within(COMPACT_BYTES))
     store.log(large, compact_bytes(20)).result()
@@ -74,7 +74,7 @@ def test_a_compact_decision_takes_at_most_four_kilobytes(seed: int, store: Store
     assert full.encoded_within(1) == full.encoded()
 
 
-def test_a_store_of_the_second_schema_counts_its_decisions(path: Path) -> None:
+def test_upgrading_from_schema_2_counts_decisions(path: Path) -> None:
     with Store(path) as store:
         log(store, 3)
         before = store.decision_log.totals()
@@ -88,10 +88,10 @@ def test_a_store_of_the_second_schema_counts_its_decisions(path: Path) -> None:
         assert store.remover().removals() == []
 
 
-# --- what a store may hold ---
+# --- limits of the store ---
 
 
-def test_decisions_stop_below_the_reserve_logged_once(
+def test_decisions_stop_below_the_reserve_with_one_log_message(
     store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     free = 10
@@ -107,20 +107,20 @@ def test_decisions_stop_below_the_reserve_logged_once(
     assert caplog.records[-1].message == "decisions are logged again"
 
 
-def test_pruning_by_the_settings_removes_all_that_is_old(store: Store) -> None:
+def test_pruning_removes_all_old_decisions(store: Store) -> None:
     log(store, 250)  # of June 2025
     capacity = Capacity(store, StoreSection(keep_decisions="1d"))
     assert [capacity.prune(), capacity.prune(), capacity.prune()] == [200, 50, 0]
 
 
-# --- decisions that wait for the disk ---
+# --- queued decisions ---
 
 
-def test_decisions_that_wait_are_bounded_by_bytes(
+def test_queued_decisions_are_bounded_by_bytes(
     store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     each = realistic(0).held_bytes
-    monkeypatch.setattr(decision_log, "MOST_UNWRITTEN_BYTES", 10 * each + each // 2)
+    monkeypatch.setattr(decision_log, "MAX_UNWRITTEN_BYTES", 10 * each + each // 2)
     made = [replace(realistic(0), recommendation_id=f"{n:032x}") for n in range(40)]
     with closing(sqlite3.connect(store.path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -142,7 +142,7 @@ def test_decisions_that_wait_are_bounded_by_bytes(
     assert "MB of decisions are waiting for the disk already" in lines[0]
 
 
-def test_what_a_decision_takes_up_in_memory_is_known() -> None:
+def test_the_memory_of_a_decision_is_estimated() -> None:
     tracemalloc.start()
     try:
         before, _ = tracemalloc.get_traced_memory()
@@ -153,24 +153,26 @@ def test_what_a_decision_takes_up_in_memory_is_known() -> None:
     assert 0.5 < sum(one.held_bytes for one in made) / (after - before) < 2
 
 
-def test_reading_a_decision_reads_the_names_of_its_own_features(store: Store) -> None:
+def test_reading_a_decision_reads_only_its_feature_names(store: Store) -> None:
     names = [(f"feature {n}",) for n in range(30)]
     features = [Features(name, np.ones((1, 1), np.float32)) for name in names]
     logged = [store.log(replace(decision(n), features=f)) for n, f in enumerate(features)]
     assert not wait(logged).not_done
     read: list[Any] = []
-    event.listen(store._reading, "before_cursor_execute", lambda *told: read.append(told[2:4]))
+    event.listen(
+        store._reading, "before_cursor_execute", lambda *arguments: read.append(arguments[2:4])
+    )
     found = store.decision(decision(7).recommendation_id)
     assert found is not None
     assert found.features.names == ("feature 7",)
-    (asked,) = [values for statement, values in read if "feature_names" in statement]
-    assert asked == (found.names_digest,)
+    (parameters,) = [values for statement, values in read if "feature_names" in statement]
+    assert parameters == (found.names_digest,)
     assert sorted(one.features.names for one in store.latest_decisions(30)) == sorted(names)
 
 
-def test_the_decisions_of_a_user_are_found_by_an_index(store: Store) -> None:
+def test_decisions_of_a_user_are_found_by_an_index(store: Store) -> None:
     log(store, 3)
     with store.reading() as connection:
-        asked = "EXPLAIN QUERY PLAN SELECT content FROM decisions WHERE user_id IN ('u', 'v')"
-        (plan,) = connection.execute(text(asked)).all()
+        query = "EXPLAIN QUERY PLAN SELECT content FROM decisions WHERE user_id IN ('u', 'v')"
+        (plan,) = connection.execute(text(query)).all()
     assert "decisions_by_user" in plan.detail

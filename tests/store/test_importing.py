@@ -38,7 +38,7 @@ def process(shop: Shop, code: str, *arguments: str) -> "subprocess.Popen[str]":
 
 
 def assert_killed(shop: Shop, code: str, *arguments: str) -> None:
-    """Runs what kills itself."""
+    """Runs code that kills its own process."""
     killed = process(shop, code, *arguments)
     killed.communicate(timeout=60)
     assert killed.returncode == -signal.SIGKILL
@@ -47,7 +47,7 @@ def assert_killed(shop: Shop, code: str, *arguments: str) -> None:
 # --- event ids, in files and served ---
 
 
-def test_an_event_served_before_its_file_came_counts_once(shop: Shop) -> None:
+def test_an_event_served_before_its_import_counts_once(shop: Shop) -> None:
     with Store(shop.source.path) as store:
         store.append([row(event_id="f1", item_id="served-first")]).result()
     with shop.source.open() as store:
@@ -56,7 +56,7 @@ def test_an_event_served_before_its_file_came_counts_once(shop: Shop) -> None:
     assert data.catalogue.items.index("served-first") >= 0
 
 
-def test_a_file_with_other_content_for_a_served_id_is_reported(shop: Shop) -> None:
+def test_a_file_that_conflicts_with_a_served_event_is_reported(shop: Shop) -> None:
     shop.write(of_file("abc", "id"))
     moment = 1_700_000_000_000_000
     with Store(shop.source.path) as store:
@@ -67,40 +67,40 @@ def test_a_file_with_other_content_for_a_served_id_is_reported(shop: Shop) -> No
     with source.open() as store:
         assert (users_in(store), store.count()) == ("abc", 3)
     assert [line for line in source.recovered if "event_id" in line] == [
-        "rows of the event files left out, as their event_id was served with other content: 1"
+        "rows of the event files skipped because their event_id was served with other content: 1"
     ]
 
 
-def test_an_event_of_the_file_that_is_posted_again_counts_once(shop: Shop) -> None:
+def test_an_imported_event_posted_again_counts_once(shop: Shop) -> None:
     with shop.source.open() as store:
         assert store.append([row(event_id="f1"), row(event_id="new")]).result().new == 1
         assert store.count() == 401
 
 
-def test_an_event_id_that_stands_twice_in_the_file_counts_once(shop: Shop) -> None:
+def test_a_duplicate_event_id_in_a_file_counts_once(shop: Shop) -> None:
     shop.write([*lines(400), lines(2)[1]])
     with shop.source.open() as store:
         assert store.count() == 400
 
 
 def of_file(users: str, event_id: str = "") -> list[str]:
-    """An event of each user, with its letter as the item."""
+    """One event per user, whose item is the letter of the user."""
     return [f"{user},{user},view,,1700000000,{event_id and event_id + user}" for user in users]
 
 
 def rows_by_source(shop: Shop) -> dict[int, int]:
-    """How many events of each source there are, those that nobody sees too."""
+    """The number of events of each source, including hidden ones."""
     with closing(sqlite3.connect(shop.source.path)) as connection:
         found = connection.execute("SELECT source, count(*) FROM events GROUP BY source")
         return dict(found.fetchall())
 
 
 def users_in(store: Store) -> str:
-    """Whose events there are, one letter an event."""
+    """The users of all events, one letter per event."""
     return "".join(user * len(store.history(user)) for user in "abcdefgh")
 
 
-def test_event_ids_of_both_files_stand_there_once_and_as_the_new_one_has_them(shop: Shop) -> None:
+def test_event_ids_of_both_files_keep_the_content_of_the_new_file(shop: Shop) -> None:
     shop.write(of_file("abcd", "id"))
     shop.source.open().close()
     shop.write([line.replace("1700000000", "1700000009") for line in of_file("cdef", "id")])
@@ -113,7 +113,7 @@ def test_event_ids_of_both_files_stand_there_once_and_as_the_new_one_has_them(sh
 
 
 @pytest.mark.parametrize("earlier", ["", "ab"])
-def test_an_event_that_is_served_while_its_file_is_imported_counts_once(
+def test_an_event_served_during_its_import_counts_once(
     shop: Shop, monkeypatch: pytest.MonkeyPatch, earlier: str
 ) -> None:
     if earlier:
@@ -147,7 +147,7 @@ def attributes(store: Store) -> dict[str, object]:
     return {item.item_id: item.attributes.get("title") for item in store.items_since(0)}
 
 
-def test_a_put_item_wins_over_the_file_before_and_after_it(shop: Shop) -> None:
+def test_a_put_item_overrides_files_imported_before_and_after(shop: Shop) -> None:
     with Store(shop.source.path) as store:
         store.put_item("a", {"title": "put before"}).result()
     with shop.source.open() as store:
@@ -163,21 +163,21 @@ def test_a_put_item_wins_over_the_file_before_and_after_it(shop: Shop) -> None:
         assert [item.source for item in store.items_since(0) if item.item_id in "a9"] == [0, 0]
 
 
-def test_a_changed_user_table_replaces_what_is_known_of_users(shop: Shop) -> None:
+def test_a_changed_user_table_replaces_all_user_attributes(shop: Shop) -> None:
     shop.source.open().close()
     shop.table("users", ["user_id,city,born", "u1,Paris,", "fresh,Bonn,2001-01-01"])
     shop.source.open().close()
     data = shop.source.read()
     city = data.profiles["city"]
-    told = {
+    cities = {
         name: city.labels.ids(city.codes[data.users.index(name)])  # type: ignore[union-attr]
         for name in ("u1", "u2", "fresh")
     }
-    assert told == {"u1": ["Paris"], "u2": [], "fresh": ["Bonn"]}
+    assert cities == {"u1": ["Paris"], "u2": [], "fresh": ["Bonn"]}
     assert data.users.index("quiet") == -1
 
 
-# --- cut short ---
+# --- interrupted imports ---
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_a_changed_user_table_replaces_what_is_known_of_users(shop: Shop) -> Non
         ("importing users", 1),
     ],
 )
-def test_an_import_that_was_killed_is_known_and_repeated(
+def test_a_killed_import_is_detected_and_repeated(
     shop: Shop, tmp_path: Path, label: str, slices: int
 ) -> None:
     with shop.source.open() as store:
@@ -214,7 +214,7 @@ EventSource(project, Deadly()).open()
     with shop.source.open_as_it_is() as store:
         if label in ("importing items", "importing users"):
             with pytest.raises(
-                StoreError, match=r"the import of '\w+' was cut short or still goes"
+                StoreError, match=r"the import of '\w+' is incomplete or still running"
             ):
                 store.dataset(shop.project.schema)
         else:
@@ -231,7 +231,7 @@ EventSource(project, Deadly()).open()
 
 
 @pytest.mark.parametrize("event_id", ["", "id"])
-def test_what_an_import_left_that_was_killed_goes_with_the_next(shop: Shop, event_id: str) -> None:
+def test_the_next_import_removes_rows_of_a_killed_import(shop: Shop, event_id: str) -> None:
     shop.write(of_file("abcd", event_id))
     shop.source.open().close()
     shop.write(of_file("cdefgh", event_id))
@@ -252,11 +252,11 @@ EventSource(project, Deadly()).open()
         assert sorted(rows_by_source(shop).values()) == [2, 4]
     with (source := shop.source).open() as store:
         assert users_in(store) == "cdefgh"
-    assert "the import of events had been cut short" in source.recovered[-1]
+    assert "the import of events was interrupted" in source.recovered[-1]
     assert list(rows_by_source(shop).values()) == [6]
 
 
-def test_an_import_that_failed_is_forgotten_when_its_file_is_as_before(
+def test_a_failed_import_is_dropped_when_its_file_is_restored(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shop.write(of_file("abcd"))
@@ -264,7 +264,7 @@ def test_an_import_that_failed_is_forgotten_when_its_file_is_as_before(
     shop.write(of_file("efgh"))
     with monkeypatch.context() as patch:
         patch.setattr(Importer, "sweep", lambda _: None)
-        patch.setattr(importing, "_FORGET_SERVED", text("nonsense"))
+        patch.setattr(importing, "_DELETE_SERVED", text("nonsense"))
         with pytest.raises(StoreError, match=r"the files cannot be imported \(near"):
             shop.source.open()
     assert list(rows_by_source(shop).values()) == [4, 4]
@@ -275,12 +275,12 @@ def test_an_import_that_failed_is_forgotten_when_its_file_is_as_before(
     assert list(rows_by_source(shop).values()) == [4]
 
 
-def test_replaced_events_whose_removal_was_killed_are_not_seen_and_go(shop: Shop) -> None:
+def test_replaced_events_stay_hidden_after_a_killed_removal(shop: Shop) -> None:
     shop.write(of_file("abcdef"))
     shop.source.open().close()
     shop.write(of_file("fgh"))
     code = """
-forget = importing.Importer._forget_events
+delete_events = importing.Importer._delete_events
 def half(self, source):
     begin, done = self._writing.begin, []
     def deadly():
@@ -289,8 +289,8 @@ def half(self, source):
         done.append(1)
         return begin()
     self._writing.begin = deadly
-    forget(self, source)
-importing.Importer._forget_events = half
+    delete_events(self, source)
+importing.Importer._delete_events = half
 importing.ROWS_AT_A_TIME = 4
 EventSource(project).open()
 """
@@ -303,11 +303,11 @@ EventSource(project).open()
     source = shop.source
     source.open().close()
     assert list(rows_by_source(shop).values()) == [3]
-    assert [line for line in source.recovered if "cut short" in line] == []
+    assert [line for line in source.recovered if "interrupted" in line] == []
 
 
 def between(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) -> None:
-    """Does something between the transactions of the imports to come."""
+    """Calls a function between the transactions of the next imports."""
 
     def track(_: Progress, work: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
         for part in work:
@@ -319,7 +319,7 @@ def between(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) -> None:
 
 
 @pytest.mark.parametrize("event_id", ["", "id"])
-def test_whoever_reads_while_events_are_imported_again_finds_all_of_one_file(
+def test_readers_see_all_events_of_one_file_during_an_import(
     shop: Shop, monkeypatch: pytest.MonkeyPatch, event_id: str
 ) -> None:
     shop.write(of_file("aabbcdef"))
@@ -348,10 +348,10 @@ def test_whoever_reads_while_events_are_imported_again_finds_all_of_one_file(
     assert set(seen) == {before, after}
     assert seen == sorted(seen)  # never back
     assert seen.count(before) > 5
-    assert seen.count(after) > 4  # while the earlier ones go
+    assert seen.count(after) > 4  # while the earlier events are removed
 
 
-def test_while_files_are_imported_first_training_is_refused_and_posts_go_on(
+def test_the_first_import_refuses_training_but_accepts_posts(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shop.write(lines(40))
@@ -361,7 +361,7 @@ def test_while_files_are_imported_first_training_is_refused_and_posts_go_on(
         def act() -> None:
             nonlocal refused, posted
             posted += other.append([row(user_id="meanwhile")]).result(5).new
-            with pytest.raises(StoreError, match="was cut short or still goes on"):
+            with pytest.raises(StoreError, match="is incomplete or still running"):
                 other.dataset(shop.project.schema)
             refused += 1
 
@@ -372,7 +372,7 @@ def test_while_files_are_imported_first_training_is_refused_and_posts_go_on(
         assert len(other.dataset(shop.project.schema).events) == 40 + posted
 
 
-def test_whoever_looks_while_items_are_imported_misses_none(
+def test_items_since_misses_no_item_during_an_import(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shop.table("items", [ITEMS[0], *(f"item-{n},Title,,,," for n in range(11))])
@@ -392,19 +392,19 @@ def test_whoever_looks_while_items_are_imported_misses_none(
     assert sorted(seen) == sorted(f"item-{n}" for n in range(11))
 
 
-def test_processes_that_open_the_project_together_import_it_once(shop: Shop) -> None:
+def test_concurrent_processes_import_a_project_once(shop: Shop) -> None:
     shop.write([line.rpartition(",")[0] + "," for line in lines(3000)])  # no event has an id
     code = """
 with EventSource(project).open() as store:
     print(store.count())
 """
     processes = [process(shop, code) for _ in range(3)]
-    told = [one.communicate(timeout=120)[0] for one in processes]
-    assert told == ["3000\n"] * 3
+    counts = [one.communicate(timeout=120)[0] for one in processes]
+    assert counts == ["3000\n"] * 3
 
 
 def sums(path: Path, table: str) -> list[tuple[object, ...]]:
-    """The events of visible sources summed up by pair, from the log or from the table of sums."""
+    """The events of visible sources aggregated by pair, from the log or the table `pairs`."""
     of = {
         "pairs": "SELECT user, item, kind, negative, source, time, sequence, amount FROM pairs",
         "events": (
@@ -419,7 +419,7 @@ def sums(path: Path, table: str) -> list[tuple[object, ...]]:
         return sorted(connection.execute(of[table]).fetchall())
 
 
-def test_sums_by_pair_match_the_log_after_imports_and_posts(shop: Shop) -> None:
+def test_pairs_match_the_log_after_imports_and_posts(shop: Shop) -> None:
     shop.write(of_file("aabcd", "id"))
     with shop.source.open() as store:
         store.append([row(user_id="a", item_id="a", value=v) for v in (2.0, -1.0, None)]).result()
@@ -431,9 +431,7 @@ def test_sums_by_pair_match_the_log_after_imports_and_posts(shop: Shop) -> None:
         assert len({source for *_, source, _, _, _ in sums(store.path, "pairs")}) == 2
 
 
-def test_sums_by_pair_of_a_file_leave_out_what_was_posted(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pairs_of_a_file_exclude_posted_events(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     shop.write(of_file("abcd", "id"))
     with Store(shop.source.path) as other:
         posted = [row(event_id="idc", user_id="c", item_id="c")]

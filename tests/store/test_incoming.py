@@ -38,10 +38,10 @@ def refusal(**fields: Any) -> str:
     return str(refused.value)
 
 
-# --- what is taken in ---
+# --- valid events ---
 
 
-def test_an_event_that_tells_everything_is_taken_as_it_was_told() -> None:
+def test_an_event_with_all_fields_is_stored_unchanged() -> None:
     row = checked(
         event_id="e1", user_id=42, item_id="i/1", event_type="rating", value=4.5,
         timestamp="2024-02-29T12:00:00+02:00", session="s", recommendation_id="r", position=3,
@@ -53,7 +53,7 @@ def test_an_event_that_tells_everything_is_taken_as_it_was_told() -> None:
     )  # fmt: skip
 
 
-def test_an_event_that_tells_the_least_happened_now_and_gets_an_id() -> None:
+def test_an_event_with_required_fields_gets_an_id_and_a_time() -> None:
     row = check_event({"user_id": "u", "item_id": "i"}, KINDS, "view", NOW)
     assert (row.kind, row.value, row.time, row.received) == ("view", None, NOW, NOW)
     assert (row.session, row.recommendation_id, row.position, row.context) == (None,) * 4
@@ -74,23 +74,22 @@ def test_an_event_that_tells_the_least_happened_now_and_gets_an_id() -> None:
         (NOW + 1, NOW),
     ],
 )
-def test_a_moment_is_read_by_its_size_and_never_lies_ahead(timestamp: Any, time: int) -> None:
+def test_a_timestamp_unit_follows_its_size_and_is_never_future(timestamp: Any, time: int) -> None:
     assert checked(timestamp=timestamp).time == time
 
 
 @pytest.mark.parametrize("id_", ["null", "None", "NaN", "<NA>", "-", r"\N", " x "])
-def test_a_word_for_null_is_an_event_id(id_: str) -> None:
+def test_a_null_word_is_a_valid_event_id(id_: str) -> None:
     assert checked(event_id=id_).event_id == id_
 
 
 @pytest.mark.parametrize("id_", ["", " ", "\t"])
 def test_an_empty_event_id_is_refused(id_: str) -> None:
-    told = f"empty event_id {id_!r}: leave it out, or give the event an id"
-    assert refusal(event_id=id_) == told
+    assert refusal(event_id=id_) == f"empty event_id {id_!r}: omit it, or set an id"
 
 
 @pytest.mark.parametrize("name", ["event_id", "session", "recommendation_id"])
-def test_what_is_only_compared_may_be_any_text(name: str) -> None:
+def test_compared_fields_accept_any_text(name: str) -> None:
     assert getattr(checked(**{name: "1.5"}), name) == "1.5"
     assert getattr(checked(**{name: 7}), name) == "7"
     assert getattr(checked(**{name: "a\tb"}), name) == "a\tb"
@@ -99,22 +98,22 @@ def test_what_is_only_compared_may_be_any_text(name: str) -> None:
 @pytest.mark.parametrize(
     "id_", ["a'b", 'a"b', "a/b", "a:b", "😀", "é" * 500, "NaNa", "0", "1.5x", "1.2.3"]
 )
-def test_an_id_that_merely_looks_odd_is_kept(id_: str) -> None:
+def test_an_unusual_id_is_kept(id_: str) -> None:
     row = checked(user_id=id_, item_id=id_)
     assert (row.user_id, row.item_id) == (id_, id_)
 
 
-def test_a_whole_id_written_as_a_float_is_the_integer() -> None:
+def test_an_integral_float_id_becomes_an_integer() -> None:
     assert checked(user_id="17850.0").user_id == checked(user_id=17850.0).user_id == "17850"
     assert checked(item_id="-3.00").item_id == "-3"
 
 
-# --- every reason to reject names the field and the value ---
+# --- error messages name the field and the value ---
 
 
 @pytest.mark.parametrize("name", ["user_id", "item_id"])
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "message"),
     [
         (None, "missing {}"),
         ("", "missing {}"),
@@ -130,49 +129,49 @@ def test_a_whole_id_written_as_a_float_is_the_integer() -> None:
         ("a\x00", r"line break or control character in {} 'a\x00'"),
         ("a\x9b", r"line break or control character in {} 'a\x9b'"),
         ("a\u2028", r"line break or control character in {} 'a\u2028'"),
-        ("\ud800", r"half a character in {} '\ud800': write UTF-8"),
+        ("\ud800", r"unpaired surrogate in {} '\ud800': send valid UTF-8"),
         ("x" * 1001, "'{}' is longer than 1,000 bytes: '" + "x" * 79 + "…"),
         ("é" * 501, "'{}' is longer than 1,000 bytes: '" + "é" * 79 + "…"),
         (10**1000, "'{}' is longer than 1,000 bytes: 1" + "0" * 79 + "…"),
     ],
 )
-def test_an_id_that_cannot_be_used_is_refused(name: str, value: Any, told: str) -> None:
-    assert refusal(**{name: value}) == told.format(name)
+def test_an_invalid_id_is_refused(name: str, value: Any, message: str) -> None:
+    assert refusal(**{name: value}) == message.format(name)
 
 
 @pytest.mark.parametrize("name", ["event_id", "session", "recommendation_id"])
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "message"),
     [
         (1.5, "'{}' must be text or an integer, got 1.5"),
         (False, "'{}' must be text or an integer, got False"),
         ("x" * (LONGEST_ID + 1), "'{}' is longer than 1,000 bytes: '" + "x" * 79 + "…"),
-        ("\udfff", r"half a character in {} '\udfff': write UTF-8"),
+        ("\udfff", r"unpaired surrogate in {} '\udfff': send valid UTF-8"),
     ],
 )
-def test_a_text_that_cannot_be_kept_is_refused(name: str, value: Any, told: str) -> None:
-    assert refusal(**{name: value}) == told.format(name)
+def test_an_invalid_text_is_refused(name: str, value: Any, message: str) -> None:
+    assert refusal(**{name: value}) == message.format(name)
 
 
 @pytest.mark.parametrize(
-    ("fields", "told"),
+    ("fields", "message"),
     [
         ({"usr_id": 1}, "unknown field 'usr_id'; did you mean 'user_id'?"),
         ({"event_type": "veiw"}, "unknown event_type 'veiw'; did you mean 'view'?"),
         ({"event_type": "VIEW"}, "unknown event_type 'VIEW'; did you mean 'view'?"),
         ({"event_type": ["view"]}, "unknown event_type ['view']; known: 7, rating, view"),
         ({"event_type": True}, "unknown event_type True; known: 7, rating, view"),
-        ({"event_type": None}, "missing event_type: one of view, rating, 7"),
-        ({"event_type": "rating"}, "an event of kind 'rating' is a rating and needs a 'value'"),
+        ({"event_type": None}, "missing event_type: use one of view, rating, 7"),
+        ({"event_type": "rating"}, "event_type 'rating' is a rating and requires a 'value'"),
         ({"value": "4"}, "'value' must be a finite number, got '4'"),
         ({"value": math.inf}, "'value' must be a finite number, got inf"),
         ({"value": 3.5e38}, "'value' must be a finite number, got 3.5e+38"),
         ({"value": 10**400}, "'value' must be a finite number, got 1" + "0" * 79 + "…"),
-        ({"timestamp": "soon"}, "unreadable timestamp 'soon': ISO 8601 or an epoch number"),
-        ({"timestamp": ""}, "unreadable timestamp '': ISO 8601 or an epoch number"),
-        ({"timestamp": True}, "unreadable timestamp True: ISO 8601 or an epoch number"),
-        ({"timestamp": {}}, "unreadable timestamp {}: ISO 8601 or an epoch number"),
-        ({"timestamp": "1/2/24"}, "unreadable timestamp '1/2/24': ISO 8601 or an epoch number"),
+        ({"timestamp": "soon"}, "unreadable timestamp 'soon': use ISO 8601 or an epoch number"),
+        ({"timestamp": ""}, "unreadable timestamp '': use ISO 8601 or an epoch number"),
+        ({"timestamp": True}, "unreadable timestamp True: use ISO 8601 or an epoch number"),
+        ({"timestamp": {}}, "unreadable timestamp {}: use ISO 8601 or an epoch number"),
+        ({"timestamp": "1/2/24"}, "unreadable timestamp '1/2/24': use ISO 8601 or an epoch number"),
         ({"timestamp": -1}, "timestamp before 1970: -1"),
         ({"timestamp": "1969-12-31T23:59:59"}, "timestamp before 1970: '1969-12-31T23:59:59'"),
         ({"timestamp": NOW + DAY + 1}, f"timestamp in the future: {NOW + DAY + 1}"),
@@ -182,19 +181,17 @@ def test_a_text_that_cannot_be_kept_is_refused(name: str, value: Any, told: str)
         ({"position": "1"}, "'position' must be an integer from 1 to 100,000, got '1'"),
         ({"position": True}, "'position' must be an integer from 1 to 100,000, got True"),
         ({"context": ["a"]}, "'context' must be an object, got ['a']"),
-        ({"context": {"a": math.nan}}, "'context' must be what JSON can hold, got {'a': nan}"),
-        ({"context": {"a": "\ud800"}}, r"'context' must be what JSON can hold, got {'a': '\ud8"),
-        ({"context": {"a": {1}}}, "'context' must be what JSON can hold, got {'a': {1}}"),
-        ({"context": {"a": "x" * LARGEST_CONTEXT}}, "'context' is longer than 10,000 letters: "),
+        ({"context": {"a": math.nan}}, "'context' must be valid JSON, got {'a': nan}"),
+        ({"context": {"a": "\ud800"}}, r"'context' must be valid JSON, got {'a': '\ud8"),
+        ({"context": {"a": {1}}}, "'context' must be valid JSON, got {'a': {1}}"),
+        ({"context": {"a": "x" * LARGEST_CONTEXT}}, "'context' is longer than 10,000 characters: "),
     ],
 )  # fmt: skip
-def test_a_field_that_cannot_be_used_is_named_with_its_value(
-    fields: dict[str, Any], told: str
-) -> None:
-    assert refusal(**fields).startswith(told)
+def test_an_invalid_field_is_named_with_its_value(fields: dict[str, Any], message: str) -> None:
+    assert refusal(**fields).startswith(message)
 
 
-def test_a_value_of_any_kind_is_refused_in_words_and_in_no_other_way() -> None:
+def test_invalid_values_of_any_type_only_raise_data_error() -> None:
     deep: list[Any] = []
     for _ in range(100_000):
         deep = [deep]
@@ -203,13 +200,13 @@ def test_a_value_of_any_kind_is_refused_in_words_and_in_no_other_way() -> None:
             assert len(refusal(**{name: odd})) < 300
 
 
-def test_a_number_too_long_to_be_written_out_is_refused_all_the_same() -> None:
+def test_a_number_too_long_to_print_is_refused() -> None:
     long = 10**9_999
     assert refusal(user_id=long) == "'user_id' is longer than 1,000 bytes: a very long int"
     assert refusal(timestamp=long).startswith("unreadable timestamp a very long int")
 
 
-# --- the twin: an event is judged as the same row of a file would be ---
+# --- an event is validated like the same row of a file ---
 
 IDS = st.one_of(
     st.text(max_size=6),
@@ -243,17 +240,17 @@ ROWS = st.fixed_dictionaries(
             st.floats(), st.integers(-(2**63), 2**63 - 1), st.just(3.402824e38), st.booleans()
         ),
         "timestamp": MOMENTS,
-        "event_id": IDS.filter(lambda id_: str(id_).strip()),  # an empty cell is no id
+        "event_id": IDS.filter(lambda id_: str(id_).strip()),  # an empty cell is not an id
     },
 )
 
 
 def from_a_file(row: dict[str, Any], schema: Schema) -> dict[str, Any] | None:
-    """What becomes of the event as the only row of a table; None if it is set aside."""
+    """The event read as the only row of a table; None if it is rejected."""
     frame = {"value": None, "timestamp": NOW, **row}
     try:
         log, _ = clean_events(frame_table(pl.LazyFrame([frame]), "events"), schema, NOW)
-    except DataError:  # a table of nothing but such rows is refused as a whole
+    except DataError:  # a table without a valid row is refused
         return None
     return log.row(0, named=True) if log.height else None
 
@@ -262,7 +259,7 @@ def from_a_file(row: dict[str, Any], schema: Schema) -> dict[str, Any] | None:
 @given(row=ROWS, default=st.sampled_from(["view", "rating", None]))
 @example(row={"user_id": "u", "item_id": "i", "value": math.nan}, default="view")
 @example(row={"user_id": "u", "item_id": "i", "timestamp": "1970-01-01"}, default="view")
-def test_an_event_is_judged_as_the_same_row_of_a_file(
+def test_an_event_is_validated_like_a_row_of_a_file(
     row: dict[str, Any], default: str | None
 ) -> None:
     found = from_a_file(row, Schema(kinds=KINDS, default_kind=default))
@@ -287,12 +284,12 @@ def test_a_boolean_value_is_one_or_zero_as_in_a_file() -> None:
         assert checked(event_type=event_type, value=False).value == 0.0
 
 
-def test_a_value_is_kept_as_a_column_of_numbers_keeps_it() -> None:
+def test_a_value_is_stored_as_in_a_numeric_column() -> None:
     assert checked(value=0.1).value == struct.unpack("<f", struct.pack("<f", 0.1))[0]
     assert checked(value=math.nan).value is None
 
 
-def test_an_event_without_an_id_gets_one_that_no_other_has() -> None:
+def test_an_event_without_an_id_gets_a_unique_id() -> None:
     ids = {checked().event_id for _ in range(1_000)}
     assert len(ids) == 1_000
     script = (
@@ -302,13 +299,13 @@ def test_an_event_without_an_id_gets_one_that_no_other_has() -> None:
         f"print(check_event({GOOD!r}, {{'view': EventKind()}}, None, {NOW}).event_id)"
     )
     for _ in range(2):  # in every process
-        asked = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
-        ids.add(asked.stdout.decode().strip())
+        result = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+        ids.add(result.stdout.decode().strip())
     assert len(ids) == 1_002
     assert {len(id_) for id_ in ids} == {32}
 
 
-def test_a_copy_of_a_process_gives_other_ids(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_forked_process_generates_different_ids(monkeypatch: pytest.MonkeyPatch) -> None:
     given = NewIds()
     given()
     forked = NewIds()

@@ -1,4 +1,4 @@
-"""What a store may hold: checked where it is added, by what is new, the same in every process."""
+"""The limits of a store: they count new rows only and are shared by all processes."""
 
 import subprocess
 import sys
@@ -16,8 +16,8 @@ from tastemaker.store.removing import EventFilter
 from tests.store.conftest import Shop, row, rows
 
 
-def limits(store: Store, **told: int) -> Limits:
-    return Limits(store.path, StoreSection(**told))  # type: ignore[arg-type]
+def limits(store: Store, **settings: int) -> Limits:
+    return Limits(store.path, StoreSection(**settings))  # type: ignore[arg-type]
 
 
 def test_events_beyond_the_limit_are_refused(store: Store) -> None:
@@ -27,7 +27,7 @@ def test_events_beyond_the_limit_are_refused(store: Store) -> None:
     with pytest.raises(StoreFullError, match=r"s = 3: remove some with `tastemaker store events"):
         refused.result()
     assert store.append([row(), row()], limits=most).result().new == 2
-    with pytest.raises(StoreFullError, match=r"holds 3 events taken in over HTTP, 1 more would"):
+    with pytest.raises(StoreFullError, match=r"holds 3 events received over HTTP, 1 more would"):
         store.append([row()], limits=most).result()
     store.remover().remove_events(EventFilter(users=("u",)))
     assert store.append([row()], limits=most).result().new == 1
@@ -42,7 +42,7 @@ def test_a_full_store_recognizes_acknowledged_events(store: Store) -> None:
     assert conflict[0] == 0
 
 
-def test_duplicates_and_refused_events_use_no_room(store: Store) -> None:
+def test_duplicates_and_refused_events_use_no_capacity(store: Store) -> None:
     most = limits(store, max_events=4)
     for _ in range(9):
         store.append(rows(["a", "b"]), limits=most).result()
@@ -63,21 +63,21 @@ def test_a_full_catalogue_accepts_new_attributes_of_its_items(store: Store) -> N
     assert store.put_item("c", {}, limits=most).result() is True
 
 
-def test_ids_that_only_events_name_are_bounded(store: Store) -> None:
+def test_undescribed_item_ids_are_limited(store: Store) -> None:
     most = limits(store, max_items=3)
     store.put_item("known", {}, limits=most).result()
     store.append([row(item_id=f"invented-{n}") for n in range(3)], limits=most).result()
     known = [row(item_id="known"), row(item_id="invented-1")]
     assert store.append(known, limits=most).result().new == 2
     with pytest.raises(
-        StoreFullError, match=r"3 item ids that only events name, 1 more would.*--und"
+        StoreFullError, match=r"3 item ids that only occur in events, 1 more would.*--und"
     ):
         store.append([row(item_id="invented-3"), *known], limits=most).result()
     store.remover().remove_items(["invented-0"])
     assert store.append([row(item_id="invented-3")], limits=most).result().new == 1
 
 
-def test_a_store_beyond_its_size_refuses(store: Store) -> None:
+def test_a_store_beyond_its_maximum_size_refuses_events(store: Store) -> None:
     sent = [row(item_id=f"{n}" * 200) for n in range(4_000)]
     store.append(sent).result()
     most = limits(store, max_size=1 << 20)
@@ -115,7 +115,7 @@ with Store(Path(sys.argv[1])) as store:
         assert store.count() == 50
 
 
-def test_items_of_a_file_count_once_however_often_read(shop: Shop) -> None:
+def test_items_of_a_file_imported_twice_count_once(shop: Shop) -> None:
     with shop.source.open() as store:
         described = store.item_count()
         assert described == len(store.items_since(0)) == 5
@@ -124,7 +124,7 @@ def test_items_of_a_file_count_once_however_often_read(shop: Shop) -> None:
         assert store.item_count() == len(store.items_since(0)) == 2
 
 
-def test_a_disk_below_the_floor_takes_no_events(
+def test_a_disk_below_the_floor_refuses_events(
     store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     free = 300_000
@@ -132,7 +132,7 @@ def test_a_disk_below_the_floor_takes_no_events(
     capacity = Capacity(store, StoreSection())
     most = capacity.limits
     assert store.append([row(event_id="kept")], limits=most).result().new == 1
-    with pytest.raises(StoreFullError, match=r"250\.0 kB are kept for training and removing"):
+    with pytest.raises(StoreFullError, match=r"250\.0 kB are reserved for training and removals"):
         store.append([row() for _ in range(100)], limits=most).result()
     free = 249_999
     for refused in (store.append([row()], limits=most), store.put_item("a", {}, limits=most)):
@@ -149,7 +149,7 @@ def test_a_disk_below_the_floor_takes_no_events(
     assert store.count() == 1
 
 
-def test_one_transaction_does_not_promise_its_room_twice(
+def test_a_transaction_plans_its_disk_space_once(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limiting, "free_bytes", lambda *_: (270_000, 1_000_000))
@@ -161,7 +161,7 @@ def test_one_transaction_does_not_promise_its_room_twice(
     assert 0 < refused < 33
 
 
-def test_a_full_database_is_answered_like_a_full_store(store: Store) -> None:
+def test_a_full_disk_is_reported_like_a_full_store(store: Store) -> None:
     with store._writing.connect() as connection:
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
         connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")

@@ -1,4 +1,4 @@
-"""Looking at a store without a write, while others come, write and go."""
+"""The read-only summary of a store, while other processes open and write it."""
 
 import sqlite3
 from collections.abc import Callable
@@ -29,14 +29,14 @@ def kept(path: Path) -> Path:
     return path
 
 
-def test_a_store_nobody_has_open_is_looked_at_without_a_trace(kept: Path) -> None:
+def test_looking_at_a_closed_store_leaves_no_files(kept: Path) -> None:
     before = names(kept)
     assert look(kept).events == 1
     assert "immutable" in url_to_read(kept).query
     assert names(kept) == before
 
 
-def test_a_store_that_was_opened_and_not_yet_written_is_not_taken_for_one_at_rest(
+def test_an_open_store_without_writes_is_not_immutable(
     kept: Path,
 ) -> None:
     with Store(kept):
@@ -45,14 +45,14 @@ def test_a_store_that_was_opened_and_not_yet_written_is_not_taken_for_one_at_res
         assert look(kept).events == 1
 
 
-def test_a_store_that_another_program_has_open_is_not_taken_for_one_at_rest(kept: Path) -> None:
+def test_a_store_open_in_another_program_is_not_immutable(kept: Path) -> None:
     with closing(sqlite3.connect(kept)) as other:
         other.execute("SELECT * FROM about").fetchall()
         assert kept.with_name("store.db-wal").stat().st_size == 0
         assert "immutable" not in url_to_read(kept).query
 
 
-def test_a_store_that_is_just_being_opened_is_not_taken_for_one_at_rest(
+def test_a_store_that_is_being_opened_is_not_immutable(
     kept: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
@@ -67,10 +67,10 @@ def test_a_store_that_is_just_being_opened_is_not_taken_for_one_at_rest(
     assert "immutable" not in seen[0].query
 
 
-def test_a_store_that_is_opened_and_written_during_the_look_is_looked_at_again(
+def test_a_store_written_during_a_look_is_read_again(
     kept: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real: Callable[..., Any] = looking._looked
+    real: Callable[..., Any] = looking._look_at
     opened: list[Store] = []
 
     def torn(*arguments: Any) -> Any:
@@ -78,14 +78,14 @@ def test_a_store_that_is_opened_and_written_during_the_look_is_looked_at_again(
             return real(*arguments)
         opened.append(Store(kept))
         opened[0].append([row()]).result()
-        raise StoreError("is damaged")  # what pages of two moments look like
+        raise StoreError("is damaged")  # the error for pages from different times
 
-    monkeypatch.setattr(looking, "_looked", torn)
+    monkeypatch.setattr(looking, "_look_at", torn)
     assert look(kept).events == 2
     opened[0].close()
 
 
-def test_a_store_of_the_first_schema_is_looked_at_as_it_is(kept: Path) -> None:
+def test_a_store_of_schema_1_can_be_looked_at(kept: Path) -> None:
     with closing(sqlite3.connect(kept)) as connection:
         connection.executescript(_FIRST_SCHEMA)
     before = kept.read_bytes()
@@ -94,14 +94,12 @@ def test_a_store_of_the_first_schema_is_looked_at_as_it_is(kept: Path) -> None:
 
 
 @pytest.mark.parametrize("change", ["UPDATE about SET value = '99'", "DELETE FROM about"])
-def test_a_store_of_another_schema_is_refused_with_the_same_words_as_by_opening(
-    kept: Path, change: str
-) -> None:
+def test_looking_and_opening_refuse_another_schema_equally(kept: Path, change: str) -> None:
     with closing(sqlite3.connect(kept)) as connection, connection:
         connection.execute(f"{change} WHERE name = 'schema'")
-    with pytest.raises(StoreError, match=r"holds schema .*: use the version of") as told:
+    with pytest.raises(StoreError, match=r"has schema .*: use the version of") as looked:
         look(kept)
     if "99" in change:
         with pytest.raises(StoreError) as opened:
             Store(kept)
-        assert str(opened.value) == str(told.value)
+        assert str(opened.value) == str(looked.value)

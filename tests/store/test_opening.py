@@ -1,4 +1,4 @@
-"""Why a database refused, in words that name the right folder and the right fix."""
+"""The reason of a database error names the right folder and the right fix."""
 
 import os
 import sqlite3
@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from tastemaker.store import opening
-from tastemaker.store.opening import sorting_folder, told
+from tastemaker.store.opening import describe_error, sorting_folder
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def full() -> sqlite3.OperationalError:
 
 
 @pytest.mark.parametrize(("sorting", "storing"), [(1, 2), (2, 1)])
-def test_the_tighter_of_two_disks_is_named(
+def test_the_disk_with_less_free_space_is_named(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     full: sqlite3.OperationalError,
@@ -30,25 +30,25 @@ def test_the_tighter_of_two_disks_is_named(
     folder.mkdir()
     free = {folder: sorting, tmp_path: storing}
     monkeypatch.setenv("SQLITE_TMPDIR", str(folder))
-    monkeypatch.setattr(opening, "_same_disk", lambda *_: False)
+    monkeypatch.setattr(opening, "_is_same_disk", lambda *_: False)
     monkeypatch.setattr(
         os, "statvfs", lambda path: SimpleNamespace(f_bavail=free[path], f_frsize=1)
     )
-    message = told(full, tmp_path / "store.db")
+    message = describe_error(full, tmp_path / "store.db")
     named = f"in the folder for temporary files, {folder}, while sorting); set SQLITE_TMPDIR to"
     assert (named in message) == (sorting < storing)
     assert ("make room on the disk" in message) == (sorting > storing)
 
 
-def test_one_disk_for_both_is_the_stores(
+def test_a_shared_disk_is_reported_as_the_stores_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full: sqlite3.OperationalError
 ) -> None:
     monkeypatch.setenv("SQLITE_TMPDIR", str(tmp_path))
-    message = told(full, tmp_path / "store.db")
+    message = describe_error(full, tmp_path / "store.db")
     assert message.startswith("(database or disk is full); make room on the disk")
 
 
-def test_the_folder_for_sorting_is_the_one_sqlite_takes(
+def test_the_sorting_folder_is_the_one_sqlite_uses(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SQLITE_TMPDIR", str(tmp_path / "none"))

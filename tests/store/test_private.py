@@ -1,4 +1,4 @@
-"""Who can read what was done: the owner of the store alone."""
+"""Only the owner of a store can read its files."""
 
 import os
 import stat
@@ -29,31 +29,31 @@ FILES = ("store.db", "store.db-wal", "store.db-shm")
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o777])
-def test_the_files_of_a_store_are_the_owners_alone(tmp_path: Path, umask: int) -> None:
+def test_only_the_owner_can_access_the_files_of_a_store(tmp_path: Path, umask: int) -> None:
     with mask(umask), Store(tmp_path / "store.db") as store:
         store.append([row()]).result()
         assert {name: mode(tmp_path / name) for name in FILES} == dict.fromkeys(FILES, 0o600)
-        assert store.tightened == []
+        assert store.restricted_files == []
 
 
-def test_a_store_that_was_open_to_others_is_tightened(tmp_path: Path) -> None:
+def test_opening_a_store_removes_permissions_of_others(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
     with Store(path) as store:
         store.append([row()]).result()
         for name in FILES:
             (tmp_path / name).chmod(0o644)
         with Store(path) as other:
-            assert [file.name for file in other.tightened] == list(FILES)
+            assert [file.name for file in other.restricted_files] == list(FILES)
             assert {mode(tmp_path / name) for name in FILES} == {0o600}
     path.chmod(0o664)
     with Store(path) as store:
-        assert store.tightened == [path]
+        assert store.restricted_files == [path]
         assert store.count() == 1
     with Store(path) as store:
-        assert store.tightened == []
+        assert store.restricted_files == []
 
 
-def test_a_store_its_owner_may_only_read_stays_so(tmp_path: Path) -> None:
+def test_a_read_only_store_keeps_its_mode(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
     Store(path).close()
     path.chmod(0o444)
@@ -61,7 +61,7 @@ def test_a_store_its_owner_may_only_read_stays_so(tmp_path: Path) -> None:
         assert mode(path) == 0o400
 
 
-def test_opening_a_project_closes_its_folder_to_others(shop: Shop) -> None:
+def test_opening_a_project_makes_its_state_folder_private(shop: Shop) -> None:
     with mask(0o022):
         source = shop.source
         source.open().close()
@@ -77,7 +77,7 @@ def test_opening_a_project_closes_its_folder_to_others(shop: Shop) -> None:
     assert again.recovered[1].startswith("store.db could be read by other users")
 
 
-def test_the_folder_of_a_store_elsewhere_stays_as_it_is(shop: Shop) -> None:
+def test_the_folder_of_a_store_elsewhere_is_unchanged(shop: Shop) -> None:
     shop.change("[data]\n", '[store]\nurl = "sqlite:///other.db"\n[data]\n')
     shop.folder.chmod(0o755)
     shop.source.open().close()

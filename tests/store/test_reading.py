@@ -24,10 +24,10 @@ def without_ids(rows: list[str]) -> list[str]:
     return [line.rpartition(",")[0] for line in rows]
 
 
-# --- the same data set ---
+# --- the same dataset ---
 
 
-def test_the_store_gives_the_data_set_that_the_files_give(shop: Shop, tmp_path: Path) -> None:
+def test_the_store_gives_the_same_dataset_as_the_files(shop: Shop, tmp_path: Path) -> None:
     files = shop.project.read()
     found = stored(shop)
     assert contents(found, tmp_path) == contents(files, tmp_path)
@@ -50,7 +50,7 @@ def test_the_store_gives_the_data_set_that_the_files_give(shop: Shop, tmp_path: 
         ('price = { role = "number" }', 'price = { role = "text" }'),
     ],
 )
-def test_it_does_whatever_the_project_says(
+def test_the_dataset_is_the_same_for_any_project_settings(
     shop: Shop, tmp_path: Path, change: tuple[str, str]
 ) -> None:
     shop.change(*change)
@@ -58,12 +58,12 @@ def test_it_does_whatever_the_project_says(
     assert contents(stored(shop), tmp_path) == contents(files, tmp_path)
 
 
-def test_it_does_without_event_ids(shop: Shop, tmp_path: Path) -> None:
+def test_the_dataset_is_the_same_without_event_ids(shop: Shop, tmp_path: Path) -> None:
     shop.write(without_ids(lines(200)), NO_IDS)
     assert contents(stored(shop), tmp_path) == contents(shop.project.read(), tmp_path)
 
 
-def test_it_does_with_ids_that_are_integers_in_the_file(shop: Shop, tmp_path: Path) -> None:
+def test_the_dataset_is_the_same_with_integer_ids(shop: Shop, tmp_path: Path) -> None:
     frame = {
         "who": [3, 20, 3, 3], "what": [9, 10, 9, 11], "event_type": ["view"] * 4,
         "value": [None, 1.5, None, 0.1], "timestamp": [5, 4, 5, 2], "event_id": [1, 2, 1, None],
@@ -75,7 +75,7 @@ def test_it_does_with_ids_that_are_integers_in_the_file(shop: Shop, tmp_path: Pa
     assert contents(stored(shop), tmp_path) == contents(files, tmp_path)
 
 
-def test_it_does_with_tags_that_are_lists_in_the_file(shop: Shop, tmp_path: Path) -> None:
+def test_the_dataset_is_the_same_with_list_tags(shop: Shop, tmp_path: Path) -> None:
     table = {
         "sku": ["b", "a", "z"], "genres": [["x", " y "], [], None], "title": ["", None, "Z"],
         "brand": ["p", None, ""], "price": [1, None, 3], "made": [None, 1_700_000_000, None],
@@ -85,17 +85,17 @@ def test_it_does_with_tags_that_are_lists_in_the_file(shop: Shop, tmp_path: Path
     assert contents(stored(shop), tmp_path) == contents(shop.project.read(), tmp_path)
 
 
-def test_it_does_with_no_item_table_at_all(shop: Shop, tmp_path: Path) -> None:
+def test_the_dataset_is_the_same_without_an_item_table(shop: Shop, tmp_path: Path) -> None:
     shop.change('items = "items.csv"\n', "")
     for name in ("title", "genres", "brand", "price", "made"):
         shop.change(f"{name} = ", f"# {name} = ")
     assert contents(stored(shop), tmp_path) == contents(shop.project.read(), tmp_path)
 
 
-# --- what was served since ---
+# --- served events and items ---
 
 
-def test_served_events_are_in_it_each_in_its_place(shop: Shop) -> None:
+def test_served_events_are_included_in_time_order(shop: Shop) -> None:
     before = stored(shop)
     served: list[dict[str, Any]] = [
         {"user_id": "u1", "item_id": "b", "kind": "buy", "time": 1_700_000_100_000_000},
@@ -121,7 +121,7 @@ def test_served_events_are_in_it_each_in_its_place(shop: Shop) -> None:
     assert after.sequence == before.sequence + 3
 
 
-def test_a_served_event_stands_behind_those_of_the_file_at_the_same_moment(shop: Shop) -> None:
+def test_a_served_event_follows_imported_events_of_the_same_time(shop: Shop) -> None:
     shop.write(["u,first,view,,1700000000,", "u,second,view,,1700000000,"])
     with shop.source.open() as store:
         store.append([row(item_id="third", time=1_700_000_000_000_000)]).result()
@@ -129,7 +129,7 @@ def test_a_served_event_stands_behind_those_of_the_file_at_the_same_moment(shop:
     assert data.catalogue.items.ids(data.events.item) == ["first", "second", "third"]
 
 
-def test_where_order_alone_counts_served_events_come_last(shop: Shop) -> None:
+def test_without_times_to_sort_by_served_events_come_last(shop: Shop) -> None:
     shop.change('clock = "absolute"', 'clock = "ordinal"')
     shop.write(["u,first,view,,,", "u,second,view,,,"])
     with shop.source.open() as store:
@@ -139,14 +139,14 @@ def test_where_order_alone_counts_served_events_come_last(shop: Shop) -> None:
     assert data.catalogue.items.ids(data.events.item) == ["first", "second", "third", "fourth"]
 
 
-def test_where_times_say_nothing_served_events_have_none(shop: Shop) -> None:
+def test_with_clock_none_served_events_have_no_times(shop: Shop) -> None:
     shop.change('clock = "absolute"', 'clock = "none"')
     with shop.source.open() as store:
         store.append([row()]).result()
     assert set(shop.source.read().events.time.tolist()) == {0}
 
 
-def test_put_items_are_in_the_catalogue_as_they_were_put(shop: Shop) -> None:
+def test_put_items_are_in_the_catalogue(shop: Shop) -> None:
     shop.source.open().close()
     put = {"title": "New", "genres": ["red", "black"], "brand": "C", "price": 2, "made": -5}
     with shop.source.open() as store:
@@ -163,7 +163,7 @@ def test_put_items_are_in_the_catalogue_as_they_were_put(shop: Shop) -> None:
     assert columns["brand"].labels.ids(columns["brand"].codes[fresh]) == ["C"]
 
 
-def test_a_put_value_that_no_longer_fits_its_column_is_missing(shop: Shop) -> None:
+def test_a_put_value_of_another_column_type_is_missing(shop: Shop) -> None:
     with shop.source.open() as store:
         store.put_item("b", {"title": "B", "brand": "C", "price": 2.5, "genres": ["x"]}).result()
     shop.change('brand = { role = "category" }', 'brand = { role = "tags", separator = "|" }')
@@ -177,10 +177,10 @@ def test_a_put_value_that_no_longer_fits_its_column_is_missing(shop: Shop) -> No
     assert np.isnan(columns["genres"].values[b])  # type: ignore[union-attr]
 
 
-# --- what cannot be used ---
+# --- invalid data ---
 
 
-def test_events_of_kinds_no_longer_declared_are_left_out_and_reported(shop: Shop) -> None:
+def test_events_of_undeclared_types_are_skipped_and_reported(shop: Shop) -> None:
     with shop.source.open() as store:
         served = [row(kind="buy"), row(kind="buy"), row(kind="view"), row(kind="gone")]
         store.append(served).result()
@@ -196,7 +196,7 @@ def test_events_of_kinds_no_longer_declared_are_left_out_and_reported(shop: Shop
     assert data.sequence == 404
 
 
-def test_kinds_declared_in_another_order_keep_their_events(shop: Shop) -> None:
+def test_event_types_in_another_order_keep_their_events(shop: Shop) -> None:
     before = stored(shop)
     with shop.source.open_as_it_is() as store:
         schema = shop.project.schema
@@ -206,7 +206,7 @@ def test_kinds_declared_in_another_order_keep_their_events(shop: Shop) -> None:
     np.testing.assert_array_equal(after.events.weight, before.events.weight)
 
 
-def test_a_store_without_events_says_so(store: Store) -> None:
+def test_reading_a_store_without_events_is_an_error(store: Store) -> None:
     with pytest.raises(DataError, match="store: no usable event is left"):
         store.dataset(Schema(kinds={"view": EventKind()}))
     store.append([row(kind="gone")]).result()
@@ -214,7 +214,7 @@ def test_a_store_without_events_says_so(store: Store) -> None:
         store.dataset(Schema(kinds={"view": EventKind()}))
 
 
-def test_reading_goes_on_after_it_was_refused(shop: Shop) -> None:
+def test_reading_works_after_a_refused_read(shop: Shop) -> None:
     with shop.source.open() as store:
         with pytest.raises(DataError):
             store.dataset(Schema(kinds={"another": EventKind()}))
@@ -222,14 +222,14 @@ def test_reading_goes_on_after_it_was_refused(shop: Shop) -> None:
         assert len(store.dataset(shop.project.schema).events) == 401
 
 
-def test_a_table_that_was_imported_in_part_is_no_data(shop: Shop) -> None:
+def test_a_partly_imported_table_cannot_be_read(shop: Shop) -> None:
     with shop.source.open() as store:
         importer = store.importer()
         nonsense = pl.DataFrame({"nonsense": [1]})
         with pytest.raises(pl.exceptions.ColumnNotFoundError):
             importer.replace("items", "print", nonsense, shop.project.schema)
         with pytest.raises(
-            StoreError, match="the import of 'items' was cut short or still goes on"
+            StoreError, match="the import of 'items' is incomplete or still running"
         ):
             store.dataset(shop.project.schema)
     assert len(shop.source.read().events) == 400

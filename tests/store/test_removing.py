@@ -1,4 +1,4 @@
-"""What is removed from a store stays out: of reading, histories, and files imported again."""
+"""Removed rows stay out of datasets, histories and repeated imports."""
 
 from collections.abc import Callable, Sequence
 from itertools import count
@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Connection
 
 from tastemaker.data import times
 from tastemaker.store import Store, removing
-from tastemaker.store.counters import EVENTS, counted
+from tastemaker.store.counters import EVENTS, count_of
 from tastemaker.store.listing import count_events, list_events, list_items, list_users
 from tastemaker.store.removing import EventFilter, Remover
 from tests.store.conftest import ITEMS, NOW, Shop, lines, row
@@ -24,7 +24,7 @@ def fill(store: Store) -> None:
     store.append(rows).result()
 
 
-def test_removed_events_are_gone_and_recorded(store: Store) -> None:
+def test_removed_events_are_deleted_and_recorded(store: Store) -> None:
     fill(store)
     chosen = EventFilter(users=("bot",), since=NOW + 10, until=NOW + 20)
     with store.reading() as connection:
@@ -42,7 +42,7 @@ def test_removed_events_are_gone_and_recorded(store: Store) -> None:
 def test_filters_combine(store: Store) -> None:
     fill(store)
     with store.reading() as connection:
-        for chosen, wanted in (
+        for event_filter, expected in (
             (EventFilter(), 39),
             (EventFilter(items=("known", "x1")), 10),
             (EventFilter(users=("u1", "bot"), items=("known",)), 3),
@@ -50,7 +50,7 @@ def test_filters_combine(store: Store) -> None:
             (EventFilter(event_types=("buy",)), 0),
             (EventFilter(users=("'; DROP TABLE events; --",)), 0),
         ):
-            assert count_events(connection, chosen) == wanted
+            assert count_events(connection, event_filter) == expected
 
 
 def test_a_removed_user_leaves_nothing_behind(store: Store) -> None:
@@ -78,7 +78,7 @@ def test_a_removed_item_is_neither_read_nor_kept(store: Store) -> None:
     assert store.dataset(VIEWS).catalogue.items.index("known") >= 0
 
 
-def test_what_was_removed_stays_out_of_a_file_imported_again(shop: Shop) -> None:
+def test_removed_rows_stay_removed_after_another_import(shop: Shop) -> None:
     with shop.source.open() as store:
         user = store.users(1)[0]
         removed = store.remover().remove_events(EventFilter(users=(user,)))
@@ -97,7 +97,7 @@ def test_what_was_removed_stays_out_of_a_file_imported_again(shop: Shop) -> None
 
 
 def fill_with_sums(store: Store) -> None:
-    """Users with several events of an item, of several types, values and times."""
+    """Users with several events per item, of different types, values and times."""
     store.append([
         row(user_id=f"u{n % 4}", item_id=f"x{n % 3}", kind=("view", "buy")[n % 2],
             value=(None, 2.0, -1.0, 0.5, 4.0)[n % 5], time=NOW + (n * 7) % 60)
@@ -115,7 +115,7 @@ REMOVALS: dict[str, Callable[[Remover], int]] = {
 
 @pytest.mark.parametrize("removed", REMOVALS)
 @pytest.mark.parametrize("at_a_time", [3, 2_000])
-def test_sums_by_pair_stay_those_of_the_log(
+def test_pairs_match_the_log_after_removals(
     store: Store, monkeypatch: pytest.MonkeyPatch, removed: str, at_a_time: int
 ) -> None:
     monkeypatch.setattr(removing, "ROWS_AT_A_TIME", at_a_time)
@@ -128,7 +128,7 @@ def test_sums_by_pair_stay_those_of_the_log(
     assert sums(store.path, "pairs") == sums(store.path, "events")
 
 
-def test_a_removal_concerns_only_the_sums_of_its_users(store: Store) -> None:
+def test_a_removal_only_changes_the_pairs_of_its_users(store: Store) -> None:
     fill_with_sums(store)
     before = {user: store.pairs_state(user) for user in ("u0", "u1", "nobody")}
     store.remover().remove_events(EventFilter(users=("u1",), event_types=("buy",)))
@@ -136,7 +136,7 @@ def test_a_removal_concerns_only_the_sums_of_its_users(store: Store) -> None:
     assert {user for user in before if before[user] != after[user]} == {"u1"}
 
 
-def test_a_user_who_comes_again_has_other_sums(store: Store) -> None:
+def test_a_returning_user_has_a_new_pairs_state(store: Store) -> None:
     states = set[str]()
     for _ in range(3):
         store.append([row(user_id="again"), row(user_id="again", item_id="x1")]).result()
@@ -147,7 +147,7 @@ def test_a_user_who_comes_again_has_other_sums(store: Store) -> None:
     assert len(states) == 4  # one for each time, and one for a user who is not there
 
 
-def test_each_step_of_a_removal_keeps_the_sums_right(
+def test_each_step_of_a_removal_keeps_the_pairs_correct(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill_with_sums(store)
@@ -165,7 +165,7 @@ def test_each_step_of_a_removal_keeps_the_sums_right(
     assert all(seen)
 
 
-def test_sums_stay_right_when_a_file_is_imported_after_removals(shop: Shop) -> None:
+def test_pairs_are_correct_after_removals_and_an_import(shop: Shop) -> None:
     with shop.source.open() as store:
         user = store.users(1)[0]
         store.remover().remove_events(EventFilter(users=(user,)))
@@ -192,11 +192,11 @@ def test_lists_show_bots_and_invented_ids_first(store: Store) -> None:
         assert latest["item_id"] == "x29"
 
 
-# --- removals that are cut short, or race with what arrives ---
+# --- interrupted removals, and events that arrive meanwhile ---
 
 
 def cut_short(store: Store, monkeypatch: pytest.MonkeyPatch, remove: Callable[[], int]) -> None:
-    """Runs a removal that ends in its second step."""
+    """Runs a removal that is interrupted in its second step."""
     drop, steps = removing._drop_events, count()
 
     def dropped(connection: Connection, places: Sequence[int]) -> None:
@@ -221,7 +221,7 @@ AGAIN: dict[str, Callable[[Remover], int]] = {
 
 
 @pytest.mark.parametrize("again", AGAIN)
-def test_a_removal_run_again_completes_one_that_was_cut_short(
+def test_a_repeated_removal_completes_an_interrupted_one(
     store: Store, monkeypatch: pytest.MonkeyPatch, again: str
 ) -> None:
     fill_with_sums(store)
@@ -232,11 +232,11 @@ def test_a_removal_run_again_completes_one_that_was_cut_short(
     AGAIN[again](store.remover())
     assert all(one.complete for one in store.remover().removals())
     with store.reading() as connection:
-        held = counted(connection, EVENTS).rows
+        held = count_of(connection, EVENTS).rows
     assert held == store.count() == store.count_served(0)
 
 
-def test_events_that_arrive_during_a_removal_go_as_well(
+def test_events_that_arrive_during_a_removal_are_removed(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill_with_sums(store)
@@ -255,7 +255,7 @@ def test_events_that_arrive_during_a_removal_go_as_well(
     assert store.remover().removals()[0].events == 18
 
 
-def test_events_of_a_removed_item_stay_out_of_a_file_read_again(shop: Shop) -> None:
+def test_imported_events_of_a_removed_item_stay_hidden(shop: Shop) -> None:
     with shop.source.open() as store:
         removed = store.remover().remove_items(["b"])
         assert removed > 0

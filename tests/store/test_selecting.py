@@ -1,4 +1,4 @@
-"""Of a store that holds more events than fit into the memory, the newest are read."""
+"""The newest events are read from a store with more events than fit into memory."""
 
 from typing import Any
 
@@ -52,13 +52,13 @@ def test_the_newest_events_are_read(full: Store, most: int) -> None:
     assert counts(data) == counts(whole)
 
 
-def test_events_of_one_moment_are_read_by_their_place(store: Store) -> None:
+def test_events_of_the_same_time_are_selected_by_sequence(store: Store) -> None:
     store.append([row(item_id=f"i{n}", user_id=f"u{n}") for n in range(40)]).result()
     for schema in (SCHEMA, SCHEMA.model_copy(update={"clock": "ordinal"})):
         data = store.dataset(schema, most=10)
         items = data.catalogue.items.ids(data.events.item)
         assert {f"i{n}" for n in range(31, 40)} <= set(items) <= {f"i{n}" for n in range(30, 40)}
-        assert "place 3" in data.left_out.lines()[0]
+        assert "sequence 3" in data.left_out.lines()[0]
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_events_of_one_moment_are_read_by_their_place(store: Store) -> None:
         Exclude(users=("u1",), items=("i2",), max_events_per_day=300),
     ],
 )
-def test_what_is_excluded_is_not_read(full: Store, exclude: Exclude) -> None:
+def test_excluded_events_are_not_read(full: Store, exclude: Exclude) -> None:
     schema = SCHEMA.model_copy(update={"exclude": exclude})
     data, everything = full.dataset(schema), full.dataset(SCHEMA)
     days = everything.events.time // DAY
@@ -90,7 +90,9 @@ def test_what_is_excluded_is_not_read(full: Store, exclude: Exclude) -> None:
         assert select_events(connection, schema, 10**9).left_out == data.left_out
 
 
-def test_a_store_of_any_size_can_be_trained_on(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_larger_than_memory_can_be_trained_on(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shop.source.open().close()
     shop.change("[events.view]", "[training]\nmemory = 1048576\n[events.view]")
     monkeypatch.setattr("tastemaker.machine.held_bytes", lambda: 0)

@@ -19,28 +19,28 @@ from tests.store.conftest import Shop, contents, lines, row
 @pytest.fixture
 def imports(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The tables imported so far."""
-    told: list[str] = []
+    tables: list[str] = []
     replace = Importer.replace
 
     def counted(self: Importer, table: str, *others: object) -> None:
-        told.append(table)
+        tables.append(table)
         replace(self, table, *others)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Importer, "replace", counted)
-    return told
+    return tables
 
 
-# --- where events come from ---
+# --- the source of events ---
 
 
-def test_without_a_store_the_files_are_read_and_none_is_made(shop: Shop, tmp_path: Path) -> None:
+def test_without_a_store_files_are_read_and_no_store_is_created(shop: Shop, tmp_path: Path) -> None:
     found = shop.source.read()
     assert contents(found, tmp_path) == contents(shop.project.read(), tmp_path)
     assert not shop.source.stored
     assert not shop.source.path.exists()
 
 
-def test_a_store_lies_where_the_project_says(shop: Shop) -> None:
+def test_a_store_is_created_at_the_configured_path(shop: Shop) -> None:
     with (shop.folder / "tastemaker.toml").open("a") as project:
         project.write('[store]\nurl = "sqlite:///log.db"\n')
     shop.source.open().close()
@@ -48,13 +48,13 @@ def test_a_store_lies_where_the_project_says(shop: Shop) -> None:
     assert shop.source.stored
 
 
-def test_a_file_that_is_missing_from_the_beginning_is_named(shop: Shop) -> None:
+def test_a_missing_file_is_named(shop: Shop) -> None:
     (shop.folder / "items.csv").unlink()
     with pytest.raises(DataError, match=r"items\.csv: no such file"):
         shop.source.open()
 
 
-# --- once ---
+# --- each file is imported once ---
 
 
 def test_files_are_imported_once(shop: Shop, imports: list[str]) -> None:
@@ -68,7 +68,9 @@ def test_files_are_imported_once(shop: Shop, imports: list[str]) -> None:
     assert imports == ["events", "items", "users"]
 
 
-def test_a_file_written_anew_with_the_same_rows_is_known(shop: Shop, imports: list[str]) -> None:
+def test_a_file_rewritten_with_the_same_rows_is_not_imported(
+    shop: Shop, imports: list[str]
+) -> None:
     shop.source.open().close()
     shop.write(lines(400))
     os.utime(shop.folder / "events.csv", (1, 1))
@@ -90,7 +92,7 @@ def test_a_file_written_anew_with_the_same_rows_is_known(shop: Shop, imports: li
         ("popular = 10", "popular = 20", []),
     ],
 )
-def test_what_is_read_otherwise_is_imported_again(
+def test_changed_read_settings_cause_another_import(
     shop: Shop, imports: list[str], tmp_path: Path, old: str, new: str, again: list[str]
 ) -> None:
     shop.source.open().close()
@@ -101,7 +103,7 @@ def test_what_is_read_otherwise_is_imported_again(
     assert contents(shop.source.read(), tmp_path) == contents(shop.project.read(), tmp_path)
 
 
-def test_a_changed_file_replaces_its_rows_and_what_was_served_stays(
+def test_a_changed_file_replaces_its_rows_and_keeps_served_events(
     shop: Shop, imports: list[str]
 ) -> None:
     with shop.source.open() as store:
@@ -119,7 +121,7 @@ def test_a_changed_file_replaces_its_rows_and_what_was_served_stays(
     assert data.sequence > max(kept)
 
 
-def test_a_file_that_was_moved_away_after_its_import_is_no_error(shop: Shop) -> None:
+def test_a_file_can_be_moved_away_after_its_import(shop: Shop) -> None:
     shop.source.open().close()
     for name in ("events", "items", "users"):
         (shop.folder / f"{name}.csv").unlink()
@@ -131,7 +133,7 @@ def test_a_file_that_was_moved_away_after_its_import_is_no_error(shop: Shop) -> 
     assert data.catalogue.items.index("only-in-table") >= 0
 
 
-def test_a_file_that_became_unusable_leaves_its_earlier_rows(shop: Shop) -> None:
+def test_a_file_that_became_invalid_keeps_its_earlier_rows(shop: Shop) -> None:
     shop.source.open().close()
     bad = int(400 * MAX_BAD_ROWS) + 5
     shop.write(lines(395) + ["u,i,unknown,,1700000000,"] * bad)
@@ -142,10 +144,10 @@ def test_a_file_that_became_unusable_leaves_its_earlier_rows(shop: Shop) -> None
     assert (shop.project.state / "quarantine" / "events.csv.csv").is_file()
 
 
-# --- what was left ---
+# --- leftovers of other processes ---
 
 
-def test_a_log_left_because_another_was_reading_is_told_as_what_it_may_be(shop: Shop) -> None:
+def test_a_log_left_by_a_concurrent_reader_is_reported(shop: Shop) -> None:
     shop.source.open().close()
     store = shop.source.open()
     store.append([row()]).result()
@@ -156,20 +158,20 @@ def test_a_log_left_because_another_was_reading_is_told_as_what_it_may_be(shop: 
     source = shop.source
     source.open().close()
     assert source.recovered == [
-        "a write-ahead log was left beside store.db, by a process that was killed or while another "
-        "was reading; all that was committed is there: 401 events"
+        "a write-ahead log was left next to store.db, by a process that was killed or while "
+        "another process was reading; no committed data is lost: 401 events"
     ]
     source = shop.source
     source.open().close()
     assert source.recovered == []
 
 
-# --- a disk that takes nothing ---
+# --- a full or read-only disk ---
 
 
 @pytest.fixture
 def refusing(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Makes the disk refuse the lock of imports."""
+    """Makes the lock of imports fail with an error of the disk."""
 
     def refuse(number: int) -> None:
         def locked(path: Path, *_: Any) -> None:
@@ -181,14 +183,14 @@ def refusing(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
 
 @pytest.mark.parametrize(
-    ("number", "told"),
+    ("number", "reason"),
     [
         (errno.EROFS, "(Read-only file system); mount the disk for writing"),
         (errno.ENOSPC, "(No space left on device); make room on the disk"),
     ],
 )
-def test_files_a_disk_keeps_from_being_imported_leave_the_store_in_use_and_are_told(
-    shop: Shop, refusing: Callable[[int], None], number: int, told: str
+def test_the_store_opens_when_the_disk_refuses_an_import(
+    shop: Shop, refusing: Callable[[int], None], number: int, reason: str
 ) -> None:
     shop.source.open().close()
     shop.write(lines(450))
@@ -196,11 +198,11 @@ def test_files_a_disk_keeps_from_being_imported_leave_the_store_in_use_and_are_t
     source = shop.source
     assert len(source.read().events) == 400
     (line,) = source.recovered
-    assert line.startswith("store.db is as it was before, the files are not imported ")
-    assert told in line
+    assert line.startswith("store.db is unchanged, the files are not imported ")
+    assert reason in line
 
 
-def test_a_store_without_a_table_is_not_gone_on_with(
+def test_an_incomplete_store_is_not_used_on_a_full_disk(
     shop: Shop, refusing: Callable[[int], None]
 ) -> None:
     shop.change('users = "users.csv"', "")
@@ -213,7 +215,7 @@ def test_a_store_without_a_table_is_not_gone_on_with(
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EMFILE])
-def test_what_is_no_matter_of_the_disk_is_not_gone_on_with(
+def test_errors_unrelated_to_the_disk_are_raised(
     shop: Shop, refusing: Callable[[int], None], number: int
 ) -> None:
     shop.source.open().close()
@@ -223,7 +225,7 @@ def test_what_is_no_matter_of_the_disk_is_not_gone_on_with(
         shop.source.open()
 
 
-def test_the_project_may_be_opened_from_anywhere(
+def test_a_project_can_be_opened_from_any_folder(
     shop: Shop, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(shop.folder)

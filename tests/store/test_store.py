@@ -48,16 +48,14 @@ def ids_of(store: Store, found: StoredEvents) -> list[str]:
 # --- events ---
 
 
-def test_an_acknowledged_event_is_in_another_connections_read_at_once(
-    store: Store, path: Path
-) -> None:
+def test_other_connections_see_an_acknowledged_event_at_once(store: Store, path: Path) -> None:
     with Store(path) as other:
         for n in range(20):
             store.append([row(item_id=f"i{n}")]).result()
             assert len(other.history("u")) == other.count() == n + 1
 
 
-def test_a_history_tells_everything_of_one_user_in_the_order_of_the_log(store: Store) -> None:
+def test_a_history_has_all_events_of_one_user_in_log_order(store: Store) -> None:
     store.append([
         row(item_id="b", time=NOW + 5, value=4.5, kind="rating"),
         row(item_id="x", user_id="other"),
@@ -73,7 +71,7 @@ def test_a_history_tells_everything_of_one_user_in_the_order_of_the_log(store: S
     assert (np.diff(found.sequence) > 0).all()
 
 
-def test_a_stranger_has_no_history(store: Store) -> None:
+def test_an_unknown_user_has_an_empty_history(store: Store) -> None:
     store.append([row()]).result()
     found = store.history("stranger")
     assert len(found) == 0
@@ -81,33 +79,33 @@ def test_a_stranger_has_no_history(store: Store) -> None:
     assert found.sequence.dtype == found.item.dtype == found.time.dtype == np.int64
 
 
-def test_an_event_id_counts_once_within_a_post_and_the_first_wins(store: Store) -> None:
+def test_the_first_event_with_an_id_in_a_post_wins(store: Store) -> None:
     posted = [row(event_id="e", item_id="first"), row(event_id="e", item_id="second"), row()]
     added = store.append(posted).result()
     assert (added.new, added.duplicates, [index for index, _ in added.conflicts]) == (2, 0, [1])
     assert ids_of(store, store.history("u")) == ["first", "i"]
 
 
-def test_an_event_id_counts_once_between_posts_and_the_first_wins(store: Store) -> None:
+def test_the_first_event_with_an_id_across_posts_wins(store: Store) -> None:
     assert store.append([row(event_id="e", item_id="first")]).result() == Added(1)
     assert store.append([row(event_id="e", item_id="second"), row()]).result().new == 1
     assert ids_of(store, store.history("u")) == ["first", "i"]
 
 
-def test_the_events_of_posts_that_share_a_commit_are_counted_apart(store: Store) -> None:
+def test_posts_in_one_commit_are_counted_separately(store: Store) -> None:
     futures = [store.append(rows([f"{n % 7}", f"x{n}"])) for n in range(50)]
     added = [future.result() for future in futures]
     assert added == [Added(2)] * 7 + [Added(1, 1)] * 43
     assert store.count() == 57
 
 
-def test_a_post_of_nothing_is_a_post(store: Store) -> None:
+def test_an_empty_post_is_accepted(store: Store) -> None:
     assert store.append([]).result() == Added(0)
     assert store.append([row()]).result() == Added(1)
 
 
 @pytest.mark.parametrize("id_", ODD_IDS)
-def test_an_id_of_any_letters_is_that_id_and_no_other(store: Store, id_: str) -> None:
+def test_ids_with_any_characters_stay_distinct(store: Store, id_: str) -> None:
     others = [row(user_id=other, item_id=other) for other in ODD_IDS if other != id_]
     store.append(others).result()
     store.append([row(user_id=id_, item_id=id_, event_id=id_, session=id_)]).result()
@@ -124,20 +122,20 @@ def test_an_id_of_any_letters_is_that_id_and_no_other(store: Store, id_: str) ->
 
 @pytest.fixture(scope="module")
 def filling(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    """A store that grows from test to test."""
+    """A store that is shared by several examples."""
     with Store(tmp_path_factory.mktemp("filling") / "store.db") as opened:
         yield opened
 
 
 @given(text=st.text(min_size=1, max_size=8))
-def test_any_text_survives_as_an_id(filling: Store, text: str) -> None:
+def test_any_text_round_trips_as_an_id(filling: Store, text: str) -> None:
     known = set(filling.item_keys()[0])
     filling.append([row(user_id=text, item_id=text)]).result()
     assert set(filling.item_keys()[0]) == known | {text}
     assert set(ids_of(filling, filling.history(text))) == {text}
 
 
-def test_many_threads_lose_nothing_and_the_sequence_grows(store: Store) -> None:
+def test_many_threads_lose_no_events_and_the_sequence_grows(store: Store) -> None:
     threads, posts = 8, 40
     last: dict[int, int] = {}
 
@@ -163,9 +161,7 @@ def test_many_threads_lose_nothing_and_the_sequence_grows(store: Store) -> None:
     assert all(seen[f"{t}-{n}"] == 1 for t in range(threads) for n in range(posts))
 
 
-def test_processes_share_one_log_and_an_event_id_counts_once_in_all_of_them(
-    store: Store, path: Path
-) -> None:
+def test_an_event_id_counts_once_across_processes(store: Store, path: Path) -> None:
     code = """
 import sys
 from pathlib import Path
@@ -190,7 +186,7 @@ with Store(Path(sys.argv[1])) as store:
     assert (np.diff(store.served_since(0).sequence) > 0).all()
 
 
-def test_what_was_served_since_a_place_in_the_log_is_told_in_order(
+def test_served_events_since_a_sequence_are_in_log_order(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.append([row(item_id=f"i{n}", user_id=f"u{n}", time=NOW - n) for n in range(9)]).result()
@@ -202,26 +198,26 @@ def test_what_was_served_since_a_place_in_the_log_is_told_in_order(
     assert ids_of(store, store.served_since(int(every.sequence[1]))) == ["i2", "i3", "i4", "i5"]
 
 
-def test_events_after_a_place_in_the_log_are_counted(store: Store) -> None:
+def test_events_after_a_sequence_are_counted(store: Store) -> None:
     store.append(rows(["a", "b", "c"])).result()
     assert store.count() == 3
     assert store.count_served(after=int(store.history("u").sequence[1])) == 1
 
 
-def test_some_users_are_told_the_longest_known_first(store: Store) -> None:
+def test_users_are_listed_oldest_first(store: Store) -> None:
     for name in ("b", "a", "c"):
         store.append([row(user_id=name)]).result()
     assert store.users(2) == ["b", "a"]
 
 
-def test_a_history_is_served_by_one_index_alone(store: Store) -> None:
+def test_a_history_is_read_from_one_index(store: Store) -> None:
     with store._read() as connection:
-        asked = text(f"EXPLAIN QUERY PLAN {newest_events([1, 2]).text}")
+        query = text(f"EXPLAIN QUERY PLAN {newest_events([1, 2]).text}")
         values = {"user_id": "u", "most": 10}
-        plan = [str(step.detail) for step in connection.execute(asked, values)]
+        plan = [str(step.detail) for step in connection.execute(query, values)]
     search = "SEARCH events USING COVERING INDEX events_by_time (user=? AND kind=?)"
     assert plan.count(search) == 2
-    # only what was found is sorted, by its place in the log
+    # only the found events are sorted, by sequence
     assert [step for step in plan if "TEMP B-TREE" in step] == ["USE TEMP B-TREE FOR ORDER BY"]
 
 
@@ -235,7 +231,7 @@ def test_an_item_is_new_once(store: Store) -> None:
     assert (item.attributes, item.source) == ({"title": "Two"}, SERVED)
 
 
-def test_an_item_known_by_events_alone_is_new_when_it_is_put(store: Store) -> None:
+def test_an_undescribed_item_is_new_when_it_is_put(store: Store) -> None:
     store.append([row(item_id="i")]).result()
     assert store.items_since(0) == []
     assert store.put_item("i", {}).result() is True
@@ -243,7 +239,7 @@ def test_an_item_known_by_events_alone_is_new_when_it_is_put(store: Store) -> No
     assert item.item == store.history("u").item[0]
 
 
-def test_items_put_since_a_change_are_told_in_its_order(store: Store) -> None:
+def test_items_since_a_change_are_listed_in_order(store: Store) -> None:
     for item in ("a", "b", "c", "a"):
         store.put_item(item, {"n": [1.5, None, "é"]}).result()
     every = store.items_since(0)
@@ -256,7 +252,7 @@ def test_items_put_since_a_change_are_told_in_its_order(store: Store) -> None:
 # --- decisions ---
 
 
-def test_a_decision_is_read_at_once_and_when_it_is_written(store: Store, path: Path) -> None:
+def test_a_decision_can_be_read_before_and_after_its_write(store: Store, path: Path) -> None:
     decisions = [realistic(seed) for seed in range(3)]
     futures = [store.log(decision) for decision in decisions]
     for decision in decisions:
@@ -272,7 +268,7 @@ def test_a_decision_is_read_at_once_and_when_it_is_written(store: Store, path: P
             assert_same(found, decision)
 
 
-def test_there_is_no_decision_of_an_unknown_id(store: Store) -> None:
+def test_an_unknown_id_has_no_decision(store: Store) -> None:
     assert store.decision("' OR 1=1 --") is None
 
 
@@ -282,7 +278,7 @@ def test_the_latest_decisions_come_first(store: Store) -> None:
     assert [one.recommendation_id for one in store.latest_decisions(2)] == ["r2", "r1"]
 
 
-def test_a_damaged_decision_says_so(store: Store, path: Path) -> None:
+def test_a_damaged_decision_is_reported(store: Store, path: Path) -> None:
     store.log(realistic(0)).result()
     id_ = realistic(0).recommendation_id
     sql(path, "UPDATE decisions SET content = x'544432' || zeroblob(40)")
@@ -290,14 +286,14 @@ def test_a_damaged_decision_says_so(store: Store, path: Path) -> None:
         store.decision(id_)
 
 
-def test_a_decision_that_cannot_wait_for_the_disk_is_not_remembered(store: Store) -> None:
+def test_a_refused_decision_cannot_be_read(store: Store) -> None:
     store.close()
     with pytest.raises(StoreError, match="the store is closed"):
         store.log(realistic(0))
     assert store.decision_log._unwritten == {}
 
 
-# --- closing, and what goes wrong ---
+# --- closing, and errors ---
 
 
 def test_closing_writes_what_was_appended(path: Path) -> None:
@@ -337,13 +333,13 @@ def test_a_closed_store_refuses_everything(store: Store, name: str) -> None:
         (READS | WRITES)[name](store)
 
 
-def test_closing_twice_is_closing(store: Store) -> None:
+def test_closing_twice_is_allowed(store: Store) -> None:
     store.close()
     store.close()
 
 
 @pytest.mark.parametrize("name", ["history", "served_since", "dataset", "count"])
-def test_what_cannot_be_read_names_the_file(store: Store, path: Path, name: str) -> None:
+def test_read_errors_name_the_file(store: Store, path: Path, name: str) -> None:
     store.append([row()]).result()
     sql(path, "DROP TABLE events")
     with pytest.raises(StoreError, match=r"store\.db: cannot be read \(no such table: events\)"):
@@ -351,7 +347,7 @@ def test_what_cannot_be_read_names_the_file(store: Store, path: Path, name: str)
     assert "no such table" in str(store.append([row()]).exception())
 
 
-def test_a_whole_database_is_undamaged_and_a_scratched_one_is_not(path: Path) -> None:
+def test_check_detects_a_damaged_database(path: Path) -> None:
     with Store(path) as store:
         store.append([row(item_id=f"item {n}", context=json.dumps("x" * 500)) for n in range(2000)])
     with Store(path) as store:
@@ -363,7 +359,7 @@ def test_a_whole_database_is_undamaged_and_a_scratched_one_is_not(path: Path) ->
         assert store.check() is not None
 
 
-def test_a_reader_sees_one_moment_of_the_log_while_others_write(store: Store) -> None:
+def test_a_reader_sees_a_consistent_snapshot_of_the_log(store: Store) -> None:
     store.append([row(user_id="left"), row(user_id="right")]).result()
     stop = threading.Event()
 
@@ -384,7 +380,7 @@ def test_a_reader_sees_one_moment_of_the_log_while_others_write(store: Store) ->
         writing.join()
 
 
-def test_a_decision_kept_twice_is_kept_once(store: Store) -> None:
+def test_a_decision_logged_twice_is_stored_once(store: Store) -> None:
     decision: Decision = realistic(1)
     store.log(decision).result()
     store.log(replace(decision, seed=99)).result()
@@ -393,17 +389,17 @@ def test_a_decision_kept_twice_is_kept_once(store: Store) -> None:
     assert found.seed == decision.seed
 
 
-# --- taken away ---
+# --- discarding ---
 
 
-def test_a_store_in_which_nothing_was_served_can_be_taken_away(path: Path) -> None:
+def test_a_store_without_served_data_can_be_discarded(path: Path) -> None:
     Store(path).discard()
     assert not path.exists()
     with Store(path) as again:
         assert again.count() == 0
 
 
-def test_a_store_that_others_have_open_is_never_taken_away(path: Path) -> None:
+def test_a_store_open_in_another_process_is_not_discarded(path: Path) -> None:
     with Store(path) as other:
         Store(path).discard()
         other.append([row()]).result()
@@ -412,7 +408,7 @@ def test_a_store_that_others_have_open_is_never_taken_away(path: Path) -> None:
         assert store.count() == 1
 
 
-def test_a_store_in_which_something_was_served_is_never_taken_away(path: Path) -> None:
+def test_a_store_with_served_data_is_not_discarded(path: Path) -> None:
     with Store(path) as store:
         store.append([row()]).result()
     Store(path).discard()
@@ -420,7 +416,7 @@ def test_a_store_in_which_something_was_served_is_never_taken_away(path: Path) -
         assert store.count() == 1
 
 
-def test_a_put_item_keeps_a_store_from_being_taken_away(path: Path) -> None:
+def test_a_store_with_a_put_item_is_not_discarded(path: Path) -> None:
     with Store(path) as store:
         store.put_item("a", {"title": "put"}).result()
     Store(path).discard()

@@ -13,14 +13,14 @@ import pytest
 from tastemaker.errors import SettingError, StoreError
 from tastemaker.lock import is_held
 from tastemaker.store import Store, upgrading
-from tastemaker.store.counters import EVENTS, counted
+from tastemaker.store.counters import EVENTS, count_of
 from tastemaker.store.tables import SCHEMA, sqlite_path
 from tests.store.conftest import Shop, lines, row
 from tests.store.test_decision import realistic
 from tests.store.test_importing import sums
 
 
-def test_the_default_store_lies_in_the_state_folder_and_others_beside_the_project() -> None:
+def test_the_store_path_follows_the_url() -> None:
     state = Path("shop/.tastemaker")
     assert sqlite_path("sqlite", state) == state / "store.db"
     assert sqlite_path("sqlite:///log/events.db", state) == Path("shop/log/events.db")
@@ -28,12 +28,12 @@ def test_the_default_store_lies_in_the_state_folder_and_others_beside_the_projec
 
 
 @pytest.mark.parametrize("url", ["", "sqlite:///", "sqlite://", "postgresql://localhost/x", "x"])
-def test_any_other_url_is_refused_with_what_there_is(url: str) -> None:
+def test_any_other_url_is_refused_with_the_valid_forms(url: str) -> None:
     with pytest.raises(SettingError, match=r"\[store\] url must be 'sqlite' or 'sqlite:///FILE'"):
         sqlite_path(url, Path(".tastemaker"))
 
 
-def test_a_store_is_made_where_none_is_and_so_is_its_folder(tmp_path: Path) -> None:
+def test_a_missing_store_is_created_with_its_folder(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "er" / "store.db"
     with Store(path) as store:
         store.append([row()]).result()
@@ -48,7 +48,7 @@ def test_a_store_may_have_any_name(tmp_path: Path, name: str) -> None:
     assert (tmp_path / name).stat().st_size > 0
 
 
-def test_what_is_committed_survives_a_power_cut_as_far_as_settings_go(store: Store) -> None:
+def test_the_settings_make_commits_survive_a_power_failure(store: Store) -> None:
     for engine in (store._writing, store._reading):
         with engine.connect() as connection:
             raw = connection.connection.cursor()
@@ -56,7 +56,7 @@ def test_what_is_committed_survives_a_power_cut_as_far_as_settings_go(store: Sto
             assert raw.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
 
 
-def test_a_store_keeps_its_id_and_no_other_has_it(path: Path, tmp_path: Path) -> None:
+def test_a_store_has_a_permanent_unique_id(path: Path, tmp_path: Path) -> None:
     with Store(path) as store, Store(path) as same, Store(tmp_path / "new.db") as other:
         assert len(store.id) == 32
         assert store.id == same.id != other.id
@@ -65,12 +65,12 @@ def test_a_store_keeps_its_id_and_no_other_has_it(path: Path, tmp_path: Path) ->
         assert again.id == first
 
 
-def test_a_store_of_the_first_schema_keeps_everything(shop: Shop) -> None:
+def test_upgrading_from_schema_1_keeps_all_data(shop: Shop) -> None:
     with shop.source.open() as store:
         store.append([row(event_id="served", user_id="u1")]).result()
         history = store.history("u1")
         with closing(sqlite3.connect(path := store.path)) as new:
-            wanted = new.execute(_SHAPES).fetchall()
+            expected = new.execute(_SHAPES).fetchall()
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript(_FIRST_SCHEMA)
     with shop.source.open() as store:
@@ -79,20 +79,20 @@ def test_a_store_of_the_first_schema_keeps_everything(shop: Shop) -> None:
         assert store.history("u1").sequence.tolist() == history.sequence.tolist()
         assert store.append([row(event_id="served"), row(event_id="f1")]).result().new == 0
     with closing(sqlite3.connect(path)) as connection:
-        assert connection.execute(_SHAPES).fetchall() == wanted
+        assert connection.execute(_SHAPES).fetchall() == expected
     shop.write(lines(9))
     with shop.source.open() as store:
         assert store.count() == 10
 
 
 @pytest.mark.parametrize("schema", [2, 3, 4])
-def test_a_store_of_an_earlier_schema_opens_with_all_its_sums(shop: Shop, schema: int) -> None:
+def test_upgrading_adds_all_tables_and_sums(shop: Shop, schema: int) -> None:
     with shop.source.open() as store:
         store.append([row(event_id="served", user_id="u1")]).result()
         store.log(realistic(0)).result()
         decided, described = store.decision_log.totals(), store.item_count()
         with closing(sqlite3.connect(path := store.path)) as new:
-            wanted = new.execute(_ALL_SHAPES).fetchall()
+            expected = new.execute(_ALL_SHAPES).fetchall()
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript(_EARLIER[schema])
     with shop.source.open() as store:
@@ -101,10 +101,10 @@ def test_a_store_of_an_earlier_schema_opens_with_all_its_sums(shop: Shop, schema
         assert store.decision_log.totals() == decided
         assert store.item_count() == described > 0
         with store.reading() as connection:
-            assert counted(connection, EVENTS).rows == store.count_served(0) == 1
+            assert count_of(connection, EVENTS).rows == store.count_served(0) == 1
         assert store.removal_mark() == (0, 0)
     with closing(sqlite3.connect(path)) as connection:
-        assert connection.execute(_ALL_SHAPES).fetchall() == wanted
+        assert connection.execute(_ALL_SHAPES).fetchall() == expected
 
 
 _ALL_SHAPES = "SELECT name, sql FROM sqlite_master ORDER BY name"
@@ -155,7 +155,7 @@ UPDATE about SET value = '1' WHERE name = 'schema';
 """
 
 
-def test_a_store_that_another_process_has_open_is_not_upgraded(
+def test_a_store_open_in_another_process_is_not_upgraded(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(upgrading, "_PATIENCE_SECONDS", 0.2)
@@ -166,15 +166,15 @@ def test_a_store_that_another_process_has_open_is_not_upgraded(
         with pytest.raises(StoreError, match=r"from schema 4 to 5: stop the server and other com"):
             Store(path)
         with closing(sqlite3.connect(path)) as connection:
-            asked = "SELECT value FROM about WHERE name = 'schema'"
-            assert connection.execute(asked).fetchone() == ("4",)
+            query = "SELECT value FROM about WHERE name = 'schema'"
+            assert connection.execute(query).fetchone() == ("4",)
         older.append([row()]).result()  # its lock is still its own
         assert is_held(path.with_name("store.db-open"))
     with Store(path) as newer, Store(path) as other:
         assert (newer.count(), other.count()) == (2, 2)
 
 
-def test_two_processes_that_upgrade_at_once_both_open_the_store(path: Path) -> None:
+def test_two_processes_can_upgrade_concurrently(path: Path) -> None:
     with Store(path) as store:
         store.append([row()]).result()
     with closing(sqlite3.connect(path)) as connection:
@@ -188,13 +188,13 @@ def test_two_processes_that_upgrade_at_once_both_open_the_store(path: Path) -> N
     assert [one.communicate(timeout=120)[0] for one in both] == [b"1\n", b"1\n"]
 
 
-def test_a_newer_schema_is_refused_and_left_alone(path: Path) -> None:
+def test_a_newer_schema_is_refused_and_unchanged(path: Path) -> None:
     Store(path).close()
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("UPDATE about SET value = ? WHERE name = 'schema'", (str(SCHEMA + 1),))
         connection.execute("DROP TABLE decisions")
     with pytest.raises(
-        StoreError, match=rf"holds schema {SCHEMA + 1}, this version reads {SCHEMA}: use"
+        StoreError, match=rf"has schema {SCHEMA + 1}, this version reads schema {SCHEMA}: use"
     ):
         Store(path)
     with closing(sqlite3.connect(path)) as connection:
@@ -202,17 +202,19 @@ def test_a_newer_schema_is_refused_and_left_alone(path: Path) -> None:
         assert found.fetchone() == (0,)
 
 
-def test_another_programs_database_is_refused_and_left_alone(path: Path) -> None:
+def test_another_programs_database_is_refused_and_unchanged(path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("CREATE TABLE users (name TEXT)")
-    with pytest.raises(StoreError, match=r"holds another program's tables \(users\); name a file"):
+    with pytest.raises(
+        StoreError, match=r"contains another program's tables \(users\); set another path"
+    ):
         Store(path)
     with closing(sqlite3.connect(path)) as connection:
         found = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
         assert found.fetchall() == [("users",)]
 
 
-def test_a_file_that_is_no_database_is_refused(path: Path) -> None:
+def test_a_file_that_is_not_a_database_is_refused(path: Path) -> None:
     path.write_bytes(b"user_id,item_id\n" * 100)
     with pytest.raises(
         StoreError, match=r"store\.db: cannot be used \(file is not a database\); re"
@@ -226,13 +228,13 @@ def test_an_empty_file_becomes_a_store(path: Path) -> None:
         assert store.count() == 0
 
 
-def test_a_folder_in_the_stores_place_is_refused(path: Path) -> None:
+def test_a_folder_at_the_path_of_the_store_is_refused(path: Path) -> None:
     path.mkdir()
     with pytest.raises(StoreError, match=r"cannot be used \(unable to open database file\); make"):
         Store(path)
 
 
-def test_a_file_in_the_folders_place_is_refused(path: Path) -> None:
+def test_a_file_at_the_path_of_the_folder_is_refused(path: Path) -> None:
     path.touch()
     with pytest.raises(StoreError, match=r"cannot be used \(File exists\); make its folder"):
         Store(path / "store.db")
@@ -243,7 +245,7 @@ def test_a_file_in_the_folders_place_is_refused(path: Path) -> None:
 
 @pytest.fixture
 def locked(path: Path) -> Iterator[None]:
-    """Another process that has the database to itself."""
+    """Another process that has locked the database."""
     Store(path).close()
     code = """
 import sqlite3, sys
@@ -263,20 +265,22 @@ sys.stdin.read()
 
 
 @pytest.mark.usefixtures("locked")
-def test_a_locked_database_is_refused_with_the_cure_when_patience_ends(path: Path) -> None:
+def test_a_locked_database_is_refused_with_a_fix_after_a_timeout(path: Path) -> None:
     begun = time.monotonic()
-    with pytest.raises(StoreError, match=r"\(database is locked\); another program holds it: stop"):
+    with pytest.raises(
+        StoreError, match=r"\(database is locked\); another process has locked it: stop"
+    ):
         Store(path, patience=0.3)
     assert 0.3 <= time.monotonic() - begun < 5
 
 
-def test_a_write_waits_for_a_lock_and_fails_alone_when_it_does_not_go(path: Path) -> None:
+def test_a_write_waits_for_a_lock_and_fails_after_a_timeout(path: Path) -> None:
     with Store(path, patience=0.3) as store, closing(sqlite3.connect(path)) as other:
         other.isolation_level = None
         other.execute("BEGIN EXCLUSIVE")
         refused = store.append([row(event_id="refused")]).exception(10)
-        assert str(refused).startswith("nothing was written (database is locked); another program")
-        assert store.count() == 0  # reading goes on
+        assert str(refused).startswith("nothing was written (database is locked); another process")
+        assert store.count() == 0  # reads still work
         waiting = store.append([row(event_id="kept")])
         other.execute("COMMIT")
         assert waiting.result(10).new == 1
@@ -285,7 +289,7 @@ def test_a_write_waits_for_a_lock_and_fails_alone_when_it_does_not_go(path: Path
 
 @pytest.fixture
 def untouchable() -> Iterator[Path]:
-    """A folder with a store that nobody but its owner can write."""
+    """A folder with a store that only its owner can write."""
     folder = Path(tempfile.mkdtemp())
     with Store(folder / "store.db") as store:
         store.append([row()]).result()
@@ -297,7 +301,7 @@ def untouchable() -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("name", ["store.db", "new.db", "deep/new.db"])
-def test_a_folder_that_cannot_be_written_is_named_with_the_cure(
+def test_a_read_only_folder_is_named_with_a_fix(
     untouchable: Path, tmp_path: Path, name: str
 ) -> None:
     code = """
@@ -312,9 +316,9 @@ try:
 except Exception as problem:
     print(type(problem).__name__, problem)
 """
-    told = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", code, str(untouchable / name), str(tmp_path / "own.db")],
         capture_output=True, text=True, timeout=300,
     )  # fmt: skip
-    assert told.stdout.startswith(f"StoreError {untouchable / name}: cannot be used ("), told
-    assert "; make its folder writable, or set another place by [store] url" in told.stdout
+    assert result.stdout.startswith(f"StoreError {untouchable / name}: cannot be used ("), result
+    assert "; make its folder writable, or set another path in [store] url" in result.stdout

@@ -8,9 +8,9 @@ import pytest
 from sqlalchemy import Connection, Engine, event, text
 
 from tastemaker.errors import BusyError, StoreError, StoreFullError
-from tastemaker.store import waiting
+from tastemaker.store import write_queue
 from tastemaker.store.opening import connect
-from tastemaker.store.waiting import Work
+from tastemaker.store.write_queue import Work
 from tastemaker.store.writer import Writer
 
 SECONDS = 30
@@ -33,10 +33,10 @@ def writer(engine: Engine, path: Path) -> Iterator[Writer]:
     made.close()
 
 
-def note(told: str) -> Work:
+def note(content: str) -> Work:
     def work(connection: Connection) -> str:
-        connection.execute(text("INSERT INTO notes VALUES (:note)"), {"note": told})
-        return told
+        connection.execute(text("INSERT INTO notes VALUES (:note)"), {"note": content})
+        return content
 
     return work
 
@@ -47,7 +47,7 @@ def notes(engine: Engine) -> list[str]:
 
 
 class Held:
-    """Keeps the writer busy, so that whatever comes meanwhile becomes one group."""
+    """Keeps the writer busy, so that all work that is queued meanwhile becomes one group."""
 
     def __init__(self, writer: Writer) -> None:
         self._go, begun = threading.Event(), threading.Event()
@@ -68,7 +68,7 @@ class Held:
 
 
 def commits(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Grows by one with every transaction."""
+    """A list that grows by one with every transaction."""
     begun: list[int] = []
     begin = engine.begin
 
@@ -85,7 +85,7 @@ def test_work_is_on_disk_when_its_future_is_done(writer: Writer, engine: Engine)
     assert notes(engine) == ["a"]
 
 
-def test_what_waits_together_is_written_together(
+def test_queued_work_shares_one_transaction(
     writer: Writer, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Held(writer):
@@ -112,7 +112,7 @@ def test_bad_work_in_a_group_fails_alone(writer: Writer, engine: Engine) -> None
     assert notes(engine) == ["a", "b", "c"]
 
 
-def test_half_done_work_leaves_nothing(writer: Writer, engine: Engine) -> None:
+def test_failed_work_is_rolled_back(writer: Writer, engine: Engine) -> None:
     def half(connection: Connection) -> None:
         note("half")(connection)
         raise ZeroDivisionError
@@ -124,9 +124,7 @@ def test_half_done_work_leaves_nothing(writer: Writer, engine: Engine) -> None:
     assert notes(engine) == ["whole"]
 
 
-def test_a_cancelled_future_is_not_written_and_breaks_nothing(
-    writer: Writer, engine: Engine
-) -> None:
+def test_cancelled_work_is_not_written(writer: Writer, engine: Engine) -> None:
     with Held(writer):
         cancelled, kept = writer.submit(note("cancelled")), writer.submit(note("kept"))
         assert cancelled.cancel()
@@ -139,7 +137,7 @@ def test_a_cancelled_future_is_not_written_and_breaks_nothing(
     assert notes(engine) == ["kept", "later"]
 
 
-def test_closing_writes_what_is_waiting(writer: Writer, engine: Engine) -> None:
+def test_closing_writes_all_queued_work(writer: Writer, engine: Engine) -> None:
     held = Held(writer)
     futures = [writer.submit(note(f"{n:04}")) for n in range(600)]
     closing = threading.Thread(target=writer.close)
@@ -158,23 +156,23 @@ def test_a_closed_writer_refuses(writer: Writer) -> None:
     writer.close()
 
 
-def test_too_much_that_waits_is_refused_and_the_rest_is_written(
+def test_work_beyond_the_queue_limit_is_refused(
     writer: Writer, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting, "MOST_WAITING", 3)
+    monkeypatch.setattr(write_queue, "MAX_QUEUED_ROWS", 3)
     with Held(writer):
-        for told in ("a", "b", "c"):
-            writer.submit(note(told))
+        for content in ("a", "b", "c"):
+            writer.submit(note(content))
         with pytest.raises(BusyError, match="3 rows are waiting for the disk already: try again"):
             writer.submit(note("d"))
     assert writer.submit(note("e")).result(SECONDS) == "e"
     assert notes(engine) == ["a", "b", "c", "e"]
 
 
-def test_large_writes_share_no_endless_transaction(
+def test_large_writes_use_several_transactions(
     writer: Writer, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting, "ROWS_AT_ONCE", 20)
+    monkeypatch.setattr(write_queue, "ROWS_AT_ONCE", 20)
     commits: list[int] = []
     event.listen(engine, "commit", lambda _: commits.append(1))
     with Held(writer):
@@ -184,7 +182,7 @@ def test_large_writes_share_no_endless_transaction(
     assert len(notes(engine)) == 8
 
 
-def test_a_lock_that_does_not_go_fails_the_whole_group_at_once(
+def test_a_permanent_lock_fails_the_whole_group_at_once(
     writer: Writer, path: Path, engine: Engine
 ) -> None:
     other, reading = connect(path)
@@ -193,7 +191,8 @@ def test_a_lock_that_does_not_go_fails_the_whole_group_at_once(
         assert not wait(futures, timeout=20).not_done  # one after the other they would take forty
         problems = [future.exception() for future in futures]
     assert {str(problem) for problem in problems} == {
-        "nothing was written (database is locked); another program holds it: stop that, or wait"
+        "nothing was written (database is locked); another process has locked it: stop that "
+        "process, or wait"
     }
     assert writer.submit(note("after")).result(SECONDS) == "after"
     assert notes(engine) == ["after"]
@@ -201,7 +200,7 @@ def test_a_lock_that_does_not_go_fails_the_whole_group_at_once(
     reading.dispose()
 
 
-def test_a_problem_of_ours_is_told_as_it_is(writer: Writer) -> None:
+def test_an_unexpected_error_is_returned_unchanged(writer: Writer) -> None:
     problem = writer.submit(lambda _: [][0]).exception(SECONDS)
     assert isinstance(problem, IndexError)
 
@@ -223,7 +222,7 @@ def test_a_single_write_waits_for_one_transaction_of_a_flood(writer: Writer) -> 
     assert order[2:] == ["flood"] * 5
 
 
-def test_a_flood_leaves_others_their_share_of_the_waiting_room(writer: Writer) -> None:
+def test_a_flood_leaves_other_clients_their_share_of_the_queue(writer: Writer) -> None:
     with Held(writer):
         flood = [writer.submit(note(f"f{n}"), rows=10_000, caller="flood") for n in range(5)]
         with pytest.raises(BusyError, match="50,000 rows are waiting for the disk already"):
@@ -235,7 +234,7 @@ def test_a_flood_leaves_others_their_share_of_the_waiting_room(writer: Writer) -
     assert not wait([*flood, *others, third], timeout=SECONDS).not_done
 
 
-def test_a_full_store_fails_only_the_write_that_needs_room(writer: Writer, engine: Engine) -> None:
+def test_a_full_store_fails_only_the_write_that_needs_space(writer: Writer, engine: Engine) -> None:
     def full(_: Connection) -> None:
         raise StoreFullError("full")
 

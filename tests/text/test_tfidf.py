@@ -45,13 +45,13 @@ def test_words_are_lower_case_letters_and_digits_of_any_script() -> None:
     assert terms == sorted(["ночь", "и", "день", "1984", "l", "été", "2001", "fin"])
 
 
-def test_rare_and_ubiquitous_words_are_no_terms() -> None:
+def test_rare_and_ubiquitous_words_are_not_terms() -> None:
     texts = ["a b c", "a b d", "a e f", "a g h"]
     encoder = TfidfEncoder.of(texts, TfidfSettings(min_documents=2, max_share=0.5))
     assert encoder.terms.ids(range(len(encoder))) == ["b"]
 
 
-def test_the_commonest_words_are_kept_where_there_are_too_many() -> None:
+def test_the_most_common_words_are_kept_above_the_limit() -> None:
     texts = ["x", "y z", "y z", "z"]
     settings = TfidfSettings(min_documents=1, max_share=1.0, max_terms=2)
     assert TfidfEncoder.of(texts, settings).terms.ids([0, 1]) == ["y", "z"]
@@ -78,7 +78,7 @@ def test_nothing_to_learn_from_gives_no_terms(texts: list[str]) -> None:
     assert encoder.transform(["alien"]).shape == (1, 0)
 
 
-def test_a_text_is_encoded_the_same_alone_and_in_company() -> None:
+def test_a_text_is_encoded_the_same_alone_and_in_a_batch() -> None:
     encoder = TfidfEncoder.of(TEXTS, ALL_WORDS)
     together = encoder.transform(TEXTS).toarray()
     for row, text in enumerate(TEXTS):
@@ -106,7 +106,7 @@ def test_a_share_above_one_is_refused() -> None:
 
 
 @pytest.mark.slow
-def test_a_hundred_thousand_titles_are_encoded_in_one_go() -> None:
+def test_a_hundred_thousand_titles_are_encoded() -> None:
     random = np.random.default_rng(0)
     words = [f"word{place}" for place in range(20_000)]
     rows = random.zipf(1.3, (100_000, 4)) % len(words)
@@ -116,7 +116,7 @@ def test_a_hundred_thousand_titles_are_encoded_in_one_go() -> None:
     assert (np.diff(encoded.indptr) > 0).mean() > 0.9
 
 
-def test_texts_that_repeat_themselves_take_no_memory_for_every_word() -> None:
+def test_repeated_words_take_no_additional_memory() -> None:
     texts = ["x y " * 20_000] * 25
     tracemalloc.start()
     TfidfEncoder.of(texts, TfidfSettings(max_share=1.0))

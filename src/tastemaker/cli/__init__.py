@@ -4,12 +4,12 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """Runs the command line; where a package is missing, tells which one and the fix."""
+    """Runs the command line; if a package is missing, exits with its name and the fix."""
     try:
         from tastemaker.cli.app import main as run
     except Exception:
-        from tastemaker.cli.doctor import look_without_packages
+        from tastemaker.cli.doctor import report_missing_packages
 
-        look_without_packages()
-        raise  # nothing that is known to go wrong
+        report_missing_packages()
+        raise  # no known problem was found
     run()

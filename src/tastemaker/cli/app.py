@@ -1,4 +1,4 @@
-"""The verbs. Each reads its arguments, calls the library, and shows what comes back."""
+"""The commands. Each parses its arguments and calls the function that does the work."""
 
 import os
 import sys
@@ -17,13 +17,13 @@ from tastemaker.cli import serve as serve_verb
 from tastemaker.cli import versions as versions_verb
 from tastemaker.cli.show import say
 from tastemaker.cli.store_app import app as store_app
-from tastemaker.cli.usage import Verbs
+from tastemaker.cli.usage import Commands
 from tastemaker.disk import fix_hint
 from tastemaker.errors import InputError, SettingError, TastemakerError
 from tastemaker.printable import log_printable, traceback_lines
 
 app = typer.Typer(
-    cls=Verbs,
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -32,17 +32,17 @@ app = typer.Typer(
 
 ProjectPath = Annotated[
     Path | None,
-    typer.Option("--project", help="The project file; by default here or in a parent folder."),
+    typer.Option("--project", help="The project file; by default in this folder or a parent."),
 ]
-_COLUMN = "The event log's column of {}, where it is not recognized."
+_COLUMN = "The column of {} in the event log, if it is not recognized."
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
 @app.command()
 def init(
-    folder: Annotated[Path, typer.Argument(help="Where the project file goes.")] = Path(),
+    folder: Annotated[Path, typer.Argument(help="The folder for the project file.")] = Path(),
     events: Annotated[
-        list[Path] | None, typer.Option(help="The event log; again for each further file.")
+        list[Path] | None, typer.Option(help="The event log; may be repeated.")
     ] = None,
     items: Annotated[Path | None, typer.Option(help="The item table.")] = None,
     users: Annotated[Path | None, typer.Option(help="The user table.")] = None,
@@ -55,7 +55,7 @@ def init(
     force: Annotated[bool, typer.Option(help="Replace an existing project file.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Look at the files and write a commented tastemaker.toml."""
+    """Inspect the data files and write a commented tastemaker.toml."""
     tables = {"events": events or [], "items": [items] if items else []}
     tables["users"] = [users] if users else []
     columns = {
@@ -77,7 +77,7 @@ def init(
 
 @app.command()
 def validate(project: ProjectPath = None, as_json: Json = False) -> None:
-    """Read the data and report what is in it and what cannot be used."""
+    """Read the data and report its content and its unusable rows."""
     verbs.validate(project, as_json)
 
 
@@ -85,11 +85,11 @@ def validate(project: ProjectPath = None, as_json: Json = False) -> None:
 def train(
     project: ProjectPath = None,
     no_promote: Annotated[
-        bool, typer.Option("--no-promote", help="Save the version, leave what serves as it is.")
+        bool, typer.Option("--no-promote", help="Save the version, but do not serve it.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Fit everything on all the data and save a version, which serves from then on."""
+    """Fit all components on all data, save a version, and serve it from then on."""
     verbs.train(project, not no_promote, as_json)
 
 
@@ -97,12 +97,10 @@ def train(
 def evaluate(
     project: ProjectPath = None,
     k: Annotated[int, typer.Option("--k", min=1, max=1000, help="Length of the lists.")] = 10,
-    window: Annotated[
-        str, typer.Option(help="test, or validation to choose settings by.")
-    ] = "test",
+    window: Annotated[str, typer.Option(help="test, or validation to tune settings.")] = "test",
     as_json: Json = False,
 ) -> None:
-    """Measure every retriever alone and the pipeline on the last part of the data."""
+    """Evaluate each retriever and the whole pipeline on the last part of the data."""
     verbs.evaluate(project, k, window, as_json)
 
 
@@ -112,25 +110,31 @@ def recommend(
     user: Annotated[str | None, typer.Option(help="A user id.")] = None,
     history: Annotated[
         str | None,
-        typer.Option(help="Item ids a stranger liked, separated by commas, oldest first."),
+        typer.Option(
+            help="Item ids that an anonymous user liked, separated by commas, oldest first."
+        ),
     ] = None,
-    everybody: Annotated[bool, typer.Option("--all", help="Every known user.")] = False,
+    all_users: Annotated[
+        bool, typer.Option("--all", help="Recommend to every known user.")
+    ] = False,
     output: Annotated[
         Path | None, typer.Option(help="With --all: a .parquet or .csv file.")
     ] = None,
     n: Annotated[int, typer.Option("--n", min=1, max=1000, help="How many items.")] = 20,
-    placement: Annotated[str | None, typer.Option(help="By default the first.")] = None,
-    trace: Annotated[bool, typer.Option(help="With --json: add what each stage did.")] = False,
+    placement: Annotated[
+        str | None, typer.Option(help="The placement; by default the first one.")
+    ] = None,
+    trace: Annotated[bool, typer.Option(help="With --json: add a trace of all stages.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Recommend items to a user, to a stranger with a history, or to everybody."""
-    asked = answers.RecommendOptions(user, history, n, placement)
-    if output is not None and not everybody:
-        raise SettingError("--output goes with --all")
-    if everybody:
-        answers.recommend_all(project, asked, output, as_json)
+    """Recommend items to a user, to an anonymous user with a history, or to all users."""
+    options = answers.RecommendOptions(user, history, n, placement)
+    if output is not None and not all_users:
+        raise SettingError("--output requires --all")
+    if all_users:
+        answers.recommend_all(project, options, output, as_json)
     else:
-        answers.recommend(project, asked, trace, as_json)
+        answers.recommend(project, options, trace, as_json)
 
 
 @app.command()
@@ -138,16 +142,20 @@ def rank(
     user: Annotated[str, typer.Argument(help="A user id.")],
     items: Annotated[list[str], typer.Argument(help="The ids of the items to rank.")],
     project: ProjectPath = None,
-    placement: Annotated[str | None, typer.Option(help="By default the first.")] = None,
+    placement: Annotated[
+        str | None, typer.Option(help="The placement; by default the first one.")
+    ] = None,
     exclude_seen: Annotated[
-        bool, typer.Option("--exclude-seen", help="Leave out what the user has seen.")
+        bool, typer.Option("--exclude-seen", help="Leave out items that the user has seen.")
     ] = False,
-    trace: Annotated[bool, typer.Option(help="With --json: add what each stage did.")] = False,
+    trace: Annotated[bool, typer.Option(help="With --json: add a trace of all stages.")] = False,
     as_json: Json = False,
 ) -> None:
     """Order given items by relevance to a user."""
-    asked = answers.RecommendOptions(user, None, len(items), placement, tuple(items), exclude_seen)
-    answers.recommend(project, asked, trace, as_json)
+    options = answers.RecommendOptions(
+        user, None, len(items), placement, tuple(items), exclude_seen
+    )
+    answers.recommend(project, options, trace, as_json)
 
 
 @app.command()
@@ -155,10 +163,10 @@ def similar(
     item: Annotated[str, typer.Argument(help="An item id.")],
     project: ProjectPath = None,
     n: Annotated[int, typer.Option("--n", min=1, max=1000, help="How many items.")] = 20,
-    retriever: Annotated[str | None, typer.Option(help="Which source to ask.")] = None,
+    retriever: Annotated[str | None, typer.Option(help="The source to use.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Name the items most like one."""
+    """List the items most similar to an item."""
     answers.similar(project, item, n, retriever, as_json)
 
 
@@ -166,30 +174,36 @@ def similar(
 def serve(
     project: ProjectPath = None,
     host: Annotated[
-        str | None, typer.Option(help="Where to listen; beyond loopback it takes a key.")
+        str | None,
+        typer.Option(help="The address to listen on; beyond loopback, an API key is needed."),
     ] = None,
-    port: Annotated[int | None, typer.Option(min=0, max=65_535, help="0 takes a free one.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65_535, help="The port; 0 selects a free one.")
+    ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, max=64, help="How many processes answer.")
+        int | None, typer.Option(min=1, max=64, help="Number of worker processes.")
     ] = None,
-    browser: Annotated[bool, typer.Option("--browser", help="Open the page.")] = False,
+    browser: Annotated[bool, typer.Option("--browser", help="Open the page in a browser.")] = False,
 ) -> None:
-    """Answer over HTTP, with a page to try it out, until Ctrl-C."""
+    """Serve recommendations over HTTP, with a page to try them, until Ctrl-C."""
     serve_verb.serve(verbs.open_project(project), host, port, workers, browser)
 
 
 @app.command()
 def doctor(project: ProjectPath = None, as_json: Json = False) -> None:
-    """Look for what is wrong with machine, project, data, store and model; say the fix."""
+    """Find problems with machine, project, data, store and model, and their fixes."""
     doctor_verb.doctor(project, as_json)
 
 
 @app.command()
 def demo(
     fresh: Annotated[bool, typer.Option(help="Start over.")] = False,
-    no_serve: Annotated[bool, typer.Option("--no-serve", help="Stop after the report.")] = False,
+    no_serve: Annotated[
+        bool, typer.Option("--no-serve", help="Stop after the evaluation.")
+    ] = False,
     port: Annotated[
-        int, typer.Option(min=0, max=65_535, help="Of the page; another, where it is taken.")
+        int,
+        typer.Option(min=0, max=65_535, help="The port of the page; if it is taken, another one."),
     ] = 8765,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Do not open the page.")] = False,
     as_json: Json = False,
@@ -204,8 +218,8 @@ app.add_typer(versions_app, name="versions")
 
 @versions_app.callback()
 def versions(context: typer.Context, project: ProjectPath = None, as_json: Json = False) -> None:
-    """List what was trained and what serves; promote a version, roll back, prune."""
-    context.obj = versions_verb.About(project, as_json)
+    """List trained versions; promote a version, roll back, or prune."""
+    context.obj = versions_verb.Options(project, as_json)
     if context.invoked_subcommand is None:
         versions_verb.versions(context.obj)
 
@@ -213,29 +227,29 @@ def versions(context: typer.Context, project: ProjectPath = None, as_json: Json 
 @versions_app.command()
 def promote(
     context: typer.Context,
-    version: Annotated[str, typer.Argument(help="A name out of `tastemaker versions`.")],
+    version: Annotated[str, typer.Argument(help="A name from `tastemaker versions`.")],
     project: ProjectPath = None,
     as_json: Json = False,
 ) -> None:
-    """Verify a version and make it the one that serves."""
-    versions_verb.promote(versions_verb.About(project, as_json).within(context.obj), version)
+    """Verify a version and serve it."""
+    versions_verb.promote(versions_verb.Options(project, as_json).within(context.obj), version)
 
 
 @versions_app.command()
 def rollback(context: typer.Context, project: ProjectPath = None, as_json: Json = False) -> None:
-    """Go back to the version that served before; again, and further back."""
-    versions_verb.rollback(versions_verb.About(project, as_json).within(context.obj))
+    """Return to the version that served before; repeat to go further back."""
+    versions_verb.rollback(versions_verb.Options(project, as_json).within(context.obj))
 
 
 @versions_app.command()
 def prune(
     context: typer.Context,
-    keep: Annotated[int, typer.Option("--keep", min=1, help="How many of the newest stay.")],
+    keep: Annotated[int, typer.Option("--keep", min=1, help="Number of newest versions to keep.")],
     project: ProjectPath = None,
     as_json: Json = False,
 ) -> None:
-    """Remove old versions; what serves and where a rollback would go always stay."""
-    versions_verb.prune(versions_verb.About(project, as_json).within(context.obj), keep)
+    """Remove old versions, but not the current one or the one for a rollback."""
+    versions_verb.prune(versions_verb.Options(project, as_json).within(context.obj), keep)
 
 
 app.add_typer(store_app, name="store")
@@ -246,8 +260,8 @@ app.add_typer(keys_app, name="keys")
 
 @keys_app.callback()
 def keys(context: typer.Context, project: ProjectPath = None, as_json: Json = False) -> None:
-    """List the keys that the server lets in; add one, remove one."""
-    context.obj = versions_verb.About(project, as_json)
+    """List the API keys of the server; add or remove one."""
+    context.obj = versions_verb.Options(project, as_json)
     if context.invoked_subcommand is None:
         keys_verb.keys(context.obj)
 
@@ -255,29 +269,29 @@ def keys(context: typer.Context, project: ProjectPath = None, as_json: Json = Fa
 @keys_app.command("add")
 def add_key(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="What to call it.")],
+    name: Annotated[str, typer.Argument(help="The name of the key.")],
     project: ProjectPath = None,
     as_json: Json = False,
 ) -> None:
-    """Make a key and print it, this once; only its digest is kept."""
-    keys_verb.add(versions_verb.About(project, as_json).within(context.obj), name)
+    """Create an API key and print it once; only its digest is stored."""
+    keys_verb.add(versions_verb.Options(project, as_json).within(context.obj), name)
 
 
 @keys_app.command("remove")
 def remove_key(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="A name out of `tastemaker keys`.")],
+    name: Annotated[str, typer.Argument(help="A name from `tastemaker keys`.")],
     project: ProjectPath = None,
     as_json: Json = False,
 ) -> None:
-    """Remove a key; a server at work stops taking it at once."""
-    keys_verb.remove(versions_verb.About(project, as_json).within(context.obj), name)
+    """Remove an API key; a running server rejects it at once."""
+    keys_verb.remove(versions_verb.Options(project, as_json).within(context.obj), name)
 
 
 def main() -> None:
-    """Runs the command line; a user's mistake is one line and exit code 2, never a traceback."""
+    """Runs the command line; user errors print one line and exit with code 2."""
     for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed by whoever started this
+        if getattr(sys, name) is None:  # closed by the parent process
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
     log_printable()
     try:
@@ -293,7 +307,7 @@ def main() -> None:
         place = f"{problem.filename}: " if problem.filename else ""
         _stop(f"{place}{problem.strerror or problem}{fix_hint(problem)}", 1)
     except Exception as problem:
-        # the interpreter would print ids and titles as they are
+        # the interpreter would print ids and titles without escapes
         _stop(f"unexpected {type(problem).__name__}: {problem}", 1, traceback_lines(problem))
 
 

@@ -1,4 +1,4 @@
-"""`demo`: the whole road on the bundled MovieLens extract, kept in the user's cache folder."""
+"""`demo`: the whole workflow on the bundled MovieLens extract, in the user's cache folder."""
 
 import json
 import os
@@ -25,9 +25,9 @@ from tastemaker.project.project import FILE_NAME
 from tastemaker.project.project_text import project_text
 from tastemaker.project.propose import propose_project
 
-USERS_SHOWN = ("42", "564", "671")
-STRANGER = ("2571", "1196", "260")
-"""The Matrix and two of Star Wars, liked by someone who was never in the data."""
+_SHOWN_USERS = ("42", "564", "671")
+_ANONYMOUS_HISTORY = ("2571", "1196", "260")
+"""The Matrix and two Star Wars films, liked by an anonymous user."""
 _EXPLORATION = """
 [retrievers.new_items]
 type = "new_items"
@@ -36,52 +36,52 @@ type = "new_items"
 type = "explore"
 """
 _WEEK_SECONDS = 7 * 86_400
-_ACTS = """
-[events.like]  # what the page's buttons say
+_BUTTON_EVENTS = """
+[events.like]  # from the buttons on the page
 weight = 1.0
 
 [events.dislike]
-role = "negative"  # kept apart from what is liked
+role = "negative"  # a sign of dislike
 hide_item = true  # never show the film to this user again
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Where the demo's page is to be served."""
+    """How to serve the page of the demo."""
 
     port: int
     browser: bool
 
 
 def demo(fresh: bool, page: Page | None, as_json: bool) -> None:
-    """Prepares, trains, evaluates, recommends, serves; a second run reuses what it finds.
+    """Runs the demo: prepares, trains, evaluates, recommends and serves; reuses earlier results.
 
     Args:
         fresh: whether to start over.
-        page: where to serve; None stops after the report.
-        as_json: whether to tell the result as JSON, and stop.
+        page: how to serve; None stops after the evaluation.
+        as_json: whether to print the result as JSON and stop.
     """
     folder = demo_folder()
     if fresh:
         shutil.rmtree(folder, ignore_errors=True)
-    begun = time.monotonic()
+    start = time.monotonic()
     project = prepare(folder, ends=times.now())
     data = verbs.read_events(project)
-    prepared = time.monotonic()
+    prepared_at = time.monotonic()
     recommender = _current_or_trained(project, data)
-    trained = time.monotonic()
+    trained_at = time.monotonic()
     report, table = _evaluation(project, data, recommender.version)
-    evaluated = time.monotonic()
-    answers = [recommender.recommend(user, n=5) for user in USERS_SHOWN]
-    answers.append(recommender.recommend(history=STRANGER, n=5))
+    evaluated_at = time.monotonic()
+    answers = [recommender.recommend(user, n=5) for user in _SHOWN_USERS]
+    answers.append(recommender.recommend(history=_ANONYMOUS_HISTORY, n=5))
     seconds = {
-        "prepare": prepared - begun,
-        "train": trained - prepared,
-        "evaluate": evaluated - trained,
+        "prepare": prepared_at - start,
+        "train": trained_at - prepared_at,
+        "evaluate": evaluated_at - trained_at,
     }
     if as_json:
-        told: dict[str, Any] = {
+        payload: dict[str, Any] = {
             "evaluation": report,
             "recommendations": [
                 {"user_id": answer.requests.user_id[0], **answer.to_dict()} for answer in answers
@@ -89,11 +89,12 @@ def demo(fresh: bool, page: Page | None, as_json: bool) -> None:
             "seconds": {name: round(value, 3) for name, value in seconds.items()},
             "peak_mb": verbs.peak_megabytes(),
         }
-        show.result_json(told)
+        show.result_json(payload)
         return
     parts = [str(answer) for answer in answers[:-1]]
     parts.append(
-        "for a stranger who liked The Matrix and Star Wars:\n" + str(answers[-1]).split("\n", 1)[1]
+        "for an anonymous user who liked The Matrix and Star Wars:\n"
+        + str(answers[-1]).split("\n", 1)[1]
     )
     show.result("\n\n".join([*parts, table]))
     spent = ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items())
@@ -104,22 +105,22 @@ def demo(fresh: bool, page: Page | None, as_json: bool) -> None:
 
 
 def demo_folder() -> Path:
-    """Where the demo keeps its project: in the user's cache folder if it can be written.
+    """Returns the folder of the demo project: in the user's cache folder if it is writable.
 
-    Otherwise in a folder for temporary files that belongs to the user alone; one line says so.
+    Otherwise it is in a private folder for temporary files, and a message reports that.
 
     Raises:
-        OSError: no folder can be written.
+        OSError: no folder is writable.
     """
     try:
-        wanted = _user_cache() / "tastemaker" / "demo"
-        wanted.mkdir(parents=True, exist_ok=True)
-        problem = refusal(wanted)
+        preferred = _user_cache() / "tastemaker" / "demo"
+        preferred.mkdir(parents=True, exist_ok=True)
+        problem = refusal(preferred)
         if problem is None:
-            return wanted
-        reason = f"{wanted} cannot be written ({problem.strerror})"
+            return preferred
+        reason = f"{preferred} is not writable ({problem.strerror})"
     except OSError as problem:
-        reason = f"{problem.filename} cannot be made ({problem.strerror})"
+        reason = f"{problem.filename} cannot be created ({problem.strerror})"
     except RuntimeError:
         reason = "the user has no home folder"
     folder = _private_temporary_folder() / "demo"
@@ -129,34 +130,34 @@ def demo_folder() -> Path:
 
 
 def _user_cache() -> Path:
-    """The user's cache folder, whether or not it exists; a relative setting does not count.
+    """Returns the user's cache folder, which may not exist; relative paths are ignored.
 
     Raises:
         RuntimeError: the user has no home folder.
     """
-    wanted = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return wanted if wanted.is_absolute() else Path.home() / ".cache"
+    folder = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return folder if folder.is_absolute() else Path.home() / ".cache"
 
 
 def _private_temporary_folder() -> Path:
-    """The same one in every run, unless another user has taken its name."""
+    """A private folder, the same in every run unless another user has taken its name."""
     folder = Path(tempfile.gettempdir()) / f"tastemaker-{os.getuid()}"
     with suppress(FileExistsError):
         folder.mkdir(mode=0o700)
-    about = folder.lstat()
-    if stat.S_ISDIR(about.st_mode) and about.st_uid == os.getuid() and not about.st_mode & 0o022:
+    status = folder.lstat()
+    if stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o022:
         return folder
     return Path(tempfile.mkdtemp(prefix="tastemaker-"))
 
 
 def prepare(folder: Path, ends: int | None = None) -> Project:
-    """Writes the sample and a project file for it, as `init` would, where there is none yet.
+    """Writes the sample and a project file for it, as `init` would, unless they exist.
 
     Args:
-        folder: where.
-        ends: a moment, microseconds; the ratings are moved by whole weeks so that they end just
-            before it, and the file declares what the page's buttons say. By default everything
-            stays as it was published.
+        folder: the folder for both.
+        ends: a time, microseconds; the ratings are moved by whole weeks so that they end just
+            before it, and the file declares the events of the page's buttons. By default, the
+            sample stays as published.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / FILE_NAME
@@ -170,14 +171,15 @@ def prepare(folder: Path, ends: int | None = None) -> Project:
         text = project_text(propose_project({"events": [events], "items": [items]}), folder)
         if ends is not None:
             before, sources, after = text.partition("\n[retrievers.")
-            text = _with_exploration(before + _ACTS + sources + after)
+            text = _with_exploration(before + _BUTTON_EVENTS + sources + after)
         path.write_text(text, encoding="utf-8")
     return load_project(path)
 
 
 def _with_exploration(text: str) -> str:
-    """The project file with new items as a source and now and then in a list, as `init` describes
-    it: what visitors add is found at once.
+    """The project file with new items as a source, and occasionally in a list.
+
+    Items that visitors add are then found at once.
     """
     head, placement, rest = text.partition("\n[placements.home]\n")
     first, listed, more = rest.partition("retrievers = [")
@@ -187,29 +189,29 @@ def _with_exploration(text: str) -> str:
 
 
 def _move_to(path: Path, ends: int) -> None:
-    """Moves every rating by the same number of weeks, so that hours and weekdays stay."""
+    """Moves all ratings by the same number of weeks, which keeps hours and weekdays."""
     events = pl.read_parquet(path)
     last = int(events["timestamp"].to_numpy().max())
     weeks = (ends // 1_000_000 - last) // _WEEK_SECONDS
     events.with_columns(pl.col("timestamp") + weeks * _WEEK_SECONDS).write_parquet(path)
     show.say(
-        f"the sample's ratings end in 2016; all are moved by {weeks:,} weeks, to end within the "
-        "last seven days"
+        f"the ratings of the sample end in 2016; they are moved by {weeks:,} weeks, to end within "
+        "the last seven days"
     )
 
 
 def _evaluation(project: Project, data: Any, version: str) -> tuple[dict[str, Any], str]:
-    """The figures of a version, as JSON and as a table; measured once."""
-    kept = project.state / "runs" / f"{version}.json"
-    if kept.is_file():
-        told = json.loads(read_text(kept))
-        return told["evaluation"], told["table"]
+    """The evaluation of a version, as JSON and as a table; computed once."""
+    path = project.state / "runs" / f"{version}.json"
+    if path.is_file():
+        result = json.loads(read_text(path))
+        return result["evaluation"], result["table"]
     evaluation = verbs.evaluate_project(project, data, 10)
-    told = {"evaluation": evaluation.to_dict(), "table": str(evaluation)}
-    make_new_folders_private(kept.parent)
-    with replacing(kept) as part:
-        part.write_text(json.dumps(told), encoding="utf-8")
-    return told["evaluation"], told["table"]
+    result = {"evaluation": evaluation.to_dict(), "table": str(evaluation)}
+    make_new_folders_private(path.parent)
+    with replacing(path) as part:
+        part.write_text(json.dumps(result), encoding="utf-8")
+    return result["evaluation"], result["table"]
 
 
 def _has_screen() -> bool:
@@ -217,11 +219,11 @@ def _has_screen() -> bool:
 
 
 def _current_or_trained(project: Project, data: Any) -> Recommender:
-    """The current artifact where it still fits the project file and the data, or a new one."""
+    """The current version if it fits the project file and the data, otherwise a new one."""
     try:
         recommender = verbs.load_current(project).attach(data)
-        wanted = Recommender.from_project(project.path)
-        if recommender.settings() == wanted.settings():
+        configured = Recommender.from_project(project.path)
+        if recommender.settings() == configured.settings():
             return recommender
     except ArtifactError as problem:
         if (project.state / "current").exists():

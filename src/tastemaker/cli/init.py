@@ -1,4 +1,4 @@
-"""`tastemaker init`: look at the files, and always leave a project file to edit."""
+"""`init`: inspects the data files and writes a project file to edit."""
 
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -24,23 +24,22 @@ def init(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Writes a project file for the tables given, or found in the folder.
+    """Writes a project file for the given tables, or for the tables in the folder.
 
     Args:
-        folder: where the project file goes.
+        folder: the folder for the project file.
         given: table → files.
-        hints: ours → theirs, for columns of the event log; what an existing file says of them
-            holds where these say nothing.
-        force: replace an existing project file.
-        as_json: print the result as JSON.
+        hints: ours → theirs, for columns of the event log; they override an existing project file.
+        force: whether to replace an existing project file.
+        as_json: whether to print the result as JSON.
 
     Raises:
-        ProjectError: there is a project file already, or no such folder.
-        DataError: no file can be read, or the data cannot be read as the file written says.
+        ProjectError: there is already a project file, or there is no such folder.
+        DataError: no file can be read, or the data cannot be read with the written settings.
     """
     path = folder / FILE_NAME
     if path.exists() and not force:
-        raise ProjectError(f"{path} exists; change it, or replace it with --force")
+        raise ProjectError(f"{path} already exists; edit it, or replace it with --force")
     if not folder.is_dir():
         raise ProjectError(f"{folder} is not a folder")
     found = _found(folder, path, given)
@@ -49,11 +48,11 @@ def init(
         _write(path, unclear_text(found.candidates, tables, folder))
         shown = ", ".join(file.name for file in found.candidates)
         raise DataError(
-            f"wrote {path}, but which file holds the events? found {shown}; fill it in and run "
-            "init again with --force, or say --events FILE"
+            f"wrote {path}, but no file is clearly the event log: found {shown}; fill it in and "
+            "run init again with --force, or specify --events FILE"
         )
     names = ", ".join(file.name for files in tables.values() for file in files)
-    with show.step(f"looking at {names}"):
+    with show.step(f"inspecting {names}"):
         proposed = propose_project(tables, hints, _columns_of(path))
         proposed = replace(proposed, not_read=not_read)
         text = project_text(proposed, folder)
@@ -76,13 +75,13 @@ def init(
 
 
 def _found(folder: Path, path: Path, given: Mapping[str, Sequence[Path]]) -> FoundFiles:
-    """The files that options name, those of an existing project file, and those of the folder.
+    """Returns the files from the options, an existing project file, and the folder.
 
     Raises:
         DataError: there is no table.
     """
     known = {**_files_of(path), **given}
-    if "events" in given:  # no other file of the folder is looked at
+    if "events" in given:  # no other files are searched for
         return FoundFiles({table: list(files) for table, files in known.items()})
     return find_files(folder, known)
 
@@ -93,10 +92,10 @@ def _write(path: Path, text: str) -> None:
 
 
 def _require_readable(proposed: ProposedProject, path: Path) -> None:
-    """Says what has to be filled in or corrected in the file that was written.
+    """Raises an error if the written project file needs to be completed or corrected.
 
     Raises:
-        DataError: a column is lacking, or the data cannot be read as the file says.
+        DataError: a column is missing, or the data cannot be read with the written settings.
     """
     if proposed.lacking:
         options = " ".join(_option(part) for part in proposed.lacking)
@@ -107,11 +106,13 @@ def _require_readable(proposed: ProposedProject, path: Path) -> None:
         )
     if proposed.problem:
         problems = "; ".join([*proposed.left_out, proposed.problem])
-        raise DataError(f"wrote {path}, but the data cannot be read like this: {problems}")
+        raise DataError(
+            f"wrote {path}, but the data cannot be read with these settings: {problems}"
+        )
 
 
 def _report(proposed: ProposedProject, path: Path) -> None:
-    """Says what to check, and what is not used."""
+    """Prints what to check, and what is not used."""
     for part in sorted(proposed.guessed):
         show.say(f"{part} is a guess: {_how_to_check(part, proposed)}")
     for problem in proposed.left_out:
@@ -125,7 +126,7 @@ def _report(proposed: ProposedProject, path: Path) -> None:
             show.say(f"{report.source}: {note}")
         if report.unused:
             show.say(f"{report.source}: not used: {', '.join(report.unused)}")
-    show.say(f"wrote {path}; read it, then: tastemaker validate, train, evaluate")
+    show.say(f"wrote {path}; review it, then run: tastemaker validate, train, evaluate")
 
 
 def _how_to_check(part: str, proposed: ProposedProject) -> str:
@@ -139,7 +140,7 @@ def _how_to_check(part: str, proposed: ProposedProject) -> str:
     place = "columns under [[data.events]]" if len(events) > 1 else "[data.columns.events]"
     if any(file.schema.header for file in events):
         place = "header under [[data.events]]"
-    return f"check {place}, or name the column: {_option(column)}"
+    return f"check {place}, or specify the column: {_option(column)}"
 
 
 def _option(part: str) -> str:
@@ -147,7 +148,7 @@ def _option(part: str) -> str:
 
 
 def _data_of(path: Path) -> Any:
-    """[data] of an existing project file; None where it cannot be read."""
+    """[data] of an existing project file; None if it cannot be read."""
     try:
         return tomllib.loads(read_text(path, "utf-8-sig"))["data"]
     except (OSError, ValueError, RecursionError, LookupError, TypeError):
@@ -155,9 +156,9 @@ def _data_of(path: Path) -> Any:
 
 
 def _files_of(path: Path) -> dict[str, list[Path]]:
-    """Table → the files that an existing project file names, as far as they exist.
+    """Table → the existing files that a project file names.
 
-    A file of the event log is of no other table.
+    Files of the event log are left out of the other tables.
     """
     data = _data_of(path)
     found: dict[str, list[Path]] = {}
@@ -175,9 +176,9 @@ def _files_of(path: Path) -> dict[str, list[Path]]:
 
 
 def _columns_of(path: Path) -> dict[str, dict[str, str]]:
-    """Event file (empty: any) → what an existing project file calls its columns, as far as known.
+    """Event file (empty: any) → ours → theirs, from an existing project file.
 
-    Whatever else the file holds, and whatever is wrong with it, is left out.
+    Other content of the project file, and errors in it, are ignored.
     """
     data = _data_of(path)
     found = {"": _names(_at(data, "columns", "events"))}
@@ -185,7 +186,7 @@ def _columns_of(path: Path) -> dict[str, dict[str, str]]:
     for file in files if isinstance(files, list) else [files]:
         name, header = _at(file, "file"), _at(file, "header")
         columns = _names(_at(file, "columns"))
-        if isinstance(header, list):  # names given to a file without any
+        if isinstance(header, list):  # column names for a file without a header
             places = {str(ours): f"column_{at}" for at, ours in enumerate(header, 1)}
             columns |= {ours: theirs for ours, theirs in places.items() if ours in EVENT_COLUMNS}
         if isinstance(name, str):
@@ -194,7 +195,7 @@ def _columns_of(path: Path) -> dict[str, dict[str, str]]:
 
 
 def _at(value: Any, *keys: str) -> Any:
-    """The value at a path inside tables; None where there is none."""
+    """The value at a path inside tables; None if there is none."""
     for key in keys:
         value = value.get(key) if isinstance(value, dict) else None
     return value

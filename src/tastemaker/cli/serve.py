@@ -1,4 +1,4 @@
-"""`serve`: the project over HTTP, with its page."""
+"""`serve`: runs an HTTP server with a page for a project."""
 
 import errno
 import json
@@ -13,7 +13,7 @@ from http.client import HTTPException
 
 from tastemaker.cli import show
 from tastemaker.cli.keys import warn
-from tastemaker.cli.verbs import tell_leftovers
+from tastemaker.cli.verbs import report_leftovers
 from tastemaker.data import times
 from tastemaker.data.times import MICROSECONDS, parse_iso
 from tastemaker.errors import SettingError, TastemakerError
@@ -21,10 +21,10 @@ from tastemaker.project import Project
 from tastemaker.project.sections import Now
 from tastemaker.registry import Registry
 
-_LOOK_SECONDS = 0.2
+_POLL_SECONDS = 0.2
 _MEASURED_FROM: dict[Now, str] = {
-    "auto": "there until newer events are served",
-    "log": "the end of what was trained on",
+    "auto": "there until newer events arrive",
+    "log": "the end of the training data",
     "clock": "today",
 }
 
@@ -36,57 +36,58 @@ def serve(
     workers: int | None = None,
     browser: bool = False,
 ) -> None:
-    """Serves until it is interrupted.
+    """Runs the server until it is interrupted.
 
     Args:
-        project: what to serve; must be trained.
-        host: the address to listen at; by default the project's.
-        port: 0 takes a free one; by default the project's.
-        workers: how many processes answer; by default the project's.
+        project: the project; must be trained.
+        host: the address to listen on; by default the project's.
+        port: the port; 0 selects a free one; by default the project's.
+        workers: the number of worker processes; by default the project's.
         browser: whether to open the page.
 
     Raises:
-        ArtifactError: nothing is trained yet.
-        SettingError: the address is none of this machine's own, the port is taken, or other
+        ArtifactError: no version is trained yet.
+        SettingError: the address does not belong to this machine, the port is taken, or other
             machines could connect without a key.
-        StoreError: the file of keys is damaged or cannot be read.
+        StoreError: the key file is damaged or cannot be read.
     """
-    from tastemaker.serving import run  # costs what only this verb needs
+    from tastemaker.serving import run  # slow to import, and only this command needs it
     from tastemaker.serving.keys import KeyFile, check_listening, is_loopback
 
     settings = project.file.server
-    chosen = settings.host if host is None else host
+    address = settings.host if host is None else host
     registry = Registry(project.state)
     registry.current()
     keys = KeyFile(project.state)
-    asked_for = check_listening(keys, chosen)
-    tell_leftovers(registry)
-    address = free_address(chosen, settings.port if port is None else port)
+    needs_key = check_listening(keys, address)
+    report_leftovers(registry)
+    free_port = free_address(address, settings.port if port is None else port)
     warn(keys)
-    if asked_for:
-        show.say("whoever asks needs a key; in a browser it is the password, with any user name")
-    if not is_loopback(chosen):
+    if needs_key:
         show.say(
-            "warning: other machines can connect, and keys travel in the clear unless TLS is put "
-            "in front"
+            "clients must send an API key; in a browser it is the password, with any user name"
         )
-    reached = (url_of(chosen, address), browser, settings.now)
-    told = threading.Thread(target=_announce, args=reached, daemon=True)
-    told.start()
+    if not is_loopback(address):
+        show.say(
+            "warning: other machines can connect, and keys are sent unencrypted without a TLS proxy"
+        )
+    arguments = (url_of(address, free_port), browser, settings.now)
+    announcer = threading.Thread(target=_announce, args=arguments, daemon=True)
+    announcer.start()
     run(
         project.path,
-        chosen,
         address,
+        free_port,
         settings.workers if workers is None else workers,
         show.ProgressBars(),
     )
 
 
 def free_address(host: str, port: int) -> int:
-    """A port that can be listened at: the given one, or any where it is 0.
+    """Returns a port to listen on: the given one, or any free one if it is 0.
 
     Raises:
-        SettingError: the address is none of this machine's own, or the port is taken.
+        SettingError: the address does not belong to this machine, or the port is taken.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as listener:
@@ -94,19 +95,19 @@ def free_address(host: str, port: int) -> int:
         try:
             listener.bind((host, port))
         except (socket.gaierror, UnicodeError):
-            raise SettingError(f"host {host!r} is no address of this machine") from None
+            raise SettingError(f"host {host!r} is not an address of this machine") from None
         except OSError as problem:
             if problem.errno == errno.EADDRNOTAVAIL:
-                raise SettingError(f"host {host!r} is no address of this machine") from None
+                raise SettingError(f"host {host!r} is not an address of this machine") from None
             raise SettingError(
-                f"port {port} on {host} cannot be listened at ({problem.strerror}): stop the "
-                "program that holds it, or choose another with --port"
+                f"port {port} on {host} is not available ({problem.strerror}): stop the "
+                "program that uses it, or choose another port with --port"
             ) from None
         return int(listener.getsockname()[1])
 
 
 def url_of(host: str, port: int) -> str:
-    """What a person on this machine opens to reach a server that listens there.
+    """Returns the URL of a server for a browser on this machine.
 
     >>> url_of("0.0.0.0", 8765), url_of("::", 8765), url_of("localhost", 80)
     ('http://127.0.0.1:8765', 'http://[::1]:8765', 'http://localhost:80')
@@ -116,25 +117,26 @@ def url_of(host: str, port: int) -> str:
 
 
 def _announce(url: str, browser: bool, now: Now) -> None:
-    """Says when the server answers, or what stands in the way."""
-    told = ""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # this machine itself
+    """Prints a message when the server is ready, or why it is not ready."""
+    last_reason = ""
+    # no proxy for this machine
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     while True:
         try:
-            with opener.open(f"{url}/health/ready", timeout=5) as answer:
-                status = json.load(answer)
+            with opener.open(f"{url}/health/ready", timeout=5) as response:
+                status = json.load(response)
                 version = status["model_version"]
             break
         except urllib.error.HTTPError as problem:
-            with suppress(OSError, ValueError, KeyError, TypeError):  # somebody else's answer
+            with suppress(OSError, ValueError, KeyError, TypeError):  # another server
                 reason = json.load(problem)["error"]["message"]
-                if reason != told and "being loaded" not in reason:
+                if reason != last_reason and "being loaded" not in reason:
                     show.say(f"not ready: {reason}")
-                told = reason
+                last_reason = reason
         except (OSError, ValueError, KeyError, HTTPException):
-            pass  # not listening yet, or somebody else's answer
-        time.sleep(_LOOK_SECONDS)
-    show.say(f"serving {version} at {url}  (the page: {url}/, the interface: {url}/openapi.json)")
+            pass  # not listening yet, or another server
+        time.sleep(_POLL_SECONDS)
+    show.say(f"serving {version} at {url}  (page: {url}/, API: {url}/openapi.json)")
     for warning in ("problem", "note", "warning"):
         if warning in status:
             show.say(f"warning: {status[warning]}")
@@ -146,11 +148,11 @@ def _announce(url: str, browser: bool, now: Now) -> None:
 
 
 def old_log_warning(ended: str, now: Now) -> str:
-    """The line about a log that ended long ago.
+    """Returns the warning about an event log that ended long ago.
 
     Args:
-        ended: when, ISO 8601.
-        now: `[server] now`.
+        ended: the time of the newest event, ISO 8601.
+        now: the setting `[server] now`.
     """
     moment = parse_iso(ended)
     days = 0 if moment is None else (times.now() - moment) // MICROSECONDS["d"]
@@ -161,7 +163,7 @@ def old_log_warning(ended: str, now: Now) -> str:
 
 
 def free_or_any(host: str, port: int) -> int:
-    """The given port if it is free, else any."""
+    """The given port if it is free, otherwise any free port."""
     try:
         return free_address(host, port)
     except TastemakerError:

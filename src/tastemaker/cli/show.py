@@ -1,4 +1,4 @@
-"""How the command line speaks: results to stdout, everything else to stderr."""
+"""Output of the command line: results go to stdout, everything else to stderr."""
 
 import codecs
 import math
@@ -28,13 +28,13 @@ QUIET_SECONDS = 2.0
 
 
 class ProgressBars(Progress):
-    """A bar on stderr with the remaining time, for work that lasts over two seconds."""
+    """A progress bar on stderr with the remaining time, for work of over two seconds."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True, emoji=False)
 
     def track(self, steps: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
-        """Yields every step; draws nothing before two seconds are over."""
+        """Yields every step; shows no bar in the first two seconds."""
         if total is None and isinstance(steps, Sized):
             total = len(steps)
         columns = (
@@ -46,11 +46,11 @@ class ProgressBars(Progress):
         )
         bars = Bars(*columns, console=self._console, transient=True)
         task = bars.add_task(printable(label), total=total)
-        begun = time.monotonic()
+        start = time.monotonic()
         shown = False
         try:
             for step in steps:
-                late = time.monotonic() - begun > QUIET_SECONDS
+                late = time.monotonic() - start > QUIET_SECONDS
                 if late and not shown and self._console.is_terminal:
                     bars.start()
                     shown = True
@@ -63,50 +63,50 @@ class ProgressBars(Progress):
 
 @contextmanager
 def step(label: str) -> Iterator[None]:
-    """Tells on stderr what is being done, and how long it took."""
+    """Prints a step of the work on stderr, and how long it took."""
     console = Console(stderr=True, soft_wrap=True, emoji=False)
     label = _writable(printable(label), sys.stderr)
-    begun = time.monotonic()
+    start = time.monotonic()
     if console.is_terminal:
         with console.status(escape(label)):
             yield
     else:
         yield
-    done = f"{label} … {time.monotonic() - begun:.1f} s"
+    done = f"{label} … {time.monotonic() - start:.1f} s"
     console.print(done, highlight=False, markup=False, style="dim")
 
 
 def say(text: str) -> None:
-    """A remark on stderr."""
+    """Prints a message on stderr."""
     console = Console(stderr=True, soft_wrap=True, emoji=False)
     text = _writable(printable_remark(text), sys.stderr)
     console.print(text, highlight=False, markup=False)
 
 
 def result(text: str) -> None:
-    """The result, on stdout; characters that act on a terminal are written as escapes."""
+    """Prints the result on stdout; escapes characters that control a terminal."""
     _write(printable_text(text.rstrip("\n")) + "\n")
 
 
 def result_lines(lines: Iterable[str]) -> None:
-    """The same, a line for each; line breaks inside a line are written as escapes as well."""
+    """Prints the result line by line on stdout; also escapes line breaks inside a line."""
     result("\n".join(map(printable, lines)))
 
 
 def result_json(value: Any) -> None:
-    """The result as one JSON document on stdout, exact; a value that is not a number is null."""
+    """Prints the result as one exact JSON document on stdout; NaN and infinity become null."""
     encoding = codecs.lookup(sys.stdout.encoding or "utf-8").name
     _write(to_json(_finite(value), ascii_only=encoding != "utf-8") + "\n")
 
 
 def _write(text: str) -> None:
-    """Writes at once, so that a reader who has gone is noticed here."""
+    """Writes and flushes, so that a closed pipe raises an error here."""
     sys.stdout.write(_writable(text, sys.stdout))
     sys.stdout.flush()
 
 
 def _writable(text: str, stream: TextIO) -> str:
-    """The text with a question mark for each letter the stream cannot write."""
+    """The text, with a question mark for each character that the stream cannot encode."""
     encoding = stream.encoding or "utf-8"
     return text.encode(encoding, errors="replace").decode(encoding)
 

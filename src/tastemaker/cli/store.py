@@ -1,4 +1,4 @@
-"""`store`: what is in it, what to take out of it, and how much room it takes up."""
+"""`store`: lists, removes and compacts the content of the store."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from tastemaker.cli import show, verbs
-from tastemaker.cli.versions import About
+from tastemaker.cli.versions import Options
 from tastemaker.data.times import format_moment, parse_duration, parse_moment
 from tastemaker.errors import SettingError, did_you_mean
 from tastemaker.machine import size_text
@@ -18,27 +18,29 @@ from tastemaker.store.listing import count_events, list_events, list_items, list
 from tastemaker.store.removing import EventFilter
 
 _IDS_SHOWN = 5
-_ONCE_TRAINED = "the versions trained so far still know them: `tastemaker train` makes a new one"
+_RETRAIN = "existing versions still contain them: `tastemaker train` creates a new one"
 
 
 def moment_of(text: str | None, name: str) -> int | None:
-    """An option that names a moment, microseconds.
+    """Returns the time in an option, microseconds.
 
     Raises:
-        SettingError: it is not a moment.
+        SettingError: it is not a valid time.
     """
     if text is None:
         return None
     moment = parse_moment(text)
     if moment is None:
-        raise SettingError(f"{name} must be a moment such as 2025-01-31 or ISO 8601, got {text!r}")
+        raise SettingError(
+            f"{name} must be a date or time such as 2025-01-31 or ISO 8601, got {text!r}"
+        )
     return moment
 
 
-def stats(about: About) -> None:
-    """How much is in the store, and how much it takes up."""
-    settings = verbs.open_project(about.project).file.store
-    with _opened(about) as store:
+def stats(options: Options) -> None:
+    """Prints the counts and sizes of the store."""
+    settings = verbs.open_project(options.project).file.store
+    with _opened(options) as store:
         size, log = store.size(), store.decision_log.totals()
         free, reserve = free_bytes(store.path, settings.reserve)
         facts: dict[str, Any] = {
@@ -53,9 +55,9 @@ def stats(about: About) -> None:
             "decisions": log.rows,
             "decision_bytes": log.bytes,
             "oldest_decision": None if log.oldest is None else format_moment(log.oldest),
-            "removals": [asdict(one) for one in store.remover().removals()],
+            "removals": [asdict(removal) for removal in store.remover().removals()],
         }
-    if about.as_json:
+    if options.as_json:
         show.result_json(facts)
         return
     oldest = f", the oldest of {facts['oldest_decision'][:10]}" if log.oldest is not None else ""
@@ -68,121 +70,123 @@ def stats(about: About) -> None:
         f"decisions   {log.rows:,}, {size_text(log.bytes)} (at most "
         f"{size_text(settings.max_decisions)}, for {settings.keep_decisions}){oldest}",
     ]
-    for one in facts["removals"]:
-        unfinished = "" if one["complete"] else ", cut short: run it again"
+    for removal in facts["removals"]:
+        unfinished = "" if removal["complete"] else ", interrupted: run it again"
         lines.append(
-            f"removed     {format_moment(one['time'])[:16]}Z {one['what']} {_few(one['filter'])}: "
-            f"{one['events']:,} events{unfinished}"
+            f"removed     {format_moment(removal['time'])[:16]}Z {removal['what']} "
+            f"{_shortened(removal['filter'])}: {removal['events']:,} events{unfinished}"
         )
     show.result_lines(lines)
 
 
-def prune(about: About, older_than: str | None) -> None:
-    """Removes decisions that are too old, or too many, by the project's settings."""
-    settings = verbs.open_project(about.project).file.store
+def prune(options: Options, older_than: str | None) -> None:
+    """Removes decisions beyond the age and size limits of the project."""
+    settings = verbs.open_project(options.project).file.store
     if older_than is not None:
         parse_duration(older_than, "--older-than")
         settings = settings.model_copy(update={"keep_decisions": older_than})
     removed = 0
-    with _opened(about) as store:
+    with _opened(options) as store:
         capacity = Capacity(store, settings)
-        while some := capacity.prune():
-            removed += some
+        while count := capacity.prune():
+            removed += count
         left = store.decision_log.totals()
-    if about.as_json:
+    if options.as_json:
         show.result_json({"removed": removed, "left": left.rows, "bytes": left.bytes})
     else:
         show.result(f"removed {removed:,} decisions, {left.rows:,} left")
 
 
-def compact(about: About) -> None:
-    """Makes the file as small as what it holds; no server may be running."""
-    with _opened(about) as store:
+def compact(options: Options) -> None:
+    """Shrinks the file to the size of its content; no server may be running."""
+    with _opened(options) as store:
         before = store.size().file
-        with show.step("writing the database again"):
+        with show.step("rewriting the database"):
             store.compact()
         after = store.size().file
-    if about.as_json:
+    if options.as_json:
         show.result_json({"bytes_before": before, "bytes": after})
     else:
         show.result(f"{size_text(before)} before, {size_text(after)} now")
 
 
-def events_listed(about: About, chosen: EventFilter, most: int) -> None:
-    """Lists events, the latest first."""
-    with _opened(about) as store, store.reading() as connection:
-        _require_known_types(store, chosen)
-        count = count_events(connection, chosen)
-        rows = list_events(connection, chosen, most)
-    _tell(about, "events", rows, count)
+def show_events(options: Options, event_filter: EventFilter, limit: int) -> None:
+    """Lists events, latest first."""
+    with _opened(options) as store, store.reading() as connection:
+        _require_known_types(store, event_filter)
+        count = count_events(connection, event_filter)
+        rows = list_events(connection, event_filter, limit)
+    _show_rows(options, "events", rows, count)
 
 
-def events_removed(about: About, chosen: EventFilter, yes: bool) -> None:
-    """Removes events, or says how many it would remove."""
-    if chosen.is_open:
+def remove_events(options: Options, event_filter: EventFilter, yes: bool) -> None:
+    """Removes events, or prints how many would be removed."""
+    if event_filter.is_open:
         raise SettingError(
-            "say which events: --user, --item, --event-type, --from or --until, any of them"
+            "specify the events with --user, --item, --event-type, --from or --until"
         )
-    with _opened(about) as store:
-        _require_known_types(store, chosen)
+    with _opened(options) as store:
+        _require_known_types(store, event_filter)
         with store.reading() as connection:
-            count = count_events(connection, chosen)
+            count = count_events(connection, event_filter)
         if yes:
-            count = store.remover().remove_events(chosen)
-    _tell_removal(about, yes, f"{count:,} events", {"events": count})
+            count = store.remover().remove_events(event_filter)
+    _show_removal(options, yes, f"{count:,} events", {"events": count})
 
 
-def users_listed(about: About, ids: Sequence[str], most: int) -> None:
-    """Lists users, those with most events first."""
-    with _opened(about) as store, store.reading() as connection:
-        rows = list_users(connection, tuple(ids), most)
-    _tell(about, "users", rows, len(rows))
+def show_users(options: Options, ids: Sequence[str], limit: int) -> None:
+    """Lists users, those with the most events first."""
+    with _opened(options) as store, store.reading() as connection:
+        rows = list_users(connection, tuple(ids), limit)
+    _show_rows(options, "users", rows, len(rows))
 
 
-def users_removed(about: About, ids: Sequence[str], yes: bool) -> None:
+def remove_users(options: Options, ids: Sequence[str], yes: bool) -> None:
     """Removes users with their events, attributes and decisions."""
     if not ids:
-        raise SettingError("say which users: --user ID, again for each further one")
-    with _opened(about) as store:
+        raise SettingError("specify the users with --user ID, once for each user")
+    with _opened(options) as store:
         with store.reading() as connection:
             count = count_events(connection, EventFilter(users=tuple(ids)))
         if yes:
             count = store.remover().remove_users(list(ids))
-    told = f"{len(ids):,} users with {count:,} events"
-    _tell_removal(about, yes, told, {"users": len(ids), "events": count})
+    summary = f"{len(ids):,} users with {count:,} events"
+    _show_removal(options, yes, summary, {"users": len(ids), "events": count})
 
 
-def items_listed(
-    about: About, ids: Sequence[str], undescribed: bool, max_users: int | None, most: int
+def show_items(
+    options: Options, ids: Sequence[str], undescribed: bool, max_users: int | None, limit: int
 ) -> None:
-    """Lists items, those with most events first."""
-    with _opened(about) as store, store.reading() as connection:
-        chosen = (tuple(ids), most)
-        rows = list_items(connection, *chosen, undescribed=undescribed, max_users=max_users)
-    _tell(about, "items", rows, len(rows))
+    """Lists items, those with the most events first."""
+    with _opened(options) as store, store.reading() as connection:
+        selection = (tuple(ids), limit)
+        rows = list_items(connection, *selection, undescribed=undescribed, max_users=max_users)
+    _show_rows(options, "items", rows, len(rows))
 
 
-def items_removed(
-    about: About, ids: Sequence[str], undescribed: bool, max_users: int | None, yes: bool
+def remove_items(
+    options: Options, ids: Sequence[str], undescribed: bool, max_users: int | None, yes: bool
 ) -> None:
     """Removes items with their events and descriptions."""
     if not ids and not undescribed:
-        raise SettingError("say which items: --item ID, again for each further one; --undescribed")
-    with _opened(about) as store:
+        raise SettingError(
+            "specify the items with --item ID, once for each item, or with --undescribed"
+        )
+    with _opened(options) as store:
         with store.reading() as connection:
-            chosen = (tuple(ids), None)
-            rows = list_items(connection, *chosen, undescribed=undescribed, max_users=max_users)
+            selection = (tuple(ids), None)
+            rows = list_items(connection, *selection, undescribed=undescribed, max_users=max_users)
         if yes:
             store.remover().remove_items([row["item_id"] for row in rows])
     count = sum(row["events"] for row in rows)
-    told = f"{len(rows):,} items with {count:,} events"
-    _tell_removal(about, yes, told, {"items": len(rows), "events": count})
+    summary = f"{len(rows):,} items with {count:,} events"
+    _show_removal(options, yes, summary, {"items": len(rows), "events": count})
 
 
-def _require_known_types(store: Store, chosen: EventFilter) -> None:
-    """Refuses event types that the store has no events of, so that a typo is noticed."""
+def _require_known_types(store: Store, event_filter: EventFilter) -> None:
+    """Raises an error for an event type without events in the store, such as a typo."""
     known = store.kind_keys()
-    for name in chosen.event_types:
+    for name in event_filter.event_types:
         if name not in known:
             raise SettingError(
                 f"--event-type: the store has no event of type '{name}'{did_you_mean(name, known)}"
@@ -190,16 +194,16 @@ def _require_known_types(store: Store, chosen: EventFilter) -> None:
 
 
 @contextmanager
-def _opened(about: About) -> Iterator[Store]:
-    """The project's store, brought up to date with the files."""
-    source = EventSource(verbs.open_project(about.project), show.ProgressBars())
+def _opened(options: Options) -> Iterator[Store]:
+    """Opens the store of the project, after importing new data from the files."""
+    source = EventSource(verbs.open_project(options.project), show.ProgressBars())
     with source.open() as store:
-        verbs.tell_recovered(source)
+        verbs.report_recovered(source)
         yield store
 
 
-def _tell(about: About, what: str, rows: list[dict[str, Any]], count: int) -> None:
-    if about.as_json:
+def _show_rows(options: Options, what: str, rows: list[dict[str, Any]], count: int) -> None:
+    if options.as_json:
         show.result_json({"count": count, what: rows})
         return
     if rows:
@@ -213,7 +217,7 @@ def _tell(about: About, what: str, rows: list[dict[str, Any]], count: int) -> No
 
 
 def _cell(value: Any) -> str:
-    """A value as it is printed, escaped before the columns are measured."""
+    """A value as text, escaped before the column widths are computed."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
@@ -221,19 +225,19 @@ def _cell(value: Any) -> str:
     return printable("" if value is None else str(value))
 
 
-def _few(chosen: dict[str, Any]) -> dict[str, Any]:
-    """A filter with the first of its ids alone, where there are many."""
+def _shortened(filters: dict[str, Any]) -> dict[str, Any]:
+    """A filter with long lists of ids shortened."""
     return {
         name: [*value[:_IDS_SHOWN], f"and {len(value) - _IDS_SHOWN:,} more"]
         if isinstance(value, list) and len(value) > _IDS_SHOWN
         else value
-        for name, value in chosen.items()
+        for name, value in filters.items()
     }
 
 
-def _tell_removal(about: About, yes: bool, told: str, counts: dict[str, int]) -> None:
-    if about.as_json:
+def _show_removal(options: Options, yes: bool, summary: str, counts: dict[str, int]) -> None:
+    if options.as_json:
         show.result_json({"removed": yes, **counts})
     else:
-        show.result(f"removed {told}" if yes else f"would remove {told}")
-    show.say(_ONCE_TRAINED if yes else "nothing was removed: add --yes to do so")
+        show.result(f"removed {summary}" if yes else f"would remove {summary}")
+    show.say(_RETRAIN if yes else "nothing was removed: add --yes to remove them")

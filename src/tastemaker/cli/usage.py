@@ -1,4 +1,4 @@
-"""The group of all commands; what it says of a wrong command line is safe to print."""
+"""The command group; its usage errors are safe to print."""
 
 from typing import Any
 
@@ -7,11 +7,11 @@ from typer.core import TyperGroup
 from tastemaker.printable import printable
 
 
-class Verbs(TyperGroup):
-    """Escapes in errors of usage what the caller wrote; the parser repeats it as it is."""
+class Commands(TyperGroup):
+    """Escapes the arguments in usage errors, which the parser repeats unchanged."""
 
     def make_context(self, *arguments: Any, **options: Any) -> Any:
-        """Reads the options that stand before the command."""
+        """Parses the options before the command."""
         try:
             return super().make_context(*arguments, **options)
         except Exception as problem:

@@ -1,4 +1,4 @@
-"""What each verb does with a project."""
+"""The commands that read, train and evaluate a project, and their helpers."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from tastemaker.cli import show
-from tastemaker.cli.hints import tell_without_effect
+from tastemaker.cli.hints import report_without_effect
 from tastemaker.component import FitOptions
 from tastemaker.component.ranker_use import RankerUse
 from tastemaker.data.dataset import Dataset
@@ -25,11 +25,11 @@ from tastemaker.store import EventSource
 
 
 def validate(project: Path | None, as_json: bool) -> None:
-    """Reads the data and says what is in it."""
+    """Reads the data and prints its content."""
     opened = open_project(project)
     with show.step(f"reading {_event_files(opened)}"):
         data = opened.read()
-    _tell_reports(data, opened)
+    _show_reports(data, opened)
     facts = describe(data)
     if as_json:
         show.result_json(facts)
@@ -41,14 +41,14 @@ def validate(project: Path | None, as_json: bool) -> None:
 
 
 def train(project: Path | None, promote: bool, as_json: bool) -> None:
-    """Fits everything and saves it as a version, which serves from then on if `promote`."""
+    """Fits all components and saves them as a version, which serves if `promote`."""
     opened = open_project(project)
-    tell_leftovers(Registry(opened.state))
+    report_leftovers(Registry(opened.state))
     opened.require_clock()
-    tell_without_effect(opened)
+    report_without_effect(opened)
     data = read_events(opened)
     version, seconds, recommender = train_project(opened, data, promote)
-    told = {
+    payload = {
         "version": version,
         "artifact": str(opened.state / "artifacts" / version),
         "promoted": promote,
@@ -57,28 +57,28 @@ def train(project: Path | None, promote: bool, as_json: bool) -> None:
         "learned": recommender.learned,
         "fusions": {n: fusion.to_dict() for n, fusion in recommender.fusions.items()},
         "rankers": {n: RankerUse.of(t).to_dict() for n, t in recommender.learned.items()},
-        "left_out": {name: one.reason for name, one in recommender.left_out.items()},
+        "left_out": {name: source.reason for name, source in recommender.left_out.items()},
         "notes": recommender.notes,
     }
     for line in recommender.notes:
-        if line not in data.left_out.lines():  # those were reported when it was read
+        if line not in data.left_out.lines():  # those were reported before
             show.say(line)
-    for name, one in recommender.left_out.items():
-        show.say(f"the source '{name}' is left out: {one.reason}")
+    for name, source in recommender.left_out.items():
+        show.say(f"the source '{name}' is left out: {source.reason}")
     if as_json:
-        show.result_json(told)
+        show.result_json(payload)
         return
     for line in (f"fusion {name}: {fusion}" for name, fusion in recommender.fusions.items()):
         show.result(line)
     for name, notes in recommender.learned.items():
         show.result(_learned_line(name, notes))
-    show.result(f"trained {version} in {seconds:.1f} s, peak memory {told['peak_mb']:,} MB")
+    show.result(f"trained {version} in {seconds:.1f} s, peak memory {payload['peak_mb']:,} MB")
     if not promote:
-        show.say(f"it does not serve yet: tastemaker versions promote {version}")
+        show.say(f"it does not serve yet: run `tastemaker versions promote {version}`")
 
 
 def evaluate(project: Path | None, k: int, window: str, as_json: bool) -> None:
-    """Measures on the last part of the data, or on the part before it."""
+    """Evaluates on the last part of the data, or on the part before it."""
     opened = open_project(project)
     opened.require_clock(to_evaluate=True)
     evaluation = evaluate_project(opened, read_events(opened), k, window)
@@ -91,37 +91,37 @@ def evaluate(project: Path | None, k: int, window: str, as_json: bool) -> None:
 def train_project(
     project: Project, data: Dataset, promote: bool = True
 ) -> tuple[str, float, Recommender]:
-    """Fits a project's components on `data` and saves them as a version.
+    """Fits the components of a project on `data` and saves them as a version.
 
     Args:
-        project: what to fit.
-        data: what to fit it on.
-        promote: whether the version serves from then on.
+        project: the project.
+        data: the training data.
+        promote: whether to serve the version from then on.
 
     Returns:
-        The version, the seconds it took, and what was fitted.
+        The version, the seconds it took, and the fitted recommender.
 
     Raises:
-        ArtifactError: it is saved, but cannot be made to serve.
-        DataError: the data cannot teach anything.
+        ArtifactError: the version is saved, but cannot be promoted.
+        DataError: the data is not sufficient for training.
     """
     problems = _missing_for_training(data)
     if problems:
         raise DataError(f"not enough to train on: {'; '.join(problems)}")
-    begun = now()
+    start = now()
     recommender = Recommender.from_project(project.path)
     with show.step("training " + ", ".join(recommender.retrievers)):
         recommender.fit(data, FitOptions(progress=show.ProgressBars()))
     registry = Registry(project.state)
     with show.step("saving"):
-        version = registry.add(recommender, begun)
+        version = registry.add(recommender, start)
         if promote:
             _promote(registry, version)
-    return version, (now() - begun) / MICROSECONDS["s"], recommender
+    return version, (now() - start) / MICROSECONDS["s"], recommender
 
 
 def evaluate_project(project: Project, data: Dataset, k: int, window: str = "test") -> Evaluation:
-    """Measures a project's components, fitted on what came before `window`."""
+    """Evaluates the components of a project, fitted on the data before `window`."""
     recommender = Recommender.from_project(project.path)
     placement = next(iter(project.file.placements.values()))
     options = FitOptions(progress=show.ProgressBars())
@@ -138,13 +138,13 @@ def evaluate_project(project: Project, data: Dataset, k: int, window: str = "tes
 
 
 def load_current(project: Project) -> Recommender:
-    """The version of a project that serves, under the settings of the project file.
+    """Returns the current version of a project, with the settings of the project file.
 
-    Settings that take effect only with the next training are named on stderr.
+    Settings that need another training are reported on stderr.
 
     Raises:
-        ArtifactError: nothing was trained yet, or the artifact is damaged.
-        SettingError: rerankers of the project file do not fit the version.
+        ArtifactError: no version is trained yet, or the artifact is damaged.
+        SettingError: a reranker of the project file does not fit the version.
     """
     recommender, changes = with_project_settings(Registry(project.state).load(), project.file)
     if changes:
@@ -153,38 +153,38 @@ def load_current(project: Project) -> Recommender:
 
 
 def peak_megabytes() -> int:
-    """The most memory this process has used so far."""
+    """The peak memory of this process, in MB."""
     return round(peak_bytes() / (1 << 20))
 
 
 def open_project(path: Path | None) -> Project:
-    """The project a verb works on: the one named, or the one here or in a parent folder."""
+    """The project at `path`, or by default in this folder or a parent folder."""
     return load_project(find_project(Path.cwd()) if path is None else path)
 
 
 def _promote(registry: Registry, version: str) -> None:
-    """Makes what was just trained serve; where that fails, the training is not lost."""
+    """Promotes a new version; an error tells how to promote it later."""
     try:
         registry.promote(version)
     except ArtifactError as problem:
         raise ArtifactError(
             f"{version} is saved but does not serve: {problem}; "
-            f"then: tastemaker versions promote {version}"
+            f"then run: tastemaker versions promote {version}"
         ) from None
 
 
 def read_events(project: Project, *, every_item: bool = False) -> Dataset:
-    """All events of a project: of its store, or of its files where there is no store yet.
+    """Returns the events of a project, from its store, or from its files without a store.
 
     Args:
-        project: whose.
-        every_item: whether nothing is left out by rule: to serve a version trained before.
+        project: the project.
+        every_item: whether to keep all items, which serving an earlier version requires.
     """
     source = EventSource(project, show.ProgressBars())
     with show.step(f"reading {'the store' if source.stored else _event_files(project)}"):
         data = source.read(every_item=every_item)
-    tell_recovered(source)
-    _tell_reports(data, project)
+    report_recovered(source)
+    _show_reports(data, project)
     return data
 
 
@@ -192,53 +192,54 @@ def _event_files(project: Project) -> str:
     return ", ".join(file.file for file in project.file.data.events)
 
 
-def tell_recovered(source: EventSource) -> None:
-    """Says what was found when the store was opened."""
+def report_recovered(source: EventSource) -> None:
+    """Prints what was recovered when the store was opened."""
     for recovered in source.recovered:
         show.say(recovered)
 
 
-def tell_leftovers(registry: Registry) -> None:
-    """Says that killed trainings and removals have left folders, and how they go."""
+def report_leftovers(registry: Registry) -> None:
+    """Reports folders left behind by killed runs, and how to remove them."""
     left = registry.leftovers()
     if left:
         folders = "1 folder was" if len(left) == 1 else f"{len(left)} folders were"
         show.say(
-            f"{folders} left behind by runs that were killed: `tastemaker versions prune --keep 3` "
-            "removes them, with old versions"
+            f"{folders} left behind by killed runs: `tastemaker versions prune --keep 3` removes "
+            "them, together with old versions"
         )
 
 
-def _tell_reports(data: Dataset, project: Project) -> None:
+def _show_reports(data: Dataset, project: Project) -> None:
     for report in data.reports:
         if report.quarantined:
             show.say(f"{report.summary()}; see {project.quarantine}")
         if report.duplicates:
-            show.say(f"{report.source}: {report.duplicates:,} rows with an id seen before left out")
+            show.say(f"{report.source}: {report.duplicates:,} rows with a duplicate id left out")
     for line in data.left_out.lines():
         show.say(line)
 
 
 def _learned_line(name: str, notes: dict[str, float]) -> str:
-    """What learning to rank came to."""
+    """The summary of a trained ranker."""
     use = RankerUse.of(notes)
-    sources = "; sources fitted anew" if notes["refit"] else "; sources as old as then"
+    sources = "; sources fitted again" if notes["refit"] else "; sources not fitted again"
     return (
-        f"ranker {name}: {use}{sources if use.used else ''}; {notes['wanted_but_not_found']:,} of "
-        f"{notes['wanted']:,} relevant items were found by no source and not learned from"
+        f"ranker {name}: {use}{sources if use.used else ''}; {notes['relevant_not_found']:,} of "
+        f"{notes['relevant']:,} relevant items were not found by any source and not used for "
+        "training"
     )
 
 
 def _missing_for_training(data: Dataset) -> list[str]:
-    """What the data lacks to learn anything from; empty if it will do."""
+    """What the data lacks for training; empty if it is sufficient."""
     log = data.events
-    liked = log.weight > 0
+    positive = log.weight > 0
     needs = (
         (len(np.unique(log.user)) > 1, "only one user has events"),
         (len(np.unique(log.item)) > 1, "only one item has events"),
-        (bool(liked.any()), "no event is positive: see [events.*] in the project file"),
+        (bool(positive.any()), "no event is positive: see [events.*] in the project file"),
     )
-    return [problem for holds, problem in needs if not holds]
+    return [problem for is_met, problem in needs if not is_met]
 
 
 def _facts_lines(facts: dict[str, Any]) -> list[str]:
@@ -257,11 +258,11 @@ def _facts_lines(facts: dict[str, Any]) -> list[str]:
         f"per item    median {facts['events_per_item']['median']:g} events, "
         f"popularity Gini {facts['item_popularity_gini']:.2f}",
     ]
-    for kind, told in facts["kinds"].items():
+    for kind, counts in facts["kinds"].items():
         lines.append(
-            f"kind        {kind}: {told['events']:,} events, {told['liked']:,} liked, "
-            f"{told['disliked']:,} disliked"
-            + (f", {told['replaced']:,} replaced by a later one" if told["replaced"] else "")
+            f"kind        {kind}: {counts['events']:,} events, {counts['liked']:,} liked, "
+            f"{counts['disliked']:,} disliked"
+            + (f", {counts['replaced']:,} replaced by a later one" if counts["replaced"] else "")
         )
     for reason, count in events["reasons"].items():
         lines.append(f"quarantine  {count:,} × {reason}")

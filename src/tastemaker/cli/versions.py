@@ -1,4 +1,4 @@
-"""`versions`: what was trained, what serves, and going back."""
+"""`versions`: lists, promotes, rolls back and prunes trained versions."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,32 +11,32 @@ from tastemaker.registry import Registry, Switch, Version
 
 _HEAD = ("", "version", "trained", "MB", "ranker", "")
 
-_SHOWN = 12
-"""Digits of a fingerprint: enough to tell two files apart."""
+_FINGERPRINT_DIGITS = 12
+"""Digits of a fingerprint to print: enough to distinguish two files."""
 
 
 @dataclass(frozen=True, slots=True)
-class About:
-    """Which project, and how to tell the result."""
+class Options:
+    """The project, and the output format."""
 
     project: Path | None
     as_json: bool
 
-    def within(self, outer: "About") -> "About":
-        """With what was said before the inner verb: `versions --json rollback`."""
-        return About(self.project or outer.project, self.as_json or outer.as_json)
+    def within(self, outer: "Options") -> "Options":
+        """Adds the options before the subcommand: `versions --json rollback`."""
+        return Options(self.project or outer.project, self.as_json or outer.as_json)
 
 
-def versions(about: About) -> None:
-    """Lists every version, newest first."""
-    registry = _registry(about)
+def versions(options: Options) -> None:
+    """Lists all versions, newest first."""
+    registry = _registry(options)
     found = registry.versions()
-    if about.as_json:
+    if options.as_json:
         named = {
             "current": next((version.name for version in found if version.current), None),
             "previous": next((version.name for version in found if version.previous), None),
         }
-        show.result_json({**named, "versions": [_told(version) for version in found]})
+        show.result_json({**named, "versions": [_to_dict(version) for version in found]})
     elif found:
         show.result_lines(_table([_HEAD, *(_row(version) for version in found)]))
         for version in found:
@@ -46,27 +46,27 @@ def versions(about: About) -> None:
                 show.say(f"{version.name}: {note}")
     else:
         show.say("nothing is trained yet: run `tastemaker train` first")
-    verbs.tell_leftovers(registry)
+    verbs.report_leftovers(registry)
 
 
-def promote(about: About, version: str) -> None:
-    """Makes a version the one that serves."""
-    _tell(_registry(about).promote(version), about)
+def promote(options: Options, version: str) -> None:
+    """Makes a version the current one."""
+    _show_switch(_registry(options).promote(version), options)
 
 
-def rollback(about: About) -> None:
-    """Goes back to the version that served before."""
-    _tell(_registry(about).rollback(), about)
+def rollback(options: Options) -> None:
+    """Returns to the version that served before."""
+    _show_switch(_registry(options).rollback(), options)
 
 
-def prune(about: About, keep: int) -> None:
-    """Removes old versions, and what killed runs left behind."""
-    registry = _registry(about)
+def prune(options: Options, keep: int) -> None:
+    """Removes old versions, and folders left behind by killed runs."""
+    registry = _registry(options)
     removed = registry.prune(keep)
     left = registry.sweep()
     kept = registry.versions()
     freed = sum(version.bytes for version in removed)
-    if about.as_json:
+    if options.as_json:
         show.result_json(
             {
                 "removed": [version.name for version in removed],
@@ -78,27 +78,29 @@ def prune(about: About, keep: int) -> None:
         return
     show.result(f"removed {len(removed)} versions ({size_text(freed)}), kept {len(kept)}")
     if left:
-        show.say(f"removed {len(left)} folders left behind by runs that were killed")
+        show.say(f"removed {len(left)} folders left behind by killed runs")
 
 
-def _registry(about: About) -> Registry:
-    return Registry(verbs.open_project(about.project).state)
+def _registry(options: Options) -> Registry:
+    return Registry(verbs.open_project(options.project).state)
 
 
-def _tell(done: Switch, about: About) -> None:
-    for problem in done.skipped.values():
-        show.say(f"passed over: {problem}")
-    if about.as_json:
-        show.result_json({"version": done.version, "before": done.before, "skipped": done.skipped})
-    elif done.before == done.version:
-        show.result(f"{done.version} serves already")
-    elif done.before is None:
-        show.result(f"{done.version} serves now")
+def _show_switch(switch: Switch, options: Options) -> None:
+    for problem in switch.skipped.values():
+        show.say(f"skipped: {problem}")
+    if options.as_json:
+        show.result_json(
+            {"version": switch.version, "before": switch.before, "skipped": switch.skipped}
+        )
+    elif switch.before == switch.version:
+        show.result(f"{switch.version} already serves")
+    elif switch.before is None:
+        show.result(f"{switch.version} now serves")
     else:
-        show.result(f"{done.version} serves now, in place of {done.before}")
+        show.result(f"{switch.version} now serves, instead of {switch.before}")
 
 
-def _told(version: Version) -> dict[str, Any]:
+def _to_dict(version: Version) -> dict[str, Any]:
     return {
         "version": version.name,
         "trained": format_moment(version.trained),
@@ -108,7 +110,9 @@ def _told(version: Version) -> dict[str, Any]:
         "problem": version.problem,
         "sources": list(version.sources),
         "rankers": {name: use.to_dict() for name, use in version.rankers.items()},
-        "data": {table: print_[:_SHOWN] for table, print_ in version.data.items()},
+        "data": {
+            table: fingerprint[:_FINGERPRINT_DIGITS] for table, fingerprint in version.data.items()
+        },
         "left_out": version.left_out,
         "notes": list(version.notes),
     }
@@ -116,7 +120,7 @@ def _told(version: Version) -> dict[str, Any]:
 
 def _row(version: Version) -> tuple[str, ...]:
     used = (f"{name}: {use}" for name, use in version.rankers.items())
-    served = "serves" if version.current else "rollback goes here" if version.previous else ""
+    served = "serves" if version.current else "rollback target" if version.previous else ""
     return (
         "*" if version.current else "",
         version.name,
@@ -128,7 +132,7 @@ def _row(version: Version) -> tuple[str, ...]:
 
 
 def _table(rows: list[tuple[str, ...]]) -> list[str]:
-    """Columns as wide as what is in them; the megabytes flush right."""
+    """Lines with aligned columns; the megabytes are right-aligned."""
     widths = [max(map(len, column)) for column in zip(*rows)]
     right = _HEAD.index("MB")
     return [

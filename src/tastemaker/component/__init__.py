@@ -1,19 +1,20 @@
-"""The contracts: what each part is asked, what it answers, what it declares. Read this first.
+"""The interfaces of components: their inputs, outputs and capabilities. Read this first.
 
-Requests and Inventory in, Candidates through, Recommendations out. A model is a function of a
-request, never of a user index; everything is a batch, and one request is a batch of one.
+A pipeline takes Requests and an Inventory, passes on Candidates, and returns Recommendations. A
+model is a function of a request, never of a user index. All calls take batches; one request is a
+batch of one.
 
-    component   settings stored, options given: what every part shares
+    component   the base class: settings and fit options
     retriever   finds candidates                    (Requests, Inventory) → Candidates
-    ranker      scores them by their features       (Candidates, Features) → Scores
-    training_set  what a ranker learns from
-    reranker    makes a list of them                (Candidates, n) → Reranked
-    task        what is asked and what was wanted, for evaluation
+    ranker      scores candidates by features       (Candidates, Features) → Scores
+    training_set  the data that a ranker learns from
+    reranker    arranges candidates in a list       (Candidates, n) → Reranked
+    task        requests and their relevant items, for evaluation
 """
 
 from tastemaker.component.component import Component, FitOptions
 from tastemaker.component.ranker import (
-    WANTED,
+    RELEVANT,
     Contributes,
     Ranker,
     ScoreKind,
@@ -38,7 +39,7 @@ __all__ = [
     "FUSED",
     "NO_ITEMS",
     "PROPENSITY",
-    "WANTED",
+    "RELEVANT",
     "Capabilities",
     "Component",
     "Contributes",

@@ -1,4 +1,4 @@
-"""What every component shares: settings stored by the constructor, options given to `fit`."""
+"""The base class of components: the constructor stores settings, `fit` takes options."""
 
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self, get_type_hints
@@ -13,14 +13,14 @@ from tastemaker.threads import available_threads
 
 @dataclass(frozen=True, slots=True)
 class FitOptions:
-    """How to fit, as opposed to what: the same for every component.
+    """Options of `fit` that are the same for every component.
 
     Attributes:
-        seed: of everything random.
-        threads: processors to use.
-        memory_budget: bytes the process may hold; by default what the project says, or else three
-            quarters of what the machine, or its container, has.
-        progress: reports long work.
+        seed: the seed of all random numbers.
+        threads: the number of threads to use.
+        memory_budget: the most bytes that the process may hold; by default the budget of the
+            project, or else three quarters of the memory of the machine or its container.
+        progress: reports the progress of long operations.
 
     Raises:
         SettingError: a number is not an integer, or too small.
@@ -38,32 +38,33 @@ class FitOptions:
             whole_number(self.memory_budget, "memory_budget", 0)
 
     def require_memory(self, needed: int, work: str, fix: str) -> None:
-        """Refuses work whose estimate does not fit into the budget, before it starts.
+        """Raises before work starts if its estimated memory exceeds the budget.
 
         Args:
             needed: the estimate, bytes.
-            work: what would need it, such as `EASE on 200,000 items`.
+            work: the work that needs it, such as `EASE on 200,000 items`.
             fix: what to do instead.
 
         Raises:
-            MemoryBudgetError: the estimate and what is held already exceed the budget.
+            MemoryBudgetError: the estimate and the memory in use exceed the budget.
         """
         require_memory(needed, self.memory_budget, work, fix)
 
     @property
     def memory_left(self) -> int:
-        """Bytes of the budget that the process does not hold yet."""
+        """The bytes of the budget that the process does not use yet."""
         return memory_left(self.memory_budget)
 
 
 class Component:
-    """A part with settings: constructors only store them, `fit` returns self and keeps them.
+    """A component with settings: the constructor only stores them, and `fit` does not change them.
 
-    A subclass declares `config: ItsConfig`; its settings are then the constructor's arguments.
+    A subclass declares `config: ItsConfig`; the fields of that class are the constructor's
+    arguments.
 
     Attributes:
-        name: what a project file and an artifact call the component; the name it is registered by.
-        config: its settings.
+        name: the registered name of the component, used in project files and artifacts.
+        config: the settings.
     """
 
     name: ClassVar[str]
@@ -74,23 +75,23 @@ class Component:
 
     @classmethod
     def config_class(cls) -> type[Settings]:
-        """The settings class that `config` is declared with.
+        """The class of `config`.
 
         Raises:
-            TypeError: the class declares no `name` or no `config` that can be resolved.
+            TypeError: the class does not declare a `name` and a `config` that can be resolved.
         """
         try:
             declared: type[Settings] = get_type_hints(cls)["config"]
         except NameError as problem:
             raise TypeError(
-                f"{cls.__name__}: {problem}; import what its annotations name at run time"
+                f"{cls.__name__}: {problem}; import the names in its annotations at run time"
             ) from None
         if not hasattr(cls, "name") or declared is Settings:
             raise TypeError(f"{cls.__name__} must declare 'name' and 'config: ItsSettings'")
         return declared
 
     def clone(self) -> Self:
-        """The same component, not fitted."""
+        """An unfitted component with the same settings."""
         return type(self)(**self.config.model_dump())
 
     def __repr__(self) -> str:
@@ -98,6 +99,6 @@ class Component:
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in changed.items())})"
 
     def require(self, learned: str) -> None:
-        """Raises NotFittedError unless `fit` or `load` has set the attribute `learned`."""
+        """Raises NotFittedError if `fit` or `load` has not set the attribute `learned`."""
         if not hasattr(self, learned):
             raise NotFittedError(self)

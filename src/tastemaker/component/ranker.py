@@ -1,4 +1,4 @@
-"""Rankers: what scores candidates by their features, and what they answer."""
+"""Rankers: components that score candidates by their features."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -15,21 +15,21 @@ from tastemaker.data.candidates import Candidates
 from tastemaker.data.requests import Requests
 from tastemaker.errors import SettingError, did_you_mean
 
-WANTED = "wanted"
-"""The objective of a ranker that names none: any positive event with an item not yet seen."""
+RELEVANT = "relevant"
+"""The default objective of a ranker: any positive event with an item not yet seen."""
 
 ScoreKind = Literal["probability", "amount", "order"]
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """What a ranker predicts for each candidate.
+    """The predictions of a ranker for each candidate.
 
     Attributes:
-        names: of the k objectives.
-        kinds: what each number is: a `probability`, an expected `amount`, or an `order` that
-            says which of two is better and nothing else.
-        values: float32[total × k].
+        names: the names of the k objectives.
+        kinds: the kind of each prediction: a `probability`, an expected `amount`, or an `order`
+            that only says which of two candidates is better.
+        values: float32[total × k], the predictions.
     """
 
     names: tuple[str, ...]
@@ -37,27 +37,28 @@ class Scores:
     values: NDArray[np.float32]
 
     def combined(self, value: Mapping[str, float]) -> NDArray[np.float32]:
-        """One score for each candidate, Σ value × prediction, float32[total].
+        """One score per candidate, Σ value × prediction, float32[total].
 
         Args:
-            value: what each objective is worth; empty, the first alone counts.
+            value: objective → its weight; if empty, only the first objective counts.
 
         Raises:
             SettingError: an objective is unknown, or an `order` would be added to another.
         """
-        worth = dict(value) or {self.names[0]: 1.0}
-        for name in worth:
+        weights = dict(value) or {self.names[0]: 1.0}
+        for name in weights:
             if name not in self.names:
                 raise SettingError(
-                    f"value: the ranker predicts no '{name}'{did_you_mean(name, self.names)}"
+                    f"value: the ranker does not predict '{name}'{did_you_mean(name, self.names)}"
                 )
-        if len(worth) > 1 and "order" in (self.kinds[self.names.index(n)] for n in worth):
+        if len(weights) > 1 and "order" in (self.kinds[self.names.index(n)] for n in weights):
             raise SettingError(
-                f"value: {', '.join(worth)}: an objective that only orders cannot be added to "
-                'another; use a ranker that predicts probabilities (gbm: loss = "binary")'
+                f"value: {', '.join(weights)}: an objective that only predicts an order cannot be "
+                "added to another; use a ranker that predicts probabilities "
+                '(gbm: loss = "binary")'
             )
         total = np.zeros(len(self.values), np.float32)
-        for name, weight in worth.items():
+        for name, weight in weights.items():
             total += np.float32(weight) * self.values[:, self.names.index(name)]
         return total
 
@@ -66,14 +67,14 @@ class Ranker(Component, ABC):
     """Scores candidates by their features.
 
     Attributes:
-        feature_names: the columns it was fitted on; set by `fit` and by `load`.
+        feature_names: the names of the features it was fitted on; set by `fit` and `load`.
     """
 
     feature_names: tuple[str, ...]
 
     @property
     def objectives(self) -> tuple[str, ...]:
-        """Kinds of event it is to predict; empty, `WANTED` alone: any event that is liked."""
+        """The event types to predict; if empty, only `RELEVANT`: any positive event."""
         return tuple(getattr(self.config, "objectives", ()))
 
     @abstractmethod
@@ -87,17 +88,17 @@ class Ranker(Component, ABC):
         """Learns to predict the labels.
 
         Args:
-            training: candidates of the past.
+            training: candidates of past requests.
             options: seed, threads, memory budget, progress.
-            validation: candidates of a later time, to stop early and to calibrate by.
+            validation: candidates of later requests, for early stopping and calibration.
 
         Raises:
-            DataError: there is nothing to learn from: no row, or labels of one value only.
+            DataError: there are no rows, or all labels are equal.
         """
 
     @property
     def kind(self) -> ScoreKind:
-        """What its predictions are."""
+        """The kind of its predictions."""
         return "probability"
 
     def refit(
@@ -107,21 +108,21 @@ class Ranker(Component, ABC):
         *,
         folds: Sequence[Self],
     ) -> Self:
-        """Learns from all windows as much as the folds found best on those they left out.
+        """Learns from all windows, for as long as was best for the folds on their held-out windows.
 
-        By default `fit` without a validation.
+        The default implementation calls `fit` without validation data.
 
         Args:
-            windows: all that may be learned from, oldest first.
+            windows: all training data, oldest first.
             options: seed, threads, memory budget, progress.
-            folds: for each window, a ranker of the same settings that was fitted on the others and
-                validated on this one.
+            folds: for each window, a ranker with the same settings that was fitted on the other
+                windows and validated on this one.
         """
         return self.fit(TrainingSet.joined(windows), options)
 
     @abstractmethod
     def score(self, requests: Requests, candidates: Candidates, features: Features) -> Scores:
-        """Predicts every objective for every candidate; the order of candidates stays.
+        """Predicts every objective for every candidate; keeps the order of the candidates.
 
         Raises:
             NotFittedError: `fit` was not called.
@@ -130,18 +131,18 @@ class Ranker(Component, ABC):
 
     @abstractmethod
     def save(self, writer: ArtifactWriter) -> None:
-        """Writes the fitted state, without any pickle."""
+        """Writes the fitted state, without pickle."""
 
     @abstractmethod
     def load(self, reader: ArtifactReader) -> Self:
-        """Takes the fitted state from an artifact, on an instance made with the saved settings."""
+        """Reads the fitted state from an artifact into an instance with the saved settings."""
 
     def require_features(self, features: Features) -> None:
-        """Refuses features other than those it was fitted on.
+        """Raises if the features are not those it was fitted on.
 
         Raises:
             NotFittedError: `fit` was not called.
-            SettingError: names the first column that differs.
+            SettingError: the features differ; names the first difference.
         """
         self.require("feature_names")
         if features.names != self.feature_names:
@@ -155,8 +156,8 @@ class Ranker(Component, ABC):
 
 @runtime_checkable
 class Contributes(Protocol):
-    """Can say what each feature adds to a prediction."""
+    """A ranker that can compute the contribution of each feature to a prediction."""
 
     def contributions(self, features: Features, objective: str) -> NDArray[np.float32]:
-        """What each feature adds, float32[rows × F], in the units the model adds up in."""
+        """The contribution of each feature, float32[rows × F], in the model's additive units."""
         ...

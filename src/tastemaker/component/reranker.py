@@ -1,4 +1,4 @@
-"""Rerankers: what makes a list of scored candidates, rather than a sort of them."""
+"""Rerankers: components that arrange scored candidates in a list."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -15,24 +15,24 @@ from tastemaker.data.requests import Masks, Requests
 from tastemaker.inventory import Inventory
 
 PROPENSITY = "propensity"
-"""The column, float32, that says how probable an item was at its place, given those above it.
+"""The column, float32, that holds the probability of an item at its place, given those above it.
 
-A reranker that draws at random adds it. Without the column a list is as it is for certain."""
+A reranker that samples at random adds it. A list without the column is deterministic."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reranked:
-    """A list for each request, and what it cost.
+    """A list for each request, and its cost.
 
     Attributes:
-        candidates: the lists, best first; a candidate's score is what the stage before gave it.
+        candidates: the lists, best first; the scores are those of the previous stage.
         cost: float32[n], predicted value given up: the sum of the best scores for as many places
-            less the sum of the scores in the list; never below 0 where nothing was pinned.
-        notes: per request, what was done or could not be done, in words.
-        short: int64[n], places whose item breaks a rule because no candidate could take them
-            without, though another item of the catalogue could; None where no list has such a
+            less the sum of the scores in the list; never below 0 if nothing was pinned.
+        notes: per request, what was done or could not be done, as text.
+        short: int64[n], the number of places whose item breaks a rule because no candidate
+            satisfies it, although another item of the catalogue could; None if no list has such a
             place.
-        suitable: the items that could take such a place; None, any item.
+        suitable: the items that could take such a place; None for any item.
     """
 
     candidates: Candidates
@@ -43,23 +43,23 @@ class Reranked:
 
 
 class Reranker(Component, ABC):
-    """Reorders, spaces, caps and pins: the last stage. Nothing is fitted.
+    """The last stage: reorders, diversifies, caps and pins items. Nothing is fitted.
 
     Attributes:
-        must_run: whether a list must not be shown without it: it is never left out for time, and
-            where it fails, nothing is shown.
-        purpose: what it does to a list, in a few words for people who look at an answer.
+        must_run: whether a list must not be shown without it: it is never skipped for time, and if
+            it fails, nothing is shown.
+        purpose: what it does to a list, in a few words, for people who inspect an answer.
     """
 
     must_run: ClassVar[bool] = False
     purpose: ClassVar[str] = "reordered"
 
     def allowed_items(self, inventory: Inventory) -> NDArray[np.bool_] | None:
-        """The items that may be shown at all, whatever the list: bool[items], None for every one.
+        """The items that may be shown in any list, bool[items]; None for all items.
 
-        The pipeline calls it before retrieval, so that the sources leave out what is not allowed
-        before they cut their lists. It is called for every batch: the answer should be kept for
-        as long as `inventory.catalogue` is the same object.
+        The pipeline calls it before retrieval, so that the sources exclude other items before they
+        cut their lists. It is called for every batch: implementations should cache the result as
+        long as `inventory.catalogue` is the same object.
         """
         return None
 
@@ -72,15 +72,15 @@ class Reranker(Component, ABC):
         inventory: Inventory,
         sources: Mapping[str, Retriever],
     ) -> Reranked:
-        """At least the first n places of each list; changes no input.
+        """Arranges at least the first n places of each list; does not change its inputs.
 
-        Where a list cannot be made as wanted from these candidates, `Reranked.short` says so: the
-        pipeline then looks for more and calls again.
+        If the candidates are not enough to satisfy the rules, `Reranked.short` says so: the
+        pipeline then finds more candidates and calls it again.
 
         Args:
-            requests: n requests; their `exclude` and `eligible` hold for pinned items too.
-            candidates: best first by score.
-            n: how many places will be shown; what comes after them stays in its order.
+            requests: n requests; their `exclude` and `eligible` apply to pinned items too.
+            candidates: the candidates, best first by score.
+            n: the number of places that will be shown; later candidates keep their order.
             inventory: attributes of the items, as of each request's moment.
-            sources: the placement's retrievers, by name; those that compare items lend a space.
+            sources: name → retriever of the placement; those that compare items provide a space.
         """

@@ -1,4 +1,4 @@
-"""Retrievers: what finds candidates, and the abilities it may have."""
+"""Retrievers: components that find candidates, and their optional capabilities."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -23,20 +23,20 @@ NO_ITEMS: NDArray[np.int64] = np.empty(0, np.int64)
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What a retriever declares it can do; the conformance suite holds it to that.
+    """The declared capabilities of a retriever; the conformance suite verifies them.
 
     Attributes:
         history: how it uses a request's history: `native`, the model is itself a function of
             a history (EASE, nearest neighbours); `exact`, a user vector is solved as in training
-            (ALS); `approximate`, it is estimated; `none`, all users get the same. Only `none` or
-            not is tested.
+            (ALS); `approximate`, the user vector is estimated; `none`, all users get the same.
+            The suite tests only whether it is `none`.
         empty_history: whether it answers a request without history.
         new_items: whether it can find items that had no event when it was fitted.
-        similar_items: whether it answers `similar`.
-        deterministic: whether fitting twice with one seed gives the same.
-        remote: whether an answer waits for another machine; only then it is waited for no longer
-            than the deadline allows.
-        holds_users: whether the fitted state holds anything per user (ids, rows, vectors).
+        similar_items: whether it implements `similar`.
+        deterministic: whether fitting twice with the same seed gives the same model.
+        remote: whether it waits for another machine; only such calls have a timeout, given by the
+            deadline.
+        holds_users: whether the fitted state holds data per user (ids, rows, vectors).
     """
 
     history: Literal["native", "exact", "approximate", "none"]
@@ -49,22 +49,23 @@ class Capabilities:
 
     @property
     def personal(self) -> bool:
-        """Whether two different histories can get different answers."""
+        """Whether different histories can get different recommendations."""
         return self.history != "none"
 
 
 class Retriever(Component, ABC):
     """Finds candidates for requests.
 
-    A new model is one file: a config, `fit`, `retrieve`, `save`, `load`, and a test class.
+    To add a model, write one file with a config, `fit`, `retrieve`, `save` and `load`, and a test
+    class.
 
     Attributes:
-        capabilities: what it can do.
-        requires_timestamps: what times must be for `fit`: moments, an order at least, or nothing.
-        reason_text: what it finds, in a few words: a reason where no better one is known, and its
-            name on the page; true for every event type, so neither "liked" nor "bought".
-        n_fitted: items in the catalogue when it was fitted; set by `fit` and by `load`. Items at or
-            above this index were added later.
+        capabilities: the declared capabilities.
+        requires_timestamps: the kind of times that `fit` requires: moments, an order, or none.
+        reason_text: what it finds, in a few words: the reason if there is no better one, and its
+            name on the page. It must fit every event type, so it says neither "liked" nor "bought".
+        n_fitted: the number of items in the catalogue when it was fitted; set by `fit` and `load`.
+            Items at or above this index were added later.
     """
 
     capabilities: ClassVar[Capabilities]
@@ -80,18 +81,18 @@ class Retriever(Component, ABC):
         *,
         validation: Task | None = None,
     ) -> Self:
-        """Learns from the events; changes no setting, and forgets any earlier fit.
+        """Learns from the events; keeps its settings, and replaces any earlier fit.
 
         Args:
-            dataset: what happened.
+            dataset: the events to learn from.
             options: seed, threads, memory budget, progress.
-            validation: later requests, for whoever stops early; never for learning, and None
-                where the figure is to be reported (the window would lie inside `dataset`).
+            validation: later requests, for models that stop early; not for learning. None for the
+                final evaluation, because the window would be part of `dataset`.
         """
 
     @abstractmethod
     def retrieve(self, requests: Requests, n: int, inventory: Inventory) -> Candidates:
-        """At most n items for each request, best first; respects `exclude` and `eligible`.
+        """Finds at most n items for each request, best first; respects `exclude` and `eligible`.
 
         Raises:
             NotFittedError: `fit` was not called.
@@ -103,91 +104,91 @@ class Retriever(Component, ABC):
 
     @abstractmethod
     def load(self, reader: ArtifactReader) -> Self:
-        """Takes the fitted arrays from an artifact, mapped from disk, and sets `n_fitted`.
+        """Maps the fitted arrays from an artifact on disk, and sets `n_fitted`.
 
-        Called on an instance made with the settings that were saved.
+        Called on an instance with the saved settings.
         """
 
     def require_fitted(self) -> None:
-        """Raises NotFittedError unless `fit` or `load` was called."""
+        """Raises NotFittedError if neither `fit` nor `load` was called."""
         self.require("n_fitted")
 
 
 @runtime_checkable
 class SimilarItems(Protocol):
-    """Can name the items most like given ones."""
+    """A retriever that can find the items most similar to given items."""
 
     def similar(self, items: NDArray[np.int32], n: int, inventory: Inventory) -> Candidates:
-        """At most n items for each of `items`, best first, never the item itself."""
+        """At most n similar items for each of `items`, best first, without the item itself."""
         ...
 
 
 @runtime_checkable
 class Explains(Protocol):
-    """Can name the event of the history that speaks most for a candidate."""
+    """A retriever that can name the item of the history that supports a candidate most."""
 
     def explain(
         self, requests: Requests, candidates: Candidates
     ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """For each candidate the strongest item of the history, −1 if none, and its share."""
+        """For each candidate, the strongest item of the history, −1 if none, and its share."""
         ...
 
 
 @runtime_checkable
 class ItemSimilarity(Protocol):
-    """Can say how alike two items are in its own space: for features and for diversity."""
+    """A retriever that can compute the similarity of two items, for features and diversity."""
 
     def similarity(self, left: NDArray[np.int32], right: NDArray[np.int32]) -> NDArray[np.float32]:
-        """The likeness of each pair, float32[pairs], at most 1.
+        """The similarity of each pair, float32[pairs], at most 1.
 
-        The same bits whatever else is asked in the same call; 0 where either item is unknown
-        (−1, or added later to a retriever that does not extend).
+        The result of a pair is bitwise independent of the other pairs in the call. It is 0 if
+        either item is unknown (−1, or added later to a retriever without `SupportsNewItems`).
         """
         ...
 
 
 @runtime_checkable
 class SupportsNewItems(Protocol):
-    """Can take up items that came after it was fitted, from what the catalogue says of them."""
+    """A retriever that can add items after it was fitted, from their attributes."""
 
     def with_items(self, catalogue: Catalogue, changed: NDArray[np.int64] = NO_ITEMS) -> Self:
-        """This retriever that also knows the catalogue's later items; the present one stays.
+        """A copy of this retriever that also knows the later items of the catalogue.
 
         Args:
             catalogue: the one it was fitted on, or one made from that by `with_items` or `changed`.
-            changed: int64[m], the later items that it knows and that are described again,
-                ascending and distinct. Only these are to be encoded again: a server calls it
-                for every item that is put.
+            changed: int64[m], the later items that it knows already and whose attributes changed,
+                ascending and distinct. Only these should be encoded again: a server calls this
+                method for every item that it receives.
         """
         ...
 
 
 @runtime_checkable
 class ScoresItems(Protocol):
-    """Can say what it thinks of given items, whether or not it would find them."""
+    """A retriever that can score given items, whether or not it would find them."""
 
     def score(self, requests: Requests, items: Ragged) -> NDArray[np.float32]:
-        """The score of each item for its request, as `retrieve` ranks them.
+        """The score of each item for its request, in the order of `retrieve`.
 
         Args:
-            requests: n requests; `exclude` and `eligible` do not matter.
-            items: the items asked about, a row for each request.
+            requests: n requests; `exclude` and `eligible` are ignored.
+            items: the items to score, one row per request.
 
         Returns:
-            float32[total], aligned with `items.values`; NaN for an item it knows nothing of.
+            float32[total], aligned with `items.values`; NaN for an unknown item.
         """
         ...
 
 
 @runtime_checkable
 class Incremental(Protocol):
-    """Can take up later events for less than the cost of fitting anew."""
+    """A retriever that can learn from later events at less than the cost of fitting again."""
 
     def update(self, dataset: Dataset, options: FitOptions = FitOptions()) -> Self:
-        """This retriever as fitted on `dataset`, to the last bit; the present one stays.
+        """A new retriever, bitwise equal to this one fitted on `dataset`.
 
         Args:
-            dataset: all that it was fitted on, and what happened since; the same items.
+            dataset: the events it was fitted on and later ones, with the same items.
             options: threads, memory budget, progress.
 
         Raises:

@@ -1,4 +1,4 @@
-"""An evaluation task: what is asked at which moments, and what would have been right."""
+"""An evaluation task: past requests and the items that were relevant to them."""
 
 from dataclasses import dataclass
 
@@ -12,16 +12,16 @@ from tastemaker.inventory import Inventory
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """An evaluation: requests standing at moments, and what these users went on to want.
+    """Requests at past moments, and the items that were relevant to their users afterwards.
 
     Attributes:
         requests: n requests.
-        truth: the wanted items of each, never empty.
-        gain: float32[total], how much each is worth, aligned with `truth.values`.
-        user: int32[n], whose request it is; intervals resample users.
+        truth: the relevant items of each request, never empty.
+        gain: float32[total], the gain of each relevant item, aligned with `truth.values`.
+        user: int32[n], the user of each request; intervals resample users.
         known_user: bool[n], whether the user had events in the training data.
-        world: what is known; read as of each request's moment.
-        notes: what was left out or stands out, and how many.
+        inventory: item data; read as of each request's moment.
+        notes: name → count of what was left out or is notable.
     """
 
     requests: Requests

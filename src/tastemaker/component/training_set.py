@@ -1,4 +1,4 @@
-"""What rankers learn from: candidates as they stood in the past, and what came of them."""
+"""Training data of rankers: candidates of past requests, with features and labels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,16 +10,16 @@ from tastemaker.data.ragged import offsets_of
 from tastemaker.errors import DataError
 
 FUSED = "fused_score"
-"""The feature that holds the fusion's score: what an order without a ranker goes by."""
+"""The feature that holds the score of the fusion, which decides the order without a ranker."""
 
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """What is known of each candidate at its request's moment.
+    """The features of each candidate as of the moment of its request.
 
     Attributes:
-        names: of the F columns.
-        values: float32[rows × F]; NaN where a value does not exist.
+        names: the names of the F columns.
+        values: float32[rows × F]; NaN if a value does not exist.
     """
 
     names: tuple[str, ...]
@@ -31,20 +31,20 @@ class Features:
 
 @dataclass(frozen=True, slots=True)
 class TrainingSet:
-    """Candidates as they stood at past moments, and what happened next.
+    """Candidates at past moments, labelled by the events that followed.
 
     Attributes:
-        offsets: int64[requests + 1], where each request's rows begin.
-        user: int32[requests], whose request it is.
-        time: int64[requests], microseconds; ascending by slice.
-        item: int32[rows].
+        offsets: int64[requests + 1], where the rows of each request begin.
+        user: int32[requests], the user of each request.
+        time: int64[requests], microseconds; ascending within each window.
+        item: int32[rows], the candidates.
         features: [rows × F].
-        labels: objective → float32[rows]; NaN where nothing is known.
-        weight: float32[rows], how much a row counts: a candidate that stands for others left out
-            counts for all of them.
+        labels: objective → float32[rows]; NaN if unknown.
+        weight: float32[rows], the weight of each row: a sampled candidate represents those that
+            were left out.
         position: int16[rows], where the candidate was shown, from 0; −1 if it was not shown.
-        propensity: float32[rows], with which probability it was shown there; NaN if unknown.
-        notes: what was left out, and how many.
+        propensity: float32[rows], the probability with which it was shown there; NaN if unknown.
+        notes: name → count of what was kept and left out.
     """
 
     offsets: NDArray[np.int64]
@@ -63,14 +63,16 @@ class TrainingSet:
 
     @classmethod
     def joined(cls, parts: "Sequence[TrainingSet]") -> "TrainingSet":
-        """Several training sets as one, one after the other, their notes added up.
+        """The concatenation of several training sets, with the sums of their notes.
 
         Raises:
             DataError: their features differ.
         """
         first = parts[0]
         if any(part.features.names != first.features.names for part in parts):
-            raise DataError("training sets have different features: describe all by one FeatureSet")
+            raise DataError(
+                "training sets have different features: build all of them with one FeatureSet"
+            )
         values = np.concatenate([part.features.values for part in parts])
         labels = {name: np.concatenate([p.labels[name] for p in parts]) for name in first.labels}
         return cls(

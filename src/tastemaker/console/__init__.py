@@ -1,7 +1,7 @@
-"""The console: the page that people see first. Plain data in, text out.
+"""The console: renders the start page of a server from plain data.
 
-It knows neither the server nor the store. The server builds a `View`, sends what `render`
-returns, and answers `/console/assets/NAME` with `asset(NAME)`.
+It depends on neither the server nor the store. The server builds a `View`, sends the result of
+`render`, and responds to `/console/assets/NAME` with `asset(NAME)`.
 """
 
 from tastemaker.console.assets import ASSETS, asset

@@ -1,4 +1,4 @@
-"""The files that the page needs, and no others."""
+"""The static files of the page."""
 
 from importlib.resources import files
 
@@ -21,11 +21,11 @@ ASSETS = (
     "recommendations.css",
     "shelf.css",
 )
-"""Every name that is served under `/console/assets/`."""
+"""The names that are served under `/console/assets/`."""
 
 
 def asset(name: str) -> tuple[bytes, str] | None:
-    """A file's content and media type; None for any name but those of `ASSETS`.
+    """Returns the content and media type of a file; None for a name that is not in `ASSETS`.
 
     >>> asset("../page.py") is None
     True

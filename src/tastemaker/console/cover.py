@@ -1,4 +1,4 @@
-"""A cover for an item without a picture: a colour, a shape and initials, from its title."""
+"""Generates covers for items without a picture: color, shape and initials from the title."""
 
 from dataclasses import dataclass
 from zlib import crc32
@@ -14,12 +14,12 @@ _SMALL_WORDS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Cover:
-    """How a cover looks.
+    """The design of a cover.
 
     Attributes:
-        hue: below `HUES`; the style sheet has a class for each.
-        motif: below `MOTIFS`; the shape drawn on it.
-        flipped: whether the shape is seen in a mirror.
+        hue: 0 to `HUES` - 1; the style sheet has a class for each.
+        motif: 0 to `MOTIFS` - 1; the shape on the cover.
+        flipped: whether the shape is mirrored.
         initials: at most two letters.
     """
 
@@ -30,7 +30,7 @@ class Cover:
 
 
 def cover_of(card: Card) -> Cover:
-    """The same cover for the same title, always.
+    """Returns the cover of an item, which depends only on its title and detail.
 
     >>> cover_of(Card("541", "Blade Runner")).initials
     'BR'
@@ -42,8 +42,10 @@ def cover_of(card: Card) -> Cover:
 
 
 def _initials(title: str) -> str:
-    """The first letters of the first two words that say something."""
+    """The first letters of the first two words, without articles and prepositions."""
     words = [word for word in title.replace("-", " ").split() if any(map(str.isalnum, word))]
-    telling = [word for word in words if word.casefold().strip(",.:") not in _SMALL_WORDS] or words
-    letters = (next(filter(str.isalnum, word)) for word in telling[:2])
+    significant = [
+        word for word in words if word.casefold().strip(",.:") not in _SMALL_WORDS
+    ] or words
+    letters = (next(filter(str.isalnum, word)) for word in significant[:2])
     return "".join(letters).upper()

@@ -1,4 +1,4 @@
-"""What an answer says of each recommended item, ready to be shown."""
+"""The recommended items of a response, with their explanations, ready to be rendered."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,14 +8,14 @@ from tastemaker.console.funnel import stage_words
 from tastemaker.console.view import Card, View
 from tastemaker.console.words import feature_words, number, percent, signed
 
-_ANY = "wanted"
+_ANY = "relevant"
 HALF_BAR = 50.0
-"""Half the width of a weight's bar: 0 is in the middle."""
+"""Half the width of the bar of a weight; 0 is in the middle."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A source that found the item, at which rank of its own list, and what it finds, in words."""
+    """A source that found the item, the rank in its list, and a description of the source."""
 
     source: str
     rank: int
@@ -23,8 +23,8 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Spoke:
-    """A feature that moved the score, with its weight as a bar from x over `width`."""
+class FeatureEffect:
+    """A feature that changed the score, with its weight as a bar from `x` to `x + width`."""
 
     feature: str
     meaning: str
@@ -35,7 +35,7 @@ class Spoke:
 
     @property
     def side(self) -> str:
-        """`for` where it raises the score, `against` where it lowers it."""
+        """`for` if the feature raises the score, `against` if it lowers it."""
         return "for" if self.x >= HALF_BAR else "against"
 
 
@@ -45,12 +45,12 @@ class Entry:
 
     Attributes:
         rank: from 1.
-        card: what it is.
-        reason: why it is here, in words; empty where there is none.
+        card: the item.
+        reason: the main reason, in words; empty if there is none.
         also: further reasons.
         found: the sources that found it, best rank first.
-        spoke: the features that moved its score most, strongest first.
-        predicted: what the model predicts in words, and the value.
+        effects: the features that changed its score most, strongest first.
+        predicted: each prediction of the model: its name in words, and its value.
     """
 
     rank: int
@@ -58,17 +58,17 @@ class Entry:
     reason: str
     also: tuple[str, ...]
     found: tuple[Found, ...]
-    spoke: tuple[Spoke, ...]
+    effects: tuple[FeatureEffect, ...]
     predicted: tuple[tuple[str, str], ...]
 
     @property
-    def explained(self) -> bool:
-        """Whether there is more to show than the reason."""
-        return bool(self.also or self.found or self.spoke or self.predicted)
+    def has_details(self) -> bool:
+        """Whether there is more to show than the main reason."""
+        return bool(self.also or self.found or self.effects or self.predicted)
 
 
 def entries_of(view: View) -> tuple[Entry, ...]:
-    """The list that was answered, best first."""
+    """Returns the recommended items, best first."""
     traced = {item["item_id"]: item for item in (view.answer.get("trace") or {}).get("items", ())}
     return tuple(
         _entry(rank, item, traced.get(item["item_id"], {}), view)
@@ -89,7 +89,7 @@ def _entry(rank: int, item: Mapping[str, Any], traced: Mapping[str, Any], view: 
         reason=texts[0],
         also=tuple(texts[1:]),
         found=tuple(sorted(found, key=lambda at: at.rank)),
-        spoke=_spoke(traced.get("features", ())),
+        effects=_effects(traced.get("features", ())),
         predicted=tuple(
             _predicted(name, value, view.chances)
             for name, value in traced.get("predicted", {}).items()
@@ -98,7 +98,7 @@ def _entry(rank: int, item: Mapping[str, Any], traced: Mapping[str, Any], view: 
 
 
 def _reason(reason: Mapping[str, Any], view: View) -> str:
-    """A reason without the name of its source, where words for the source are known."""
+    """The text of a reason; the description of its source, if there is one."""
     stage = f"retrieve:{reason.get('source') or ''}"
     is_source = reason.get("kind") == "source"
     text: str = view.stage_words.get(stage, reason["text"]) if is_source else reason["text"]
@@ -106,22 +106,22 @@ def _reason(reason: Mapping[str, Any], view: View) -> str:
 
 
 def _predicted(objective: str, value: float | None, chances: bool) -> tuple[str, str]:
-    """An objective in words; `wanted` is any positive event."""
+    """An objective in words, and its value; `relevant` is any positive event."""
     if chances:
-        chance = "Chance that you choose it soon"
-        return chance if objective == _ANY else f"{chance}, by '{objective}'", percent(value)
+        name = "Probability that you choose it soon"
+        return name if objective == _ANY else f"{name}, by '{objective}'", percent(value)
     name = "Score of the ranking model"
     return name if objective == _ANY else f"{name} for '{objective}'", number(value)
 
 
-def _spoke(features: Any) -> tuple[Spoke, ...]:
-    """The features with bars: the strongest one takes half the width."""
+def _effects(features: Any) -> tuple[FeatureEffect, ...]:
+    """The features with their bars; the strongest one takes half the width."""
     strongest = max((abs(feature["weight"]) for feature in features), default=0.0) or 1.0
-    spoke = []
+    effects = []
     for feature in features:
         width = round(HALF_BAR * abs(feature["weight"]) / strongest, 1)
-        spoke.append(
-            Spoke(
+        effects.append(
+            FeatureEffect(
                 feature["feature"],
                 *feature_words(feature["text"], feature["value"]),
                 signed(feature["weight"]),
@@ -129,4 +129,4 @@ def _spoke(features: Any) -> tuple[Spoke, ...]:
                 width,
             )
         )
-    return tuple(spoke)
+    return tuple(effects)

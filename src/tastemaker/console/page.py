@@ -1,4 +1,4 @@
-"""A `View` as a page of HTML."""
+"""Renders a `View` as an HTML page."""
 
 from functools import cache, partial
 from hashlib import blake2b
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def render(view: View) -> str:
-    """The whole page; whatever comes from data is escaped."""
+    """Returns the whole page as HTML; all data is escaped."""
     steps = steps_of(view.answer, view.stage_words)
     return _template("page.html").render(
         view=view,
@@ -33,22 +33,22 @@ def render(view: View) -> str:
 
 
 def render_error(title: str, text: str) -> str:
-    """A page that says what went wrong and leads back."""
+    """Returns an error page with a link to the start page."""
     return _template("error.html").render(title=title, text=text)
 
 
 def page_url(user_id: str, label: str = "", query: str = "") -> str:
-    """Where a user finds the page; empty, a new visitor does.
+    """Returns the URL of the page for a user, or for a new visitor if `user_id` is empty.
 
     >>> page_url("a/b", "Sci-Fi", "2 & 3")
     '/?user=a%2Fb&label=Sci-Fi&q=2+%26+3'
     """
-    given = {"user": user_id, "label": label, "q": query}
-    return f"/?{urlencode({k: v for k, v in given.items() if v or k == 'user'})}"
+    parameters = {"user": user_id, "label": label, "q": query}
+    return f"/?{urlencode({k: v for k, v in parameters.items() if v or k == 'user'})}"
 
 
 def _motion_name(card: Card) -> str:
-    """A name by which a browser follows an item from one list to the next."""
+    """The view-transition name that identifies an item in successive lists."""
     return f"entry-{blake2b(card.item_id.encode(), digest_size=8).hexdigest()}"
 
 
@@ -58,7 +58,7 @@ def _template(name: str) -> "jinja2.Template":
 
 @cache
 def _environment() -> "jinja2.Environment":
-    """Loaded at the first page: nothing else in the package needs templates."""
+    """The template environment, created for the first page."""
     import jinja2
 
     environment = jinja2.Environment(

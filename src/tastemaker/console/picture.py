@@ -1,4 +1,4 @@
-"""The funnel drawn: numbers for an SVG, width by count. Sources stand side by side above."""
+"""The geometry of the funnel, for an SVG. Widths show item counts; sources are on top."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,19 +8,19 @@ from tastemaker.console.words import count, milliseconds
 
 WIDTH = 340.0
 COLORS = 8
-"""So many sources have different colours; further ones repeat them."""
+"""Number of different source colors; further sources repeat them."""
 
 _LEGEND_LINE, _FIRST_LEGEND = 40.0, 15.0
 _BAR = 12.0
 _TEXT_ABOVE_BAR, _TEXT_TO_BAR = 27.0, 8.0
 _THINNEST = 3.0
-"""So that ten items of three thousand can be seen."""
+"""Minimum width, so that ten items of three thousand are visible."""
 _GAP = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A source in the legend: a spot in its colour, what it finds, and below it the counts."""
+    """A source in the legend: a spot in its color, its description, and its counts."""
 
     y: float
     color: int
@@ -29,7 +29,7 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What one source found, as a part of the first bar."""
+    """The items of one source, as a part of the first bar."""
 
     x: float
     width: float
@@ -39,12 +39,12 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """What left a stage, with the flow that came into it.
+    """The output of a stage, with the flow into it.
 
     Attributes:
-        y: the bar's upper edge.
+        y: the upper edge of the bar.
         text_y: the base line of the text above it.
-        flow: corners of the flow from the bar before; empty where nothing flows.
+        flow: corners of the flow from the previous bar; empty if there is none.
     """
 
     x: float
@@ -57,18 +57,18 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """An SVG's numbers.
+    """The geometry and the texts of the SVG.
 
     Attributes:
         keys: the legend.
         parts: the first bar, source by source.
         parts_y: its upper edge.
-        found: how many items the sources found in all.
+        found: total number of items found by the sources.
         found_y: the base line of the text above it.
-        bar: how high each bar is.
+        bar: the height of each bar.
         bars: the stages after the sources.
-        title: what is seen, in a few words.
-        description: the same in a sentence.
+        title: the title of the picture.
+        description: its content, in a sentence.
     """
 
     width: float
@@ -85,7 +85,7 @@ class Picture:
 
 
 def draw(steps: Sequence[Step]) -> Picture | None:
-    """The picture of a request's stages; None if there are none."""
+    """Returns the picture of the stages of a request; None if there are no stages."""
     if not steps:
         return None
     sources = [step for step in steps if step.is_source]
@@ -110,7 +110,7 @@ def draw(steps: Sequence[Step]) -> Picture | None:
         found_y=found_y,
         bar=_BAR,
         bars=bars,
-        title="What happened to this request",
+        title="Stages of this request",
         description=_description(sources, passed, found),
     )
 
@@ -120,7 +120,7 @@ def _wide(items: int, widest: int) -> float:
 
 
 def _parts(sources: Sequence[Step], found: int, widest: int) -> tuple[Part, ...]:
-    """The first bar, centred; every source's share of it."""
+    """The parts of the first bar, one for each source; the bar is centered."""
     whole = _wide(found, widest)
     x, parts = (WIDTH - whole) / 2, []
     for place, step in enumerate(sources):
@@ -133,7 +133,7 @@ def _parts(sources: Sequence[Step], found: int, widest: int) -> tuple[Part, ...]
 
 
 def _bars(passed: Sequence[Step], widest: int, found: int, y: float) -> tuple[Bar, ...]:
-    """A bar for each later stage, below the bar that begins at y."""
+    """The bars of the later stages, below the bar at `y`."""
     bars: list[Bar] = []
     before = _wide(found, widest)
     for step in passed:
@@ -147,7 +147,7 @@ def _bars(passed: Sequence[Step], widest: int, found: int, y: float) -> tuple[Ba
 
 
 def _flow(above: float, top: float, below: float, bottom: float) -> str:
-    """Four corners from one bar's lower edge to the next one's upper edge."""
+    """The four corners of the flow from one bar to the next."""
     middle = WIDTH / 2
     corners = (
         (middle - above / 2, top),
@@ -162,10 +162,10 @@ def _description(sources: Sequence[Step], passed: Sequence[Step], found: int) ->
     phrases = [f"{len(sources)} sources found {count(found)} items"]
     phrases += [f"{step.words}: {step.items}" for step in passed]
     total = sum(step.milliseconds for step in (*sources, *passed))
-    return f"{'; '.join(phrases)}; {milliseconds(total)} in all."
+    return f"{'; '.join(phrases)}; {milliseconds(total)} in total."
 
 
 def color_of(source: str, steps: Sequence[Step]) -> int | None:
-    """The colour of a source's place; None for one that is not among the stages."""
+    """Returns the color of a source; None if it is not among the stages."""
     names = source_names(steps)
     return names.index(source) % COLORS if source in names else None

@@ -1,4 +1,4 @@
-"""What the page shows, as plain data: the server fills it in."""
+"""The content of the page, as plain data from the server."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,15 +9,15 @@ State = Literal["", "liked", "disliked"]
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """An item as a person knows it.
+    """An item, as shown to people.
 
     Attributes:
         item_id: the external id.
-        title: its name, as people write it.
-        labels: what it is, such as its genres.
-        state: what this user last said of it; empty, nothing.
-        verb: what this user did with it, such as `bought`; empty, nothing.
-        detail: a few characters that tell it from its namesakes, such as a year.
+        title: its title.
+        labels: its labels, such as genres.
+        state: the latest feedback of this user; empty if there is none.
+        verb: the latest action of this user, such as `bought`; empty if there is none.
+        detail: a short text that distinguishes items with the same title, such as a year.
     """
 
     item_id: str
@@ -39,11 +39,11 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class KnownUser:
-    """A user of the log, to see the page as.
+    """A user of the event log, for whom the page can be viewed.
 
     Attributes:
         user_id: the external id.
-        about: what they mostly choose, in a few words; empty, nothing is known.
+        about: what they mostly choose, in a few words; empty if unknown.
     """
 
     user_id: str
@@ -55,10 +55,10 @@ class Shelf:
     """Items to choose from.
 
     Attributes:
-        cards: in the order they stand.
-        labels: what the shelf can be narrowed to.
-        label: what it is narrowed to; empty, everything.
-        query: what was searched for; empty, nothing.
+        cards: the items, in order.
+        labels: the labels to filter by.
+        label: the selected label; empty for all items.
+        query: the search text; empty for none.
     """
 
     cards: tuple[Card, ...]
@@ -69,22 +69,22 @@ class Shelf:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One page: who looks at it, what there is to choose, what is recommended and why.
+    """One page: the user, the items to choose from, the recommendations and their reasons.
 
     Attributes:
         project: the project's name.
-        user_id: who looks; events are recorded for this user.
+        user_id: the user; events are recorded for this user.
         known: whether this user had events before this visit.
-        like_kind: the kind of event that says "I like it".
-        like_verb: the same in the past tense, such as `liked` or `bought`.
-        dislike_kind: the kind that says "I do not"; None, there is none and no button for it.
+        like_kind: the event type of the like button.
+        like_verb: its verb in the past tense, such as `liked` or `bought`.
+        dislike_kind: the event type of the dislike button; None if there is no such button.
         shelf: items to choose from.
         answer: `Recommendations.to_dict(trace=True)`; the trace may be missing.
-        cards: item id → card of what is recommended; an id without one is shown by its title.
-        latest: what the user did last, newest first.
-        users: a few known users to see the page as.
-        stage_words: stage → what a source finds or a reranker does, in words.
-        chances: whether predictions are probabilities, rather than scores that only order.
+        cards: item id → card of a recommended item; an item without a card shows its title.
+        latest: the latest items that the user acted on, newest first.
+        users: a few known users for whom the page can be viewed.
+        stage_words: stage → description of a source or reranker.
+        chances: whether predictions are probabilities; otherwise they are scores that only order.
     """
 
     project: str

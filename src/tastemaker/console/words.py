@@ -1,4 +1,4 @@
-"""Numbers and states in words, the same everywhere on the page."""
+"""Formats numbers and features for the page."""
 
 from math import exp, expm1
 
@@ -8,7 +8,7 @@ _VAGUE = frozenset({"chose", "clicked", "viewed", "visited", "hid"})
 
 
 def count(value: int) -> str:
-    """How many.
+    """Returns a count as text.
 
     >>> count(2976)
     '2,976'
@@ -17,7 +17,7 @@ def count(value: int) -> str:
 
 
 def number(value: float | None) -> str:
-    """A quantity to three digits.
+    """Returns a quantity with three digits.
 
     >>> number(-1.04064), number(12345.6), number(None)
     ('−1.04', '12,346', 'unknown')
@@ -29,7 +29,7 @@ def number(value: float | None) -> str:
 
 
 def signed(value: float) -> str:
-    """A weight, with its sign.
+    """Returns a weight with its sign.
 
     >>> signed(0.2152), signed(-0.05)
     ('+0.215', '−0.050')
@@ -38,7 +38,7 @@ def signed(value: float) -> str:
 
 
 def milliseconds(value: float) -> str:
-    """A duration.
+    """Returns a duration as text.
 
     >>> milliseconds(0.456), milliseconds(41.2), milliseconds(0.0)
     ('0.46 ms', '41 ms', '0.00 ms')
@@ -47,7 +47,7 @@ def milliseconds(value: float) -> str:
 
 
 def percent(value: float | None) -> str:
-    """A probability.
+    """Returns a probability as a percentage.
 
     >>> percent(0.0312), percent(0.4), percent(None)
     ('3.1 %', '40 %', 'unknown')
@@ -56,10 +56,10 @@ def percent(value: float | None) -> str:
 
 
 def shelf_question(verb: str) -> str:
-    """The heading above the items to choose from.
+    """Returns the heading above the items to choose from.
 
     Args:
-        verb: what the button says, in the past tense.
+        verb: the verb of the like button, in the past tense.
 
     >>> shelf_question("liked"), shelf_question("bought"), shelf_question("viewed")
     ('What do you like?', 'What have you bought?', 'What interests you?')
@@ -70,7 +70,7 @@ def shelf_question(verb: str) -> str:
 
 
 def feature_words(meaning: str, value: float | None) -> tuple[str, str]:
-    """A feature as people read it: logarithms are turned back into counts, ranks start at 1.
+    """Returns the name and value of a feature, with logarithms as counts and ranks from 1.
 
     >>> feature_words("likes ever, log", 1.791759), feature_words("rank by als, log", 0.0)
     (('likes ever', '5'), ('rank by als', '1'))

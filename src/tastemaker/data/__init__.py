@@ -1,1 +1,1 @@
-"""The data side: reading, cleaning and indexing events, items and users."""
+"""Reading, cleaning and indexing of events, items and users."""

@@ -1,4 +1,4 @@
-"""Items that come after training: their ids and attributes, checked as the catalogue takes them."""
+"""Items added after training: validation of their ids and attributes."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -24,27 +24,27 @@ from tastemaker.data.vocabulary import Vocabulary
 from tastemaker.errors import SettingError, did_you_mean
 
 MOST_NEW_LABELS = 1_000_000
-"""So many labels may come between two trainings that the catalogue did not have."""
+"""The maximum number of new labels between two trainings."""
 _LARGEST = float(np.finfo(np.float32).max)
 
 
 def new_ids(ids: Any, known: Vocabulary) -> list[str]:
-    """The ids of items to be added, as text.
+    """The ids of items to add, as text.
 
     Raises:
-        SettingError: an id is not text, occurs twice or is known already.
+        SettingError: an id is not text, occurs twice or is already known.
     """
     named = ids_text(ids, "ids")
     taken = set[str]()
     for id_ in named:
         if not id_ or not _is_text(id_):
-            raise SettingError(f"an id must be text of at least one letter, got {id_!r}")
+            raise SettingError(f"an id must be text of at least one character, got {id_!r}")
         if re.search(CONTROL, id_):
             raise SettingError(f"line break or control character in the id {id_!r}: remove it")
         if id_ in taken:
-            raise SettingError(f"the item '{id_}' stands twice")
+            raise SettingError(f"the item '{id_}' occurs twice")
         if known.index(id_) >= 0:
-            raise SettingError(f"the item '{id_}' is known already")
+            raise SettingError(f"the item '{id_}' already exists")
         taken.add(id_)
     return named
 
@@ -52,11 +52,11 @@ def new_ids(ids: Any, known: Vocabulary) -> list[str]:
 def new_attributes(
     catalogue: Catalogue, count: int, attributes: Any = None
 ) -> dict[str, list[Any]]:
-    """What is known of `count` new items, as the catalogue's columns take it.
+    """The attributes of `count` new items as values for the catalogue's columns.
 
     Raises:
-        SettingError: it is not a mapping, a column is not in the catalogue, or a value does not
-            fit its column.
+        SettingError: `attributes` is not a mapping, a column is not in the catalogue, or a value
+            does not fit its column.
     """
     checked: dict[str, list[Any]] = {}
     if attributes is None:
@@ -69,7 +69,7 @@ def new_attributes(
             hint = did_you_mean(name, catalogue.columns)
             raise SettingError(f"the catalogue has no column '{name}'{hint}")
         is_vector = isinstance(catalogue.columns[name], VectorColumn)
-        matrix = is_vector and getattr(values, "ndim", 1) == 2  # a row for each item
+        matrix = is_vector and getattr(values, "ndim", 1) == 2  # one row per item
         cells = list(values) if matrix else listed(values, name)
         if len(cells) != count:
             raise SettingError(
@@ -90,12 +90,14 @@ def _require_dimension(name: str, dimension: int, vectors: list[list[float] | No
 
 @dataclass(frozen=True, slots=True)
 class ItemLimits:
-    """How much an item that is put may hold, as its labels stay in memory until the next training.
+    """Size limits of an item that is added or updated.
+
+    New labels stay in memory until the next training.
 
     Attributes:
-        title: characters that a title or a label may have.
-        labels: how many labels an item may have.
-        new_labels: how many labels may come that the catalogue does not know.
+        title: the maximum number of characters of a title or a label.
+        labels: the maximum number of labels of an item.
+        new_labels: the maximum number of labels that are not in the catalogue.
     """
 
     title: int = LONGEST_TITLE
@@ -106,27 +108,27 @@ class ItemLimits:
 def put_attributes(
     catalogue: Catalogue, attributes: Mapping[str, Any], limits: ItemLimits = ItemLimits()
 ) -> dict[str, Any]:
-    """The attributes of one item, as JSON can keep them and the item table's columns take them.
+    """The validated attributes of one item, as values for JSON and for the item table's columns.
 
     Args:
-        catalogue: whose columns they are.
-        attributes: column → value; moments also as ISO 8601 text.
-        limits: how much an item may hold.
+        catalogue: the catalogue that has the columns.
+        attributes: column → value; moments may be ISO 8601 text.
+        limits: the size limits.
 
     Raises:
         SettingError: a column is not in the catalogue, a value does not fit its column, a title or
             a label is too long, or there are too many labels.
     """
-    told = dict(attributes)
+    given = dict(attributes)
     for name, value in attributes.items():
         if isinstance(catalogue.columns.get(name), TimeColumn) and value is not None:
-            told[name] = parse_moment(value)
-            if told[name] is None:
+            given[name] = parse_moment(value)
+            if given[name] is None:
                 raise SettingError(
                     f"'{name}' must be a moment: ISO 8601 text or an epoch number, got {value!r}"
                 )
-    _require_few_labels(catalogue, told, limits.labels)
-    checked = new_attributes(catalogue, 1, {name: [value] for name, value in told.items()})
+    _require_few_labels(catalogue, given, limits.labels)
+    checked = new_attributes(catalogue, 1, {name: [value] for name, value in given.items()})
     _require_within(catalogue, checked, limits)
     kept = {}
     for name, (value,) in checked.items():
@@ -136,23 +138,23 @@ def put_attributes(
     return kept
 
 
-def _require_few_labels(catalogue: Catalogue, told: Mapping[str, Any], most: int) -> None:
-    """Refuses an item with too many labels before each of them is looked at."""
+def _require_few_labels(catalogue: Catalogue, attributes: Mapping[str, Any], most: int) -> None:
+    """Rejects an item with too many labels before they are validated one by one."""
     count = 0
-    for name, value in told.items():
+    for name, value in attributes.items():
         if isinstance(value, list) and isinstance(catalogue.columns.get(name), TagsColumn):
             count += len(value)
             if count > most:
                 raise SettingError(
                     f"'{name}': an item may have {most:,} labels over all columns, got {count:,}: "
-                    "leave some out, or raise [server] most_labels"
+                    "remove some, or raise [server] most_labels"
                 )
 
 
 def _require_within(
     catalogue: Catalogue, checked: Mapping[str, list[Any]], limits: ItemLimits
 ) -> None:
-    """Refuses an item with a title or a label that is too long, or with too many new labels."""
+    """Rejects an item with a title or a label that is too long, or with too many new labels."""
     new = 0
     for name, (value,) in checked.items():
         column = catalogue.columns[name]
@@ -163,7 +165,7 @@ def _require_within(
             if new > limits.new_labels:
                 raise SettingError(
                     f"'{name}': {MOST_NEW_LABELS:,} labels may be added between two trainings, "
-                    "and these would be more: use labels that are known, or train again"
+                    "and these would exceed the limit: use existing labels, or train again"
                 )
         what = "a label" if labels else "a title"
         for text in (value,) if name == catalogue.title_name else labels:
@@ -185,15 +187,15 @@ _CELLS = {
 
 
 def cell(name: str, role: str, value: Any) -> Any:
-    """A value as a column of its role takes it; None where it is missing.
+    """A value converted for a column of a role; None if missing.
 
     Args:
         name: the column.
         role: text, tags, category, number, time or vector.
-        value: what was given; a label may also be a boolean or a whole number.
+        value: the value; a label may also be a boolean or a whole number.
 
     Raises:
-        SettingError: it is something else.
+        SettingError: the value does not fit the role.
     """
     if hasattr(value, "as_py"):
         value = value.as_py()  # an Arrow scalar
@@ -219,7 +221,7 @@ def cell(name: str, role: str, value: Any) -> Any:
 
 
 def fitting_cell(name: str, role: str, value: Any) -> Any:
-    """The same, but None for what does not fit: it was taken when the column had another role."""
+    """Like `cell`, but None for a value that does not fit, such as one stored for another role."""
     try:
         return cell(name, role, value)
     except SettingError:
@@ -227,7 +229,7 @@ def fitting_cell(name: str, role: str, value: Any) -> Any:
 
 
 def _vector(value: Iterable[Any]) -> list[float] | None:
-    """A list of numbers that float32 holds; None for what is not one."""
+    """A list of numbers within the range of float32; None for anything else."""
     numbers: list[float] = []
     for number in value:
         if isinstance(number, bool | np.bool_) or not isinstance(number, Real | Decimal):
@@ -239,7 +241,7 @@ def _vector(value: Iterable[Any]) -> list[float] | None:
 
 
 def _label(value: Any) -> str | None:
-    """A label as the reading of a file writes it; None for what is not one."""
+    """A label in the form that file readers produce; None for anything else."""
     if hasattr(value, "as_py"):
         value = value.as_py()
     if _is_text(value):
@@ -255,7 +257,7 @@ def _label(value: Any) -> str | None:
 
 
 def _is_infinite(value: Real | Decimal) -> bool:
-    """Whether a number is beyond what a float holds."""
+    """Whether a number exceeds the range of a float."""
     try:
         return isinf(value)
     except OverflowError:
@@ -263,5 +265,5 @@ def _is_infinite(value: Real | Decimal) -> bool:
 
 
 def _is_text(value: Any) -> bool:
-    """Whether it is a string that can be written as UTF-8."""
+    """Whether a value is a string that can be encoded as UTF-8."""
     return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)

@@ -1,7 +1,7 @@
-"""Arguments of the public API: ids, moments and durations of every type that frames hand out.
+"""Arguments of the public API: ids, moments and durations of all types that frames return.
 
-What comes out of a Polars, pandas, Arrow or NumPy frame can be passed in again. None of these
-libraries is imported for it but NumPy.
+Values from Polars, pandas, Arrow and NumPy are accepted. Of these libraries, only NumPy is
+imported.
 """
 
 import re
@@ -20,10 +20,10 @@ from tastemaker.errors import SettingError
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST = (1 << 63) - 1
-"""The last moment of an int64 of microseconds."""
+"""The last moment that int64 microseconds can represent."""
 _LONGEST_DURATION = 1 << 62
 _LONGEST_BITS = 8_000
-"""Longer integers are not ids; writing them out takes too long."""
+"""Longer integers are not valid ids; formatting them is too slow."""
 _SHOWN = 80
 _MICROSECONDS_OF_UNIT = {
     "us": 1,
@@ -41,11 +41,12 @@ def id_text(value: Any, name: str = "an id") -> str:
     """An external id as text: the integer 1, the float 1.0 and the text "1.0" are "1".
 
     Args:
-        value: text, an integer, a whole float or decimal number, a UUID; of Python, NumPy or Arrow.
-        name: what a message calls it.
+        value: text, an integer, a whole float or decimal number, a UUID; from Python, NumPy or
+            Arrow.
+        name: the name used in error messages.
 
     Raises:
-        SettingError: it is missing, a boolean, a float with a fraction, or something else.
+        SettingError: the value is missing, a boolean, a float with a fraction, or of another type.
 
     >>> id_text(7), id_text(np.float64(17850.0)), id_text("007")
     ('7', '17850', '007')
@@ -85,7 +86,7 @@ def is_missing(value: Any) -> bool:
 
 
 def _shown(value: Any) -> str:
-    """A value as a message shows it."""
+    """A value as shown in a message."""
     if isinstance(value, int) and value.bit_length() > _LONGEST_BITS:
         return f"an integer of {value.bit_length():,} bits"
     text = " ".join(repr(value).split())
@@ -93,7 +94,7 @@ def _shown(value: Any) -> str:
 
 
 def _is_exact(number: Any) -> bool:
-    """Whether a float or decimal number is whole, and every digit of it is known."""
+    """Whether a float or decimal number is whole and exactly represented."""
     if isinstance(number, Decimal):
         short = number.is_finite() and number.adjusted() < _LONGEST_BITS // 4
         return short and number == number.to_integral_value()
@@ -108,7 +109,7 @@ def ids_text(values: Any, name: str) -> list[str]:
         name: the setting they belong to, for the message.
 
     Raises:
-        SettingError: it is a single text, a mapping, a set or a frame, or one of them is no id.
+        SettingError: it is a single text, a mapping, a set or a frame, or one id is invalid.
 
     >>> ids_text(np.array([3, 1]), "history"), ids_text(["17850.0"], "history")
     (['3', '1'], ['17850'])
@@ -130,7 +131,7 @@ def listed(values: Any, name: str) -> list[Any]:
         name: the setting they belong to, for the message.
 
     Raises:
-        SettingError: it is something else.
+        SettingError: it is of another type.
     """
     if type(values) is list:
         return values
@@ -153,15 +154,15 @@ def listed(values: Any, name: str) -> list[Any]:
 
 
 def whole_number(value: Any, name: str, least: int) -> int:
-    """A count or a seed, of Python, NumPy or Arrow.
+    """A count or a seed, from Python, NumPy or Arrow.
 
     Args:
         value: an integer.
         name: the setting it belongs to, for the message.
-        least: the smallest that is valid.
+        least: the smallest valid value.
 
     Raises:
-        SettingError: it is not an integer, or below `least`.
+        SettingError: it is not an integer, or less than `least`.
 
     >>> whole_number(np.int32(3), "seed", 0)
     3
@@ -179,15 +180,15 @@ def indices_of(values: Any, count: int, name: str) -> NDArray[np.int64]:
 
     Args:
         values: a list, array or series of integers.
-        count: how many there are to point at.
-        name: what they are indices of.
+        count: the number of entries that can be indexed.
+        name: the name of the indexed entries.
 
     Raises:
-        SettingError: they are not indices, or one points at nothing.
+        SettingError: they are not indices, or one is out of range.
     """
     given = values if isinstance(values, np.ndarray) else np.asarray(listed(values, name))
     if given.ndim != 1 or (given.size and given.dtype.kind not in "iu"):
-        raise SettingError(f"'{name}' must be a list of indices, as {name}.indices(ids) gives them")
+        raise SettingError(f"'{name}' must be a list of indices, such as {name}.indices(ids)")
     if given.size and not 0 <= given.min() <= given.max() < count:
         raise SettingError(
             f"'{name}' must be indices from 0 to {count - 1}, got {given.min()} to {given.max()}; "
@@ -200,8 +201,8 @@ def moment(value: Any, name: str) -> int:
     """One moment of any type in microseconds UTC.
 
     Args:
-        value: an integer (microseconds), a datetime or date of Python, pandas, NumPy, Polars or
-            Arrow, or ISO 8601 text; without a zone it is UTC, and a date is its midnight.
+        value: an integer (microseconds), a datetime or date from Python, pandas, NumPy, Polars or
+            Arrow, or ISO 8601 text; UTC if it has no time zone; a date means midnight.
         name: the setting it belongs to, for the message.
 
     Raises:
@@ -223,7 +224,7 @@ def moment(value: Any, name: str) -> int:
 
 
 def is_moment(value: Any) -> bool:
-    """Whether a value is a date, a datetime or ISO 8601 text, so not a duration nor a number."""
+    """Whether a value is a date, a datetime or ISO 8601 text, not a duration or a number."""
     value = scalar(value)
     if isinstance(value, str):
         return parse_iso(value.strip()) is not None
@@ -246,7 +247,7 @@ def moments_of(values: Any, name: str) -> NDArray[np.int64]:
 
 
 def scalar(value: Any) -> Any:
-    """The Python or NumPy value of a scalar of pandas or Arrow."""
+    """The Python or NumPy value of a pandas or Arrow scalar."""
     try:
         if hasattr(value, "as_py"):
             value = value.as_py()
@@ -258,7 +259,7 @@ def scalar(value: Any) -> Any:
 
 
 def _microseconds(value: Any) -> int | None:
-    """Microseconds UTC; None for what is not a moment."""
+    """Microseconds UTC; None if the value is not a moment."""
     if isinstance(value, bool | np.bool_) or value is None:
         return None
     if isinstance(value, int | np.integer):
@@ -276,7 +277,7 @@ def _microseconds(value: Any) -> int | None:
 
 
 def _whole_microseconds(value: np.datetime64 | np.timedelta64, family: str) -> int | None:
-    """NumPy's moment or duration of any unit; None for NaT and what overflows."""
+    """A NumPy moment or duration of any unit in microseconds; None for NaT and on overflow."""
     if np.isnat(value):
         return None
     unit, step = np.datetime_data(value.dtype)
@@ -294,11 +295,11 @@ def duration(value: Any, name: str) -> int:
     """A duration of any type in microseconds.
 
     Args:
-        value: text such as `30d`, a timedelta of Python, pandas or NumPy, or an Arrow scalar.
+        value: text such as `30d`, a timedelta from Python, pandas or NumPy, or an Arrow scalar.
         name: the setting it belongs to, for the message.
 
     Raises:
-        SettingError: it is something else, is not positive, or longer than 146,000 years.
+        SettingError: it is not a duration, is not positive, or is longer than 146,000 years.
 
     >>> duration(timedelta(days=2), "test")
     172800000000

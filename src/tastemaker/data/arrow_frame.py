@@ -1,4 +1,4 @@
-"""The columns of an Arrow table as Polars columns; pyarrow is not imported."""
+"""Conversion of Arrow columns to Polars columns, without importing pyarrow."""
 
 import re
 from typing import Any
@@ -15,7 +15,7 @@ _DIRECT = re.compile(
     rf"decimal(?:32|64|128)\(.*\)|"
     rf"(?:large_)?list<\w+: (?:{_TEXT}|u?int\d+|float|double)(?: not null)?>"
 )
-"""Types that Polars takes as they are."""
+"""Types that Polars converts directly."""
 _REFUSED = re.compile(
     r"(?:large_|fixed_size_)?binary.*|time(?:32|64).*|duration.*|month_.*|struct.*|map.*|"
     r".*union.*"
@@ -23,7 +23,7 @@ _REFUSED = re.compile(
 
 
 def arrow_series(column: Any) -> pl.Series:
-    """An Arrow array or chunked array; missing is null, moments are in UTC."""
+    """An Arrow array or chunked array as a Polars series; missing is null, moments are in UTC."""
     name = str(column.type)
     if name.startswith("timestamp"):
         ticks = pl.Series("cell", column.cast("int64")).to_frame()
@@ -42,6 +42,6 @@ def arrow_series(column: Any) -> pl.Series:
 
 
 def _decoded(column: Any) -> pl.Series:
-    """What a dictionary encodes; text becomes categories."""
+    """The values of a dictionary-encoded column; text becomes categories."""
     cells = arrow_series(column.cast(column.type.value_type))
     return cells.cast(pl.Categorical) if cells.dtype == pl.String else cells

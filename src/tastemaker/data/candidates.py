@@ -1,4 +1,4 @@
-"""What is found: items per request in order, with the score and where each came from."""
+"""Candidates: ranked items per request, with their scores and sources."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,16 +12,16 @@ from tastemaker.data.ragged import counts_of, offsets_of, ranges, rows_of
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """Ragged columns: the order within a request is the rank, the score is a column.
+    """Candidates of n requests as ragged columns; the order within a request is the rank.
 
     Attributes:
         offsets: int64[n + 1].
         item: int32[total].
         score: float32[total].
-        sources: names of the S retrievers that were merged; empty before merging.
-        source_rank: int16[total, S], from 0; −1 where the source did not find the item.
-        source_score: float32[total, S]; NaN where the source did not find the item.
-        columns: further columns, each [total], that later stages add and that travel along.
+        sources: names of the S merged retrievers; empty before merging.
+        source_rank: int16[total, S], from 0; −1 if the source did not find the item.
+        source_score: float32[total, S]; NaN if the source did not find the item.
+        columns: further columns, each [total], that later stages add.
     """
 
     offsets: NDArray[np.int64]
@@ -37,7 +37,7 @@ class Candidates:
 
     @classmethod
     def of(cls, rows: Sequence[tuple[ArrayLike, ArrayLike]]) -> "Candidates":
-        """Packs one (items, scores) pair per request, best first."""
+        """Candidates from one (items, scores) pair per request, best first."""
         items = [np.asarray(item, np.int32) for item, _ in rows]
         scores = [np.asarray(score, np.float32) for _, score in rows]
         return cls(
@@ -48,7 +48,7 @@ class Candidates:
 
     @classmethod
     def concatenated(cls, parts: "Sequence[Candidates]") -> "Candidates":
-        """The candidates of several batches over the same sources, one after the other."""
+        """The candidates of several batches with the same sources, concatenated."""
         return cls(
             offsets_of(np.concatenate([part.counts for part in parts])),
             np.concatenate([part.item for part in parts]),
@@ -60,12 +60,12 @@ class Candidates:
 
     @classmethod
     def none(cls, n: int) -> "Candidates":
-        """Nothing found for n requests."""
+        """Empty candidates for n requests."""
         return cls(np.zeros(n + 1, np.int64), np.empty(0, np.int32), np.empty(0, np.float32))
 
     @property
     def counts(self) -> NDArray[np.int64]:
-        """Items found per request, int64[n]."""
+        """The number of items per request, int64[n]."""
         return counts_of(self.offsets)
 
     @property
@@ -83,7 +83,7 @@ class Candidates:
         return self.item[self.offsets[row] : self.offsets[row + 1]]
 
     def entries(self, index: NDArray[np.int64], offsets: NDArray[np.int64]) -> "Candidates":
-        """Candidates made of the entries `index`, laid out by `offsets`."""
+        """Candidates of the entries `index`, grouped by `offsets`."""
         merged = bool(self.sources)
         return Candidates(
             offsets,
@@ -96,7 +96,7 @@ class Candidates:
         )
 
     def where(self, keep: NDArray[np.bool_]) -> "Candidates":
-        """The candidates for which `keep` bool[total] holds, in their order."""
+        """The candidates for which `keep` bool[total] is true, in order."""
         kept = np.concatenate([[0], np.cumsum(keep)])
         return self.entries(np.flatnonzero(keep), kept[self.offsets].astype(np.int64))
 
@@ -109,19 +109,19 @@ class Candidates:
 
     @property
     def lowest(self) -> NDArray[np.float32]:
-        """The lowest score of each list, float32[n]; 0 where it is empty."""
+        """The lowest score of each list, float32[n]; 0 if the list is empty."""
         lowest = np.full(len(self), np.inf, np.float32)
         np.minimum.at(lowest, self.rows, self.score)
         return np.where(np.isinf(lowest), np.float32(0), lowest)
 
     def followed_by(self, more: "Candidates") -> "Candidates":
-        """Each list, and after it the items of `more` for the same request.
+        """Each list, followed by the items of `more` for the same request.
 
-        The items added have the lowest score of the list that they follow; of their sources, those
-        that are known here; missing values (NaN, −1) in all other columns.
+        The added items get the lowest score of the list they follow. They keep the ranks and scores
+        of sources that are listed here; all other columns are missing (NaN, −1).
 
         Args:
-            more: n lists, none of whose items stands in the list already.
+            more: n lists of items that are not in the existing lists.
         """
         count = len(more.item)
         rank = with_missing(self.source_rank, count if self.sources else 0)
@@ -150,7 +150,7 @@ class Candidates:
 
 
 def with_missing(column: NDArray[Any], count: int) -> NDArray[Any]:
-    """A copy with `count` more missing values: NaN, −1, or the empty value of any other type."""
+    """A copy with `count` missing values appended: NaN, −1, or the type's empty value."""
     missing = np.zeros((count, *column.shape[1:]), column.dtype)
     if column.dtype.kind in "fi":
         missing[:] = np.nan if column.dtype.kind == "f" else -1

@@ -1,4 +1,4 @@
-"""Items (or users) and what is known of each: a vocabulary and columns by role, as flat arrays."""
+"""The item catalogue: a vocabulary of ids and typed attribute columns, as flat arrays."""
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -16,11 +16,11 @@ from tastemaker.data.vocabulary import Texts, Vocabulary
 
 NO_TIME = np.iinfo(np.int64).min
 LONGEST_TITLE = 1_000
-"""Characters of a title that are shown."""
+"""The number of characters of a title that are shown."""
 
 
 class TextColumn:
-    """Free text, one string a row; missing is the empty string."""
+    """Free text, one string per row; the empty string if missing."""
 
     role: ClassVar = "text"
 
@@ -29,7 +29,7 @@ class TextColumn:
 
     @classmethod
     def of(cls, values: Sequence[str | None]) -> Self:
-        """Packs one string or None a row."""
+        """A column of one string or None per row."""
         return cls(Texts.of(value or "" for value in values))
 
     def extended(self, values: Sequence[str | None]) -> "TextColumn":
@@ -37,7 +37,7 @@ class TextColumn:
         return TextColumn(self.texts.joined(Texts.of(value or "" for value in values)))
 
     def changed(self, rows: NDArray[np.int64], values: Sequence[str | None]) -> "TextColumn":
-        """This column with other values in some rows, ascending; itself if they are the same."""
+        """This column with new values at `rows`, ascending; itself if they are the same."""
         texts = [value or "" for value in values]
         if texts == [self.texts[row] for row in rows]:
             return self
@@ -48,17 +48,17 @@ class TextColumn:
         return TextColumn(self.texts.take(rows))
 
     def save(self, writer: ArtifactWriter) -> None:
-        """Writes the strings."""
+        """Saves the strings."""
         self.texts.save(writer)
 
     @classmethod
     def load(cls, reader: ArtifactReader) -> Self:
-        """Maps the strings."""
+        """Maps the strings from disk."""
         return cls(Texts.load(reader))
 
 
 class TagsColumn:
-    """Labels, any number a row: `labels` names them, `codes` holds each row's, sorted."""
+    """Any number of labels per row: `labels` are the names, `codes` each row's sorted codes."""
 
     role: ClassVar = "tags"
 
@@ -76,13 +76,13 @@ class TagsColumn:
 
     @classmethod
     def of(cls, values: Sequence[Sequence[str] | None]) -> Self:
-        """Packs a list of labels or None a row."""
+        """A column of a list of labels or None per row."""
         rows = [sorted(set(row or ())) for row in values]
         labels = Vocabulary.of(sorted({label for row in rows for label in row}))
         return cls(labels, Ragged.of([labels.indices(row) for row in rows]))
 
     def extended(self, values: Sequence[Sequence[str] | None]) -> "TagsColumn":
-        """This column with more rows; new labels come after the present ones."""
+        """This column with more rows; new labels are appended to the existing ones."""
         labels, more = self._coded(values)
         offsets = np.concatenate([self.codes.offsets, more.offsets[1:] + self.codes.offsets[-1]])
         return type(self)(labels, Ragged(offsets, np.concatenate([self.codes.values, more.values])))
@@ -90,7 +90,7 @@ class TagsColumn:
     def changed(
         self, rows: NDArray[np.int64], values: Sequence[Sequence[str] | None]
     ) -> "TagsColumn":
-        """This column with other labels in some rows, ascending; itself if they are the same."""
+        """This column with new labels at `rows`, ascending; itself if they are the same."""
         labels, new = self._coded(values)
         old = self.codes.take(rows)
         if np.array_equal(old.offsets, new.offsets) and np.array_equal(old.values, new.values):
@@ -98,7 +98,7 @@ class TagsColumn:
         return type(self)(labels, self.codes.with_rows(rows, new))
 
     def _coded(self, values: Sequence[Sequence[str] | None]) -> tuple[Vocabulary, Ragged]:
-        """The labels with those that are new, and the codes of the rows."""
+        """The labels, extended by the new ones, and the codes of the rows."""
         rows = [sorted(set(row or ())) for row in values]
         unknown = {label for row in rows for label in row if self.labels.index(label) < 0}
         labels = self.labels.extended(sorted(unknown)) if unknown else self.labels
@@ -109,26 +109,26 @@ class TagsColumn:
         return type(self)(self.labels, self.codes.take(rows))
 
     def save(self, writer: ArtifactWriter) -> None:
-        """Writes labels and codes."""
+        """Saves labels and codes."""
         self.labels.save(writer.child("labels"))
         writer.array("offsets", self.codes.offsets)
         writer.array("codes", self.codes.values)
 
     @classmethod
     def load(cls, reader: ArtifactReader) -> Self:
-        """Maps labels and codes."""
+        """Maps labels and codes from disk."""
         codes = Ragged(reader.array("offsets"), reader.array("codes"))
         return cls(Vocabulary.load(reader.child("labels")), codes)
 
 
 class CategoryColumn(TagsColumn):
-    """At most one label a row."""
+    """At most one label per row."""
 
     role: ClassVar = "category"
 
 
 class NumberColumn:
-    """float64[n]; missing is NaN."""
+    """Numbers, float64[n]; NaN if missing."""
 
     role: ClassVar = "number"
     _missing: ClassVar[float] = np.nan
@@ -139,7 +139,7 @@ class NumberColumn:
 
     @classmethod
     def of(cls, values: Sequence[float | None]) -> Self:
-        """Packs one number or None a row."""
+        """A column of one number or None per row."""
         filled = [cls._missing if value is None else value for value in values]
         return cls(np.asarray(filled, cls._dtype))
 
@@ -148,7 +148,7 @@ class NumberColumn:
         return type(self)(np.concatenate([self.values, self.of(values).values]))
 
     def changed(self, rows: NDArray[np.int64], values: Sequence[float | None]) -> "NumberColumn":
-        """This column with other values in some rows, ascending; itself if they are the same."""
+        """This column with new values at `rows`, ascending; itself if they are the same."""
         return type(self)(_with_values(self.values, rows, self.of(values).values))
 
     def take(self, rows: NDArray[np.int64]) -> "NumberColumn":
@@ -166,7 +166,7 @@ class NumberColumn:
 
 
 class TimeColumn(NumberColumn):
-    """int64[n], microseconds UTC; missing is `NO_TIME`."""
+    """Times, int64[n], microseconds UTC; `NO_TIME` if missing."""
 
     role: ClassVar = "time"
     _missing: ClassVar[float] = NO_TIME
@@ -174,7 +174,7 @@ class TimeColumn(NumberColumn):
 
 
 class VectorColumn:
-    """float32[n × dimension], finite; a missing vector is NaN throughout."""
+    """Vectors, float32[n × dimension], finite; all NaN if missing."""
 
     role: ClassVar = "vector"
 
@@ -183,7 +183,7 @@ class VectorColumn:
 
     @property
     def dimension(self) -> int:
-        """How many numbers a vector has; 0 where every one is missing."""
+        """The dimension of the vectors; 0 if all are missing."""
         return int(self.values.shape[1])
 
     @property
@@ -196,7 +196,7 @@ class VectorColumn:
 
     @classmethod
     def of(cls, values: Sequence[Sequence[float] | None]) -> Self:
-        """Packs one list of numbers or None a row; all of one length."""
+        """A column of one list of numbers or None per row; all lists have the same length."""
         dimension = max((len(row) for row in values if row is not None), default=0)
         return cls(_packed(values, dimension))
 
@@ -207,7 +207,7 @@ class VectorColumn:
     def changed(
         self, rows: NDArray[np.int64], values: Sequence[Sequence[float] | None]
     ) -> "VectorColumn":
-        """This column with other vectors in some rows, ascending; itself if they are the same."""
+        """This column with new vectors at `rows`, ascending; itself if they are the same."""
         return VectorColumn(_with_values(self.values, rows, _packed(values, self.dimension)))
 
     def take(self, rows: NDArray[np.int64]) -> "VectorColumn":
@@ -235,7 +235,7 @@ def _packed(values: Sequence[Sequence[float] | None], dimension: int) -> NDArray
 def _with_values(
     values: NDArray[Value], rows: NDArray[np.int64], new: NDArray[Value]
 ) -> NDArray[Value]:
-    """An array with other values in some rows; itself if they are the same."""
+    """An array with new values at `rows`; itself if they are the same."""
     if np.array_equal(values[rows], new, equal_nan=new.dtype.kind == "f"):
         return values
     changed = values.copy()
@@ -254,12 +254,12 @@ COLUMN_TYPES: dict[str, type[Column]] = {
 
 
 class Catalogue:
-    """What is known of every item, by index. Immutable; `with_items` makes a new one.
+    """The items and their attributes, by index. Immutable; `extended` returns a new one.
 
     Attributes:
         items: id ↔ index.
         columns: name → column, each as long as `items`.
-        n_fitted: items below this index belong to the artifact, the rest were added later.
+        n_fitted: items below this index belong to the artifact; the others were added later.
     """
 
     def __init__(
@@ -273,10 +273,10 @@ class Catalogue:
         return len(self.items)
 
     def title(self, index: int, longest: int = LONGEST_TITLE) -> str | None:
-        """The item's title, at most `longest` characters of it; None where it has none.
+        """The item's title, at most `longest` characters; None if it has none.
 
-        It stands in the text column whose name says so (`title`, `Book-Title`, `Game Name`), or
-        else in the first text column.
+        Titles are read from the text column with a title-like name (`title`, `Book-Title`,
+        `Game Name`), else from the first text column.
         """
         if self._titles is None:
             return None
@@ -285,18 +285,18 @@ class Catalogue:
 
     @property
     def title_name(self) -> str | None:
-        """The name of the column that titles stand in; None without one."""
+        """The name of the title column; None if there is none."""
         texts = [name for name, c in self.columns.items() if isinstance(c, TextColumn)]
         return title_column(texts) or next(iter(texts), None)
 
     @property
     def n_labels(self) -> int:
-        """How many labels its columns have, those no item has any more among them."""
+        """The number of labels in all columns, including labels that no item has any more."""
         return sum(len(c.labels) for c in self.columns.values() if isinstance(c, TagsColumn))
 
     @cached_property
     def title_search(self) -> TitleSearch:
-        """The titles, ready to be searched; made once, in one pass over the items."""
+        """A search index of the titles; built once, in one pass over the items."""
         return TitleSearch(self.title(item) or "" for item in range(len(self)))
 
     @cached_property
@@ -307,11 +307,11 @@ class Catalogue:
     def extended(
         self, ids: Sequence[str], attributes: Mapping[str, Sequence[Any]] | None = None
     ) -> "Catalogue":
-        """A catalogue with new items after the present ones.
+        """A catalogue with new items appended.
 
         Args:
             ids: the new items' ids.
-            attributes: column → one value per new item; a column not named is missing for them.
+            attributes: column → one value per new item; other columns are missing for them.
         """
         given = attributes or {}
         absent = [None] * len(ids)
@@ -321,13 +321,13 @@ class Catalogue:
     def changed(
         self, indices: NDArray[np.int64], attributes: Mapping[str, Sequence[Any]]
     ) -> "Catalogue":
-        """A catalogue in which some items are described anew.
+        """A catalogue with new attributes for some items.
 
         Args:
             indices: int64[m], the items, distinct.
-            attributes: column → one value per item; a column not named is missing for them.
+            attributes: column → one value per item; other columns become missing for them.
 
-        Cost: one copy of each column in which something changes; the others are shared.
+        Cost: one copy of each column that changes; the others are shared.
         """
         order = np.argsort(indices)
         absent = [None] * len(indices)
@@ -343,7 +343,7 @@ class Catalogue:
         return Catalogue(Vocabulary.of(self.items.ids(rows)), columns)
 
     def save(self, writer: ArtifactWriter) -> None:
-        """Writes the vocabulary and the columns."""
+        """Saves the vocabulary and the columns."""
         self.items.save(writer.child("items"))
         writer.json("roles", {name: column.role for name, column in self.columns.items()})
         for place, column in enumerate(self.columns.values()):
@@ -351,7 +351,7 @@ class Catalogue:
 
     @classmethod
     def load(cls, reader: ArtifactReader) -> "Catalogue":
-        """Maps the vocabulary and the columns."""
+        """Maps the vocabulary and the columns from disk."""
         columns = {
             name: COLUMN_TYPES[role].load(reader.child(f"column_{place}"))
             for place, (name, role) in enumerate(reader.json("roles").items())

@@ -1,6 +1,6 @@
-"""Cells of a column → ids and numbers; each cell is read by its own form.
+"""Parsing of cells as ids and numbers; the format is detected per cell.
 
-What cannot be read becomes null; callers compare with `missing` and report it.
+Unreadable cells become null; callers compare with `missing` and report them.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from tastemaker.data.table import Table
 from tastemaker.errors import DataError
 
 _TRUTHS = {1.0: ["true", "t", "yes", "y"], 0.0: ["false", "f", "no", "n"]}
-# a comma that can only be a decimal mark, or only part thousands; "1,234" may be either
+# a comma that can only be a decimal mark or only a thousands separator; "1,234" may be either
 _DECIMAL_COMMA = r"^[+-]?(?:\d*,(?:\d{1,2}|\d{4,})|0,\d{3}|\d{4,},\d{3})$"
 _COMMA_THOUSANDS = r"^[+-]?\d{1,3}(?:(?:,\d{3}){2,}|(?:,\d{3})+\.\d+)$"
 _MANY = 10
@@ -26,11 +26,11 @@ _EITHER_POINT = r"^[+-]?[1-9]\d{0,2}\.\d{3}$"
 
 @dataclass(frozen=True, slots=True)
 class Ids:
-    """A column of ids as expressions over its table.
+    """A column of ids as Polars expressions.
 
     Attributes:
-        id: integers or text; an id that a float holds exactly is written as the integer.
-        problem: why an id cannot be used, or null.
+        id: integers or text; a float that is a whole number is written as the integer.
+        problem: why an id is invalid, or null.
         whole_float: whether it was written as a float, such as `17850.0`.
     """
 
@@ -40,7 +40,7 @@ class Ids:
 
 
 def missing(column: str, types: pl.Schema) -> pl.Expr:
-    """Whether each cell says nothing: null, NaN, blank, or a usual word for null."""
+    """Whether each cell is missing: null, NaN, blank, or a common word for null."""
     cell, kind = pl.col(column), types[column]
     if kind in (pl.String, pl.Categorical, pl.Enum):
         return cell.is_null() | cell.cast(pl.String).str.contains(MISSING)
@@ -55,11 +55,11 @@ def ids(table: Table, ours: str, column: str, types: pl.Schema) -> Ids:
     Args:
         table: the source.
         ours: `user_id` or `item_id`, for messages.
-        column: what the source calls it.
+        column: the column's name in the source.
         types: the table's types.
 
     Raises:
-        DataError: the column cannot hold ids.
+        DataError: the column's type cannot hold ids.
     """
     cell, kind = pl.col(column), types[column]
     absent = pl.when(missing(column, types)).then(pl.lit(f"missing {ours}"))
@@ -90,38 +90,38 @@ def ids(table: Table, ours: str, column: str, types: pl.Schema) -> Ids:
 
 
 def _are_whole_floats(texts: pl.Series, **_: object) -> pl.Series:
-    """Whether each text is a whole number with decimals that are zero."""
+    """Whether each text is a whole number written with zero decimals."""
     if not texts.str.contains(".", literal=True).any():  # the usual case, three times as fast
         return pl.Series(texts.name, [False], pl.Boolean).new_from_index(0, len(texts))
     return texts.str.contains(WHOLE_FLOAT).fill_null(False)
 
 
 def _without_zeros(texts: pl.Series, **_: object) -> pl.Series:
-    """Text ids, `17850.0` as `17850`."""
+    """Text ids with `17850.0` written as `17850`."""
     if not texts.str.contains(".", literal=True).any():
         return texts
     return texts.str.replace(WHOLE_FLOAT, "${1}")
 
 
 def _largest_exact(kind: pl.DataType) -> int:
-    """Below it every whole number has a float of its own."""
+    """The bound below which the float type represents every whole number exactly."""
     return EXACT if kind == pl.Float64 else 1 << 24 if kind == pl.Float32 else 1 << 11
 
 
 def numbers(table: Table, column: str, types: pl.Schema, decimal: Decimal) -> pl.Expr:
-    """A column as finite numbers, float64; null where unreadable.
+    """A column as finite numbers, float64; null if unreadable.
 
-    Text may hold a decimal comma or separated thousands; a cell such as `1,234` is read as the
-    other cells of the column show, and is unreadable where they show nothing. True is 1.
+    Text may contain a decimal comma or thousands separators. A cell such as `1,234` is read like
+    the other cells of the column, and is unreadable if they do not decide. True is 1.
 
     Args:
         table: the source.
-        column: what the source calls it.
+        column: the column's name in the source.
         types: the table's types.
         decimal: the decimal mark of text.
 
     Raises:
-        DataError: the column cannot hold numbers.
+        DataError: the column's type cannot hold numbers.
     """
     cell, kind = pl.col(column), types[column]
     if kind.is_numeric() or kind in (pl.Boolean, pl.Null):
@@ -133,14 +133,14 @@ def numbers(table: Table, column: str, types: pl.Schema, decimal: Decimal) -> pl
         )
     else:
         raise DataError(
-            f"{table.source}: the column '{column}' holds {type_name(kind)}, where numbers are "
+            f"{table.source}: the column '{column}' holds {type_name(kind)}, but numbers are "
             "expected; map another column, or none"
         )
     return pl.when(number.is_finite()).then(number)
 
 
 def numbers_of_texts(cells: pl.Series, decimal: Decimal = "auto") -> pl.Series:
-    """Texts as numbers, float64, as `numbers` reads a column; null where unreadable."""
+    """Texts as numbers, float64, parsed as in `numbers`; null if unreadable."""
     texts = cells.str.strip_chars()
     number = texts.cast(pl.Float64, strict=False)
     points = _has(texts, _POINT_THOUSANDS) if decimal == "auto" else decimal == ","
@@ -159,7 +159,7 @@ def numbers_of_texts(cells: pl.Series, decimal: Decimal = "auto") -> pl.Series:
         forms += [(_EITHER_POINT, without_points)] if points else []
     if decimal != ",":
         forms.append((_COMMA_THOUSANDS, without_commas))
-    if not commas and not parts:  # many groups of three digits are no accident
+    if not commas and not parts:  # many groups of three digits are not a coincidence
         parts = int(texts.str.contains(_EITHER_COMMA).sum()) >= _MANY
     if commas != parts:
         forms.append((_EITHER_COMMA, with_point if commas else without_commas))
@@ -178,5 +178,5 @@ def _has(texts: pl.Series, pattern: str) -> bool:
 
 
 def _where(texts: pl.Series, fits: pl.Series) -> pl.Series:
-    """The texts that fit; null for the others."""
+    """The texts for which `fits` is true; null for the others."""
     return texts.set(~fits, None)

@@ -1,4 +1,4 @@
-"""Files or frames → tables whose rows can all be used, with a report on how each was read."""
+"""Cleaning of files or frames: tables of valid rows, with a report per source."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -19,18 +19,18 @@ from tastemaker.data.table import Table
 
 _IDS = {"items": "item_id", "users": "user_id"}
 _FEW_IDS = 0.05
-"""Ids that occur in the event log, below which the ids of a table are probably others."""
+"""Share of ids that occur in the event log; below it, the table probably has other ids."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cleaned:
-    """Tables whose rows can all be used.
+    """Tables of valid rows.
 
     Attributes:
-        tables: `events` (user_id, item_id, kind, value, time, and event_id where there is one; in
-            the source's order), and `items` and `users` as far as there are any.
+        tables: `events` (user_id, item_id, kind, value, time, and event_id if the source has one;
+            in the source's order), and optionally `items` and `users`.
         reports: how each file or frame was read.
-        sources: table → fingerprint of the files it is of; empty for frames.
+        sources: table → fingerprint of its files; empty for frames.
     """
 
     tables: dict[str, pl.DataFrame]
@@ -39,8 +39,8 @@ class Cleaned:
 
 
 def clean_files(files: Mapping[str, Sequence[DataFile]], quarantine: Path | None = None) -> Cleaned:
-    """The usable rows of files (CSV, JSON lines, Parquet); see `clean_tables`."""
-    # before they are read: a file that changes meanwhile is then known to have changed
+    """The valid rows of files (CSV, JSON lines, Parquet); see `clean_tables`."""
+    # before reading, so that a change of a file during reading is detected
     sources = {
         table: table_fingerprint(table, of_table)
         for table, of_table in files.items()
@@ -60,15 +60,15 @@ def clean_files(files: Mapping[str, Sequence[DataFile]], quarantine: Path | None
 def clean_tables(
     tables: Mapping[str, Sequence[tuple[Table, Schema]]], quarantine: Path | None = None
 ) -> Cleaned:
-    """The usable rows of tables.
+    """The valid rows of tables.
 
     Args:
-        tables: any of `events`, `items` and `users` → rows as they are in the source, and what
-            their columns mean; several sources of a table follow each other.
-        quarantine: folder for the rows that cannot be used.
+        tables: any of `events`, `items` and `users` → raw rows and the schema of each source;
+            several sources of a table are concatenated.
+        quarantine: folder for invalid rows.
 
     Raises:
-        DataError: a column is missing, or too many of a source's rows cannot be used.
+        DataError: a column is missing, or too many rows of a source are invalid.
     """
     clean = {
         "events": lambda table, schema: clean_events(table, schema, times.now()),
@@ -94,7 +94,7 @@ def clean_tables(
 
 
 def _with_unknown_ids(report: ReadReport, tables: Mapping[str, pl.DataFrame]) -> ReadReport:
-    """The report of an item or user table, with a note where the event log has few of its ids."""
+    """The report of an item or user table, with a note if the event log has few of its ids."""
     ours = _IDS.get(report.table)
     log, table = tables.get("events"), tables.get(report.table)
     if ours is None or log is None or table is None or not (log.height and table.height):
@@ -115,7 +115,7 @@ def _with_unknown_ids(report: ReadReport, tables: Mapping[str, pl.DataFrame]) ->
 
 
 def _joined(parts: Sequence[pl.DataFrame], ordered: bool) -> pl.DataFrame:
-    """The rows of several event files, one after the other; an order of rows goes on."""
+    """The rows of several event files, concatenated; with an ordinal clock, the order continues."""
     if len(parts) == 1:
         return parts[0]
     rows, before = [], 0

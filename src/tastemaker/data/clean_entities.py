@@ -1,6 +1,6 @@
-"""Item and user tables: rows of text → columns by role; a cell that does not fit is missing.
+"""Cleaning of item and user tables: typed columns by role; unreadable cells become missing.
 
-A note says how many cells of a column could not be read.
+A note states how many cells of a column could not be read.
 """
 
 from dataclasses import replace
@@ -10,9 +10,7 @@ import polars as pl
 from tastemaker.data.cells import ids, missing, numbers
 from tastemaker.data.column_types import SUBSTITUTE, require_type
 from tastemaker.data.moments import moments
-from tastemaker.data.report import ReadReport
-from tastemaker.data.schema import ColumnRole, Schema
-from tastemaker.data.set_aside import (
+from tastemaker.data.quarantine import (
     HELPER,
     find_columns,
     id_columns,
@@ -20,31 +18,33 @@ from tastemaker.data.set_aside import (
     split_off_bad,
     whole_float_note,
 )
+from tastemaker.data.report import ReadReport
+from tastemaker.data.schema import ColumnRole, Schema
 from tastemaker.data.table import Table
 from tastemaker.data.vectors import vectors
 from tastemaker.errors import DataError, did_you_mean
 
 _SHOWN = 60
-"""Letters of an unreadable cell that a note shows."""
+"""The number of characters of an unreadable cell shown in a note."""
 _LIST = r"(?s)^\s*\[([^\[\]]*)\]\s*$"
 _LIST_ENTRY = r"""(?s)"[^"]*"|'[^']*'|[^,\s'"][^,]*"""
-"""A list that is written as text, and its entries: `['a', "b, c", 3]`."""
+"""A list written as text, and its entries: `['a', "b, c", 3]`."""
 
 
 def clean_entities(table: Table, id_column: str, schema: Schema) -> tuple[pl.DataFrame, ReadReport]:
-    """The usable rows of an item or user table, one per id, and how the reading went.
+    """The valid rows of an item or user table, one per id, and the report.
 
     Args:
         table: the source.
-        id_column: `item_id` or `user_id`; tells which of the schema's columns and roles to read.
-        schema: the name of the id column, and the columns to keep with what they hold; cells that
-            do not fit become missing, and a note says how many.
+        id_column: `item_id` or `user_id`; selects the schema's columns and roles to read.
+        schema: the name of the id column, and the columns to keep with their roles; unreadable
+            cells become missing, and a note states how many.
 
     Returns:
         `id_column` and the columns of the roles: text, list of text, float64 or int64 microseconds.
 
     Raises:
-        DataError: a column is missing, or ids are floats throughout.
+        DataError: a column is missing, or all ids are floats.
     """
     is_item = id_column == "item_id"
     renamed = schema.item_columns if is_item else schema.user_columns
@@ -54,25 +54,25 @@ def clean_entities(table: Table, id_column: str, schema: Schema) -> tuple[pl.Dat
     for name in roles:
         if name == id_column:
             raise DataError(
-                f"{table.source}: '{name}' names the ids, so no attribute can have this name; "
-                "rename the column or leave it out of the roles"
+                f"{table.source}: '{name}' is the id column and cannot be an attribute; rename the "
+                "column or remove it from the roles"
             )
         if name not in types:
             raise DataError(
                 f"{table.source}: no column '{name}'{did_you_mean(name, table.columns)}"
             )
     id_ = ids(table, id_column, columns[id_column], types)
-    wanted = [*id_columns(id_column, id_), id_.problem.alias("reason")]
+    selected = [*id_columns(id_column, id_), id_.problem.alias("reason")]
     for name, role in roles.items():
         cell = _cell(table, name, role, types, schema)
-        wanted.append(cell.alias(f"={name}"))
+        selected.append(cell.alias(f"={name}"))
         if role.role in ("number", "time", "vector"):
             raw, kind = pl.col(name), types[name]
             if isinstance(kind, pl.List | pl.Array):
                 raw = raw.cast(pl.List(pl.String)).list.join(", ", ignore_nulls=True)
             unread = pl.when(~missing(name, types) & cell.is_null()).then(raw)
-            wanted.append(unread.cast(pl.String).alias(f"{HELPER}raw {name}"))
-    rows = table.collect(*wanted)
+            selected.append(unread.cast(pl.String).alias(f"{HELPER}raw {name}"))
+    rows = table.collect(*selected)
     notes = [
         whole_float_note(rows, id_column, columns[id_column]),
         *(_unread_note(rows, name, role) for name, role in roles.items()),
@@ -89,7 +89,7 @@ def clean_entities(table: Table, id_column: str, schema: Schema) -> tuple[pl.Dat
 
 
 def _unread_note(rows: pl.DataFrame, name: str, role: ColumnRole) -> str:
-    """Says how many cells of an attribute could not be read; empty where all could."""
+    """A note on how many cells of an attribute could not be read; empty if all could."""
     if f"{HELPER}raw {name}" not in rows.columns:
         return ""
     unread = rows[f"{HELPER}raw {name}"].drop_nulls()
@@ -135,6 +135,6 @@ def _cell(table: Table, name: str, role: ColumnRole, types: pl.Schema, schema: S
 
 
 def _labels(parts: pl.Expr) -> pl.Expr:
-    """The labels of lists of text, without blanks around them and without empty ones."""
+    """The labels of lists of text, stripped and without empty labels."""
     labels = pl.element().str.strip_chars()
     return parts.list.eval(labels.filter((labels != "") & ~labels.str.starts_with(SUBSTITUTE)))

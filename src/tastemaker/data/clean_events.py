@@ -1,6 +1,6 @@
-"""The event log: rows of text → usable events; what cannot be used is set aside.
+"""Cleaning of the event log: raw rows become valid events; invalid rows are quarantined.
 
-Everything is cast without strictness; a row with a cell that became null goes to the quarantine.
+All casts are non-strict; a row with a cell that became null is quarantined.
 """
 
 from collections.abc import Mapping
@@ -12,9 +12,7 @@ from tastemaker.data.cells import ids, missing, numbers
 from tastemaker.data.column_types import require_type
 from tastemaker.data.event_ids import with_conflicts
 from tastemaker.data.moments import moments
-from tastemaker.data.report import ReadReport
-from tastemaker.data.schema import EVENT_COLUMNS, Schema
-from tastemaker.data.set_aside import (
+from tastemaker.data.quarantine import (
     HELPER,
     find_columns,
     id_columns,
@@ -22,31 +20,33 @@ from tastemaker.data.set_aside import (
     split_off_bad,
     whole_float_note,
 )
+from tastemaker.data.report import ReadReport
+from tastemaker.data.schema import EVENT_COLUMNS, Schema
 from tastemaker.data.table import LINE, Table
 from tastemaker.data.times import MICROSECONDS
 from tastemaker.errors import DataError, did_you_mean
 
 _EARLIEST_STRAY = 315_532_800 * 10**6
-"""1980: among later times, one before it is a code such as 0, not a moment."""
+"""1980: in a log of later times, an earlier time is a code such as 0, not a moment."""
 _MODERN = 631_152_000 * 10**6
 """1990."""
 _ROW = f"{HELPER}row"
 
 
 def clean_events(table: Table, schema: Schema, now: int) -> tuple[pl.DataFrame, ReadReport]:
-    """The usable events in the source's order, and how the reading went.
+    """The valid events in the source's order, and the report.
 
     Args:
         table: the source.
         schema: columns, kinds, clock.
-        now: the present moment, microseconds; what lies more than a day later is an error.
+        now: the current moment, microseconds; times more than a day later are invalid.
 
     Returns:
         user_id, item_id (text or integer, as in the source), kind int8, value float32,
         time int64 (microseconds); and the report.
 
     Raises:
-        DataError: a column is missing, or ids are floats throughout.
+        DataError: a column is missing, or all ids are floats.
     """
     columns = find_columns(table, schema.event_columns, EVENT_COLUMNS, ("user_id", "item_id"))
     if schema.clock == "absolute" and "timestamp" not in columns:
@@ -60,7 +60,7 @@ def clean_events(table: Table, schema: Schema, now: int) -> tuple[pl.DataFrame, 
     value, value_problem = _value(table, columns.get("value"), types, kind, schema)
     time, time_problem = _time(table, columns.get("timestamp"), types, schema, now)
     checks = (user.problem, item.problem, kind_problem, value_problem, time_problem)
-    wanted = [
+    selected = [
         *id_columns("user_id", user),
         *id_columns("item_id", item),
         kind.alias("kind"),
@@ -73,8 +73,8 @@ def clean_events(table: Table, schema: Schema, now: int) -> tuple[pl.DataFrame, 
         require_type(table.source, columns["event_id"], types[columns["event_id"]], "event_id")
         event_id = pl.col(columns["event_id"])
         present = pl.when(~missing(columns["event_id"], types)).then(event_id)
-        wanted.append(present.alias("event_id"))
-    rows = table.collect(*wanted)
+        selected.append(present.alias("event_id"))
+    rows = table.collect(*selected)
     if schema.clock == "absolute":
         rows = _with_stray_times(rows)
     notes = [whole_float_note(rows, ours, columns[ours]) for ours in ("user_id", "item_id")]
@@ -95,7 +95,7 @@ def clean_events(table: Table, schema: Schema, now: int) -> tuple[pl.DataFrame, 
 
 
 def _used_columns(columns: Mapping[str, str], schema: Schema) -> set[str]:
-    """The columns of an event log that change what is learned."""
+    """The columns of an event log that affect training."""
     used = dict(columns)
     if not any(kind.uses_value for kind in schema.kinds.values()):
         used.pop("value", None)
@@ -105,7 +105,7 @@ def _used_columns(columns: Mapping[str, str], schema: Schema) -> set[str]:
 
 
 def _with_stray_times(rows: pl.DataFrame) -> pl.DataFrame:
-    """Sets aside times that lie before 1980 in a log whose other times are later than 1990."""
+    """Quarantines times before 1980 in a log whose other times are later than 1990."""
     middle = rows.filter(pl.col("reason").is_null())["time"].median()
     if not isinstance(middle, int | float) or middle < _MODERN:
         return rows
@@ -120,7 +120,7 @@ def _kind(
     codes = {name: code for code, name in enumerate(schema.kinds)}
     if not codes:
         raise DataError(
-            f"{table.source}: no kind of event is declared; declare each, such as [events.view]"
+            f"{table.source}: no event type is declared; declare each, such as [events.view]"
         )
     if column is None:
         default = schema.default_kind or (next(iter(codes)) if len(codes) == 1 else None)
@@ -175,7 +175,7 @@ def _value(
 
 
 def _if_readable(table: Table, column: str, types: pl.Schema, schema: Schema) -> pl.Expr:
-    """The values of a column that only has our name; null where they are not numbers."""
+    """The values of an unmapped column named `value`; null if they are not numbers."""
     try:
         return numbers(table, column, types, schema.decimal).cast(pl.Float32, strict=False)
     except DataError:
@@ -183,7 +183,7 @@ def _if_readable(table: Table, column: str, types: pl.Schema, schema: Schema) ->
 
 
 def _types_are_given(table: Table, schema: Schema) -> bool:
-    """Whether a column of the source says what type each event is."""
+    """Whether the source has a column of event types."""
     return schema.event_columns.get("event_type", "event_type") in table.columns
 
 

@@ -1,7 +1,7 @@
-"""Which column types can hold what, and how a message names a type.
+"""Checks of column types, and their names in messages.
 
-A column of a type that nothing reads (binary, durations, Python objects) keeps its place in a frame
-as an empty struct whose field names the type, so that it can be refused by name where it is used.
+A column of an unsupported type (binary, durations, Python objects) is replaced by an empty struct
+whose field names the type, so that an error message can name the type if the column is used.
 """
 
 import polars as pl
@@ -9,9 +9,9 @@ import polars as pl
 from tastemaker.errors import DataError
 
 SUBSTITUTE = "\x1a"
-"""ASCII's "substitute": begins a cell that cannot be read, stands for a character that cannot."""
+"""ASCII's "substitute": marks an unreadable cell at its start, or replaces an invalid character."""
 LATEST = 1 << 62
-"""Microseconds; Polars cannot show moments much further from 1970. The cleaner rejects this one."""
+"""Microseconds; Polars cannot format moments much further from 1970. The cleaner rejects it."""
 _UNREADABLE = "unreadable "
 _LONGEST_NAME = 80
 _LABELS = (pl.String, pl.Categorical, pl.Enum, pl.Null)
@@ -19,23 +19,23 @@ _MOMENTS = (pl.Datetime, pl.Date)
 
 
 def unreadable_type(name: str) -> pl.Struct:
-    """The type of a column whose own type cannot be read.
+    """The placeholder type of a column whose type is not supported.
 
     Args:
-        name: what a message calls the type.
+        name: the name of the type in messages.
     """
     return pl.Struct({_UNREADABLE + name: pl.String})
 
 
 def is_unreadable(kind: pl.DataType) -> bool:
-    """Whether it is the placeholder's type."""
+    """Whether a type is the placeholder type."""
     if not isinstance(kind, pl.Struct) or len(kind.fields) != 1:
         return False
     return kind.fields[0].name.startswith(_UNREADABLE)
 
 
 def type_name(kind: pl.DataType) -> str:
-    """What a message calls a type.
+    """The name of a type in messages.
 
     >>> type_name(pl.Float64()), type_name(pl.List(pl.String)), type_name(unreadable_type("bytes"))
     ('floats', 'List(String)', 'bytes')
@@ -51,7 +51,7 @@ def type_name(kind: pl.DataType) -> str:
 
 
 def require_type(source: str, column: str, kind: pl.DataType, role: str) -> None:
-    """Checks that a column can hold what it is used for.
+    """Checks that a column's type is suitable for its role.
 
     Args:
         source: the table.
@@ -60,7 +60,7 @@ def require_type(source: str, column: str, kind: pl.DataType, role: str) -> None
         role: `event_type`, `event_id`, or the role of an attribute: `text`, `category`, `tags`.
 
     Raises:
-        DataError: it cannot.
+        DataError: the type is not suitable.
     """
     held = kind.inner if role == "tags" and isinstance(kind, pl.List | pl.Array) else kind
     is_scalar = held in _LABELS or held.is_numeric() or held == pl.Boolean

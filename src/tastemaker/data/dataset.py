@@ -1,4 +1,4 @@
-"""The data of a project, indexed: catalogue, users and events. Immutable; only ever narrowed."""
+"""The indexed data of a project: catalogue, users and events. Immutable."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -34,22 +34,22 @@ from tastemaker.errors import ClockError, DataError, SettingError
 
 
 class Dataset:
-    """An event log and what is known of its items and users.
+    """An event log with its items and users.
 
     Attributes:
         catalogue: the items, with their columns.
         users: user id ↔ index; for training and histories, never for models.
         events: sorted by user and time.
         kinds: the kinds of event; an event's kind is a position in it.
-        clock: whether times are moments, an order, or nothing.
+        clock: whether times are moments, only an order, or meaningless.
         profiles: the user table's columns, by user index.
         reports: how each table was read.
-        sequence: how far into a store's log it reaches; 0 from files.
-        store: the store it was read from; empty from files.
-        sources: table → fingerprint of the file it is of; empty from frames.
-        left_out: what of the events is not there, and why.
-        described: bool[items], which items the item table describes, or, where it describes little,
-            are in the project's files; None where no item is left out for being undescribed.
+        sequence: the last position read from a store's log; 0 for files.
+        store: the store it was read from; empty for files.
+        sources: table → fingerprint of its file; empty for frames.
+        left_out: the events that were left out, and why.
+        described: bool[items], the items that the item table describes or, if it describes few,
+            those in the project's files; None if undescribed items are never left out.
     """
 
     def __init__(
@@ -89,16 +89,16 @@ class Dataset:
         users: Any = None,
         schema: Schema | None = None,
     ) -> "Dataset":
-        """Indexes frames (Polars, pandas, Arrow).
+        """The data set of frames (Polars, pandas, Arrow).
 
         Args:
             events: one row per event.
             items: one row per item.
             users: one row per user.
-            schema: what the columns mean; by default proposed from their names and values.
+            schema: the meaning of the columns; by default proposed from their names and values.
 
         Raises:
-            DataError: a column is missing, or more than `max_bad_rows` of the rows cannot be used.
+            DataError: a column is missing, or more than `max_bad_rows` of the rows are invalid.
         """
         frames = {
             name: as_polars(frame, name)
@@ -122,17 +122,17 @@ class Dataset:
         schema: Schema,
         quarantine: Path | None = None,
     ) -> "Dataset":
-        """Reads and indexes files (CSV, JSON lines, Parquet; text also gzipped).
+        """The data set of files (CSV, JSON lines, Parquet; text may be gzipped).
 
         Args:
             events: one row per event.
             items: one row per item.
             users: one row per user.
-            schema: what the columns mean.
-            quarantine: folder for the rows that cannot be used.
+            schema: the meaning of the columns.
+            quarantine: folder for invalid rows.
 
         Raises:
-            DataError: a file cannot be used, or more than `max_bad_rows` of its rows.
+            DataError: a file cannot be used, or more than `max_bad_rows` of its rows are invalid.
         """
         named = {"events": events, "items": items, "users": users}
         files = {
@@ -147,14 +147,14 @@ class Dataset:
         schema: Schema,
         quarantine: Path | None = None,
     ) -> "Dataset":
-        """Reads and indexes the files of each table (events, items, users), each in its own way."""
+        """The data set of several files per table (events, items, users), each with its schema."""
         return cls.from_cleaned(clean_files(files, quarantine), schema)
 
     @classmethod
     def from_tables(
         cls, tables: Mapping[str, Table], schema: Schema, quarantine: Path | None = None
     ) -> "Dataset":
-        """Cleans and indexes the tables `events`, and `items` and `users` if given."""
+        """The data set of the tables `events`, and optionally `items` and `users`."""
         sources = {name: [(table, schema)] for name, table in tables.items()}
         return cls.from_cleaned(clean_tables(sources, quarantine), schema)
 
@@ -167,17 +167,17 @@ class Dataset:
         store: str = "",
         left_out: LeftOut = NOTHING_LEFT_OUT,
     ) -> "Dataset":
-        """Indexes tables that were cleaned, wherever they were kept since.
+        """The data set of cleaned tables.
 
         Args:
-            cleaned: rows that can be used.
-            schema: what the columns mean.
-            sequence: how far into a store's log they reach.
-            store: the store they were read from; empty from files.
-            left_out: what was not read of it.
+            cleaned: the valid rows.
+            schema: the meaning of the columns.
+            sequence: the last position read from a store's log.
+            store: the store they were read from; empty for files.
+            left_out: the events that were not read.
 
         Raises:
-            DataError: there is no event.
+            DataError: no event is left.
         """
         log, left_out = leave_out(
             cleaned.tables["events"],
@@ -227,20 +227,20 @@ class Dataset:
 
         Raises:
             ClockError: the clock is not absolute.
-            SettingError: it is not a moment.
+            SettingError: `time` is not a moment.
         """
         self.require_clock("before")
         return self._with(self.catalogue, self.events.before(moment(time, "time")))
 
     def no_later_than(self, time: Any) -> "Dataset":
-        """The same events, those after a moment moved to it: what a server knows at that moment.
+        """The same events, with times after a moment set to it, as a server records them.
 
         Args:
             time: a datetime, a date, ISO 8601 text or microseconds.
 
         Raises:
             ClockError: the clock is not absolute.
-            SettingError: it is not a moment.
+            SettingError: `time` is not a moment.
         """
         self.require_clock("no_later_than")
         latest = moment(time, "time")
@@ -251,21 +251,22 @@ class Dataset:
         )
 
     def where(self, keep: NDArray[np.bool_]) -> "Dataset":
-        """The events for which `keep` bool[events] holds; items and users keep their indices.
+        """The events for which `keep` bool[events] is true; items and users keep their indices.
 
-        Which events count is determined by those that are kept (`Events.where`).
+        Replacements are determined from the kept events alone (`Events.where`).
         """
         return self._with(self.catalogue, self.events.where(keep))
 
     def onto(self, catalogue: Catalogue, known: NDArray[np.int32]) -> "Dataset":
-        """These events with the indices of another catalogue, that has some of the items.
+        """These events with the item indices of another catalogue.
 
         Args:
-            catalogue: whose indices to use.
-            known: int32[items of `catalogue`], the index each has here; −1 where it has none.
+            catalogue: the catalogue whose indices to use.
+            known: int32[items of `catalogue`], each item's index in this data set; −1 if it has
+                none.
 
         Returns:
-            The same users; events of items the catalogue does not have are left out.
+            The same users; events of items that are not in `catalogue` are left out.
         """
         index = np.full(len(self.catalogue), -1, np.int32)
         index[known[known >= 0]] = np.flatnonzero(known >= 0).astype(np.int32)
@@ -274,26 +275,28 @@ class Dataset:
         return self._with(catalogue, events)
 
     def _with(self, catalogue: Catalogue, events: Events) -> "Dataset":
-        """Part of the same data."""
-        told = (self.kinds, self.clock, self.profiles)
+        """A data set of other events and items, with the same users and settings."""
         described = self.described if catalogue is self.catalogue else None
         return Dataset(
-            *(catalogue, self.users, events, *told),
+            *(catalogue, self.users, events, self.kinds, self.clock, self.profiles),
             sources=self.sources,
             left_out=self.left_out,
             described=described,
         )
 
-    def require_clock(self, asked_by: str) -> None:
-        """Refuses what needs moments in time where the data has none.
+    def require_clock(self, operation: str) -> None:
+        """Requires that the data's times are moments.
+
+        Args:
+            operation: the operation or setting that needs them, for the message.
 
         Raises:
             ClockError: the clock is `ordinal` or `none`.
         """
         if self.clock != "absolute":
             raise ClockError(
-                f"{asked_by} needs moments in time, and this data's clock is '{self.clock}'; map a "
-                "timestamp column under [data.columns.events]"
+                f"{operation} needs moments in time, and this data's clock is '{self.clock}'; map "
+                "a timestamp column under [data.columns.events]"
             )
 
     def interactions(
@@ -308,13 +311,13 @@ class Dataset:
         Events that were replaced before the end of the data do not count.
 
         Args:
-            role: positive or negative events; signs are never added up.
-            reduce: add the weights of a pair, or write 1 for each pair.
+            role: positive or negative events; they are never mixed.
+            reduce: sum the weights of a pair, or set each pair to 1.
             half_life: microseconds in which an event loses half its weight, counted back from
                 the end of the data.
 
         Raises:
-            ClockError: a half-life was given and the clock is not absolute.
+            ClockError: `half_life` is set and the clock is not absolute.
         """
         weights = self.events.weight
         if half_life is not None:
@@ -347,16 +350,16 @@ class Dataset:
         """The requests of users at moments.
 
         Args:
-            users: [n] indices, as `users.indices(ids)` gives them.
+            users: [n] indices, as returned by `users.indices(ids)`.
             moments: [n] datetimes, dates, ISO 8601 texts or microseconds; only events strictly
-                before count, and of these only the ones that were not replaced strictly before.
-            seen: which past events keep an item away; by default `SeenPolicy.of(kinds)`.
-            cap: the longest history.
-            placement: the placement asked for.
+                before count, unless they were replaced strictly before.
+            seen: which past events exclude an item; by default `SeenPolicy.of(kinds)`.
+            cap: the maximum history length.
+            placement: the requested placement.
 
         Raises:
-            SettingError: there is no such user, a moment cannot be read, there are not as many
-                moments as users, or `cap` is not an integer of at least 0.
+            SettingError: a user does not exist, a moment cannot be read, the numbers of moments and
+                users differ, or `cap` is not an integer of at least 0.
         """
         users = indices_of(users, len(self.users), "users")
         moments = moments_of(moments, "moments")
@@ -380,8 +383,8 @@ class Dataset:
 
 
 def _described(indexed: Indexed, log: pl.DataFrame, left_out: LeftOut) -> NDArray[np.bool_]:
-    """What `Dataset.described` says."""
-    if left_out.min_item_users:  # the rule holds
+    """The value of `Dataset.described`."""
+    if left_out.min_item_users:  # the rule applies
         return indexed.described
     if "served" not in log.columns:
         return np.ones(len(indexed.catalogue), np.bool_)

@@ -1,4 +1,4 @@
-"""Weights that halve with age: one scale for all sums, however long ago something happened."""
+"""Exponential decay of event weights, without underflow for old events."""
 
 import numpy as np
 
@@ -7,17 +7,17 @@ from tastemaker.compilation import kernel
 _LINEAR_EXPONENT = -64.0
 _LARGEST_EXPONENT = -32.0
 LEAST_DECAY = 2.0**_LINEAR_EXPONENT
-"""A factor of decay is at least this, so that what it multiplies stays normal in float32."""
+"""The minimum decay factor; it keeps products normal (not subnormal) in float32."""
 _LEAST_RUNNING = 2.0**-1000
-"""The least weight that an item keeps between two of its events: float64 ends at 2⁻¹⁰²²."""
+"""The minimum weight of an item between two of its events; float64 ends at 2⁻¹⁰²²."""
 
 
 @kernel
 def first_not_before(times, first, last, moment):  # type: ignore[no-untyped-def]
-    """The first position in times[first:last], sorted, that is not before `moment`.
+    """The first position in sorted times[first:last] whose time is not before `moment`.
 
-    Looks back from the end in steps that double, since a moment is mostly near the latest event,
-    and then between the last two.
+    Searches back from the end in doubling steps, since most moments are near the latest event, then
+    by bisection between the last two steps.
     """
     end, step = last, 1
     while first < last:
@@ -57,9 +57,9 @@ def decayed_weights(  # type: ignore[no-untyped-def]
 ):
     """Writes each item's decayed positive weight at `moment`, from both parts of the log.
 
-    Where the largest is below 2⁻³², all are multiplied so that it is 2⁻³²: a log that ended long
-    ago reads as it did 32 half-lives after its end. Below 2⁻⁶⁴ the exponent e of a weight then
-    becomes −64 − ln(−63 − e): the order stays, and nothing is subnormal.
+    If the largest weight is below 2⁻³², all are scaled so that it is 2⁻³²: a log that ended long
+    ago gives the weights of 32 half-lives after its end. The exponent e of a weight below 2⁻⁶⁴
+    then becomes −64 − ln(−63 − e): the order is kept, and no weight is subnormal.
     """
     largest = 0.0
     weights = np.empty(len(offsets) - 1, np.float64)
@@ -92,7 +92,7 @@ def decayed_weights(  # type: ignore[no-untyped-def]
 
 @kernel
 def _sum_of(one, two):  # type: ignore[no-untyped-def]
-    """The binary logarithm of the sum of two numbers given by theirs; −∞ stands for 0."""
+    """log₂(2^one + 2^two); −∞ represents the logarithm of 0."""
     more, less = max(one, two), min(one, two)
     if less == -np.inf:
         return more
@@ -110,7 +110,7 @@ def _weight_at(offsets, time, running, item, moment, half_life):  # type: ignore
 
 @kernel
 def _exponent_at(offsets, time, running, item, moment, half_life):  # type: ignore[no-untyped-def]
-    """The binary logarithm of the same; −∞ for 0."""
+    """The binary logarithm of an item's decayed positive weight at `moment`; −∞ for 0."""
     last = first_not_before(time, offsets[item], offsets[item + 1], moment) - 1
     if last < offsets[item] or not running[last] > 0.0:
         return -np.inf

@@ -1,8 +1,8 @@
-"""Delimited text (CSV and its kin) as a table of text.
+"""Reading of delimited text (CSV and similar formats) as a table of text.
 
-A file is read fast and out of core where each of its lines is a whole record, which is checked
-first; any other is read exactly, record by record. Lines that are not a record are set aside with
-their reason; nothing is lost silently.
+If each line of a file is a whole record, which is checked first, the file is read fast and out of
+core; otherwise it is read record by record. Invalid lines are reported with a reason and are never
+dropped silently.
 """
 
 import csv
@@ -24,7 +24,7 @@ _KNOWN_BINARY = {
 _BATCH = 200_000
 _HEADER_LINES = 20
 _LITERAL_QUOTES = ("\t",)
-"""Delimiters of files in which a quotation mark that does not close is an ordinary character."""
+"""Delimiters of files in which an unclosed quotation mark is an ordinary character."""
 
 
 def open_delimited(path: Path, name: str, separator: str, header: Sequence[str] = ()) -> Table:
@@ -32,13 +32,13 @@ def open_delimited(path: Path, name: str, separator: str, header: Sequence[str] 
 
     Args:
         path: the file, not compressed, UTF-8.
-        name: what to call it in messages.
-        separator: the delimiter; one of several characters, or a blank, which stands for any
-            number of them, splits lines without regard to quotation marks.
-        header: the names of the columns, where the first line is data.
+        name: its name in messages.
+        separator: the delimiter. A delimiter of several characters, or a blank, which matches any
+            number of blanks, splits lines without regard to quotation marks.
+        header: the names of the columns, if the first line is data.
 
     Raises:
-        DataError: empty, binary, without columns or rows, or of another delimiter.
+        DataError: the file is empty, is binary, has no columns or rows, or has another delimiter.
     """
     with reading(path) as stream:
         head = stream.read(1 << 16)
@@ -61,17 +61,17 @@ def open_delimited(path: Path, name: str, separator: str, header: Sequence[str] 
         if by_line:
             return _split_lines(lines, name, separator, columns)
         odd = lines.filter(~pl.col("row").str.contains(_record(separator, len(columns))))
-        aside = odd.collect(engine="streaming")
+        invalid = odd.collect(engine="streaming")
     except pl.exceptions.ComputeError:  # not UTF-8
         if by_line:
-            raise DataError(f"{name}: is not UTF-8 text; set its encoding under [data]") from None
+            raise DataError(f"{name}: not UTF-8 text; set its encoding under [data]") from None
         return _read_exactly(path, separator, name, columns, has_header=not header)
-    marked = any('"' in column for column in columns)  # Polars does not read such a header back
-    if marked or aside["row"].str.contains('"', literal=True).any():
+    marked = any('"' in column for column in columns)  # Polars cannot read such a header
+    if marked or invalid["row"].str.contains('"', literal=True).any():
         try:
             return _read_exactly(path, separator, name, columns, has_header=not header)
         except DataError:
-            if separator not in _LITERAL_QUOTES or not _splits(aside["row"], separator, columns):
+            if separator not in _LITERAL_QUOTES or not _splits(invalid["row"], separator, columns):
                 raise
         return _split_lines(lines, name, separator, columns)
     nameless = any(column == f"column_{at}" for at, column in enumerate(columns, 1))
@@ -79,36 +79,36 @@ def open_delimited(path: Path, name: str, separator: str, header: Sequence[str] 
         path,
         separator=separator,
         glob=False,
-        has_header=not header and not nameless,  # Polars refuses names that are not in the schema
+        has_header=not header and not nameless,  # Polars rejects names that are not in the schema
         skip_rows=1 if nameless and not header else 0,
         schema=dict.fromkeys(columns, pl.String),
         truncate_ragged_lines=True,
         row_index_name=LINE,
         row_index_offset=1 if header else 2,
     )
-    if aside.height:
-        frame = frame.filter(~pl.col(LINE).is_in(aside[LINE].implode()))
-    return Table(frame, name, columns, _rejected(aside, separator, len(columns)))
+    if invalid.height:
+        frame = frame.filter(~pl.col(LINE).is_in(invalid[LINE].implode()))
+    return Table(frame, name, columns, _rejected(invalid, separator, len(columns)))
 
 
 def _by_line(separator: str) -> bool:
-    """Whether lines are split at the delimiter whatever they hold."""
+    """Whether lines are always split at the delimiter, ignoring quotation marks."""
     return len(separator.encode()) > 1 or separator == " "
 
 
-def _rejected(aside: pl.DataFrame, separator: str, fields: int) -> pl.DataFrame:
-    """Lines that are not a record, with the reason; blank lines are left out."""
+def _rejected(invalid: pl.DataFrame, separator: str, fields: int) -> pl.DataFrame:
+    """Lines that are not a record, with the reason; without blank lines."""
     found = pl.col("row").str.count_matches(separator, literal=True) + 1
     reason = pl.format(f"{{}} fields instead of {fields}", found)
-    return aside.filter(pl.col("row") != "").select(
+    return invalid.filter(pl.col("row") != "").select(
         pl.col(LINE).cast(pl.UInt32), reason.alias("reason"), "row"
     )
 
 
 def _record(separator: str, fields: int) -> str:
-    """The pattern of a line that is one record of so many fields, in itself and beyond doubt.
+    """A pattern for lines that are unambiguously one record of `fields` fields.
 
-    One delimiter more may end it, as some programs write.
+    A trailing delimiter is allowed, as some programs write one.
     """
     mark = f"\\x{{{ord(separator):x}}}"
     quoted, plain = '"(?:[^"]|"")*"', f'[^"{mark}]'
@@ -119,7 +119,7 @@ def _record(separator: str, fields: int) -> str:
 
 
 def _splits(lines: pl.Series, separator: str, columns: list[str]) -> bool:
-    """Whether every line has the right number of fields, quotation marks being ordinary."""
+    """Whether every line has the right number of fields if quotation marks are ordinary."""
     marks = lines.str.count_matches(separator, literal=True)
     ended = lines.str.ends_with(separator) & (marks == len(columns))
     return bool(((marks == len(columns) - 1) | ended).all())
@@ -135,7 +135,7 @@ def _split_lines(lines: pl.LazyFrame, name: str, separator: str, columns: list[s
     split = lines.filter(pl.col("row") != "").with_columns(fields.alias("fields"))
     ended = (count == len(columns) + 1) & (pl.col("fields").list.last() == "")
     whole = (count == len(columns)) | ended
-    aside = split.filter(~whole).select(LINE, "row").collect(engine="streaming")
+    invalid = split.filter(~whole).select(LINE, "row").collect(engine="streaming")
     cells = [
         pl.when(pl.col("fields").list.get(at) != "")
         .then(pl.col("fields").list.get(at))
@@ -143,7 +143,7 @@ def _split_lines(lines: pl.LazyFrame, name: str, separator: str, columns: list[s
         for at, column in enumerate(columns)
     ]
     frame = split.filter(whole).select(pl.col(LINE).cast(pl.UInt32), *cells)
-    return Table(frame, name, columns, _rejected(aside, separator, len(columns)))
+    return Table(frame, name, columns, _rejected(invalid, separator, len(columns)))
 
 
 def _header(head: bytes, name: str, separator: str) -> list[str]:
@@ -153,7 +153,7 @@ def _header(head: bytes, name: str, separator: str) -> list[str]:
         raise DataError(f"{name}: the header is not UTF-8 text; save the file as UTF-8") from None
     if "\r" in line:
         raise DataError(
-            f"{name}: its lines end in carriage returns alone; save it with usual line ends"
+            f"{name}: lines end in carriage returns only; save it with standard line ends"
         )
     try:
         if _by_line(separator):
@@ -171,7 +171,7 @@ def _header(head: bytes, name: str, separator: str) -> list[str]:
         for other, setting in ((";", ";"), ("\t", r"\t"), ("|", "|"), (",", ",")):
             if other != separator and other in line:
                 raise DataError(
-                    f"{name}: one column '{line[:40]}'; the fields look separated by "
+                    f"{name}: one column '{line[:40]}'; the fields seem to be separated by "
                     f"'{setting}': set separator = \"{setting}\" under [data]"
                 )
     if not any(columns):
@@ -188,7 +188,7 @@ def _header(head: bytes, name: str, separator: str) -> list[str]:
 
 
 def _is_record(head: bytes, separator: str) -> bool:
-    """Whether a record over several lines begins the file."""
+    """Whether the file starts with a record that spans several lines."""
     text = head.decode("utf-8-sig", errors="replace").replace("\r\n", "\n")
     reader = csv.reader(
         text.splitlines(keepends=True)[:_HEADER_LINES], delimiter=separator, strict=True
@@ -203,7 +203,7 @@ def _is_record(head: bytes, separator: str) -> bool:
 def _read_exactly(
     path: Path, separator: str, name: str, columns: list[str], *, has_header: bool
 ) -> Table:
-    """The slow pass over a CSV file whose records are not plainly its lines."""
+    """Reads a CSV file record by record, if its lines are not its records."""
     parts: list[pl.DataFrame] = []
     rejects: list[tuple[int, str, str]] = []
     rows: list[list[str | None]] = []
@@ -218,7 +218,7 @@ def _read_exactly(
     for line, fields in _records(path, separator, name, has_header=has_header):
         text = separator.join(fields)
         if len(fields) == len(columns) + 1 and not fields[-1]:
-            fields.pop()  # a delimiter ends the line
+            fields.pop()  # trailing delimiter
         if not text.isascii() and text != (readable := _readable(text)):
             rejects.append((line, "not UTF-8 text", readable))
         elif len(fields) != len(columns):
@@ -229,14 +229,14 @@ def _read_exactly(
         if len(rows) >= _BATCH:
             pack()
     pack()
-    aside = pl.DataFrame(rejects, REJECTS, orient="row")
-    return Table(pl.concat(parts).lazy(), name, columns, aside)
+    invalid = pl.DataFrame(rejects, REJECTS, orient="row")
+    return Table(pl.concat(parts).lazy(), name, columns, invalid)
 
 
 def _records(
     path: Path, separator: str, name: str, *, has_header: bool
 ) -> Iterator[tuple[int, list[str]]]:
-    """The records below the header, each with the line it begins at; blank lines are left out."""
+    """The records below the header, each with its first line number; without blank lines."""
     with reading_text(path, "utf-8-sig", "surrogateescape", "\n") as stream:
         reader = csv.reader(stream, delimiter=separator, strict=True)
         line = 1
@@ -246,11 +246,11 @@ def _records(
             except csv.Error as problem:
                 if "new-line" in str(problem):
                     raise DataError(
-                        f"{name} line {line}: it holds a carriage return; remove it"
+                        f"{name} line {line}: contains a carriage return; remove it"
                     ) from None
                 raise DataError(
                     f"{name} line {line}: a quotation mark opens here and does not close properly"
-                    f" ({problem}); close it, or write it twice inside a quoted field"
+                    f" ({problem}); close it, or double it inside a quoted field"
                 ) from None
             if fields is None:
                 return
@@ -260,5 +260,5 @@ def _records(
 
 
 def _readable(text: str) -> str:
-    """Text with a replacement mark for each byte that is not UTF-8."""
+    """Text with a replacement character for each byte that is not UTF-8."""
     return text.encode(errors="surrogateescape").decode(errors="replace")

@@ -1,4 +1,4 @@
-"""What is in a data set, in figures: size, span, sparsity, kinds, and how the reading went."""
+"""Statistics of a data set: size, time span, sparsity, kinds, and how its files were read."""
 
 from collections import Counter
 from typing import Any
@@ -12,10 +12,10 @@ from tastemaker.data.times import format_moment
 
 
 def describe(data: Dataset) -> dict[str, Any]:
-    """The figures that `validate` shows, in the shape that programs rely on.
+    """The statistics that `validate` shows, as a stable structure for programs.
 
-    Of each event type, `liked` and `disliked` are as of the end of the data; `replaced` events,
-    which a later event of the same user and item replaced, are neither.
+    For each event type, `liked` and `disliked` are as of the end of the data. `replaced` events,
+    which a later event of the same user and item replaced, count as neither.
     """
     log = data.events
     weight, is_replaced = log.weight, ~log.counts_at(np.arange(len(log)), np.array(data.end))
@@ -79,6 +79,6 @@ def _quantiles(counts: NDArray[np.int64]) -> dict[str, float]:
 
 
 def _gini(counts: NDArray[np.int64]) -> float:
-    """0 all items alike, towards 1 a single item has every event."""
+    """The Gini coefficient: 0 if all items are equally popular, near 1 if one has all events."""
     ordered, n = np.sort(counts), len(counts)
     return float(ordered @ (2.0 * np.arange(1, n + 1) - n - 1) / (n * ordered.sum()))

@@ -1,34 +1,34 @@
-"""Event ids in files: a second row with the same content is a duplicate, any other an error.
+"""Event ids in files: a row with a known id is a duplicate if its content is equal, else an error.
 
-Content is user, item, type, value and, where the log has moments, time.
+Content is user, item, type, value and, if the clock is absolute, time.
 """
 
 from dataclasses import replace
 
 import polars as pl
 
+from tastemaker.data.quarantine import HELPER
 from tastemaker.data.report import ReadReport
-from tastemaker.data.set_aside import HELPER
 from tastemaker.data.table import LINE, Table
 
 CONFLICT = "event_id of another event"
-"""Why a row with a known event id and other content is set aside."""
+"""The reason why a row with a known event id and other content is quarantined."""
 CONTENT = f"{HELPER}content"
 _ID = "event_id"
 
 
 def content(timed: bool) -> pl.Expr:
-    """A number that is the same for rows with the same content.
+    """A hash of each row's content.
 
     Args:
-        timed: whether the time is part of it; an order of rows is not.
+        timed: whether the content includes the time; an order of rows is not included.
     """
     ids = [pl.col(name).cast(pl.String) for name in ("user_id", "item_id")]
     return pl.struct(*ids, "kind", "value", *(["time"] if timed else [])).hash().alias(CONTENT)
 
 
 def with_conflicts(rows: pl.DataFrame, timed: bool) -> pl.DataFrame:
-    """Sets aside usable rows whose event id an earlier usable row has, with other content."""
+    """Quarantines valid rows that repeat an earlier valid row's event id with other content."""
     usable = pl.col("reason").is_null() & pl.col(_ID).is_not_null()
     ids = rows.filter(usable)[_ID]
     if ids.n_unique() == ids.len():
@@ -44,7 +44,7 @@ class KnownIds:
     """The event ids of the files read so far.
 
     Args:
-        timed: whether the time is part of an event's content.
+        timed: whether an event's content includes the time.
     """
 
     def __init__(self, timed: bool) -> None:
@@ -54,11 +54,11 @@ class KnownIds:
     def left(
         self, table: Table, rows: pl.DataFrame, report: ReadReport
     ) -> tuple[pl.DataFrame, ReadReport]:
-        """The rows of the next file whose event id no earlier file has, and the corrected report.
+        """The rows of the next file with new event ids, and the updated report.
 
         Args:
             table: the file.
-            rows: its usable rows.
+            rows: its valid rows.
             report: how it was read.
         """
         if _ID not in rows.columns:
@@ -82,7 +82,7 @@ class KnownIds:
 
 
 def _with_quarantined(table: Table, wrong: pl.DataFrame, report: ReadReport) -> ReadReport:
-    """The report with more rows in the quarantine."""
+    """The report with more quarantined rows."""
     if not wrong.height:
         return report
     shown = wrong.join(table.rows_at(wrong[LINE]), on=LINE, how="left", maintain_order="left")

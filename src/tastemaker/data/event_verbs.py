@@ -1,4 +1,4 @@
-"""The verb that an event type is shown as: "bought" for a purchase, "played" for a play."""
+"""The verb shown for an event type: "bought" for a purchase, "played" for a play."""
 
 import re
 from functools import lru_cache
@@ -33,7 +33,7 @@ _DONE = (
     ("booked", "book"),
 )
 _LAST = ("viewed", "view pageview"), ("clicked", "click"), ("saw", "impression")
-"""Words that decide where the name ends with them: a `purchase_view` is a view."""
+"""Words that decide if the name ends with them: a `purchase_view` is a view."""
 _REJECTED = (
     ("returned", "return refund"),
     ("cancelled", "cancel cancellation"),
@@ -45,17 +45,17 @@ _REJECTED = (
 
 @lru_cache(maxsize=1024)
 def verb_of(event_type: str, positive: bool = True) -> str:
-    """What the user did by an event of this type, in the past tense, to stand before a title.
+    """The verb of an event type in the past tense, to be shown before a title.
 
     A view, click or impression at the end of the name decides; otherwise the most specific word
-    does. A rating is read as what its value says.
+    does. For a rating, the verb follows from its value.
 
     Args:
-        event_type: its name.
-        positive: whether the event is in favour of the item.
+        event_type: the name of the event type.
+        positive: whether the event is positive.
 
     Returns:
-        "chose" for a positive event, "disliked" for another, where the name says nothing more.
+        The verb; for unknown names "chose" if the event is positive, else "disliked".
 
     >>> verb_of("purchase"), verb_of("add_to_cart"), verb_of("rating"), verb_of("ev1")
     ('bought', 'wanted to buy', 'liked', 'chose')
@@ -76,12 +76,12 @@ def verb_of(event_type: str, positive: bool = True) -> str:
 
 
 def _verb(verbs: tuple[tuple[str, str], ...], words: set[str]) -> str | None:
-    """The first verb one of whose words is among these."""
+    """The first verb that has one of the words."""
     return next((verb for verb, known in verbs if words & set(known.split())), None)
 
 
 def _forms(*words: str) -> set[str]:
-    """The words, and what they are without an ending: booked and books as book, tried as try."""
+    """The words with and without endings: book for booked and books, try for tried."""
     endings = (("d", ""), ("ed", ""), ("s", ""), ("ied", "y"), ("ies", "y"))
     return {
         *words,

@@ -1,4 +1,4 @@
-"""What the name of an event type says, by its words: `remove_from_cart`, `ThumbsDown`, `unlike`."""
+"""The meaning of event type names, by their words: `remove_from_cart`, `ThumbsDown`, `unlike`."""
 
 import re
 
@@ -43,7 +43,7 @@ _SHORTENED = (
 
 
 def kind_of_name(name: str) -> EventKind:
-    """The event type a name suggests; positive with weight 1 where nothing is known of it."""
+    """The event type that a name suggests; positive with weight 1 for an unknown name."""
     words = words_of(name)
     if _undoes(words):
         return EventKind(role="neutral")
@@ -55,7 +55,7 @@ def kind_of_name(name: str) -> EventKind:
 
 
 def is_known(name: str) -> bool:
-    """Whether the name says what the events are."""
+    """Whether the name contains a known word."""
     words = words_of(name)
     known = _PLAIN.union(_EXPOSURE, *(vocabulary for vocabulary, _ in _WEIGHTS))
     undone = _undoes(words) or _is_return(words) or _is_negative(words)
@@ -63,32 +63,32 @@ def is_known(name: str) -> bool:
 
 
 def replaced_by(name: str, names: list[str]) -> tuple[str, ...]:
-    """The event types that one of this name takes back, as an unlike does the like."""
+    """The event types that a type of this name undoes, as an unlike undoes a like."""
     words, others = words_of(name), {other: words_of(other) for other in names if other != name}
     undone = _undoes(words)
     if undone:
-        found = [o for o, said in others.items() if undone & said and not _undoes(said)]
+        found = [o for o, other in others.items() if undone & other and not _undoes(other)]
     elif _is_return(words):
-        found = [o for o, said in others.items() if said & _PURCHASE and not _is_return(said)]
+        found = [o for o, other in others.items() if other & _PURCHASE and not _is_return(other)]
     elif words & _PURCHASE:  # bought again after a return
-        found = [o for o, said in others.items() if _is_return(said)]
+        found = [o for o, other in others.items() if _is_return(other)]
     elif _is_thumbs_down(words):
-        found = [o for o, said in others.items() if _is_thumbs_up(said)]
+        found = [o for o, other in others.items() if _is_thumbs_up(other)]
     elif _is_thumbs_up(words):
-        found = [o for o, said in others.items() if _is_thumbs_down(said)]
+        found = [o for o, other in others.items() if _is_thumbs_down(other)]
     else:
         found = []
     return tuple(found)
 
 
 def value_is_amount(name: str) -> bool:
-    """Whether a value of such events is how many or how long, rather than a rating."""
+    """Whether the value of such events is an amount (a count, a duration) rather than a rating."""
     words = words_of(name)
     return bool(words & _AMOUNTS) and not words & _RATED
 
 
 def words_of(name: str) -> set[str]:
-    """The words of a name in small letters, also without an ending such as -ed or -s."""
+    """The words of a name in lower case, with and without endings such as -ed or -s."""
     parts = re.sub(r"([a-z])([A-Z])", r"\1 \2", name).lower()
     words = set(re.findall(r"[a-z]+", parts))
     endings = [(word, end) for word in words for end in ("d", "ed", "s") if word.endswith(end)]
@@ -98,7 +98,7 @@ def words_of(name: str) -> set[str]:
 
 
 def _undoes(words: set[str]) -> set[str]:
-    """The words of what is taken back; empty where nothing is."""
+    """The words of the action that is undone; empty if the words do not undo one."""
     stems = {word[2:] for word in words if word.startswith("un")}
     stems |= {stem[:-1] for stem in stems if stem.endswith("d")}
     if stems & _STEMS:

@@ -20,7 +20,7 @@ _SIGN = {"positive": 1.0, "negative": -1.0, "neutral": 0.0, "exposure": 0.0}
 
 @dataclass(frozen=True, slots=True)
 class Events:
-    """Logged actions, sorted by (user, time); events at one moment keep the source's order.
+    """Logged actions, sorted by (user, time); simultaneous events keep the source's order.
 
     A user's events are the rows `offsets[user]` to `offsets[user + 1]`.
 
@@ -29,13 +29,13 @@ class Events:
         user: int32[n].
         item: int32[n].
         kind: int8[n], position in the schema's kinds.
-        value: float32[n], NaN where the source has none.
-        preference: float32[n], what each event said at its own moment: above 0 liked, below 0
+        value: float32[n], NaN if the source has none.
+        preference: float32[n], the preference at the event's own moment: above 0 liked, below 0
             disliked, 0 neither.
-        time: int64[n], microseconds UTC; the position in the source where the clock is `ordinal`.
+        time: int64[n], microseconds UTC; the position in the source if the clock is `ordinal`.
         replacement: which event types replace which; None if none does.
-        replaced_at: int64[n], the time of the later event of this log that replaced each one,
-            `NEVER` where none did; None if no event was replaced.
+        replaced_at: int64[n], the time of the later event of this log that replaced the event,
+            else `NEVER`; None if no event was replaced.
     """
 
     offsets: NDArray[np.int64]
@@ -59,20 +59,20 @@ class Events:
         time: NDArray[np.int64],
         kinds: Mapping[str, EventKind],
     ) -> "Events":
-        """A log with what its events say, and when each was replaced by a later one.
+        """A log with the preference of each event, and the time when it was replaced.
 
         Args:
             offsets: int64[users + 1].
             user: int32[n], sorted.
             item: int32[n].
             kind: int8[n], position in `kinds`.
-            value: float32[n], NaN where there is none.
+            value: float32[n], NaN if missing.
             time: int64[n], sorted within a user.
             kinds: the event types, in their order.
         """
-        said = preferences(kind, value, kinds)
+        preference = preferences(kind, value, kinds)
         rules = Replacement.of(kinds)
-        return cls(offsets, user, item, kind, value, said, time, rules)._with_replaced()
+        return cls(offsets, user, item, kind, value, preference, time, rules)._with_replaced()
 
     def __len__(self) -> int:
         return len(self.user)
@@ -89,22 +89,22 @@ class Events:
 
         Args:
             rows: int64[m], positions in the log.
-            moments: int64[m], microseconds; a replacement at the moment itself is still to come.
+            moments: int64[m], microseconds; a replacement at the moment itself does not apply yet.
         """
         if self.replaced_at is None:
             return np.ones(len(rows), np.bool_)
         return self.replaced_at[rows] >= moments
 
     def where(self, keep: NDArray[np.bool_]) -> "Events":
-        """The events for which `keep` bool[n] holds; the users stay the same.
+        """The events for which `keep` bool[n] is true; the users stay the same.
 
-        What was replaced depends on the events that are kept: without the later rating of a pair,
+        Replacements are determined from the kept events: if the later rating of a pair is dropped,
         the earlier one counts again.
         """
         return self._kept(keep)._with_replaced(self.replaced_at is not None)
 
     def before(self, time: int) -> "Events":
-        """The events strictly before a moment; what was replaced from then on counts again."""
+        """The events strictly before a moment; events replaced later than that count again."""
         kept = self._kept(self.time < time)
         if kept.replaced_at is None:
             return kept
@@ -112,14 +112,14 @@ class Events:
         return replace(kept, replaced_at=replaced_at if (replaced_at < NEVER).any() else None)
 
     def no_later_than(self, time: int) -> "Events":
-        """The same events, those after a moment moved to it, as `Past.no_later_than` does."""
+        """The same events, with times after a moment set to it, as in `Past.no_later_than`."""
         replaced_at = self.replaced_at
         if replaced_at is not None:
             replaced_at = np.where(replaced_at < NEVER, np.minimum(replaced_at, time), NEVER)
         return replace(self, time=np.minimum(self.time, time), replaced_at=replaced_at)
 
     def _kept(self, keep: NDArray[np.bool_]) -> "Events":
-        """The columns where `keep` holds."""
+        """The rows for which `keep` is true."""
         kept = np.concatenate([[0], np.cumsum(keep)])
         return Events(
             kept[self.offsets].astype(np.int64),
@@ -134,11 +134,11 @@ class Events:
         )
 
     def _with_replaced(self, any_before: bool = True) -> "Events":
-        """These events with `replaced_at` as they alone determine it.
+        """These events with `replaced_at` determined from them alone.
 
         Args:
-            any_before: whether a log that these are a part of has a replaced event. Without one,
-                only a sum of amounts can make a difference.
+            any_before: whether the log from which these were selected has a replaced event. If
+                not, only a sum of amounts can cause a replacement.
         """
         rules = self.replacement
         if rules is None or not (any_before or rules.is_amount.any()):
@@ -149,13 +149,13 @@ class Events:
 
 @dataclass(frozen=True, slots=True)
 class Histories:
-    """What each of n users did before a moment, oldest first, capped.
+    """The events of each of n users before a moment, oldest first, capped.
 
     Exposures and events that were replaced before the moment are left out.
 
     Attributes:
         offsets: int64[n + 1].
-        item: int32[total]; −1 for an item nobody knows.
+        item: int32[total]; −1 for an unknown item.
         kind: int8[total].
         value: float32[total].
         weight: float32[total], signed preference as in `Events`.
@@ -174,11 +174,11 @@ class Histories:
 
     @property
     def counts(self) -> NDArray[np.int64]:
-        """Events in each history, int64[n]."""
+        """The number of events in each history, int64[n]."""
         return counts_of(self.offsets)
 
     def entries(self, index: NDArray[np.int64], offsets: NDArray[np.int64]) -> "Histories":
-        """Histories made of the entries `index`, laid out by `offsets`."""
+        """Histories of the entries `index`, grouped by `offsets`."""
         return Histories(
             offsets,
             self.item[index],
@@ -210,13 +210,14 @@ class Histories:
 def preferences(
     kind: NDArray[np.int8], value: NDArray[np.float32], kinds: Mapping[str, EventKind]
 ) -> NDArray[np.float32]:
-    """Each event as signed preference, at its own moment.
+    """The signed preference of each event at its own moment.
 
-    A rating counts by its thresholds and is neutral between them; an amount multiplies the weight.
+    A rating is classified by its thresholds and is neutral between them; an amount multiplies the
+    weight.
 
     Args:
         kind: int8[n], position in `kinds`.
-        value: float32[n], NaN where there is none.
+        value: float32[n], NaN if missing.
         kinds: the event types, in their order.
 
     Returns:
@@ -232,7 +233,7 @@ def preferences(
 
 
 def _of_rating(value: NDArray[np.float32], settings: EventKind) -> NDArray[np.float32]:
-    """1 where liked, −1 where disliked, 0 where neither or not rated."""
+    """1 for liked, −1 for disliked, 0 for neither or not rated."""
     lowest = -np.inf if settings.negative_threshold is None else settings.negative_threshold
     factor = (value >= np.float32(settings.positive_threshold)).astype(np.float32)
     factor[value <= np.float32(lowest)] = -1.0
@@ -241,7 +242,7 @@ def _of_rating(value: NDArray[np.float32], settings: EventKind) -> NDArray[np.fl
 
 
 def _of_amount(value: NDArray[np.float32], settings: EventKind) -> NDArray[np.float32]:
-    """What an amount multiplies the weight by; 1 where none was logged, 0 for a return."""
+    """The factor by which an amount multiplies the weight; 1 if missing, 0 for a return."""
     amount = np.where(np.isnan(value), np.float32(1.0), np.maximum(value, np.float32(0.0)))
     return np.log2(1.0 + amount, dtype=np.float32) if settings.strength == "log" else amount
 
@@ -255,15 +256,15 @@ def reduce_events(
     role: Role,
     reduce: Reduce,
 ) -> csr_array:
-    """Events → one weighted interaction per pair; signs are never added up.
+    """A sparse matrix with one weighted interaction per pair, float32[rows × items].
 
     Args:
         rows: the row of each event; must be sorted.
         items: the column of each event.
         weights: signed preference; only events of `role` count, by their absolute weight.
         shape: (rows, items) of the result.
-        role: which sign to keep.
-        reduce: add the weights of a pair, or write 1 for each pair, or log₂(1 + sum), which is 1
+        role: the sign to keep; positive and negative events are never mixed.
+        reduce: the sum of the weights of a pair, or 1 for each pair, or log₂(1 + sum), which is 1
             for a single event of weight 1.
     """
     keep = weights > 0 if role == "positive" else weights < 0

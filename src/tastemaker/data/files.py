@@ -1,4 +1,4 @@
-"""The files of a data set: where each table's rows lie, and how each file is read."""
+"""The files of a data set: their paths, and how each file is read."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -15,9 +15,9 @@ class DataFile:
     """One file of a table.
 
     Attributes:
-        path: where it is.
-        schema: what its columns mean; its columns, separator and header may be its own.
-        name: what messages and reports call it; by default the name of the file.
+        path: the path of the file.
+        schema: the meaning of its columns; columns, separator and header may differ between files.
+        name: the name in messages and reports; by default the name of the file.
     """
 
     path: Path
@@ -30,10 +30,10 @@ class DataFile:
 
 
 def with_distinct_names(files: Mapping[str, Sequence[DataFile]]) -> dict[str, tuple[DataFile, ...]]:
-    """The files of all tables, each with a name of its own.
+    """The files of all tables, each with a distinct name.
 
-    It is the file's name, with as many of its folders before it as tell it apart from the others,
-    such as `2023/events.csv`. A file that occurs again is numbered, such as `events.csv (2)`.
+    The name is the file's name, preceded by as many folders as needed to distinguish it, such as
+    `2023/events.csv`. A file that occurs again is numbered, such as `events.csv (2)`.
     """
     paths = {file.path: _parts(file.path) for of_table in files.values() for file in of_table}
     given = set[str]()
@@ -61,7 +61,7 @@ def _parts(path: Path) -> tuple[str, ...]:
 
 
 def table_fingerprint(table: str, files: Sequence[DataFile]) -> str:
-    """What the files of a table and the way they are read come to, as 64 hexadecimal digits.
+    """The fingerprint of a table's files and read settings, as 64 hexadecimal digits.
 
     Args:
         table: `events`, `items` or `users`.

@@ -1,4 +1,4 @@
-"""What a data file comes to: equal fingerprints, equal tables."""
+"""Fingerprints of data files: equal fingerprints mean equal tables."""
 
 import hashlib
 import json
@@ -15,15 +15,15 @@ _READ_BY = {
     "users": ("user_columns", "user_roles", *_FILE),
 }
 _TIMES = ("time_unit", "time_format")
-"""Read by events alone, and only where their times are moments."""
+"""Used for events only, and only if the clock is absolute."""
 
 
 def fingerprint(path: Path, table: str, schema: Schema) -> str:
-    """What a table's content and the way it is read come to, as 64 hexadecimal digits.
+    """The fingerprint of a file's content and read settings, as 64 hexadecimal digits.
 
-    It changes with the settings that change which rows are kept or what is in them. Settings that
-    change only what the rows mean (weights, roles, `positive_threshold`) or when reading stops
-    (`max_bad_rows`) leave it as it is.
+    It depends on the settings that affect which rows are kept or their content. It does not depend
+    on settings that affect only the meaning of the rows (weights, roles, `positive_threshold`) or
+    when reading fails (`max_bad_rows`).
 
     Args:
         path: the file.
@@ -44,7 +44,7 @@ def fingerprint(path: Path, table: str, schema: Schema) -> str:
     if table == "events" and schema.clock == "absolute":
         settings += _TIMES
     read_by = schema.model_dump(mode="json", include=set(settings))
-    # a row without a value is unusable for a rating alone
+    # a row without a value is invalid only for ratings
     ratings = {name: kind.positive_threshold is not None for name, kind in schema.kinds.items()}
     parts = [content, read_by, ratings if table == "events" else None]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

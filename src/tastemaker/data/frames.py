@@ -1,4 +1,4 @@
-"""Polars, pandas and Arrow frames, made Polars frames of plain types at the boundary."""
+"""Conversion of Polars, pandas and Arrow frames to Polars frames of plain types."""
 
 from pathlib import PurePath
 from typing import Any
@@ -12,7 +12,7 @@ from tastemaker.data.table import refuse_reserved_names
 from tastemaker.errors import DataError
 
 _FOREIGN = (Exception, pl.exceptions.PanicException)
-"""What another library may raise while it hands its data over."""
+"""The errors that another library may raise during the conversion."""
 
 
 def as_polars(frame: Any, name: str) -> pl.DataFrame:
@@ -20,10 +20,10 @@ def as_polars(frame: Any, name: str) -> pl.DataFrame:
 
     Args:
         frame: the frame. A stream is read to its end.
-        name: what to call it in messages.
+        name: its name in messages.
 
     Raises:
-        DataError: it is none of these, cannot be read, or has no columns or ambiguous ones.
+        DataError: it is not a frame, cannot be read, or has no columns or ambiguous columns.
     """
     columns = _columns(frame, name)
     if not columns:
@@ -40,7 +40,7 @@ def as_polars(frame: Any, name: str) -> pl.DataFrame:
 
 
 def _columns(frame: Any, name: str) -> list[tuple[str, pl.Series]]:
-    """Names and columns of a frame of any library."""
+    """The names and columns of a frame of any library."""
     try:
         if isinstance(frame, pl.LazyFrame):
             frame = frame.collect()
@@ -51,7 +51,7 @@ def _columns(frame: Any, name: str) -> list[tuple[str, pl.Series]]:
         if hasattr(frame, "read_all"):
             frame = frame.read_all()  # a stream of record batches
         if hasattr(frame, "to_table"):
-            frame = frame.to_table()  # a data set of files
+            frame = frame.to_table()  # an Arrow dataset
         if _is_arrow(frame):
             return [*zip(frame.schema.names, map(arrow_series, frame.columns))]
         if hasattr(frame, "__arrow_c_stream__") and not _is_single_column(frame):
@@ -66,7 +66,7 @@ def _columns(frame: Any, name: str) -> list[tuple[str, pl.Series]]:
 
 
 def _is_arrow(thing: Any) -> bool:
-    """Whether it is a Table or RecordBatch of pyarrow."""
+    """Whether a value is a pyarrow Table or RecordBatch."""
     is_pyarrow = type(thing).__module__.split(".")[0] == "pyarrow"
     return is_pyarrow and hasattr(thing, "schema") and hasattr(thing, "columns")
 
@@ -76,7 +76,7 @@ def _is_single_column(thing: Any) -> bool:
 
 
 def _described(thing: Any) -> str:
-    """What was given instead of a frame, and what to do with it."""
+    """A description of a value that is not a frame, and how to fix the call."""
     kind = type(thing).__name__
     if isinstance(thing, str | PurePath):
         return f"the {kind} {str(thing)!r}; to read a file, use Dataset.from_files"

@@ -1,4 +1,4 @@
-"""Cleaned rows → indices: ids become positions in sorted vocabularies, events are sorted."""
+"""Indexing of cleaned tables: ids become positions in sorted vocabularies, events are sorted."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from tastemaker.data.vocabulary import Vocabulary
 
 @dataclass(frozen=True, slots=True)
 class Indexed:
-    """What the tables become.
+    """The indexed tables.
 
     Attributes:
         catalogue: items and their columns.
@@ -43,7 +43,7 @@ def index_tables(
 
     Args:
         log: user_id, item_id, kind, value, time, in the source's order.
-        entities: the tables `items` and `users`, as far as there are any.
+        entities: optionally the tables `items` and `users`.
         schema: the kinds of event and the roles of columns.
     """
     indices, vocabularies, columns, has_row = {}, {}, {}, {}
@@ -83,7 +83,7 @@ def index_tables(
 
 
 def merged_ids(columns: Iterable[pl.Series]) -> tuple[list[str], list[pl.Series]]:
-    """Ids of several columns as one sorted list, and each column as int32 positions in it.
+    """The ids of several columns as one sorted list, and each column as int32 positions in it.
 
     Args:
         columns: text or integer ids.
@@ -125,7 +125,7 @@ def _by_user_and_time(user: NDArray[np.int32], time: pl.Series, n_users: int) ->
 def _columns(
     table: pl.DataFrame, places: NDArray[np.int32], n: int, roles: Mapping[str, ColumnRole]
 ) -> dict[str, Column]:
-    """The columns of an entity table, laid out by index; entities without a row are missing."""
+    """The columns of an entity table, ordered by index; missing for entities without a row."""
     row_of = np.full(n, -1, np.int64)
     row_of[places] = np.arange(len(places))
     rows = pl.Series(row_of).replace(-1, None)

@@ -1,4 +1,4 @@
-"""Events grouped by item, with what statistics prepare of them."""
+"""Events grouped by item, with cached derived arrays for statistics."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -14,9 +14,9 @@ from tastemaker.data.ragged import offsets_of
 T = TypeVar("T")
 
 POSITIVE_CODE = -1
-"""Of positive events, where the others are counted by their kind."""
+"""The code of positive events; other codes are kinds."""
 _FEW = 1_000
-"""Events that are put in their places one by one."""
+"""Up to this number, new events are inserted one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class ItemLog:
         time: int64[n], microseconds.
         kind: int8[n].
         weight: float32[n], signed preference at the event's own moment.
-        derived: what was made of the events so far; logs with the same events share it.
+        derived: cached derived arrays; logs with the same events share them.
     """
 
     offsets: NDArray[np.int64]
@@ -46,14 +46,14 @@ class ItemLog:
         weight: NDArray[np.float32],
         n_items: int,
     ) -> "ItemLog":
-        """Groups events by item.
+        """A log of events, grouped by item.
 
         Args:
             item: int32[n], the items.
             time: int64[n], microseconds.
             kind: int8[n].
             weight: float32[n].
-            n_items: how many items there are.
+            n_items: the number of items.
         """
         order = np.lexsort((time, item))
         counts = np.bincount(item, minlength=n_items)
@@ -73,9 +73,9 @@ class ItemLog:
         weight: NDArray[np.float32],
         n_items: int,
     ) -> "ItemLog":
-        """This log with more events and items; of events of the same time these come later.
+        """This log with more events and items; they come after existing events of the same time.
 
-        Cost: where there are few, one copy of the log; else, sorting it again.
+        Cost: for few new events, one copy of the log; otherwise the log is sorted again.
         """
         offsets = np.full(n_items + 1, len(self.time), np.int64)
         offsets[: len(self.offsets)] = self.offsets
@@ -105,7 +105,7 @@ class ItemLog:
         )
 
     def together(self) -> "ItemLog":
-        """The same events as if all were of one item."""
+        """The same events, grouped as if they all had the same item."""
 
         def make() -> ItemLog:
             order = np.argsort(self.time, kind="stable")
@@ -115,9 +115,9 @@ class ItemLog:
         return self._once("together", 0, make)
 
     def before(self, code: int) -> NDArray[np.int32]:
-        """How many counted events stand before each position, int32[events + 1].
+        """The number of counted events before each position, int32[events + 1].
 
-        Positive ones count (−1), or those of a kind.
+        Counts positive events (code −1), or the events of a kind.
         """
 
         def make() -> NDArray[np.int32]:
@@ -130,7 +130,7 @@ class ItemLog:
 
     @property
     def latest(self) -> int:
-        """The time of the latest event; `NO_TIME` where there is none."""
+        """The time of the latest event; `NO_TIME` if there is none."""
         return self._once("latest", 0, lambda: int(self.time.max(initial=NO_TIME)))
 
     def running(self, half_life: int) -> NDArray[np.float64]:
@@ -145,7 +145,7 @@ class ItemLog:
         return self._once("running", half_life, make)
 
     def prepared_as(self, earlier: "ItemLog") -> "ItemLog":
-        """This log with everything made of it that was made of an earlier one."""
+        """This log, with the same derived arrays computed as for an earlier log."""
         for name, of in list(earlier.derived):
             if name == "together":
                 self.together().prepared_as(earlier.together())
@@ -156,7 +156,7 @@ class ItemLog:
         return self
 
     def _once(self, name: str, of: int, make: Callable[[], T]) -> T:
-        """What was made of the events before, or is made now."""
+        """The cached value; computed on first use."""
         if (name, of) not in self.derived:
             self.derived[name, of] = make()
         found: T = self.derived[name, of]

@@ -1,4 +1,4 @@
-"""How alike items are by what the catalogue says of them: for diversity, in lists and of lists."""
+"""Item similarity by catalogue attributes, for diversity within and between lists."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,22 +8,22 @@ from tastemaker.data.catalogue import Catalogue, TagsColumn
 
 
 def attribute_columns(catalogue: Catalogue) -> dict[str, TagsColumn]:
-    """The columns of labels by name: tags and categories."""
+    """The label columns (tags and categories) by name."""
     return {n: c for n, c in catalogue.columns.items() if isinstance(c, TagsColumn)}
 
 
 def attribute_similarity(
     catalogue: Catalogue, left: NDArray[np.int32], right: NDArray[np.int32]
 ) -> NDArray[np.float32]:
-    """How many labels two items share: the mean over tags and category columns of |A∩B| / |A∪B|.
+    """The label similarity of item pairs: the mean over tags and category columns of |A∩B| / |A∪B|.
 
-    Jaccard's index (1901) of the label sets A and B in each column; in a column where neither
-    item has a label it is 0. The same bits whatever else is asked in the same call.
+    Jaccard's index (1901) of the label sets A and B in each column; 0 for a column in which neither
+    item has a label. The result for a pair does not depend on the other pairs of the call.
 
     Args:
-        catalogue: the items' attributes; without tags and categories nothing is alike.
-        left: int32[pairs], an item of each pair.
-        right: int32[pairs], the other; an index outside the catalogue is like nothing.
+        catalogue: the items' attributes; without tags and categories, all similarities are 0.
+        left: int32[pairs], the first item of each pair.
+        right: int32[pairs], the second; an index outside the catalogue has similarity 0.
 
     Returns:
         float32[pairs], from 0 to 1.
@@ -31,34 +31,34 @@ def attribute_similarity(
     Cost: the labels of both items, for each pair.
     """
     columns = attribute_columns(catalogue).values()
-    likeness = np.zeros(len(left), np.float32)
+    similarity = np.zeros(len(left), np.float32)
     for column in columns:
-        _add_jaccard(column.codes.offsets, column.codes.values, left, right, likeness)
-    likeness /= np.float32(max(1, len(columns)))
-    return likeness
+        _add_jaccard(column.codes.offsets, column.codes.values, left, right, similarity)
+    similarity /= np.float32(max(1, len(columns)))
+    return similarity
 
 
 def vector_similarity(
     vectors: NDArray[np.float32], left: NDArray[np.int32], right: NDArray[np.int32]
 ) -> NDArray[np.float32]:
-    """The cosine of two items' vectors; 0 where either has none.
+    """The cosine of two items' vectors; 0 if either has none.
 
     Args:
-        vectors: float32[items × dimension], a missing one NaN throughout.
-        left: int32[pairs], an item of each pair.
-        right: int32[pairs], the other; an index outside the vectors is like nothing.
+        vectors: float32[items × dimension], all NaN if missing.
+        left: int32[pairs], the first item of each pair.
+        right: int32[pairs], the second; an index outside the vectors has similarity 0.
 
     Returns:
-        float32[pairs], from −1 to 1; the same bits whatever else is asked in the same call.
+        float32[pairs], from −1 to 1; the result for a pair does not depend on the other pairs.
     """
-    likeness = np.zeros(len(left), np.float32)
-    _cosines(vectors, left, right, likeness)
-    return likeness
+    similarity = np.zeros(len(left), np.float32)
+    _cosines(vectors, left, right, similarity)
+    return similarity
 
 
 @kernel
-def _cosines(vectors, left, right, likeness):  # type: ignore[no-untyped-def]
-    """Writes each pair's cosine; a comparison with NaN is false, so that missing is 0."""
+def _cosines(vectors, left, right, similarity):  # type: ignore[no-untyped-def]
+    """Writes each pair's cosine; comparisons with NaN are false, so missing vectors give 0."""
     items, dimension = vectors.shape
     for pair in range(len(left)):
         one, other = left[pair], right[pair]
@@ -71,11 +71,11 @@ def _cosines(vectors, left, right, likeness):  # type: ignore[no-untyped-def]
             mine += a * a
             theirs += b * b
         if mine * theirs > 0:
-            likeness[pair] = min(1.0, max(-1.0, product / np.sqrt(mine * theirs)))
+            similarity[pair] = min(1.0, max(-1.0, product / np.sqrt(mine * theirs)))
 
 
 @kernel
-def _add_jaccard(offsets, codes, left, right, likeness):  # type: ignore[no-untyped-def]
+def _add_jaccard(offsets, codes, left, right, similarity):  # type: ignore[no-untyped-def]
     """Adds |A∩B| / |A∪B| of each pair's rows of sorted, distinct codes."""
     items = len(offsets) - 1
     for pair in range(len(left)):
@@ -92,4 +92,4 @@ def _add_jaccard(offsets, codes, left, right, likeness):  # type: ignore[no-unty
             a += difference <= 0
             b += difference >= 0
         if shared:
-            likeness[pair] += np.float32(shared) / np.float32(total - shared)
+            similarity[pair] += np.float32(shared) / np.float32(total - shared)

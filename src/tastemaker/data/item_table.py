@@ -1,7 +1,7 @@
-"""A hash set of items for kernels, reused for one request after another.
+"""A hash set of items for kernels, reused across requests.
 
-A table is two arrays of a power of two of slots: the item in each, and the request it belongs to.
-It is never cleared: what belongs to another request counts as empty.
+A table is two arrays whose length is a power of two: the item in each slot, and its request. It is
+never cleared: slots of other requests count as empty.
 """
 
 import numpy as np
@@ -9,7 +9,7 @@ import numpy as np
 from tastemaker.compilation import kernel
 
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
-"""2⁶⁴ over the golden ratio: products of neighbours are far apart (Knuth 1973, 6.4)."""
+"""2⁶⁴ divided by the golden ratio: spreads consecutive integers (Knuth 1973, 6.4)."""
 
 
 @kernel
@@ -24,7 +24,7 @@ def item_table(offsets):  # type: ignore[no-untyped-def]
 
 @kernel
 def slot_of(items, requests, request, item):  # type: ignore[no-untyped-def]
-    """The slot of an item of a request, or, if it is not there, the slot it goes to."""
+    """The slot of an item of a request; if it is absent, the slot where to insert it."""
     last = len(items) - 1
     slot = np.int64(np.uint64(item) * _MULTIPLIER >> np.uint64(33)) & last
     while requests[slot] == request and items[slot] != item:

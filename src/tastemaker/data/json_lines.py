@@ -1,4 +1,4 @@
-"""JSON lines, or one JSON array of objects, as a table of text; each line is read exactly."""
+"""Reading of JSON lines, or of one JSON array of objects, as a table of text."""
 
 import codecs
 import json
@@ -17,20 +17,20 @@ _SHOWN = 1_000
 
 
 def open_json(path: Path, name: str) -> Table:
-    """A table of JSON objects: one a line, or all in one array.
+    """A table of JSON objects: one per line, or all in one array.
 
-    Text stays as it is, numbers and booleans become text, a column of lists becomes lists of text,
-    and other nested values become JSON text. Lines that are not an object are set aside.
+    Text is kept, numbers and booleans become text, a column of lists becomes lists of text, and
+    other nested values become JSON text. Lines that are not an object become rejects.
 
     Args:
         path: the file, not compressed.
-        name: what to call it in messages.
+        name: its name in messages.
 
     Raises:
-        DataError: there is no object in it, the array is malformed, or a column has a reserved
+        DataError: the file contains no object, the array is malformed, or a column has a reserved
             name.
 
-    Cost: about 10 µs a row; an array is held in memory whole.
+    Cost: about 10 µs per row; an array is loaded into memory completely.
     """
     parts: list[pl.DataFrame] = []
     rejects: list[tuple[int, str, str]] = []
@@ -64,7 +64,7 @@ def open_json(path: Path, name: str) -> Table:
         pack()
     frame = pl.concat(parts, how="diagonal")
     if not frame.height:
-        raise DataError(f'{name}: holds no JSON object; each line must be one, such as {{"a": 1}}')
+        raise DataError(f'{name}: has no JSON object; each line must be one, such as {{"a": 1}}')
     lists = [column for column, flat in is_list.items() if flat]
     decoded = pl.col(lists).str.json_decode(pl.List(pl.String))
     return Table(
@@ -76,7 +76,7 @@ def open_json(path: Path, name: str) -> Table:
 
 
 def json_form(start: bytes) -> Literal["lines", "array"] | None:
-    """Whether a file that starts like this holds JSON objects, one a line or all in one array."""
+    """The JSON form of a file by its first bytes: `lines`, `array`, or None if it is not JSON."""
     start = start.removeprefix(codecs.BOM_UTF8).lstrip()
     if start.startswith(b"{"):
         return "lines"
@@ -84,7 +84,7 @@ def json_form(start: bytes) -> Literal["lines", "array"] | None:
 
 
 def _values(path: Path, name: str) -> Iterator[tuple[int, Any, str]]:
-    """Line or position, the value there (None where there is none), and its text."""
+    """Line or position, its value (None if it is not JSON), and its text."""
     with reading_text(path, "utf-8-sig", "replace") as stream:
         start = stream.read(1)
         while start.isspace():
@@ -106,7 +106,7 @@ def _values(path: Path, name: str) -> Iterator[tuple[int, Any, str]]:
 
 
 def _text(cell: Any) -> str | None:
-    """A cell as text, without its surrogates; a list of scalars as a JSON list of texts."""
+    """A cell as text without surrogates; a list of scalars as a JSON list of texts."""
     if cell is None or isinstance(cell, str):
         return cell if cell is None else cell.encode(errors="replace").decode()
     if _is_flat_list(cell):

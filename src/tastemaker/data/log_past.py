@@ -1,4 +1,4 @@
-"""What the users of a log had done before given moments: histories, and items to leave out."""
+"""Histories and excluded items of the users of a log, as of given moments."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ class LogPast:
         self._n_items = n_items
 
     def before(self, users: NDArray[np.integer], moments: NDArray[np.int64]) -> Stretches:
-        """Where the events of users before moments are, [n] each."""
+        """The positions of the users' events before the moments, [n] each."""
         log = self._log
         starts = log.offsets[users]
         stops = np.fromiter(
@@ -61,15 +61,17 @@ class LogPast:
         return Stretches(starts, stops, moments)
 
     def histories(self, past: Stretches, cap: int) -> Histories:
-        """The last `cap` events of each stretch that count at its moment and are no exposures."""
-        log, before, moments = self._log, self._for_taste_before, past.moments
+        """The last `cap` events of each stretch that count at its moment, without exposures."""
+        log, before, moments = self._log, self._preference_events_before, past.moments
         first, last = before[past.starts], before[past.stops]
         replaced = self._replaced_before
-        # at most so many of the latest events do not count, which leaves enough to fill the cap
+        # at most this many of the latest events do not count, so enough are left to fill the cap
         spare = 0 if replaced is None else replaced[last] - replaced[first]
         counts = np.minimum(last - first, cap + spare)
         place = ranges(last - counts, counts)
-        index = place if len(self._for_taste) == len(log) else self._for_taste[place]
+        index = (
+            place if len(self._preference_events) == len(log) else self._preference_events[place]
+        )
         if replaced is not None:
             row = np.repeat(np.arange(len(counts)), counts)
             still = log.counts_at(index, moments[row])
@@ -86,9 +88,9 @@ class LogPast:
         )
 
     def excluded(self, past: Stretches, policy: SeenPolicy) -> Ragged:
-        """The distinct items of each stretch that the policy keeps away; a few rows at a time.
+        """The distinct items of each stretch that the policy excludes; computed in chunks of rows.
 
-        Neither a replaced event nor a return keeps its item away.
+        Replaced events and returns do not exclude their item.
         """
         log, n_items = self._log, self._n_items
         starts, stops, moments = past.starts, past.stops, past.moments
@@ -100,33 +102,37 @@ class LogPast:
             events, row = ranges(starts[a:b], counts), np.repeat(np.arange(b - a), counts)
             now = moments[a:b][row]
             kind, time = log.kind[events], log.time[events]
-            away = policy.excludes(kind, time, now) & log.counts_at(events, now)
+            excluded = policy.excludes(kind, time, now) & log.counts_at(events, now)
             if log.replacement is not None:
-                away &= ~log.replacement.returned(kind, log.value[events])
-            parts.append(_distinct(row[away], log.item[events][away], b - a, n_items))
+                excluded &= ~log.replacement.returned(kind, log.value[events])
+            parts.append(_distinct(row[excluded], log.item[events][excluded], b - a, n_items))
         counts = np.concatenate([part.counts for part in parts])
         return Ragged(offsets_of(counts), np.concatenate([part.values for part in parts]))
 
     @cached_property
-    def _for_taste(self) -> NDArray[np.int64]:
-        """The positions of the events that are no exposures."""
+    def _preference_events(self) -> NDArray[np.int64]:
+        """The positions of the events that are not exposures."""
         shown = np.array([kind.role == "exposure" for kind in self._kinds.values()])
         return np.flatnonzero(~shown[self._log.kind])
 
     @cached_property
-    def _for_taste_before(self) -> NDArray[np.int64]:
-        """How many of these stand before each position, int64[events + 1]."""
-        if len(self._for_taste) == len(self._log):
+    def _preference_events_before(self) -> NDArray[np.int64]:
+        """The number of these events before each position, int64[events + 1]."""
+        if len(self._preference_events) == len(self._log):
             return np.arange(len(self._log) + 1)
         counts = np.zeros(len(self._log) + 1, np.int64)
-        counts[self._for_taste + 1] = 1
+        counts[self._preference_events + 1] = 1
         return np.cumsum(counts)
 
     @cached_property
     def _replaced_before(self) -> NDArray[np.int64] | None:
-        """How many of `_for_taste` up to each are replaced some day, int64[its length + 1]."""
+        """The number of `_preference_events` up to each that are ever replaced, int64[n + 1]."""
         replaced_at = self._log.replaced_at
-        return None if replaced_at is None else offsets_of(replaced_at[self._for_taste] < NEVER)
+        return (
+            None
+            if replaced_at is None
+            else offsets_of(replaced_at[self._preference_events] < NEVER)
+        )
 
 
 def _distinct(row: NDArray[np.int64], item: NDArray[np.int32], n: int, n_items: int) -> Ragged:

@@ -1,4 +1,4 @@
-"""Columns of times, each cell read by its own form, as microseconds UTC."""
+"""Parsing of time columns as microseconds UTC; the format is detected per cell."""
 
 from functools import partial
 
@@ -17,29 +17,29 @@ _LIMIT = 1 << 62
 _SIZES = {"s": 1e11, "ms": 1e14, "us": 1e17, "ns": float("inf")}
 _PER_MICROSECOND = {"s": 1e6, "ms": 1e3, "us": 1.0, "ns": 1e-3}
 _FIRST_LIKELY = 6e14
-"""1989: from here on a number is taken for a moment of its own unit, not for a count from zero."""
+"""1989: later numbers are treated as moments in their own unit, earlier ones as relative times."""
 _NEARLY_ALL = 0.9
 _STRAY = 1e8
-"""Numbers below, a few among times written as text, are codes such as 0 and no moments."""
+"""If most times are written as text, smaller numbers are codes such as 0, not moments."""
 
 
 def moments(
     table: Table, column: str, types: pl.Schema, unit: TimeUnit, form: str | None = None
 ) -> pl.Expr:
-    """A column as microseconds UTC, int64; null where unreadable, ±2^62 where absurdly large.
+    """A column as microseconds UTC, int64; null if unreadable, ±2^62 if out of range.
 
     Args:
         table: the source.
         column: times as text, numbers, dates or datetimes.
         types: the table's types.
-        unit: how to read numbers and text; `auto` reads each cell by its own form: ISO 8601, or a
-            number of seconds, milliseconds, microseconds or nanoseconds by its size. A column
-            whose numbers nearly all read as YYYYMMDD, YYYYMMDDhhmmss or years holds dates.
-        form: a `strptime` pattern for text, such as `%d/%m/%Y %H:%M`; cells that it does not fit
-            are read by their own form.
+        unit: the unit of numbers and text. `auto` detects the format per cell: ISO 8601, or a
+            number of seconds, milliseconds, microseconds or nanoseconds by its size. If nearly all
+            numbers of a column match YYYYMMDD, YYYYMMDDhhmmss or a year, they are dates.
+        form: a `strptime` pattern for text, such as `%d/%m/%Y %H:%M`; for cells that do not match
+            it, the format is detected.
 
     Raises:
-        DataError: the column cannot hold times.
+        DataError: the column's type cannot hold times.
     """
     cell, kind = pl.col(column), types[column]
     if isinstance(kind, pl.Datetime):
@@ -56,7 +56,7 @@ def moments(
             f"{table.source}: the column '{column}' holds {type_name(kind)}; write times as "
             "ISO 8601 text or as epoch numbers"
         )
-    # of the whole column at once; Polars may pass arguments of its own
+    # on the whole column at once; Polars may pass additional arguments
     return cell.map_batches(lambda cells, **_: read(cells), return_dtype=pl.Int64)
 
 
@@ -93,7 +93,7 @@ def _of_texts(cells: pl.Series, unit: TimeUnit, form: str | None) -> pl.Series:
 
 
 def times_of_numbers(cells: pl.Series, unit: TimeUnit) -> pl.Series:
-    """Numbers, or text that holds numbers, as int64 microseconds; null where unreadable."""
+    """Numbers, or text with numbers, as int64 microseconds; null if unreadable."""
     if unit == "iso":  # a number is not ISO 8601 text
         return pl.Series(cells.name, [None] * len(cells), pl.Int64)
     if unit == "auto" and (plain := _usual(cells)) is not None:
@@ -109,18 +109,18 @@ def times_of_numbers(cells: pl.Series, unit: TimeUnit) -> pl.Series:
     if not isinstance(middle, float):
         return pl.Series(cells.name, [None] * len(cells), pl.Int64)
     found = _of_calendar(whole, number)
-    if found is not None:  # what is no date may still be a moment of its own unit
+    if found is not None:  # other numbers may still be moments in their own unit
         others = number.set(found.is_not_null(), None)
         return _with_own_units(found, others, whole, "")
     usual = _unit_of(middle)
     found = _scaled(number, whole, usual)
-    if middle * _PER_MICROSECOND[usual] < _FIRST_LIKELY:  # a count from zero: one unit for all
+    if middle * _PER_MICROSECOND[usual] < _FIRST_LIKELY:  # relative times: one unit for all
         return found
     return _with_own_units(found, number, whole, usual)
 
 
 def _with_own_units(found: pl.Series, number: pl.Series, whole: pl.Series, usual: str) -> pl.Series:
-    """Moments, those numbers read again that are likely moments of another than the usual unit."""
+    """Moments, with the numbers that are probably moments in another unit converted again."""
     size, below = number.abs(), 0.0
     for unit, above in _SIZES.items():
         least = max(below, _FIRST_LIKELY / _PER_MICROSECOND[unit])
@@ -132,7 +132,7 @@ def _with_own_units(found: pl.Series, number: pl.Series, whole: pl.Series, usual
 
 
 def _of_calendar(whole: pl.Series, number: pl.Series) -> pl.Series | None:
-    """Numbers such as 20241231 as their date; None unless nearly all numbers read so."""
+    """Numbers such as 20241231 as dates; None unless nearly all numbers match."""
     present = number.len() - number.null_count()
     for low, high, pattern, iso in CALENDAR:
         if whole.is_between(low, high).sum() < _NEARLY_ALL * present:
@@ -145,7 +145,7 @@ def _of_calendar(whole: pl.Series, number: pl.Series) -> pl.Series | None:
 
 
 def _usual(cells: pl.Series) -> pl.Series | None:
-    """Whole numbers that are moments of one unit, as nearly always: by their extremes alone."""
+    """The common case, whole numbers in one unit, detected by their extremes; None otherwise."""
     if not cells.dtype.is_integer() or cells.null_count() == len(cells):
         return None
     low, high = float(cells.min()), float(cells.max())  # type: ignore[arg-type]
@@ -157,12 +157,12 @@ def _usual(cells: pl.Series) -> pl.Series | None:
 
 
 def _unit_of(size: float) -> str:
-    """The epoch unit that a number's size tells."""
+    """The epoch unit of a number, by its size."""
     return next((unit for unit, limit in _SIZES.items() if size < limit), "ns")
 
 
 def _scaled(number: pl.Series, whole: pl.Series, unit: str) -> pl.Series:
-    """Numbers of a unit as int64 microseconds, exactly where they are whole and not too large."""
+    """Numbers of a unit as int64 microseconds; exact for whole numbers that are not too large."""
     factor = _PER_MICROSECOND[unit]
     exact = whole // 1000 if unit == "ns" else whole
     if factor > 1:
@@ -175,7 +175,7 @@ def _scaled(number: pl.Series, whole: pl.Series, unit: str) -> pl.Series:
 
 
 def _iso(text: pl.Series) -> pl.Series:
-    """ISO 8601 text as microseconds UTC; a moment without a zone is UTC, a date its midnight."""
+    """ISO 8601 text as microseconds UTC; UTC if it has no time zone; a date means midnight."""
     found = _extended_iso(text)
     for pattern, written in ISO_VARIANTS:
         varied = text.set(found.is_not_null(), None)

@@ -1,4 +1,4 @@
-"""Data sets without items that nobody described and few users touched, where memory is short."""
+"""Reduction of data sets to fit the memory budget, by removing undescribed items."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,10 +9,10 @@ from tastemaker.data.dataset import Dataset
 
 
 class UndescribedItems:
-    """The items of a data set that no table describes, by how many users touched each.
+    """The items of a data set without a row in the item table, by their number of users.
 
     Args:
-        data: the data set. Where its `described` is None, no item counts as undescribed.
+        data: the data set. If its `described` is None, no item counts as undescribed.
 
     Cost: one pass over the events of undescribed items.
     """
@@ -28,9 +28,10 @@ class UndescribedItems:
         self._users = np.bincount(pairs % max(n_items, 1), minlength=n_items)
 
     def thresholds(self) -> Iterator[int]:
-        """Numbers of users, each twice the one before, that leave fewer and fewer items.
+        """Minimum numbers of users, doubling at each step, that leave fewer and fewer items.
 
-        With the last one no undescribed item is left. None where nothing would be left at all.
+        With the last one, no undescribed item is left. Thresholds that would leave no item at all
+        are omitted.
         """
         enough, left = max(self._data.left_out.min_item_users, 1), len(self._kept)
         while left > np.count_nonzero(self._kept):
@@ -41,11 +42,11 @@ class UndescribedItems:
             left = kept
 
     def without(self, enough: int, source: str) -> Dataset:
-        """The data set without those that fewer than `enough` users touched.
+        """The data set without the undescribed items that have fewer than `enough` users.
 
         Args:
             enough: distinct users.
-            source: what does not fit into the memory budget otherwise; for `left_out`.
+            source: the source that would otherwise exceed the memory budget; for `left_out`.
         """
         data, kept = self._data, np.flatnonzero(self._enough(enough))
         events = data.onto(data.catalogue.take(kept), kept.astype(np.int32))

@@ -1,4 +1,4 @@
-"""What kind of file lies at a path, by its first bytes, and its plain bytes."""
+"""Detection of file formats by their first bytes, and access to unpacked bytes."""
 
 import codecs
 import gzip
@@ -12,33 +12,33 @@ _GZIP, _PARQUET = b"\x1f\x8b", b"PAR1"
 
 
 class _Unpacked(gzip.GzipFile):
-    """The unpacked bytes of a gzipped file; closes the file with itself."""
+    """The unpacked bytes of a gzipped file; also closes the underlying file."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         super().__init__(fileobj=stream, mode="rb")
         self._packed = stream
 
     def close(self) -> None:
-        """Closes both."""
+        """Closes both files."""
         super().close()
         self._packed.close()
 
 
 def is_parquet(path: Path) -> bool:
-    """Whether the file is Parquet; False where it cannot be read."""
+    """Whether the file is Parquet; False if it cannot be read."""
     return _begins_with(path, _PARQUET)
 
 
 def is_gzipped(path: Path) -> bool:
-    """Whether the file is gzipped; False where it cannot be read."""
+    """Whether the file is gzipped; False if it cannot be read."""
     return _begins_with(path, _GZIP)
 
 
 def open_plain(path: Path) -> IO[bytes]:
-    """The file's bytes, unpacked where it is gzipped.
+    """The file's bytes, unpacked if it is gzipped.
 
     Raises:
-        OSError: it cannot be opened.
+        OSError: the file cannot be opened.
     """
     stream = reading(path)
     if not is_gzipped(path):
@@ -47,17 +47,17 @@ def open_plain(path: Path) -> IO[bytes]:
 
 
 def text_codec(encoding: str) -> str:
-    """The codec of an encoding of text.
+    """The name of the codec of a text encoding.
 
     Raises:
-        DataError: there is no such encoding, or it does not encode text.
+        DataError: the encoding does not exist, or does not encode text.
     """
     try:
         codec = codecs.lookup(encoding)
         "".encode(encoding)
     except (LookupError, ValueError):
         raise DataError(
-            f"unknown encoding '{encoding}'; such as utf-8, cp1252, latin-1 or utf-16"
+            f"unknown encoding '{encoding}'; use one such as utf-8, cp1252, latin-1 or utf-16"
         ) from None
     return codec.name
 

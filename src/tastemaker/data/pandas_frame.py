@@ -1,6 +1,6 @@
-"""The columns of a pandas frame as Polars columns, with or without pyarrow.
+"""Conversion of pandas columns to Polars columns, with or without pyarrow.
 
-pandas is not imported: its objects bring what is needed.
+pandas is not imported: only methods of its objects are used.
 """
 
 from typing import Any
@@ -15,7 +15,7 @@ from tastemaker.data.python_objects import objects_series
 
 
 def is_pandas(thing: Any, name: str) -> bool:
-    """Whether something is of a pandas class (`DataFrame`, `Series`) or one derived from it."""
+    """Whether a value is an instance of a pandas class (`DataFrame`, `Series`) or a subclass."""
     return any(
         base.__name__ == name and base.__module__.split(".")[0] == "pandas"
         for base in type(thing).__mro__
@@ -23,10 +23,10 @@ def is_pandas(thing: Any, name: str) -> bool:
 
 
 def pandas_columns(frame: Any) -> list[tuple[str, pl.Series]]:
-    """Names and columns of a pandas frame.
+    """The names and columns of a pandas frame.
 
-    Named levels of the index are columns too, before the others, unless a column has their name.
-    The parts of a name of several levels are joined by `_`.
+    Named index levels become the first columns, unless a column has the same name. The parts of a
+    multi-level column name are joined by `_`.
     """
     names = [_name(name) for name in frame.columns.tolist()]
     columns = [(name, frame.iloc[:, place]) for place, name in enumerate(names)]
@@ -39,7 +39,7 @@ def pandas_columns(frame: Any) -> list[tuple[str, pl.Series]]:
 
 
 def pandas_series(column: Any) -> pl.Series:
-    """A pandas column; missing is null, moments are in UTC."""
+    """A pandas column as a Polars series; missing is null, moments are in UTC."""
     kind = column.dtype
     if isinstance(kind, np.dtype):
         return _of_numpy(column)
@@ -89,7 +89,7 @@ def _of_numpy(column: Any) -> pl.Series:
 
 
 def _of_categories(column: Any) -> pl.Series:
-    """Categories of text stay categories; others become what they are categories of."""
+    """A categorical column: categories of text are kept, others become their values."""
     categories = pandas_series(column.cat.categories.to_series())
     codes = pl.Series(column.cat.codes.to_numpy().astype(np.int64)).replace(-1, None)
     cells = categories.gather(codes)

@@ -1,4 +1,4 @@
-"""One user's events so far, from a store or a request, as a request: `Dataset.requests` live."""
+"""Live requests: turns one user's events, from a store or a client, into a request."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -19,9 +19,9 @@ class Past:
     """The events of one user, oldest first, uncapped.
 
     Attributes:
-        item: int32[m]; −1 for an item nobody knows.
+        item: int32[m]; −1 for an unknown item.
         kind: int8[m], position in the kinds.
-        value: float32[m], NaN where there is none.
+        value: float32[m], NaN if missing.
         time: int64[m], microseconds, ascending.
     """
 
@@ -34,13 +34,13 @@ class Past:
         return len(self.item)
 
     def no_later_than(self, moment: int) -> "Past":
-        """The same, later events moved to the moment: the clock they came in by went ahead."""
+        """The same events, with later times set to the moment: the sender's clock was ahead."""
         return replace(self, time=np.minimum(self.time, moment))
 
     def counts(self, rules: Replacement | None) -> NDArray[np.bool_]:
-        """Which events were not replaced by a later one of these, bool[m].
+        """Which events were not replaced by a later one, bool[m].
 
-        Events of unknown items always count: which of them are of the same item is not known.
+        Events of unknown items always count, since it is unknown which belong to the same item.
 
         Args:
             rules: which event types replace which; None if none does.
@@ -52,8 +52,8 @@ class Past:
 
     def weight(self, kinds: Mapping[str, EventKind]) -> NDArray[np.float32]:
         """The preferences as of the last event, float32[m]; 0 for replaced events."""
-        said = preferences(self.kind, self.value, kinds)
-        return np.where(self.counts(Replacement.of(kinds)), said, np.float32(0.0))
+        preference = preferences(self.kind, self.value, kinds)
+        return np.where(self.counts(Replacement.of(kinds)), preference, np.float32(0.0))
 
     def request(
         self,
@@ -65,16 +65,16 @@ class Past:
         placement: str = "",
         cap: int = HISTORY_CAP,
     ) -> Requests:
-        """What this user asks at a moment: the same request as `Dataset.requests` makes of a log.
+        """The user's request at a moment, equal to that of `Dataset.requests` for the same events.
 
         Args:
-            moment: microseconds; only events strictly before it count, and of these only the ones
-                that none of them replaced.
+            moment: microseconds; only events strictly before it count, unless another of them
+                replaced them.
             kinds: the kinds of event, in their order.
-            seen: which past events keep an item away.
-            user_id: whose past it is.
-            placement: the placement asked for.
-            cap: the longest history.
+            seen: which past events exclude an item.
+            user_id: the user's id.
+            placement: the requested placement.
+            cap: the maximum history length.
         """
         until = slice(int(np.searchsorted(self.time, moment)))
         past = Past(self.item[until], self.kind[until], self.value[until], self.time[until])
@@ -85,9 +85,9 @@ class Past:
         taste = taste[max(len(taste) - cap, 0) :]
         kind, value = past.kind[taste], past.value[taste]
         now = np.full(len(past), moment, np.int64)
-        away = seen.excludes(past.kind, past.time, now) & counts & (past.item >= 0)
+        excluded = seen.excludes(past.kind, past.time, now) & counts & (past.item >= 0)
         if rules is not None:
-            away &= ~rules.returned(past.kind, past.value)
+            excluded &= ~rules.returned(past.kind, past.value)
         return Requests(
             np.array([moment], np.int64),
             Histories(
@@ -98,7 +98,7 @@ class Past:
                 preferences(kind, value, kinds),
                 past.time[taste],
             ),
-            Ragged.of([np.unique(past.item[away])]),
+            Ragged.of([np.unique(past.item[excluded])]),
             Masks.everything(1),
             np.zeros(1, np.uint64),
             (user_id,),

@@ -1,7 +1,7 @@
-"""Polars columns of every type as the few types that the cleaner reads.
+"""Conversion of Polars columns of any type to the types that the cleaner reads.
 
-Those are: Boolean, integers of at most 64 bits, Float32, Float64, String, Categorical, Enum, Date,
-Datetime in microseconds UTC, List of String, Null, and the placeholder of what cannot be read.
+These are Boolean, integers of at most 64 bits, Float32, Float64, String, Categorical, Enum, Date,
+Datetime in microseconds UTC, List of String, Null, and the placeholder of unsupported types.
 """
 
 import polars as pl
@@ -13,7 +13,7 @@ _LATEST_DAY = LATEST // (86_400 * 10**6)
 _PER_MICROSECOND = {"ns": 1000}
 _MICROSECONDS = {"us": 1, "ms": 10**3, "s": 10**6}
 _EXACT_DIGITS = 15
-"""Decimal digits that a float64 always keeps."""
+"""Decimal digits that float64 always preserves."""
 _INT64_DIGITS = 18
 _KEPT = (pl.Boolean, pl.Float32, pl.Float64, pl.String, pl.Categorical, pl.Enum, pl.Null)
 _LABELS = (pl.Boolean, pl.String, pl.Categorical, pl.Enum, pl.Null)
@@ -43,7 +43,7 @@ def plain_series(column: pl.Series) -> pl.Series:
 
 
 def plain_frame(frame: pl.LazyFrame) -> pl.LazyFrame:
-    """A lazy frame with columns of these types, such as the scan of a file."""
+    """A lazy frame, such as the scan of a file, with its columns converted to these types."""
     return frame.with_columns(
         plain_expression(pl.col(name), kind).alias(name)
         for name, kind in frame.collect_schema().items()
@@ -56,7 +56,7 @@ def _is_plain(kind: pl.DataType) -> bool:
 
 
 def plain_expression(cell: pl.Expr, kind: pl.DataType) -> pl.Expr:
-    """The same for a column of a lazy frame, of any type but Object.
+    """Like `plain_series`, for a column of a lazy frame of any type except Object.
 
     Args:
         cell: the column.
@@ -84,7 +84,7 @@ def plain_expression(cell: pl.Expr, kind: pl.DataType) -> pl.Expr:
 
 
 def microseconds(ticks: pl.Expr, unit: str) -> pl.Expr:
-    """Ticks since 1970 as Datetime in microseconds, without an overflow.
+    """Ticks since 1970 as Datetime in microseconds, clipped instead of overflowing.
 
     Args:
         ticks: int64.
@@ -97,7 +97,7 @@ def microseconds(ticks: pl.Expr, unit: str) -> pl.Expr:
 
 
 def _shorter_decimal(column: pl.Series, kind: pl.Decimal) -> pl.Series:
-    """Decimals with the digits that their values need, at most as many as they have."""
+    """Decimals reduced to the digits that their values need."""
     if kind.scale and (column == column.round(0)).all():
         column = column.cast(pl.Decimal(kind.precision, 0), strict=False)
     scale = column.dtype.scale if isinstance(column.dtype, pl.Decimal) else 0

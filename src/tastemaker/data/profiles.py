@@ -1,7 +1,7 @@
-"""What the user table says of users, as requests carry it: which columns, and their usual labels.
+"""User profiles: the user table's columns that requests carry, and their most frequent labels.
 
-A fitted version keeps this description and no user: the values come with the request, from attached
-data or from a store.
+A fitted version stores only this description, not the users. The values come with the request, from
+attached data or from a store.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,22 +14,22 @@ from tastemaker.data.additions import fitting_cell
 from tastemaker.data.catalogue import COLUMN_TYPES, Catalogue, Column, TagsColumn
 
 ROLES = ("number", "time", "category", "tags")
-"""The roles of user columns that features are made of."""
+"""The roles of user columns that are used for features."""
 MOST_LABELS = 12
-"""So many of a column's labels, the most frequent, are distinguished."""
+"""The number of most frequent labels of a column that are distinguished."""
 _FEWEST_USERS = 2
 
 
 @dataclass(frozen=True, slots=True)
 class ProfileSchema:
-    """The user table's columns that features are made of; empty without such a table.
+    """The user table's columns that are used for features; empty without a user table.
 
     Attributes:
         roles: user column → number, time, category or tags.
-        labels: user column of labels → its most frequent ones, which at least two users have.
-        item_labels: item column of labels → its most frequent ones; what users of a group prefer is
-            learned of these.
-        matched: (user column, item column) that have labels in common.
+        labels: user column of labels → its most frequent labels that at least two users have.
+        item_labels: item column of labels → its most frequent labels, for which the preferences of
+            user groups are learned.
+        matched: (user column, item column) pairs that have labels in common.
     """
 
     roles: Mapping[str, str] = field(default_factory=dict)
@@ -39,7 +39,7 @@ class ProfileSchema:
 
     @classmethod
     def of(cls, profiles: Mapping[str, Column], catalogue: Catalogue) -> "ProfileSchema":
-        """The description of a user table's columns beside the catalogue's."""
+        """The description of a user table's columns, given the catalogue's columns."""
         used = {name: column for name, column in profiles.items() if column.role in ROLES}
         if not used:
             return cls()
@@ -61,8 +61,9 @@ class ProfileSchema:
         return bool(self.roles)
 
     def columns(self, attributes: Sequence[Mapping[str, Any]]) -> dict[str, Column]:
-        """Users' attributes, one mapping each, as columns; what is missing or does not fit is
-        missing.
+        """Users' attributes, one mapping per user, as columns.
+
+        Values that are absent or do not fit their column are missing.
         """
         return {
             name: COLUMN_TYPES[role].of(
@@ -72,7 +73,7 @@ class ProfileSchema:
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as JSON has it."""
+        """The description as a JSON-compatible dict."""
         return {
             "roles": dict(self.roles),
             "labels": {name: list(labels) for name, labels in self.labels.items()},
@@ -82,7 +83,7 @@ class ProfileSchema:
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> "ProfileSchema":
-        """What `to_dict` gave."""
+        """The description from the result of `to_dict`."""
         return cls(
             {name: str(role) for name, role in stored["roles"].items()},
             {name: tuple(labels) for name, labels in stored["labels"].items()},
@@ -92,7 +93,7 @@ class ProfileSchema:
 
 
 def _frequent(column: TagsColumn) -> tuple[str, ...]:
-    """The most frequent labels; among equally frequent ones by the alphabet."""
+    """The most frequent labels; equally frequent ones in alphabetical order."""
     counts = np.bincount(column.codes.values, minlength=len(column.labels))
     known = np.flatnonzero(counts >= _FEWEST_USERS).tolist()
     named = sorted((-int(counts[code]), column.labels.id(code)) for code in known)

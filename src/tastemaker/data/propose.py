@@ -1,4 +1,4 @@
-"""Looks at tables and proposes what their columns and event types mean."""
+"""Schema proposals: the likely meaning of a table's columns and event types."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,12 +18,12 @@ NEEDED = ("user_id", "item_id")
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """A schema, and what of it is a guess.
+    """A proposed schema, with the parts that are guessed or missing.
 
     Attributes:
         schema: the likely meaning of the columns.
-        guessed: the parts (`item_id` …) for which only values speak.
-        lacking: `user_id`, `item_id`, where no column looks like one.
+        guessed: the roles (`item_id` …) that are supported by values only, not by names.
+        lacking: `user_id` or `item_id` if no column looks like one.
     """
 
     schema: Schema
@@ -34,7 +34,7 @@ class Proposal:
 def propose_schema(
     events: pl.DataFrame, items: pl.DataFrame | None = None, users: pl.DataFrame | None = None
 ) -> Schema:
-    """The likely meaning of the columns, where their names say it.
+    """The likely meaning of the columns, by their names.
 
     Args:
         events: the event log, or its beginning; all columns as inferred by a reader.
@@ -42,7 +42,7 @@ def propose_schema(
         users: the user table.
 
     Raises:
-        DataError: no column is named like a user or an item.
+        DataError: no column is named like a user id or an item id.
     """
     proposal = propose(events, items, users)
     unnamed = {ours for ours in NEEDED if ours in proposal.guessed} | set(proposal.lacking)
@@ -64,17 +64,17 @@ def propose(
     hints: Mapping[str, str] | None = None,
     usual_kind: str = "interaction",
 ) -> Proposal:
-    """The likely meaning of the columns, by names and else by values.
+    """The likely meaning of the columns, by their names or else by their values.
 
     Args:
         events: the event log, or its beginning.
         items: the item table.
         users: the user table.
-        hints: ours → theirs, for columns of the event log that the caller knows.
-        usual_kind: what to call the events of a log without types.
+        hints: Tastemaker's column → the event log's column, if known to the caller.
+        usual_kind: the event type of a log without event types.
 
     Raises:
-        DataError: a hint names a column that is not there, or an item or user table has no ids.
+        DataError: a hint names a column that does not exist, or an item or user table has no ids.
     """
     found = recognize_events(events, hints)
     columns = dict(found.columns)
@@ -95,7 +95,7 @@ def propose(
         theirs, is_guess = recognize_id(frame, ours, known, columns.get(ours))
         entities[f"{table}_columns"] = {} if theirs == ours else {ours: theirs}
         roles = propose_roles(frame, theirs)
-        if table == "user":  # what nothing could be made of is left out, and reported as not used
+        if table == "user":  # other columns are left out and reported as not used
             roles = {name: role for name, role in roles.items() if role.role in USER_ROLES}
         entities[f"{table}_roles"] = roles
         guessed |= {f"{table}s.{ours}"} if is_guess else set()
@@ -112,7 +112,7 @@ def propose(
 
 
 def _refuse_type(events: pl.DataFrame, ours: str) -> None:
-    """Refuses a column that is named as ids are, but cannot hold them."""
+    """Rejects a column that is named like an id but whose type cannot hold ids."""
     for name, kind in events.schema.items():
         if plain(name) in NAMES[ours].split():
             raise DataError(

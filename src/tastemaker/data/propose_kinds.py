@@ -1,4 +1,4 @@
-"""What the event types of a log probably mean, from their names and values."""
+"""Proposals for the event types of a log, from their names and values."""
 
 import re
 from math import ceil
@@ -43,15 +43,15 @@ _LOWEST_STEP = 0.5
 def propose_kinds(
     kinds: pl.Series | None, values: pl.Series | None, usual: str = "interaction"
 ) -> tuple[dict[str, EventKind], str | None]:
-    """The event types of a log, and the one of rows that have none.
+    """The event types of a log, and the type of rows that have none.
 
     Args:
-        kinds: the event type of each row, as text; None where no column says it.
-        values: the value of each row, named as in the source; None where there is none.
-        usual: what to call the events of a log without types.
+        kinds: the event type of each row, as text; None if there is no such column.
+        values: the value of each row, named as in the source; None if there is no such column.
+        usual: the event type of a log without event types.
 
     Raises:
-        DataError: more distinct event types than a log has.
+        DataError: the column has too many distinct values for event types.
     """
     if kinds is None:
         kind = None if values is None else propose_value(values)
@@ -63,8 +63,8 @@ def propose_kinds(
     names = kinds.cast(pl.String).drop_nulls().unique().sort().to_list()
     if len(names) > MAX_KINDS:
         raise DataError(
-            f"the column '{kinds.name}' has more than {MAX_KINDS} kinds of event; name another "
-            "column for 'event_type' under [data.columns.events]"
+            f"the column '{kinds.name}' has more than {MAX_KINDS} kinds of event; map "
+            "another column to 'event_type' under [data.columns.events]"
         )
     found = {name: kind_of_name(name) for name in names}
     if values is not None:
@@ -80,11 +80,11 @@ def propose_kinds(
 
 
 def propose_value(values: pl.Series, event_type: str = "") -> EventKind | None:
-    """What the values of one event type say: a rating, a label, an amount; None for nothing.
+    """The likely meaning of an event type's values (rating, label, amount); None if none.
 
     Args:
-        values: named as in the source.
-        event_type: the name of the event type, where there are several.
+        values: the values, named as in the source.
+        event_type: the name of the event type, if there are several.
     """
     name, numbers = plain(values.name), _numbers(values)
     if not numbers.len():
@@ -96,7 +96,7 @@ def propose_value(values: pl.Series, event_type: str = "") -> EventKind | None:
         return _rating(numbers, levels) if levels.len() > 1 or levels[0] > 1 else None
     if name in _LABELS:
         return _label(levels)
-    if _INVERTED.search(name):  # 1 is a dislike, 0 says nothing
+    if _INVERTED.search(name):  # 1 is a dislike, 0 is neutral
         return EventKind(role="negative", strength="linear")
     if any(pattern.search(name) for pattern, _ in _AMOUNTS) or name in _COUNTS:
         return _amount(levels)
@@ -110,12 +110,12 @@ def propose_value(values: pl.Series, event_type: str = "") -> EventKind | None:
 
 
 def _amount(levels: pl.Series) -> EventKind | None:
-    """An amount; None for a constant, which says nothing."""
+    """An amount; None for a constant 0 or 1, which has no information."""
     return None if levels.len() == 1 and levels[0] in (0.0, 1.0) else EventKind(strength="log")
 
 
 def _looks_like_ratings(levels: pl.Series) -> bool:
-    """Whether there are a few levels between −10 and 10, in steps of a half."""
+    """Whether the values are a few levels between −10 and 10, in steps of a half."""
     halves = 2 * levels
     in_range = levels[0] >= -_LARGEST_RATING and levels[-1] <= _LARGEST_RATING
     return 1 < levels.len() <= _FEW_LEVELS and in_range and bool((halves == halves.round()).all())
@@ -124,9 +124,9 @@ def _looks_like_ratings(levels: pl.Series) -> bool:
 def unrated_codes(numbers: pl.Series) -> tuple[float, ...]:
     """The values that probably mean "not rated".
 
-    −1 below a scale from 0; 0 below one to 5, 10 or 100 that has another lowest step; 99 and the
-    like far above all others. A rating of 0 that is taken for a code is neutral, which loses less
-    than a code that is taken for a dislike.
+    These are −1 below a scale that starts at 0; 0 below a scale up to 5, 10 or 100 that has another
+    lowest step; and 99 and similar values far above all others. Mistaking a rating of 0 for a code
+    makes it neutral, which is less harmful than mistaking a code for a dislike.
     """
     levels = numbers.unique().sort()
     codes = []
@@ -146,7 +146,7 @@ def unrated_codes(numbers: pl.Series) -> tuple[float, ...]:
 
 
 def _rating(numbers: pl.Series, levels: pl.Series) -> EventKind:
-    """Liked from 70 % of the scale's way up, disliked to 35 %, at values that occur."""
+    """A rating: liked from 70 % of the scale, disliked up to 35 %, at values that occur."""
     codes = unrated_codes(numbers)
     levels = levels.filter(~levels.is_in(list(codes)))
     low, high = _scale(levels)
@@ -158,16 +158,17 @@ def _rating(numbers: pl.Series, levels: pl.Series) -> EventKind:
     else:
         like = float(liked[0]) if liked.len() else float(ceil(low + 0.7 * (high - low)))
         dislike = float(disliked[-1]) if disliked.len() else None
-    if dislike is not None and dislike >= like:  # the values are too close to each other
+    if dislike is not None and dislike >= like:  # the values are too close together
         dislike = None
     return EventKind(positive_threshold=like, negative_threshold=dislike, unrated=codes)
 
 
 def _scale(levels: pl.Series) -> tuple[float, float]:
-    """The lowest and the highest value that could have been given.
+    """The lowest and the highest possible value.
 
-    What occurs, but for a usual scale of which the lower part does not occur: 4 and 5 are of a
-    scale from 1. One value alone is of the shortest usual scale that has it.
+    These are the extremes that occur, unless a common scale has the same maximum: 4 and 5 are taken
+    as values of a scale from 1. A single value belongs to the shortest common scale that contains
+    it.
     """
     low, high = float(levels[0]), float(levels[-1])
     if low == high:
@@ -179,7 +180,7 @@ def _scale(levels: pl.Series) -> tuple[float, float]:
 
 
 def _label(levels: pl.Series) -> EventKind | None:
-    """A truth, or thumbs as 1 and −1 or 1 and 0; the higher one is a like."""
+    """A boolean, or thumbs as 1 and −1 or 1 and 0; the higher value is a like."""
     if levels.len() == 1:
         return (
             EventKind(positive_threshold=1.0, negative_threshold=0.0)
@@ -192,7 +193,7 @@ def _label(levels: pl.Series) -> EventKind | None:
 
 
 def _numbers(values: pl.Series) -> pl.Series:
-    """The finite numbers among the values; a decimal comma and truths count."""
+    """The finite numbers among the values; includes decimal commas and booleans."""
     if values.dtype == pl.String:
         values = numbers_of_texts(values)
     numbers = values.cast(pl.Float64, strict=False)
@@ -200,7 +201,7 @@ def _numbers(values: pl.Series) -> pl.Series:
 
 
 def _name_of_value(column: str, kind: EventKind) -> str:
-    """What to call the events that a column of values is all there is of."""
+    """The event type of a log that has only a column of values."""
     name = plain(column)
     if kind.positive_threshold is not None:
         return "rating" if name in _RATINGS or name not in _LABELS else "like"

@@ -1,4 +1,4 @@
-"""What the columns of an item or user table probably hold."""
+"""Proposals for the roles of an item or user table's columns."""
 
 import re
 
@@ -21,14 +21,14 @@ _NUMBERS = r"^\s*\[\s*[+-]?\d*\.\d"
 
 
 def propose_roles(frame: pl.DataFrame, id_column: str) -> dict[str, ColumnRole]:
-    """Column → what it holds; columns that nothing can be made of are left out.
+    """Column → its likely role; columns without a suitable role are left out.
 
-    Lists that are written as text (`["a", "b"]`) are tags, lists of as many fractions each are
-    vectors; objects, nested lists and lists of fractions of different lengths are left out.
+    Lists written as text (`["a", "b"]`) are tags; lists of fractions with equal lengths are
+    vectors. Objects, nested lists and lists of fractions with different lengths are left out.
 
     Args:
-        frame: the table, or its beginning; all columns as a reader infers them.
-        id_column: the column of ids, which has no role.
+        frame: the table, or its beginning; columns with the types inferred by the reader.
+        id_column: the id column, which has no role.
     """
     roles = {}
     for name in frame.columns:
@@ -93,13 +93,13 @@ def _share(texts: pl.Series, pattern: str) -> float:
 
 
 def _is_identifier(texts: pl.Series) -> bool:
-    """Whether every row has a code of its own, such as an ISBN: no words to learn from."""
+    """Whether every row has a distinct code, such as an ISBN, which is useless for learning."""
     distinct = texts.n_unique() > 0.95 * texts.len() and texts.len() > 20
     return distinct and _share(texts, r"^\S*\d\S*$") > 0.95
 
 
 def _are_labels(texts: pl.Series, separator: str) -> bool:
-    """Whether what commas separate is a small set of short labels rather than prose."""
+    """Whether the separated parts are a small set of short labels rather than prose."""
     parts = texts.str.split(separator).explode().str.strip_chars()
     short = float((parts.str.count_matches(" ") <= 2).mean()) > 0.95  # type: ignore[arg-type]
     return short and parts.n_unique() <= _FEW_LABELS * parts.len()

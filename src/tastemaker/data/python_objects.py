@@ -1,7 +1,7 @@
-"""A list of Python objects, such as a column of dtype object, as one Polars column.
+"""Conversion of lists of Python objects, such as a column of dtype object, to Polars columns.
 
-Cells that do not fit the rest of their column begin with `SUBSTITUTE`: the cleaner then finds an
-unusable row, not a missing value.
+Cells that do not fit the rest of their column start with `SUBSTITUTE`, so that the cleaner finds an
+invalid row rather than a missing value.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -19,9 +19,9 @@ from tastemaker.data.times import format_moment
 from tastemaker.errors import SettingError
 
 _EXACT = 1 << 53
-"""Up to here every integer is a float64."""
+"""Up to this bound, float64 represents every integer exactly."""
 _LONGEST_NUMBER = 1_000
-"""Digits; longer numbers are not written out."""
+"""Digits; longer numbers are not formatted."""
 _FAMILIES: tuple[tuple[str, tuple[type, ...]], ...] = (
     ("bool", (bool, np.bool_)),
     ("int", (int, np.integer)),
@@ -38,11 +38,11 @@ def objects_series(cells: Sequence[Any], kind: str | None = None) -> pl.Series:
 
     Args:
         cells: text, numbers, moments, lists of labels, or a mix; None, NaN, NaT and NA are missing.
-        kind: what a message calls the type; by default the types of the objects.
+        kind: the name of the type in messages; by default the types of the objects.
 
     Returns:
-        Booleans, integers, floats, dates, moments (microseconds UTC; a moment without a zone is
-        UTC), lists of text or text as such; a mix becomes text; the placeholder where no cell can
+        Booleans, integers, floats, dates, moments (microseconds UTC; UTC if they have no time
+        zone), lists of text, or text; mixed types become text. The placeholder type if no cell can
         be read.
     """
     if set(map(type, cells)) <= {str, type(None)}:
@@ -73,7 +73,7 @@ def objects_series(cells: Sequence[Any], kind: str | None = None) -> pl.Series:
 
 
 def readable_text(text: str) -> str:
-    """Text that can be written as UTF-8; half a surrogate pair is replaced by `SUBSTITUTE`."""
+    """Text that can be encoded as UTF-8; lone surrogates are replaced by `SUBSTITUTE`."""
     plain = str.__str__(text)
     if plain.isascii():
         return plain
@@ -89,7 +89,7 @@ def _text_series(cells: Sequence[Any], text: Callable[[Any], str]) -> pl.Series:
 
 
 def _numbers(cells: Sequence[Any]) -> pl.Series | None:
-    """Integers or floats; None where neither would keep every digit."""
+    """Integers or floats; None if neither preserves every digit."""
     if all(cell is None or _is_whole(cell) for cell in cells):
         return _integers([None if cell is None else int(cell) for cell in cells])
     exact = (cell for cell in cells if isinstance(cell, int | np.integer | Decimal))
@@ -101,7 +101,7 @@ def _numbers(cells: Sequence[Any]) -> pl.Series | None:
 
 
 def _is_whole(number: Any) -> bool:
-    """Whether it is an integer, or a decimal number that is one; floats are left to the cleaner."""
+    """Whether a number is an integer or a whole decimal; floats are left to the cleaner."""
     if isinstance(number, Decimal):
         short = number.is_finite() and number.adjusted() < _LONGEST_NUMBER
         return short and number == number.to_integral_value()
@@ -119,7 +119,7 @@ def _integers(numbers: Sequence[int | None]) -> pl.Series | None:
 
 
 def _moments(cells: Sequence[Any]) -> pl.Series | None:
-    """Moments in microseconds; None where one is beyond them."""
+    """Moments in microseconds; None if one is out of range."""
     try:
         times = [None if cell is None else moment(cell, "cell") for cell in cells]
     except SettingError:
@@ -130,7 +130,7 @@ def _moments(cells: Sequence[Any]) -> pl.Series | None:
 
 
 def _lists(cells: Sequence[Any]) -> pl.Series | None:
-    """Lists of labels; None where a list holds something else than text and numbers."""
+    """Lists of labels; None if a list contains anything but text and numbers."""
     made = [None if cell is None else _labels(cell) for cell in cells]
     if any(cell is not None and labels is None for cell, labels in zip(cells, made)):
         return None
@@ -170,7 +170,7 @@ def _cell_text(cell: Any) -> str:
 
 
 def _number_text(number: Any) -> str:
-    """A float with a decimal point, a whole decimal number without."""
+    """A float with a decimal point; a whole decimal number without one."""
     if isinstance(number, Decimal):
         if _is_whole(number):
             return str(int(number))

@@ -1,4 +1,4 @@
-"""Rows of different length in two flat arrays: the shape of histories, candidates and truth."""
+"""Ragged arrays: rows of different lengths in two flat arrays, as in histories and candidates."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ def offsets_of(counts: ArrayLike) -> NDArray[np.int64]:
 
 
 def counts_of(offsets: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Offsets int64[n + 1] → row lengths int64[n]; where there are few, faster than `np.diff`."""
+    """Offsets int64[n + 1] → row lengths int64[n]; faster than `np.diff` for few rows."""
     return offsets[1:] - offsets[:-1]
 
 
@@ -39,7 +39,7 @@ def ranges(starts: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.i
 
 
 def sorted_distinct(values: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The distinct values, sorted; by a sort, where `np.unique` hashes composite keys badly.
+    """The distinct values, sorted; uses a sort, since `np.unique` is slow for composite keys.
 
     >>> sorted_distinct(np.array([7, 3, 7])).tolist()
     [3, 7]
@@ -57,7 +57,7 @@ def with_rows(
     new_offsets: NDArray[np.int64],
     new: NDArray[Value],
 ) -> NDArray[Value]:
-    """Values of which some rows, ascending and distinct, are replaced.
+    """Values with some rows, ascending and distinct, replaced.
 
     Cost: one copy of the values.
 
@@ -74,7 +74,7 @@ def with_rows(
 def offsets_with_rows(
     offsets: NDArray[np.int64], rows: NDArray[np.int64], new_offsets: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """The offsets that belong to `with_rows`."""
+    """The offsets for the result of `with_rows`."""
     counts = counts_of(offsets)
     counts[rows] = counts_of(new_offsets)
     return offsets_of(counts)
@@ -94,7 +94,7 @@ class Ragged:
 
     @classmethod
     def of(cls, rows: Sequence[ArrayLike]) -> "Ragged":
-        """Packs a list of rows.
+        """Ragged rows from a list of rows.
 
         >>> Ragged.of([[3, 1], []])[0].tolist()
         [3, 1]
@@ -120,7 +120,7 @@ class Ragged:
         return Ragged(offsets_of(counts), self.values[ranges(self.offsets[rows], counts)])
 
     def with_rows(self, rows: NDArray[np.int64], new: "Ragged") -> "Ragged":
-        """These rows, some of them replaced: those at `rows`, ascending and distinct."""
+        """These rows with those at `rows`, ascending and distinct, replaced."""
         return Ragged(
             offsets_with_rows(self.offsets, rows, new.offsets),
             with_rows(self.offsets, self.values, rows, new.offsets, new.values),

@@ -1,6 +1,7 @@
-"""Opens a file as a table of rows with line numbers; its format is recognized by its content.
+"""Opens a file as a table of rows with line numbers; the format is detected by content.
 
-CSV and its kin, JSON lines, and Parquet; text files may be gzipped and of another encoding.
+Supports delimited text (CSV), JSON lines and Parquet. Text files may be gzipped and may have
+another encoding than UTF-8.
 """
 
 import errno
@@ -35,15 +36,15 @@ def open_table(
         path: the file.
         schema: its separator, header and encoding; by default a comma (a tab for `.tsv`), a header
             in the first line, and UTF-8.
-        name: what to call it in messages; by default the name of the file.
+        name: its name in messages; by default the name of the file.
 
     Raises:
-        DataError: missing, empty, binary, truncated, without columns, of another delimiter, or with
-            a column of a reserved name.
+        DataError: the file is missing, empty, binary or truncated, has no columns, has another
+            delimiter, or has a column with a reserved name.
     """
-    path, how = Path(path), schema or Schema()
+    path, layout = Path(path), schema or Schema()
     name = name or path.name
-    refuse_reserved_names(how.header, name)
+    refuse_reserved_names(layout.header, name)
     try:
         with reading(path) as stream:
             head = stream.read(4)
@@ -59,12 +60,12 @@ def open_table(
         yield _open_parquet(path, name)
         return
     try:
-        packed, encoded = is_gzipped(path), text_codec(how.encoding) != "utf-8"
+        packed, encoded = is_gzipped(path), text_codec(layout.encoding) != "utf-8"
     except DataError as problem:
         raise DataError(f"{name}: {problem}") from None
     suffix = Path(path.stem).suffix if packed else path.suffix
     if not (packed or encoded):
-        yield _open_text(path, suffix, how, name)
+        yield _open_text(path, suffix, layout, name)
         return
     with temporary_folder(*_work(name, packed)) as folder:
         plain = path
@@ -73,24 +74,24 @@ def open_table(
             _decompress(path, plain, name)
         if encoded:
             source, plain = plain, folder / "utf-8"
-            _decode(source, plain, how.encoding, name)
-        yield _open_text(plain, suffix, how, name)
+            _decode(source, plain, layout.encoding, name)
+        yield _open_text(plain, suffix, layout, name)
 
 
-def _open_text(plain: Path, suffix: str, how: Schema, name: str) -> Table:
-    """A plain file of UTF-8 text."""
-    separator = how.separator or ("\t" if suffix == ".tsv" else ",")
+def _open_text(plain: Path, suffix: str, layout: Schema, name: str) -> Table:
+    """The table of an unpacked UTF-8 text file."""
+    separator = layout.separator or ("\t" if suffix == ".tsv" else ",")
     with reading(plain) as stream:
         is_json = json_form(stream.read(1 << 12)) is not None
-    if how.separator is None and not how.header and is_json:
+    if layout.separator is None and not layout.header and is_json:
         return open_json(plain, name)
-    return open_delimited(plain, name, separator, how.header)
+    return open_delimited(plain, name, separator, layout.header)
 
 
 def _work(name: str, packed: bool) -> tuple[str, str]:
-    """What needs a folder for temporary files, and what to do where it takes no more."""
+    """The operation that needs a temporary folder, and a fix if the folder is full."""
     if packed:
-        return f"unpacking {name}", "unpack the file yourself and name the unpacked one"
+        return f"unpacking {name}", "unpack the file yourself and use the unpacked file"
     return f"decoding {name}", "save the file as UTF-8"
 
 
@@ -105,7 +106,7 @@ def _open_parquet(path: Path, name: str) -> Table:
 
 
 def _decode(source: Path, target: Path, encoding: str, name: str) -> None:
-    """Writes a text file again as UTF-8."""
+    """Writes a text file as UTF-8."""
     try:
         with (
             reading_text(source, encoding, newline="") as given,
@@ -115,7 +116,7 @@ def _decode(source: Path, target: Path, encoding: str, name: str) -> None:
     except OSError as problem:
         raise _refused(problem, source, name, packed=False) from None
     except UnicodeError as problem:
-        raise DataError(f"{name}: is not {encoding} text ({problem})") from None
+        raise DataError(f"{name}: not {encoding} text ({problem})") from None
 
 
 def _decompress(source: Path, target: Path, name: str) -> None:
@@ -123,7 +124,7 @@ def _decompress(source: Path, target: Path, name: str) -> None:
         with open_plain(source) as packed, target.open("wb") as plain:
             shutil.copyfileobj(packed, plain, _COPIED_AT_ONCE)
     except EOFError:
-        raise DataError(f"{name}: the gzip file is cut short; fetch it again") from None
+        raise DataError(f"{name}: the gzip file is truncated; download it again") from None
     except (gzip.BadGzipFile, zlib.error) as problem:
         raise DataError(f"{name}: the gzip file is damaged ({problem})") from None
     except OSError as problem:
@@ -131,7 +132,7 @@ def _decompress(source: Path, target: Path, name: str) -> None:
 
 
 def _refused(problem: OSError, source: Path, name: str, *, packed: bool) -> Exception:
-    """Why a file was not written out: its disk cannot be read, or the other takes no more."""
+    """The error for a failed copy: the source cannot be read, or the temporary folder is full."""
     if problem.filename == str(source) or problem.errno == errno.EIO:
         return DataError(f"{name}: cannot be read ({problem.strerror or problem})")
     return TemporaryFolderError(problem, *_work(name, packed))

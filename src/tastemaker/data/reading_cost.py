@@ -1,4 +1,4 @@
-"""How much memory it takes to read a file, estimated before it is read."""
+"""Estimates of the memory needed to read a file."""
 
 import re
 import zlib
@@ -14,27 +14,26 @@ from tastemaker.data.schema import ColumnRole
 _UTF_16 = b"\xff\xfe"
 _FLAT_LIST = re.compile(rb"\[[^\[\]{}]+\]")
 _ROW_BYTES = 160
-"""Memory a row of an event log takes while it is cleaned, sorted and indexed."""
+"""Memory per row of an event log while it is cleaned, sorted and indexed."""
 _COPIES = {None: 4.0, "lines": 1.75, "array": 5.5}
-"""Memory a byte of an event log takes while it is read, by its form: delimited text is read a
-column at a time, JSON lines become a frame of text, an array is parsed whole before."""
+"""Memory per byte of an event log while it is read, by format: delimited text is read column by
+column, JSON lines become a frame of text, an array is parsed completely first."""
 _TEXT_COPIES = 6.0
-"""Memory a byte of an item's text takes while it is read and packed."""
+"""Memory per byte of an item's text while it is read and packed."""
 _LABEL_BYTES = 130
-"""Memory a label takes while its column is read and indexed."""
-
+"""Memory per label while its column is read and indexed."""
 _NUMBER_BYTES = 24
-"""Memory a number of a vector takes while its column is read and indexed."""
+"""Memory per number of a vector while its column is read and indexed."""
 
 
 def bytes_to_read(path: Path, roles: Mapping[str, ColumnRole] | None = None) -> int:
-    """About how much memory it takes to read a file and index it; 0 for what cannot be read.
+    """The approximate memory in bytes to read and index a file; 0 if it cannot be read.
 
     Args:
         path: the file.
-        roles: the columns that are kept of an item or user table; None for an event log.
+        roles: the columns to keep of an item or user table; None for an event log.
 
-    Cost: one pass over a text file; of a Parquet file over the columns of text.
+    Cost: one pass over a text file, or over the text columns of a Parquet file.
     """
     try:
         copies = 1.0
@@ -46,13 +45,13 @@ def bytes_to_read(path: Path, roles: Mapping[str, ColumnRole] | None = None) -> 
             copies = _COPIES[form]
             rows, text, labels = _text_size(path, roles or {}, form)
     except (OSError, EOFError, zlib.error, pl.exceptions.PolarsError):
-        return 0  # reading says what is wrong
+        return 0  # reading reports the error
     copies = copies if roles is None else max(copies, _TEXT_COPIES)
     return _ROW_BYTES * rows + int(copies * text) + _LABEL_BYTES * labels
 
 
 def _parquet_size(path: Path, roles: Mapping[str, ColumnRole]) -> tuple[int, int, int]:
-    """Rows, and bytes and labels of the columns of text; small packed text may be long."""
+    """Rows, and the bytes and labels of text columns, whose compressed size can be misleading."""
     frame = pl.scan_parquet(path, glob=False)
     types = frame.collect_schema()
     text, labels = pl.lit(0), pl.lit(0)
@@ -76,10 +75,10 @@ def _parquet_size(path: Path, roles: Mapping[str, ColumnRole]) -> tuple[int, int
 def _text_size(
     path: Path, roles: Mapping[str, ColumnRole], form: str | None
 ) -> tuple[int, int, int]:
-    """Rows, bytes and labels, of all columns together.
+    """The rows, bytes and labels of all columns.
 
-    Rows are lines, or the objects of a JSON array. Labels are what separators part, or what the
-    lists of a JSON file hold.
+    Rows are lines, or the objects of a JSON array. Labels are counted by separators, or by the
+    elements of lists in a JSON file.
     """
     tags = [role for role in roles.values() if role.role == "tags"]
     marks = {(role.separator or "|").encode() for role in tags}

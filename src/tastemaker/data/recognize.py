@@ -1,4 +1,4 @@
-"""Which column plays which part: by its name, else by its values, and then marked as a guess."""
+"""Recognition of column roles by name, or else by values, which is marked as a guess."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -32,22 +32,22 @@ NAMES = {
         reviewtime purchasedate orderdate""",
     "event_id": "eventid",
 }
-"""Role → usual names in plain letters, the most telling first."""
+"""Role → common names in plain letters, the most specific first."""
 TITLES = ("title", "name", "headline")
 _SOCIAL = re.compile(r"friend|trust|follow")
 _VISITS = re.compile(r"invoice|order|transaction|basket|session|visit|event|row|index")
 _IDS = re.compile(r"(?:id|code|sku|isbn|no|number|key|slug)$")
 _EPOCH_YEARS = (946_684_800, 4_102_444_800)
-"""2000 to 2100, seconds: what a column of numbers must hold to be taken for moments."""
+"""2000 to 2100, seconds: the range in which a column of numbers is recognized as moments."""
 _LARGEST_RATING = 10
 _SAMPLE = 20_000
 UNNAMED = "column_"
-"""Begins the names that columns without one are given."""
+"""The prefix of generated names for columns without a name."""
 _EPOCH_NAMES = {"timestamp", "timestampms", "eventtimestamp", "ts", "timems", "unixtime"}
 _OTHER_TIMES = re.compile(
     r"birth|born|dob|expir|deliver|updat|modif|due|valid|releas|publish|regist|signup|joined"
 )
-"""Names of times at which something else happened."""
+"""Names of times that are not the time of the event."""
 _MODERN = 315_532_800 * 10**6
 """1980."""
 _EMPTY = 0.05
@@ -56,12 +56,12 @@ _UNREAD = 0.2
 
 @dataclass(slots=True)
 class Recognized:
-    """The parts that columns of an event log play.
+    """The recognized roles of an event log's columns.
 
     Attributes:
-        columns: ours → theirs.
-        guessed: the parts that only values suggest, and times whose form is ambiguous.
-        forms: theirs → the `strptime` pattern of a column of times, where one is needed.
+        columns: Tastemaker's column → the source's column.
+        guessed: the roles supported by values only, and times with an ambiguous format.
+        forms: the source's column → the `strptime` pattern of a time column, if one is needed.
     """
 
     columns: dict[str, str] = field(default_factory=dict)
@@ -70,19 +70,19 @@ class Recognized:
 
 
 def plain(name: str) -> str:
-    """A name in small letters and digits alone: `Book-Title` is `booktitle`."""
+    """A name reduced to lower-case letters and digits: `Book-Title` is `booktitle`."""
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
 def recognize_events(frame: pl.DataFrame, hints: Mapping[str, str] | None = None) -> Recognized:
-    """The columns of an event log, or of its beginning.
+    """The recognized columns of an event log.
 
     Args:
-        frame: all columns as a reader infers them.
-        hints: ours → theirs, where the caller knows; a name that is not there is an error.
+        frame: the log, or its beginning; columns with the types inferred by the reader.
+        hints: Tastemaker's column → the source's column, if known to the caller.
 
     Raises:
-        DataError: a hint names a column that is not there.
+        DataError: a hint names a column that does not exist.
     """
     found = Recognized()
     for ours, theirs in (hints or {}).items():
@@ -112,11 +112,11 @@ def recognize_id(
     Args:
         frame: the table, or its beginning.
         ours: `item_id` or `user_id`.
-        known: ids of the event log; a column that holds many of them is a likely one.
-        name: what the event log calls the column.
+        known: ids of the event log; a column that contains many of them is a candidate.
+        name: the name of the column in the event log.
 
     Raises:
-        DataError: no column is a likely one.
+        DataError: no column looks like an id column.
     """
     named = {plain(column): column for column in reversed(frame.columns)}
     given = "" if name is None or name.startswith(UNNAMED) else plain(name)
@@ -137,7 +137,7 @@ def recognize_id(
 
 
 def title_column(columns: Sequence[str]) -> str | None:
-    """The column that holds the titles, by its name: `title`, `Book-Title`, `Game Name`."""
+    """The title column, by its name: `title`, `Book-Title`, `Game Name`; None if there is none."""
     for word in TITLES:
         for fits in (str.__eq__, str.endswith):
             for column in columns:
@@ -163,9 +163,9 @@ def _by_name(frame: pl.DataFrame, found: Recognized) -> None:
 
 
 def _fits(column: pl.Series, ours: str) -> bool:
-    """Whether the values can be what the name says."""
+    """Whether the values are plausible for the role."""
     kind = column.dtype
-    if ours == "event_type":  # a number of an event is a count, a truth a label
+    if ours == "event_type":  # a number is probably a count, a boolean a label
         named = plain(column.name) == "eventtype"
         return named or (not kind.is_numeric() and kind != pl.Boolean)
     if ours == "value":
@@ -180,13 +180,13 @@ def _fits(column: pl.Series, ours: str) -> bool:
 
 
 def _are_modern(column: pl.Series) -> bool:
-    """Whether numbers read as times are mostly later than 1980, unlike counts and serial days."""
+    """Whether numbers read as times are mostly after 1980, unlike counts and serial days."""
     middle = times_of_numbers(column, "auto").median()
     return isinstance(middle, int | float) and middle >= _MODERN
 
 
 def _has_moments(column: pl.Series) -> bool:
-    """Whether half of the cells of a column of text are moments, or numbers."""
+    """Whether at least half of the cells of a text column are moments or numbers."""
     if column.dtype != pl.String:
         return False
     cells = column.drop_nulls()
@@ -195,7 +195,7 @@ def _has_moments(column: pl.Series) -> bool:
 
 
 def _is_number_text(column: pl.Series) -> bool:
-    """Whether nearly all text holds numbers as people write them, or truths."""
+    """Whether nearly all texts are numbers or booleans."""
     if column.dtype != pl.String:
         return False
     texts = column.drop_nulls()
@@ -209,7 +209,7 @@ def _free(frame: pl.DataFrame, found: Recognized) -> list[str]:
 
 
 def _guess_time(frame: pl.DataFrame, found: Recognized) -> None:
-    """A column of dates, whatever its name; a guess unless its name alone says time."""
+    """Finds a column of moments by values; a guess unless only one has a time-like name."""
     time = found.columns.get("timestamp")
     if time is not None:
         if frame[time].dtype.is_numeric() and not _are_modern(frame[time]):
@@ -245,7 +245,7 @@ def _holds_moments(column: pl.Series) -> bool:
 
 
 def _guess_ids(frame: pl.DataFrame, found: Recognized) -> None:
-    """Users and items that no usual name tells: by the names' endings, then by their order."""
+    """Guesses user and item columns without common names, by name endings, then by order."""
     if _SOCIAL.search(" ".join(frame.columns).lower()) and "item_id" not in found.columns:
         return
     for ours in ("user_id", "item_id"):
@@ -259,7 +259,7 @@ def _guess_ids(frame: pl.DataFrame, found: Recognized) -> None:
 
 
 def _may_be_id(column: pl.Series) -> bool:
-    """Whole numbers or words, not one alone, and shorter than prose."""
+    """Whether the values can be ids: whole numbers or short texts, not prose."""
     values = column.drop_nulls()
     if not values.len():
         return False
@@ -284,7 +284,7 @@ def _id_score(column: str, ours: str) -> int:
 
 
 def _guess_rating(frame: pl.DataFrame, found: Recognized) -> None:
-    """In a file without names, a column of a few small numbers."""
+    """Guesses the rating in a file without column names: a column of a few small numbers."""
     if "value" in found.columns:
         return
     for column in _free(frame, found):

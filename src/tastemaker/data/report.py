@@ -1,4 +1,4 @@
-"""How a table was read: rows kept, rows set aside and why, and when there are too many."""
+"""Read reports: rows kept, rows quarantined and why, and the limit on invalid rows."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,11 +15,11 @@ _SHOWN = 200
 
 
 def quarantine_file(folder: Path, source: str) -> Path:
-    """The file for the rows of a source that cannot be used, `FILE.csv` in the quarantine folder.
+    """The file for the invalid rows of a source, `FILE.csv` in the quarantine folder.
 
     Args:
         folder: the quarantine folder.
-        source: what reports call the source; one such as `2023/events.csv` has a folder of its own.
+        source: the name of the source in reports; `2023/events.csv` gets a subfolder.
     """
     return folder / f"{source}.csv"
 
@@ -29,17 +29,17 @@ class ReadReport:
     """How a file or frame was read.
 
     Attributes:
-        source: the file or frame, by a name that no other of the data has.
+        source: the unique name of the file or frame.
         read: rows found.
         kept: rows that became events, items or users.
         duplicates: rows left out because their id (`event_id`, `item_id`, `user_id`) occurred
-            before; a row with another event's id is in the quarantine instead.
-        reasons: reason → rows in the quarantine.
-        quarantine: the rows set aside (line, reason, row).
+            before; a row with the id of another event is quarantined instead.
+        reasons: reason → number of quarantined rows.
+        quarantine: the quarantined rows (line, reason, row).
         table: `events`, `items` or `users`.
         duplicate_rows: rows that repeat an earlier row in every column; they are kept.
-        unused: columns of the source that nothing reads.
-        notes: what was read otherwise than written, or left empty; a sentence each.
+        unused: columns of the source that are not used.
+        notes: values that were changed or left empty; one sentence each.
     """
 
     source: str
@@ -55,7 +55,7 @@ class ReadReport:
 
     @property
     def quarantined(self) -> int:
-        """Rows in the quarantine."""
+        """The number of quarantined rows."""
         return sum(self.reasons.values())
 
     def summary(self) -> str:
@@ -66,10 +66,10 @@ class ReadReport:
         )
 
     def write_quarantine(self, folder: Path) -> Path | None:
-        """Writes the rows set aside to `folder`; removes what an earlier reading left there."""
+        """Writes the quarantined rows to `folder`, or removes the file of an earlier run."""
         path = quarantine_file(folder, self.source)
         if not self.quarantined:
-            if path.exists():  # a read-only disk would refuse also what need not be done
+            if path.exists():  # on a read-only disk, `unlink` fails even for a missing file
                 path.unlink()
             return None
         make_new_folders_private(path.parent)
@@ -78,10 +78,13 @@ class ReadReport:
         return path
 
     def refuse_if_too_many(self, limit: float = MAX_BAD_ROWS) -> None:
-        """Stops at a share of bad rows that no longer looks like accidents.
+        """Fails if the share of invalid rows exceeds a limit.
+
+        Args:
+            limit: the maximum share of quarantined rows, from 0 to 1.
 
         Raises:
-            DataError: more than `limit` of the rows are in the quarantine.
+            DataError: more than `limit` of the rows are quarantined.
         """
         if self.quarantined > limit * self.read:
             first = self.quarantine.row(0, named=True)

@@ -1,7 +1,7 @@
-"""What is asked: a batch of requests, each with its own moment, history and exclusions.
+"""A batch of requests, each with its own moment, history and exclusions.
 
-A model is a function of a request, never of a user index: a stranger with five events and a
-user of ten years take the same path.
+A model is a function of a request, never of a user index: anonymous users and known users are
+handled in the same way.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,11 +21,11 @@ HISTORY_CAP = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Masks:
-    """Which items each request may be answered with, as few distinct bitmaps.
+    """The eligible items of each request, as a few distinct bitmaps.
 
     Attributes:
         bitmaps: bool[m, items]; an item beyond the end is not eligible.
-        row: int32[n], the bitmap of each request; −1 where every item is eligible.
+        row: int32[n], the bitmap of each request; −1 if every item is eligible.
     """
 
     bitmaps: NDArray[np.bool_]
@@ -33,7 +33,7 @@ class Masks:
 
     @classmethod
     def everything(cls, n: int) -> "Masks":
-        """Every item is eligible for each of n requests."""
+        """Masks under which every item is eligible for each of n requests."""
         return cls(np.ones((0, 0), np.bool_), np.full(n, -1, np.int32))
 
     def take(self, rows: NDArray[np.int64]) -> "Masks":
@@ -41,7 +41,7 @@ class Masks:
         return Masks(self.bitmaps, self.row[rows])
 
     def intersect(self, other: "Masks") -> "Masks":
-        """The items that both masks of each request allow; `other` is of the same n requests."""
+        """The items that both masks of each request allow; `other` has the same n requests."""
         if (self.row < 0).all():
             return other
         if (other.row < 0).all():
@@ -74,14 +74,14 @@ class Requests:
 
     Attributes:
         time: int64[n], the moment of each request, microseconds UTC.
-        history: what each user did before that moment, oldest first, capped; for taste.
+        history: the user's events before that moment, oldest first, capped; for preferences.
         exclude: the items not to be shown, from the uncapped past by the seen policy.
-        eligible: which items each request may be answered with.
-        seed: uint64[n], for whatever draws at random.
-        user_id: external ids, or None for strangers; no model may depend on them.
-        placement: the placement asked for.
-        profile: user column → what the user table says of each user, n rows; a column that is not
-            there is missing for all.
+        eligible: the items that may be recommended to each request.
+        seed: uint64[n], for random draws.
+        user_id: external ids, or None for anonymous users; models must not depend on them.
+        placement: the requested placement.
+        profile: user column → the users' values from the user table, n rows; an absent column is
+            missing for all users.
     """
 
     time: NDArray[np.int64]
@@ -106,18 +106,18 @@ class Requests:
         weights: Sequence[Sequence[float]] | None = None,
         user_id: Any = None,
     ) -> "Requests":
-        """Requests of strangers, each known by the items it liked, oldest first.
+        """Requests of anonymous users, each given by its liked items, oldest first.
 
         Args:
-            histories: item indices per request, as `items.indices(ids)` gives them.
+            histories: item indices per request, as returned by `items.indices(ids)`.
             time: the moment of all requests: a datetime, a date, ISO 8601 text or microseconds;
-                the events stand just before it.
+                the events are placed just before it.
             exclude: items not to be shown; by default those of the history.
             weights: signed preference per event; by default 1 each.
-            user_id: external ids, None for an anonymous user; by default none.
+            user_id: external ids, None for an anonymous user; by default all are anonymous.
 
         Raises:
-            SettingError: the moment or an id cannot be read.
+            SettingError: the moment or an id is invalid.
         """
         n, time = len(histories), moment(time, "time")
         item = Ragged.of(list(histories))
@@ -148,7 +148,7 @@ class Requests:
         return replace(self, history=self.history.entries(index, offsets_of(counts)))
 
     def with_weights(self, weights: NDArray[np.float32]) -> "Requests":
-        """These requests with other signed preferences of the events in their histories."""
+        """These requests with other signed preferences for the events in their histories."""
         past = self.history
         return Requests(
             self.time,
@@ -157,10 +157,10 @@ class Requests:
         )
 
     def with_pasts(self, others: Mapping[int, "Requests"]) -> "Requests":
-        """These requests, some with the history and the excluded items of others.
+        """These requests, with the history and the excluded items of some rows replaced.
 
         Args:
-            others: row → a batch of one request.
+            others: row → a batch of one request that has the new history and excluded items.
         """
         if not others:
             return self
@@ -178,11 +178,11 @@ class Requests:
             np.concatenate([part.time for part in parts]),
         )
         history = joined.entries(ranges(starts, counts), offsets_of(counts))
-        away = [
+        excluded = [
             others[row].exclude[0] if row in others else self.exclude[row]
             for row in range(len(self))
         ]
-        return replace(self, history=history, exclude=Ragged.of(away))
+        return replace(self, history=history, exclude=Ragged.of(excluded))
 
     def take(self, rows: NDArray[np.integer] | slice) -> "Requests":
         """The given requests, in the given order."""

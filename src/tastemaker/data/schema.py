@@ -1,6 +1,6 @@
-"""What the columns and the kinds of event of a data set mean; declared, never guessed in secret.
+"""The declared meaning of a data set's columns and event types.
 
-`Schema` is what `[data]`, `[events.*]` and `[items.roles]` of a project file become.
+`Schema` represents `[data]`, `[events.*]` and `[items.roles]` of a project file.
 """
 
 from typing import Literal, Self
@@ -21,36 +21,36 @@ EVENT_COLUMNS = ("user_id", "item_id", "event_type", "value", "timestamp", "even
 
 
 class EventKind(Settings):
-    """What one event type says about the user's taste."""
+    """The meaning of one event type for the user's preferences."""
 
     role: Role = "positive"
-    """Liked, disliked, neither (such as an unlike), or merely shown; signs are never added up."""
+    """Liked, disliked, neither (such as an unlike), or only shown; signs are never mixed."""
     weight: float = Field(1.0, gt=0)
     """How much one event of this type counts."""
     positive_threshold: float | None = None
-    """If the value is a rating: liked at this value or above."""
+    """For ratings: liked at this value or above."""
     negative_threshold: float | None = None
-    """If the value is a rating: disliked at this value or below; neutral between."""
+    """For ratings: disliked at this value or below; neutral in between."""
     unrated: tuple[float, ...] = ()
-    """If the value is a rating: the codes that mean "not rated", which are neutral."""
+    """For ratings: the codes that mean "not rated", which are neutral."""
     strength: Strength | None = None
-    """If the value is an amount (a count, hours, a quantity): the weight is multiplied by
-    log2(1 + amount) or by the amount. At 0 an event is neutral. A negative amount is a return: it
-    is neutral, and when the amounts of the user, item and type so far add up to 0 or less, the
-    earlier events no longer count; a partial return leaves them in place."""
+    """For amounts (a count, hours, a quantity): the weight is multiplied by log2(1 + amount) or by
+    the amount. An event of amount 0 is neutral. A negative amount is a return: it is neutral, and
+    once the amounts of the user, item and type add up to 0 or less, the earlier events no longer
+    count. A partial return does not change the earlier events."""
     replaces: tuple[str, ...] = ()
-    """Event types whose earlier events, of the same user and item, no longer count after this one;
-    a rating replaces the earlier ratings without being named. Two types that replace each other,
-    such as thumbs up and thumbs down, both declare it."""
+    """Event types whose earlier events of the same user and item no longer count after this one. A
+    rating always replaces earlier ratings. Two types that replace each other, such as thumbs up and
+    thumbs down, must both declare it."""
     hide_item: bool = False
     """Never show the item to this user again."""
 
     @model_validator(mode="after")
     def _settings_fit_together(self) -> Self:
         if self.negative_threshold is not None and self.positive_threshold is None:
-            raise ValueError("'negative_threshold' needs 'positive_threshold' beside it")
+            raise ValueError("'negative_threshold' requires 'positive_threshold'")
         if self.unrated and self.positive_threshold is None:
-            raise ValueError("'unrated' needs 'positive_threshold' beside it")
+            raise ValueError("'unrated' requires 'positive_threshold'")
         high, low = self.positive_threshold, self.negative_threshold
         if high is not None and low is not None and low >= high:
             raise ValueError(
@@ -58,7 +58,7 @@ class EventKind(Settings):
             )
         if high is not None and self.role != "positive":
             raise ValueError(
-                f"'positive_threshold' belongs to a positive event type, this one is {self.role}"
+                f"'positive_threshold' requires a positive event type, this one is {self.role}"
             )
         if self.strength is not None and high is not None:
             raise ValueError(
@@ -70,39 +70,39 @@ class EventKind(Settings):
 
     @property
     def uses_value(self) -> bool:
-        """Whether the value of an event changes what it says."""
+        """Whether the value of an event changes its meaning."""
         return self.positive_threshold is not None or self.strength is not None
 
     def replaced(self, name: str) -> tuple[str, ...]:
-        """The event types that an event of this one replaces, its own name included if so."""
+        """The event types that this type replaces, including its own name for ratings."""
         own = (name,) if self.positive_threshold is not None and name not in self.replaces else ()
         return (*self.replaces, *own)
 
 
 class ColumnRole(Settings):
-    """What a column of the item or user table holds."""
+    """The content of a column of the item or user table."""
 
     role: Literal["text", "tags", "category", "number", "time", "vector"]
     """Free text, several labels, one label, a number, a moment, or a vector of numbers."""
     separator: str | None = Field(None, min_length=1)
-    """What separates the tags in one cell; with a comma, cells such as `["a", "b"]` are lists. For
-    vectors written as text, what separates the numbers, by default commas or blanks."""
+    """The separator of the tags in one cell; with a comma, cells such as `["a", "b"]` are lists.
+    For vectors written as text, the separator of the numbers; by default commas or blanks."""
     format: str | None = Field(None, min_length=2)
-    """How moments are written that are neither ISO 8601 nor numbers: a `strptime` pattern."""
+    """A `strptime` pattern for times that are neither ISO 8601 nor numbers."""
 
     @model_validator(mode="after")
     def _separator_for_tags(self) -> Self:
         if self.role == "tags" and self.separator is None:
-            raise ValueError("role 'tags' needs a 'separator'")
+            raise ValueError("role 'tags' requires a 'separator'")
         if self.role not in ("tags", "vector") and self.separator is not None:
-            raise ValueError("'separator' belongs to role 'tags' or 'vector'")
+            raise ValueError("'separator' requires role 'tags' or 'vector'")
         if self.format is not None and self.role != "time":
-            raise ValueError("'format' belongs to role 'time'")
+            raise ValueError("'format' requires role 'time'")
         return self
 
 
 class Exclude(Settings):
-    """[data.exclude]: whose events are not read, such as those of bots."""
+    """[data.exclude]: users and items whose events are not read, such as bots."""
 
     users: tuple[str, ...] = ()
     """Ids of users whose events are left out."""
@@ -115,43 +115,44 @@ class Exclude(Settings):
 class Schema(Settings):
     """The meaning of three tables: events, items, users.
 
-    The maps `event_columns`, `item_columns` and `user_columns` read ours = theirs.
+    `event_columns`, `item_columns` and `user_columns` map Tastemaker's column names to those of the
+    source.
     """
 
     event_columns: dict[str, str] = Field(default_factory=dict)
-    """Our column → the column in the source; one not named is looked for under our name."""
+    """Tastemaker's column → the source's column; a column that is not listed keeps its name."""
     kinds: dict[str, EventKind] = Field(default_factory=dict, max_length=127)
-    """The kinds of event; a row of any other kind goes to the quarantine."""
+    """The kinds of event; rows of any other kind are quarantined."""
     default_kind: str | None = None
     """The event type of rows that have none."""
     clock: Clock = "absolute"
-    """Times are moments; or only the order of rows means something; or nothing does."""
+    """Whether times are moments (absolute), only an order of rows (ordinal), or unknown (none)."""
     time_unit: TimeUnit = "auto"
-    """Epoch seconds, milliseconds, microseconds, nanoseconds; ISO 8601; or each by its form."""
+    """Epoch seconds, milliseconds, microseconds, nanoseconds; ISO 8601; or detected per value."""
     time_format: str | None = Field(None, min_length=2)
-    """How times are written that are neither ISO 8601 nor numbers: a `strptime` pattern."""
+    """A `strptime` pattern for times that are neither ISO 8601 nor numbers."""
     decimal: Decimal = "auto"
-    """The decimal mark of numbers written as text; auto: each number by its own form."""
+    """The decimal mark of numbers written as text; auto: detected per value."""
     separator: str | None = Field(None, min_length=1, max_length=8)
     """The delimiter of text files; by default a comma, or a tab in a .tsv file."""
     header: tuple[str, ...] = ()
-    """The names of the columns, for a text file whose first line is data."""
+    """The column names of a text file whose first line is data."""
     encoding: str = "utf-8"
-    """How a text file encodes its characters."""
+    """The character encoding of a text file."""
     max_bad_rows: float = Field(MAX_BAD_ROWS, ge=0, le=1)
-    """The share of rows that may be unusable before reading stops."""
+    """The maximum share of invalid rows; above it, reading fails."""
     item_columns: dict[str, str] = Field(default_factory=dict)
-    """Our column → the column in the item table (only `item_id` can be renamed)."""
+    """Tastemaker's column → the item table's column (only `item_id` can be renamed)."""
     item_roles: dict[str, ColumnRole] = Field(default_factory=dict)
-    """Columns of the item table to keep, and what they hold."""
+    """Columns of the item table to keep, and their content."""
     user_columns: dict[str, str] = Field(default_factory=dict)
-    """Our column → the column in the user table (only `user_id` can be renamed)."""
+    """Tastemaker's column → the user table's column (only `user_id` can be renamed)."""
     user_roles: dict[str, ColumnRole] = Field(default_factory=dict)
-    """Columns of the user table to keep, and what they hold."""
+    """Columns of the user table to keep, and their content."""
     min_item_users: int | None = Field(1, ge=1)
-    """Distinct users that an item without a row in the item table needs; None, see `leave_out`."""
+    """Distinct users that an item without a row in the item table needs; None: see `leave_out`."""
     exclude: Exclude = Exclude()
-    """Whose events are left out."""
+    """Users and items whose events are left out."""
 
     @model_validator(mode="after")
     def _default_kind_is_declared(self) -> Self:
@@ -171,5 +172,5 @@ class Schema(Settings):
 
     @property
     def kind_names(self) -> tuple[str, ...]:
-        """The kinds in their order; an event's kind is a position in it."""
+        """The names of the kinds in order; an event's kind is a position in it."""
         return tuple(self.kinds)

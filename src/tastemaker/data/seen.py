@@ -1,6 +1,6 @@
-"""Which items a user has had enough of: the seen policy of a placement, and blocks.
+"""The seen policy of a placement: which past events exclude an item, and for how long.
 
-Works on the whole past of a user, uncapped; its answer is `Requests.exclude`.
+The policy is applied to the user's whole past, uncapped; the result is `Requests.exclude`.
 """
 
 import re
@@ -20,10 +20,10 @@ _RULE = re.compile(r"exclude for (\S+)")
 
 @dataclass(frozen=True, slots=True)
 class SeenPolicy:
-    """For how long an event of each kind keeps its item from being recommended.
+    """The time for which an event of each kind excludes its item from recommendations.
 
     Attributes:
-        window: int64[kinds], microseconds; 0 allows repeats at once.
+        window: int64[kinds], microseconds; 0 allows repeats immediately.
     """
 
     window: NDArray[np.int64]
@@ -32,16 +32,16 @@ class SeenPolicy:
     def of(
         cls, kinds: Mapping[str, EventKind], rules: Mapping[str, str] | None = None
     ) -> "SeenPolicy":
-        """Reads rules such as `{"view": "allow", "purchase": "exclude for 90d"}`.
+        """The policy for rules such as `{"view": "allow", "purchase": "exclude for 90d"}`.
 
         Args:
             kinds: the event types of the data.
-            rules: event type → `exclude`, `allow` or `exclude for DURATION`. A type that is not
-                named excludes, unless it is neutral: after an unlike the item may come back. A
-                type that `hide_item` always excludes, and an exposure never does.
+            rules: event type → `exclude`, `allow` or `exclude for DURATION`. The default is
+                `exclude`, or `allow` for neutral types: after an unlike, the item may be shown
+                again. Types with `hide_item` always exclude; exposures never do.
 
         Raises:
-            SettingError: an unknown kind or rule.
+            SettingError: a kind or a rule is unknown.
         """
         for named in rules or {}:
             if named not in kinds:
@@ -60,10 +60,10 @@ class SeenPolicy:
     def excludes(
         self, kind: NDArray[np.int8], time: NDArray[np.int64], now: NDArray[np.int64]
     ) -> NDArray[np.bool_]:
-        """Whether each event still keeps its item away at moment `now`, bool[events]."""
+        """Whether each event still excludes its item at moment `now`, bool[events]."""
         window = self.window[kind]
-        away: NDArray[np.bool_] = (window == _FOREVER) | (now - time < window)
-        return away
+        excluded: NDArray[np.bool_] = (window == _FOREVER) | (now - time < window)
+        return excluded
 
 
 def _window(kind: str, rule: str) -> int:

@@ -1,27 +1,26 @@
-"""CSV files whose cells no spreadsheet runs as a formula, whatever text strangers have sent."""
+"""Protection of CSV files against formula injection by untrusted text."""
 
 import polars as pl
 
 _SIGNS = r"[=+\-@\uff1d\uff0b\uff0d\uff20]"
 _CELL = r"(^|[;\t|\r\n])(\s*)"
-"""Where a cell may begin: other locales separate cells by semicolons, other programs by tabs."""
+"""Where a cell may start: some locales separate cells by semicolons, some programs by tabs."""
 FORMULA = rf"{_CELL}('*{_SIGNS})"
-"""The start of what a spreadsheet would run, or of what looks like one that was marked."""
+"""The start of a formula, or of text that looks like a marked formula."""
 NUMBER = r"^[+-]?(?:\d+(?:\.\d*)?|\.\d+)$"
-"""A number with a sign runs nothing; ids such as -5 stay as they are."""
+"""A signed number is not a formula; ids such as -5 are not changed."""
 
 
 def for_spreadsheets(frame: pl.DataFrame) -> pl.DataFrame:
-    """The frame with a `'` before each text that a spreadsheet would take for a formula.
+    """The frame with a `'` before each text that a spreadsheet would interpret as a formula.
 
-    A formula begins with `=`, `+`, `-` or `@` (also in full width): at the beginning of a text, or
-    inside it after a semicolon, a tab, a vertical bar or a line break, since a spreadsheet that
-    expects these between cells makes a cell of what follows. Blanks and any number of `'` may stand
-    before it. Plain numbers such as -5 stay as they are. Nothing is lost: remove one `'` in each of
-    these places where there is one.
+    A formula starts with `=`, `+`, `-` or `@` (also full-width), at the start of a text or after a
+    semicolon, a tab, a vertical bar or a line break, which some spreadsheets treat as cell
+    separators. Blanks and any number of `'` may precede it. Plain numbers such as -5 are not
+    changed. The marking is reversible: remove one `'` at each of these places.
 
     Args:
-        frame: about to be written as CSV; columns that are not text stay as they are.
+        frame: the frame to write as CSV; columns that are not text are not changed.
     """
     texts = [pl.col(name) for name, kind in frame.schema.items() if kind == pl.String]
     marked = r"${1}${2}'${3}"
@@ -35,5 +34,5 @@ def for_spreadsheets(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def is_marked(text: pl.Expr) -> pl.Expr:
-    """Whether `for_spreadsheets` puts a mark into a text."""
+    """Whether `for_spreadsheets` marks a text."""
     return text.str.contains(FORMULA) & ~text.str.contains(NUMBER)

@@ -1,4 +1,4 @@
-"""Which events still count: a later event of the same user and item may replace an earlier one.
+"""Replacement of events: a later event of the same user and item can replace an earlier one.
 
 At a moment m, an event before m counts if it was not replaced strictly before m.
 """
@@ -14,16 +14,16 @@ from tastemaker.data.schema import EventKind
 NEVER = int(np.iinfo(np.int64).max)
 
 _TOLERANCE = 1e-6
-"""What rounding leaves of an amount that was returned in full, as a share of the amount."""
+"""The rounding error of an amount that was returned in full, as a share of the amount."""
 
 
 @dataclass(frozen=True, slots=True)
 class Replacement:
-    """Which event types replace which, and whose values are amounts.
+    """Rules that define which event types replace which, and which values are amounts.
 
-    A negative amount is a return. It replaces all earlier events of its own type, of the same user
-    and item, once the amounts since the last time nothing was left add up to 0 or less; a missing
-    amount counts as 1. A partial return replaces nothing.
+    A negative amount is a return. It replaces all earlier events of the same type, user and item
+    once the amounts since the last complete return add up to 0 or less. A missing amount counts as
+    1. A partial return replaces no events.
 
     Attributes:
         replaces: bool[kinds, kinds], whether an event of the row's type replaces earlier events of
@@ -36,7 +36,7 @@ class Replacement:
 
     @classmethod
     def of(cls, kinds: Mapping[str, EventKind]) -> "Replacement | None":
-        """The rules that the event types declare; None if no event can ever be replaced."""
+        """The rules declared by the event types; None if no event can ever be replaced."""
         replaces = np.zeros((len(kinds), len(kinds)), np.bool_)
         codes = {name: code for code, name in enumerate(kinds)}
         for name, kind in kinds.items():
@@ -63,20 +63,20 @@ class Replacement:
             user: int32[n].
             item: int32[n]; events of an unknown item (−1) neither replace nor are replaced.
             kind: int8[n], position in the kinds.
-            value: float32[n], NaN where there is none.
-            time: int64[n], microseconds; ascending within a user. Of two events at the same time
-                the later row replaces the earlier one.
+            value: float32[n], NaN if missing.
+            time: int64[n], microseconds; ascending within a user. If two events have the same
+                time, the later row replaces the earlier one.
 
         Returns:
-            int64[n], `NEVER` where an event was not replaced; None if none was.
+            int64[n], `NEVER` for events that were not replaced; None if none was.
 
-        Cost: one stable sort of the events whose types are concerned.
+        Cost: one stable sort of the events of the affected types.
         """
         targets = self._targets(kind, value)
         if not targets.any():
             return None
-        concerned = targets | self.replaces[:, targets].any(axis=1)
-        rows = np.flatnonzero(concerned[kind] & (item >= 0))
+        affected = targets | self.replaces[:, targets].any(axis=1)
+        rows = np.flatnonzero(affected[kind] & (item >= 0))
         rows, pair = _repeated(rows, user, item)
         kind, value, moment = kind[rows], value[rows], time[rows]
         used_up = self._used_up(pair, kind, value)
@@ -89,7 +89,7 @@ class Replacement:
         return replaced if (replaced < NEVER).any() else None
 
     def _targets(self, kind: NDArray[np.int8], value: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Which types have events here that something here could replace, bool[kinds]."""
+        """Which types have events that another event in the log could replace, bool[kinds]."""
         present = np.bincount(kind, minlength=len(self.is_amount)) > 0
         targets: NDArray[np.bool_] = present & self.replaces[present].any(axis=0)
         if (present & self.is_amount).any():
@@ -99,13 +99,13 @@ class Replacement:
     def _used_up(
         self, pair: NDArray[np.int64], kind: NDArray[np.int8], value: NDArray[np.float32]
     ) -> NDArray[np.bool_]:
-        """Which returns leave nothing of what the pair had of their type, bool[n].
+        """Which returns complete the return of everything of their pair and type, bool[n].
 
-        A loop in Python, over the pairs with a return only.
+        A Python loop, but only over pairs that have a return.
 
         Args:
             pair: int64[n], ascending.
-            kind: int8[n], of each event of a pair, in their order.
+            kind: int8[n], the kind of each event, in order within a pair.
             value: float32[n].
         """
         used_up, returned = np.zeros(len(pair), np.bool_), self.returned(kind, value)
@@ -124,7 +124,7 @@ class Replacement:
 def _repeated(
     rows: NDArray[np.int64], user: NDArray[np.int32], item: NDArray[np.int32]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The rows whose user and item occur more than once, grouped by pair; and the pair of each."""
+    """The rows whose user–item pair occurs more than once, grouped by pair, and their pairs."""
     width = np.int64(item.max(initial=0)) + 1
     pair = user[rows].astype(np.int64) * width + item[rows]
     order = np.argsort(pair, kind="stable")
@@ -139,7 +139,7 @@ def _repeated(
 def _next(
     pair: NDArray[np.int64], marked: NDArray[np.bool_], rows: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """The first marked row after each of `rows` that has the same pair; n where there is none."""
+    """The first marked row after each of `rows` that has the same pair; n if there is none."""
     n = len(pair)
     first = np.full(n + 1, n, np.int64)
     first[:n][marked] = np.flatnonzero(marked)
@@ -150,7 +150,7 @@ def _next(
 
 
 def _nothing_left(amount: NDArray[np.float64], starts: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Whether the running sum is used up after each amount; it starts again where `starts`."""
+    """Whether the running sum is used up after each amount; the sum restarts at `starts`."""
     used_up = []
     net = added = 0.0
     for change, begins in zip(amount.tolist(), starts.tolist()):

@@ -1,6 +1,6 @@
-"""Synthetic worlds of any size whose true preferences are known in closed form.
+"""Synthetic data sets of any size whose true preferences are known in closed form.
 
-For tests, simulation and benchmarks: whoever recommends can be compared with the truth itself.
+For tests, simulation and benchmarks: recommendations can be compared with the true probabilities.
 """
 
 from collections.abc import Sequence
@@ -32,38 +32,38 @@ SCHEMA = Schema(
         "published": ColumnRole(role="time"),
     },
 )
-_END = 1_704_067_200 * MICROSECONDS["s"]  # 2024-01-01: no world reaches into the future
-_OLDEST = 365 * MICROSECONDS["d"]  # items of the first day were published within the year before
+_END = 1_704_067_200 * MICROSECONDS["s"]  # 2024-01-01: never in the future
+_OLDEST = 365 * MICROSECONDS["d"]  # initial items were published within the previous year
 _GAP = MICROSECONDS["m"]  # mean time between two events of a session
 _STYLES = 12
 _ROUNDS = 100
 
 
 class SyntheticSettings(Settings):
-    """What a synthetic world is like."""
+    """The parameters of a synthetic data set."""
 
     users: int = Field(1_000, ge=1)
-    """How many users there are."""
+    """Number of users."""
     items: int = Field(2_000, ge=1)
-    """How many items there are in the end."""
+    """Number of items at the end."""
     events: int = Field(50_000, ge=1)
-    """How many events are logged."""
+    """Number of logged events."""
     tastes: int = Field(10, ge=1, le=1_000)
-    """How many clusters the items fall into; equally large."""
+    """Number of item clusters of equal size."""
     days: int = Field(90, ge=1, le=3_650)
-    """How long the world lasts; sessions start evenly over it."""
+    """Time span in days; session starts are uniformly distributed over it."""
     popularity: float = Field(1.0, ge=0, le=5)
     """Exponent of Zipf's law within a taste; 0 makes its items equally popular."""
     concentration: float = Field(0.1, gt=0, le=1_000)
-    """Dirichlet parameter of the users' mixtures: small, one taste each; large, all of them."""
+    """Dirichlet parameter of the users' mixtures: small for one taste per user, large for all."""
     activity: float = Field(1.0, ge=0, le=3)
     """Spread of the users' activity (σ of a log-normal law); 0 makes users equally active."""
     session_events: float = Field(5.0, ge=1)
-    """Mean number of events in a session; the events of one are about a minute apart."""
+    """Mean number of events in a session; events of a session are about a minute apart."""
     drift: float = Field(0.3, ge=0, le=1)
-    """Share of a user's mixture replaced, little by little, between the first and the last day."""
+    """Share of a user's mixture that is gradually replaced between the first and the last day."""
     new_items: float = Field(0.2, ge=0, lt=1)
-    """Share of the items that are published while the world lasts, evenly over it."""
+    """Share of the items that are published within the time span, uniformly distributed."""
     repeats: bool = False
     """Whether a user may choose an item again."""
     purchases: float = Field(0.1, ge=0, le=1)
@@ -71,7 +71,7 @@ class SyntheticSettings(Settings):
     dislikes: float = Field(0.05, ge=0, le=1)
     """Probability of a dislike per unit of the user's lack of share in the item's taste."""
     seed: int = Field(0, ge=0)
-    """Equal settings and seed give equal worlds."""
+    """Equal settings and seed give equal data."""
 
     @model_validator(mode="after")
     def _an_item_per_taste(self) -> Self:
@@ -83,32 +83,32 @@ class SyntheticSettings(Settings):
 
 
 class SyntheticWorld:
-    """A log of events, the items, and the truth behind both.
+    """A synthetic event log with its items and the true preferences.
 
     A latent-class model (Hofmann & Puzicha 1999). Item i belongs to one taste c(i), with weight
-    w_i by Zipf's law; user u has a mixture θ_u over tastes, which moves on a straight line from
-    one draw of a Dirichlet law to another. With d the drift and s the share of the span gone by
+    w_i by Zipf's law; user u has a mixture θ_u over tastes, which moves linearly from one draw of
+    a Dirichlet distribution to another. With d the drift and s the elapsed share of the time span
     at time t,
 
         θ_u(t)     = (1 − d·s)·θ_u(first) + d·s·θ_u(last)
         P(i | u,t) = θ_u(t)[c(i)] · w_i / Σ w_j,   over the j of taste c(i) published by t
 
-    and in a world without repeats the same over the items u has not chosen before t. What follows
-    the choice of i is a purchase with probability `purchases`·θ_u(t)[c(i)], a dislike with
+    and without repeats, normalized over the items that u has not chosen before t. The choice of i
+    is a purchase with probability `purchases`·θ_u(t)[c(i)], a dislike with probability
     `dislikes`·(1 − θ_u(t)[c(i)]), otherwise a view.
 
-    Without repeats, a user who has nearly exhausted their tastes stops early, so that there may
-    be fewer events than asked for. Cost: 10 M events in seconds, about 150 bytes an event.
+    Without repeats, users who have nearly exhausted their tastes stop early, so there may be fewer
+    events than requested. Cost: 10 M events in seconds, about 150 bytes per event.
 
     Args:
         settings: the fields of `SyntheticSettings`.
 
     Attributes:
-        settings: what the world is like.
-        events: user_id, item_id, event_type (text), timestamp (int64, microseconds); in time's
-            order.
+        settings: the parameters.
+        events: user_id, item_id, event_type (text), timestamp (int64, microseconds); ordered by
+            time.
         items: item_id, title, tags (joined by `|`), category (text), published (int64,
-            microseconds); item `i7` stands in row 7.
+            microseconds); item `i7` is row 7.
         start: the first moment, microseconds.
         end: the moment up to which sessions start.
 
@@ -144,25 +144,25 @@ class SyntheticWorld:
         )
 
     def dataset(self) -> Dataset:
-        """The world as a recommender sees it: events and items, not the truth."""
+        """The events and items as a data set, without the true preferences."""
         return Dataset.from_frames(self.events, items=self.items, schema=SCHEMA)
 
     def probabilities(
         self, users: Sequence[str], times: ArrayLike, *, kind: str | None = None
     ) -> NDArray[np.float64]:
-        """The truth: with which probability each item is the next that a user chooses.
+        """The true probability of each item to be the user's next choice.
 
         Args:
             users: n user ids.
             times: one moment for all, or int64[n]; microseconds.
-            kind: only choices followed by this kind of event; rows then sum to less than 1.
+            kind: only choices that result in this kind of event; rows then sum to less than 1.
 
         Returns:
             float64[n, items], columns in the order of `items`. Rows sum to 1, or to 0 for a user
-            who has chosen everything in a world without repeats.
+            who, without repeats, has chosen every item.
 
         Raises:
-            UnknownIdError: there is no such user or kind.
+            UnknownIdError: the user or the kind does not exist.
         """
         moments = np.broadcast_to(np.asarray(times, np.int64), (len(users),))
         mixture = self._mixture(self._index(users), moments)
@@ -177,21 +177,21 @@ class SyntheticWorld:
             np.divide(truth, total, out=truth, where=total > 0)
         if kind is not None:
             if kind not in KINDS:
-                raise UnknownIdError(f"no kind '{kind}' in this world; known: {', '.join(KINDS)}")
+                raise UnknownIdError(f"unknown kind '{kind}'; known: {', '.join(KINDS)}")
             truth *= self._reactions(mixture)[KINDS.index(kind)][:, self._taste]
         return truth
 
     def best(self, user: str, time: int, n: int) -> list[str]:
-        """The ids of the n items that a user chooses most probably next, best first."""
+        """The ids of the n items that are most probably the user's next choice, best first."""
         truth = self.probabilities([user], time)[0]
         first = np.argsort(-truth, kind="stable")[:n]
         return [f"i{index}" for index in first if truth[index] > 0]
 
     def _create_items(self, rng: np.random.Generator) -> None:
-        """Tastes, weights and publication; items laid out by (taste, publication) as well.
+        """Draws tastes, weights and publication times; also sorts items by (taste, publication).
 
-        Of one taste, the items published by any moment are then a run of slots, and drawing one
-        is an inversion of cumulated weights between the ends of that run.
+        The items of a taste published by a moment are then consecutive slots, and an item is drawn
+        by inverting the cumulated weights between the ends of that range.
         """
         settings = self.settings
         n, tastes = settings.items, settings.tastes
@@ -203,7 +203,7 @@ class SyntheticWorld:
         rank[by_taste] = np.arange(n) - self._begin[self._taste[by_taste]] + 1
         self._weight = rank**-settings.popularity
         published = self.start - rng.integers(0, _OLDEST, n)
-        # The first item of every taste is old, so that no taste is ever empty.
+        # The first item of every taste is old, so no taste is ever empty.
         new = tastes + rng.permutation(n - tastes)[: int(settings.new_items * n)]
         published[new] = rng.integers(self.start + 1, self.end, len(new))
         self._release = np.maximum(published - self.start, 0)
@@ -223,7 +223,10 @@ class SyntheticWorld:
         )
 
     def _create_mixtures(self, rng: np.random.Generator) -> None:
-        """θ(first) and θ(last), float64[2, users, tastes], and both cumulated, row r from r on."""
+        """Draws θ(first) and θ(last), float64[2, users, tastes], and cumulates them per row.
+
+        The cumulated values of row r lie between r and r + 1.
+        """
         tastes, users = self.settings.tastes, self.settings.users
         law = np.full(tastes, self.settings.concentration)
         self._mixtures = np.stack([rng.dirichlet(law, users), rng.dirichlet(law, users)])
@@ -248,7 +251,7 @@ class SyntheticWorld:
     def _choices(
         self, rng: np.random.Generator, user: NDArray[np.int64], time: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.int8]]:
-        """The item chosen at every event (−1: none was left), and the kind of what follows."""
+        """The item chosen at every event (−1: none was left), and the kind of event."""
         item = self._draw(rng, user, time)
         if not self.settings.repeats:
             self._redraw_repeats(rng, user, time, item)
@@ -261,15 +264,15 @@ class SyntheticWorld:
     def _draw(
         self, rng: np.random.Generator, user: NDArray[np.int64], time: NDArray[np.int64]
     ) -> NDArray[np.int64]:
-        """One independent choice per event: of a taste, then of an item published by then."""
+        """One independent choice per event: a taste, then an item that is already published."""
         tastes = self.settings.tastes
         row = user + self.settings.users * (rng.random(len(user)) < self._moved(time))
         place = np.searchsorted(self._steps, row + rng.random(len(user)), side="right")
         taste = np.minimum(place - row * tastes, tastes - 1)
         begin, stop = self._published(taste, time)
         low, high = self._cumulative[begin], self._cumulative[stop]
-        sought = low + rng.random(len(user)) * (high - low)
-        slot = np.searchsorted(self._cumulative, sought, side="right") - 1
+        target = low + rng.random(len(user)) * (high - low)
+        slot = np.searchsorted(self._cumulative, target, side="right") - 1
         item: NDArray[np.int64] = self._slots[np.clip(slot, begin, stop - 1)]
         return item
 
@@ -280,10 +283,10 @@ class SyntheticWorld:
         time: NDArray[np.int64],
         item: NDArray[np.int64],
     ) -> None:
-        """Draws again, in place, wherever a user chose the item before; −1 if that never ends.
+        """Draws again, in place, if a user chose the item before; −1 after too many rounds.
 
-        Exactly what drawing event after event with rejection would give: an event gives an item
-        up only to an earlier one that holds it, so what was refused once stays taken.
+        Equivalent to drawing the events one by one with rejection: an event gives up an item only
+        to an earlier event that has it, so a rejected item remains taken.
         """
         active = np.arange(len(user))
         for _ in range(_ROUNDS):
@@ -304,9 +307,9 @@ class SyntheticWorld:
     def _past(
         self, users: Sequence[str], moments: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Row and item of everything the users chose before their moments."""
-        asked = pl.DataFrame({"user_id": users, "moment": moments, "row": range(len(users))})
-        past = self.events.join(asked, on="user_id").filter(pl.col("timestamp") < pl.col("moment"))
+        """The rows and items of all choices of the users before their moments."""
+        query = pl.DataFrame({"user_id": users, "moment": moments, "row": range(len(users))})
+        past = self.events.join(query, on="user_id").filter(pl.col("timestamp") < pl.col("moment"))
         item = past["item_id"].str.slice(1).cast(pl.Int64)
         return past["row"].cast(pl.Int64).to_numpy(), item.to_numpy()
 
@@ -314,15 +317,15 @@ class SyntheticWorld:
         count = self.settings.users
         for user in users:
             if not (user[1:].isdecimal() and user == f"u{int(user[1:])}" and int(user[1:]) < count):
-                raise UnknownIdError(f"no user '{user}' in this world: they are u0 to u{count - 1}")
+                raise UnknownIdError(f"unknown user '{user}'; known: u0 to u{count - 1}")
         return np.array([int(user[1:]) for user in users], np.int64)
 
     def _elapsed(self, times: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Microseconds since the start, within the span."""
+        """Microseconds since the start, clipped to the time span."""
         return np.clip(times - self.start, 0, self.end - self.start)
 
     def _moved(self, times: NDArray[np.int64]) -> NDArray[np.float64]:
-        """d·s: how much of the mixture is the last day's."""
+        """d·s: the share of the last day's mixture."""
         return self.settings.drift * self._elapsed(times) / (self.end - self.start)
 
     def _share(
@@ -354,7 +357,7 @@ class SyntheticWorld:
     def _published(
         self, taste: NDArray[np.int64], times: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """First slot and one past the last of what is published of a taste by a moment."""
+        """The first slot, and one past the last, of a taste's items published by a moment."""
         key = self._release_key(taste, self._elapsed(times))
         stop = np.searchsorted(self._releases, key, side="right")
         return np.broadcast_to(self._begin[taste], stop.shape), stop

@@ -1,4 +1,4 @@
-"""Rows of a source with their line numbers, before anything is made of them."""
+"""Raw rows of a source with their line numbers."""
 
 import io
 from collections.abc import Iterable
@@ -17,8 +17,8 @@ class Table:
     """A table whose first column `LINE` is the row's line in its source.
 
     Attributes:
-        frame: rows with their line; text alone from text files, typed from Parquet and frames.
-        source: what to call it in messages.
+        frame: rows with their line; only text for text files, typed for Parquet and frames.
+        source: its name in messages.
         columns: the source's columns.
         rejects: the lines that could not be split into fields (`LINE`, reason, row).
     """
@@ -32,7 +32,7 @@ class Table:
         """Evaluates `columns` (and `LINE`) over every row.
 
         Raises:
-            DataError: the file is damaged, or a column's type cannot be read as what it should be.
+            DataError: the file is damaged, or a column has an unsuitable type.
         """
         try:
             return self.frame.select(LINE, *columns).collect(engine="streaming")
@@ -40,17 +40,17 @@ class Table:
             raise DataError(f"{self.source}: cannot be read ({first_line(problem)})") from None
 
     def rows_at(self, lines: pl.Series) -> pl.DataFrame:
-        """The given lines as they are in the source: `LINE` and `row`, one JSON object each."""
+        """The given lines as in the source: `LINE` and `row`, one JSON object each."""
         whole = pl.struct(pl.all().exclude(LINE)).struct.json_encode().alias("row")
-        wanted = pl.col(LINE).is_in(lines.implode())
-        return self.frame.filter(wanted).select(LINE, whole).collect(engine="streaming")
+        selected = pl.col(LINE).is_in(lines.implode())
+        return self.frame.filter(selected).select(LINE, whole).collect(engine="streaming")
 
 
 def frame_table(frame: pl.LazyFrame, source: str) -> Table:
-    """A table over a frame that is already in memory; lines count from 1.
+    """A table of a frame that is already in memory; lines are numbered from 1.
 
     Raises:
-        DataError: a column has a name that Polars or the table needs.
+        DataError: a column has a reserved name.
     """
     columns = frame.collect_schema().names()
     refuse_reserved_names(columns, source)
@@ -58,10 +58,10 @@ def frame_table(frame: pl.LazyFrame, source: str) -> Table:
 
 
 def refuse_reserved_names(columns: Iterable[str], source: str) -> None:
-    """Refuses columns named as the line numbers are, or as a pattern that means several columns.
+    """Rejects columns named like the line number column, or like a Polars column pattern.
 
     Raises:
-        DataError: one is.
+        DataError: a column has a reserved name.
     """
     for column in columns:
         if column == LINE or column == "*" or (column[:1] == "^" and column[-1:] == "$"):

@@ -1,4 +1,4 @@
-"""How a column of text writes its times, judged by the whole sample, not by the few that fit."""
+"""Detection of the time format of a text column, based on the whole sample."""
 
 import polars as pl
 
@@ -31,15 +31,15 @@ _DISTINCT = 2_000
 
 
 def time_form(column: pl.Series, needed: float = NEEDED) -> str | None:
-    """The form of a column of times.
+    """The format of a column of times.
 
     Args:
-        column: text; any other type has no form of its own.
-        needed: the share of the distinct values that must fit.
+        column: text; other types have no format.
+        needed: the share of the distinct values that must match.
 
     Returns:
-        `iso`, or the pattern for `strptime` that most of the distinct values fit; None where too
-        few do.
+        `iso`, or the `strptime` pattern that most of the distinct values match; None if too few
+        match.
     """
     if column.dtype != pl.String:
         return None
@@ -59,13 +59,13 @@ def time_form(column: pl.Series, needed: float = NEEDED) -> str | None:
 
 
 def is_ambiguous(column: pl.Series, form: str) -> bool:
-    """Whether day and month could change places in every value."""
+    """Whether day and month could be swapped in every value."""
     swapped = form.replace("%m", "%D").replace("%d", "%m").replace("%D", "%d")
     texts = column.drop_nulls().str.strip_chars().unique().head(_DISTINCT)
     return swapped != form and swapped in FORMS and _share(texts, swapped) == _share(texts, form)
 
 
 def _share(texts: pl.Series, form: str) -> float:
-    """The share of texts that a pattern fits."""
+    """The share of texts that match a pattern."""
     years = texts.str.to_datetime(form, strict=False, time_unit="us").dt.year()
     return float(years.is_between(1900, 2200).sum()) / max(texts.len(), 1)

@@ -1,4 +1,4 @@
-"""Durations and moments at the door; inside, both are int64 microseconds."""
+"""Parsing and formatting of durations and moments; internally, both are int64 microseconds."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -14,7 +14,7 @@ MICROSECONDS = {
     "w": 7 * 86400 * 10**6,
 }
 OLD_LOG_MICROSECONDS = 30 * MICROSECONDS["d"]
-"""A log whose newest event is older is worth a warning."""
+"""A log whose latest event is older than this gets a warning."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _LONGEST_NUMBER = 30
@@ -34,7 +34,7 @@ ISO_VARIANTS = (
     (r"^(\d{4})(\d\d)(\d\d)[Tt ](\d)", "${1}-${2}-${3}T${4}"),
     (r"(:\d\d),(\d+)", "${1}.${2}"),
 )
-"""Other forms of ISO 8601 text: pattern, and how it is written here."""
+"""Variants of ISO 8601 text: pattern, and its standard form."""
 _ISO = re.compile(
     r"(?P<year>\d{4})-(?P<month>\d\d)(-(?P<day>\d\d)"
     r"([Tt ](?P<hour>\d\d):(?P<minute>\d\d)(:(?P<second>\d\d)(\.(?P<fraction>\d+))?)?"
@@ -52,7 +52,7 @@ def parse_duration(text: str, name: str) -> int:
         name: the setting it belongs to, for the message.
 
     Raises:
-        SettingError: it reads otherwise, is zero, or longer than 146,000 years.
+        SettingError: it has another format, is zero, or is longer than 146,000 years.
 
     >>> parse_duration("2d", "half_life")
     172800000000
@@ -67,7 +67,7 @@ def parse_duration(text: str, name: str) -> int:
 
 
 def format_duration(length: int) -> str:
-    """Microseconds as the largest unit that divides them well, such as `30d`."""
+    """A duration in microseconds as text in a suitable unit, such as `30d`."""
     for unit in ("d", "h", "m"):
         if length >= 2 * MICROSECONDS[unit] or length == MICROSECONDS[unit]:
             break
@@ -88,14 +88,14 @@ def format_moment(time: int) -> str:
 
 
 def parse_moment(value: Any) -> int | None:
-    """One moment in microseconds UTC, read as `data.moments` reads a column of one cell.
+    """One moment in microseconds UTC, parsed like a column of one cell in `data.moments`.
 
     Args:
         value: ISO 8601 text, or seconds, milliseconds, microseconds or nanoseconds by their
-            size, or a date as YYYYMMDD, or a year; also as text. Text without a zone is UTC.
+            size, or a date as YYYYMMDD, or a year; also as text. Text without a time zone is UTC.
 
     Returns:
-        None where it is none of these.
+        The moment; None if the value has none of these formats.
 
     >>> parse_moment("1970-01-01T00:00:01Z"), parse_moment(1), parse_moment("soon")
     (1000000, 1000000, None)
@@ -111,7 +111,7 @@ def parse_moment(value: Any) -> int | None:
         for low, high, pattern, iso in CALENDAR:
             if low <= value <= high and re.match(pattern, str(int(value))):
                 return parse_iso(re.sub(pattern, _python(iso), str(int(value))))
-    # seconds stay below 10^11 until the year 5138, the finer units below 10^14 and 10^17 likewise
+    # until the year 5138, seconds are below 10^11, and the finer units below 10^14 and 10^17
     size = abs(value)
     if size >= 1e17:
         return int(value) // 1000
@@ -119,7 +119,7 @@ def parse_moment(value: Any) -> int | None:
 
 
 def parse_iso(text: str) -> int | None:
-    """ISO 8601 text as microseconds UTC, as `parse_moment` reads it; None for other text."""
+    """ISO 8601 text as microseconds UTC, parsed as in `parse_moment`; None for other text."""
     match = _ISO.fullmatch(text)
     for pattern, written in ISO_VARIANTS:
         match = match or _ISO.fullmatch(re.sub(pattern, _python(written), text, count=1))
@@ -144,10 +144,10 @@ def parse_iso(text: str) -> int | None:
 
 
 def _python(replacement: str) -> str:
-    """The replacement of a pattern as `re` writes it."""
+    """A Polars replacement string in the syntax of `re`."""
     return re.sub(r"\$\{(\d)\}", r"\\g<\1>", replacement)
 
 
 def now() -> int:
-    """The present moment in microseconds, UTC."""
+    """The current moment in microseconds, UTC."""
     return int(datetime.now(UTC).timestamp() * 1e6)

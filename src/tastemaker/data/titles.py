@@ -1,4 +1,4 @@
-"""Titles as people write them: `Shawshank Redemption, The` is shown as The Shawshank Redemption."""
+"""Display and search of titles: `Shawshank Redemption, The` becomes The Shawshank Redemption."""
 
 import re
 import unicodedata
@@ -22,7 +22,7 @@ _IN_BRACKETS = re.compile(rf"\((a\.k\.a\. )?([^()]+), ({_ARTICLE})\)")
 
 
 def display_title(title: str) -> str:
-    """A title with its article in front; for display only, data and ids stay as they are.
+    """A title with its article in front; for display only, data and ids are not changed.
 
     >>> display_title("Matrix, The (1999)"), display_title("Avventura, L' (Adventure, The)")
     ('The Matrix (1999)', "L'Avventura (The Adventure)")
@@ -36,7 +36,7 @@ def display_title(title: str) -> str:
 
 
 def search_text(text: str) -> str:
-    """A text to compare in a search: small letters without accents, single spaces.
+    """A text normalized for search: lower case, without accents, single spaces.
 
     >>> search_text("Amélie  POULAIN")
     'amelie poulain'
@@ -48,13 +48,13 @@ def search_text(text: str) -> str:
 
 
 class TitleSearch:
-    """Titles, ready to be searched.
+    """A search index of titles.
 
-    All texts stand in one array of code points, each after a line break, so that a search is a few
-    comparisons of arrays.
+    All texts are stored in one array of code points, each after a line break, so that a search is a
+    few array comparisons.
 
-    Cost: to make, one pass over the titles and about 5 bytes a character; a search, one comparison
-    a character.
+    Cost: to build, one pass over the titles and about 5 bytes per character; to search, one
+    comparison per character.
 
     Example:
         >>> TitleSearch(["Aliens", "My Alien", "Valientes", "Jaws"]).ranks("alien").tolist()
@@ -80,22 +80,22 @@ class TitleSearch:
         self._in_word = in_words[self._points]
 
     def ranks(self, query: str) -> NDArray[np.int8]:
-        """How well each title matches a query, int8[titles]: 0 is best, `NO_MATCH` not at all.
+        """How well each title matches a query, int8[titles]; 0 is best.
 
-        0: the title begins with the query, with or without its article. 1: a word of it does. 2:
-        the query is inside a word.
+        0: the title starts with the query, with or without its article. 1: one of its words does.
+        2: the query is inside a word. `NO_MATCH`: the title does not match.
 
         Args:
-            query: what `search_text` made of the words searched for, not empty.
+            query: the query normalized by `search_text`, not empty.
         """
         ranks = np.full(self._n_titles, NO_MATCH, np.int8)
         if not self._n_titles:
             return ranks
-        sought = _code_points(query)
-        last = max(0, len(self._points) - len(sought) + 1)
-        at = np.flatnonzero(self._points[:last] == sought[0])
-        for place in range(1, len(sought)):
-            at = at[self._points[at + place] == sought[place]]
+        points = _code_points(query)
+        last = max(0, len(self._points) - len(points) + 1)
+        at = np.flatnonzero(self._points[:last] == points[0])
+        for place in range(1, len(points)):
+            at = at[self._points[at + place] == points[place]]
         item = self._item[np.searchsorted(self._breaks, at) - 1]
         ranks[item] = 2
         ranks[item[~self._in_word[at - 1]]] = 1

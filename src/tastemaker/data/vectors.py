@@ -1,6 +1,6 @@
-"""Columns of vectors: lists of numbers, or text that holds them; what does not fit is missing.
+"""Parsing of vector columns: lists of numbers, or text with numbers; invalid cells are missing.
 
-A column has one dimension, the most frequent length of its cells; every number is finite.
+A column has one dimension, the most frequent length of its cells; all numbers are finite.
 """
 
 from functools import partial
@@ -17,24 +17,24 @@ VECTOR = pl.List(pl.Float32)
 _BETWEEN = r"[\s,;|]+"
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _FEWEST_PLAIN = 3
-"""So many numbers without brackets around them are a vector; two may be a place on a map."""
+"""Minimum length of a vector without brackets; two numbers may be coordinates."""
 _FEWEST_WHOLE = 16
-"""So many whole numbers are a vector; fewer may be codes."""
+"""Minimum length of a vector of whole numbers; fewer numbers may be codes."""
 _NEARLY_ALL = 0.95
 
 
 def vectors(table: Table, column: str, types: pl.Schema, separator: str | None = None) -> pl.Expr:
-    """A column as vectors of one dimension, lists of float32; null where a cell does not fit.
+    """A column as vectors of one dimension, lists of float32; null for cells that do not fit.
 
     Args:
         table: the source.
-        column: what the source calls it.
+        column: the column's name in the source.
         types: the table's types.
-        separator: what stands between the numbers of a text; by default commas, semicolons, bars
-            and blanks.
+        separator: the separator of the numbers of a text; by default commas, semicolons, bars and
+            blanks.
 
     Raises:
-        DataError: the column cannot hold vectors.
+        DataError: the column's type cannot hold vectors.
     """
     kind = types[column]
     is_list = isinstance(kind, pl.List | pl.Array)
@@ -45,12 +45,12 @@ def vectors(table: Table, column: str, types: pl.Schema, separator: str | None =
             f"{table.source}: the column '{column}' (vector) holds {type_name(kind)}; write lists "
             "of numbers, or text such as [0.1, 0.2]"
         )
-    read = partial(read_vectors, separator=separator)  # of the whole column at once
+    read = partial(read_vectors, separator=separator)  # on the whole column at once
     return pl.col(column).map_batches(lambda cells, **_: read(cells), return_dtype=VECTOR)
 
 
 def read_vectors(cells: pl.Series, separator: str | None = None) -> pl.Series:
-    """Lists of numbers, or texts, as vectors of one dimension; null where a cell does not fit."""
+    """Lists of numbers, or texts, as vectors of one dimension; null for cells that do not fit."""
     if cells.dtype == pl.String:
         texts = cells.str.strip_chars().str.strip_chars("[]()").str.strip_chars()
         mark = separator.strip() if separator else None
@@ -79,10 +79,10 @@ def of_one_dimension(lists: pl.Series) -> pl.Series:
 
 
 def as_matrix(lists: pl.Series) -> NDArray[np.float32]:
-    """Vectors as float32[rows × dimension], a missing one NaN throughout; see `of_one_dimension`.
+    """Vectors as float32[rows × dimension], all NaN if missing; see `of_one_dimension`.
 
     Args:
-        lists: lists of numbers, null where missing.
+        lists: lists of numbers, null if missing.
     """
     fitting = of_one_dimension(lists.cast(VECTOR))
     present = fitting.is_not_null().to_numpy()
@@ -96,8 +96,9 @@ def as_matrix(lists: pl.Series) -> NDArray[np.float32]:
 def are_vectors(cells: pl.Series) -> bool:
     """Whether the cells of a column look like vectors rather than labels.
 
-    Nearly all hold as many finite numbers: fractions, at least two in brackets or a list, at least
-    three without; or at least sixteen whole numbers, which fewer codes would be.
+    Nearly all cells must have the same number of finite numbers. Fractions must be at least two in
+    brackets or a list, or three without brackets; whole numbers, which may be codes, at least
+    sixteen.
 
     Args:
         cells: text, or lists of numbers or of text; none of them missing.

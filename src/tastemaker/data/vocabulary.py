@@ -1,6 +1,7 @@
 """External ids (text) ↔ indices (int32), in three flat arrays that can be mapped from disk.
 
-Used at the door alone: inside, everything is an index, and an unknown id is −1.
+Ids occur only at the boundary of the package: internally, everything is an index, and an unknown
+id is −1.
 """
 
 import hashlib
@@ -25,7 +26,7 @@ class Texts:
 
     @classmethod
     def of(cls, strings: Iterable[str]) -> "Texts":
-        """Packs strings, in their order."""
+        """The strings, packed in the given order."""
         encoded = [string.encode() for string in strings]
         return cls(
             np.frombuffer(b"".join(encoded), np.uint8), offsets_of([len(e) for e in encoded])
@@ -38,7 +39,7 @@ class Texts:
         return self.encoded(index).decode()
 
     def start(self, index: int, length: int) -> str:
-        """The first characters of one string; a very long one is not read to its end."""
+        """The first characters of one string; the rest of a long string is not read."""
         first, end = int(self._offsets[index]), int(self._offsets[index + 1])
         some = self._data[first : min(end, first + 4 * length)].tobytes()
         return some.decode(errors="ignore")[:length]
@@ -60,7 +61,7 @@ class Texts:
         return Texts(self._data[ranges(self._offsets[rows], counts)], offsets_of(counts))
 
     def with_rows(self, rows: NDArray[np.int64], new: "Texts") -> "Texts":
-        """These strings, some of them replaced: those at `rows`, ascending and distinct."""
+        """These strings with those at `rows`, ascending and distinct, replaced."""
         return Texts(
             with_rows(self._offsets, self._data, rows, new._offsets, new._data),
             offsets_with_rows(self._offsets, rows, new._offsets),
@@ -74,21 +75,21 @@ class Texts:
         return digest.hexdigest()
 
     def save(self, writer: ArtifactWriter) -> None:
-        """Writes both arrays."""
+        """Saves both arrays."""
         writer.array("bytes", self._data)
         writer.array("offsets", self._offsets)
 
     @classmethod
     def load(cls, reader: ArtifactReader) -> "Texts":
-        """Maps both arrays."""
+        """Maps both arrays from disk."""
         return cls(reader.array("bytes"), reader.array("offsets"))
 
 
 class Vocabulary:
-    """Distinct ids, each with its index; the order given is the order kept.
+    """Distinct ids, each with its index; the given order is kept.
 
-    A lookup is a binary search among sorted CRC-32 hashes, then a comparison of bytes: about a
-    microsecond, from arrays that several processes can share.
+    A lookup is a binary search in sorted CRC-32 hashes, then a comparison of bytes. It takes about
+    a microsecond, on arrays that several processes can share.
 
     >>> items = Vocabulary.of(["10", "7"])
     >>> items.index("7"), items.index("007"), items.id(0)
@@ -105,7 +106,7 @@ class Vocabulary:
         """A vocabulary of `ids`, which must be distinct.
 
         Raises:
-            ValueError: an id stands twice.
+            ValueError: an id occurs twice.
         """
         vocabulary = cls._over(Texts.of(ids))
         if len(set(ids)) != len(ids):
@@ -128,7 +129,7 @@ class Vocabulary:
         """The id at an index.
 
         Raises:
-            IndexError: there is no such index.
+            IndexError: the index does not exist.
         """
         if not 0 <= index < len(self):
             raise IndexError(f"index {index} is outside a vocabulary of {len(self)} ids")
@@ -142,14 +143,14 @@ class Vocabulary:
         """The index of an id, or −1 if it is unknown.
 
         Args:
-            id_: text, an integer or a whole float, of Python or a frame.
+            id_: text, an integer or a whole float, from Python or a frame.
 
         Raises:
-            SettingError: it is not an id.
+            SettingError: `id_` is not a valid id.
         """
-        sought = id_text(id_).encode(errors="surrogatepass")
-        place = int(np.searchsorted(self._hashes, np.uint32(crc32(sought))))
-        return self._match(sought, place)
+        encoded = id_text(id_).encode(errors="surrogatepass")
+        place = int(np.searchsorted(self._hashes, np.uint32(crc32(encoded))))
+        return self._match(encoded, place)
 
     def indices(self, ids: Any) -> NDArray[np.int32]:
         """The indices of several ids, int32[n]; −1 where unknown.
@@ -158,30 +159,30 @@ class Vocabulary:
             ids: a list, array or series of ids; see `index`.
 
         Raises:
-            SettingError: one of them is not an id.
+            SettingError: one of them is not a valid id.
         """
-        sought = [id_.encode(errors="surrogatepass") for id_ in ids_text(ids, "ids")]
-        hashes = np.fromiter(map(crc32, sought), np.uint32, len(sought))
+        encoded = [id_.encode(errors="surrogatepass") for id_ in ids_text(ids, "ids")]
+        hashes = np.fromiter(map(crc32, encoded), np.uint32, len(encoded))
         places = np.searchsorted(self._hashes, hashes).tolist()
-        return np.fromiter(map(self._match, sought, places), np.int32, len(sought))
+        return np.fromiter(map(self._match, encoded, places), np.int32, len(encoded))
 
-    def _match(self, sought: bytes, place: int) -> int:
-        """The index whose bytes equal `sought` among the equal hashes from `place` on."""
+    def _match(self, encoded: bytes, place: int) -> int:
+        """The index whose bytes equal `encoded` among the equal hashes from `place` on."""
         first = place
         while place < len(self._hashes) and self._hashes[place] == self._hashes[first]:
             index = int(self._order[place])
-            if self._texts.encoded(index) == sought:
+            if self._texts.encoded(index) == encoded:
                 return index
             place += 1
         return -1
 
     def extended(self, ids: Sequence[str]) -> "Vocabulary":
-        """A vocabulary with `ids` after the present ones, whose indices stay as they are."""
+        """A vocabulary with `ids` appended; existing indices do not change."""
         known = [id_ for id_ in ids if self.index(id_) >= 0]
         if known or len(set(ids)) != len(ids):
             raise ValueError(f"ids to add must be new and distinct, got {known or list(ids)}")
         more = Vocabulary._over(Texts.of(ids))
-        # after the present ones of the same hash, so that the order is that of the indices
+        # after existing ids with the same hash, so that equal hashes are ordered by index
         places = np.searchsorted(self._hashes, more._hashes, side="right")
         order = (more._order + len(self)).astype(np.int32)
         return Vocabulary(
@@ -192,16 +193,16 @@ class Vocabulary:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the ids and their order: equal vocabularies have equal digests."""
+        """SHA-256 of the ids and their order; equal vocabularies have equal digests."""
         return self._texts.digest
 
     def save(self, writer: ArtifactWriter) -> None:
-        """Writes its arrays."""
+        """Saves its arrays."""
         self._texts.save(writer)
         writer.array("hashes", self._hashes)
         writer.array("order", self._order)
 
     @classmethod
     def load(cls, reader: ArtifactReader) -> "Vocabulary":
-        """Maps its arrays."""
+        """Maps its arrays from disk."""
         return cls(Texts.load(reader), reader.array("hashes"), reader.array("order"))

@@ -1,4 +1,4 @@
-"""Judging systems on what users went on to want."""
+"""Offline evaluation of retrievers and recommenders on later events."""
 
 from tastemaker.evaluation.evaluator import evaluate
 from tastemaker.evaluation.report import Evaluation

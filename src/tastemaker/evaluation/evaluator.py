@@ -1,4 +1,4 @@
-"""Fits systems on the past, asks them at the moments of a task, and measures their lists."""
+"""Fits systems on past events, and measures their lists for the requests of a task."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -35,29 +35,30 @@ def evaluate(
     window: str = "test",
     options: FitOptions = FitOptions(),
 ) -> Evaluation:
-    """Fits a copy of each model on what was known before a window, and measures it inside.
+    """Fits a copy of each model on the events before a window, and measures it on the window.
 
-    Popular, Trending (where the clock is absolute) and ItemKNN always stand in the table. Of a
-    recommender, each retriever is measured alone; its first placement as `merged` by fusion, as
-    `ranked`, and as the whole `pipeline`, as far as these differ; and the funnel is told.
+    The baselines Popular, Trending (if the clock is absolute) and ItemKNN are always included. For
+    a recommender, each retriever is measured alone, and its first placement is measured after
+    fusion (`merged`), after ranking (`ranked`) and as a whole (`pipeline`), if these differ. The
+    result then contains the funnel.
 
     Args:
-        models: retrievers, alone, listed or named; or a recommender.
-        split: where the past ends and what was wanted after.
+        models: one retriever, a list or a mapping of retrievers, or a recommender.
+        split: the training data and the relevant items of later requests.
         k: the length of the lists.
-        window: `validation` to choose settings by, `test` for the final figure.
+        window: `validation` to choose settings, `test` for the final evaluation.
         options: seed, threads, memory budget, progress.
 
     Returns:
-        Metrics with 95 % intervals over users, as a table and as figures.
+        Metrics with 95 % intervals over users, as a table and as numbers.
 
     Raises:
-        SettingError: `on` is not a window, `k` is not an integer of at least 1, a model is not a
-            retriever, or the split was made with another seen policy than the recommender's first
+        SettingError: `window` is not a window, `k` is not an integer of at least 1, a model is not
+            a retriever, or the split was made with another seen policy than the recommender's first
             placement.
         TooManyItemsError: a source fits into the memory budget only without undescribed items;
             leave them out before the split.
-        Exception: what a part of the pipeline raised; a degraded answer is no measurement.
+        Exception: a component of the pipeline raised it; degraded answers are not measured.
     """
     if window not in ("test", "validation"):
         raise SettingError(f"'window' must be 'test' or 'validation', got {window!r}")
@@ -68,7 +69,7 @@ def evaluate(
     started = perf_counter()
     retrievers = _named(models)
     if isinstance(models, Recommender):
-        options = models.within_budget(options)  # the baselines keep to it as well
+        options = models.within_budget(options)  # also for the baselines
     lists = _Lists(task, k, options)
     funnel, learned = None, dict[str, str]()
     for name, baseline in _baselines(retrievers, known).items():
@@ -79,19 +80,19 @@ def evaluate(
                 raise
             learned[f"left_out_{name}"] = problem.reason
         else:
-            lists.ask(name, baseline)
+            lists.add(name, baseline)
     if isinstance(models, Recommender):
         _require_same_policy(models, split, known)
         fitted = models.clone().fit(known, options, keep_items=True)
         pipeline = fitted.pipeline()
         for name, retriever in fitted.retrievers.items():
             if name not in pipeline.retrievers:
-                lists.ask(name, retriever)
-        funnel = lists.walk(pipeline)
-        learned |= _told_of_learning(fitted)
+                lists.add(name, retriever)
+        funnel = lists.add_pipeline(pipeline)
+        learned |= _learning_notes(fitted)
     else:
         for name, retriever in retrievers.items():
-            lists.ask(name, retriever.clone().fit(known, options))
+            lists.add(name, retriever.clone().fit(known, options))
     events = np.bincount(known.events.item, minlength=len(known.catalogue))
     popularity = known.interactions(reduce="binary").sum(axis=0).astype(np.float64)
     values = {name: per_request(found, task, k) for name, found in lists.found.items()}
@@ -120,30 +121,30 @@ def evaluate(
 
 @dataclass(slots=True)
 class _Lists:
-    """The top k of every request, by system; asked for a few hundred requests at a time."""
+    """The top k of every request, by system; computed in batches of a few hundred requests."""
 
     task: Task
     k: int
     options: FitOptions
     found: dict[str, Candidates] = field(default_factory=dict)
 
-    def ask(self, name: str, retriever: Retriever) -> None:
-        """The lists of one retriever."""
+    def add(self, name: str, retriever: Retriever) -> None:
+        """Adds the lists of a retriever."""
         parts = [
             retriever.retrieve(self.task.requests.take(rows), self.k, self.task.inventory)
             for rows in self._chunks(name)
         ]
         self.found[name] = _concatenated(parts)
 
-    def walk(self, pipeline: Pipeline) -> Funnel:
-        """The lists of a pipeline and of its sources and stages, all from one walk."""
+    def add_pipeline(self, pipeline: Pipeline) -> Funnel:
+        """Adds the lists of a pipeline, its sources and its stages, from one run; its funnel."""
         funnel, parts = Funnel(self.k), dict[str, list[Candidates]]()
         for rows in self._chunks(PIPELINE):
-            asked = self.task.requests.take(rows)
-            answer = pipeline.recommend(asked, self.k, inventory=self.task.inventory, trace=True)
+            requests = self.task.requests.take(rows)
+            answer = pipeline.recommend(requests, self.k, inventory=self.task.inventory, trace=True)
             answer.trace.require_whole()
             funnel.add(answer, self.task.truth.take(np.arange(len(self.task))[rows]))
-            for name, found in _stations(answer, pipeline).items():
+            for name, found in _measured_stages(answer, pipeline).items():
                 parts.setdefault(name, []).append(found.head(self.k))
         self.found |= {name: _concatenated(found) for name, found in parts.items()}
         return funnel
@@ -154,27 +155,27 @@ class _Lists:
         return list(self.options.progress.track(chunks, f"evaluate: {name}", len(chunks)))
 
 
-def _stations(answer: Recommendations, pipeline: Pipeline) -> dict[str, Candidates]:
-    """What each source found, and the order after fusion, after ranking and in the end."""
+def _measured_stages(answer: Recommendations, pipeline: Pipeline) -> dict[str, Candidates]:
+    """The candidates of each source, after fusion and after ranking, and the final lists."""
     stages = {s.name: s.candidates for s in answer.trace.stages if s.candidates is not None}
-    stations = {
+    measured = {
         name.removeprefix(SOURCE): found
         for name, found in stages.items()
         if name.startswith(SOURCE)
     }
     if pipeline.ranking is not None or pipeline.rerankers:
-        stations[MERGED] = stages["filter"]
+        measured[MERGED] = stages["filter"]
     if pipeline.ranking is not None and pipeline.rerankers:
-        stations[RANKED] = stages["rank"]
-    stations[PIPELINE] = answer.candidates
-    return stations
+        measured[RANKED] = stages["rank"]
+    measured[PIPELINE] = answer.candidates
+    return measured
 
 
-def _told_of_learning(fitted: Recommender) -> dict[str, str]:
-    """What learning to merge and to rank came to, for the protocol."""
+def _learning_notes(fitted: Recommender) -> dict[str, str]:
+    """The results of learning fusions and rankers, for the protocol."""
     rankers = {
         f"ranker_{name}": str(RankerUse.of(notes))
-        + ("" if notes["refit"] or not notes["enabled"] else "; its sources are as old as then")
+        + ("" if notes["refit"] or not notes["enabled"] else "; its sources were not fitted again")
         for name, notes in fitted.learned.items()
     }
     left_out = {f"left_out_{name}": one.reason for name, one in fitted.left_out.items()}
@@ -183,36 +184,36 @@ def _told_of_learning(fitted: Recommender) -> dict[str, str]:
 
 
 def _exclusion(models: Models, split: Split, known: Dataset) -> dict[str, str]:
-    """The positive event types that keep their items out of lists and truth, and whose rule it is.
+    """The positive event types that exclude items from lists and truth, and their placement.
 
-    Empty where none does, or where the split does not depend on a seen policy.
+    Empty if there are none, or if the split does not depend on a seen policy.
     """
     if "seen" in split.protocol:
         return {}
-    away = [
+    excluding = [
         name
         for (name, kind), window in zip(known.kinds.items(), split.seen.window)
         if window and kind.role == "positive" and not kind.hide_item
     ]
-    told = {"excluded_event_types": ", ".join(away)} if away else {}
-    if away and isinstance(models, Recommender):
-        told["placement"] = next(iter(models.placements))
-    return told
+    notes = {"excluded_event_types": ", ".join(excluding)} if excluding else {}
+    if excluding and isinstance(models, Recommender):
+        notes["placement"] = next(iter(models.placements))
+    return notes
 
 
 def _require_same_policy(wiring: Recommender, split: Split, known: Dataset) -> None:
-    """The split must leave out what the placement will not show, and nothing else.
+    """Raises if the split excludes other items than the placement does.
 
-    A split of pairs has a rule of its own, which its protocol states: what is held out is never in
-    the history, so that a policy changes nothing.
+    A split of pairs ignores the seen policy, as its protocol states: held-out items are never in
+    the history, so a policy has no effect.
     """
     if "seen" in split.protocol:
         return
     name, placement = next(iter(wiring.placements.items()))
-    wanted = SeenPolicy.of(known.kinds, placement.seen)
-    if not np.array_equal(wanted.window, split.seen.window):
+    policy = SeenPolicy.of(known.kinds, placement.seen)
+    if not np.array_equal(policy.window, split.seen.window):
         raise SettingError(
-            f"the split was made with another seen policy than placement '{name}' has: pass "
+            f"the seen policy of the split differs from that of placement '{name}': pass "
             f"seen={placement.seen} to by_time"
         )
 
@@ -233,11 +234,11 @@ def _named(models: Models) -> dict[str, Retriever]:
 
 
 def _baselines(given: Mapping[str, Retriever], known: Dataset) -> dict[str, Retriever]:
-    """The baselines that the caller did not bring under their own names."""
-    wanted: list[type[Retriever]] = [Popular, ItemKNN]
+    """The baselines that are not among the caller's models under their registered names."""
+    baselines: list[type[Retriever]] = [Popular, ItemKNN]
     if known.clock == "absolute":
-        wanted.insert(1, Trending)
-    missing = [kind for kind in wanted if type(given.get(kind.name)) is not kind]
+        baselines.insert(1, Trending)
+    missing = [kind for kind in baselines if type(given.get(kind.name)) is not kind]
     return {k.name if k.name not in given else f"{k.name}{BASELINE}": k() for k in missing}
 
 

@@ -1,4 +1,4 @@
-"""The funnel: how much of what users went on to want each stage and source found and kept."""
+"""The funnel: how many relevant items each source and stage found and kept."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -11,24 +11,24 @@ from tastemaker.data.ragged import Ragged, rows_of
 from tastemaker.pipeline import Recommendations
 
 SOURCE = "retrieve:"
-"""Begins the name of a source's stage."""
+"""The prefix of the stage names of sources."""
 
 
 @dataclass(frozen=True, slots=True)
 class FunnelRow:
-    """One stage, or one source of the first stage; counts of wanted items over all requests.
+    """One stage, or one source of the first stage; counts of relevant items over all requests.
 
     Attributes:
-        stage: `wanted`, `retrieve`, `merge`, `filter`, `rank`, `rerank:…`, `select`.
-        source: the source, where the row is about one.
-        found: what came in: for a source, what it found; for `wanted`, everything wanted.
-        unique: what no other source found; 0 for other rows.
-        kept: what went on: for a source, what the merge took of it; for `wanted`, the items that
-            had an event before the window.
-        lost: found less kept; for `wanted`, what only sources that read the world or the
-            catalogue can find.
-        recall: kept over everything wanted.
-        top: what stands among the first k of the row's own order.
+        stage: `relevant`, `retrieve`, `merge`, `filter`, `rank`, `rerank:…`, `select`.
+        source: the source, if the row is about one.
+        found: the relevant items in the input; for a source, those it found; for `relevant`, all.
+        unique: the relevant items that no other source found; 0 for other rows.
+        kept: the relevant items in the output; for a source, those in the merged list; for
+            `relevant`, those with an event before the window.
+        lost: found minus kept; for `relevant`, those that only sources can find which read later
+            events or the catalogue.
+        recall: kept divided by all relevant items.
+        top: the relevant items among the first k of the row's own order.
     """
 
     stage: str
@@ -46,7 +46,7 @@ class FunnelRow:
 
 
 class Funnel:
-    """Follows every wanted item of a task through a pipeline; `add` counts, `rows` tells.
+    """Counts the relevant items of a task in each stage of a pipeline.
 
     Args:
         k: the length of the lists.
@@ -57,11 +57,11 @@ class Funnel:
         self._counts: dict[tuple[str, str | None], NDArray[np.int64]] = {}
 
     def add(self, answer: Recommendations, truth: Ragged) -> None:
-        """Counts some requests.
+        """Counts the relevant items of some requests.
 
         Args:
-            answer: a traced answer, every stage's candidates kept.
-            truth: what each of its requests wanted.
+            answer: an answer whose trace keeps the candidates of every stage.
+            truth: the relevant items of each request.
         """
         stages = {s.name: s.candidates for s in answer.trace.stages if s.candidates is not None}
         hits = {name: _hits(out, truth) for name, out in stages.items()}
@@ -80,19 +80,19 @@ class Funnel:
                 before = hits[name]
 
     def rows(self, truth: Ragged, is_fitted: NDArray[np.bool_]) -> list[FunnelRow]:
-        """The funnel of all that was added.
+        """The funnel of all requests added so far.
 
         Args:
-            truth: what all the requests wanted.
+            truth: the relevant items of all requests.
             is_fitted: bool[items], whether an item had an event before the window.
         """
-        wanted = len(truth.values)
+        total = len(truth.values)
         reachable = int(is_fitted[truth.values].sum())
-        share = round(reachable / wanted, 6) if wanted else 0.0
-        rows = [FunnelRow("wanted", None, wanted, 0, reachable, wanted - reachable, share, 0)]
+        share = round(reachable / total, 6) if total else 0.0
+        rows = [FunnelRow("relevant", None, total, 0, reachable, total - reachable, share, 0)]
         for (stage, source), counts in self._counts.items():
             found, unique, kept, top = counts.tolist()
-            recall = round(kept / wanted, 6) if wanted else 0.0
+            recall = round(kept / total, 6) if total else 0.0
             rows.append(FunnelRow(stage, source, found, unique, kept, found - kept, recall, top))
         return rows
 
@@ -110,20 +110,20 @@ class Funnel:
 
 
 def _hits(found: Candidates, truth: Ragged) -> NDArray[np.bool_]:
-    """Whether each wanted item is among what its request was given, bool[wanted]."""
+    """Whether each relevant item is among the candidates of its request, bool[relevant]."""
     span = np.int64(max(found.item.max(initial=0), truth.values.max(initial=0))) + 1
     keys = rows_of(truth.offsets) * span + truth.values
     return np.isin(keys, found.rows * span + found.item)
 
 
 def table(rows: list[FunnelRow], k: int) -> list[str]:
-    """The funnel for people: one line a row."""
-    head = f"{'of what was wanted':<24}{'found':>9}{'by it alone':>13}{'kept':>9}{'lost':>9}"
+    """The funnel as a text table, one line per row."""
+    head = f"{'relevant items':<24}{'found':>9}{'unique':>13}{'kept':>9}{'lost':>9}"
     lines = [head + f"{'recall':>9}{f'in top {k}':>11}"]
     for row in rows:
         label = row.stage if row.source is None else f"  {row.source}"
         unique = f"{row.unique:,}" if row.source else ""
-        top = f"{row.top:,}" if row.stage != "wanted" else ""
+        top = f"{row.top:,}" if row.stage != "relevant" else ""
         lines.append(
             f"{label:<24}{row.found:>9,}{unique:>13}{row.kept:>9,}{row.lost:>9,}"
             f"{row.recall:>9.3f}{top:>11}"

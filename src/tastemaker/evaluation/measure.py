@@ -1,4 +1,4 @@
-"""Figures of lists: per request, over all with intervals, and for parts of the requests."""
+"""Metrics of lists: per request, over all requests with intervals, and by segment."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -29,7 +29,7 @@ PER_REQUEST = {
 
 
 def per_request(lists: Candidates, task: Task, k: int) -> NDArray[np.float64]:
-    """[requests × metrics of PER_REQUEST]; a few thousand at a time, as wide as their truth is."""
+    """The metrics of PER_REQUEST for each request, float64[requests × metrics]; in batches."""
     parts = []
     for start in range(0, len(task), _REQUESTS_AT_A_TIME):
         rows = np.arange(start, min(start + _REQUESTS_AT_A_TIME, len(task)))
@@ -53,10 +53,10 @@ def measure(
     Args:
         lists: system → the top k of every request.
         values: system → [requests × metrics of PER_REQUEST].
-        task: what was asked and wanted.
+        task: the requests and their relevant items.
         k: the length of the lists.
-        popularity: [items], how many users liked each before the window.
-        seed: of the resamples.
+        popularity: [items], how many users liked each item before the window.
+        seed: the seed of the resamples.
     """
     bootstrap = UserBootstrap(task.user, seed)
     n_items = len(task.inventory.catalogue)
@@ -81,23 +81,23 @@ def measure(
 
 
 def gains(
-    values: Mapping[str, NDArray[np.float64]], roads: Sequence[str], task: Task, seed: int
+    values: Mapping[str, NDArray[np.float64]], systems: Sequence[str], task: Task, seed: int
 ) -> dict[str, dict[str, Estimate]]:
-    """Each road's NDCG less that of what it is made of, on the same requests, resampling users.
+    """The NDCG of each system minus that of each of its parts, paired, with intervals over users.
 
     Args:
-        values: system → [requests × metrics of PER_REQUEST]; a road comes after its parts.
-        roads: the systems to compare with all before them.
-        task: whose requests they are.
-        seed: of the resamples.
+        values: system → [requests × metrics of PER_REQUEST]; a system comes after its parts.
+        systems: the systems to compare with all systems before them.
+        task: the task of the requests.
+        seed: the seed of the resamples.
     """
     column = list(PER_REQUEST).index("ndcg")
     names, bootstrap = list(values), UserBootstrap(task.user, seed)
     found = {}
-    for road in roads:
-        others = names[: names.index(road)]
-        differences = [values[road][:, column] - values[name][:, column] for name in others]
-        found[road] = dict(zip(others, bootstrap.means(np.column_stack(differences))))
+    for system in systems:
+        parts = names[: names.index(system)]
+        differences = [values[system][:, column] - values[name][:, column] for name in parts]
+        found[system] = dict(zip(parts, bootstrap.means(np.column_stack(differences))))
     return found
 
 
@@ -109,10 +109,10 @@ def measure_slices(
     is_fitted: NDArray[np.bool_],
     seed: int,
 ) -> dict[str, Segment]:
-    """The same figures by length of history, for new and known users, and for new items.
+    """The metrics of PER_REQUEST by length of history, for new and known users, and for new items.
 
-    The slice of new items asks how well the lists find wanted items without any event before the
-    window: its truth is these alone.
+    The slice `new items` measures how well the lists find relevant items without any event before
+    the window: its truth contains only these items.
     """
     length = task.requests.history.counts
     masks = {
@@ -130,19 +130,19 @@ def measure_slices(
         for label, mask in masks.items()
         if mask.any()
     }
-    rows, fresh = _new_items_alone(task, is_fitted)
+    rows, new_task = _new_items_only(task, is_fitted)
     if len(rows):
-        new = {name: per_request(found.take(rows), fresh, k) for name, found in lists.items()}
-        slices["new items"] = _slice(new, fresh.user, k, seed)
+        new = {name: per_request(found.take(rows), new_task, k) for name, found in lists.items()}
+        slices["new items"] = _slice(new, new_task.user, k, seed)
     return slices
 
 
-def _new_items_alone(task: Task, is_fitted: NDArray[np.bool_]) -> tuple[NDArray[np.int64], Task]:
-    """The requests that wanted a new item, and a task in which nothing else is wanted."""
+def _new_items_only(task: Task, is_fitted: NDArray[np.bool_]) -> tuple[NDArray[np.int64], Task]:
+    """The requests with a relevant new item, and a task with only new items as relevant."""
     new = np.flatnonzero(~is_fitted[task.truth.values])
     row = rows_of(task.truth.offsets)[new]
     rows, counts = np.unique(row, return_counts=True)
-    alone = replace(
+    new_task = replace(
         task,
         requests=task.requests.take(rows),
         truth=Ragged(offsets_of(counts), task.truth.values[new]),
@@ -150,13 +150,13 @@ def _new_items_alone(task: Task, is_fitted: NDArray[np.bool_]) -> tuple[NDArray[
         user=task.user[rows],
         known_user=task.known_user[rows],
     )
-    return rows, alone
+    return rows, new_task
 
 
 def _slice(
     values: Mapping[str, NDArray[np.float64]], user: NDArray[np.int32], k: int, seed: int
 ) -> Segment:
-    """Figures of some requests."""
+    """The metrics of some requests."""
     names = [f"{metric}@{k}" for metric in PER_REQUEST]
     bootstrap = UserBootstrap(user, seed)
     estimates = bootstrap.means(np.column_stack(list(values.values())))

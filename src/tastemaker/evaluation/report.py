@@ -1,4 +1,4 @@
-"""An evaluation as figures for programs and as tables for people."""
+"""The results of an evaluation, as numbers for programs and as tables for people."""
 
 from dataclasses import dataclass
 from math import ceil
@@ -10,21 +10,21 @@ from tastemaker.project import RESERVED
 
 Figures = dict[str, dict[str, Estimate]]
 BASELINE = " (baseline)"
-"""Follows the name of a baseline whose own name the caller gave to another model."""
+"""The suffix of a baseline whose name the caller has given to another model."""
 *_STAGES, PIPELINE = RESERVED
 _POPULAR = "popular"
 _NOTABLE = 0.05
-"""From this share on, what was left out as seen is worth a line."""
+"""The smallest share of items left out as seen that is reported."""
 _SHOWN = ("ndcg", "recall", "map", "mrr", "hit_rate", "coverage", "novelty", "diversity")
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """The figures of some of the requests.
+    """The metrics of some of the requests.
 
     Attributes:
-        users: distinct users among them.
-        requests: how many.
+        users: the number of distinct users.
+        requests: the number of requests.
         systems: system → metric → estimate.
     """
 
@@ -35,19 +35,19 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What systems are worth on one task.
+    """The metrics of several systems on one task.
 
     Attributes:
         protocol: how the task was made, and what was left out.
         k: the length of the lists.
-        users: distinct users asked for.
-        requests: how many lists each system made.
-        seconds: for fitting and measuring everything.
+        users: the number of distinct users.
+        requests: the number of requests, and of lists per system.
+        seconds: the time of fitting and measuring all systems.
         systems: system → metric → estimate with its 95 % interval over users.
         slices: the same by length of history, for known and new users, and for new items.
-        gains: `merged`, `ranked`, `pipeline`, as far as there are → what it is made of → NDCG of
-            the former less that of the latter, on the same requests.
-        funnel: what every stage and source found and kept; empty unless a recommender was asked.
+        gains: `merged`, `ranked` and `pipeline`, if measured → each of its parts → the NDCG of the
+            former minus that of the latter, on the same requests.
+        funnel: what each source and stage found and kept; empty without a recommender.
     """
 
     protocol: dict[str, str | int]
@@ -66,7 +66,7 @@ class Evaluation:
         return max(self.systems, key=lambda system: self.systems[system][name].value)
 
     def to_dict(self) -> dict[str, Any]:
-        """The shape that programs rely on."""
+        """The results as JSON; a stable format for programs."""
         return {
             "protocol": self.protocol,
             "users": self.users,
@@ -91,15 +91,15 @@ class Evaluation:
         return "\n".join([line for part in parts if part for line in [*part, ""]] + self._notes())
 
     def _gain_table(self) -> list[str]:
-        """Each road against its sources and stages, on the same requests."""
+        """Each of `merged`, `ranked` and `pipeline` compared with its sources and stages."""
         name, lines = f"ndcg@{self.k}", list[str]()
-        for road, others in self.gains.items():
-            lines.append(f"{road} over … on the same requests, {name} (95 % interval)")
-            for system, gain in sorted(others.items(), key=lambda pair: pair[1].value):
+        for whole, parts in self.gains.items():
+            lines.append(f"{whole} over … on the same requests, {name} (95 % interval)")
+            for system, gain in sorted(parts.items(), key=lambda pair: pair[1].value):
                 value = self.systems[system][name].value
                 share = f"{gain.value / value:+.1%}" if value else ""
                 interval = f"{gain.value:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]"
-                lines.append(f"  {system:<{max(map(len, others)) + 2}}{interval:>27}{share:>9}")
+                lines.append(f"  {system:<{max(map(len, parts)) + 2}}{interval:>27}{share:>9}")
         return lines
 
     def _funnel_table(self) -> list[str]:
@@ -119,7 +119,7 @@ class Evaluation:
         return lines
 
     def _flag(self, system: str) -> str:
-        """A model that loses to popularity is marked."""
+        """A mark for a model that is worse than popularity."""
         name = f"ndcg@{self.k}"
         baseline = self.systems.get(_POPULAR + BASELINE, self.systems.get(_POPULAR))
         below = baseline and self.systems[system][name].value < baseline[name].value
@@ -138,25 +138,25 @@ class Evaluation:
         return [head, *rows]
 
     def _notes(self) -> list[str]:
-        told = self.protocol
+        protocol = self.protocol
         lines = [self._requests_line(), self._left_out_line(), *self._seen_lines()]
-        if "caution" in told:
-            lines.append(f"Take care: {told['caution']}.")
-        learned = {n: said for n, said in told.items() if n.startswith(("fusion_", "ranker_"))}
-        lines += [f"{name.replace('_', ' ', 1)}: {said}." for name, said in learned.items()]
+        if "caution" in protocol:
+            lines.append(f"Warning: {protocol['caution']}.")
+        learned = {n: text for n, text in protocol.items() if n.startswith(("fusion_", "ranker_"))}
+        lines += [f"{name.replace('_', ' ', 1)}: {text}." for name, text in learned.items()]
         lines += self.better_alone()
         rate = self.systems[self.best()][f"hit_rate@{self.k}"].value
         if 0 < rate < 1:
             users = ceil(16 * (1 - rate) / rate / 0.05**2)
             lines.append(
-                "Offline figures are necessary, not sufficient: before believing a gain, test it "
-                f"online. To see a 5 % change of a hit rate of {rate:.2f} with 80 % power takes "
-                f"about {users:,} users in each arm."
+                "Offline metrics are not sufficient: test a gain online before you rely on it. "
+                f"Detecting a 5 % change of a hit rate of {rate:.2f} with 80 % power takes about "
+                f"{users:,} users in each arm."
             )
         return lines
 
     def better_alone(self) -> list[str]:
-        """Which sources or stages are better than the whole pipeline, in words; usually none."""
+        """One line for each source or stage that is better than the whole pipeline; often none."""
         lines = []
         for system, gain in sorted(self.gains.get(PIPELINE, {}).items(), key=lambda p: p[1].value):
             if gain.value >= 0:
@@ -166,64 +166,65 @@ class Evaluation:
             interval = f"{-gain.value:+.4f} [{-gain.high:+.4f}, {-gain.low:+.4f}]"
             if gain.high >= 0:
                 lines.append(
-                    f"{which} did better than the whole pipeline, by no more than chance explains: "
-                    f"{interval}."
+                    f"{which} was better than the whole pipeline, but the difference is within "
+                    f"chance: {interval}."
                 )
                 continue
             fix = "remove what follows it from the placement"
             if not is_stage:
-                fix = "learn from more of the past (slices and requests under [training])"
-                fix += ", or show it alone"
+                fix = "train on more of the past (slices and requests under [training])"
+                fix += ", or use it alone"
             lines.append(f"▼ {which} is better than the whole pipeline: {interval}; {fix}.")
         return lines
 
     def _requests_line(self) -> str:
-        told = self.protocol
-        asked = f"{self.requests:,} requests of {self.users:,} users"
+        protocol = self.protocol
+        requests = f"{self.requests:,} requests of {self.users:,} users"
         ranked = "all items ranked, none sampled; intervals resample users."
-        if "held_out" in told:
-            core = f" ({told['core']})" if "core" in told else ""
-            seed = f", seed {told['seed']}" if "seed" in told else ""
+        if "held_out" in protocol:
+            core = f" ({protocol['core']})" if "core" in protocol else ""
+            seed = f", seed {protocol['seed']}" if "seed" in protocol else ""
             return (
-                f"{asked}, {told['request_moments']}; split {told['split']}{seed}, held out: "
-                f"{told['held_out']}{core}; measured on {told['window']}, fitted on "
-                f"{told['fitted_events']:,} events; {told['seen']}; {ranked}"
+                f"{requests}, {protocol['request_moments']}; split {protocol['split']}{seed}, "
+                f"held out: {protocol['held_out']}{core}; measured on {protocol['window']}, "
+                f"fitted on {protocol['fitted_events']:,} events; {protocol['seen']}; {ranked}"
             )
         return (
-            f"{asked}, from {told['from']} to {told['until']}; fitted on "
-            f"{told['fitted_events']:,} events before; {ranked}"
+            f"{requests}, from {protocol['from']} to {protocol['until']}; fitted on "
+            f"{protocol['fitted_events']:,} events before; {ranked}"
         )
 
     def _left_out_line(self) -> str:
-        told = self.protocol
-        new = f"{told['wanted_new_items']:,} of {told['wanted']:,} relevant items had no event"
-        if "held_out" in told:
+        protocol = self.protocol
+        counts = f"{protocol['relevant_new_items']:,} of {protocol['relevant']:,}"
+        if "held_out" in protocol:
             where = "in the training data: only sources that read the catalogue (Content)"
         else:
             where = (
-                "before the window: only sources that read the world (Trending) or the catalogue "
-                "(Content)"
+                "before the window: only sources that read later events (Trending) or the "
+                "catalogue (Content)"
             )
         return (
-            f"Left out: {told['requests_without_truth_left_out']:,} requests without new relevant "
-            f"items. {new} {where} can find them."
+            f"Left out: {protocol['requests_without_truth_left_out']:,} requests without new "
+            f"relevant items. {counts} relevant items had no event {where} can find them."
         )
 
     def _seen_lines(self) -> list[str]:
-        """How many relevant items were left out as seen, where that is a notable share."""
-        told = self.protocol
-        left = int(told.get("wanted_but_seen_left_out", 0))
-        total = int(told["wanted"]) + left
+        """The number of relevant items that were left out as seen, if the share is notable."""
+        protocol = self.protocol
+        left = int(protocol.get("relevant_but_seen", 0))
+        total = int(protocol["relevant"]) + left
         if left < _NOTABLE * total or not left:
             return []
         line = (
             f"{left:,} of {total:,} relevant items ({left / total:.0%}) were left out because the "
             "user had already seen them"
         )
-        if kinds := str(told.get("excluded_event_types", "")):
+        if kinds := str(protocol.get("excluded_event_types", "")):
             rules = ", ".join(f'{kind} = "allow"' for kind in kinds.split(", "))
-            place = f"seen = {{ {rules} }} under [placements.{told.get('placement', 'NAME')}]"
-            line += f"; if repeats are welcome, allow them: {place}"
+            placement = protocol.get("placement", "NAME")
+            setting = f"seen = {{ {rules} }} under [placements.{placement}]"
+            line += f"; to recommend seen items again, set {setting}"
         return [f"{line}."]
 
 

@@ -1,4 +1,4 @@
-"""What is known of a candidate at its request's moment, in numbers."""
+"""Numeric features of a candidate at the time of its request."""
 
 from tastemaker.features.feature_set import FeatureSet
 from tastemaker.features.pairs import Family, Pairs

@@ -1,4 +1,4 @@
-"""What the user has done: how much, how lately, and how popular what they like is."""
+"""User activity: how many events, how recent, and how popular the liked items are."""
 
 from dataclasses import dataclass
 
@@ -25,33 +25,34 @@ _COLUMNS = {
     "user_events_7d": "events of the user in the last 7d, log",
     "user_idle": "hours since the user's last event, log",
     "user_age": "hours since the user's first event, log",
-    "user_session_events": "events of the user in the running session, log",
-    "user_popularity": "how liked the user's latest likes are, mean log",
-    "popularity_gap": "how much more liked the item is than the user's latest likes",
+    "user_session_events": "events of the user in the current session, log",
+    "user_popularity": "popularity of the user's latest likes, mean log",
+    "popularity_gap": "popularity of the item compared with the user's latest likes",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Activity:
-    """The user's side, from the request's history alone.
+    """Features of the user, computed from the request's history.
 
-    A session ends with a pause of half an hour. Popularity is read as of the request's moment.
+    A pause of more than half an hour ends a session. Popularity is counted up to the request's
+    time.
     """
 
     @property
     def columns(self) -> dict[str, str]:
-        """Name → meaning."""
+        """The meaning of each column, by name."""
         return _COLUMNS
 
     def write(self, pairs: Pairs, out: NDArray[np.float32]) -> None:
-        """Fills the columns."""
+        """Fills the columns of `out`."""
         history, statistics = pairs.requests.history, pairs.inventory.statistics
         everything = (int(ALL_TIME),)
         users = np.empty((len(pairs.requests), len(_COLUMNS) - 1), np.float32)
         moment = np.repeat(pairs.requests.time, history.counts)
-        asked = np.full(len(history.item), -1, np.int32)
-        _latest_likes(history.offsets, history.item, history.weight, asked)
-        liked = statistics.counts(asked, moment, everything)[:, 0]
+        recent_likes = np.full(len(history.item), -1, np.int32)
+        _latest_likes(history.offsets, history.item, history.weight, recent_likes)
+        liked = statistics.counts(recent_likes, moment, everything)[:, 0]
         likes = (history.time, history.weight, liked)
         _describe(pairs.requests.time, history.offsets, *likes, _WINDOWS, users)
         popular = statistics.counts(pairs.item, pairs.time, everything)[:, 0]
@@ -60,7 +61,7 @@ class Activity:
 
 @kernel
 def _latest_likes(offsets, item, weight, out):  # type: ignore[no-untyped-def]
-    """Copies the items whose popularity is asked for; the others stay −1 and cost no search."""
+    """Copies the latest liked items, whose popularity is looked up; the others stay −1."""
     for row in range(len(offsets) - 1):
         latest = 0
         for event in range(offsets[row + 1] - 1, offsets[row] - 1, -1):
@@ -73,7 +74,7 @@ def _latest_likes(offsets, item, weight, out):  # type: ignore[no-untyped-def]
 
 @kernel
 def _describe(now, offsets, time, weight, popular, windows, out):  # type: ignore[no-untyped-def]
-    """One line for each user, in the order of the columns."""
+    """Writes one row per user, in the order of the columns."""
     for row in range(len(now)):
         start, stop = offsets[row], offsets[row + 1]
         likes, latest, total = 0, 0, 0.0
@@ -108,7 +109,7 @@ def _describe(now, offsets, time, weight, popular, windows, out):  # type: ignor
 
 @kernel
 def _spread(users, row, popular, out):  # type: ignore[no-untyped-def]
-    """Each user's line for each of their candidates, and the gap between both popularities."""
+    """Copies each user's row to their candidates and adds the popularity gap."""
     width = users.shape[1]
     for i in range(len(row)):
         for column in range(width):

@@ -1,4 +1,4 @@
-"""How much of what the user liked carries the labels of an item: genres, tags, categories."""
+"""Label affinity: how much the user's history shares the item's genres, tags or categories."""
 
 from dataclasses import dataclass
 
@@ -15,11 +15,11 @@ _PRIOR = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Affinity:
-    """The share of the user's liked (and disliked) weight that carries an item's labels.
+    """The share of the user's liked (and disliked) weight that has the item's labels.
 
-    The mean over the item's labels of the share of the weight that carries the label. `recent`
-    halves an event's weight with every ten later ones; `best` takes the best label instead of the
-    mean; `known` is the share of the item's labels the user has ever liked.
+    The affinity is the mean, over the item's labels, of the share of the weight with that label.
+    `recent` halves the weight of an event for every ten later events. `best` takes the best label
+    instead of the mean. `known` is the share of the item's labels that the user has liked before.
 
     Attributes:
         column: a tags or category column of the catalogue.
@@ -29,20 +29,20 @@ class Affinity:
 
     @property
     def columns(self) -> dict[str, str]:
-        """Name → meaning."""
+        """The meaning of each column, by name."""
         shown = self.column
         return {
             f"{shown}_affinity": f"share of the user's likes with its {shown}",
             f"{shown}_affinity_recent": f"share of the user's latest likes with its {shown}",
-            f"{shown}_affinity_best": f"the same for the best of its {shown}",
+            f"{shown}_affinity_best": f"share of the user's likes with the best of its {shown}",
             f"{shown}_aversion": f"share of the user's dislikes with its {shown}",
             f"{shown}_known": f"share of its {shown} the user has liked before",
         }
 
     def write(self, pairs: Pairs, out: NDArray[np.float32]) -> None:
-        """Fills the columns."""
+        """Fills the columns of `out`."""
         column = pairs.inventory.catalogue.columns[self.column]
-        assert isinstance(column, TagsColumn)  # noqa: S101 - declared for such columns alone
+        assert isinstance(column, TagsColumn)  # noqa: S101 - declared for such columns only
         history = pairs.requests.history
         _affinities(
             *(pairs.row, pairs.item, history.offsets, history.item, history.weight),
@@ -52,7 +52,7 @@ class Affinity:
 
 @kernel
 def _affinities(row, item, offsets, past, weight, starts, codes, n_labels, out):  # type: ignore[no-untyped-def]
-    """Adds up each user's labels once, then reads them for the user's candidates."""
+    """Sums each user's labels once, then reads the sums for the user's candidates."""
     liked = np.zeros(n_labels)
     recent = np.zeros(n_labels)
     disliked = np.zeros(n_labels)

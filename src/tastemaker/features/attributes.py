@@ -1,4 +1,4 @@
-"""What the catalogue says of an item in numbers and dates."""
+"""Numbers and dates of the catalogue as features of an item."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ _HOUR = MICROSECONDS["h"]
 
 @dataclass(frozen=True, slots=True)
 class Attributes:
-    """Number columns as they are, time columns as age at the request's moment.
+    """Number columns unchanged, and time columns as the age at the request's time.
 
     Attributes:
         numbers: names of number columns.
@@ -27,7 +27,7 @@ class Attributes:
 
     @property
     def columns(self) -> dict[str, str]:
-        """Name → meaning."""
+        """The meaning of each column, by name."""
         return distinct(
             [
                 *((f"catalogue_{name}", f"the item's {name}") for name in self.numbers),
@@ -36,7 +36,7 @@ class Attributes:
         )
 
     def write(self, pairs: Pairs, out: NDArray[np.float32]) -> None:
-        """Fills the columns."""
+        """Fills the columns of `out`."""
         time = pairs.time
         for place, name in enumerate((*self.numbers, *self.times)):
             column = pairs.inventory.catalogue.columns[name]
@@ -49,7 +49,7 @@ class Attributes:
 
 @kernel
 def _ages(moments, items, now, out):  # type: ignore[no-untyped-def]
-    """Hours since each item's moment, log; NaN where it has none or it lies ahead."""
+    """Hours since each item's time, log; NaN if it is missing or in the future."""
     for i in range(len(items)):
         moment = moments[items[i]]
         out[i] = np.nan

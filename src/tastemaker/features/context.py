@@ -1,4 +1,4 @@
-"""When it is: the hour as a circle, so that 23h and 0h are neighbours, and the day of the week."""
+"""Time of day, on a circle so that 23h and 0h are close, and day of the week."""
 
 from dataclasses import dataclass
 
@@ -21,21 +21,21 @@ _COLUMNS = {
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The moment of the request."""
+    """Features of the request's time."""
 
     @property
     def columns(self) -> dict[str, str]:
-        """Name → meaning."""
+        """The meaning of each column, by name."""
         return _COLUMNS
 
     def write(self, pairs: Pairs, out: NDArray[np.float32]) -> None:
-        """Fills the columns."""
+        """Fills the columns of `out`."""
         _describe(pairs.requests.time, pairs.row, out)
 
 
 @kernel
 def _describe(now, row, out):  # type: ignore[no-untyped-def]
-    """The hour's place on the circle and the weekday."""
+    """Writes the hour's position on the circle and the weekday."""
     for i in range(len(row)):
         moment = now[row[i]]
         angle = 2 * np.pi * (moment % _DAY) / _DAY

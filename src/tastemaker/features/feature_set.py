@@ -1,4 +1,4 @@
-"""The features of a candidate: declared once, computed by one function in training and serving."""
+"""Feature sets: declared once, computed by the same function in training and serving."""
 
 from collections.abc import Mapping, Sequence
 
@@ -24,10 +24,10 @@ from tastemaker.inventory import Inventory
 
 
 class FeatureSet:
-    """Families of features side by side.
+    """An ordered set of feature families.
 
     Attributes:
-        meanings: name → what the feature says, in the order of the columns.
+        meanings: the meaning of each feature by name, in the order of the columns.
 
     Example:
         >>> from tastemaker.features.context import Context
@@ -35,7 +35,7 @@ class FeatureSet:
         ['hour_sin', 'hour_cos', 'weekday']
 
     Raises:
-        SettingError: two families have a column of one name.
+        SettingError: two families have a column of the same name.
     """
 
     def __init__(self, families: Sequence[Family]) -> None:
@@ -46,7 +46,7 @@ class FeatureSet:
 
     @classmethod
     def of(cls, inventory: Inventory, sources: Mapping[str, Retriever]) -> "FeatureSet":
-        """Every feature that this catalogue, these kinds of event and these sources allow."""
+        """All features that the catalogue, its event types and the sources support."""
         columns = inventory.catalogue.columns
         labels = [name for name, column in columns.items() if isinstance(column, TagsColumn)]
         times = [name for name, column in columns.items() if isinstance(column, TimeColumn)]
@@ -73,7 +73,7 @@ class FeatureSet:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The columns' names."""
+        """The names of the columns."""
         return tuple(self.meanings)
 
     def build(
@@ -84,16 +84,16 @@ class FeatureSet:
         sources: Mapping[str, Retriever],
         entries: NDArray[np.int64] | None = None,
     ) -> Features:
-        """What is known of each candidate at its request's moment; nothing later is read.
+        """The features of each candidate at its request's time; later data is not read.
 
-        The same bits for a pair, whatever else stands in the batch.
+        The values of a pair are bit-identical whatever else is in the batch.
 
         Args:
             requests: n requests.
-            candidates: merged and filtered candidates of each.
+            candidates: merged and filtered candidates of each request.
             inventory: catalogue and statistics.
-            sources: the retrievers the candidates came from, by name.
-            entries: int64[rows], ascending; the candidates to describe, by default all.
+            sources: the retrievers that found the candidates, by name.
+            entries: int64[rows], ascending, the candidates to build features for; by default all.
         """
         pairs = Pairs.of(requests, candidates, inventory, sources, entries)
         values = np.empty((len(pairs.entry), len(self.meanings)), np.float32)

@@ -1,4 +1,4 @@
-"""What features are computed from: (request, candidate) pairs and all that is known around them."""
+"""The input of feature families: (request, candidate) pairs and the data around them."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,16 +16,16 @@ from tastemaker.inventory import Inventory
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """Candidates to describe, each as of its request's moment.
+    """Candidates to build features for, each at its request's time.
 
     Attributes:
         requests: n requests.
-        candidates: the whole merged list of each, for what depends on the list.
-        world: catalogue and statistics; read as of the requests' moments.
-        sources: the retrievers by name; those that compare items lend a space.
-        entry: int64[rows], the candidates to describe, ascending.
-        row: int64[rows], the request of each.
-        item: int32[rows].
+        candidates: the whole merged list of each request, for features that depend on the list.
+        inventory: catalogue and statistics, read as of each request's time.
+        sources: the retrievers by name; some of them provide item similarities.
+        entry: int64[rows], the positions of the candidates, ascending.
+        row: int64[rows], the request of each candidate.
+        item: int32[rows], the item of each candidate.
     """
 
     requests: Requests
@@ -45,39 +45,41 @@ class Pairs:
         sources: Mapping[str, Retriever],
         entries: NDArray[np.int64] | None = None,
     ) -> "Pairs":
-        """Pairs for the given entries of the candidates, by default all."""
+        """The pairs of some entries of the candidates, by default of all."""
         entry = np.arange(len(candidates.item)) if entries is None else entries
         row = candidates.rows[entry]
         return cls(requests, candidates, inventory, sources, entry, row, candidates.item[entry])
 
     @property
     def time(self) -> NDArray[np.int64]:
-        """The moment of each pair, int64[rows], microseconds."""
+        """The request time of each pair, int64[rows], microseconds."""
         return self.requests.time[self.row]
 
 
 class Family(Protocol):
-    """Features of one kind, computed together.
+    """A group of related features that are computed together.
 
-    A value must depend on its own request and candidate alone, to the last bit: kernels and
-    elementwise steps only, no product of matrices, no sum whose order depends on the batch.
+    A value must depend only on its own request and candidate, bit for bit. Use kernels and
+    elementwise operations, no matrix product and no sum whose order depends on the batch.
     """
 
     @property
     def columns(self) -> dict[str, str]:
-        """Name → what it says, in their order."""
+        """The meaning of each column by name, in the order of the columns."""
         ...
 
     def write(self, pairs: Pairs, out: NDArray[np.float32]) -> None:
-        """Fills float32[rows × columns]; NaN where a value does not exist."""
+        """Fills `out`, float32[rows × columns]; NaN where a value does not exist."""
         ...
 
 
 def distinct(columns: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """(Name, meaning) pairs as a dictionary; a name made of others' names may come out twice.
+    """The (name, meaning) pairs as a dictionary; rejects duplicate names.
+
+    Names are built from column and source names, so two of them can be equal.
 
     Raises:
-        SettingError: two features have one name.
+        SettingError: two features have the same name.
     """
     named: dict[str, str] = {}
     for name, meaning in columns:

@@ -1,4 +1,4 @@
-"""How much an item was liked, lately and ever, by everybody."""
+"""Popularity of an item among all users, recent and all-time."""
 
 from dataclasses import dataclass
 
@@ -19,30 +19,30 @@ _WINDOWS = {
     "30d": 30 * 24 * _HOUR,
     "all": int(ALL_TIME),
 }
-_EVER = slice(len(_WINDOWS) - 1, len(_WINDOWS))
+_ALL_TIME_WINDOW = slice(len(_WINDOWS) - 1, len(_WINDOWS))
 _PRIOR_EVENTS = 20.0
-"""Events of the average item that are added to every rate (the Beta prior's α + β)."""
+"""Events of the average item added to every rate (α + β of the Beta prior)."""
 _TREND_EVENTS = 5.0
-"""The same for trends."""
+"""Events of the average item added to every trend."""
 
 
 @dataclass(frozen=True, slots=True)
 class Popularity:
-    """Counts, shares, trends and smoothed rates of an item as of the request's moment.
+    """Counts, shares, trends and smoothed rates of an item at the request's time.
 
-    Rates are posterior means under a Beta prior centred on the rate of all items together, so
-    that one like of one event does not outrank nine hundred of a thousand. That rate is drawn
-    towards one half in the same way, or few items would vouch for each other.
+    Rates are posterior means under a Beta prior centred on the rate of all items. One like in one
+    event therefore does not outrank 900 likes in 1,000 events. The rate of all items is shrunk
+    towards one half in the same way, so that a few items do not define their own prior.
 
     Attributes:
-        kinds: the kinds of event; where there are several, each one's rate is a feature.
+        kinds: the event types; if there are several, the rate of each one is a feature.
     """
 
     kinds: tuple[str, ...]
 
     @property
     def columns(self) -> dict[str, str]:
-        """Name → meaning."""
+        """The meaning of each column, by name."""
         named = {f"item_likes_{w}": f"likes in the last {w}, log" for w in _WINDOWS}
         named["item_likes_all"] = "likes ever, log"
         for short, long in (("1h", "24h"), ("24h", "7d"), ("7d", "30d")):
@@ -60,7 +60,7 @@ class Popularity:
         return self.kinds if len(self.kinds) > 1 else ()
 
     def write(self, pairs: Pairs, out: NDArray[np.float32]) -> None:
-        """Fills the columns."""
+        """Fills the columns of `out`."""
         statistics, windows = pairs.inventory.statistics, tuple(_WINDOWS.values())
         time, moments = pairs.time, pairs.requests.time
         own = statistics.stretches(pairs.item, time, windows)
@@ -74,7 +74,10 @@ class Popularity:
             *(all_likes, all_events, lengths, out[:, :fixed]),
         )
         for place, kind in enumerate(self._rates, start=fixed):
-            of_kind, all_of_kind = own.counts(kind, _EVER), whole.counts(kind, _EVER)
+            of_kind, all_of_kind = (
+                own.counts(kind, _ALL_TIME_WINDOW),
+                whole.counts(kind, _ALL_TIME_WINDOW),
+            )
             _rates(pairs.row, of_kind, events, all_of_kind, all_events, out[:, place])
 
 
@@ -87,7 +90,7 @@ def _rate(part, whole, all_part, all_whole):  # type: ignore[no-untyped-def]
 
 @kernel
 def _rates(row, part, whole, all_part, all_whole, out):  # type: ignore[no-untyped-def]
-    """One smoothed rate per pair."""
+    """Writes one smoothed rate per pair."""
     for i in range(len(row)):
         out[i] = _rate(part[i, 0], whole[i, 4], all_part[row[i], 0], all_whole[row[i], 4])
 
@@ -96,7 +99,7 @@ def _rates(row, part, whole, all_part, all_whole, out):  # type: ignore[no-untyp
 def _describe(  # type: ignore[no-untyped-def]
     row, time, likes, events, first, last, all_likes, all_events, lengths, out
 ):
-    """Counts, trends, shares, rates and ages of every pair, in the order of the columns."""
+    """Writes counts, trends, shares, rates and ages of every pair, in the order of the columns."""
     for i in range(len(row)):
         request = row[i]
         for w in range(5):

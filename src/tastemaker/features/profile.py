@@ -1,4 +1,4 @@
-"""What the user table says of the user, and how an item's labels fit it."""
+"""Attributes of the user table, and how they match the item's labels."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,21 +17,21 @@ _HOUR = MICROSECONDS["h"]
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """Numbers as they are, moments as age, labels one by one, and what user and item share.
+    """Numbers, ages, one column per frequent label, and labels that user and item share.
 
-    The most frequent labels of users and of items have a column each, 1 or 0; a ranker then learns
-    from past events which users like which items, and no count of events is needed. Whatever is
-    missing is NaN: an unknown user, a missing column, a row without the user.
+    The most frequent labels of users and of items have a column each, 1 or 0. A ranker learns from
+    them which users like which items, without any events of the user. Missing values are NaN: an
+    unknown user, a missing column, a user without a row in the table.
 
     Attributes:
-        schema: the user columns and their labels, as they were when the ranker learned.
+        schema: the user columns and their labels at the time of training.
     """
 
     schema: ProfileSchema
 
     @property
     def columns(self) -> dict[str, str]:
-        """Name → meaning."""
+        """The meaning of each column, by name."""
         named: list[tuple[str, str]] = []
         for name, role in self.schema.roles.items():
             if role == "number":
@@ -43,12 +43,12 @@ class Profile:
         for name, labels in self.schema.item_labels.items():
             named += [(f"catalogue_{name}_is_{v}", f"the item's {name} is {v}") for v in labels]
         for user, item in self.schema.matched:
-            meaning = f"share of the item's {item} that the user's {user} names"
+            meaning = f"share of the item's {item} that are among the user's {user}"
             named.append((f"profile_{user}_in_{item}", meaning))
         return distinct(named)
 
     def write(self, pairs: Pairs, out: NDArray[np.float32]) -> None:
-        """Fills the columns."""
+        """Fills the columns of `out`."""
         out[:] = np.nan
         profile, catalogue = pairs.requests.profile, pairs.inventory.catalogue.columns
         place = 0
@@ -64,7 +64,7 @@ class Profile:
         for user, item in self.schema.matched:
             mine, theirs = profile.get(user), catalogue.get(item)
             if isinstance(mine, TagsColumn) and isinstance(theirs, TagsColumn):
-                codes = _translated(mine, theirs)
+                codes = _translate(mine, theirs)
                 _share(
                     *(pairs.row, pairs.item, mine.codes.offsets, codes),
                     *(theirs.codes.offsets, theirs.codes.values, out[:, place]),
@@ -73,7 +73,7 @@ class Profile:
 
 
 def _write_number(column: NumberColumn, role: str, pairs: Pairs, out: NDArray[np.float32]) -> None:
-    """A number as it is; a moment as hours before the request, NaN where it lies ahead."""
+    """Writes a number unchanged, or a time as hours before the request (NaN if it is later)."""
     if role == "time":
         _ages(column.values, pairs.requests.time, pairs.row, out)
     else:
@@ -87,7 +87,7 @@ def _write_all(
     out: NDArray[np.float32],
     place: int,
 ) -> int:
-    """The labels of several columns from `place` on; where the next columns begin."""
+    """Writes the labels of several columns from `place` on; returns where the next ones begin."""
     for name, labels in labels_of.items():
         column = columns.get(name)
         if isinstance(column, TagsColumn):
@@ -99,22 +99,22 @@ def _write_all(
 def _write_labels(
     column: TagsColumn, labels: Sequence[str], row: NDArray[np.int64], out: NDArray[np.float32]
 ) -> None:
-    """1 where a row has the label, 0 where it has others alone; NaN where it has none."""
+    """Writes 1 if a row has the label, 0 if it has only other labels, NaN if it has none."""
     place_of = np.full(len(column.labels) + 1, -1, np.int64)
     known = column.labels.indices(labels)
     place_of[known[known >= 0]] = np.flatnonzero(known >= 0)
     _mark(row, column.codes.offsets, column.codes.values, place_of, out)
 
 
-def _translated(mine: TagsColumn, theirs: TagsColumn) -> NDArray[np.int64]:
-    """The user column's codes as codes of the item column's labels; −1 for labels it lacks."""
+def _translate(mine: TagsColumn, theirs: TagsColumn) -> NDArray[np.int64]:
+    """The user column's codes as codes of the item column; −1 for labels that it does not have."""
     used, place = np.unique(mine.codes.values, return_inverse=True)
     return theirs.labels.indices(mine.labels.ids(used)).astype(np.int64)[place]
 
 
 @kernel
 def _ages(moments, now, row, out):  # type: ignore[no-untyped-def]
-    """Hours since each user's moment, log; NaN where there is none or it lies ahead."""
+    """Hours since each user's time, log; NaN if it is missing or in the future."""
     for i in range(len(row)):
         moment = moments[row[i]]
         out[i] = np.nan
@@ -124,7 +124,7 @@ def _ages(moments, now, row, out):  # type: ignore[no-untyped-def]
 
 @kernel
 def _mark(row, offsets, codes, place_of, out):  # type: ignore[no-untyped-def]
-    """Marks the labels that have a place."""
+    """Marks the labels that have a column."""
     for i in range(len(row)):
         if not 0 <= row[i] < len(offsets) - 1 or offsets[row[i]] == offsets[row[i] + 1]:
             continue
@@ -137,7 +137,7 @@ def _mark(row, offsets, codes, place_of, out):  # type: ignore[no-untyped-def]
 
 @kernel
 def _share(row, item, offsets, codes, starts, labels, out):  # type: ignore[no-untyped-def]
-    """The share of each item's labels that are among the user's; NaN where either has none."""
+    """The share of each item's labels that the user has too; NaN if either has no labels."""
     for i in range(len(row)):
         first, last = offsets[row[i]], offsets[row[i] + 1]
         start, stop = starts[item[i]], starts[item[i] + 1]

@@ -1,4 +1,4 @@
-"""Whether the user has met this very item before."""
+"""Earlier events of the user with the same item."""
 
 from dataclasses import dataclass
 
@@ -12,31 +12,31 @@ from tastemaker.features.pairs import Pairs
 _HOUR = MICROSECONDS["h"]
 
 _COLUMNS = {
-    "met": "events of the user with this item that were not replaced, log",
+    "met": "events of the user with this item that are not replaced, log",
     "met_idle": "hours since the user's last event with this item, log",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Repeats:
-    """For placements that may show an item again."""
+    """Repeat features, for placements that can show an item again."""
 
     @property
     def columns(self) -> dict[str, str]:
-        """Name → meaning."""
+        """The meaning of each column, by name."""
         return _COLUMNS
 
     def write(self, pairs: Pairs, out: NDArray[np.float32]) -> None:
-        """Fills the columns."""
+        """Fills the columns of `out`."""
         history = pairs.requests.history
-        _meet(
+        _count_repeats(
             *(pairs.row, pairs.item, pairs.requests.time),
             *(history.offsets, history.item, history.time, len(pairs.inventory.catalogue), out),
         )
 
 
 @kernel
-def _meet(row, item, now, offsets, past, time, n_items, out):  # type: ignore[no-untyped-def]
+def _count_repeats(row, item, now, offsets, past, time, n_items, out):  # type: ignore[no-untyped-def]
     """Marks each user's items once, then reads the marks for their candidates."""
     count = np.zeros(n_items, np.int32)
     latest = np.zeros(n_items, np.int64)

@@ -1,4 +1,4 @@
-"""Which sources found a candidate, and how highly they thought of it."""
+"""The sources that found a candidate, with their ranks and scores."""
 
 from dataclasses import dataclass
 
@@ -12,10 +12,10 @@ from tastemaker.features.pairs import Pairs, distinct
 
 @dataclass(frozen=True, slots=True)
 class RetrievalSignals:
-    """Rank, percentile, found-or-not and relative score per source, and what the fusion made of it.
+    """Rank, percentile, found flag and relative score per source, and the fused score.
 
-    Nothing here is in a source's own units: fitted anew, it keeps the meaning of its ranks and of
-    a score's place between the worst and the best in the list, not of its scores.
+    No value is in a source's own units. After a new fit, a source's scores can have another scale,
+    but ranks and the relative position of a score in the list keep their meaning.
 
     Attributes:
         sources: names of the sources.
@@ -25,7 +25,7 @@ class RetrievalSignals:
 
     @property
     def columns(self) -> dict[str, str]:
-        """Name → meaning."""
+        """The meaning of each column, by name."""
         named: list[tuple[str, str]] = []
         for name in self.sources:
             named += [
@@ -35,13 +35,13 @@ class RetrievalSignals:
                 (f"{name}_score", f"score by {name}, from the worst (0) to the best (1) found"),
             ]
         named += [
-            (FUSED, "score of the fusion"),
+            (FUSED, "fused score of all sources"),
             ("found_by", "how many sources found it"),
         ]
         return distinct(named)
 
     def write(self, pairs: Pairs, out: NDArray[np.float32]) -> None:
-        """Fills the columns."""
+        """Fills the columns of `out`."""
         candidates = pairs.candidates
         column = {name: place for place, name in enumerate(candidates.sources)}
         place = np.array([column.get(name, -1) for name in self.sources], np.int64)
@@ -53,9 +53,9 @@ class RetrievalSignals:
 
 @kernel
 def _describe(entry, row, offsets, score, source_rank, source_score, place, out):  # type: ignore[no-untyped-def]
-    """Ranks of every pair; a source's list counts as long as its deepest rank in the merged one.
+    """Writes the signals of every pair; a source's list ends at its deepest merged rank.
 
-    `place` is a source's column in source_rank, −1 for a source that was not asked.
+    `place` is a source's column in source_rank, −1 for a source that was not used.
     """
     sources = len(place)
     deepest = np.zeros(sources, np.int64)
@@ -82,8 +82,8 @@ def _describe(entry, row, offsets, score, source_rank, source_score, place, out)
             out[i, 4 * s + 3] = np.nan
             if rank >= 0:
                 spread = best[s] - worst[s]
-                told = source_score[entry[i], place[s]]
-                out[i, 4 * s + 3] = (told - worst[s]) / spread if spread > 0 else 1.0
+                own_score = source_score[entry[i], place[s]]
+                out[i, 4 * s + 3] = (own_score - worst[s]) / spread if spread > 0 else 1.0
             found += rank >= 0
         out[i, 4 * sources] = score[entry[i]]
         out[i, 4 * sources + 1] = found

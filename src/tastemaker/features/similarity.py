@@ -1,4 +1,4 @@
-"""How like an item is to what the user liked last, in a retriever's own space."""
+"""Similarity of an item to the user's latest likes, as computed by a retriever."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ _LATEST = 5
 
 @dataclass(frozen=True, slots=True)
 class Similarity:
-    """Likeness to the latest liked item, and the largest and mean to the latest five.
+    """Similarity to the latest liked item, and the largest and the mean for the latest five.
 
     Attributes:
         source: a retriever that compares items.
@@ -24,17 +24,17 @@ class Similarity:
 
     @property
     def columns(self) -> dict[str, str]:
-        """Name → meaning."""
+        """The meaning of each column, by name."""
         return {
-            f"{self.source}_like_last": f"likeness to the latest like ({self.source})",
-            f"{self.source}_like_best": f"largest likeness to the latest likes ({self.source})",
-            f"{self.source}_like_mean": f"mean likeness to the latest likes ({self.source})",
+            f"{self.source}_like_last": f"similarity to the latest like ({self.source})",
+            f"{self.source}_like_best": f"largest similarity to the latest likes ({self.source})",
+            f"{self.source}_like_mean": f"mean similarity to the latest likes ({self.source})",
         }
 
     def write(self, pairs: Pairs, out: NDArray[np.float32]) -> None:
-        """Fills the columns."""
+        """Fills the columns of `out`."""
         source = pairs.sources[self.source]
-        assert isinstance(source, ItemSimilarity)  # noqa: S101 - declared for such sources alone
+        assert isinstance(source, ItemSimilarity)  # noqa: S101 - declared for such sources only
         history = pairs.requests.history
         latest = np.full((len(pairs.requests), _LATEST), -1, np.int32)
         _latest_likes(history.offsets, history.item, history.weight, latest)
@@ -64,9 +64,9 @@ def _latest_likes(offsets, item, weight, out):  # type: ignore[no-untyped-def]
 
 @kernel
 def _pair_up(row, item, latest, left, right):  # type: ignore[no-untyped-def]
-    """Each like of a request with all its candidates, like by like; returns how many pairs.
+    """Pairs each like of a request with all its candidates; returns the number of pairs.
 
-    A source then meets one left item many times in a row.
+    Pairs with the same left item are adjacent, which is fast for the source.
     """
     size, first = 0, 0
     while first < len(row):
@@ -82,8 +82,8 @@ def _pair_up(row, item, latest, left, right):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _summarize(row, latest, likeness, out):  # type: ignore[no-untyped-def]
-    """Last, best and mean over the liked items there are; NaN without any."""
+def _summarize(row, latest, similarity, out):  # type: ignore[no-untyped-def]
+    """Writes the last, best and mean similarity over the liked items; NaN if there are none."""
     start, first = 0, 0
     while first < len(row):
         stop = _end_of_request(row, first)
@@ -95,11 +95,11 @@ def _summarize(row, latest, likeness, out):  # type: ignore[no-untyped-def]
             if size == 0:
                 continue
             place = start + i - first
-            out[i, 0] = likeness[place]
-            best, total = likeness[place], 0.0
+            out[i, 0] = similarity[place]
+            best, total = similarity[place], 0.0
             for _ in range(size):
-                best = max(best, likeness[place])
-                total += likeness[place]
+                best = max(best, similarity[place])
+                total += similarity[place]
                 place += stop - first
             out[i, 1] = best
             out[i, 2] = total / size
@@ -109,7 +109,7 @@ def _summarize(row, latest, likeness, out):  # type: ignore[no-untyped-def]
 
 @kernel
 def _end_of_request(row, first):  # type: ignore[no-untyped-def]
-    """Where the pairs of another request begin."""
+    """The position where the pairs of the next request begin."""
     stop = first
     while stop < len(row) and row[stop] == row[first]:
         stop += 1

@@ -1,4 +1,4 @@
-"""How close an item's vector is to the vectors of what the user liked and disliked."""
+"""Cosine of an item's vector to the vectors of the items the user liked and disliked."""
 
 from dataclasses import dataclass
 
@@ -16,8 +16,8 @@ _HALF_LIFE_EVENTS = 10.0
 class VectorSimilarity:
     """Cosines between an item's vector and weighted means of the history's vectors.
 
-    Every vector counts at length 1 times its event's weight; `recent` halves the weight with every
-    ten later events. NaN where the item or the history has no vector.
+    Vectors are normalized to length 1 and weighted by their event. `recent` halves the weight for
+    every ten later events. NaN if the item or the history has no vector.
 
     Attributes:
         column: a vector column of the catalogue.
@@ -27,7 +27,7 @@ class VectorSimilarity:
 
     @property
     def columns(self) -> dict[str, str]:
-        """Name → meaning."""
+        """The meaning of each column, by name."""
         shown = self.column
         return {
             f"{shown}_cosine": f"cosine of {shown} to the mean of the user's likes",
@@ -36,9 +36,9 @@ class VectorSimilarity:
         }
 
     def write(self, pairs: Pairs, out: NDArray[np.float32]) -> None:
-        """Fills the columns."""
+        """Fills the columns of `out`."""
         column = pairs.inventory.catalogue.columns[self.column]
-        assert isinstance(column, VectorColumn)  # noqa: S101 - declared for such columns alone
+        assert isinstance(column, VectorColumn)  # noqa: S101 - declared for such columns only
         history = pairs.requests.history
         _cosines(
             *(pairs.row, pairs.item, history.offsets, history.item, history.weight),
@@ -48,7 +48,7 @@ class VectorSimilarity:
 
 @kernel
 def _cosines(row, item, offsets, past, weight, vectors, out):  # type: ignore[no-untyped-def]
-    """Adds up each user's vectors once, in the order of the history, then compares candidates."""
+    """Sums each user's vectors once, from the latest event on, then compares the candidates."""
     n_items, dimension = vectors.shape
     means = np.zeros((3, dimension))
     lengths = np.zeros(3)

@@ -1,4 +1,4 @@
-"""The filter stage: what may be shown, before retrieval; what must not, removed and counted."""
+"""The filter stage: restricts items before retrieval, and removes disallowed candidates after."""
 
 from tastemaker.filtering.restrict import Restricted, restrict
 from tastemaker.filtering.verify import verify

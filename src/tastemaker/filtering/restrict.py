@@ -1,4 +1,4 @@
-"""What may be shown at all, decided before anything is retrieved: no filter follows a cut."""
+"""Restricts requests to the items that may be shown, before retrieval cuts the lists."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -12,12 +12,12 @@ from tastemaker.inventory import Inventory
 
 @dataclass(frozen=True, slots=True)
 class Restricted:
-    """Requests for which nothing that is blocked is eligible.
+    """Requests for which blocked items are not eligible.
 
     Attributes:
         requests: the requests.
-        blocked: reranker → how many items of the catalogue it blocks.
-        failed: reranker → what it raised instead of an answer.
+        blocked: reranker → the number of items of the catalogue that it blocks.
+        failed: reranker → the exception that it raised.
     """
 
     requests: Requests
@@ -28,14 +28,14 @@ class Restricted:
 def restrict(
     requests: Requests, rerankers: Mapping[str, Reranker], inventory: Inventory
 ) -> Restricted:
-    """Takes the items that rerankers never show from the eligible ones of every request.
+    """Removes the items that rerankers block from the eligible items of every request.
 
-    Where a reranker that must run fails to say which these are, nothing is eligible.
+    If a reranker that must run fails, no item is eligible.
 
     Args:
         requests: n requests.
         rerankers: name → reranker.
-        inventory: what is known of the items.
+        inventory: item data.
     """
     eligible, row = requests.eligible, np.zeros(len(requests), np.int32)
     blocked, failed = dict[str, int](), dict[str, Exception]()

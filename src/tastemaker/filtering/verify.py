@@ -1,4 +1,4 @@
-"""The last word on exclusion: whatever a retriever let through is removed here and counted."""
+"""The final check of exclusions: removes and counts disallowed items that a retriever returned."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +16,11 @@ def verify(
 
     Args:
         candidates: n lists.
-        requests: the n requests they answer.
-        n_items: items in the catalogue.
+        requests: the n requests of the lists.
+        n_items: the number of items in the catalogue.
 
     Returns:
-        The rest in their order, and how many were removed from each list, int64[n].
+        The other candidates in their order, and the number removed from each list, int64[n].
     """
     rows, items = candidates.rows, candidates.item
     keep = requests.eligible.allows(rows, items) & (items >= 0) & (items < n_items)

@@ -1,4 +1,4 @@
-"""Finding the best of many items."""
+"""Vector indexes and exact search for the top-n items."""
 
 from tastemaker.index.approximate import ApproximateIndex
 from tastemaker.index.build import IndexSettings, build_index, index_bytes

@@ -1,6 +1,6 @@
-"""Approximate search: only the cells near a request's vector are read, by faiss; scores are ours.
+"""Approximate search: faiss reads only the cells near a request's vector; we compute the scores.
 
-How many cells is found out when the index is built, against exact search. Needs the extra `ann`.
+The number of cells to read is tuned at build time against exact search. Requires the extra `ann`.
 """
 
 from collections.abc import Sequence
@@ -21,52 +21,52 @@ from tastemaker.index.vector_index import VectorIndex
 from tastemaker.threads import blas_threads, run_chunks, sleeping_openmp
 
 RECALL_AT = 100
-"""Length of the lists that recall is measured on."""
+"""Length of the lists on which recall is measured."""
 LENGTHS = (RECALL_AT, 300, 1_000, 3_000)
-"""Longer ones that are tuned too: 100 of what a filter leaves of ten times as much are as deep."""
+"""List lengths to tune for. A filter that keeps one item in ten needs ten times the depth."""
 _SAMPLE = 128
-"""Queries to tune on, and as many to measure on."""
+"""Number of queries for tuning; as many again are used for measuring."""
 _FEWER = 32
 """The same for lists longer than 100, whose recall varies less."""
 _TAIL = 4_096
-"""So many added items are scored one by one before they are put into cells."""
+"""Up to this many added items are scored one by one before they are assigned to cells."""
 _READING = 8
-"""Exact search reads an item at about the price of this many that a filter turns away in a cell."""
+"""Exact search of one item costs about as much as rejecting this many filtered items in a cell."""
 _EVERYTHING = np.empty(0, np.bool_)
 
 
 class ApproximateIndex(VectorIndex):
-    """An inverted file (Jégou, Douze & Schmid 2011, §III.C, without its codes) over whole vectors.
+    """An inverted file (Jégou, Douze & Schmid 2011, §III.C, without its codes) over full vectors.
 
-    k-means lays the vectors into about 2·√items cells; a search reads the `breadth` cells whose
-    centres have the largest inner product with the request, and scores what faiss found there anew.
-    `breadth` is the least for which the exact best 100 are found to the share asked for, on queries
-    of which one half tunes and the other measures. Of ties at the end of a list any may be found;
-    those that are stand in the order of their indices.
+    k-means assigns the vectors to about 2·√items cells. A search reads the `breadth` cells whose
+    centres have the largest inner product with the request, and rescores the items faiss found.
+    `breadth` is the smallest value that reaches the requested recall of the exact best 100; one
+    half of the queries is used for tuning, the other for measuring. If items tie at the end of a
+    list, any of them can be found; those found are in the order of their indices.
 
-    The best 100 of the tenth that a filter lets pass lie as deep as the best 1,000 of all, so for
-    lists of `LENGTHS` the breadth is tuned too; a list is longer by the excluded items that stand
-    in it. If fewer than n are found the search is widened. Where more would be read than by exact
-    search among the eligible items, that is what is done: answers to a selective filter are whole
-    and exact. The recall holds for filters that have nothing to do with the vectors; for others it
-    may be less.
+    With a filter that keeps a tenth of the items, the best 100 eligible items are about as deep as
+    the best 1,000 of all items, so the breadth is tuned for all list lengths in `LENGTHS`. Excluded
+    items in a list increase its length. If fewer than n items are found, the search is widened.
+    If it would read more than an exact search among the eligible items, the exact search is used,
+    so results for a selective filter are complete and exact. The recall holds for filters that are
+    independent of the vectors; for others it can be lower.
 
     faiss's graphs (HNSW) are not offered: built on several threads they differ from run to run, and
-    on one a million items take minutes. ScaNN is not either: its search takes no filter.
+    on one thread a million items take minutes. ScaNN is not offered: its search takes no filter.
 
     Attributes:
         vectors: float32[items × factors].
-        cells: uint8[bytes], the inverted file as faiss writes it: no pickle. It is searched where
-            it lies; loaded from an artifact both arrays are mapped, and processes share them.
-        breadth: int[lengths], how many cells are read for lists of each of `LENGTHS`.
-        in_cells: how many items are in the cells; those added later are all scored.
+        cells: uint8[bytes], the inverted file as serialized by faiss, without pickle. It is
+            searched in place; arrays loaded from an artifact are mapped and shared by processes.
+        breadth: int[lengths], the number of cells to read for each list length in `LENGTHS`.
+        in_cells: the number of items in the cells; items added later are all scored.
 
     Cost: 8 × items × factors bytes; building, about items × √items × factors × 5 steps; a request,
     items × factors × breadth / cells. Adding copies the vectors, and every 4,096 items the cells.
 
     Raises:
-        LibraryError: from `of` and `load`, where faiss cannot be loaded.
-        ArtifactError: from `load`, where vectors and cells do not belong together.
+        LibraryError: from `of` and `load`, if faiss cannot be loaded.
+        ArtifactError: from `load`, if vectors and cells do not match.
 
     Example:
         >>> vectors = np.random.default_rng(0).normal(size=(500, 8)).astype(np.float32)
@@ -89,7 +89,7 @@ class ApproximateIndex(VectorIndex):
         self.breadth = tuple(breadth)
         self.recall = recall
         self._faiss = _faiss()
-        # A view: the bytes must stay, and nothing may be added to it.
+        # A view: the bytes must stay alive, and nothing can be added to this index.
         self._reader = self._faiss.ZeroCopyIOReader(self._faiss.swig_ptr(cells), len(cells))
         self._index = self._faiss.read_index(self._reader)
         self.in_cells: int = self._index.ntotal
@@ -106,33 +106,36 @@ class ApproximateIndex(VectorIndex):
         seed: int = 0,
         threads: int = 1,
     ) -> Self:
-        """Lays float32[items × factors] into cells, and finds out how many have to be read.
+        """An index of float32[items × factors], tuned to reach `recall`.
 
         Args:
-            vectors: of the items.
-            queries: float32[any × factors], vectors such as will be asked; by default the items'.
-            recall: the share of the exact best 100 to be found.
-            cells: how many; by default about 2·√items, and never fewer than 39 items in each.
-            seed: of the centres to begin with, and of the queries drawn.
-            threads: processors to use.
+            vectors: the item vectors.
+            queries: float32[any × factors], typical request vectors; defaults to the item vectors.
+            recall: the share of the exact best 100 to find.
+            cells: the number of cells; defaults to about 2·√items, with at least 39 items in each.
+            seed: seed of the initial centres and of the sampled queries.
+            threads: number of threads to use.
         """
         vectors = np.ascontiguousarray(vectors, np.float32)
         n_items, factors = vectors.shape
-        if not vectors.size:  # faiss would end the process
-            raise ValueError(f"'vectors' must hold an item and a factor, got {vectors.shape}")
-        wanted = cells or round(2 * n_items**0.5)
+        if not vectors.size:  # faiss would abort the process
+            raise ValueError(
+                "'vectors' must have at least one item and one factor, "
+                f"got an array of shape {vectors.shape}"
+            )
+        requested = cells or round(2 * n_items**0.5)
         faiss = _faiss()
         centres = faiss.IndexFlatIP(factors)
-        n_cells = max(1, min(wanted, n_items // 39))
+        n_cells = max(1, min(requested, n_items // 39))
         index = faiss.IndexIVFFlat(centres, factors, n_cells, faiss.METRIC_INNER_PRODUCT)
         index.cp.seed = seed % 2**31
         index.cp.min_points_per_centroid = 1
         index.cp.max_points_per_centroid = 128
         with blas_threads(threads):
             faiss.omp_set_num_threads(threads)
-            laid = _numbers(vectors)
-            index.train(laid)
-            index.add(laid)
+            finite = _finite(vectors)
+            index.train(finite)
+            index.add(finite)
             faiss.omp_set_num_threads(1)
         built = cls(vectors, faiss.serialize_index(index), [1], 0.0)
         del index
@@ -141,7 +144,7 @@ class ApproximateIndex(VectorIndex):
 
     @property
     def size(self) -> int:
-        """How many items it holds."""
+        """The number of items in the index."""
         return len(self.vectors)
 
     def top_n(
@@ -153,7 +156,7 @@ class ApproximateIndex(VectorIndex):
         min_score: float = -np.inf,
         threads: int = 1,
     ) -> Candidates:
-        """The n eligible items of largest inner product, as far as they are found."""
+        """The n eligible items of largest inner product, at the measured recall."""
         total, n = len(requests), max(0, min(n, self.size))
         if n == 0 or total == 0:
             return Candidates.none(total)
@@ -171,7 +174,7 @@ class ApproximateIndex(VectorIndex):
                     bitmap = requests.eligible.bitmaps[which] if which >= 0 else None
                     filters[which] = _Filter(self._faiss, self.size, self.in_cells, bitmap)
                 if not np.isfinite(x[row]).all():
-                    continue  # nothing compares with what is no number
+                    continue  # no score is comparable to NaN
                 excluded = np.sort(requests.exclude[row])
                 found[row] = self._search(
                     x[row], excluded, filters[which], min_score, items[row], scores[row]
@@ -181,17 +184,17 @@ class ApproximateIndex(VectorIndex):
         return packed(items, scores, found)
 
     def added(self, vectors: NDArray[np.float32]) -> Self:
-        """An index that scores the new items one by one; when there are many, they get cells."""
+        """A new index that scores the added items one by one, or assigns many of them to cells."""
         together = np.concatenate([self.vectors, vectors])
         cells = self.cells
         if len(together) - self.in_cells > _TAIL:
             index = self._faiss.deserialize_index(self.cells)
-            index.add(_numbers(together[self.in_cells :]))
+            index.add(_finite(together[self.in_cells :]))
             cells = self._faiss.serialize_index(index)
         return type(self)(together, cells, self.breadth, self.recall)
 
     def save(self, writer: ArtifactWriter) -> None:
-        """Writes the vectors, the cells, and what was measured."""
+        """Writes the vectors, the cells, and the tuned breadths."""
         about = {"kind": self.kind, "breadth": list(self.breadth), "recall": self.recall}
         writer.json("about", about)
         writer.array("vectors", self.vectors)
@@ -199,13 +202,13 @@ class ApproximateIndex(VectorIndex):
 
     @classmethod
     def load(cls, reader: ArtifactReader) -> Self:
-        """Maps the vectors and the cells."""
+        """Memory-maps the vectors and the cells."""
         about = reader.json("about")
         vectors = reader.array("vectors", np.float32, (None, None))
         cells = reader.array("cells", np.uint8, (None,))
         index = cls(vectors, cells, about["breadth"], about["recall"])
         if index.in_cells > len(vectors) or index._index.d != vectors.shape[1]:
-            raise ArtifactError("the cells of an index are not those of its vectors: train again")
+            raise ArtifactError("the cells and the vectors of an index do not match: train again")
         return index
 
     def _search(
@@ -243,7 +246,7 @@ class ApproximateIndex(VectorIndex):
         return int(found)
 
     def _breadth(self, depth: float) -> int:
-        """How many cells hold the best `depth` of all items, as far as asked for."""
+        """The number of cells to read for the best `depth` items at the requested recall."""
         if depth <= RECALL_AT:
             return self.breadth[0]
         deepest = LENGTHS[len(self.breadth) - 1]
@@ -251,7 +254,7 @@ class ApproximateIndex(VectorIndex):
         return int(np.ceil(np.interp(depth, LENGTHS[: len(self.breadth)], self.breadth) * beyond))
 
     def _exact_is_cheaper(self, breadth: int, eligible: int) -> bool:
-        """Whether to score all eligible items rather than to read so many cells."""
+        """Whether scoring all eligible items costs less than reading `breadth` cells."""
         if breadth >= self.n_cells:
             return breadth > 1
         return _READING * eligible * self.n_cells <= breadth * self.size
@@ -259,7 +262,7 @@ class ApproximateIndex(VectorIndex):
     def _in_cells(
         self, x: NDArray[np.float32], n: int, breadth: int, filter_: "_Filter"
     ) -> NDArray[np.int64]:
-        """The n best of the nearest cells by faiss; −1 where there are fewer."""
+        """The n best items of the nearest cells by faiss; −1 in the places beyond the last."""
         settings = self._faiss.SearchParametersIVF(nprobe=breadth)
         if filter_.selector is not None:
             settings.sel = filter_.selector
@@ -268,7 +271,7 @@ class ApproximateIndex(VectorIndex):
         return first
 
     def _tune(self, queries: NDArray[np.float32], recall: float, threads: int) -> None:
-        """The least breadths at which both halves of the queries reach `recall`."""
+        """Sets the smallest breadths at which both halves of the queries reach `recall`."""
         lengths = [n for n in LENGTHS if n <= self.size // 4] or [min(RECALL_AT, self.size)]
         nothing = Requests.of([[]] * len(queries))
         index = ProductIndex.of(self.vectors)
@@ -306,12 +309,12 @@ class ApproximateIndex(VectorIndex):
 
 
 class _Filter:
-    """What of the items is eligible, as faiss and as our own kernel read it.
+    """The eligible items, in the formats of faiss and of our kernel.
 
     Attributes:
-        bitmap: bool[any], empty where everything is.
-        count: how many are.
-        selector: faiss's; None where everything is.
+        bitmap: bool[any]; empty if all items are eligible.
+        count: the number of eligible items.
+        selector: the faiss selector; None if all items are eligible.
     """
 
     def __init__(
@@ -322,10 +325,10 @@ class _Filter:
         if bitmap is not None:
             self.bitmap = np.zeros(1, np.bool_) if len(bitmap) == 0 else bitmap[:size]
             self.count = int(np.count_nonzero(self.bitmap))
-            # One bit more than there are items, so that none lies beyond the end.
+            # One spare bit, so that every item has a bit in the array.
             bits = np.zeros(in_cells // 8 + 1, np.uint8)
-            told = np.packbits(self.bitmap[:in_cells], bitorder="little")
-            bits[: len(told)] = told
+            packed_bits = np.packbits(self.bitmap[:in_cells], bitorder="little")
+            bits[: len(packed_bits)] = packed_bits
             self.selector = faiss.IDSelectorBitmap(bits)
 
     def items(self) -> NDArray[np.int64]:
@@ -334,22 +337,22 @@ class _Filter:
 
 
 def _sample(queries: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
-    """Some of them that are not zero, for which every item would be as good."""
+    """A random sample of the queries; zero vectors are skipped, as all items would tie."""
     random = np.random.default_rng(seed)
     drawn = queries[random.permutation(len(queries))[: 8 * _SAMPLE]]
     able = np.isfinite(drawn).all(axis=1) & drawn.any(axis=1)
     return np.ascontiguousarray(drawn[able][: 2 * _SAMPLE], np.float32)
 
 
-def _numbers(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The vectors, with zeros for those that are no numbers, which faiss refuses."""
-    finite = np.isfinite(vectors).all(axis=1, keepdims=True)
-    numbers: NDArray[np.float32] = vectors if finite.all() else np.where(finite, vectors, 0)
-    return np.ascontiguousarray(numbers, np.float32)
+def _finite(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The vectors, with those that are not finite set to zero, since faiss rejects them."""
+    is_finite = np.isfinite(vectors).all(axis=1, keepdims=True)
+    finite: NDArray[np.float32] = vectors if is_finite.all() else np.where(is_finite, vectors, 0)
+    return np.ascontiguousarray(finite, np.float32)
 
 
 def _faiss() -> Any:
-    """The library, loaded when it is first needed."""
+    """The faiss module, imported on first use."""
     try:
         with sleeping_openmp():
             return import_module("faiss")

@@ -1,4 +1,4 @@
-"""Which index, by settings: one call to build any of them."""
+"""Build any kind of index from its settings with one call."""
 
 from typing import Literal
 
@@ -14,7 +14,7 @@ from tastemaker.index.quantized import QuantizedIndex
 from tastemaker.index.vector_index import VectorIndex
 
 _LARGEST_SHARE = 0.25
-"""Of the cells; where more had to be read, the index is exact after all."""
+"""Maximum share of cells to read; if a search needs more, an exact index is built instead."""
 
 IndexKind = Literal["exact", "int8", "approximate"]
 
@@ -23,16 +23,17 @@ class IndexSettings(Settings):
     """Settings of `build_index`."""
 
     kind: IndexKind = "exact"
-    """`exact` reads float32, `int8` bytes first (as exact), `approximate` only near items."""
+    """`exact` reads float32 vectors; `int8` reads bytes first and is also exact; `approximate`
+    reads only the vectors near the request."""
     metric: Literal["product", "cosine"] = "product"
-    """What a score is: the inner product, or that of vectors made one long."""
+    """The score: the inner product, or the cosine."""
     recall: float = Field(0.95, gt=0, le=1)
-    """Of `approximate`: the share of the exact best 100 to be found."""
+    """For `approximate`: the share of the exact best 100 to find."""
     cells: int | None = Field(None, ge=1)
-    """Of `approximate`: how many; by default about 2·√items."""
+    """For `approximate`: the number of cells; defaults to about 2·√items."""
     smallest: int = Field(20_000, ge=0)
-    """Of `approximate`: with fewer items the index is exact, which is as fast there, and so it is
-    where more than a quarter of the cells would have to be read."""
+    """For `approximate`: with fewer items an exact index is built, which is as fast. The same
+    applies if a search would read more than a quarter of the cells."""
 
 
 def build_index(
@@ -43,15 +44,15 @@ def build_index(
     seed: int = 0,
     threads: int = 1,
 ) -> VectorIndex:
-    """Lays out vectors for search.
+    """An index of the vectors, of the kind that the settings select.
 
     Args:
         vectors: float32[items × factors].
-        settings: which index, and how.
-        queries: float32[any × factors], vectors such as will be asked, on which an approximate
-            index tunes and measures itself; by default the items'.
-        seed: of whatever is drawn.
-        threads: processors to use.
+        settings: the kind of index and its parameters.
+        queries: float32[any × factors], typical request vectors, used to tune and measure an
+            approximate index; defaults to the item vectors.
+        seed: random seed.
+        threads: number of threads to use.
 
     Raises:
         LibraryError: the index is approximate and faiss cannot be loaded.
@@ -62,9 +63,11 @@ def build_index(
         (3, 1.0)
     """
     if settings.metric == "cosine":
-        alike = settings.model_copy(update={"metric": "product"})
-        asked = None if queries is None else unit_vectors(queries)
-        inner = build_index(unit_vectors(vectors), alike, queries=asked, seed=seed, threads=threads)
+        by_product = settings.model_copy(update={"metric": "product"})
+        unit_queries = None if queries is None else unit_vectors(queries)
+        inner = build_index(
+            unit_vectors(vectors), by_product, queries=unit_queries, seed=seed, threads=threads
+        )
         return CosineIndex(inner)
     if settings.kind == "int8":
         return QuantizedIndex.of(vectors)
@@ -78,12 +81,12 @@ def build_index(
         seed=seed,
         threads=threads,
     )
-    # Without clusters, a search through half of the cells costs more than one through all bytes.
+    # If the vectors have no clusters, reading half of the cells costs more than reading all bytes.
     few = built.breadth[0] <= max(1, built.n_cells * _LARGEST_SHARE)
     return built if few else QuantizedIndex.of(vectors)
 
 
 def index_bytes(items: int, factors: int, kind: IndexKind) -> int:
-    """About how many bytes building an index needs beside the vectors given."""
+    """The approximate memory in bytes to build an index, not counting the given vectors."""
     copies = {"exact": 4, "int8": 6, "approximate": 13}
     return items * factors * copies[kind]

@@ -1,6 +1,6 @@
-"""The best of a few chosen items by inner product: what an index reads off float32 rows.
+"""The best of a subset of items by inner product, computed from float32 rows.
 
-The sums are those of `products`, factor by factor, so every index gives a pair the same score.
+Sums are added factor by factor as in `products`, so that every index gives a pair the same score.
 """
 
 import numpy as np
@@ -13,29 +13,29 @@ from tastemaker.index.heap import best_first, keep
 def best_of_chosen(  # type: ignore[no-untyped-def]
     x, vectors, chosen, tail, excluded, bitmap, min_score, items, best
 ):
-    """Fills `items` and `best` with the best that may be shown, best first.
+    """Fills `items` and `best` with the best eligible items, best first.
 
     Args:
         x: float32[factors].
         vectors: float32[all × factors].
-        chosen: int64[any], the items to look at, −1 where there is none; each at most once, and
-            none of the tail.
-        tail: the items from this on are looked at too.
-        excluded: int32[any], sorted, the items not to be shown.
-        bitmap: bool[any], which items may be shown, and none beyond its end; all where it is empty.
+        chosen: int64[any], the items to score, −1 for an empty place; distinct, all below `tail`.
+        tail: all items from this index on are scored too.
+        excluded: int32[any], sorted, the excluded items.
+        bitmap: bool[any], the eligible items; items beyond its end are not eligible. If it is
+            empty, all items are eligible.
         min_score: only scores higher than this are kept.
         items: int32[n], written.
         best: float32[n], written.
 
     Returns:
-        (how many may be shown, how many are kept).
+        (number of eligible items, number of items kept).
     """
     allowed = np.empty(len(chosen) + len(vectors) - tail, np.int64)
     count = 0
     for place in range(len(allowed)):
         item = chosen[place] if place < len(chosen) else tail + place - len(chosen)
         outside = len(bitmap) > 0 and (item >= len(bitmap) or not bitmap[item])
-        if item < 0 or outside or _among(excluded, item):
+        if item < 0 or outside or _contains(excluded, item):
             continue
         allowed[count] = item
         count += 1
@@ -54,7 +54,7 @@ def best_of_chosen(  # type: ignore[no-untyped-def]
 def row_products(x, vectors, rows, scores):  # type: ignore[no-untyped-def]
     """Writes Σ x[f]·vectors[row, f] for each of `rows`, added in the order of f.
 
-    Eight sums in turn, so that a step need not wait for the one before.
+    Eight sums are interleaved, so that a step does not wait for the previous one.
     """
     whole = len(rows) - len(rows) % 8
     for k in range(0, whole, 8):
@@ -88,8 +88,8 @@ def row_product(x, vector):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _among(values, value):  # type: ignore[no-untyped-def]
-    """Whether sorted `values` hold `value`."""
+def _contains(values, value):  # type: ignore[no-untyped-def]
+    """Whether sorted `values` contain `value`."""
     low, high = 0, len(values)
     while low < high:
         middle = (low + high) // 2

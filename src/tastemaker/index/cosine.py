@@ -1,4 +1,4 @@
-"""Search by direction: any index, asked about vectors of length one."""
+"""Search by cosine: a wrapper that normalizes the vectors of any index."""
 
 from typing import ClassVar, Self
 
@@ -13,12 +13,14 @@ from tastemaker.index.vector_index import VectorIndex, load_index
 
 
 class CosineIndex(VectorIndex):
-    """An index of unit vectors, which makes every request's vector one: scores are cosines.
+    """An index of unit vectors that also normalizes request vectors: scores are cosines.
+
+    The cosine of a zero vector with any other is 0.
 
     Attributes:
-        inner: the index that searches.
+        inner: the wrapped index.
 
-    Cost: that of the inner index. A zero vector has cosine 0 with everything.
+    Cost: that of the inner index.
     """
 
     kind: ClassVar = "cosine"
@@ -29,7 +31,7 @@ class CosineIndex(VectorIndex):
 
     @property
     def size(self) -> int:
-        """How many items it holds."""
+        """The number of items in the index."""
         return self.inner.size
 
     def top_n(
@@ -41,11 +43,11 @@ class CosineIndex(VectorIndex):
         min_score: float = -np.inf,
         threads: int = 1,
     ) -> Candidates:
-        """The n eligible items that point most nearly the same way."""
+        """The n eligible items of highest cosine."""
         return self.inner.top_n(unit_vectors(x), requests, n, min_score=min_score, threads=threads)
 
     def added(self, vectors: NDArray[np.float32]) -> Self:
-        """An index that holds these too."""
+        """A new index that also holds the given vectors."""
         return type(self)(self.inner.added(unit_vectors(vectors)))
 
     def save(self, writer: ArtifactWriter) -> None:
@@ -55,24 +57,24 @@ class CosineIndex(VectorIndex):
 
     @classmethod
     def load(cls, reader: ArtifactReader) -> Self:
-        """Maps the inner index."""
+        """Memory-maps the inner index."""
         return cls(load_index(reader.child("inner")))
 
 
 def unit_vectors(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """float32[any × factors] made one long; a zero vector stays as it is.
+    """The vectors at length 1, float32[any × factors]; a zero vector stays zero.
 
     >>> unit_vectors(np.array([[3.0, 4.0], [0.0, 0.0]], np.float32)).tolist()
     [[0.6000000238418579, 0.800000011920929], [0.0, 0.0]]
     """
-    made = np.array(vectors, np.float32, order="C")
-    _make_unit(made)
-    return made
+    unit = np.array(vectors, np.float32, order="C")
+    _normalize(unit)
+    return unit
 
 
 @kernel
-def _make_unit(vectors):  # type: ignore[no-untyped-def]
-    """Divides each row by its length, summed in the order of the factors whatever the batch."""
+def _normalize(vectors):  # type: ignore[no-untyped-def]
+    """Divides each row by its length; sums are added in the order of the factors."""
     for row in range(len(vectors)):
         squared = 0.0
         for f in range(vectors.shape[1]):

@@ -1,6 +1,6 @@
-"""Exact top-n in chunks under a byte budget: exclusion, eligibility and ties handled for a model.
+"""Exact top-n in chunks under a byte budget, with exclusion, eligibility and tie-breaking.
 
-Nobody writing a model implements these: it gives scores, this gives `Candidates`.
+A model only provides scores; these functions turn them into `Candidates`.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,19 +28,19 @@ def exact_top_n(
     min_score: float = -np.inf,
     chunk_bytes: int = CHUNK_BYTES,
 ) -> Candidates:
-    """The n best eligible items of each request, best first; among equals the lower index.
+    """The n best eligible items of each request, best first; ties by lower item index.
 
     Args:
-        score_chunk: gives float32[chunk, n_items] for a slice of the requests, higher is better;
-            whatever is not to be listed may be −∞, NaN or at most `above`.
-        requests: whose `exclude` and `eligible` are respected before cutting to n.
-        n: how many at most.
-        n_items: how many items are scored.
+        score_chunk: returns float32[chunk, n_items] for a slice of the requests, higher is better;
+            items that must not be returned can score −∞, NaN or at most `min_score`.
+        requests: their `exclude` and `eligible` are applied before cutting to n.
+        n: the maximum number of items per request.
+        n_items: the number of items scored.
         min_score: only items that score higher than this are returned.
         chunk_bytes: the size of a chunk of scores; time grows with n_items per request.
 
     Returns:
-        Candidates; a request with fewer answerable items than n gets fewer.
+        Candidates; a request with fewer than n eligible items gets fewer.
     """
     total, n = len(requests), max(0, min(n, n_items))
     if n == 0 or total == 0:
@@ -55,8 +55,10 @@ def exact_top_n(
         dense = np.ascontiguousarray(score_chunk(chunk), np.float32)
         if dense.shape != (chunk.stop - start, n_items):
             expected = (chunk.stop - start, n_items)
-            raise ValueError(f"score_chunk must give scores of shape {expected}, got {dense.shape}")
-        if dense.base is not None:  # a view of the model's own arrays must not be written to
+            raise ValueError(
+                f"score_chunk must return scores of shape {expected}, got {dense.shape}"
+            )
+        if dense.base is not None:  # never write to a view of the model's arrays
             dense = dense.copy()
         _blank_excluded(
             dense, requests.exclude.offsets, requests.exclude.values, bitmaps, bitmap_row, start
@@ -71,13 +73,13 @@ def ranked_top_n(
     requests: Requests,
     n: int,
 ) -> Candidates:
-    """The first n eligible items of a ready-made ranking for each request.
+    """The first n eligible items of a precomputed ranking for each request.
 
     Args:
-        rankings: (items best first, their scores); several requests share one.
+        rankings: pairs of (items best first, their scores); requests can share a ranking.
         which: int[requests], the ranking of each request.
-        requests: whose `exclude` and `eligible` are respected before cutting to n.
-        n: how many at most.
+        requests: their `exclude` and `eligible` are applied before cutting to n.
+        n: the maximum number of items per request.
     """
     total, n = len(requests), max(0, n)
     longest = max((len(items) for items, _ in rankings), default=0)
@@ -108,7 +110,13 @@ def ranked_top_n(
 def packed(
     items: NDArray[np.int32], scores: NDArray[np.float32], found: NDArray[np.int64]
 ) -> Candidates:
-    """The first `found` int64[requests] entries of each row of [requests × n], without the rest."""
+    """Candidates from the first found[row] entries of each row of [requests × n].
+
+    Args:
+        items: int32[requests × n], best first.
+        scores: float32[requests × n].
+        found: int64[requests], the number of valid entries of each row.
+    """
     if (found == items.shape[1]).all():
         return Candidates(offsets_of(found), items.ravel(), scores.ravel())
     flat = ranges(np.arange(len(items)) * items.shape[1], found)
@@ -119,7 +127,7 @@ def packed(
 def _take_ranked(  # type: ignore[no-untyped-def]
     order, score, rows, offsets, excluded, bitmaps, bitmap_row, mark, items, scores, found
 ):
-    """Walks `order` for each of `rows`; mark[item] == row says the item is excluded there."""
+    """Walks `order` for each of `rows`; mark[item] == row if the item is excluded for the row."""
     for row in rows:
         for entry in range(offsets[row], offsets[row + 1]):
             if 0 <= excluded[entry] < len(mark):
@@ -139,7 +147,7 @@ def _take_ranked(  # type: ignore[no-untyped-def]
 
 @kernel
 def _blank_excluded(scores, offsets, excluded, bitmaps, bitmap_row, start):  # type: ignore[no-untyped-def]
-    """Sets to −∞ what the requests from `start` on must not be shown; NaN too."""
+    """Sets the scores of excluded and ineligible items to −∞, for requests from `start` on."""
     n_items = scores.shape[1]
     for row in range(scores.shape[0]):
         request = start + row
@@ -155,6 +163,6 @@ def _blank_excluded(scores, offsets, excluded, bitmaps, bitmap_row, start):  # t
 
 @kernel
 def _top_n(scores, min_score, items, best, found):  # type: ignore[no-untyped-def]
-    """The best of each row, best first, and how many there are."""
+    """Writes the best items of each row, best first, and their number."""
     for row in range(scores.shape[0]):
         found[row] = best_of_row(scores[row], min_score, items[row], best[row])

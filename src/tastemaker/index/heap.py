@@ -1,7 +1,7 @@
-"""The best of many scores by a heap of n: the kernels under exact search and ItemKNN.
+"""The n best of many scores by a heap of size n: the kernels behind exact search and ItemKNN.
 
 A heap is two arrays, `items` int32[n] and `best` float32[n], of which the first `size` entries
-count; its root is the worst kept. Among equal scores the lower item is the better.
+are valid. Its root is the worst entry kept. Among equal scores the lower item is better.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ from tastemaker.compilation import kernel
 
 @kernel
 def best_of_row(scores, min_score, items, best):  # type: ignore[no-untyped-def]
-    """Writes the best of `scores` that are higher than `above`, best first; returns how many.
+    """Writes the best of `scores` higher than `min_score`, best first; returns their number.
 
     NaN is never higher.
     """
@@ -21,7 +21,7 @@ def best_of_row(scores, min_score, items, best):  # type: ignore[no-untyped-def]
         if not any_reaches(scores, first, max(threshold, bound)):
             continue
         for place in range(first, min(first + 64, len(scores))):
-            # Once the heap is full, an equal score of this higher place is worse than the root.
+            # Once the heap is full, an equal score at this higher place is worse than the root.
             if scores[place] > threshold and scores[place] >= bound:
                 size = keep(scores[place], np.int32(place), items, best, size)
                 if size == n:
@@ -32,10 +32,10 @@ def best_of_row(scores, min_score, items, best):  # type: ignore[no-untyped-def]
 
 @kernel
 def _reached_by(scores, n):  # type: ignore[no-untyped-def]
-    """A score that at least n of `scores` reach, and few more: the n-th best of 64s' best.
+    """A score reached by at least n of `scores` and few more: the n-th best maximum of 64 scores.
 
-    Floats are compared as the integers that sort as they do, which compilers do sixteen at a
-    time; NaN counts as the lowest.
+    Floats are compared as integers of the same order, which compilers vectorize sixteen at a
+    time. NaN is ordered lowest.
     """
     bits = scores.view(np.int32)
     highest = np.empty(len(scores) // 64, np.int32)
@@ -55,9 +55,9 @@ def _reached_by(scores, n):  # type: ignore[no-untyped-def]
 
 @kernel
 def any_reaches(scores, first, threshold):  # type: ignore[no-untyped-def]
-    """Whether one of the 64 scores from `first` on is at least `threshold`; true near the end.
+    """Whether one of the 64 scores from `first` on reaches `threshold`; always true near the end.
 
-    Most stretches hold nothing worth keeping, and a whole one is judged in a few instructions.
+    Most blocks of 64 have no score worth keeping, and a block is tested in a few instructions.
     """
     if first + 64 > len(scores):
         return True
@@ -70,12 +70,12 @@ def any_reaches(scores, first, threshold):  # type: ignore[no-untyped-def]
 
 @kernel
 def keep(score, item, items, best, size):  # type: ignore[no-untyped-def]
-    """Keeps (score, item) if it is among the best so far; returns the new size of the heap."""
+    """Keeps (score, item) if it is among the best so far; returns the heap's new size."""
     if size < len(items):
-        _rise(best, items, size, score, item)
+        _sift_up(best, items, size, score, item)
         return size + 1
     if size > 0 and (score > best[0] or (score == best[0] and item < items[0])):
-        _sink(best, items, size, score, item)
+        _sift_down(best, items, size, score, item)
     return size
 
 
@@ -85,13 +85,13 @@ def best_first(items, best, size):  # type: ignore[no-untyped-def]
     for last in range(size - 1, 0, -1):
         score, item = best[last], items[last]
         worst_score, worst_item = best[0], items[0]
-        _sink(best, items, last, score, item)
+        _sift_down(best, items, last, score, item)
         best[last], items[last] = worst_score, worst_item
 
 
 @kernel
-def _rise(best, items, size, score, item):  # type: ignore[no-untyped-def]
-    """Adds (score, item) behind the `size` entries of the heap and lets it rise to its place."""
+def _sift_up(best, items, size, score, item):  # type: ignore[no-untyped-def]
+    """Appends (score, item) to the heap of `size` entries and sifts it up."""
     place = size
     while place > 0:
         parent = (place - 1) // 2
@@ -103,8 +103,8 @@ def _rise(best, items, size, score, item):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _sink(best, items, size, score, item):  # type: ignore[no-untyped-def]
-    """Replaces the root by (score, item) and lets it sink to its place among `size`."""
+def _sift_down(best, items, size, score, item):  # type: ignore[no-untyped-def]
+    """Replaces the root by (score, item) and sifts it down among `size` entries."""
     place = 0
     while True:
         child = 2 * place + 1

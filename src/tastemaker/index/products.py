@@ -1,8 +1,8 @@
-"""Exact search by inner product: the same bits whether one vector is asked or a thousand.
+"""Exact search by inner product, with bitwise identical scores for one request and for a batch.
 
-A library's matrix product adds in an order that depends on how many rows are asked at once. Here
-every score is x₀y₀ + x₁y₁ + … in float32, each product rounded and added in that order, so that a
-request gets the same answer alone, in a batch, and in training data made from batches.
+The order of additions in a BLAS matrix product depends on the number of rows. Here every score is
+x₀y₀ + x₁y₁ + … in float32, each product rounded and added in that order, so that a request gets
+the same answer alone, in a batch, and in training data generated from batches.
 """
 
 from typing import ClassVar, Self
@@ -21,31 +21,32 @@ from tastemaker.index.vector_index import VectorIndex
 from tastemaker.threads import run_chunks
 
 _WIDTH = 1_024
-"""Items in a block: with 64 factors a quarter of a megabyte, which stays in a core's own cache."""
+"""Items in a block: with 64 factors a quarter of a megabyte, which fits in a core's cache."""
 _STEP = 8
-"""Factors added at a time; vectors are filled up to a multiple of it with zeros."""
+"""Factors added at a time; vectors are padded with zeros to a multiple of it."""
 _SHARE = 8
-"""Requests that share the blocks read."""
+"""Requests that are scored together for each block read."""
 
 
 class ProductIndex(VectorIndex):
     """Vectors laid out for the exact top-n by inner product.
 
-    Items stand in blocks, the longest vectors first. No score exceeds ‖x‖·‖y‖ (Cauchy–Schwarz),
-    so a search ends at the first block whose longest vector cannot reach what is found already.
+    Items are grouped in blocks, the longest vectors first. No score exceeds ‖x‖·‖y‖
+    (Cauchy–Schwarz), so a search ends at the first block whose longest vector cannot improve the
+    current list.
 
     Attributes:
-        blocks: float32[blocks × factors, filled up × `_WIDTH`], zero where there is no item.
-        order: int32[items], which item stands where.
+        blocks: float32[blocks × padded factors × `_WIDTH`], zero where there is no item.
+        order: int32[items], the item in each place.
         longest: float32[blocks], the length of each block's first vector.
 
-    Cost: 4 × items × factors bytes; a search, at most items × factors steps, a tenth of that
-    where lengths differ as those of ALS do; adding items lays out all of them anew.
+    Cost: 4 × items × factors bytes; a search, at most items × factors steps, a tenth of that if
+    lengths vary as much as those of ALS; adding items rebuilds the layout.
 
     Example:
         >>> index = ProductIndex.of(np.eye(3, dtype=np.float32))
-        >>> asked = np.array([[0.1, 0.9, 0.5]], np.float32)
-        >>> index.top_n(asked, Requests.of([[]]), 2)[0].tolist()
+        >>> x = np.array([[0.1, 0.9, 0.5]], np.float32)
+        >>> index.top_n(x, Requests.of([[]]), 2)[0].tolist()
         [1, 2]
     """
 
@@ -64,7 +65,7 @@ class ProductIndex(VectorIndex):
 
     @classmethod
     def of(cls, vectors: NDArray[np.float32]) -> Self:
-        """Lays out float32[items × factors]."""
+        """An index of float32[items × factors]."""
         n_items, factors = vectors.shape
         lengths = np.linalg.norm(vectors, axis=1)
         order = np.argsort(-lengths, kind="stable").astype(np.int32)
@@ -77,7 +78,7 @@ class ProductIndex(VectorIndex):
 
     @property
     def size(self) -> int:
-        """How many items it holds."""
+        """The number of items in the index."""
         return len(self.order)
 
     def top_n(
@@ -93,11 +94,11 @@ class ProductIndex(VectorIndex):
         total, n = len(requests), max(0, min(n, len(self.order)))
         if n == 0 or total == 0:
             return Candidates.none(total)
-        asked = np.zeros((total, self.blocks.shape[1]), np.float32)
-        asked[:, : x.shape[1]] = x
-        asked[~np.isfinite(asked).all(axis=1)] = np.nan  # nothing compares with it
-        # Rounding may lift a score above ‖x‖·‖y‖, by less than this.
-        reach = np.linalg.norm(asked, axis=1) * (1 + 4e-7 * asked.shape[1])
+        padded = np.zeros((total, self.blocks.shape[1]), np.float32)
+        padded[:, : x.shape[1]] = x
+        padded[~np.isfinite(padded).all(axis=1)] = np.nan  # no score is comparable to NaN
+        # Rounding can raise a score above ‖x‖·‖y‖ by less than this.
+        reach = np.linalg.norm(padded, axis=1) * (1 + 4e-7 * padded.shape[1])
         items = np.empty((total, n), np.int32)
         scores = np.empty((total, n), np.float32)
         found = np.zeros(total, np.int64)
@@ -106,7 +107,7 @@ class ProductIndex(VectorIndex):
         def search(first: int, last: int) -> None:
             rows = slice(first * _SHARE, min(last * _SHARE, total))
             _search(
-                *(asked[rows], reach[rows], self.blocks, self.order, self.longest),
+                *(padded[rows], reach[rows], self.blocks, self.order, self.longest),
                 *(exclude.offsets[rows.start : rows.stop + 1], exclude.values),
                 *(eligible.bitmaps, eligible.row[rows]),
                 *(np.float32(min_score), items[rows], scores[rows], found[rows]),
@@ -116,7 +117,7 @@ class ProductIndex(VectorIndex):
         return packed(items, scores, found)
 
     def added(self, vectors: NDArray[np.float32]) -> Self:
-        """An index of the vectors it holds and these."""
+        """A new index of the current vectors and the given ones."""
         filled = np.zeros((self.size + len(vectors), self.blocks.shape[1]), np.float32)
         for block, laid_out in enumerate(self.blocks):
             items = self.order[block * _WIDTH : (block + 1) * _WIDTH]
@@ -125,19 +126,19 @@ class ProductIndex(VectorIndex):
         return self.of(filled)
 
     def save(self, writer: ArtifactWriter) -> None:
-        """Writes its arrays."""
+        """Writes the arrays."""
         writer.array("blocks", self.blocks)
         writer.array("order", self.order)
         writer.array("longest", self.longest)
 
     @classmethod
     def load(cls, reader: ArtifactReader) -> Self:
-        """Maps its arrays."""
+        """Memory-maps the arrays."""
         order = reader.array("order", np.int32, (None,))
         count = -(-len(order) // _WIDTH)
         blocks = reader.array("blocks", np.float32, (count, None, _WIDTH))
         if len(np.unique(order)) != len(order) or blocks.shape[1] % _STEP:
-            raise ArtifactError("an index does not hold every item once: train again")
+            raise ArtifactError("an index does not hold every item exactly once: train again")
         reader.array("order", below=len(order))
         return cls(blocks, order, reader.array("longest", np.float32, (count,)))
 
@@ -147,9 +148,9 @@ def _search(  # type: ignore[no-untyped-def]
     x, reach, blocks, order, longest, offsets, excluded, bitmaps, bitmap_row, min_score,
     items, best, found,
 ):  # fmt: skip
-    """Fills `items`, `best` and `found`, eight requests at a time: they share the blocks read.
+    """Fills `items`, `best` and `found`; eight requests at a time share the blocks read.
 
-    Bit r of marks[item] says that the r-th of the eight must not be shown the item.
+    Bit r of marks[item] is set if the item is excluded for the r-th of the eight requests.
     """
     marks = np.zeros(len(order), np.uint8)
     scores = np.empty((_SHARE, blocks.shape[2]), np.float32)
@@ -177,7 +178,7 @@ def _search(  # type: ignore[no-untyped-def]
 
 @kernel
 def _mark(marks, bit, excluded, start, stop):  # type: ignore[no-untyped-def]
-    """Sets a bit of every excluded item."""
+    """Sets the bit in the marks of every excluded item."""
     for entry in range(start, stop):
         if 0 <= excluded[entry] < len(marks):
             marks[excluded[entry]] |= bit
@@ -185,7 +186,7 @@ def _mark(marks, bit, excluded, start, stop):  # type: ignore[no-untyped-def]
 
 @kernel
 def _within_reach(longest, reach, first, rows, min_score, best, found):  # type: ignore[no-untyped-def]
-    """Whether a vector of this length could still enter the list of any of the requests."""
+    """Whether a vector of length `longest` could enter the list of any of the requests."""
     for row in range(first, first + rows):
         bound = reach[row] * longest
         if found[row] == best.shape[1]:
@@ -221,7 +222,7 @@ def _offer(  # type: ignore[no-untyped-def]
 def products(x, block, scores):  # type: ignore[no-untyped-def]
     """Writes Σ x[row, f]·block[f, item] to scores[row, item], added in the order of f.
 
-    Four rows at a time share what is read; a row's sums are the same whoever shares.
+    Four rows at a time share each read. The sums of a row do not depend on the other rows.
     """
     row = 0
     while row + 4 <= len(x):
@@ -234,7 +235,7 @@ def products(x, block, scores):  # type: ignore[no-untyped-def]
 
 @kernel
 def _four_rows(x, block, s0, s1, s2, s3):  # type: ignore[no-untyped-def]
-    """`products` of four rows, four factors at a time."""
+    """`products` for four rows, four factors at a time."""
     s0[:], s1[:], s2[:], s3[:] = 0, 0, 0, 0
     for f in range(0, len(block), 4):
         y0, y1, y2, y3 = block[f], block[f + 1], block[f + 2], block[f + 3]
@@ -252,7 +253,7 @@ def _four_rows(x, block, s0, s1, s2, s3):  # type: ignore[no-untyped-def]
 
 @kernel
 def _one_row(x, block, s):  # type: ignore[no-untyped-def]
-    """`products` of one row, eight factors at a time."""
+    """`products` for one row, eight factors at a time."""
     s[:] = 0
     for f in range(0, len(block), 8):
         y0, y1, y2, y3 = block[f], block[f + 1], block[f + 2], block[f + 3]

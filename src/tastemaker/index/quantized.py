@@ -1,7 +1,7 @@
-"""Exact search through bytes: a quarter of the memory is read, and nothing is missed.
+"""Exact search through 8-bit codes: it reads a quarter of the memory and misses no item.
 
-What one byte a factor says of a score has a bound to its error; only items whose bound reaches the
-list found so far are scored in float32.
+The error of a score computed from one byte per factor is bounded. Only items whose upper bound
+reaches the current list are scored in float32.
 """
 
 from typing import ClassVar, Self
@@ -21,38 +21,37 @@ from tastemaker.threads import run_chunks
 
 _WIDTH = 1_024
 _ITEM_LEVELS, _REQUEST_LEVELS = 127, 4_095
-"""Of the two signs each: Σ p·q of 2,048 factors, the most that ALS has, fits into 31 bits."""
+"""Levels per sign: Σ p·q of 2,048 factors, the maximum of ALS, fits in 31 bits."""
 _READING = 10
-"""Scoring a chosen vector costs about as much as reading the bytes of this many."""
+"""Scoring one vector in float32 costs about as much as reading the codes of this many."""
 _ARRAYS = ("vectors", "codes", "order", "scale", "error", "length")
 
 
 class QuantizedIndex(VectorIndex):
-    """Vectors as bytes beside themselves, for the exact top-n by inner product.
+    """Vectors with 8-bit codes beside them, for the exact top-n by inner product.
 
-    An item is y = s·q + e with q of whole numbers up to 127, a request x = t·p + d with p up to
-    4,095. Then x·y ≤ s·t·(p·q) + ‖t·p‖·‖e‖ + ‖d‖·‖y‖ (Cauchy–Schwarz, twice), and whatever stays
-    below the n-th best score by this bound is passed over. The lists are those of `ProductIndex`,
-    bit for bit.
+    An item is y = s·q + e with integers q up to 127, a request x = t·p + d with p up to 4,095. Then
+    x·y ≤ s·t·(p·q) + ‖t·p‖·‖e‖ + ‖d‖·‖y‖ (Cauchy–Schwarz, twice), and items whose bound is below
+    the n-th best score are skipped. The lists are bitwise identical to those of `ProductIndex`.
 
     Attributes:
         vectors: float32[items × factors].
         codes: int8[items × factors], q, the longest vectors first.
         order: int32[items], the item of each row of `codes`.
-        scale: float32[items], s; in that order, as the following two.
+        scale: float32[items], s, in the order of `codes`, as the next two.
         error: float32[items], ‖e‖.
         length: float32[items], ‖y‖.
 
     Cost: 5 × items × factors bytes, of which a search reads a fifth and about n·ln(items / n)
-    vectors, in at most items × factors steps; under a filter that leaves less than a tenth, the
-    vectors it leaves. One request takes half of `ProductIndex`'s time where a million vectors are
-    of one length; in a batch, or where lengths differ much, that one is the faster. Adding items
-    lays out all of them anew.
+    vectors, in at most items × factors steps. With a filter that keeps less than a tenth of the
+    items, it reads only their vectors. One request takes half the time of `ProductIndex` on a
+    million vectors of equal length; `ProductIndex` is faster in a batch, or if lengths vary widely.
+    Adding items rebuilds the layout.
 
     Example:
         >>> index = QuantizedIndex.of(np.eye(3, dtype=np.float32))
-        >>> asked = np.array([[0.1, 0.9, 0.5]], np.float32)
-        >>> index.top_n(asked, Requests.of([[]]), 2)[0].tolist()
+        >>> x = np.array([[0.1, 0.9, 0.5]], np.float32)
+        >>> index.top_n(x, Requests.of([[]]), 2)[0].tolist()
         [1, 2]
     """
 
@@ -77,7 +76,7 @@ class QuantizedIndex(VectorIndex):
 
     @classmethod
     def of(cls, vectors: NDArray[np.float32]) -> Self:
-        """Lays out float32[items × factors]."""
+        """An index of float32[items × factors]."""
         vectors = np.ascontiguousarray(vectors, np.float32)
         n_items, factors = vectors.shape
         lengths = np.linalg.norm(vectors, axis=1).astype(np.float32)
@@ -94,7 +93,7 @@ class QuantizedIndex(VectorIndex):
 
     @property
     def size(self) -> int:
-        """How many items it holds."""
+        """The number of items in the index."""
         return len(self.order)
 
     def top_n(
@@ -112,11 +111,11 @@ class QuantizedIndex(VectorIndex):
             return Candidates.none(total)
         x = np.ascontiguousarray(x, np.float32)
         whole, unit = _levels(x, _REQUEST_LEVELS)
-        levels, told = whole.astype(np.int16), whole * unit[:, None]
-        # Rounding may lift a score above the bound, by less than this share of ‖x‖·‖y‖.
+        levels, rounded = whole.astype(np.int16), whole * unit[:, None]
+        # Rounding can raise a score above the bound by less than this share of ‖x‖·‖y‖.
         slack = np.linalg.norm(x, axis=1) * np.float32(1e-6 + 4e-7 * x.shape[1])
-        by_error = np.linalg.norm(told, axis=1) * np.float32(1 + 1e-5)
-        by_length = np.linalg.norm(x - told, axis=1) * np.float32(1 + 1e-5) + slack
+        by_error = np.linalg.norm(rounded, axis=1) * np.float32(1 + 1e-5)
+        by_length = np.linalg.norm(x - rounded, axis=1) * np.float32(1 + 1e-5) + slack
         reach = np.linalg.norm(x, axis=1) + slack
         items = np.empty((total, n), np.int32)
         scores = np.empty((total, n), np.float32)
@@ -159,18 +158,18 @@ class QuantizedIndex(VectorIndex):
         return packed(items, scores, found)
 
     def added(self, vectors: NDArray[np.float32]) -> Self:
-        """An index of the vectors it holds and these."""
+        """A new index of the current vectors and the given ones."""
         return self.of(np.concatenate([self.vectors, vectors]))
 
     def save(self, writer: ArtifactWriter) -> None:
-        """Writes its arrays."""
+        """Writes the arrays."""
         writer.json("about", {"kind": self.kind})
         for name in _ARRAYS:
             writer.array(name, getattr(self, name))
 
     @classmethod
     def load(cls, reader: ArtifactReader) -> Self:
-        """Maps its arrays."""
+        """Memory-maps the arrays."""
         vectors = reader.array("vectors", np.float32, (None, None))
         n = len(vectors)
         return cls(
@@ -184,16 +183,16 @@ class QuantizedIndex(VectorIndex):
 def _levels(
     vectors: NDArray[np.float32], levels: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Whole numbers −levels … levels [rows × factors], and what one of them is worth [rows].
+    """Vectors rounded to integers −levels … levels [rows × factors], and the scale of each [rows].
 
-    A vector that is no number becomes 0, worth none: nothing compares with it.
+    A vector that is not finite becomes 0 with scale NaN: no score is comparable to it.
     """
     highest = np.abs(vectors).max(axis=1, initial=0)
-    worth = np.where(highest > 0, highest / np.float32(levels), np.float32(1)).astype(np.float32)
-    worth[~np.isfinite(highest)] = np.nan
+    scale = np.where(highest > 0, highest / np.float32(levels), np.float32(1)).astype(np.float32)
+    scale[~np.isfinite(highest)] = np.nan
     with np.errstate(invalid="ignore"):
-        whole = np.clip(np.rint(vectors / worth[:, None]), -levels, levels)
-    return np.nan_to_num(whole), worth
+        whole = np.clip(np.rint(vectors / scale[:, None]), -levels, levels)
+    return np.nan_to_num(whole), scale
 
 
 @kernel
@@ -201,7 +200,7 @@ def _search(  # type: ignore[no-untyped-def]
     start, stop, done, x, p, unit, by_error, by_length, reach, vectors, codes, order, scale,
     error, length, offsets, excluded, bitmaps, bitmap_row, min_score, items, best, found,
 ):  # fmt: skip
-    """Fills rows start … stop − 1 of `items`, `best` and `found`, but for those that are done."""
+    """Fills rows start … stop − 1 of `items`, `best` and `found`, except those already `done`."""
     marks = np.zeros(len(order), np.bool_)
     bounds = np.empty(_WIDTH, np.float32)
     n = items.shape[1]
@@ -242,7 +241,7 @@ def _search(  # type: ignore[no-untyped-def]
 
 @kernel
 def _mark(marks, excluded, start, stop, value):  # type: ignore[no-untyped-def]
-    """Sets the mark of every excluded item."""
+    """Sets the mark of every excluded item to `value`."""
     for entry in range(start, stop):
         if 0 <= excluded[entry] < len(marks):
             marks[excluded[entry]] = value
@@ -252,17 +251,17 @@ def _mark(marks, excluded, start, stop, value):  # type: ignore[no-untyped-def]
 def bound_scores(  # type: ignore[no-untyped-def]
     p, unit, by_error, by_length, codes, scale, error, length, bounds
 ):
-    """Writes s·t·(p·q) + ‖t·p‖·‖e‖ + ‖d‖·‖y‖ of each row of `codes`: no score is higher."""
+    """Writes the upper bound s·t·(p·q) + ‖t·p‖·‖e‖ + ‖d‖·‖y‖ of the score of each row."""
     dots = np.empty(len(codes), np.int32)
     _dots(p, codes, dots)
     for row in range(len(codes)):
-        told = np.float32(dots[row]) * unit * scale[row]
-        bounds[row] = told + by_error * error[row] + by_length * length[row]
+        rounded = np.float32(dots[row]) * unit * scale[row]
+        bounds[row] = rounded + by_error * error[row] + by_length * length[row]
 
 
 @kernel
 def _dots(p, codes, dots):  # type: ignore[no-untyped-def]
-    """Writes p·q of each row of `codes`; a loop of its own, which compilers do 32 at a time."""
+    """Writes p·q of each row of `codes`, in a separate loop that compilers vectorize by 32."""
     for row in range(len(codes)):
         code, total = codes[row], np.int32(0)
         for f in range(len(p)):

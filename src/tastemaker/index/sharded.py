@@ -1,4 +1,4 @@
-"""How large vectors are, how many parts they need, and search over parts as over the whole."""
+"""The size of vectors, the number of shards they need, and search over several shards."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,12 +16,12 @@ from tastemaker.index.vector_index import VectorIndex, load_index
 
 @dataclass(frozen=True, slots=True)
 class Sizing:
-    """What vectors of some items take.
+    """The memory that item vectors take.
 
     Attributes:
-        items: how many.
+        items: the number of items.
         factors: the length of a vector.
-        limit: bytes that one part may take.
+        limit: the maximum size of a shard in bytes.
 
     Example:
         >>> print(Sizing(500_000_000, 64, limit=16 * 10**9))
@@ -34,21 +34,21 @@ class Sizing:
 
     @property
     def bytes(self) -> int:
-        """Of the vectors alone, in float32: items × factors × 4."""
+        """The size of the vectors alone, in float32: items × factors × 4."""
         return self.items * self.factors * 4
 
     @property
     def shards(self) -> int:
-        """The fewest parts of whole items that stay within the limit.
+        """The smallest number of shards that stay within the limit.
 
         Raises:
-            ValueError: not even one vector does.
+            ValueError: the limit is smaller than one vector.
         """
         each = self.limit // (4 * self.factors)
         if each < 1:
             needed = 4 * self.factors
             raise ValueError(
-                f"'limit' must hold at least one vector ({needed} bytes), got {self.limit}"
+                f"'limit' must fit at least one vector ({needed} bytes), got {self.limit}"
             )
         return max(1, -(-self.items // each))
 
@@ -60,28 +60,28 @@ class Sizing:
 
 
 class ShardedIndex(VectorIndex):
-    """Several indices of neighbouring ranges of items, asked one after the other.
+    """Several indexes over consecutive ranges of items, searched one after the other.
 
-    Every shard answers with its best n, and the best n of these are the best n of all: over exact
-    shards the lists are those of one exact index, bit for bit.
+    Every shard returns its best n items, and the best n of these are the best n of all. With exact
+    shards the lists are bitwise identical to those of one exact index.
 
     Attributes:
-        shards: the indices, lowest items first.
+        shards: the indexes, lowest items first.
 
-    Cost: the sum of the shards', and sorting n × shards candidates a request.
+    Cost: the sum over the shards, and sorting n × shards candidates per request.
     """
 
     kind: ClassVar = "sharded"
 
     def __init__(self, shards: Sequence[VectorIndex]) -> None:
         if not shards:
-            raise ValueError("'shards' must hold at least one index")
+            raise ValueError("'shards' must have at least one index, got none")
         self.shards = tuple(shards)
         self.recall = min(shard.recall for shard in shards)
 
     @property
     def size(self) -> int:
-        """How many items it holds."""
+        """The number of items in the index."""
         return sum(shard.size for shard in self.shards)
 
     def top_n(
@@ -108,24 +108,24 @@ class ShardedIndex(VectorIndex):
         return Candidates(offsets_of(counts), item[order], score[order]).head(max(0, n))
 
     def added(self, vectors: NDArray[np.float32]) -> Self:
-        """An index whose last shard holds these too."""
+        """A new index whose last shard also holds the given vectors."""
         return type(self)([*self.shards[:-1], self.shards[-1].added(vectors)])
 
     def save(self, writer: ArtifactWriter) -> None:
-        """Writes every shard into a folder of its own."""
+        """Writes every shard to a separate folder."""
         writer.json("about", {"kind": self.kind, "shards": len(self.shards)})
         for place, shard in enumerate(self.shards):
             shard.save(writer.child(f"shard-{place}"))
 
     @classmethod
     def load(cls, reader: ArtifactReader) -> Self:
-        """Maps every shard."""
+        """Memory-maps every shard."""
         count = reader.json("about")["shards"]
         return cls([load_index(reader.child(f"shard-{place}")) for place in range(count)])
 
 
 def _narrowed(requests: Requests, start: int, stop: int) -> Requests:
-    """The requests as a shard of the items start … stop − 1 sees them, counted from 0."""
+    """The requests for a shard of the items start … stop − 1, with item indices from 0."""
     exclude = requests.exclude
     inside = (exclude.values >= start) & (exclude.values < stop)
     kept = np.concatenate([[0], np.cumsum(inside)])

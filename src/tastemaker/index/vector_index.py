@@ -1,7 +1,7 @@
-"""What every index promises: vectors go in, the best of them for a request's vector come out.
+"""The interface of all vector indexes: given a request's vector, return the best items.
 
-`ProductIndex` and `QuantizedIndex` are exact; `ApproximateIndex` says how much it finds of what
-they would. `CosineIndex` and `ShardedIndex` stand around others. `build_index` chooses.
+`ProductIndex` and `QuantizedIndex` are exact; `ApproximateIndex` reports its measured recall.
+`CosineIndex` and `ShardedIndex` wrap other indexes. `build_index` selects one by its settings.
 """
 
 from abc import ABC, abstractmethod
@@ -19,19 +19,19 @@ _KINDS: dict[str, type["VectorIndex"]] = {}
 
 
 class VectorIndex(ABC):
-    """Vectors of items, laid out for search by inner product; never changed once built.
+    """Item vectors laid out for search by inner product; immutable once built.
 
-    A score is x₀y₀ + x₁y₁ + … in float32, each product rounded and added in that order, whatever
-    the index: a request gets the same bits alone, in a batch, and on any number of threads. Among
-    equal scores the lower index comes first.
+    Every index computes a score as x₀y₀ + x₁y₁ + … in float32, rounding each product and adding in
+    that order. A request therefore gets bitwise identical scores alone, in a batch, and on any
+    number of threads. Ties are broken by the lower item index.
 
-    An index is replaced whole, with the artifact it stands in: a request during a rebuild is
-    answered by the old one or the new one.
+    An index is replaced as a whole, together with its artifact: a request during a rebuild is
+    answered by either the old index or the new one.
 
     Attributes:
-        kind: what `load_index` knows it by.
-        recall: the share of the exact best 100 that it finds, measured when it was built on queries
-            that nothing was tuned on; 1 where it is exact.
+        kind: the name by which `load_index` finds the class.
+        recall: the share of the exact best 100 that it finds, measured at build time on queries
+            that were not used for tuning; 1 if the index is exact.
     """
 
     kind: ClassVar[str]
@@ -43,7 +43,7 @@ class VectorIndex(ABC):
     @property
     @abstractmethod
     def size(self) -> int:
-        """How many items it holds."""
+        """The number of items in the index."""
 
     @abstractmethod
     def top_n(
@@ -55,43 +55,43 @@ class VectorIndex(ABC):
         min_score: float = -np.inf,
         threads: int = 1,
     ) -> Candidates:
-        """The n eligible items of largest inner product, best first; among equals the lower index.
+        """The n eligible items of largest inner product, best first; ties by lower item index.
 
         Args:
             x: float32[requests × factors], the vector of each request.
-            requests: whose `exclude` and `eligible` are respected before cutting to n: n items
-                come back however selective they are, if there are so many.
-            n: how many at most.
+            requests: their `exclude` and `eligible` are applied before cutting to n, so that n
+                items are returned even for selective filters, if that many exist.
+            n: the maximum number of items per request.
             min_score: only items that score higher than this are returned.
-            threads: processors for a batch; one request is answered on one.
+            threads: number of threads for a batch; a single request uses one.
         """
 
     @abstractmethod
     def added(self, vectors: NDArray[np.float32]) -> Self:
-        """An index that holds float32[items × factors] more, found at once; this one stays.
+        """A new index that also holds float32[items × factors]; this one is unchanged.
 
-        The new items have the indices from `size` on.
+        The new items are searchable immediately. Their indices start at `size`.
         """
 
     @abstractmethod
     def save(self, writer: ArtifactWriter) -> None:
-        """Writes its arrays; `load_index` reads them."""
+        """Writes the arrays; `load_index` reads them."""
 
     @classmethod
     @abstractmethod
     def load(cls, reader: ArtifactReader) -> Self:
-        """Maps its arrays: processes that load the same artifact share them."""
+        """Memory-maps the arrays: processes that load the same artifact share them."""
 
 
 def load_index(reader: ArtifactReader) -> VectorIndex:
-    """The index that was saved, whichever it is.
+    """The saved index, of any kind.
 
     Raises:
-        ArtifactError: of a kind that is not known.
-        LibraryError: it is approximate and faiss cannot be loaded.
+        ArtifactError: the index is of an unknown kind.
+        LibraryError: the index is approximate and faiss cannot be loaded.
     """
-    # The exact index was there before it had company, and says nothing of itself.
+    # Artifacts of the exact index, the oldest kind, do not name their kind.
     kind = reader.json("about")["kind"] if reader.has("about.json") else "exact"
     if kind not in _KINDS:
-        raise ArtifactError(f"no index is of kind {kind!r}{did_you_mean(str(kind), _KINDS)}")
+        raise ArtifactError(f"unknown kind of index {kind!r}{did_you_mean(str(kind), _KINDS)}")
     return _KINDS[kind].load(reader)

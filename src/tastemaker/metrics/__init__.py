@@ -1,4 +1,4 @@
-"""Metrics over lists, and intervals that resample users."""
+"""Ranking metrics, list metrics and bootstrap intervals over users."""
 
 from tastemaker.metrics.intervals import Estimate, UserBootstrap
 from tastemaker.metrics.lists import coverage, gini, intra_list_diversity, novelty

@@ -1,4 +1,4 @@
-"""Bootstrap intervals that resample users, since a user's requests are not independent."""
+"""Bootstrap intervals over users, because the requests of a user are not independent."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -26,11 +26,11 @@ class Estimate:
 
 
 class UserBootstrap:
-    """Resamples the users of one evaluation; every metric and system shares the same samples.
+    """Resamples the users of one evaluation; all metrics and systems share the same samples.
 
     Args:
-        user: int[n], whose each request is.
-        seed: of the samples.
+        user: int[n], the user of each request.
+        seed: the seed of the samples.
     """
 
     def __init__(self, user: NDArray[np.integer], seed: int = 0) -> None:
@@ -39,23 +39,23 @@ class UserBootstrap:
         self._seed = seed
 
     def mean(self, values: NDArray[np.floating]) -> Estimate:
-        """The mean over requests, values float[n]; NaN values are left out."""
+        """The mean over requests, values float[n]; NaN values are ignored."""
         return self.means(np.asarray(values)[:, None])[0]
 
     def means(self, values: NDArray[np.floating]) -> list[Estimate]:
-        """The mean of each of m columns, values float[n × m]; NaN values are left out."""
-        there = np.isfinite(values)
-        filled = np.where(there, values, 0.0)
+        """The mean of each of m columns, values float[n × m]; NaN values are ignored."""
+        is_finite = np.isfinite(values)
+        filled = np.where(is_finite, values, 0.0)
         by_user = csr_array(
             (np.ones(len(values)), (self._group, np.arange(len(values)))),
             shape=(self.users, len(values)),
         )
-        sums, counts = by_user @ filled, by_user @ there.astype(np.float64)
+        sums, counts = by_user @ filled, by_user @ is_finite.astype(np.float64)
         with np.errstate(invalid="ignore", divide="ignore"):
             overall = sums.sum(axis=0) / counts.sum(axis=0)
             means = np.array([(w @ sums) / (w @ counts) for w in self._weights(REPLICATES)])
         intervals = [_quantiles(column[np.isfinite(column)]) for column in means.T]
-        return [  # rounding alone can put the value of a constant column outside
+        return [  # rounding can put the value of a constant column outside the interval
             Estimate(value, min(low, value), max(high, value))
             for value, (low, high) in zip(overall.tolist(), intervals)
         ]
@@ -67,16 +67,16 @@ class UserBootstrap:
         n_items: int,
         statistic: Callable[[NDArray[np.float64]], NDArray[np.float64]],
     ) -> Estimate:
-        """A statistic of how often each item was listed.
+        """A statistic of how often each item is listed.
 
-        Fewer distinct users always list fewer distinct items, so resampling shifts these
-        statistics by itself; the interval is the bootstrap's spread, centred on the value.
+        A resample has fewer distinct users and therefore fewer distinct items, which shifts these
+        statistics. The interval is the spread of the bootstrap, centred on the value.
 
         Args:
             rows: int64[total], the request of each listed item.
-            items: int32[total].
-            n_items: how many items there are.
-            statistic: [..., items] → [...], between 0 and 1.
+            items: int32[total], the listed items.
+            n_items: the number of items of the catalogue.
+            statistic: a function [..., items] → [...] with values between 0 and 1.
         """
         ones = np.ones(len(items))
         shape = (self.users, n_items)
@@ -87,7 +87,7 @@ class UserBootstrap:
         return Estimate(value, max(0.0, value + low), min(1.0, value + high))
 
     def _weights(self, replicates: int) -> Iterator[NDArray[np.float64]]:
-        """How often each user stands in each resample."""
+        """How often each resample contains each user."""
         random = np.random.default_rng(self._seed)
         draws = (random.integers(0, self.users, self.users) for _ in range(replicates))
         return (np.bincount(draw, minlength=self.users).astype(float) for draw in draws)

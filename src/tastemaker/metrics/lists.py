@@ -1,4 +1,4 @@
-"""What lists are like: how much of the catalogue they show and how evenly, how varied each is."""
+"""Metrics of lists: coverage, inequality, novelty and diversity."""
 
 from collections.abc import Callable
 
@@ -11,20 +11,22 @@ _PAIRS_AT_ONCE = 1 << 20
 
 
 def coverage(shown: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Share of the catalogue that stands in any list.
+    """The share of the catalogue that is in at least one list.
 
     Args:
-        shown: [..., items], how often each item was listed.
+        shown: [..., items], how often each item is listed.
     """
     share: NDArray[np.float64] = (shown > 0).mean(axis=-1, dtype=np.float64)
     return share
 
 
 def gini(shown: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Inequality of how often items are listed: 0 all alike, towards 1 a single item has it all.
+    """The Gini coefficient of how often items are listed.
+
+    0 means that all items are listed equally often; close to 1, a single item has all places.
 
     Args:
-        shown: [..., items], how often each item was listed; items never listed count.
+        shown: [..., items], how often each item is listed, including items with 0.
     """
     ordered = np.sort(shown, axis=-1)
     n = shown.shape[-1]
@@ -38,13 +40,13 @@ def gini(shown: NDArray[np.floating]) -> NDArray[np.float64]:
 def novelty(
     offsets: NDArray[np.int64], item: NDArray[np.int32], popularity: NDArray[np.floating]
 ) -> NDArray[np.float64]:
-    """Mean self-information −log₂ p(item) of each list, NaN for an empty one.
+    """The mean self-information −log₂ p(item) of each list, NaN for an empty list.
 
     Args:
-        offsets: int64[n + 1], of the lists.
-        item: int32[total].
-        popularity: [items], how many users liked each in training; one is added to each, so
-            that an item nobody met has the most.
+        offsets: int64[n + 1], where each list begins.
+        item: int32[total], the listed items.
+        popularity: [items], how many users liked each item in training. One is added to each
+            count, so that an item without users has the highest finite value.
     """
     share = (popularity + 1.0) / (popularity.sum() + len(popularity))
     information = np.concatenate([[0.0], np.cumsum(-np.log2(share[item]))])
@@ -58,16 +60,16 @@ def novelty(
 def intra_list_diversity(
     offsets: NDArray[np.int64],
     items: NDArray[np.int32],
-    likeness: Callable[[NDArray[np.int32], NDArray[np.int32]], NDArray[np.float32]],
+    similarity: Callable[[NDArray[np.int32], NDArray[np.int32]], NDArray[np.float32]],
 ) -> NDArray[np.float64]:
-    """Mean of 1 − likeness over the pairs of each list, NaN for a list of fewer than two items.
+    """The mean of 1 − similarity over the pairs of each list, NaN below two items.
 
-    Intra-list diversity as Ziegler, McNee, Konstan & Lausen 2005, their similarity turned round.
+    The complement of the intra-list similarity of Ziegler, McNee, Konstan & Lausen 2005.
 
     Args:
-        offsets: int64[n + 1], of the lists.
-        items: int32[total].
-        likeness: (left, right), each int32[pairs] → float32[pairs], the same either way round.
+        offsets: int64[n + 1], where each list begins.
+        items: int32[total], the listed items.
+        similarity: a symmetric function (left, right), each int32[pairs] → float32[pairs].
     """
     counts = np.diff(offsets)
     longest = int(counts.max(initial=0))
@@ -81,8 +83,8 @@ def intra_list_diversity(
         left = np.repeat(listed, below)
         right = listed[ranges(places + 1, below)]
         row = np.repeat(np.repeat(np.arange(len(own)), own), below)
-        unlike = 1.0 - likeness(left, right).astype(np.float64)
-        sums[start : start + len(own)] = np.bincount(row, unlike, len(own))
+        dissimilarity = 1.0 - similarity(left, right).astype(np.float64)
+        sums[start : start + len(own)] = np.bincount(row, dissimilarity, len(own))
     pairs = counts * (counts - 1) // 2
     unknown = np.full(len(counts), np.nan)
     mean: NDArray[np.float64] = np.divide(sums, pairs, out=unknown, where=pairs > 0)

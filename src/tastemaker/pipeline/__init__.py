@@ -1,4 +1,4 @@
-"""The road of one request, from sources to a list."""
+"""The pipeline of one request, from sources to a list."""
 
 from tastemaker.pipeline.pipeline import Pipeline
 from tastemaker.pipeline.recommendations import Recommendations

@@ -1,4 +1,4 @@
-"""What a fitted recommender answers: lists for users and histories, similar items, trends."""
+"""The queries of a fitted recommender: recommendations, rankings, similar items, trends."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -19,7 +19,7 @@ from tastemaker.errors import NotFittedError, ProjectError, UnknownIdError, did_
 from tastemaker.features import FeatureSet
 from tastemaker.inventory import Inventory
 from tastemaker.pipeline.fusion import Fusion
-from tastemaker.pipeline.given import rank_given
+from tastemaker.pipeline.item_ranking import rank_items
 from tastemaker.pipeline.latency import Deadline, LatencyTracker
 from tastemaker.pipeline.pipeline import DEFAULT_N, REQUESTS_AT_A_TIME, Pipeline
 from tastemaker.pipeline.ranking import Ranking
@@ -28,13 +28,13 @@ from tastemaker.pipeline.sources import POPULARITY_FALLBACK, popularity_fallback
 from tastemaker.project import Placement
 from tastemaker.retrieval import Popular, Trending
 
-_NAMED = 5
-"""So many unknown ids are named."""
-_LONGEST_NAME = 80
+_SHOWN_IDS = 5
+"""The number of unknown ids that an error message lists."""
+_LONGEST_ID = 80
 
 
-class Answers:
-    """The part of `Recommender` that answers; the rest makes, fits, extends and saves it."""
+class QueryMixin:
+    """The part of `Recommender` that answers requests; the rest builds, fits and saves it."""
 
     retrievers: dict[str, Retriever]
     placements: dict[str, Placement]
@@ -47,8 +47,8 @@ class Answers:
     learned: dict[str, dict[str, float]]
     fusions: dict[str, Fusion]
     withdrawn: NDArray[np.int32]
-    _watches: dict[str, LatencyTracker]
-    _declared: dict[str, tuple[Inventory, FeatureSet]]
+    _latencies: dict[str, LatencyTracker]
+    _feature_sets: dict[str, tuple[Inventory, FeatureSet]]
 
     def recommend(
         self,
@@ -60,24 +60,24 @@ class Answers:
         at: Any = None,
         timeout_ms: float | None = None,
     ) -> Recommendations:
-        """A list for one user, known or not.
+        """Recommends items for one user, known or anonymous.
 
         Args:
-            user_id: whose history to use; an unknown user is answered like an anonymous one. Ids
+            user_id: the user whose history to use; an unknown user is treated as anonymous. Ids
                 are text; an integer 1 or a whole float 1.0, of Python or a frame, is "1".
-            history: ids of liked items, oldest first, used for taste instead of a known history:
-                a list, array or series. What a known user has seen or blocked is still excluded.
-                Unknown ids are left out.
-            n: how many items.
+            history: ids of liked items, oldest first, used instead of the user's own history: a
+                list, array or series. Items that a known user has seen or blocked are still
+                excluded. Unknown ids are ignored.
+            n: the number of items.
             placement: the placement; by default the first.
             at: the moment of the request: a datetime, a date, ISO 8601 text or microseconds; by
                 default just after the last event.
-            timeout_ms: the deadline, milliseconds; stages that do not fit are left out, and the
-                answer says so. By default the placement's total budget, if it has one.
+            timeout_ms: the deadline, milliseconds; stages without enough time are skipped, and the
+                answer reports them. By default the placement's total budget, if it has one.
 
         Raises:
             NotFittedError: neither fitted nor loaded.
-            ProjectError: there is no such placement.
+            ProjectError: the placement does not exist.
             SettingError: an id or the moment cannot be read, or `n` is not an integer of at least
                 0.
         """
@@ -94,27 +94,26 @@ class Answers:
         at: Any = None,
         exclude_seen: bool = False,
     ) -> Recommendations:
-        """Given items in the order of relevance to a user.
+        """Ranks given items by relevance to a user.
 
-        By the placement's ranker, with the features and the scores that the items have in a list;
-        where there is no ranker, by the fusion of its sources. Rerankers are not applied, and
-        items that the user has seen or blocked are ranked like the others.
+        The placement's ranker orders the items, with the features and scores that they would have
+        in a list. Without a ranker, the fusion of the sources orders them. Rerankers are not
+        applied, and items that the user has seen or blocked are ranked like the others.
 
         Args:
-            user_id: whose history to use; None for an anonymous user.
-            items: ids of the items to rank: a list, array or series; one that occurs twice is
-                ranked once.
+            user_id: the user whose history to use; None for an anonymous user.
+            items: ids of the items to rank: a list, array or series; duplicates are ranked once.
             history: ids of liked items, oldest first, as in `recommend`.
             placement: the placement; by default the first.
             at: the moment of the request, as in `recommend`.
-            exclude_seen: whether items are left out that a list for this user would not show
-                because of what the user did with them.
+            exclude_seen: whether to leave out the items that a list for this user would not show
+                because of the user's events.
 
         Raises:
             NotFittedError: neither fitted nor loaded.
-            ProjectError: there is no such placement.
+            ProjectError: the placement does not exist.
             SettingError: an id or the moment cannot be read.
-            UnknownIdError: items are not in the catalogue; names them.
+            UnknownIdError: items are not in the catalogue; lists them.
         """
         request = self._request(user_id, history, placement, at)
         return self.rank_for(request, ids_text(items, "items"), exclude_seen=exclude_seen)
@@ -122,29 +121,29 @@ class Answers:
     def rank_for(
         self, request: Requests, items: Sequence[str], *, exclude_seen: bool = False
     ) -> Recommendations:
-        """`rank` for a request that exists already, such as a server makes from its store.
+        """Ranks given items for an existing request, such as a server builds from its store.
 
         Raises:
             NotFittedError: neither fitted nor loaded.
-            ProjectError: there is no such placement.
-            UnknownIdError: items are not in the catalogue; names them.
+            ProjectError: the placement does not exist.
+            UnknownIdError: items are not in the catalogue; lists them.
         """
         pipeline = self.pipeline(request.placement or None)
         ids = list(dict.fromkeys(items))
         indices = self.inventory.catalogue.items.indices(ids)
-        gone = (indices < 0) | np.isin(indices, self.withdrawn)
-        unknown = [id_ for id_, is_gone in zip(ids, gone) if is_gone]
+        is_unknown = (indices < 0) | np.isin(indices, self.withdrawn)
+        unknown = [id_ for id_, missing in zip(ids, is_unknown) if missing]
         if unknown:
-            more = f" and {len(unknown) - _NAMED:,} more" * (len(unknown) > _NAMED)
-            named = ", ".join(f"'{id_[:_LONGEST_NAME]}'" for id_ in unknown[:_NAMED])
-            raise UnknownIdError(f"no item has the id {named}{more}")
-        return rank_given(
+            more = f" and {len(unknown) - _SHOWN_IDS:,} more" * (len(unknown) > _SHOWN_IDS)
+            shown = ", ".join(f"'{id_[:_LONGEST_ID]}'" for id_ in unknown[:_SHOWN_IDS])
+            raise UnknownIdError(f"no item has the id {shown}{more}")
+        return rank_items(
             pipeline, request, indices, inventory=self.inventory, exclude_seen=exclude_seen
         )
 
     def _request(self, user_id: Any, history: Any, placement: str | None, at: Any) -> Requests:
-        """One user's request, as `recommend` describes."""
-        self._require_world()
+        """The request of one user; see `recommend`."""
+        self._require_inventory()
         user = None if user_id is None else id_text(user_id, "'user_id'")
         liked = [] if history is None else ids_text(history, "history")
         time = self._latest() if at is None else moment(at, "at")
@@ -157,8 +156,8 @@ class Answers:
             )
             if history is not None:
                 by_history = self._anonymous(liked, time, seen)
-                away = Ragged.of([np.union1d(by_history.exclude[0], requests.exclude[0])])
-                requests = replace(requests, history=by_history.history, exclude=away)
+                exclude = Ragged.of([np.union1d(by_history.exclude[0], requests.exclude[0])])
+                requests = replace(requests, history=by_history.history, exclude=exclude)
         else:
             requests = replace(self._anonymous(liked, time, seen), user_id=(user,))
         return replace(requests, placement=name)
@@ -172,18 +171,18 @@ class Answers:
         since: float | None = None,
         trace: bool = False,
     ) -> Recommendations:
-        """Lists for requests that exist already, such as a server makes from its store.
+        """Recommends items for existing requests, such as a server builds from its store.
 
         Args:
-            requests: a batch for one placement, named in it.
-            n: how many items.
+            requests: a batch for one placement, which it names.
+            n: the number of items.
             timeout_ms: the deadline, milliseconds; by default the placement's.
             since: when the answer was requested, seconds of `perf_counter`; by default now.
-            trace: whether every stage's candidates are kept.
+            trace: whether to keep the candidates of every stage.
 
         Raises:
             NotFittedError: neither fitted nor loaded.
-            ProjectError: there is no such placement.
+            ProjectError: the placement does not exist.
         """
         pipeline = self.pipeline(requests.placement or None)
         milliseconds = pipeline.budget.total if timeout_ms is None else timeout_ms
@@ -201,19 +200,19 @@ class Answers:
         at: Any = None,
         prepare: Callable[[Requests], Requests] | None = None,
     ) -> Iterator[Recommendations]:
-        """A list for every known user, a few thousand at a time.
+        """Recommends items for every known user, in batches of `REQUESTS_AT_A_TIME`.
 
         Args:
-            n: how many items.
+            n: the number of items.
             placement: the placement; by default the first.
             at: the moment of the requests, as in `recommend`; by default just after the last event.
-            prepare: changes a batch of requests before it is answered.
+            prepare: a function that changes a batch of requests before it is answered.
 
         Raises:
             NotFittedError: no data is attached.
             SettingError: the moment cannot be read, or `n` is not an integer of at least 0.
         """
-        self._require_world()
+        self._require_inventory()
         if self.data is None:
             raise NotFittedError(self)
         name, _ = self._placement(placement)
@@ -229,49 +228,49 @@ class Answers:
     def similar(
         self, item_id: Any, *, n: int = DEFAULT_N, retriever: str | None = None
     ) -> tuple[str, Candidates]:
-        """The items most similar to one, and the name of the source that found them.
+        """The items most similar to an item, and the name of the source that found them.
 
         Args:
             item_id: the item; text, an integer or a whole float, of Python or a frame.
-            n: how many.
-            retriever: the source; by default the first that knows the item and finds any similar
-                ones. An item added after the fit is known to sources that `SupportsNewItems`.
+            n: the number of items.
+            retriever: the source; by default the first one that knows the item and finds similar
+                items. Only sources that implement `SupportsNewItems` know an item added later.
 
         Raises:
-            UnknownIdError: there is no such item.
-            ProjectError: the source does not exist or cannot answer.
+            UnknownIdError: the item does not exist.
+            ProjectError: the source does not exist or does not support similar items.
             SettingError: the id cannot be read, or `n` is not an integer of at least 0.
         """
-        self._require_world()
+        self._require_inventory()
         n = whole_number(n, "n", 0)
         item = id_text(item_id, "'item_id'")
         index = self.inventory.catalogue.items.index(item)
         if index < 0 or index in self.withdrawn:
             raise UnknownIdError(f"no item has the id '{item}'")
-        able = {k: r for k, r in self.retrievers.items() if isinstance(r, SimilarItems)}
-        if not able:
+        capable = {k: r for k, r in self.retrievers.items() if isinstance(r, SimilarItems)}
+        if not capable:
+            raise ProjectError("no retriever supports similar items; add item_knn, ease or als")
+        if retriever is not None and retriever not in capable:
             raise ProjectError(
-                "none of the retrievers can name similar items; add item_knn, ease or als"
+                f"no retriever '{retriever}' supports similar items"
+                f"{did_you_mean(retriever, capable)}"
             )
-        if retriever is not None and retriever not in able:
-            raise ProjectError(
-                f"no retriever '{retriever}' can name similar items{did_you_mean(retriever, able)}"
-            )
-        knowing = [name for name in able if _knows(self.retrievers[name], index)] or [*able]
+        knowing = [name for name in capable if _knows(self.retrievers[name], index)] or [*capable]
         names = knowing if retriever is None else [retriever]
         more = n + len(self.withdrawn)
         found = (
-            (k, able[k].similar(np.array([index], np.int32), more, self.inventory)) for k in names
+            (k, capable[k].similar(np.array([index], np.int32), more, self.inventory))
+            for k in names
         )
-        answers = ((k, self._shown(one, n)) for k, one in found)
-        first = next(answers)
-        return first if len(first[1].item) else next((a for a in answers if len(a[1].item)), first)
+        results = ((k, self._shown(one, n)) for k, one in found)
+        first = next(results)
+        return first if len(first[1].item) else next((r for r in results if len(r[1].item)), first)
 
     def trending(self, *, n: int = DEFAULT_N, at: Any = None) -> tuple[str, Candidates]:
-        """What many users liked recently, the same for everyone, and the source that found it.
+        """The items that many users liked recently, and the name of the source that found them.
 
         Args:
-            n: how many.
+            n: the number of items.
             at: the moment: a datetime, a date, ISO 8601 text or microseconds; by default just
                 after the last event.
 
@@ -279,23 +278,23 @@ class Answers:
             NotFittedError: neither fitted nor loaded.
             SettingError: the moment cannot be read, or `n` is not an integer of at least 0.
         """
-        self._require_world()
+        self._require_inventory()
         n = whole_number(n, "n", 0)
         time = self._latest() if at is None else moment(at, "at")
         anyone = self._without_withdrawn(Requests.of([[]], time=time))
-        for wanted in (Trending, Popular):
+        for retriever_class in (Trending, Popular):
             for name, source in self.retrievers.items():
-                if isinstance(source, wanted):
+                if isinstance(source, retriever_class):
                     found = source.retrieve(anyone, n, self.inventory)
                     if len(found.item):
                         return name, found
         return POPULARITY_FALLBACK, popularity_fallback(anyone, n, self.inventory).head(n)
 
     def seen(self, placement: str | None = None) -> SeenPolicy:
-        """Which past events exclude an item in a placement.
+        """The policy that decides which past events exclude an item in a placement.
 
         Raises:
-            ProjectError: there is no such placement.
+            ProjectError: the placement does not exist.
         """
         return SeenPolicy.of(self.kinds, self._placement(placement)[1].seen)
 
@@ -303,9 +302,10 @@ class Answers:
         """The pipeline of one placement.
 
         Raises:
-            ProjectError: there is no such placement.
+            NotFittedError: neither fitted nor loaded.
+            ProjectError: the placement does not exist.
         """
-        self._require_world()
+        self._require_inventory()
         name, settings = self._placement(placement)
         sources = {source: self.retrievers[source] for source in settings.retrievers}
         ranking = None
@@ -323,25 +323,25 @@ class Answers:
             {name: self.rerankers[name] for name in settings.rerankers},
             settings.budget,
             self.version,
-            self._watches[name],
+            self._latencies[name],
             fusion.weights,
             fusion.candidates,
         )
 
     def _features(self, placement: str, sources: Mapping[str, Retriever]) -> FeatureSet:
-        """What a placement's candidates are described by; declared once for a world."""
-        inventory, declared = self._declared.get(placement, (None, None))
-        if declared is None or inventory is not self.inventory:
-            declared = FeatureSet.of(self.inventory, sources)
-            self._declared[placement] = (self.inventory, declared)
-        return declared
+        """The features of a placement's candidates; built once per inventory."""
+        inventory, features = self._feature_sets.get(placement, (None, None))
+        if features is None or inventory is not self.inventory:
+            features = FeatureSet.of(self.inventory, sources)
+            self._feature_sets[placement] = (self.inventory, features)
+        return features
 
     def _is_enabled(self, ranker: str) -> bool:
-        """Whether a ranker is used; one that was never fitted is, so that the answer reports it."""
+        """Whether a ranker is used; True for an unfitted one, so that the answer reports it."""
         return bool(self.learned.get(ranker, {}).get("enabled", True))
 
     def _anonymous(self, liked: Sequence[str], time: int, seen: SeenPolicy) -> Requests:
-        """An anonymous user's request: the liked items as events of the first positive kind."""
+        """The request of an anonymous user: liked items are events of the first positive type."""
         items = self.inventory.catalogue.items.indices(liked)
         known = items[items >= 0].tolist()
         kind = next((c for c, k in enumerate(self.kinds.values()) if k.role == "positive"), 0)
@@ -349,7 +349,7 @@ class Answers:
         return Requests.of([known], time=time, exclude=[[] if repeats else known])
 
     def _latest(self) -> int:
-        """Just after the last event, also of data that continues after the training."""
+        """The time just after the last event, including events attached after training."""
         return max(self.inventory.watermark, 0 if self.data is None else self.data.end)
 
     def _placement(self, name: str | None) -> tuple[str, Placement]:
@@ -359,7 +359,7 @@ class Answers:
         return chosen, self.placements[chosen]
 
     def _without_withdrawn(self, requests: Requests) -> Requests:
-        """The requests, with withdrawn items no longer eligible."""
+        """The requests, with withdrawn items not eligible."""
         if not len(self.withdrawn):
             return requests
         bitmap = np.ones((1, len(self.inventory.catalogue)), np.bool_)
@@ -368,16 +368,16 @@ class Answers:
         return replace(requests, eligible=requests.eligible.intersect(masks))
 
     def _shown(self, found: Candidates, n: int) -> Candidates:
-        """The first n that are not withdrawn."""
+        """The first n items that are not withdrawn."""
         if len(self.withdrawn):
             found = found.where(~np.isin(found.item, self.withdrawn))
         return found.head(n)
 
-    def _require_world(self) -> None:
+    def _require_inventory(self) -> None:
         if not hasattr(self, "inventory"):
             raise NotFittedError(self)
 
 
 def _knows(source: Retriever, item: int) -> bool:
-    """Whether a source has learned of an item: when it was fitted, or as it was extended."""
+    """Whether a source knows an item, from training or because it supports new items."""
     return item < source.n_fitted or isinstance(source, SupportsNewItems)

@@ -1,5 +1,5 @@
-"""Fits the sources of a recommender, and leaves out what does not fit into the memory: first items
-that nobody described, then a source.
+"""Fits the sources of a recommender. If a source exceeds the memory budget, leaves out undescribed
+items first, and then the source.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from tastemaker.component import FitOptions, Reranker, Retriever
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.narrowing import UndescribedItems
 from tastemaker.errors import MemoryBudgetError, SourceMemoryError
-from tastemaker.pipeline.saving import described
+from tastemaker.pipeline.saving import component_settings
 from tastemaker.project import Placement
 
 
@@ -19,8 +19,8 @@ class LeftOutSource:
     """A source that was not fitted.
 
     Attributes:
-        reason: why, and what to do.
-        component: which component it is, with its settings, as in an artifact's manifest.
+        reason: why it was not fitted, and how to fix it.
+        component: the type and settings of the component, as in an artifact's manifest.
     """
 
     reason: str
@@ -44,17 +44,17 @@ class Wiring:
     placements: dict[str, Placement]
 
     def without(self, problem: SourceMemoryError, rerankers: Mapping[str, Reranker]) -> "Wiring":
-        """The same without a source that does not fit into the memory.
+        """The wiring without a source that exceeds the memory budget.
 
         Raises:
-            MemoryBudgetError: nothing would be left of the sources, or of those of a placement; or
-                a reranker of a placement needs the source.
+            MemoryBudgetError: the recommender or a placement would have no source left, or a
+                reranker of a placement uses the source.
         """
         name = problem.source
         retrievers = {n: part for n, part in self.retrievers.items() if n != name}
         placements = {n: _without(p, name) for n, p in self.placements.items()}
         empty = [n for n, placement in placements.items() if not placement.retrievers]
-        needing = [
+        users = [
             reranker
             for placement in self.placements.values()
             for reranker in placement.rerankers
@@ -62,16 +62,16 @@ class Wiring:
         ]
         if not retrievers or empty:
             raise MemoryBudgetError(str(problem), problem.reason) from None
-        if needing:
+        if users:
             raise MemoryBudgetError(
-                f"{problem}; it cannot be left out, as the reranker '{needing[0]}' uses it",
+                f"{problem}; it cannot be left out, because the reranker '{users[0]}' uses it",
                 problem.reason,
             ) from None
         return Wiring(retrievers, placements)
 
 
 def _without(placement: Placement, source: str) -> Placement:
-    """A placement that does not use a source."""
+    """The placement without a source."""
     if source not in placement.retrievers:
         return placement
     left: dict[str, int] | tuple[str, ...]
@@ -87,32 +87,32 @@ def fit_source(name: str, source: Retriever, data: Dataset, options: FitOptions)
     """Fits a source in place and returns it.
 
     Raises:
-        SourceMemoryError: it does not fit into the memory budget.
+        SourceMemoryError: it exceeds the memory budget.
     """
     try:
         return source.fit(data, options)
     except MemoryBudgetError as problem:
-        refused = SourceMemoryError(name, problem)
-    raise refused  # here, so that it does not keep what the source held
+        error = SourceMemoryError(name, problem)
+    raise error  # outside `except`, so that its context does not keep the arrays of the source
 
 
 def with_fewer_items(
     name: str, source: Retriever, data: Dataset, options: FitOptions
 ) -> Dataset | None:
-    """The data without as many undescribed items as a source needs to fit into the memory budget.
+    """The data without enough undescribed items for a source to fit into the memory budget.
 
     Items of few users are left out first: those of fewer than 2, 4, 8, … users.
 
     Args:
-        name: the source's name.
-        source: a clone of it is fitted until it fits.
-        data: what it did not fit into the memory budget with.
-        options: with the memory budget.
+        name: the name of the source.
+        source: the source; clones of it are fitted.
+        data: the data with which it exceeds the memory budget.
+        options: the options, with the memory budget.
 
     Returns:
-        The data; None where the source does not fit without any undescribed item either.
+        The data; None if the source exceeds the budget even without all undescribed items.
 
-    Cost: of all fits but the last, what a source does until it has estimated its memory.
+    Cost: one fit. The failing fits before it stop once the source has estimated its memory.
     """
     undescribed = UndescribedItems(data)
     for enough in undescribed.thresholds():
@@ -126,19 +126,20 @@ def with_fewer_items(
 
 
 def left_out_source(problem: SourceMemoryError, source: Retriever) -> LeftOutSource:
-    """What is kept of a source that was left out."""
-    return LeftOutSource(problem.reason, described({problem.source: source})[problem.source])
+    """The record of a source that was left out."""
+    settings = component_settings({problem.source: source})
+    return LeftOutSource(problem.reason, settings[problem.source])
 
 
 def without_left_out(wiring: Wiring, left_out: Mapping[str, LeftOutSource]) -> Wiring:
-    """Today's sources without those that a training had to leave out.
+    """The current sources without those that training had to leave out.
 
-    A source whose component or settings have changed since stays: the next training may fit it.
+    A source whose type or settings have changed since is kept: the next training may fit it.
     """
-    today = described(wiring.retrievers)
-    gone = [name for name, one in left_out.items() if today.get(name) == one.component]
+    current = component_settings(wiring.retrievers)
+    unchanged = [name for name, one in left_out.items() if current.get(name) == one.component]
     placements = wiring.placements
-    for name in gone:
+    for name in unchanged:
         placements = {n: _without(placement, name) for n, placement in placements.items()}
-    kept = {n: part for n, part in wiring.retrievers.items() if n not in gone}
+    kept = {n: part for n, part in wiring.retrievers.items() if n not in unchanged}
     return Wiring(kept, placements)

@@ -1,11 +1,11 @@
-"""How a recommender's parts are fitted, within the memory budget."""
+"""Fitting the components of a recommender within the memory budget."""
 
 from dataclasses import replace
 
 from tastemaker.component import FitOptions, Retriever
 from tastemaker.data.dataset import Dataset
 from tastemaker.errors import SourceMemoryError, TooManyItemsError
-from tastemaker.pipeline.answers import Answers
+from tastemaker.pipeline.answers import QueryMixin
 from tastemaker.pipeline.fitting import (
     LeftOutSource,
     Wiring,
@@ -13,23 +13,23 @@ from tastemaker.pipeline.fitting import (
     left_out_source,
     with_fewer_items,
 )
-from tastemaker.pipeline.learning import Learned, learn
+from tastemaker.pipeline.learning import LearningResult, learn
 from tastemaker.project import Placement, Training
 
 
-class FitsParts(Answers):
+class FittingMixin(QueryMixin):
     """The part of `Recommender` that fits sources, fusions and rankers."""
 
     training: Training
     left_out: dict[str, LeftOutSource]
-    _stated: Wiring
+    _configured: Wiring
 
-    def _with_less(
+    def _reduced(
         self, problem: SourceMemoryError, data: Dataset, options: FitOptions, keep_items: bool
     ) -> Dataset:
-        """The data to go on with: with fewer items, or the same and without a source."""
+        """The data for the next attempt: with fewer items, or unchanged after removing a source."""
         name = problem.source
-        # what is fitted would take up the memory that the source is tried in
+        # fitted sources would occupy the memory in which this source is tried again
         self.retrievers = {n: part.clone() for n, part in self.retrievers.items()}
         fewer = with_fewer_items(name, self.retrievers[name], data, options)
         if fewer is None:
@@ -40,9 +40,9 @@ class FitsParts(Answers):
         return fewer
 
     def _leave_out(self, problem: SourceMemoryError) -> None:
-        """Goes on without a source that does not fit into the memory budget."""
+        """Removes a source that exceeds the memory budget."""
         if not self.left_out:
-            self._stated = Wiring(self.retrievers, self.placements)
+            self._configured = Wiring(self.retrievers, self.placements)
         wiring = Wiring(self.retrievers, self.placements).without(problem, self.rerankers)
         source = self.retrievers[problem.source]
         self.left_out[problem.source] = left_out_source(problem, source)
@@ -52,7 +52,7 @@ class FitsParts(Answers):
         """Learns fusions and rankers, and fits every source.
 
         Raises:
-            SourceMemoryError: a source does not fit into the memory budget.
+            SourceMemoryError: a source exceeds the memory budget.
         """
         kept: dict[str, Retriever] = {}
         self.learned, self.fusions = {}, {}
@@ -64,20 +64,20 @@ class FitsParts(Answers):
                 self.fusions[name] = learned.fusion
             kept |= learned.sources
             if placement.ranker is not None:
-                came_to = {"enabled": bool(learned.enabled), "refit": learned.refit}
-                self.learned[placement.ranker] = {**learned.notes, **came_to}
+                decision = {"enabled": bool(learned.enabled), "refit": learned.refit}
+                self.learned[placement.ranker] = {**learned.notes, **decision}
         unfitted = [name for name in self.retrievers if name not in kept]
         for name in options.progress.track(unfitted, "all events: sources", len(unfitted)):
             fit_source(name, self.retrievers[name], data, options)
         self.retrievers |= kept
 
     def within_budget(self, options: FitOptions) -> FitOptions:
-        """The options with the project's memory budget, where they say none."""
+        """The options, with the memory budget of the project if they have none."""
         if options.memory_budget is not None:
             return options
         return replace(options, memory_budget=self.training.memory)
 
-    def _learn(self, placement: Placement, data: Dataset, options: FitOptions) -> Learned:
+    def _learn(self, placement: Placement, data: Dataset, options: FitOptions) -> LearningResult:
         return learn(
             self.rankers[placement.ranker] if placement.ranker else None,
             data,

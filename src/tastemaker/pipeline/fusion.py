@@ -1,8 +1,8 @@
-"""How a placement's sources make one list: how many candidates each gives, and its weight.
+"""Fusion of the sources of a placement: a quota of candidates and a weight for each source.
 
-Numbers that a project file states are kept. Where it only names its sources, both are learned from
-the training windows: the weights by coordinate ascent on NDCG@10 (Metzler & Croft 2007), beginning
-with the best single source, the quotas by how many relevant items each finds.
+Quotas and weights that a project file states are kept. If it only names its sources, both are
+learned from the training windows: the weights by coordinate ascent on NDCG@10 (Metzler & Croft
+2007), starting from the best single source, and the quotas by the number of relevant items found.
 """
 
 from collections.abc import Sequence
@@ -20,35 +20,35 @@ from tastemaker.project import Placement
 
 K = 10
 LEAST_WEIGHT = 1e-4
-"""Of a source that improves no order: its candidates follow those of the others."""
+"""The weight of a source that improves no order: its candidates follow those of the others."""
 _STEPS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0)
-"""Weights that are tried, as multiples of the largest weight of the other sources."""
+"""The weights to try, as multiples of the largest weight of the other sources."""
 _PASSES = 3
 _GAIN = 1.001
-"""A weight changes only for this improvement of NDCG: less is chance."""
+"""The smallest relative improvement of NDCG for which a weight changes; less is chance."""
 _BLOCK = 10
-"""Candidates by which a quota grows, and the smallest quota."""
+"""The step by which a quota grows, in candidates, and the smallest quota."""
 _FOLDS = 3
 _NEAR = 40
-"""The deepest rank from which a mixture of sources brings an item into a list of ten."""
+"""The deepest rank from which a mixture of sources can raise an item into a list of ten."""
 _FEWEST_REQUESTS = 30
-"""With fewer requests for which a source found a relevant item nothing is learned."""
+"""The fewest requests with a relevant candidate from which a fusion is learned."""
 
 Figures = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class Fusion:
-    """How the lists of a placement's sources become one.
+    """The quotas and weights that merge the lists of a placement's sources.
 
     Attributes:
-        quotas: source → how many of its best are candidates for certain.
+        quotas: source → how many of its best items are candidates for certain.
         weights: source → its weight in reciprocal rank fusion, above 0; the largest is 1.
-        candidates: how many distinct candidates there are room for; what the quotas leave goes to
-            the best others by fused score.
-        notes: where the numbers come from: `learned`, and if so `learned_weights`,
-            `learned_quotas`, `requests`, `best_source`, and NDCG@10 of `best_source_ndcg` and
-            `fused_ndcg` in the training windows.
+        candidates: the number of distinct candidates; places that the quotas leave go to the best
+            other items by fused score.
+        notes: the origin of the numbers: `learned`, and if True, `learned_weights`,
+            `learned_quotas`, `requests`, `best_source`, and the NDCG@10 in the training windows as
+            `best_source_ndcg` and `fused_ndcg`.
     """
 
     quotas: dict[str, int]
@@ -58,9 +58,9 @@ class Fusion:
 
     @classmethod
     def stated(cls, placement: Placement) -> "Fusion":
-        """The numbers of the project file; even ones where it states none.
+        """The quotas and weights of the project file; equal ones if it states none.
 
-        Weights that are not stated are in proportion to stated quotas.
+        Weights that are not stated are proportional to the quotas.
         """
         names = tuple(placement.retrievers)
         even = max(1, placement.candidates // max(1, len(names)))
@@ -73,7 +73,7 @@ class Fusion:
         """The fused score of candidates, as `merge` computes it, float32[rows].
 
         Args:
-            ranks: int16[rows × S], the rank in each source from 0; −1 where it was not found.
+            ranks: int16[rows × S], the rank in each source from 0; −1 if it was not found.
             sources: the names of the S sources.
         """
         total = np.zeros(len(ranks))
@@ -84,17 +84,17 @@ class Fusion:
         return np.asarray(total, np.float32)
 
     def __str__(self) -> str:
-        """In words: who leads, with which weights."""
+        """A summary for people: the sources by weight, and the NDCG@10 of the fusion."""
         shown = ", ".join(
             f"{name} {weight:.2f} (at least {self.quotas[name]} candidates)"
             for name, weight in sorted(self.weights.items(), key=lambda pair: -pair[1])
         )
         if not self.notes["learned"]:
-            return f"{shown}; nothing was learned from the past"
+            return f"{shown}; not learned from past events"
         best, alone = self.notes["best_source"], self.notes["best_source_ndcg"]
         fused = self.notes["fused_ndcg"]
         if self.notes["learned_weights"] and fused <= alone:
-            return f"{best} orders alone, no mixture was better: NDCG@10 {alone:.4f}; {shown}"
+            return f"ordered by {best} alone, no mixture was better: NDCG@10 {alone:.4f}; {shown}"
         stated = "" if self.notes["learned_weights"] else ", with the weights of the project file"
         figures = f"NDCG@10 {fused:.4f} in the training windows{stated}, {best} alone {alone:.4f}"
         return f"{figures}; {shown}"
@@ -105,17 +105,17 @@ class Fusion:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """What the sources found for requests of the past, and which of it was relevant.
+class FusionData:
+    """The source ranks and the relevance of candidates of past requests, to learn a fusion from.
 
     Attributes:
-        user: int32[requests], whose each request is.
-        offsets: int64[requests + 1], where each request's candidates begin.
-        ranks: int16[candidates × S], the rank in each source from 0; −1 where it was not found.
-        hit: bool[candidates], whether it was relevant.
-        relevant: int64[requests], how many items were relevant, found or not.
-        relevant_ranks: int16[relevant items × S], their rank in each source's own list; −1 where
-            it did not find them.
+        user: int32[requests], the user of each request.
+        offsets: int64[requests + 1], where the candidates of each request begin.
+        ranks: int16[candidates × S], the rank in each source from 0; −1 if it was not found.
+        hit: bool[candidates], whether the candidate was relevant.
+        relevant: int64[requests], the number of relevant items, found or not.
+        relevant_ranks: int16[relevant items × S], their rank in the list of each source; −1 if it
+            did not find them.
     """
 
     user: NDArray[np.int32]
@@ -126,8 +126,8 @@ class Found:
     relevant_ranks: NDArray[np.int16]
 
     @classmethod
-    def joined(cls, parts: Sequence["Found"]) -> "Found":
-        """Several windows as one."""
+    def joined(cls, parts: Sequence["FusionData"]) -> "FusionData":
+        """The concatenation of several windows."""
         counts = np.concatenate([np.diff(part.offsets) for part in parts])
         return cls(
             np.concatenate([part.user for part in parts]),
@@ -138,16 +138,16 @@ class Found:
             np.concatenate([part.relevant_ranks for part in parts]),
         )
 
-    def near(self) -> "Found":
-        """Without candidates that no source ranks high, which reach no list of ten."""
+    def near(self) -> "FusionData":
+        """The data without candidates that no source ranks high enough for a list of ten."""
         kept = ((self.ranks >= 0) & (self.ranks < _NEAR)).any(axis=1)
         counts = np.bincount(rows_of(self.offsets)[kept], minlength=len(self.user))
         return replace(self, offsets=offsets_of(counts), ranks=self.ranks[kept], hit=self.hit[kept])
 
-    def take(self, rows: NDArray[np.int64]) -> "Found":
-        """Some of the requests, without the ranks of their relevant items."""
+    def take(self, rows: NDArray[np.int64]) -> "FusionData":
+        """The data of some requests, without the ranks of their relevant items."""
         entries = ranges(self.offsets[rows], np.diff(self.offsets)[rows])
-        return Found(
+        return FusionData(
             self.user[rows],
             offsets_of(np.diff(self.offsets)[rows]),
             self.ranks[entries],
@@ -157,11 +157,11 @@ class Found:
         )
 
     def ndcg(self, score: NDArray[np.floating]) -> Figures:
-        """NDCG@10 of each request by a score of its candidates, float64[requests]."""
+        """The NDCG@10 of each request in the order of `score`, float64[requests]."""
         return np.asarray(ndcg(self.offsets, score, self.hit, self.relevant))
 
     def by_source(self) -> Figures:
-        """NDCG@10 of each request by each source alone, float64[requests × S]."""
+        """The NDCG@10 of each request, ordered by each source alone, float64[requests × S]."""
         columns = self.ranks.T.astype(np.float64)
         return np.stack(
             [self.ndcg(np.where(rank >= 0, -rank, -np.inf)) for rank in columns], axis=1
@@ -169,25 +169,25 @@ class Found:
 
 
 def learn_fusion(
-    windows: Sequence[Found], placement: Placement, *, provisional: bool = False
+    windows: Sequence[FusionData], placement: Placement, *, provisional: bool = False
 ) -> Fusion:
     """The weights and quotas that would have been best in the training windows.
 
-    Weights begin with the best single source alone. All sources together are used only if weights
-    learned elsewhere are better than that source by more than a standard error, each window judged
-    by weights of the others (a third of the users where there are fewer than three windows).
-    Otherwise that source keeps the order, and the others add candidates behind its own.
+    The search for weights starts from the best single source. A mixture of sources is used only if
+    its weights are better than that source by more than a standard error, where each window is
+    evaluated with weights learned from the others (each third of the users if there are fewer than
+    three windows). Otherwise that source decides the order, and the others add candidates after it.
 
     Args:
-        windows: for each, what the placement's sources found and what of it was relevant.
-        placement: its `retrievers` names the S sources in the order of `windows`; what it states
-            is kept.
-        provisional: whether the weights are used without that comparison, which takes four times
-            as long: to describe candidates by, not to serve.
+        windows: for each window, the candidates of the placement's sources and their relevance.
+        placement: its `retrievers` names the S sources in the order of `windows`; the numbers that
+            it states are kept.
+        provisional: whether to skip that comparison, which takes four times as long. Provisional
+            weights are for computing features, not for serving.
     """
     stated, names = Fusion.stated(placement), tuple(placement.retrievers)
     windows = [window.near() for window in windows]
-    found = Found.joined(windows)
+    found = FusionData.joined(windows)
     with_hit = np.unique(rows_of(found.offsets)[found.hit])
     if len(with_hit) < _FEWEST_REQUESTS:
         return stated
@@ -198,8 +198,8 @@ def learn_fusion(
     if not learns_weights:
         weights = np.array([stated.weights[name] for name in names])
         fused = found.ndcg(stated.scores(found.ranks, names))
-    elif provisional or is_better(_by_weights_of_others(windows, found), fused, found.user):
-        weights = _ascended(found)
+    elif provisional or is_better(_cross_validated(windows, found), fused, found.user):
+        weights = _learned_weights(found)
         fused = found.ndcg(_shares(found.ranks) @ weights)
     quotas, capacity = dict(stated.quotas), stated.candidates
     learns_quotas = None in placement.sources.values()
@@ -218,7 +218,7 @@ def learn_fusion(
     return Fusion(quotas, _scaled(weights.tolist(), names), capacity, notes)
 
 
-def _by_weights_of_others(windows: Sequence[Found], found: Found) -> Figures:
+def _cross_validated(windows: Sequence[FusionData], found: FusionData) -> Figures:
     """NDCG@10 of each request by weights that were learned without it, float64[requests]."""
     if len(windows) >= _FOLDS:
         fold = np.repeat(np.arange(len(windows)), [len(window.user) for window in windows])
@@ -226,28 +226,28 @@ def _by_weights_of_others(windows: Sequence[Found], found: Found) -> Figures:
         fold = np.unique(found.user, return_inverse=True)[1] % _FOLDS
     figures = np.zeros(len(found.user))
     for left_out in np.unique(fold):
-        weights = _ascended(found.take(np.flatnonzero(fold != left_out)))
+        weights = _learned_weights(found.take(np.flatnonzero(fold != left_out)))
         rows = np.flatnonzero(fold == left_out)
-        judged = found.take(rows)
-        figures[rows] = judged.ndcg(_shares(judged.ranks) @ weights)
+        held_out = found.take(rows)
+        figures[rows] = held_out.ndcg(_shares(held_out.ranks) @ weights)
     return figures
 
 
 def is_better(ours: Figures, theirs: Figures, user: NDArray[np.integer], seed: int = 0) -> bool:
-    """Whether figures of the same requests are better on average, by more than a standard error.
+    """Whether the mean of one metric is higher than another by more than a standard error.
 
     Args:
-        ours: float64[requests].
-        theirs: float64[requests].
-        user: int[requests]; the error is that of resampled users.
-        seed: of the samples.
+        ours: float64[requests], the metric that may be better.
+        theirs: float64[requests], the metric of the same requests to compare with.
+        user: int[requests]; the standard error is estimated by resampling users.
+        seed: the seed of the resamples.
     """
     gain = UserBootstrap(user, seed).mean(ours - theirs)
     return gain.value > (gain.high - gain.low) / (2 * 1.96) and gain.value > 0
 
 
 def _scaled(weights: Sequence[float], names: Sequence[str]) -> dict[str, float]:
-    """Weights whose largest is 1, none of them 0."""
+    """The weights scaled to a maximum of 1, and at least `LEAST_WEIGHT`."""
     largest = max(weights) or 1.0
     return {
         name: max(LEAST_WEIGHT, round(weight / largest, 6)) for name, weight in zip(names, weights)
@@ -255,13 +255,13 @@ def _scaled(weights: Sequence[float], names: Sequence[str]) -> dict[str, float]:
 
 
 def _shares(ranks: NDArray[np.int16]) -> Figures:
-    """What each source adds to a candidate's score at weight 1, float64[candidates × S]."""
+    """The contribution of each source to a score at weight 1, float64[candidates × S]."""
     share = (RANK_OFFSET + 1) / (RANK_OFFSET + 1 + ranks.astype(np.float64))
     return np.asarray(np.where(ranks >= 0, share, 0.0), np.float64)
 
 
-def _ascended(found: Found) -> Figures:
-    """Weights found by changing one at a time from the best single source on, float64[S]."""
+def _learned_weights(found: FusionData) -> Figures:
+    """The weights of coordinate ascent from the best single source, float64[S]."""
     by_source = found.by_source().mean(axis=0)
     weights, figure = np.eye(len(by_source))[by_source.argmax()], float(by_source.max())
     shares = _shares(found.ranks)
@@ -283,15 +283,15 @@ def _ascended(found: Found) -> Figures:
 
 
 def _quotas(ranks: NDArray[np.int16], candidates: int) -> NDArray[np.int64]:
-    """How many of each source's best are candidates for certain, int64[S].
+    """How many of each source's best items are candidates for certain, int64[S].
 
-    Grows by blocks the quota that adds most relevant items (a greedy cover, Nemhauser et al. 1978);
-    among equals the smaller quota. Covering all of the room so loses more than filling half of it
-    by fused score: sources that agree are few in number and often right.
+    Grows the quota that adds most relevant items, block by block (a greedy cover, Nemhauser et al.
+    1978); ties go to the smaller quota. Callers give only half of the candidates to quotas and the
+    rest to fused scores, which finds more: items on which sources agree are few and often relevant.
 
     Args:
         ranks: int16[relevant items × S].
-        candidates: the sum of all quotas, where each source can have one at least.
+        candidates: the sum of all quotas; each source gets at least 1.
     """
     sources = ranks.shape[1]
     block = max(1, min(_BLOCK, candidates // sources))
@@ -308,9 +308,9 @@ def _quotas(ranks: NDArray[np.int16], candidates: int) -> NDArray[np.int64]:
 
 @kernel
 def ndcg(offsets, score, hit, relevant):  # type: ignore[no-untyped-def]
-    """NDCG@10 of each request, float64[requests]; −inf keeps a candidate out of the list.
+    """NDCG@10 of each request, float64[requests]; a score of −inf excludes a candidate.
 
-    Among equals the earlier candidate comes first.
+    Ties keep the order of the candidates.
     """
     figures = np.zeros(len(offsets) - 1)
     top = np.empty(K, np.int64)

@@ -1,8 +1,7 @@
-"""Keeping to a deadline: what stages cost, what is left, and whom one no longer waits for.
+"""Deadlines: the time left, the estimated costs of stages, and calls with a timeout.
 
-Running computation is never abandoned: its cost is estimated before it starts, and a simpler
-stand-in chosen in time. Only what waits for another machine is waited for no longer than there
-is time.
+A running computation is never interrupted: its cost is estimated before it starts, and it is
+skipped or shortened if there is too little time. Only calls to other machines have a timeout.
 """
 
 import threading
@@ -17,17 +16,17 @@ T = TypeVar("T")
 
 _RISE, _FALL, _FADE = 0.5, 0.05, 0.9
 _FADE_UNSURE = 0.5
-"""While a stage was measured once: the first call compiles and maps what later ones find."""
+"""Used for a stage that was measured once: its first call includes compilation and mapping."""
 _LATE_CALLS_PER_SOURCE = 4
 
 
 class Deadline:
-    """A moment by which an answer is wanted.
+    """The moment by which an answer is due.
 
     Args:
-        milliseconds: how long from then on; None, whenever it is ready.
-        clock: seconds, monotonic.
-        since: when the clock began to count; by default now.
+        milliseconds: the time from `since` on; None for no limit.
+        clock: a monotonic clock, seconds.
+        since: when the time starts, seconds of the clock; by default now.
     """
 
     def __init__(
@@ -46,7 +45,7 @@ class Deadline:
         return float("inf") if self._end is None else (self._end - self._clock()) * 1e3
 
     def within(self, milliseconds: float | None) -> "Deadline":
-        """The earlier of this deadline and so many milliseconds from now; without one, none."""
+        """The earlier of this deadline and `milliseconds` from now; no limit stays no limit."""
         if self._end is None or milliseconds is None or milliseconds >= self.left:
             return self
         return Deadline(milliseconds, self._clock)
@@ -54,12 +53,12 @@ class Deadline:
 
 @dataclass(frozen=True, slots=True)
 class Degraded:
-    """Something that was left out of an answer.
+    """A stage that was skipped or cut short.
 
     Attributes:
-        stage: where.
-        reason: why, in words.
-        error: what was raised there, if anything.
+        stage: the name of the stage.
+        reason: the reason, as text.
+        error: the exception that the stage raised, if any.
     """
 
     stage: str
@@ -71,16 +70,16 @@ class Degraded:
         return {"stage": self.stage, "reason": self.reason}
 
 
-class StillWaiting(Exception):  # noqa: N818 - a state, not an error of anybody's
-    """Too many earlier calls of the same source were late, and have not come back yet."""
+class TooManyLateCalls(Exception):  # noqa: N818 - a state, not an error
+    """Too many earlier calls of the same source are late and have not returned yet."""
 
 
 class LatencyTracker:
-    """Remembers what each stage costs per unit of work, and counts the calls that are late.
+    """Records what each stage costs per unit of work, and counts late calls.
 
-    An estimate rises quickly and falls slowly, since being late is worse than being simple; with
-    every time that a stage is left out it fades, so that the stage is tried again. Shared by all
-    threads that answer requests.
+    An estimate rises quickly and falls slowly, because a late answer is worse than a simple one.
+    It decays whenever the stage is skipped, so that the stage is tried again. All threads that
+    answer requests share one tracker.
     """
 
     def __init__(self) -> None:
@@ -90,11 +89,11 @@ class LatencyTracker:
         self._lock = threading.Lock()
 
     def estimate(self, stage: str, units: int) -> float:
-        """Milliseconds that a stage will probably take; 0 for one never seen."""
+        """The estimated time of a stage, milliseconds; 0 for a stage that was never measured."""
         return self._cost.get(stage, 0.0) * units
 
     def record(self, stage: str, units: int, milliseconds: float) -> None:
-        """Tells what a stage took for so many units."""
+        """Records the time that a stage took for some units of work."""
         if units < 1:
             return
         with self._lock:
@@ -109,24 +108,26 @@ class LatencyTracker:
                 step = _RISE if cost > known else _FALL
                 self._cost[stage] = known + step * (cost - known)
 
-    def leave_out(self, stage: str) -> None:
-        """Tells that a stage was left out for its estimate."""
+    def record_skip(self, stage: str) -> None:
+        """Records that a stage was skipped because of its estimate."""
         with self._lock:
             fade = _FADE_UNSURE if stage in self._once else _FADE
             self._cost[stage] = fade * self._cost.get(stage, 0.0)
 
     def call(self, source: str, work: Callable[[], T]) -> "Call[T]":
-        """Starts work that waits for another machine, in a thread of its own.
+        """Starts work that waits for another machine, in a separate thread.
 
-        A call that is late, so that nobody waits for it any longer, goes on until it comes back by
-        itself; a source with too many of those is not asked again before.
+        A late call continues in the background until it returns. A source with too many late calls
+        is not called again until some of them return.
 
         Raises:
-            StillWaiting: too many late calls have not come back.
+            TooManyLateCalls: too many late calls have not returned.
         """
         with self._lock:
             if self._late.get(source, 0) >= _LATE_CALLS_PER_SOURCE:
-                raise StillWaiting(f"{_LATE_CALLS_PER_SOURCE} earlier calls have not come back yet")
+                raise TooManyLateCalls(
+                    f"{_LATE_CALLS_PER_SOURCE} earlier calls have not returned yet"
+                )
         future: Future[tuple[T, float]] = Future()
 
         def run() -> None:
@@ -134,7 +135,7 @@ class LatencyTracker:
             try:
                 result = work()
                 future.set_result((result, (perf_counter() - start) * 1e3))
-            except BaseException as problem:  # handed to whoever waits
+            except BaseException as problem:  # passed on to the caller of `result`
                 future.set_exception(problem)
 
         threading.Thread(target=run, name=f"source {source}", daemon=True).start()
@@ -147,21 +148,21 @@ class LatencyTracker:
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[T]):
-    """Work under way.
+    """A call in progress.
 
     Attributes:
-        future: its result, and how many milliseconds it took.
-        count_late: told 1 when it is given up, −1 when it has come back after all.
+        future: the result of the call and its time, milliseconds.
+        count_late: called with 1 when the call is late, and with −1 when it returns later.
     """
 
     future: "Future[tuple[T, float]]"
     count_late: Callable[[int], None]
 
     def result(self, deadline: Deadline) -> tuple[T, float] | None:
-        """What came back, and how many milliseconds it took; None if it is late.
+        """The result of the call and its time, milliseconds; None if it is late.
 
         Raises:
-            Exception: whatever the work raised.
+            Exception: the exception of the work.
         """
         left = deadline.left
         wait([self.future], None if left == float("inf") else max(left, 0.0) / 1e3)

@@ -1,4 +1,4 @@
-"""Many sources into one list: quotas, each item once, order by reciprocal rank fusion."""
+"""Merges the lists of several sources by quotas and reciprocal rank fusion, without duplicates."""
 
 from collections.abc import Mapping
 
@@ -11,7 +11,7 @@ from tastemaker.data.ragged import offsets_of
 RANK_OFFSET = 20
 """The constant k of Cormack, Clarke & Büttcher 2009, who took 60 for lists of a thousand."""
 _DEEPEST = np.iinfo(np.int16).max
-"""Ranks are int16: no source gives more."""
+"""The most candidates of a source, because ranks are int16."""
 _LARGEST = np.int64(np.iinfo(np.int32).max)
 
 
@@ -22,23 +22,24 @@ def merge(
     *,
     weights: Mapping[str, float] | None = None,
 ) -> Candidates:
-    """Merges what several sources found for the same n requests.
+    """Merges the candidates of several sources for the same n requests.
 
-    There is room for as many distinct items as all quotas add up to, and for `n` at least. Each
-    source's best up to its quota are in for certain; what room is left, because sources agree or
-    found too little, goes to the others by fused score. An item found by several sources stands
-    once, with the rank and score it had in each. The fused score is Σ wₛ (k + 1) / (k + rankₛ),
-    k = `RANK_OFFSET`, over the sources that found it (Cormack, Clarke & Büttcher 2009), so that
-    the first of a source of weight 1 gets 1 from it; scores of different scales are never added.
+    The merged list holds as many distinct items as all quotas add up to, and at least `n`. The
+    best items of each source, up to its quota, are included for certain. Places that are left,
+    because sources agree or found too few items, go to the other items by fused score. An item
+    found by several sources occurs once, with its rank and score in each. The fused score is
+    Σ wₛ (k + 1) / (k + rankₛ), k = `RANK_OFFSET`, over the sources that found it (Cormack, Clarke
+    & Büttcher 2009), so that the first item of a source of weight 1 gets 1 from it; scores of
+    different scales are never added.
 
     Args:
         found: source → its candidates, best first.
-        quotas: source → how many of its best are in.
+        quotas: source → how many of its best items are included.
         weights: source → its weight wₛ, above 0; by default its quota over the largest quota.
-        n: how many distinct items every request should have, if the sources found as many.
+        n: the number of distinct items per request, if the sources found as many.
 
     Returns:
-        Candidates by fused score; among equals the lower item index first.
+        Candidates by fused score; ties by ascending item index.
     """
     names = tuple(found)
     lists = [candidates.head(_DEEPEST) for candidates in found.values()]
@@ -59,14 +60,14 @@ def merge(
         np.concatenate([candidates.score for candidates in lists]),
         *(quota, weight, item, score, source_rank, source_score),
     )
-    there = np.arange(capacity) < counts[:, None]
+    is_used = np.arange(capacity) < counts[:, None]
     return Candidates(
         offsets_of(counts),
-        item[there],
-        score[there],
+        item[is_used],
+        score[is_used],
         names,
-        source_rank[there],
-        source_score[there],
+        source_rank[is_used],
+        source_score[is_used],
     )
 
 
@@ -74,11 +75,11 @@ def merge(
 def _fuse(  # type: ignore[no-untyped-def]
     offsets, found, found_score, quota, weight, item, score, source_rank, source_score
 ):
-    """Fills each request's row, best first, and returns how many entries it has, int64[n].
+    """Fills the row of each request, best first, and returns its number of entries, int64[n].
 
-    `offsets` [sources × n + 1] says where each source's list for a request lies in `found`. An
-    entry's sort key is its fused score, inverted, above its item: what differs in float64 alone is
-    a tie, and goes to the lower item.
+    `offsets` [sources × n + 1] holds where the list of each source for each request begins in
+    `found`. The sort key of an entry is its inverted fused score in the high bits and its item in
+    the low bits: scores that differ only in float64 are ties, which go to the lower item.
     """
     sources, requests = offsets.shape[0], offsets.shape[1] - 1
     capacity = item.shape[1]

@@ -1,4 +1,4 @@
-"""The ranking stage: features, predictions, one score for each candidate, the order by it."""
+"""The ranking stage: computes features, predictions and scores, and sorts by score."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from tastemaker.component import WANTED, Features, Ranker, Retriever, Scores
+from tastemaker.component import RELEVANT, Features, Ranker, Retriever, Scores
 from tastemaker.data.candidates import Candidates
 from tastemaker.data.requests import Requests
 from tastemaker.features import FeatureSet
@@ -14,19 +14,19 @@ from tastemaker.inventory import Inventory
 from tastemaker.pipeline.trace import Trace
 
 PREDICTED = "predicted:"
-"""Begins the name of a column that holds an objective's prediction."""
-DESCRIBED = "described"
-"""The column that says which row of the features describes a candidate."""
+"""The prefix of the columns that hold the predictions of an objective."""
+FEATURE_ROW = "feature_row"
+"""The column that holds the row of each candidate in the features."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """How a placement ranks.
+    """The ranker of a placement with its features and objective weights.
 
     Attributes:
-        ranker: a ranker; where it is not fitted, answers go without.
-        features: what it is told of each candidate.
-        value: what each objective is worth; empty, the first alone counts.
+        ranker: the ranker; if it is not fitted, the ranking stage is skipped.
+        features: the features that it reads.
+        value: objective → its weight; if empty, only the first objective counts.
     """
 
     ranker: Ranker
@@ -35,8 +35,8 @@ class Ranking:
 
     @property
     def worth(self) -> dict[str, float]:
-        """Objective → what it is worth, spelled out."""
-        return dict(self.value) or {(self.ranker.objectives or (WANTED,))[0]: 1.0}
+        """Objective → its weight, also if `value` is empty."""
+        return dict(self.value) or {(self.ranker.objectives or (RELEVANT,))[0]: 1.0}
 
     def rank(
         self,
@@ -46,22 +46,22 @@ class Ranking:
         sources: Mapping[str, Retriever],
         trace: Trace,
     ) -> tuple[Candidates, Features]:
-        """The candidates by predicted value, and the features they were ranked by.
+        """Sorts the candidates by predicted value; returns them with their features.
 
-        The order of the stage before decides between equals. Each objective's prediction stands
-        in a column of its own.
+        Ties keep the order of the previous stage. The predictions of each objective are stored in
+        a separate column.
         """
         features, milliseconds = trace.timed(
             lambda: self.features.build(requests, found, inventory, sources)
         )
         trace.add("features", found.counts, found, milliseconds)
         (scores, value), milliseconds = trace.timed(lambda: self._score(requests, found, features))
-        described = np.arange(len(found.item))
+        feature_row = np.arange(len(found.item))
         predicted = {
             f"{PREDICTED}{name}": scores.values[:, place] for place, name in enumerate(scores.names)
         }
-        columns = {**found.columns, **predicted, DESCRIBED: described}
-        order = np.lexsort((described, -value, found.rows))
+        columns = {**found.columns, **predicted, FEATURE_ROW: feature_row}
+        order = np.lexsort((feature_row, -value, found.rows))
         ranked = replace(found, score=value, columns=columns).entries(order, found.offsets)
         trace.add("rank", found.counts, ranked, milliseconds)
         return ranked, features

@@ -1,6 +1,6 @@
-"""Why an item is in a list: the item of the history that explains it, and the source that found it.
+"""Reasons for recommended items: an item of the history, and the source that found the item.
 
-The words follow the event types: "because you bought …" after a purchase.
+The wording depends on the event type: "because you bought …" after a purchase.
 """
 
 import logging
@@ -22,7 +22,7 @@ from tastemaker.retrieval import Popular
 
 _LOG = logging.getLogger(__name__)
 LONGEST_TITLE_IN_REASON = 200
-"""Characters of a title in a reason."""
+"""The most characters of a title in a reason."""
 _CHOSE = "chose"
 _UNFOUND = np.iinfo(np.int16).max
 
@@ -32,14 +32,15 @@ def reasons_of(
 ) -> list[list[dict[str, Any]]]:
     """The reasons of each item of one list, strongest first.
 
-    An item is explained by the liked item that speaks most for it, as the source sees it that
-    ranked it highest among those that can tell; and by the source that ranked it highest at all.
+    The first reason is the liked item that supports the item most, according to the source that
+    ranked it highest among those that can explain. The last reason is the source that ranked it
+    highest.
 
     Args:
         request: one request.
         shown: its list.
-        inventory: what the items are.
-        retrievers: the sources by name.
+        inventory: item data.
+        retrievers: name → source.
     """
     why: list[list[dict[str, Any]]] = [[] for _ in shown.item]
     if not shown.sources:
@@ -52,7 +53,7 @@ def reasons_of(
         rank = int(ranks[entry, place])
         if rank != _UNFOUND:
             name = shown.sources[place]
-            # a stand-in is no retriever of the project: it finds what is popular
+            # the popularity fallback is not a retriever of the project
             because = retrievers.get(name, Popular).reason_text
             text = f"{because} ({name}, rank {rank + 1})"
             why[entry].append({"kind": "source", "text": text, "source": name})
@@ -66,30 +67,30 @@ def _because_of_history(
     inventory: Inventory,
     retrievers: Mapping[str, Retriever],
 ) -> dict[int, dict[str, Any]]:
-    """Entry → the liked item that speaks for it; each source is asked for what it ranked best."""
-    able = [
+    """Entry → the liked item that supports it; each source explains the items it ranked best."""
+    explaining = [
         place
         for place, name in enumerate(shown.sources)
         if name in retrievers and _explains(type(retrievers[name]))
     ]
     found: dict[int, dict[str, Any]] = {}
-    if not able or not len(shown.item):
+    if not explaining or not len(shown.item):
         return found
     verbs = _verbs(request, inventory)
-    of_able = ranks[:, able]
-    preferred = np.argsort(of_able, axis=1, kind="stable")
-    for turn in range(len(able)):  # whoever ranked it highest may have nothing to tell
-        for choice, place in enumerate(able):
-            asked = [
+    own_ranks = ranks[:, explaining]
+    preferred = np.argsort(own_ranks, axis=1, kind="stable")
+    for turn in range(len(explaining)):  # the source that ranked it highest may not explain it
+        for choice, place in enumerate(explaining):
+            entries = [
                 entry
                 for entry in np.flatnonzero(preferred[:, turn] == choice).tolist()
-                if entry not in found and of_able[entry, choice] != _UNFOUND
+                if entry not in found and own_ranks[entry, choice] != _UNFOUND
             ]
-            if asked:
+            if entries:
                 give_way()
                 name = shown.sources[place]
                 found |= _explained(
-                    name, request, shown, np.array(asked), inventory, retrievers, verbs
+                    name, request, shown, np.array(entries), inventory, retrievers, verbs
                 )
     return found
 
@@ -103,13 +104,13 @@ def _explained(
     retrievers: Mapping[str, Retriever],
     verbs: Mapping[int, str],
 ) -> dict[int, dict[str, Any]]:
-    """What one source says of some entries."""
+    """Entry → the reason that one source gives for it."""
     retriever = cast(Explains, retrievers[name])
     some = shown.entries(entries, np.array([0, len(entries)]))
     try:
         liked, share = retriever.explain(request, some)
-    except Exception:  # an answer without this reason is better than none
-        _LOG.exception("the source '%s' could not explain itself", name)
+    except Exception:  # an answer without this reason is better than no answer
+        _LOG.exception("the source '%s' failed to explain its candidates", name)
         return {}
     reasons = {}
     for entry, item, weight in zip(entries.tolist(), liked.tolist(), share.tolist()):
@@ -130,7 +131,7 @@ def _explained(
 
 
 def _verbs(request: Requests, inventory: Inventory) -> dict[int, str]:
-    """Item of the history → what the user did with it: by the event that counts most."""
+    """Item of the history → the verb of the user's event with the largest weight."""
     history, names = request.history, inventory.statistics.kinds
     liked = np.flatnonzero(history.weight > 0)
     strongest_first = liked[np.argsort(-history.weight[liked], kind="stable")]
@@ -144,5 +145,5 @@ def _verbs(request: Requests, inventory: Inventory) -> dict[int, str]:
 
 @lru_cache(maxsize=256)
 def _explains(kind: type) -> bool:
-    """Whether retrievers of a class can explain; asking a protocol takes longer than the answer."""
+    """Whether retrievers of a class can explain; cached, because protocol checks are slow."""
     return issubclass(kind, Explains)

@@ -1,4 +1,4 @@
-"""What is fitted, saved and promoted: named components and the placements they serve."""
+"""The recommender: named components and the placements that use them; fitted, saved and loaded."""
 
 from collections.abc import Mapping, Sequence
 from copy import copy
@@ -19,18 +19,18 @@ from tastemaker.errors import ArtifactError, SettingError, SourceMemoryError
 from tastemaker.features import FeatureSet
 from tastemaker.inventory import Inventory
 from tastemaker.pipeline.fitting import LeftOutSource, Wiring
-from tastemaker.pipeline.fitting_parts import FitsParts
+from tastemaker.pipeline.fitting_parts import FittingMixin
 from tastemaker.pipeline.fusion import Fusion
 from tastemaker.pipeline.latency import LatencyTracker
 from tastemaker.pipeline.pipeline import DEFAULT_N
-from tastemaker.pipeline.saving import Parts, described, refusing
+from tastemaker.pipeline.saving import Parts, artifact_errors, component_settings
 from tastemaker.pipeline.wiring import check_own_rankers, check_quotas, check_stages
 from tastemaker.project import Placement, Training, find_project, load_project
 from tastemaker.project.sections import ProjectFile
 
 
-class Recommender(FitsParts):
-    """Fitted components and the placements that wire them.
+class Recommender(FittingMixin):
+    """Fitted components and the placements that use them.
 
     Args:
         retrievers: name → retriever.
@@ -40,18 +40,18 @@ class Recommender(FitsParts):
         training: how rankers learn.
 
     Attributes:
-        inventory: what is known of items, after `fit` or `load`.
-        data: the events behind known users' histories, after `fit` or `attach`.
-        version: the artifact it was loaded from, or empty.
-        learned: ranker → what learning came to, after `fit`.
-        fusions: placement → its quotas and weights, where they were learned.
-        sequence: how far into a store's log it has learned; 0 from files.
-        store: which store that was; empty for files.
+        inventory: item data, after `fit` or `load`.
+        data: the events of known users, after `fit` or `attach`.
+        version: the name of the artifact it was loaded from, or empty.
+        learned: ranker → the results of learning to rank, after `fit`.
+        fusions: placement → its quotas and weights, if they were learned.
+        sequence: the position in a store's log up to which it has learned; 0 for files.
+        store: the id of that store; empty for files.
         sources: table → fingerprint of the file it has learned from; empty for frames, and for
-            what was saved before this was told.
-        made_by: the version of Tastemaker that fitted it; empty where that was not told.
-        left_out: source → why it was not fitted; those that did not fit into the memory budget.
-        notes: what of the events was left out of training, a sentence each.
+            artifacts of versions that did not record it.
+        made_by: the version of Tastemaker that fitted it; empty if it was not recorded.
+        left_out: source → why it was not fitted; the sources that exceeded the memory budget.
+        notes: what was left out of training, one sentence each.
     """
 
     inventory: Inventory
@@ -73,8 +73,8 @@ class Recommender(FitsParts):
         if not self.placements:
             raise SettingError("a recommender needs at least one placement")
         for name, placement in self.placements.items():
-            stated = Fusion.stated(placement).quotas
-            check_quotas(f"placement '{name}'", self.retrievers, stated)
+            quotas = Fusion.stated(placement).quotas
+            check_quotas(f"placement '{name}'", self.retrievers, quotas)
             check_stages(f"placement '{name}'", placement, self.rankers, self.rerankers)
         check_own_rankers(self.placements)
         self.data: Dataset | None = None
@@ -90,29 +90,29 @@ class Recommender(FitsParts):
         self.left_out: dict[str, LeftOutSource] = {}
         self.notes: list[str] = []
         self.withdrawn = np.empty(0, np.int32)
-        self._stated = Wiring(self.retrievers, self.placements)
-        self._watches = {name: LatencyTracker() for name in self.placements}
-        self._declared: dict[str, tuple[Inventory, FeatureSet]] = {}
+        self._configured = Wiring(self.retrievers, self.placements)
+        self._latencies = {name: LatencyTracker() for name in self.placements}
+        self._feature_sets: dict[str, tuple[Inventory, FeatureSet]] = {}
 
     @classmethod
     def from_project(cls, path: str | Path | None = None) -> "Recommender":
-        """Builds the components a project file names, unfitted.
+        """Builds an unfitted recommender from a project file.
 
         Args:
-            path: the file; by default `tastemaker.toml` here or in a parent folder.
+            path: the file; by default `tastemaker.toml` in the current or a parent folder.
 
         Raises:
-            ProjectError: the file is missing, malformed or wrong.
+            ProjectError: the file is missing, malformed or invalid.
         """
-        found = find_project(Path.cwd()) if path is None else Path(path)
-        return cls.from_file(load_project(found).file)
+        file_path = find_project(Path.cwd()) if path is None else Path(path)
+        return cls.from_file(load_project(file_path).file)
 
     @classmethod
     def from_file(cls, file: ProjectFile) -> "Recommender":
-        """Builds the components of a project file that was read already, unfitted.
+        """Builds an unfitted recommender from a loaded project file.
 
         Raises:
-            ProjectError: a component or a setting of one is wrong.
+            ProjectError: a component does not exist or one of its settings is invalid.
         """
         return cls(
             {name: part.build(name, Retriever) for name, part in file.retrievers.items()},
@@ -123,8 +123,8 @@ class Recommender(FitsParts):
         )
 
     def clone(self) -> "Recommender":
-        """The same components and placements, not fitted."""
-        wiring = self._stated if self.left_out else Wiring(self.retrievers, self.placements)
+        """A copy with the same components and placements, not fitted."""
+        wiring = self._configured if self.left_out else Wiring(self.retrievers, self.placements)
         return Recommender(
             {name: part.clone() for name, part in wiring.retrievers.items()},
             wiring.placements,
@@ -138,39 +138,39 @@ class Recommender(FitsParts):
     ) -> Self:
         """Fits every component on all the events of `data`.
 
-        Fusions and rankers learn from windows of the past (`learn`). A ranker that orders no
-        better than the fusion and the best single source is not used; where it would be worse
-        over sources fitted on everything, its sources stay as old as those it was judged over.
-        `learned` and `fusions` say what came of it.
+        Fusions and rankers learn from windows of the past (`learn`). A ranker is used only if it
+        orders better than the fusion and the best single source. If the ranker would be worse
+        with sources fitted on all events, its placement keeps the sources that the ranker was
+        evaluated with. `learned` and `fusions` hold the results.
 
-        Where a source does not fit into the memory budget, undescribed items of few users are left
-        out, as `notes` says (`Dataset.described`). Where that does not help, the source is left
-        out, as long as every placement has another one; `left_out` says why.
+        If a source exceeds the memory budget, items without a description and with few users are
+        left out; `notes` reports this (`Dataset.described`). If that is not enough, the source is
+        left out, provided that every placement has another one; `left_out` gives the reason.
 
         Args:
-            data: what to learn from.
+            data: the events to learn from.
             options: seed, threads, memory budget, progress.
             keep_items: whether the catalogue must stay as it is.
 
         Raises:
-            ClockError: there is a ranker, and times are no moments.
-            DataError: there is not enough past for a ranker to learn from.
-            MemoryBudgetError: something else than one of several sources does not fit.
-            SettingError: a reranker names something that is not there.
+            ClockError: there is a ranker, and the times of events are not moments.
+            DataError: the data is too short for a ranker to learn from.
+            MemoryBudgetError: a component exceeds the memory budget and cannot be left out.
+            SettingError: a reranker names a column, a space or a source that does not exist.
             TooManyItemsError: with `keep_items`, undescribed items would have to be left out.
         """
         options = self.within_budget(options)
         if self.left_out:  # of an earlier fit
-            self.retrievers = dict(self._stated.retrievers)
-            self.placements = dict(self._stated.placements)
+            self.retrievers = dict(self._configured.retrievers)
+            self.placements = dict(self._configured.placements)
         self.left_out = {}
         while True:
             try:
                 self._fit_components(data, options)
                 break
             except SourceMemoryError as problem:
-                failed = problem.with_traceback(None)  # which holds what was fitted so far
-            data = self._with_less(failed, data, options, keep_items)
+                failed = problem.with_traceback(None)  # the traceback holds the fitted sources
+            data = self._reduced(failed, data, options, keep_items)
         self.inventory = self._fitted_inventory = Inventory.of(data)
         self.kinds = data.kinds
         self.sequence, self.store, self.sources = data.sequence, data.store, data.sources
@@ -180,67 +180,68 @@ class Recommender(FitsParts):
         return self.attach(data)
 
     def try_rerankers(self) -> None:
-        """Runs every placement's rerankers on no requests, so that a wrong setting is found now.
+        """Runs the rerankers of every placement on an empty batch, to detect wrong settings early.
 
         Raises:
-            SettingError: a reranker names a column, a space or a source that is not there.
+            SettingError: a reranker names a column, a space or a source that does not exist.
         """
         for name in self.placements:
             pipeline = self.pipeline(name)
             for reranker in pipeline.rerankers.values():
-                nothing = (Requests.of([]), Candidates.none(0), DEFAULT_N)
-                reranker.rerank(*nothing, self.inventory, pipeline.retrievers)
+                empty = (Requests.of([]), Candidates.none(0), DEFAULT_N)
+                reranker.rerank(*empty, self.inventory, pipeline.retrievers)
 
     def add_items(self, ids: Any, attributes: Mapping[str, Any] | None = None) -> None:
-        """Takes up items that came after training; they can be recommended at once.
+        """Adds items that appeared after training; they can be recommended immediately.
 
-        Sources that extend learn of them from their attributes; others find them when they are
-        liked, or not before the next training. Nothing is refitted, and an artifact saved
-        later holds the fitted items alone.
+        Sources that support new items read their attributes. Other sources find them once they
+        have events, or only after the next training. Nothing is refitted, and an artifact saved
+        later holds the fitted items only.
 
         Args:
             ids: the new items' ids: a list, array or series of text, integers or whole floats.
-            attributes: column → a list, array or series with one value per new item: text, a list
-                of tags, a category, a number, a moment (a datetime, a date, ISO 8601 text or
-                microseconds); None, NaN or NaT where it is missing. A column not named is missing
-                for them all. A mapping or a pandas frame.
+            attributes: a mapping or a pandas frame: column → a list, array or series with one
+                value per new item: text, a list of tags, a category, a number, a moment (a
+                datetime, a date, ISO 8601 text or microseconds); None, NaN or NaT if it is
+                missing. A column that is not given is missing for all new items.
 
         Raises:
             NotFittedError: neither fitted nor loaded.
-            SettingError: an id is known already or stands twice, a column is not in the
-                catalogue, or a value does not fit its column. Nothing is taken up then.
+            SettingError: an id is known already or given twice, a column is not in the
+                catalogue, or a value does not fit its column. No item is added then.
         """
-        self._require_world()
-        named = new_ids(ids, self.inventory.catalogue.items)
-        known = new_attributes(self.inventory.catalogue, len(named), attributes)
-        self._move_to(self.inventory.with_items(named, known))
+        self._require_inventory()
+        item_ids = new_ids(ids, self.inventory.catalogue.items)
+        columns = new_attributes(self.inventory.catalogue, len(item_ids), attributes)
+        self._set_inventory(self.inventory.with_items(item_ids, columns))
 
     def with_inventory(
         self, inventory: Inventory, changed: NDArray[np.int64] = NO_ITEMS
     ) -> "Recommender":
-        """The same fitted components in a later world; this one stays as it is.
+        """A copy with the same fitted components and a later inventory.
 
-        What a server swaps when events or items have come: requests under way keep theirs.
+        A server swaps recommenders when it receives events or items. Requests in progress keep the
+        recommender they started with.
 
         Args:
-            inventory: this one's, with events or items added, or items described again.
-            changed: int64[m], the items described again.
+            inventory: this inventory with events or items added, or with changed items.
+            changed: int64[m], the items whose attributes changed.
         """
-        moved = copy(self)
-        moved._move_to(inventory, changed)
-        return moved
+        updated = copy(self)
+        updated._set_inventory(inventory, changed)
+        return updated
 
     def without_items(self, ids: Sequence[str]) -> "Recommender":
-        """The same, but items are not shown any more; ids it does not know are passed over."""
+        """A copy that no longer shows some items; unknown ids are ignored."""
         indices = self.inventory.catalogue.items.indices(list(ids))
-        changed = copy(self)
-        changed.withdrawn = np.sort(indices[indices >= 0]).astype(np.int32)
-        return changed
+        reduced = copy(self)
+        reduced.withdrawn = np.sort(indices[indices >= 0]).astype(np.int32)
+        return reduced
 
-    def _move_to(self, inventory: Inventory, changed: NDArray[np.int64] = NO_ITEMS) -> None:
-        """Sources that extend learn of the items the world has more, and of later ones changed.
+    def _set_inventory(self, inventory: Inventory, changed: NDArray[np.int64] = NO_ITEMS) -> None:
+        """Replaces the inventory; sources that support new items read added and changed ones.
 
-        What they know of the fitted items comes from the training.
+        Changes of fitted items are ignored: sources know those from training.
         """
         later = np.unique(changed[changed >= inventory.catalogue.n_fitted])
         if len(inventory.catalogue) > len(self.inventory.catalogue) or len(later):
@@ -251,22 +252,22 @@ class Recommender(FitsParts):
                 for name, part in self.retrievers.items()
             }
         self.inventory = inventory
-        self._declared = {}
+        self._feature_sets = {}
         if self._attached is not None:
-            self.data = self._placed(self._attached)
+            self.data = self._aligned(self._attached)
 
     def attach(self, data: Dataset) -> Self:
-        """Takes the histories of known users from `data`, whose items must be those fitted on.
+        """Uses `data` for the histories of known users; it must contain the fitted items.
 
-        Items that came later may be there as well. What was done with them counts once they are
-        added (`add_items`), before or after this, and is left out until then.
+        It may contain later items too. Their events count once the items are added (`add_items`),
+        before or after this call, and are ignored until then.
 
         Raises:
-            ArtifactError: fitted items are missing, or the kinds of event differ.
+            ArtifactError: fitted items are missing, or the event types differ.
         """
         if list(self.kinds.items()) != list(data.kinds.items()):
             raise ArtifactError(
-                "the kinds of event are not those of this artifact: [events.*] has changed since "
+                "the event types differ from those of this artifact: [events.*] has changed since "
                 "training; train again"
             )
         fitted = self._fitted_inventory.catalogue
@@ -274,15 +275,15 @@ class Recommender(FitsParts):
             known = data.catalogue.items.indices(fitted.items.ids(range(len(fitted))))
             if (known < 0).any():
                 raise ArtifactError(
-                    "the data's items are not those of this artifact: the data has changed since "
-                    "training; train again"
+                    "the data lacks items of this artifact: the data has changed since training; "
+                    "train again"
                 )
         self._attached = data
-        self.data = self._placed(data)
+        self.data = self._aligned(data)
         return self
 
-    def _placed(self, data: Dataset) -> Dataset:
-        """Attached data with the indices of the present catalogue."""
+    def _aligned(self, data: Dataset) -> Dataset:
+        """The data with the item indices of the current catalogue."""
         catalogue = self.inventory.catalogue
         if catalogue.items.digest == data.catalogue.items.digest:
             return data
@@ -291,11 +292,11 @@ class Recommender(FitsParts):
         )
 
     def settings(self) -> dict[str, Any]:
-        """Which components there are, with which settings, and how they are wired."""
+        """The components with their settings, the training settings and the placements."""
         return {
-            "components": described(self.retrievers),
-            "rankers": described(self.rankers),
-            "rerankers": described(self.rerankers),
+            "components": component_settings(self.retrievers),
+            "rankers": component_settings(self.rankers),
+            "rerankers": component_settings(self.rerankers),
             "training": self.training.model_dump(mode="json"),
             "placements": {n: p.model_dump(mode="json") for n, p in self.placements.items()},
         }
@@ -303,13 +304,13 @@ class Recommender(FitsParts):
     def save(self, folder: str | Path) -> None:
         """Writes an artifact; training twice on the same data gives the same bytes.
 
-        Items and events taken up since the training are no part of it.
+        The artifact does not contain items and events added after training.
 
         Raises:
             ArtifactError: the folder exists.
             NotFittedError: neither fitted nor loaded.
         """
-        self._require_world()
+        self._require_inventory()
         about = {
             **self.settings(),
             "learned": self.learned,
@@ -330,10 +331,11 @@ class Recommender(FitsParts):
         """Maps an artifact from disk; `attach` data to serve known users.
 
         Raises:
-            ArtifactError: missing, damaged, foreign, or of components that are not installed.
+            ArtifactError: the artifact is missing, damaged or of another kind, or its components
+                are not installed.
         """
         parts, about = Parts.load(Path(folder))
-        with refusing(Path(folder)):
+        with artifact_errors(Path(folder)):
             recommender = cls(
                 parts.retrievers,
                 {n: Placement.model_validate(p) for n, p in about["placements"].items()},
@@ -342,13 +344,13 @@ class Recommender(FitsParts):
                 Training.model_validate(about["training"]),
             )
             recommender.learned = about["learned"]
-            recommender.fusions = {n: Fusion(**told) for n, told in about["fusions"].items()}
+            recommender.fusions = {n: Fusion(**one) for n, one in about["fusions"].items()}
             recommender.kinds = {n: EventKind.model_validate(k) for n, k in about["kinds"].items()}
             recommender.sequence, recommender.store = about["sequence"], about["store"]
             recommender.sources = dict(about.get("data", {}))
             recommender.made_by = about.get("made_by", "")
-            told = about.get("left_out", {})
-            recommender.left_out = {name: LeftOutSource(**one) for name, one in told.items()}
+            left_out = about.get("left_out", {})
+            recommender.left_out = {name: LeftOutSource(**one) for name, one in left_out.items()}
             recommender.notes = list(about.get("notes", []))
         recommender.inventory = recommender._fitted_inventory = parts.inventory
         recommender.version = Path(folder).name

@@ -1,4 +1,4 @@
-"""A recommender's parts as an artifact: components, catalogue and statistics, and back again."""
+"""Saves the parts of a recommender as an artifact, and loads them."""
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,7 +22,7 @@ KIND = "recommender"
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a recommender is made of: named components, and the world they were fitted in."""
+    """The parts of a recommender: named components, and the inventory they were fitted with."""
 
     retrievers: Mapping[str, Retriever]
     rankers: Mapping[str, Ranker]
@@ -30,24 +30,24 @@ class Parts:
     inventory: Inventory
 
     def save(self, folder: Path, about: Mapping[str, Any], fitted_rankers: Collection[str]) -> None:
-        """Writes an artifact; it appears whole or not at all.
+        """Writes an artifact atomically.
 
         Args:
-            folder: where; must not exist yet.
-            about: what the recommender tells of itself, with the components as `described`.
-            fitted_rankers: the rankers that have learned something.
+            folder: the folder to create; must not exist.
+            about: the manifest entries of the recommender, with its `component_settings`.
+            fitted_rankers: the names of the fitted rankers.
 
         Raises:
             ArtifactError: the folder exists.
         """
-        told = {
+        manifest = {
             **about,
             "items": self.inventory.catalogue.items.digest,
             "watermark": self.inventory.watermark,
             "clock": self.inventory.clock,
             "profiles": self.inventory.profiles.to_dict(),
         }
-        with create_artifact(folder, KIND, told) as writer:
+        with create_artifact(folder, KIND, manifest) as writer:
             self.inventory.catalogue.save(writer.child("catalogue"))
             self.inventory.statistics.save(writer.child("statistics"))
             for name, retriever in self.retrievers.items():
@@ -57,13 +57,14 @@ class Parts:
 
     @classmethod
     def load(cls, folder: Path) -> "tuple[Parts, dict[str, Any]]":
-        """Maps an artifact from disk; the parts, and what the recommender told of itself.
+        """Maps an artifact from disk; returns the parts and the manifest entries.
 
         Raises:
-            ArtifactError: missing, damaged, foreign, or of components that are not installed.
+            ArtifactError: the artifact is missing, damaged or of another kind, or its components
+                are not installed.
         """
         reader, manifest = open_artifact(folder, KIND)
-        with refusing(folder):
+        with artifact_errors(folder):
             about = manifest["about"]
             retrievers = _built(about["components"], Retriever)
             for name, retriever in retrievers.items():
@@ -78,13 +79,13 @@ class Parts:
                 about["clock"],
                 _profiles(about),
             )
-            _check_fit(folder, inventory, retrievers, about["items"])
+            _check_consistency(folder, inventory, retrievers, about["items"])
             return cls(retrievers, rankers, _built(about["rerankers"], Reranker), inventory), about
 
 
 @contextmanager
-def refusing(folder: Path) -> Iterator[None]:
-    """Turns whatever a manifest of another version causes into one reason to refuse it."""
+def artifact_errors(folder: Path) -> Iterator[None]:
+    """Converts the errors that an incompatible manifest causes to `ArtifactError`."""
     try:
         yield
     except ProjectError as problem:
@@ -96,35 +97,35 @@ def refusing(folder: Path) -> Iterator[None]:
         ) from None
 
 
-def _check_fit(
+def _check_consistency(
     folder: Path, inventory: Inventory, retrievers: Mapping[str, Retriever], digest: str
 ) -> None:
-    """Refuses parts of different fits: an item's index would mean another item in each."""
+    """Raises if the parts were fitted on different catalogues: their item indices would differ."""
     items = inventory.catalogue.items
     if items.digest != digest:
-        raise ArtifactError(f"{folder}: its catalogue is not the one it was fitted on; train again")
+        raise ArtifactError(f"{folder}: the catalogue is not the fitted one; train again")
     sizes = {f"retriever '{name}'": part.n_fitted for name, part in retrievers.items()}
     for what, size in {"statistics": inventory.statistics.n_items, **sizes}.items():
         if size != len(items):
             raise ArtifactError(
-                f"{folder}: its {what} was fitted on a catalogue of {size:,} items, its own has "
-                f"{len(items):,}; train again"
+                f"{folder}: {what} was fitted on a catalogue of {size:,} items, but the artifact "
+                f"has {len(items):,}; train again"
             )
 
 
 def _profiles(about: Mapping[str, Any]) -> ProfileSchema:
-    """The user columns it was fitted with; none where a version does not record them."""
+    """The user columns it was fitted with; empty if the artifact does not record them."""
     return ProfileSchema.from_dict(about["profiles"]) if "profiles" in about else ProfileSchema()
 
 
-def described(parts: Mapping[str, Component]) -> dict[str, dict[str, Any]]:
-    """Name → which component, with which settings."""
+def component_settings(parts: Mapping[str, Component]) -> dict[str, dict[str, Any]]:
+    """Name → the type and the settings of a component, as in a manifest."""
     return {
         name: {"type": part.name, "settings": part.config.model_dump(mode="json")}
         for name, part in parts.items()
     }
 
 
-def _built(told: Mapping[str, dict[str, Any]], part: type[ComponentT]) -> dict[str, ComponentT]:
-    """What `described` told of, unfitted."""
-    return {n: component_class(t["type"], part)(**t["settings"]) for n, t in told.items()}
+def _built(saved: Mapping[str, dict[str, Any]], part: type[ComponentT]) -> dict[str, ComponentT]:
+    """The unfitted components of saved `component_settings`."""
+    return {n: component_class(s["type"], part)(**s["settings"]) for n, s in saved.items()}

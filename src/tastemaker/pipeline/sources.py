@@ -1,4 +1,4 @@
-"""Asks every source of a placement; one that fails, or has no time, is left out with the reason."""
+"""Retrieval from every source of a placement; a source that fails or is too slow is skipped."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -15,26 +15,26 @@ from tastemaker.errors import NotFittedError
 from tastemaker.giving_way import give_way
 from tastemaker.index import exact_top_n
 from tastemaker.inventory import Inventory
-from tastemaker.pipeline.latency import Call, Deadline, LatencyTracker, StillWaiting
+from tastemaker.pipeline.latency import Call, Deadline, LatencyTracker, TooManyLateCalls
 from tastemaker.pipeline.trace import Trace
 
 POPULARITY_FALLBACK = "popularity_fallback"
-"""The source of items that no retriever found; no retriever can have this name."""
+"""The source name of items that no retriever found. No retriever may have this name."""
 
 
-def ask(
+def retrieve_all(
     retrievers: Mapping[str, Retriever],
     requests: Requests,
     n: int,
     inventory: Inventory,
     *,
     deadline: Deadline,
-    watch: LatencyTracker,
+    latency: LatencyTracker,
     trace: Trace,
 ) -> dict[str, Candidates]:
-    """What each source found; nothing from a source that raised, was too slow or had no time.
+    """The candidates of each source; none from a source that failed, was too slow or had no time.
 
-    Remote sources are asked first and waited for last, so that they work while local ones do.
+    Remote sources are called first and awaited last, so that they run in parallel with local ones.
 
     Raises:
         NotFittedError: a retriever was not fitted.
@@ -44,23 +44,23 @@ def ask(
     for name, source in retrievers.items():
         if source.capabilities.remote:
             try:
-                calls[name] = watch.call(name, partial(source.retrieve, requests, n, inventory))
-            except StillWaiting as problem:
+                calls[name] = latency.call(name, partial(source.retrieve, requests, n, inventory))
+            except TooManyLateCalls as problem:
                 trace.degrade(f"retrieve:{name}", str(problem))
     for name, source in retrievers.items():
         stage, milliseconds = f"retrieve:{name}", 0.0
         if source.capabilities.remote:
             continue
         give_way()
-        expected, left = watch.estimate(stage, len(requests)), deadline.left
+        expected, left = latency.estimate(stage, len(requests)), deadline.left
         if expected > left:
-            watch.leave_out(stage)
+            latency.record_skip(stage)
             trace.degrade(stage, f"estimated {expected:.1f} ms, {max(left, 0):.1f} ms left")
             continue
         try:
-            answer, milliseconds = trace.timed(partial(source.retrieve, requests, n, inventory))
-            watch.record(stage, len(requests), milliseconds)
-            found[name] = _usable(answer, len(requests))
+            result, milliseconds = trace.timed(partial(source.retrieve, requests, n, inventory))
+            latency.record(stage, len(requests), milliseconds)
+            found[name] = _checked(result, len(requests))
         except NotFittedError:
             raise
         except Exception as problem:
@@ -69,12 +69,12 @@ def ask(
     for name, call in calls.items():
         stage, milliseconds = f"retrieve:{name}", 0.0
         try:
-            came = call.result(deadline)
-            if came is None:
+            result_and_time = call.result(deadline)
+            if result_and_time is None:
                 trace.degrade(stage, "did not answer in time")
             else:
-                found[name] = _usable(came[0], len(requests))
-                milliseconds = came[1]
+                found[name] = _checked(result_and_time[0], len(requests))
+                milliseconds = result_and_time[1]
         except NotFittedError:
             raise
         except Exception as problem:
@@ -83,26 +83,26 @@ def ask(
     return found
 
 
-def _usable(found: Candidates, requests: int) -> Candidates:
-    """A source's answer, if it is one; items that are none are left to the filter.
+def _checked(found: Candidates, requests: int) -> Candidates:
+    """The candidates that a source returned; the filter removes unknown items later.
 
     Raises:
-        ValueError: it has not one list for each request, its offsets do not fit its items, or an
-            item is twice in a list.
+        ValueError: the number of lists is not the number of requests, the offsets do not fit the
+            items, or a list contains an item twice.
     """
     if len(found) != requests:
-        raise ValueError(f"gave {len(found)} lists for {requests} requests")
+        raise ValueError(f"returned {len(found)} lists for {requests} requests")
     first, last, total = found.offsets[0], found.offsets[-1], len(found.item)
     if first != 0 or last != total or len(found.score) != total or (found.counts < 0).any():
-        raise ValueError(f"gave offsets that do not fit its {total} items")
-    if _has_twice(found.offsets, found.item):
-        raise ValueError("gave an item twice in one list")
+        raise ValueError(f"returned offsets that do not fit its {total} items")
+    if _has_duplicates(found.offsets, found.item):
+        raise ValueError("returned an item twice in one list")
     return found
 
 
 @kernel
-def _has_twice(offsets, items):  # type: ignore[no-untyped-def]
-    """Whether an item is twice in a row."""
+def _has_duplicates(offsets, items):  # type: ignore[no-untyped-def]
+    """Whether any row contains an item twice."""
     held, requests = item_table(offsets)
     for row in range(len(offsets) - 1):
         for item in items[offsets[row] : offsets[row + 1]]:
@@ -114,10 +114,10 @@ def _has_twice(offsets, items):  # type: ignore[no-untyped-def]
 
 
 def popularity_fallback(requests: Requests, n: int, inventory: Inventory) -> Candidates:
-    """The fallback where the sources found too little: the items most liked as of each moment.
+    """The most liked items as of each moment: the fallback if the sources find too few items.
 
-    Cost: one pass over the items for every distinct moment; a binary search an item where events
-    are later than it.
+    Cost: one pass over the items per distinct moment, and one binary search per item if there are
+    events after that moment.
     """
 
     def score(chunk: slice) -> NDArray[np.float32]:

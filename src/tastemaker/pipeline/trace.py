@@ -1,4 +1,4 @@
-"""What happened to a batch on its way: each stage's items and milliseconds, and what failed."""
+"""What happened to a batch in the pipeline: items and time of each stage, and what failed."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -17,16 +17,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One stage of the road.
+    """One stage of the pipeline.
 
     Attributes:
         name: `retrieve:als`, `merge`, `filter`, `rank`, …
-        n_in: int64[n], items that came in, per request.
-        n_out: int64[n], items that went out.
-        milliseconds: for the whole batch.
-        candidates: what went out, where the trace keeps it.
-        notes: per request, what the stage did or could not do; empty for most.
-        cost: float32[n], predicted value that a reranker gave up; empty for other stages.
+        n_in: int64[n], the number of input items, per request.
+        n_out: int64[n], the number of output items, per request.
+        milliseconds: the time for the whole batch.
+        candidates: the output, if the trace keeps it.
+        notes: per request, what the stage did or could not do; empty for most stages.
+        cost: float32[n], the predicted value that a reranker gave up; empty for other stages.
     """
 
     name: str
@@ -40,14 +40,14 @@ class Stage:
 
 @dataclass(slots=True)
 class Trace:
-    """The stages of one batch, in their order, and what was left out.
+    """The stages of one batch, in order, and the stages that were skipped.
 
     Attributes:
-        keep: whether each stage's candidates are kept, as the funnel report needs.
-        stages: what was done.
-        kept: source → its quota, and int64[n], how many of the items it found are in the merged
-            list, per request.
-        degraded: what was not.
+        keep: whether to keep the candidates of each stage, which the funnel report needs.
+        stages: the stages that ran.
+        kept: source → its quota, and int64[n], how many of its items are in the merged list, per
+            request.
+        degraded: the stages that were skipped or cut short.
     """
 
     keep: bool = False
@@ -56,7 +56,7 @@ class Trace:
     degraded: list[Degraded] = field(default_factory=list)
 
     def timed(self, work: Callable[[], T]) -> tuple[T, float]:
-        """Runs `work`; its result and its milliseconds."""
+        """Runs `work` and returns its result and its time in milliseconds."""
         start = perf_counter()
         result = work()
         return result, (perf_counter() - start) * 1e3
@@ -70,18 +70,18 @@ class Trace:
         notes: tuple[tuple[str, ...], ...] = (),
         cost: NDArray[np.float32] | None = None,
     ) -> None:
-        """Appends a stage; `n_in` is None for one that nothing comes into."""
+        """Appends a stage; `n_in` is None for a stage without input."""
         counts = np.zeros(len(out), np.int64) if n_in is None else n_in
         kept = out if self.keep else None
-        given_up = np.empty(0, np.float32) if cost is None else cost
-        self.stages.append(Stage(name, counts, out.counts, milliseconds, kept, notes, given_up))
+        costs = np.empty(0, np.float32) if cost is None else cost
+        self.stages.append(Stage(name, counts, out.counts, milliseconds, kept, notes, costs))
 
     def annotate(self, name: str, note: str) -> None:
         """Adds a note to the latest stage of that name, for every request."""
         places = [place for place, stage in enumerate(self.stages) if stage.name == name]
         stage = self.stages[places[-1]]
         notes = stage.notes or ((),) * len(stage.n_in)
-        self.stages[places[-1]] = replace(stage, notes=tuple((*told, note) for told in notes))
+        self.stages[places[-1]] = replace(stage, notes=tuple((*row, note) for row in notes))
 
     def keep_counts(self, merged: Candidates, quotas: Mapping[str, int]) -> None:
         """Counts how many of each source's items are in the merged list."""
@@ -93,34 +93,34 @@ class Trace:
         }
 
     def degrade(self, stage: str, reason: str, error: Exception | None = None) -> None:
-        """Tells that a stage was left out or cut short; the same of the same stage once."""
-        if any(told.stage == stage and told.reason == reason for told in self.degraded):
+        """Records that a stage was skipped or cut short; ignores a repeated stage and reason."""
+        if any(one.stage == stage and one.reason == reason for one in self.degraded):
             return
         self.degraded.append(Degraded(stage, reason, error))
 
     def has_degraded(self, stage: str) -> bool:
-        """Whether a stage whose name begins so was left out or cut short."""
-        return any(left_out.stage.startswith(stage) for left_out in self.degraded)
+        """Whether a stage whose name starts with `stage` was skipped or cut short."""
+        return any(one.stage.startswith(stage) for one in self.degraded)
 
     def fail(self, stage: str, problem: Exception) -> None:
-        """Tells that a stage was left out for what it raised."""
-        told = " ".join(str(problem).split()) or "no message"
-        self.degrade(stage, f"{type(problem).__name__}: {told}", problem)
+        """Records that a stage was skipped because it raised an exception."""
+        message = " ".join(str(problem).split()) or "no message"
+        self.degrade(stage, f"{type(problem).__name__}: {message}", problem)
 
     def require_whole(self) -> None:
-        """Refuses an answer from which something was left out: it is no ground for figures.
+        """Raises if a stage was skipped or cut short: such an answer must not be measured.
 
         Raises:
-            Exception: what was raised first on the way.
-            TastemakerError: something was left out for another reason.
+            Exception: the first exception of a stage.
+            TastemakerError: a stage was skipped or cut short for another reason.
         """
-        for left_out in self.degraded:
-            if left_out.error is not None:
-                raise left_out.error
-            raise TastemakerError(f"{left_out.stage}: {left_out.reason}")
+        for one in self.degraded:
+            if one.error is not None:
+                raise one.error
+            raise TastemakerError(f"{one.stage}: {one.reason}")
 
     def to_list(self, row: int) -> list[dict[str, Any]]:
-        """The stages as one request saw them; the milliseconds are the batch's."""
+        """The stages of one request as JSON; the milliseconds are those of the batch."""
         return [
             {
                 "name": stage.name,
@@ -135,7 +135,7 @@ class Trace:
         ]
 
     def _quota_of(self, stage: str, row: int) -> dict[str, int]:
-        """A source's quota and how many of its items were kept; nothing for other stages."""
+        """The quota of a source and how many of its items were kept; empty for other stages."""
         if (name := stage.removeprefix("retrieve:")) == stage or name not in self.kept:
             return {}
         quota, kept = self.kept[name]

@@ -1,8 +1,8 @@
-"""What a placement may name: checked when the parts are put together, not when they are asked."""
+"""Checks of the names in a placement, made when a recommender is constructed."""
 
 from collections.abc import Mapping
 
-from tastemaker.component import WANTED, Ranker, Reranker, Retriever
+from tastemaker.component import RELEVANT, Ranker, Reranker, Retriever
 from tastemaker.errors import SettingError, did_you_mean
 from tastemaker.pipeline.sources import POPULARITY_FALLBACK
 from tastemaker.project import Placement
@@ -11,7 +11,7 @@ from tastemaker.project import Placement
 def check_quotas(
     owner: str, retrievers: Mapping[str, Retriever], quotas: Mapping[str, int]
 ) -> None:
-    """Refuses quotas that name an unknown source, give less than one item, or are none.
+    """Raises if there are no quotas, or one names an unknown source or is below 1.
 
     Raises:
         SettingError: names the owner, the source and the value.
@@ -24,7 +24,7 @@ def check_quotas(
             raise SettingError(f"{owner}: no retriever is called '{source}'{hint}")
         if source == POPULARITY_FALLBACK:
             raise SettingError(
-                f"{owner}: '{POPULARITY_FALLBACK}' is the name of the fallback; rename the "
+                f"{owner}: '{POPULARITY_FALLBACK}' is reserved for the fallback; rename the "
                 "retriever"
             )
         if quota < 1:
@@ -37,10 +37,10 @@ def check_stages(
     rankers: Mapping[str, Ranker],
     rerankers: Mapping[str, Reranker],
 ) -> None:
-    """Refuses a ranker or reranker that does not exist, and a value that nobody predicts.
+    """Raises if a ranker or reranker does not exist, or the ranker does not predict an objective.
 
     Raises:
-        SettingError: names the owner and the name, with its near miss.
+        SettingError: names the owner and the wrong name, and suggests a similar one.
     """
     for name in placement.rerankers:
         if name not in rerankers:
@@ -57,24 +57,24 @@ def check_stages(
         raise SettingError(f"{owner}: no ranker is called '{placement.ranker}'{hint}")
     if len(placement.objective_weights) > 1 and rankers[placement.ranker].kind == "order":
         raise SettingError(
-            f"{owner}: objective_weights: the ranker '{placement.ranker}' only orders, so that "
-            f"{' and '.join(placement.objective_weights)} cannot be added up; use one that "
+            f"{owner}: objective_weights: the ranker '{placement.ranker}' only predicts an order, "
+            f"so {' and '.join(placement.objective_weights)} cannot be added up; use one that "
             'predicts probabilities (gbm: loss = "binary")'
         )
-    predicted = rankers[placement.ranker].objectives or (WANTED,)
+    predicted = rankers[placement.ranker].objectives or (RELEVANT,)
     for name in placement.objective_weights:
         if name not in predicted:
             raise SettingError(
-                f"{owner}: objective_weights: the ranker '{placement.ranker}' predicts no '{name}'"
-                f"{did_you_mean(name, predicted)}"
+                f"{owner}: objective_weights: the ranker '{placement.ranker}' does not predict "
+                f"'{name}'{did_you_mean(name, predicted)}"
             )
 
 
 def check_own_rankers(placements: Mapping[str, Placement]) -> None:
-    """Refuses a ranker of two placements: it learns over the sources and the policy of one.
+    """Raises if two placements share a ranker: it learns from the sources and policy of one.
 
     Raises:
-        SettingError: names both.
+        SettingError: names both placements.
     """
     owner: dict[str, str] = {}
     for name, placement in placements.items():
@@ -83,7 +83,7 @@ def check_own_rankers(placements: Mapping[str, Placement]) -> None:
         if placement.ranker in owner:
             raise SettingError(
                 f"placements '{owner[placement.ranker]}' and '{name}' share the ranker "
-                f"'{placement.ranker}'; declare one for each, since it learns over one placement's "
-                "sources"
+                f"'{placement.ranker}'; declare one ranker for each, because a ranker learns from "
+                "the sources of one placement"
             )
         owner[placement.ranker] = name

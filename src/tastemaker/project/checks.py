@@ -1,11 +1,11 @@
-"""What must hold between the sections of a project file: every name used is declared."""
+"""Checks across the sections of a project file: every name used must be declared."""
 
 import re
 from collections.abc import Iterable
 from math import inf
 from typing import Any
 
-from tastemaker.component import WANTED, Component, Ranker
+from tastemaker.component import RELEVANT, Component, Ranker
 from tastemaker.data.packed import text_codec
 from tastemaker.data.profiles import ROLES as USER_ROLES
 from tastemaker.data.schema import EVENT_COLUMNS
@@ -23,17 +23,17 @@ from tastemaker.project.toml_file import shown, table_name, written
 from tastemaker.project.values import usable
 
 RESERVED = ("merged", "ranked", "pipeline")
-"""What an evaluation calls all sources together: before the ranker, after it, and in the end."""
+"""Names that an evaluation uses for all sources: before ranking, after it, and in the end."""
 _PLAIN = re.compile(r"[A-Za-z0-9_-]+")
 _COLUMNS = {"events": EVENT_COLUMNS, "items": ("item_id",), "users": ("user_id",)}
 
 
 class Checks:
-    """Looks at every name that one section uses of another.
+    """Checks every name that one section takes from another.
 
     Args:
-        file: the settings, without those that are wrong.
-        problems: takes the errors.
+        file: the settings, without the invalid ones.
+        problems: collects the errors.
     """
 
     def __init__(self, file: ProjectFile, problems: Problems) -> None:
@@ -43,7 +43,7 @@ class Checks:
         self._types = list(dict.fromkeys([*file.events, *problems.names("events")]))
 
     def check(self) -> None:
-        """Checks everything."""
+        """Runs all checks."""
         for section in ("events", "retrievers", "placements"):
             declared = getattr(self._file, section)
             if not declared and not self._problems.is_broken(section):
@@ -57,7 +57,7 @@ class Checks:
                 self._component((section, name), settings, part)
         for name, placement in self._file.placements.items():
             self._placement(name, placement)
-        self._own_rankers()
+        self._shared_rankers()
         self._split(self._file.split)
 
     # --- data ---
@@ -68,9 +68,9 @@ class Checks:
         self._encoding(("data", "encoding"), data.encoding)
         for name, role in self._file.users.roles.items():
             if role.role not in USER_ROLES:
-                told = f'role "{role.role}" of a user column is used by nothing; write one of '
+                text = f'role "{role.role}" is not supported for user columns; write one of '
                 self._problems.add(
-                    ("users", "roles", name), f"{told}{', '.join(USER_ROLES)}, or remove it"
+                    ("users", "roles", name), f"{text}{', '.join(USER_ROLES)}, or remove it"
                 )
         for table, known in _COLUMNS.items():
             self._columns(("data", "columns", table), getattr(data.columns, table), known)
@@ -105,7 +105,7 @@ class Checks:
             self._problems.add(place, str(problem))
 
     def _event_type(self, place: Path, name: str | None) -> None:
-        """An event type that is used must be declared."""
+        """Reports an event type that is used but not declared."""
         if name is None or name in self._types or not self._types:
             return
         self._problems.add(
@@ -115,11 +115,12 @@ class Checks:
     # --- components ---
 
     def _component(self, place: tuple[str, str], section: ComponentSection, part: Any) -> None:
-        """A component is registered, and its settings are right."""
+        """Reports a component that is not registered or has invalid settings."""
         if not _PLAIN.fullmatch(place[1]) or place[1] in RESERVED:
             self._problems.add(
                 place,
-                f"a name is made of letters, digits, _ and -, and is none of {', '.join(RESERVED)}",
+                "a name may contain letters, digits, _ and -, and must not be "
+                f"{' or '.join(RESERVED)}",
             )
         try:
             config = component_class(section.type, part).config_class()
@@ -139,10 +140,10 @@ class Checks:
             for name in getattr(component.config, setting, ()):
                 self._named_type((*place, setting), name, part)
         if len(self._problems.lines) > before:
-            del self._built[place]  # what it predicts is not known
+            del self._built[place]  # its objectives are unknown
 
     def _named_type(self, place: Path, name: str, part: Any) -> None:
-        """Components name declared event types; rankers predict positive ones."""
+        """Reports an undeclared event type, or a non-positive one for a ranker."""
         if part is not Ranker:
             self._event_type(place, name)
             return
@@ -152,40 +153,40 @@ class Checks:
             if other not in self._file.events or self._file.events[other].role == "positive"
         ]
         if self._types and name not in positive:
-            told = f"'{name}' is not a positive event type{did_you_mean(name, positive)}"
-            self._problems.add(place, told)
+            text = f"'{name}' is not a positive event type{did_you_mean(name, positive)}"
+            self._problems.add(place, text)
 
     # --- placements ---
 
     def _placement(self, name: str, placement: Placement) -> None:
         place = ("placements", name)
         if not placement.retrievers and not self._problems.is_broken(*place, "retrievers"):
-            self._problems.add((*place, "retrievers"), "names no retriever")
+            self._problems.add((*place, "retrievers"), "no retriever is listed: add at least one")
         for source, quota in placement.sources.items():
-            self._used((*place, "retrievers"), "retriever", source)
+            self._require_declared((*place, "retrievers"), "retriever", source)
             if quota is not None and quota < 1:
-                told = f"must be at least 1, got {quota}"
-                self._problems.add((*place, "retrievers", source), told)
+                text = f"must be at least 1, got {quota}"
+                self._problems.add((*place, "retrievers", source), text)
         self._weights((*place, "weights"), placement)
         for reranker in placement.rerankers:
-            self._used((*place, "rerankers"), "reranker", reranker)
+            self._require_declared((*place, "rerankers"), "reranker", reranker)
         for kind, rule in placement.seen.items():
             self._seen((*place, "seen"), kind, rule)
         if placement.ranker is not None:
-            self._used((*place, "ranker"), "ranker", placement.ranker)
-            self._value((*place, "objective_weights"), placement)
+            self._require_declared((*place, "ranker"), "ranker", placement.ranker)
+            self._objective_weights((*place, "objective_weights"), placement)
         elif placement.objective_weights and not self._problems.is_broken(*place, "ranker"):
-            told = "there is no ranker to predict these objectives: name one with ranker = "
-            told += '"NAME", or remove objective_weights'
-            self._problems.add((*place, "objective_weights"), told)
+            text = "no ranker predicts these objectives: add one with ranker = "
+            text += '"NAME", or remove objective_weights'
+            self._problems.add((*place, "objective_weights"), text)
 
     def _weights(self, place: Path, placement: Placement) -> None:
-        """Each source has a weight, or none has."""
+        """Reports missing or invalid weights: either every source has a weight, or none has."""
         weights = placement.weights or {}
         for source, weight in weights.items():
             if source not in placement.sources:
-                told = f"unknown source '{source}'{did_you_mean(source, placement.sources)}"
-                self._problems.add(place, told)
+                text = f"unknown source '{source}'{did_you_mean(source, placement.sources)}"
+                self._problems.add(place, text)
             elif not 0 <= weight < inf:
                 self._problems.add(
                     (*place, source), f"must be a number of at least 0, got {weight}"
@@ -193,12 +194,12 @@ class Checks:
         missing = [source for source in placement.sources if source not in weights]
         if weights and missing:
             lines = ", ".join(f"{source} = 0.1" for source in missing)
-            self._problems.add(place, f"name no weight for {', '.join(missing)}: add {lines}")
+            self._problems.add(place, f"no weight for {', '.join(missing)}: add {lines}")
         if weights and not any(weights.values()):
             self._problems.add(place, "must not all be 0")
 
-    def _used(self, place: Path, kind: str, name: str) -> None:
-        """A component that a placement names is declared."""
+    def _require_declared(self, place: Path, kind: str, name: str) -> None:
+        """Reports a component that a placement uses but no section declares."""
         section = f"{kind}s"
         declared = {*getattr(self._file, section), *self._problems.names(section)}
         if name in declared or self._is_unusable(section):
@@ -212,7 +213,7 @@ class Checks:
         self._problems.add(place, text)
 
     def _is_unusable(self, section: str) -> bool:
-        """Whether a whole section is wrong, or misses altogether, which is reported once."""
+        """Whether a whole section is invalid or missing, which is reported only once."""
         if (section,) in self._problems.broken:
             return True
         return section == "retrievers" and not (
@@ -226,26 +227,27 @@ class Checks:
             try:
                 SeenPolicy.of(self._file.events, {kind: rule})
             except InputError:
-                told = f"must be 'exclude', 'allow' or 'exclude for 30d', got {shown(rule)}"
-                self._problems.add((*place, kind), told)
+                text = f"must be 'exclude', 'allow' or 'exclude for 30d', got {shown(rule)}"
+                self._problems.add((*place, kind), text)
 
-    def _value(self, place: Path, placement: Placement) -> None:
-        """Objectives that count are predicted."""
+    def _objective_weights(self, place: Path, placement: Placement) -> None:
+        """Reports weights for objectives that the ranker does not predict."""
         ranker = self._built.get(("rankers", str(placement.ranker)))
         if not isinstance(ranker, Ranker):
             return
-        predicted = ranker.objectives or (WANTED,)
+        predicted = ranker.objectives or (RELEVANT,)
         for name in placement.objective_weights:
             if name not in predicted:
-                told = f"the ranker '{placement.ranker}' predicts no '{name}'"
-                self._problems.add(place, f"{told}{did_you_mean(name, predicted)}")
+                text = f"the ranker '{placement.ranker}' does not predict '{name}'"
+                self._problems.add(place, f"{text}{did_you_mean(name, predicted)}")
         if len(placement.objective_weights) > 1 and ranker.kind == "order":
-            told = f"the ranker '{placement.ranker}' only orders, so that objectives cannot be "
-            told += f'added up; write loss = "binary" under [rankers.{placement.ranker}]'
-            self._problems.add(place, told)
+            text = f"the ranker '{placement.ranker}' predicts an order, not probabilities, so its "
+            text += "objectives cannot be added up; write "
+            text += f'loss = "binary" under [rankers.{placement.ranker}]'
+            self._problems.add(place, text)
 
-    def _own_rankers(self) -> None:
-        """Each ranker serves one placement alone."""
+    def _shared_rankers(self) -> None:
+        """Reports rankers that several placements share."""
         served: dict[str, str] = {}
         for name, placement in self._file.placements.items():
             if placement.ranker is None or placement.ranker not in self._file.rankers:
@@ -254,15 +256,15 @@ class Checks:
                 first = served[placement.ranker]
                 self._problems.lines.append(
                     f"[placements.{first}] and [placements.{name}] share the ranker "
-                    f"'{placement.ranker}'; declare one for each, since it learns over one "
-                    "placement's sources"
+                    f"'{placement.ranker}'; declare one for each, because a ranker is trained on "
+                    "the sources of one placement"
                 )
             served[placement.ranker] = name
 
     # --- split ---
 
     def _split(self, split: SplitSection) -> None:
-        """The settings of a split belong to its type, and are durations or shares."""
+        """Reports split settings that belong to the other type or have an invalid length."""
         if self._problems.is_broken("split", "type"):
             return
         theirs = split.of_other_type()
@@ -278,12 +280,12 @@ class Checks:
         if split.type == "holdout" and not self._problems.is_broken("split"):
             total = sum(share for share in shares if isinstance(share, float | int))
             if total >= 1:
-                told = f"'test' + 'validation' must be below 1, got {total:g}"
-                self._problems.note(("split",), told)
+                text = f"'test' + 'validation' must be below 1, got {total:g}"
+                self._problems.note(("split",), text)
 
 
 def _wrong_length(name: str, value: Any, split: str) -> str:
-    """What is wrong with the length of a window; empty if nothing is."""
+    """The error in the length of a window; empty if it is valid."""
     is_duration = isinstance(value, str)
     if is_duration and split == "by_time":
         try:
@@ -294,12 +296,12 @@ def _wrong_length(name: str, value: Any, split: str) -> str:
             return ""
     elif not is_duration and 0 < value < 1:
         return ""
-    wanted = "a duration such as '30d' or a share between 0 and 1"
+    expected = "a duration such as '30d' or a share between 0 and 1"
     if name in ("gap", "horizon"):
-        wanted = "a duration such as '30d'"
+        expected = "a duration such as '30d'"
     elif split == "holdout":
-        wanted = 'a share between 0 and 1 for type "holdout", such as 0.2'
-    text = f"must be {wanted}, got {shown(value)}"
+        expected = 'a share between 0 and 1 for type "holdout", such as 0.2'
+    text = f"must be {expected}, got {shown(value)}"
     try:
         quoted = is_duration and 0 < float(value) < 1
     except ValueError:
@@ -308,9 +310,9 @@ def _wrong_length(name: str, value: Any, split: str) -> str:
 
 
 def _no_component(use: str, part: Any, problem: ProjectError) -> str:
-    """That a name is registered under no component of this part, or under one of another."""
+    """The error for a name that is not a registered component of this part."""
     if (now := fixes.RENAMED_COMPONENTS.get(use)) in our_names(part):
-        return f"'{use}' is called '{now}' now"
+        return f"'{use}' was renamed: write '{now}'"
     for section, other in PARTS.items():
         if other is not part and use in our_names(other):
             kind, theirs = part.__name__.lower(), other.__name__.lower()

@@ -1,4 +1,4 @@
-"""What the words of a file's name say: the table it holds, and the type of its events."""
+"""Guesses from the words in a file name: the table it holds, and its event type."""
 
 import re
 from pathlib import Path
@@ -32,19 +32,19 @@ _COPIES = {
     "old", "backup", "bak", "copy", "sample", "subset", "small", "mini", "tiny", "demo",
     "train", "valid", "validation", "val", "dev", "test",
 }  # fmt: skip
-"""Words that a second file of the same rows has in its name."""
+"""Words in the name of a second file with the same rows."""
 _USUAL_FORM = {"hidden": "hide"}
 WHOLE_LOGS = ("event", "interaction", "log")
 """A file with one of these words holds all events."""
 
 
 def stem(path: Path) -> str:
-    """The file's name without the endings of its format: `orders` of `orders.csv.gz`."""
+    """The file name without its format extensions: `orders` for `orders.csv.gz`."""
     return _ENDING.sub("", path.name)
 
 
 def table_of(path: Path) -> Literal["events", "items", "users", "other"] | None:
-    """The table that a file's name suggests; None where no word says it."""
+    """The table that a file name suggests; None if no word suggests one."""
     words = {form for word in _words(path) for form in _forms(word)}
     if words & _OTHERS:
         return "other"
@@ -54,11 +54,11 @@ def table_of(path: Path) -> Literal["events", "items", "users", "other"] | None:
 
 
 def event_word(path: Path) -> str:
-    """The word of a file's name that says what its events are; else `interaction`.
+    """The word of a file name that describes its events; otherwise `interaction`.
 
-    A word that is negative or an exposure comes before others (`order_returns` holds returns), and
-    a word of one event type before a general one (`play_history` holds plays). A name that holds a
-    word and its opposite (`likes_dislikes`), or "and", says nothing of the single event.
+    Negative words and exposures take precedence (`order_returns` holds returns), and specific words
+    over general ones (`play_history` holds plays). A name with a word and its opposite
+    (`likes_dislikes`), or with "and", does not describe single events.
     """
     words = [form for word in _words(path) for form in _forms(word) if form in _EVENTS]
     special = [word for word in words if word not in _GENERAL]
@@ -66,18 +66,18 @@ def event_word(path: Path) -> str:
         return "interaction"
     if "and" in _words(path) and len(special) > 1:
         return "interaction"
-    unliked = [word for word in special if kind_of_word(word).role != "positive"]
-    word = next(iter([*unliked, *special, *words]), "interaction")
+    not_positive = [word for word in special if kind_of_word(word).role != "positive"]
+    word = next(iter([*not_positive, *special, *words]), "interaction")
     return _USUAL_FORM.get(word, word)
 
 
 def kind_of_word(word: str) -> EventKind:
-    """What an event type of this name means."""
+    """The proposed meaning of an event type with this name."""
     return propose_kinds(None, None, word)[0][word]
 
 
 def is_copy_of(path: Path, other: Path) -> bool:
-    """Whether a name is another's with a word such as `old` or `copy`, or in another format."""
+    """Whether a name is another name plus a word such as `old`, or in another format."""
     if path == other:
         return False
     if stem(path) == stem(other):
@@ -91,7 +91,7 @@ def is_copy_of(path: Path, other: Path) -> bool:
 
 
 def is_partial_copy(path: Path) -> bool:
-    """Whether a name says that the file is a copy, or a part made for tests."""
+    """Whether a name marks the file as a copy, or as a subset for tests."""
     return bool(set(_words(path)) & (_COPIES - {"train"}))
 
 
@@ -114,7 +114,7 @@ def _words(path: Path) -> list[str]:
 
 
 def _forms(word: str) -> tuple[str, ...]:
-    """The word as it is, and its singular."""
+    """The word and its possible singular forms."""
     if word.endswith("ies"):
         return word, f"{word[:-3]}y", word.removesuffix("s")
     return word, word.removesuffix("s"), word.removesuffix("es")

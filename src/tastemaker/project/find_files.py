@@ -1,4 +1,4 @@
-"""Which files of a folder hold the events, the items and the users: by names, else by columns."""
+"""Finds the event, item and user tables of a folder, by file names or else by columns."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -16,19 +16,19 @@ from tastemaker.project.file_words import (
     plainest,
     table_of,
 )
-from tastemaker.project.look import Looked, look_at
+from tastemaker.project.look import TablePreview, read_preview
 
 _TABLE_ENDINGS = (".csv", ".tsv", ".dat", ".data", ".jsonl", ".ndjson", ".json")
 _PARQUET_ENDINGS = (".parquet", ".pq")
 _ENDINGS = (*_TABLE_ENDINGS, *(f"{ending}.gz" for ending in _TABLE_ENDINGS), *_PARQUET_ENDINGS)
 _TEXT_ENDINGS = (".txt", ".txt.gz")
-"""Only files that are named like a table are tables."""
+"""Files with these extensions are tables only if their name suggests one."""
 _OTHER_ENDINGS = (".item", ".user", ".test", ".base", ".genre")
-"""Endings of tables in published data sets; they are mentioned, not read."""
+"""Extensions of tables in published data sets; they are reported, not read."""
 _PACKED = (".zip", ".tar", ".tar.gz", ".tgz", ".7z", ".rar", ".bz2", ".xz", ".zst")
 _SPREADSHEETS = (".xlsx", ".xls", ".ods", ".numbers")
 _ROWS = 2_000
-"""How many rows to look at in order to recognize a log by its columns."""
+"""Number of rows to read to recognize an event log by its columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +36,9 @@ class FoundFiles:
     """The tables of a folder.
 
     Attributes:
-        tables: `events`, `items`, `users` → files; without `events` where no file is clearly it.
+        tables: `events`, `items`, `users` → files; without `events` if no file clearly holds them.
         not_read: the folder's other tables, and archives and spreadsheets.
-        candidates: the tables that may hold the events, where no file clearly does.
+        candidates: the tables that may hold the events, if no file clearly does.
     """
 
     tables: dict[str, list[Path]]
@@ -50,12 +50,12 @@ def find_tables(folder: Path) -> dict[str, list[Path]]:
     """The files in a folder that look like events, items and users.
 
     Raises:
-        DataError: none looks like an event log.
+        DataError: no file looks like an event log.
     """
     found = find_files(folder)
     if "events" not in found.tables:
         shown = ", ".join(path.name for path in found.candidates)
-        raise DataError(f"which file holds the events? found {shown}; say --events FILE")
+        raise DataError(f"no file is clearly the event log: found {shown}; specify --events FILE")
     return found.tables
 
 
@@ -64,14 +64,14 @@ def find_files(
 ) -> FoundFiles:
     """The files in a folder that look like events, items and users.
 
-    Several event files are taken together where each has an event word of its own (`purchase`,
-    `play`), where their names differ by digits alone (`events_2023`, `events_2024`), and where
-    they have the same word and the same columns. Where no name says which file holds the events,
-    it is the only table, or the only one with a column of users and one of items.
+    Several event files form one log if each has a different event word (`purchase`, `play`), if
+    their names differ only in digits (`events_2023`, `events_2024`), or if they have the same word
+    and the same columns. If no name suggests the event log, it is the only table, or the only one
+    with a user column and an item column.
 
     Args:
         folder: where to look.
-        known: tables whose files are known; for these no other is found.
+        known: table → files that are already known; no others are searched for.
 
     Raises:
         DataError: there is no table.
@@ -94,7 +94,7 @@ def find_files(
 
 
 def _others(folder: Path, used: Mapping[str, Sequence[Path]]) -> list[Path]:
-    """What is in a folder and not among the used files."""
+    """The files of a folder that are not used yet."""
     known = {path.resolve() for paths in used.values() for path in paths}
     return [path for path in sorted(folder.iterdir()) if path.resolve() not in known]
 
@@ -109,10 +109,10 @@ def _is_table(path: Path) -> bool:
 
 
 def _may_be_table(path: Path) -> bool:
-    """Whether a file is worth mentioning where it is not read."""
-    mentioned = (*_OTHER_ENDINGS, *_PACKED, *_SPREADSHEETS)
-    is_mentioned = path.name.lower().endswith(mentioned) and not path.name.startswith(".")
-    return _is_table(path) or (is_mentioned and path.is_file())
+    """Whether to report a file that is not read."""
+    reported = (*_OTHER_ENDINGS, *_PACKED, *_SPREADSHEETS)
+    is_reported = path.name.lower().endswith(reported) and not path.name.startswith(".")
+    return _is_table(path) or (is_reported and path.is_file())
 
 
 def _no_table(files: Sequence[Path]) -> str:
@@ -122,13 +122,13 @@ def _no_table(files: Sequence[Path]) -> str:
     steps += [f"export {', '.join(sheets)} as CSV"] if sheets else []
     fix = f"; {' and '.join(steps)} first, or" if steps else ";"
     return (
-        "which file holds the events? found no table (CSV, JSON lines, Parquet)"
-        f"{fix} say --events FILE"
+        "no event log found: the folder has no table (CSV, JSON lines, Parquet)"
+        f"{fix} specify --events FILE"
     )
 
 
 def _chosen(events: list[Path]) -> list[Path]:
-    """Of several event files, those that are parts of one log."""
+    """The event files that are parts of one log."""
     words: dict[str, list[Path]] = {}
     for path in events:
         words.setdefault(event_word(path), []).append(path)
@@ -139,7 +139,7 @@ def _chosen(events: list[Path]) -> list[Path]:
 
 
 def _one_log(paths: list[Path]) -> list[Path]:
-    """Of files with the same event word, the parts of one log: no copies, and the same columns."""
+    """The parts of one log among files with the same event word: same columns, no copies."""
     originals = [path for path in paths if not any(is_copy_of(path, other) for other in paths)]
     if len(originals) < 2:
         return originals
@@ -148,56 +148,56 @@ def _one_log(paths: list[Path]) -> list[Path]:
         parts.setdefault(re.sub(r"\d+", "#", path.name), []).append(path)
     if len(parts) == 1:
         return originals
-    seen = {path: _look(path) for path in originals}
-    complete = [path for path in originals if _has_ids(seen[path], guessed=False)]
+    previews = {path: _preview_of(path) for path in originals}
+    complete = [path for path in originals if _has_ids(previews[path], guessed=False)]
     full = [path for path in complete if not is_partial_copy(path)]
     first = plainest(full or complete or originals)
     return [
         path
         for of_name in parts.values()
         for path in of_name
-        if first in of_name or _same_columns(seen[path], seen[first])
+        if first in of_name or _same_columns(previews[path], previews[first])
     ]
 
 
 def _by_columns(files: list[Path]) -> list[Path]:
-    """The event log among files that no word names as one; empty where it is not clear."""
+    """The event log among files whose names do not suggest one; empty if it is not clear."""
     if len(files) == 1:
         return files
-    seen = {path: _look(path) for path in files}
+    previews = {path: _preview_of(path) for path in files}
     for guessed in (False, True):
         fitting = [
             path
-            for path, looked in seen.items()
-            if _has_ids(looked, guessed=guessed)
+            for path, preview in previews.items()
+            if _has_ids(preview, guessed=guessed)
             and (not guessed or table_of(path) in (None, "other"))
         ]
         fitting = [path for path in fitting if not any(is_copy_of(path, o) for o in fitting)]
         whole = [path for path in fitting if not is_partial_copy(path)]
         for paths in (fitting, whole):
-            if paths and all(_same_columns(seen[path], seen[paths[0]]) for path in paths):
+            if paths and all(_same_columns(previews[path], previews[paths[0]]) for path in paths):
                 return paths
         if fitting:
             break
     return []
 
 
-def _look(path: Path) -> Looked | None:
-    """The first rows of a file; None where it cannot be read."""
+def _preview_of(path: Path) -> TablePreview | None:
+    """The first rows of a file; None if it cannot be read."""
     try:
-        return look_at(path, _ROWS)
+        return read_preview(path, _ROWS)
     except DataError:
         return None
 
 
-def _has_ids(looked: Looked | None, *, guessed: bool) -> bool:
-    """Whether a file has columns of users and of items, by their names or also by their values."""
-    if looked is None:
+def _has_ids(preview: TablePreview | None, *, guessed: bool) -> bool:
+    """Whether a file has user and item columns, judged by names or, if guessed, by values."""
+    if preview is None:
         return False
-    found = recognize_events(looked.frame)
+    found = recognize_events(preview.frame)
     ids = {"user_id", "item_id"}
     return ids <= found.columns.keys() and (guessed or not ids & found.guessed)
 
 
-def _same_columns(one: Looked | None, other: Looked | None) -> bool:
+def _same_columns(one: TablePreview | None, other: TablePreview | None) -> bool:
     return one is not None and other is not None and one.frame.columns == other.frame.columns

@@ -1,4 +1,4 @@
-"""What to write instead of a value of the wrong shape."""
+"""Suggestions for values of the wrong shape: what to write instead."""
 
 from typing import Any, get_origin
 
@@ -26,7 +26,7 @@ RENAMED = {
     "value": "objective_weights",
     "young": "max_age",
 }
-"""Settings of earlier versions, and what they are called now."""
+"""Setting in an earlier version → its current name."""
 RENAMED_COMPONENTS = {"newcomers": "new_items"}
 _QUOTA = 100
 _WORDS = {
@@ -39,7 +39,7 @@ _WORDS = {
 
 
 def kinds(annotation: Any) -> str:
-    """What a value of a type is called, such as `a valid number or text`."""
+    """The description of a type in a message, such as `a valid number or text`."""
     types = list(members(annotation))
     if str in types and float in types:
         return "a duration such as '30d' or a share between 0 and 1"
@@ -53,19 +53,19 @@ def kinds(annotation: Any) -> str:
 
 
 def listed(name: str, value: Any) -> str:
-    """How to write one value as a list."""
+    """The suggestion to write one value as a list."""
     return f"write {name} = [{written(value)}]"
 
 
 def single(name: str, value: list[Any]) -> str:
-    """How to write a list of one as the value alone; empty for other lists."""
+    """The suggestion to write a list of one as a plain value; empty for other lists."""
     if len(value) == 1 and isinstance(value[0], str | int | float):
         return f"; write {name} = {written(value[0])}"
     return ""
 
 
 def table(annotation: Any, value: Any, place: Path) -> str:
-    """The table to write instead of a plain value or a list; empty where that is not known."""
+    """The suggestion to write a table instead of a value or a list; empty if it is unknown."""
     header, name = table_name(tuple(map(str, place))), str(place[-1])
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     models = [m for m in members(annotation) if isinstance(m, type) and issubclass(m, BaseModel)]
@@ -73,7 +73,7 @@ def table(annotation: Any, value: Any, place: Path) -> str:
     if model is EventKind and is_number:
         return f"; write {header} with weight = {shown(value)}"
     if model is EventKind:
-        return f"; write {header} with its settings under it, or none"
+        return f"; write {header} and its settings below, if any"
     if model is ColumnRole and isinstance(value, str):
         separator = ', separator = "|"' if value == "tags" else ""
         return f'; write {name} = {{ role = "{value}"{separator} }}'
@@ -91,37 +91,37 @@ def table(annotation: Any, value: Any, place: Path) -> str:
     if model is None and place[-1] == "retrievers" and len(place) > 1:
         return f"; write retrievers = {{ {_quotas(value)} }}"
     if model is None and place[-1] == "seen" and isinstance(value, str):
-        return f"; write seen = {{ TYPE = {written(value)} }} with the event type"
+        return f"; write seen = {{ TYPE = {written(value)} }}, where TYPE is an event type"
     if len(place) == 1:
         return f"; write {table_name((name, 'NAME'))}" if model is None else f"; write {header}"
     return ""
 
 
 def _quotas(value: Any) -> str:
-    """Sources with how many candidates each may give."""
+    """The sources with default quotas, as TOML."""
     names = value if isinstance(value, list) else [value]
     sources = [name for name in names if isinstance(name, str)] or ["NAME"]
     return ", ".join(f"{name} = {_QUOTA}" for name in sources)
 
 
 def needed(section: str) -> str:
-    """What to write where a required section is not there."""
+    """The error for a required section that is missing, with the fix."""
     return {
         "data": 'no [data] table: write [data] with events = "FILE"',
         "events": "no [events.TYPE] table: declare each event type, such as [events.view]",
         "retrievers": "no [retrievers.NAME] table: declare each source, such as "
         '[retrievers.popular] with type = "popular"',
-        "placements": "no [placements.NAME] table: declare each list that is shown, such as "
+        "placements": "no [placements.NAME] table: declare each recommendation list, such as "
         "[placements.home] with retrievers = { popular = 100 }",
     }[section]
 
 
 def missing(place: Path, known: tuple[str, ...] = ()) -> str:
-    """What to write where a required setting is not there.
+    """Returns the error for a required setting that is missing, with the fix.
 
     Args:
-        place: where it is missing.
-        known: for `type`, the names of components.
+        place: the place of the setting.
+        known: for `type`, the names of the components.
     """
     name = place[-1]
     if name == "type":

@@ -1,4 +1,4 @@
-"""The beginning of a file with inferred types, and how the file is written."""
+"""Reads the first rows of a file and infers its format and column types."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +14,13 @@ ROWS_TO_LOOK_AT = 200_000
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
-    """A file as `init` sees it.
+class TablePreview:
+    """The first rows of a table.
 
     Attributes:
-        path: where it is.
+        path: the file.
         form: its separator, header and encoding.
-        frame: its beginning, with inferred types.
+        frame: its first rows, with inferred types.
     """
 
     path: Path
@@ -28,24 +28,24 @@ class Looked:
     frame: pl.DataFrame
 
 
-def look_at(path: Path, rows: int = ROWS_TO_LOOK_AT) -> Looked:
-    """The beginning of a table with inferred types, and how the file is written.
+def read_preview(path: Path, rows: int = ROWS_TO_LOOK_AT) -> TablePreview:
+    """Returns the first rows of a table with inferred types, and the file's format.
 
     Args:
         path: the file.
         rows: how many rows to read.
 
     Raises:
-        DataError: the file cannot be used, whatever its delimiter.
+        DataError: the file cannot be used with any delimiter.
     """
     form = sniff(path)
     with open_table(path, form) as table:
         head = table.frame.head(rows).drop(LINE).collect()
-    return Looked(path, form, _inferred(head))
+    return TablePreview(path, form, _inferred(head))
 
 
 def _inferred(frame: pl.DataFrame) -> pl.DataFrame:
-    """Text columns that hold nothing but numbers, as numbers."""
+    """The frame with text columns of numbers converted to numbers."""
     columns = []
     for column in frame:
         for kind in (pl.Int64, pl.Float64):

@@ -1,4 +1,4 @@
-"""Where each setting of a project file belongs, for those that stand elsewhere."""
+"""Finds the table that a misplaced setting of a project file belongs to."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, get_args, get_origin
@@ -13,25 +13,25 @@ from tastemaker.project.registry import component_class, our_names
 from tastemaker.project.sections import ProjectFile
 
 PARTS = {"retrievers": Retriever, "rankers": Ranker, "rerankers": Reranker}
-"""The sections of components → what they hold."""
+"""Section → the kind of component that it holds."""
 _NAMED = {"events": "TYPE", "roles": "COLUMN"}
 _ANY = "NAME"
 PLACEHOLDERS = (*_NAMED.values(), _ANY)
-"""What a name of the user's choice is called where it is not known which."""
-_NOT_TOLD = {"type"}
+"""Placeholders for names that the user chooses."""
+_NOT_SUGGESTED = {"type"}
 
 
 def home_of(key: str, value: Any, place: Path, values: Mapping[str, Any]) -> Path | None:
-    """The table in which a setting belongs; names of the user's choice in capitals.
+    """Returns the table that a setting belongs to, with placeholders for chosen names.
 
     Args:
         key: the setting.
-        value: what was given.
-        place: the table it stands in.
+        value: its value.
+        place: the table that contains it.
         values: the whole file.
 
     Returns:
-        None where there is no such setting; empty for a section of the file itself.
+        None if there is no such setting; empty for a top-level section.
     """
     if key in EVENT_COLUMNS and place in ((), ("data",), ("data", "columns")):
         declared = values.get("events")
@@ -46,27 +46,27 @@ def home_of(key: str, value: Any, place: Path, values: Mapping[str, Any]) -> Pat
             return _with_names(table, values)
     if is_table:
         return _named_table(value)
-    if key not in _NOT_TOLD and not is_component(place):
+    if key not in _NOT_SUGGESTED and not is_component(place):
         return _component_with(key, values)
     return None
 
 
 def is_component(place: Path) -> bool:
-    """Whether a place is a component's table, or inside one."""
+    """Whether a place is the table of a component, or inside one."""
     return len(place) > 1 and place[0] in PARTS
 
 
 def _named_table(value: Mapping[str, Any]) -> Path | None:
-    """The section of a table that stands outside: a placement, by what it has."""
+    """The section of a misplaced table: `placements` if it has retrievers, else None."""
     return ("placements",) if isinstance(value.get("retrievers"), dict) else None
 
 
 def _settings(annotation: Any, table: Path) -> Iterator[tuple[str, Path, bool]]:
-    """Every setting there is: name, table, and whether its value is itself a table."""
+    """Yields every setting: its name, its table, and whether its value is a table."""
     for member in members(annotation):
         if isinstance(member, type) and issubclass(member, BaseModel):
             for name, field in member.model_fields.items():
-                if name not in _NOT_TOLD:
+                if name not in _NOT_SUGGESTED:
                     yield name, table, _is_table(field.annotation)
             for name, field in member.model_fields.items():
                 yield from _settings(field.annotation, (*table, name))
@@ -84,7 +84,7 @@ def _is_table(annotation: Any) -> bool:
 
 
 def _with_names(table: Path, values: Mapping[str, Any]) -> Path:
-    """The same table with the one name the file has, where it has one alone."""
+    """The table with the actual name if the file declares only one."""
     if len(table) < 2 or table[1] not in PLACEHOLDERS:
         return table
     section = values.get(str(table[0]))
@@ -93,7 +93,7 @@ def _with_names(table: Path, values: Mapping[str, Any]) -> Path:
 
 
 def _component_with(key: str, values: Mapping[str, Any]) -> Path | None:
-    """The table of a component with such a setting: one of the file, or any there is."""
+    """The table of a component with this setting: one in the file, or else any."""
     for section, part in PARTS.items():
         tables = values.get(section)
         for name, table in tables.items() if isinstance(tables, dict) else ():

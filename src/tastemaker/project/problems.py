@@ -1,4 +1,4 @@
-"""The errors of a project file: all of them, each at its place, raised together."""
+"""Collects all errors of a project file and raises them together."""
 
 from dataclasses import dataclass, field
 
@@ -9,12 +9,12 @@ from tastemaker.project.toml_file import TomlFile
 
 @dataclass(slots=True)
 class Problems:
-    """Collects what is wrong with a file.
+    """The errors of a project file.
 
     Attributes:
         source: the file.
-        lines: one for each error, in the order found.
-        broken: the places whose values cannot be used; what follows from them is not an error.
+        lines: one message for each error, in the order found.
+        broken: the places with unusable values; errors that follow from them are not reported.
     """
 
     source: TomlFile
@@ -25,44 +25,44 @@ class Problems:
         """Adds an error, and marks its place as broken.
 
         Args:
-            place: where it is.
-            text: what is wrong, to follow the place: `must be …`, or a sentence.
+            place: the place of the error.
+            text: the message after the place: `must be …`, or a sentence.
         """
         name = self.source.name_of(place)
-        joined = " " if text.startswith(("must ", "is missing")) else ": "
-        self.lines.append(f"{name}{joined if name else ''}{text}")
+        separator = " " if text.startswith(("must ", "is missing")) else ": "
+        self.lines.append(f"{name}{separator if name else ''}{text}")
         self.broken.add(place)
 
     def note(self, place: Path, text: str) -> None:
-        """Adds an error after which what lies at the place can still be judged."""
+        """Adds an error, but does not mark its place as broken."""
         was_broken = place in self.broken
         self.add(place, text)
         if not was_broken:
             self.broken.discard(place)
 
     def is_broken(self, *place: str) -> bool:
-        """Whether an error lies at this place, inside it, or around it."""
+        """Whether there is an error at this place, inside it, or in a table around it."""
         return any(part[: len(place)] == place[: len(part)] for part in self.broken)
 
     def names(self, section: str) -> set[str]:
-        """The names declared in a section whose tables cannot be used."""
+        """The names in a section whose tables cannot be used."""
         return {str(place[1]) for place in self.broken if place[:1] == (section,) and place[1:]}
 
     def stop(self) -> None:
-        """Ends here if there is anything wrong.
+        """Raises all errors, if there are any.
 
         Raises:
-            ProjectError: with all errors.
+            ProjectError: there are errors; the message lists all of them.
         """
         if self.lines:
             raise ProjectError(listed(self.source.name, self.lines))
 
 
 def listed(owner: str, lines: list[str]) -> str:
-    """One message of several: a single one in one line, several below their number.
+    """Returns one message: one line for a single error, a list for several.
 
     Args:
-        owner: the file they are about.
+        owner: the name of the file.
         lines: the messages.
     """
     if len(lines) == 1:

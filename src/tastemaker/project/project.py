@@ -1,4 +1,4 @@
-"""A project: its file `tastemaker.toml`, the folder around it, and the data it names."""
+"""A project: its file `tastemaker.toml`, its folder and its data files."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -22,15 +22,15 @@ from tastemaker.split import Split, by_time, holdout
 
 FILE_NAME = "tastemaker.toml"
 STATE_FOLDER = ".tastemaker"
-_SHORTER = "raise [training] memory, or give a shorter stretch of the log"
+_SHORTER = "raise [training] memory, or use a shorter period of the event log"
 
 
 class Project:
-    """A project file and the folder around it.
+    """A project file and its folder.
 
     Attributes:
         file: the settings.
-        path: where they were read from.
+        path: the file that they were read from.
     """
 
     def __init__(self, file: ProjectFile, path: Path) -> None:
@@ -39,22 +39,22 @@ class Project:
 
     @property
     def folder(self) -> Path:
-        """Where the file lies; paths in it are relative to here."""
+        """The folder of the file; paths in the file are relative to it."""
         return self.path.parent
 
     @property
     def state(self) -> Path:
-        """Where artifacts, quarantine and runs live."""
+        """The folder with artifacts, quarantined rows and runs."""
         return self.folder / STATE_FOLDER
 
     @property
     def quarantine(self) -> Path:
-        """Where the rows that cannot be used are written."""
+        """The folder for rows that cannot be used."""
         return self.state / "quarantine"
 
     @property
     def schema(self) -> Schema:
-        """What the columns and event types mean."""
+        """The meaning of the columns and event types."""
         data = self.file.data
         return Schema(
             event_columns=data.columns.events,
@@ -75,7 +75,7 @@ class Project:
         )
 
     def data_files(self) -> dict[str, tuple[DataFile, ...]]:
-        """Table (events, items, users) → its files, as far as the project has them."""
+        """Table (events, items, users) → its files; tables without files are left out."""
         data = self.file.data
         named = {"events": data.events, "items": data.items, "users": data.users}
         tables = {
@@ -104,13 +104,13 @@ class Project:
         return DataFile(self.folder / file.file, schema.model_copy(update=changes))
 
     def require_files(self, tables: Iterable[str] | None = None) -> None:
-        """Refuses files of the project that cannot be opened, all of them at once.
+        """Raises an error that lists all files of the project that cannot be opened.
 
         Args:
-            tables: whose files to look at; by default all.
+            tables: the tables to check; by default all.
 
         Raises:
-            DataError: files are missing, are folders, or may not be read.
+            DataError: files are missing, are folders, or cannot be read.
         """
         lines = []
         for table, files in self.data_files().items():
@@ -122,37 +122,37 @@ class Project:
             raise DataError(listed(self.path.name, lines))
 
     def require_clock(self, *, to_evaluate: bool = False) -> None:
-        """Refuses components, or a split, that need times where the data has none; all at once.
+        """Raises an error that lists all parts of the project that need times the data lacks.
 
         Args:
-            to_evaluate: whether the split counts as well.
+            to_evaluate: whether to check the split as well.
 
         Raises:
-            ClockError: names each and what to write.
+            ClockError: a component or the split needs times; the message names each, with the fix.
         """
         lines = clock_lines(self.file, to_evaluate=to_evaluate)
         if lines:
             raise ClockError(listed(self.path.name, lines))
 
     def require_memory(self, needed: int, work: str, fix: str = _SHORTER) -> None:
-        """Refuses to take up more data than fits into the budget.
+        """Raises an error if work needs more memory than the budget.
 
         Raises:
-            MemoryBudgetError: `needed` bytes do not.
+            MemoryBudgetError: `needed` bytes exceed the budget.
         """
         require_memory(needed, self.file.training.memory, work, fix)
 
     def require_memory_to_read(
         self, files: Mapping[str, Sequence[DataFile]], work: str = "reading"
     ) -> None:
-        """Refuses to read files that together do not fit into the budget.
+        """Raises an error if reading the files needs more memory than the budget.
 
         Args:
             files: table → its files.
-            work: what the message calls it.
+            work: the name of the work in the message.
 
         Raises:
-            MemoryBudgetError: they do not.
+            MemoryBudgetError: the files do not fit.
         """
         roles = {"items": self.file.items.roles, "users": self.file.users.roles}
         needed, names = 0, []
@@ -166,11 +166,11 @@ class Project:
         """Reads and indexes the data; rows that cannot be used go to the quarantine folder.
 
         Args:
-            every_item: whether nothing is left out by `[data] min_item_users` and `[data.exclude]`.
+            every_item: whether to ignore `[data] min_item_users` and `[data.exclude]`.
 
         Raises:
-            DataError: files cannot be opened or used, or too many rows of one.
-            MemoryBudgetError: reading would take more than the budget.
+            DataError: a file cannot be opened or used, or has too many unusable rows.
+            MemoryBudgetError: reading needs more memory than the budget.
         """
         self.require_files()
         files = self.data_files()
@@ -181,14 +181,14 @@ class Project:
         return Dataset.from_data_files(files, schema, self.quarantine)
 
     def split(self, data: Dataset, placement: Placement) -> Split:
-        """Divides the data as [split] says.
+        """Splits the data by the settings in [split].
 
         Args:
             data: the events.
-            placement: its seen policy says what counts as new, in a split by time.
+            placement: in a split by time, its seen policy defines which items count as new.
 
         Raises:
-            ClockError: the split is by time, and the data has no times that are moments.
+            ClockError: the split is by time, but the data has no absolute times.
             DataError: a window or the training data would be empty.
         """
         section = self.file.split
@@ -214,7 +214,7 @@ class Project:
 
 
 def _unreadable(path: Path) -> str:
-    """Why a file cannot be read, with its near miss; empty if it can."""
+    """The reason why a file cannot be read, with a suggestion; empty if it can."""
     if path.exists() and not (path.is_file() or path.is_dir()):
         return f"{path}: is not a file"
     try:
@@ -227,24 +227,24 @@ def _unreadable(path: Path) -> str:
             )
         return f"{path}: no such file{_neighbor(path)}"
     except IsADirectoryError:
-        return f"{path}: is a folder; name a file in it"
+        return f"{path}: is a folder; specify a file in it"
     except (OSError, ValueError) as problem:
         return f"{path}: cannot be read ({getattr(problem, 'strerror', None) or problem})"
 
 
 def _neighbor(path: Path) -> str:
-    """The hint to a file of a similar name in the same folder."""
+    """A suggestion of a file with a similar name in the same folder."""
     if not path.parent.is_dir():
-        return f"; there is no folder {path.parent} either"
+        return f"; its folder {path.parent} does not exist either"
     close = closest(path.name, [other.name for other in path.parent.iterdir() if other.is_file()])
     return f"; did you mean '{close}'?" if close else ""
 
 
 def find_project(start: Path) -> Path:
-    """The project file in a folder or the nearest of its parents.
+    """Returns the project file in a folder or its nearest parent.
 
     Raises:
-        ProjectError: there is none.
+        ProjectError: there is no project file.
     """
     here = start.absolute()
     for folder in (here, *here.parents):
@@ -259,8 +259,8 @@ def load_project(path: Path) -> Project:
     """Reads and checks a project file.
 
     Raises:
-        ProjectError: missing, malformed (with line and column), or wrong; names everything that
-            is wrong, with near misses.
+        ProjectError: the file is missing, malformed (with line and column), or invalid; the
+            message lists all errors, with suggestions.
     """
     source = TomlFile.read(path)
     problems = Problems(source)

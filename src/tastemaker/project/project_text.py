@@ -13,24 +13,27 @@ from tastemaker.project.propose_sources import source_lines, split_lines
 from tastemaker.project.toml_text import comment_text, toml_key, toml_list, toml_table, toml_text
 
 _GUESS = "  # a guess from the values: please check"
-_DAY_OR_MONTH = "  # a guess: day and month may be the other way round, please check"
+_DAY_OR_MONTH = "  # a guess: day and month may be swapped: please check"
 _FILL_IN = "FILL IN"
 
 
 def project_text(proposed: ProposedProject, folder: Path) -> str:
-    """The project file, to be read and changed by hand.
+    """Returns the text of the project file, with comments.
 
     Args:
-        proposed: what was found.
-        folder: where the file will be; paths inside it are written relative to it.
+        proposed: the proposed project.
+        folder: the folder of the file; paths inside it are written as relative paths.
     """
     schema = proposed.schema
     lines = [
-        "# What the data is, which sources there are, and what each place on the page shows.",
-        "# `tastemaker validate` checks the data, `train` fits, `evaluate` measures.",
+        "# Describes the data, the sources of candidates, and the recommendation lists.",
+        "# `tastemaker validate` checks the data, `train` fits a model, `evaluate` measures it.",
     ]
     if proposed.problem:
-        lines += ["#", f"# The data cannot be read like this yet: {comment_text(proposed.problem)}"]
+        lines += [
+            "#",
+            f"# The data cannot be read with these settings yet: {comment_text(proposed.problem)}",
+        ]
     lines += [f"# {comment_text(problem)}" for problem in proposed.left_out]
     if proposed.not_read:
         lines.append(f"# {comment_text(not_read_text(proposed.not_read))}")
@@ -49,24 +52,24 @@ def project_text(proposed: ProposedProject, folder: Path) -> str:
 
 
 def not_read_text(files: Sequence[Path]) -> str:
-    """Names the files that `init` does not read, and says how to have them read."""
+    """The message about files that `init` does not read, with the fix."""
     names = ", ".join(path.name for path in files)
-    return f"not read: {names}; add an event file under [[data.events]], or name it: --events FILE"
+    return f"not read: {names}; add event files under [[data.events]] or with --events FILE"
 
 
 def unclear_text(
     candidates: Sequence[Path], others: Mapping[str, Sequence[Path]], folder: Path
 ) -> str:
-    """The beginning of a project file where it is not clear which file holds the events.
+    """Returns the start of a project file for a folder without a clear event log.
 
     Args:
-        candidates: the files that may hold them.
+        candidates: the files that may hold the events.
         others: `items`, `users` → files.
-        folder: where the file will be; paths inside it are written relative to it.
+        folder: the folder of the file; paths inside it are written as relative paths.
     """
     names = comment_text(", ".join(_relative(path, folder) for path in candidates))
     lines = [
-        "# Name the file that holds the events, then: tastemaker init --force",
+        "# Fill in the file that holds the events, then run: tastemaker init --force",
         "",
         "[data]",
         f"events = {toml_text(_FILL_IN)}  # one of: {names}",
@@ -80,7 +83,7 @@ def unclear_text(
 
 
 def _data_lines(proposed: ProposedProject, folder: Path) -> list[str]:
-    """[data], and [[data.events]] where an event file needs settings of its own."""
+    """[data], and [[data.events]] if an event file needs its own settings."""
     files, schema = proposed.files, proposed.schema
     texts = [file for of_table in files.values() for file in of_table if not is_parquet(file.path)]
     common: dict[str, set[str | None]] = {
@@ -112,7 +115,7 @@ def _data_lines(proposed: ProposedProject, folder: Path) -> list[str]:
         lines.append(f"{key} = {toml_text(str(value))}{_DAY_OR_MONTH if unsure else ''}")
     if schema.clock != "absolute":
         where = "" if len(events) == 1 else " in every event file"
-        lines.append(f'clock = "{schema.clock}"  # no column of moments was found{where}')
+        lines.append(f'clock = "{schema.clock}"  # no time column was found{where}')
     if not alone:
         for file in events:
             lines += ["", "[[data.events]]", f"file = {toml_text(_relative(file.path, folder))}"]
@@ -126,7 +129,7 @@ def _data_lines(proposed: ProposedProject, folder: Path) -> list[str]:
             if file.schema.header and proposed.guessed:
                 lines[-1] += _GUESS
     if proposed.max_bad_rows:
-        lines += ["", "[data.max_bad_rows]  # the share of rows that may be unusable"]
+        lines += ["", "[data.max_bad_rows]  # maximum share of unusable rows"]
     for table, share in proposed.max_bad_rows.items():
         allowed = min(1.0, ceil(share * 105) / 100)
         lines.append(f"{table} = {allowed:g}  # {_reasons(proposed, table)}")
@@ -134,7 +137,7 @@ def _data_lines(proposed: ProposedProject, folder: Path) -> list[str]:
 
 
 def _own_settings(file: DataFile, shared: dict[str, str | None]) -> dict[str, str]:
-    """What has to be said of this file alone, as TOML."""
+    """The settings that only this file needs, as TOML."""
     settings: dict[str, str] = {}
     if is_parquet(file.path):
         return settings
@@ -166,7 +169,7 @@ def _column_lines(proposed: ProposedProject) -> list[str]:
             lines.append(f"{ours} = {toml_text(theirs)}{guess}")
     if len(events) == 1 and schema.default_kind:
         kind = toml_text(schema.default_kind)
-        lines += ["", "[data.defaults]", f"event_type = {kind}  # of rows that have none"]
+        lines += ["", "[data.defaults]", f"event_type = {kind}  # for rows without one"]
     return lines
 
 
@@ -192,32 +195,36 @@ def _kind_lines(name: str, kind: EventKind) -> list[str]:
     lines = []
     if kind.positive_threshold is not None:
         lines.append(
-            f"positive_threshold = {kind.positive_threshold:g}  # liked at this value or above"
+            f"positive_threshold = {kind.positive_threshold:g}  # values from here up are positive"
         )
         if kind.negative_threshold is not None:
-            meaning = "disliked at this value or below; neutral between"
+            meaning = "values from here down are negative; values between are neutral"
             lines.append(f"negative_threshold = {kind.negative_threshold:g}  # {meaning}")
         if kind.unrated:
             codes = ", ".join(f"{code:g}" for code in kind.unrated)
             lines.append(
-                f'unrated = [{codes}]  # taken for "not rated"; remove it if it is a rating'
+                f'unrated = [{codes}]  # treated as "not rated"; remove it if it is a rating'
             )
         return lines
     if kind.role == "negative":
-        lines += ['role = "negative"  # kept apart from what is liked']
+        lines += ['role = "negative"  # a sign of dislike']
         lines += ["# hide_item = true  # never show the item to this user again"]
     elif kind.role == "exposure":
-        lines.append('role = "exposure"  # shown, says nothing about taste')
+        lines.append('role = "exposure"  # the item was shown; not a sign of taste')
     elif kind.role == "neutral":
-        lines.append('role = "neutral"  # says nothing by itself')
+        lines.append('role = "neutral"  # neither positive nor negative')
     else:
-        unknown = "" if is_known(name) else "  # a guess: its name says nothing known; see role"
+        unknown = (
+            "" if is_known(name) else "  # a guess: the name is unknown; role may also be negative"
+        )
         lines.append(f"weight = {kind.weight}{unknown}")
     if kind.strength is not None:
-        meaning = "the weight grows with the value, which is an amount; a negative one is a return"
+        meaning = "the weight grows with the value, an amount; a negative amount is a return"
         lines.append(f'strength = "{kind.strength}"  # {meaning}')
     if kind.replaces:
-        lines.append(f"replaces = {toml_list(kind.replaces)}  # these no longer count after it")
+        lines.append(
+            f"replaces = {toml_list(kind.replaces)}  # cancels earlier events of these types"
+        )
     return lines
 
 

@@ -1,4 +1,4 @@
-"""Looks at the files and proposes a project: the work behind `init`."""
+"""Proposes a project from data files, for `init`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,27 +15,27 @@ from tastemaker.data.recognize import recognize_events, recognize_id
 from tastemaker.data.schema import MAX_BAD_ROWS, EventKind, Schema
 from tastemaker.errors import DataError
 from tastemaker.project.file_words import event_word, kind_of_word
-from tastemaker.project.look import ROWS_TO_LOOK_AT, Looked, look_at
+from tastemaker.project.look import ROWS_TO_LOOK_AT, TablePreview, read_preview
 
 _MOST_BAD_ROWS = 0.5
-"""A table of which more cannot be used has been misunderstood."""
+"""A table with a larger share of unusable rows has been misread."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProposedProject:
-    """What `init` found; `project_text` writes it down.
+    """The project that `init` proposes; `project_text` writes it.
 
     Attributes:
-        files: table → its files, and how each is read.
-        schema: what the columns and event types mean.
-        guessed: the parts of columns for which only values speak.
-        lacking: the parts no column could be found for.
-        columns: the event log's columns, to choose from.
-        max_bad_rows: table → the share of rows that cannot be used, where it exceeds the usual.
-        data: the data as the project reads it; None where it cannot be read yet.
-        problem: why it cannot; empty where it can.
-        left_out: item or user tables, and columns of event types, that cannot be used, and why.
-        not_read: other tables that lie beside the files.
+        files: table → its files, each with its format.
+        schema: the meaning of the columns and event types.
+        guessed: the columns that were recognized by their values only.
+        lacking: the required columns that were not found.
+        columns: the columns of the event log.
+        max_bad_rows: table → the share of unusable rows, if it exceeds the default limit.
+        data: the data as the project reads it; None if it cannot be read yet.
+        problem: the reason why it cannot be read; empty if it can.
+        left_out: messages about tables and event type columns that cannot be used.
+        not_read: other tables in the same folder.
     """
 
     files: dict[str, tuple[DataFile, ...]]
@@ -50,10 +50,10 @@ class ProposedProject:
     not_read: tuple[Path, ...] = ()
 
     def require_data(self) -> Dataset:
-        """The data.
+        """Returns the data.
 
         Raises:
-            DataError: it cannot be read yet.
+            DataError: the data cannot be read yet.
         """
         if self.data is None:
             lacking = f"no column looks like {' or '.join(self.lacking)}"
@@ -66,31 +66,31 @@ def propose_project(
     hints: Mapping[str, str] | None = None,
     earlier: Mapping[str, Mapping[str, str]] | None = None,
 ) -> ProposedProject:
-    """What the files probably mean.
+    """Returns a proposed project for the files.
 
     Args:
-        tables: events, and items and users if there are any → files.
-        hints: ours → theirs, for columns of the event log that the caller knows.
-        earlier: name of an event file (empty: any) → ours → theirs, as an earlier project file
-            had them; columns that are gone are left out.
+        tables: `events`, and optionally `items` and `users` → files.
+        hints: ours → theirs, for known columns of the event log.
+        earlier: name of an event file (empty: any) → ours → theirs, from an earlier project file;
+            columns that no longer exist are ignored.
 
     Raises:
         DataError: a file cannot be read at all, or a hint names a column that no event file has.
     """
-    looked, problems = {"events": [look_at(path) for path in tables["events"]]}, []
+    previews, problems = {"events": [read_preview(path) for path in tables["events"]]}, []
     for table in sorted(tables.keys() - {"events"}):
         try:
-            looked[table] = [look_at(path) for path in tables[table][:1]]
-        except DataError as problem:  # the events alone make a project
-            problems.append(f"{table} are left out: {problem}")
-    events = looked["events"]
-    others = {table: seen[0] for table, seen in looked.items() if table != "events"}
+            previews[table] = [read_preview(path) for path in tables[table][:1]]
+        except DataError as problem:  # a project needs only the events
+            problems.append(f"the {table} table is left out: {problem}")
+    events = previews["events"]
+    others = {table: found[0] for table, found in previews.items() if table != "events"}
     _require_hinted(events, hints or {})
     hints_of = [_known_columns(one, hints or {}, earlier or {}) for one in events]
     for table in list(others):
         problem_of_ids = _problem_of_ids(table, others[table], events[0], hints_of[0])
         if problem_of_ids:
-            problems.append(f"{table} are left out: {problem_of_ids}")
+            problems.append(f"the {table} table is left out: {problem_of_ids}")
             del others[table]
     items, users = (others[t].frame if t in others else None for t in ("items", "users"))
     proposals = []
@@ -106,7 +106,7 @@ def propose_project(
             rest = one.frame.drop(column)
             known = {ours: theirs for ours, theirs in known.items() if theirs != column}
             proposal = propose(rest, items, users, hints=known, usual_kind=usual)
-            problems.append(f"{one.path.name}: {problem}; it is not used until then")
+            problems.append(f"{one.path.name}: {problem}; the column is not used until then")
         proposals.append(_with_sign_of_word(proposal, usual))
     proposals = _reconciled(proposals, events)
     schema = _merged(proposals)
@@ -136,15 +136,17 @@ def propose_project(
 
 
 def _known_columns(
-    one: Looked, hints: Mapping[str, str], earlier: Mapping[str, Mapping[str, str]]
+    one: TablePreview, hints: Mapping[str, str], earlier: Mapping[str, Mapping[str, str]]
 ) -> dict[str, str]:
-    """Ours → theirs, for the columns of an event file that the caller knows."""
+    """Ours → theirs, for the known columns of an event file."""
     named = {**earlier.get("", {}), **earlier.get(one.path.name, {}), **hints}
     return {ours: theirs for ours, theirs in named.items() if theirs in one.frame.columns}
 
 
-def _problem_of_ids(table: str, one: Looked, events: Looked, known: Mapping[str, str]) -> str:
-    """Why an item or user table has no column of ids; empty where it has one."""
+def _problem_of_ids(
+    table: str, one: TablePreview, events: TablePreview, known: Mapping[str, str]
+) -> str:
+    """The error if an item or user table has no id column; empty if it has one."""
     ours = "item_id" if table == "items" else "user_id"
     theirs = recognize_events(events.frame, known).columns.get(ours)
     try:
@@ -160,33 +162,35 @@ def _is_positive(word: str) -> bool:
 
 
 def _with_sign_of_word(proposal: Proposal, word: str) -> Proposal:
-    """The proposal of a file whose name says that its events are not liked.
+    """The proposal, adjusted to a file name that suggests events that are not positive.
 
-    A negative word holds whatever the values are; beside the other words a rating counts.
+    A negative word overrides the values of the events. The other words do not override ratings.
     """
-    schema, meant = proposal.schema, kind_of_word(word)
-    if schema.default_kind is None or meant.role == "positive":
+    schema, word_kind = proposal.schema, kind_of_word(word)
+    if schema.default_kind is None or word_kind.role == "positive":
         return proposal
     kind = schema.kinds[schema.default_kind]
     if kind.role != "positive" or (
-        kind.positive_threshold is not None and meant.role != "negative"
+        kind.positive_threshold is not None and word_kind.role != "negative"
     ):
         return proposal
-    strength = kind.strength if meant.role == "negative" else None
-    return _with_kind(proposal, word, meant.model_copy(update={"strength": strength}))
+    strength = kind.strength if word_kind.role == "negative" else None
+    return _with_kind(proposal, word, word_kind.model_copy(update={"strength": strength}))
 
 
-def _require_hinted(events: Sequence[Looked], hints: Mapping[str, str]) -> None:
+def _require_hinted(events: Sequence[TablePreview], hints: Mapping[str, str]) -> None:
     for ours, theirs in hints.items():
         if not any(theirs in one.frame.columns for one in events):
             known = ", ".join(dict.fromkeys(c for one in events for c in one.frame.columns))
-            raise DataError(f"no column '{theirs}' for {ours} in the event log; it has {known}")
+            raise DataError(
+                f"no column '{theirs}' for {ours} in the event log; its columns are {known}"
+            )
 
 
-def _reconciled(proposals: Sequence[Proposal], looked: Sequence[Looked]) -> list[Proposal]:
-    """The proposals of several event files, where one name means the same in all of them.
+def _reconciled(proposals: Sequence[Proposal], previews: Sequence[TablePreview]) -> list[Proposal]:
+    """The proposals of several event files, with one meaning for each event type.
 
-    Files whose events have one name share the thresholds of all their values; where only some
+    Files with the same event type share the thresholds of all their values. If only some of them
     have values, the events of the others are plain interactions.
     """
     found = list(proposals)
@@ -198,7 +202,7 @@ def _reconciled(proposals: Sequence[Proposal], looked: Sequence[Looked]) -> list
             found[at] = _with_kind(found[at], "interaction", EventKind())
         if len({kinds[at].model_dump_json() for at in valued}) > 1:
             columns = [found[at].schema.event_columns.get("value", "value") for at in valued]
-            values = [looked[at].frame[column] for at, column in zip(valued, columns)]
+            values = [previews[at].frame[column] for at, column in zip(valued, columns)]
             together = pl.concat(series.cast(pl.String) for series in values).alias(columns[0])
             kind = propose_value(together) or kinds[valued[0]]
             weight = {"weight": kinds[valued[0]].weight}
@@ -208,13 +212,13 @@ def _reconciled(proposals: Sequence[Proposal], looked: Sequence[Looked]) -> list
 
 
 def _with_kind(proposal: Proposal, name: str, kind: EventKind) -> Proposal:
-    """The proposal of a file all of whose events are of one type."""
+    """The proposal with this type for all events of the file."""
     changes = {"kinds": {name: kind}, "default_kind": name}
     return replace(proposal, schema=proposal.schema.model_copy(update=changes))
 
 
 def _merged(proposals: Sequence[Proposal]) -> Schema:
-    """One schema for several event files: the event types of all, moments where all have them."""
+    """One schema for all event files: all event types, and times if every file has them."""
     kinds: dict[str, EventKind] = {}
     for proposal in proposals:
         kinds = {**proposal.schema.kinds, **kinds}
@@ -233,10 +237,10 @@ def _merged(proposals: Sequence[Proposal]) -> Schema:
     )
 
 
-def _for_file(schema: Schema, one: Looked, proposal: Proposal, *, is_event: bool) -> Schema:
-    """The schema with what is the file's own: its columns, delimiter, header and encoding."""
+def _for_file(schema: Schema, one: TablePreview, proposal: Proposal, *, is_event: bool) -> Schema:
+    """The schema with the settings of one file: columns, delimiter, header and encoding."""
     columns, header = proposal.schema.event_columns, one.form.header
-    if is_event and header:  # the file has no names: it gets ours
+    if is_event and header:  # the file has no column names
         theirs = {theirs: ours for ours, theirs in columns.items()}
         header = tuple(theirs.get(column, column) for column in header)
         columns = {}
@@ -255,21 +259,21 @@ def _for_file(schema: Schema, one: Looked, proposal: Proposal, *, is_event: bool
     )
 
 
-def _with_rare_kinds(schema: Schema, one: Looked) -> Schema:
-    """Adds event types that do not occur among the first rows."""
+def _with_rare_kinds(schema: Schema, one: TablePreview) -> Schema:
+    """The schema with event types that do not occur in the first rows."""
     column = schema.event_columns.get("event_type", "event_type")
     if column not in one.frame.columns or one.frame.height < ROWS_TO_LOOK_AT:
         return schema
     with open_table(one.path, one.form) as table:
         names = table.frame.select(pl.col(column).cast(pl.String).unique()).collect()
-    if names[column].drop_nulls().len() > MAX_KINDS:  # the rows of the rare ones are reported
+    if names[column].drop_nulls().len() > MAX_KINDS:  # rows of rare types are reported instead
         return schema
     every, _ = propose_kinds(names[column], None)
     return schema.model_copy(update={"kinds": {**every, **schema.kinds}})
 
 
 def _with_data(proposed: ProposedProject) -> ProposedProject:
-    """Reads everything, and allows as many bad rows as there are, if the rest makes sense."""
+    """The project with all data read, and with a limit that allows its unusable rows."""
     try:
         data = Dataset.from_data_files(proposed.files, proposed.schema)
     except DataError as problem:

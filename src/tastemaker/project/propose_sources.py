@@ -1,4 +1,4 @@
-"""Which retrievers, ranker, re-rankers and split suit a data set: what `init` proposes."""
+"""Proposes retrievers, ranker, rerankers and split for a data set, for `init`."""
 
 from collections.abc import Mapping, Sequence
 
@@ -17,35 +17,35 @@ _FEW_EVENTS, _SHARE_OF_FEW = 50, 0.3
 _RANKER_LIKES = 5_000
 _RANKER_USERS = 100
 _FEWEST_EVENTS = 20
-"""With fewer events no half-life can be compared."""
+"""Minimum number of events for a comparison of half-lives."""
 _REPEATS = 0.2
-"""From this share of repeated events on, items that were seen may be worth showing again."""
+"""Share of repeated events from which seen items may be shown again."""
 _RANKER = [
     "",
     "[rankers.main]",
     'type = "gbm"',
-    'loss = "lambdarank"  # orders by what is wanted; "binary" predicts probabilities',
+    'loss = "lambdarank"  # optimizes the order; "binary" predicts probabilities',
     "",
     "[training]",
     f"window = {TEST_SHARE}  # the ranker learns from the last 3 windows of this length",
 ]
 _RERANKERS = [
-    '# rerankers = ["diverse"]  # with [rerankers.diverse] type = "mmr": more varied lists',
+    '# rerankers = ["diverse"]  # with [rerankers.diverse] type = "mmr": more diverse lists',
 ]
 _EXPLORE = [
     '# rerankers = ["fresh"]  # with [rerankers.fresh] type = "explore", and',
-    '# [retrievers.new_items] type = "new_items" among the retrievers: now and then a place goes',
-    "# to a new item, so that it becomes known; this cost about 2 % of NDCG@10 in a measurement",
+    '# [retrievers.new_items] type = "new_items" in retrievers: occasionally shows a new item, to',
+    "# collect events for it; the cost was about 2 % of NDCG@10 in a measurement",
 ]
 _HALF_LIVES = ("1h", "6h", "1d", "2d", "7d", "30d", "90d", "365d")
 
 
 def source_lines(data: Dataset | None, clock: str) -> list[str]:
-    """Lines of TOML: retrievers that suit the data, what ranks and re-ranks, and one placement.
+    """Returns TOML lines with retrievers, ranker, rerankers and one placement.
 
     Args:
-        data: the data; None where it cannot be read yet.
-        clock: whether its times are moments.
+        data: the data; None if it cannot be read yet.
+        clock: the meaning of its times.
     """
     if data is None:
         names = ["ease", "item_knn", "als", "popular"]
@@ -67,7 +67,7 @@ def source_lines(data: Dataset | None, clock: str) -> list[str]:
         *(_RANKER if ranks else []),
         "",
         "[placements.home]",
-        "# how many candidates each gives, and its weight in the order, are learned from the past",
+        "# the quota and the weight of each source are learned from past events",
         _sources(names),
         *(['ranker = "main"'] if ranks else []),
         *_RERANKERS,
@@ -90,26 +90,26 @@ def _sources(names: Sequence[str]) -> str:
 
 
 def _seen_lines(data: Dataset) -> list[str]:
-    """What becomes of items that the user has seen: repeats are allowed where they are usual."""
+    """The `seen` policy: items may repeat if users often repeat events."""
     repeats = repeated_events(data)
     allowed = {name: (n, of) for name, (n, of) in repeats.items() if n >= _REPEATS * of}
     if not allowed:
-        return ['# seen = { view = "allow", purchase = "exclude for 90d" }  # not named: exclude']
+        return ['# seen = { view = "allow", purchase = "exclude for 90d" }  # default: exclude']
     counts = ", ".join(
         f"{n:,} of {of:,} {comment_text(name)} events" for name, (n, of) in allowed.items()
     )
     rules = ", ".join(f'{toml_key(name)} = "allow"' for name in allowed)
     return [
-        f"# {counts} repeat an earlier one of the same user and item: seen items may",
-        '# be shown again; "exclude" leaves them out of lists and of what counts as relevant',
+        f"# {counts} repeat an earlier one of the same user and item, so seen items may",
+        '# be shown again; "exclude" removes them from lists and from the relevant items',
         f"seen = {{ {rules} }}",
     ]
 
 
 def repeated_events(data: Dataset) -> dict[str, tuple[int, int]]:
-    """Positive event type → events that repeat an earlier one of the pair, and all events.
+    """Positive event type → number of repeats of an earlier user-item pair, and of all events.
 
-    Ratings are left out: the latest replaces the earlier.
+    Ratings are left out, because a later rating replaces an earlier one.
     """
     log, found = data.events, {}
     for code, (name, kind) in enumerate(data.kinds.items()):
@@ -123,16 +123,16 @@ def repeated_events(data: Dataset) -> dict[str, tuple[int, int]]:
 
 
 def _can_learn_to_rank(data: Dataset) -> bool:
-    """Whether there is enough past to learn from, in moments of time."""
+    """Whether the data has absolute times and enough events to train a ranker."""
     likes = int((data.events.weight > 0).sum())
     return data.clock == "absolute" and likes >= _RANKER_LIKES and len(data.users) >= _RANKER_USERS
 
 
 def _half_life(data: Dataset) -> str:
-    """The half-life whose popularity best predicted what was liked next.
+    """The half-life whose popularity ranking best predicts the next liked items.
 
-    Judged before the last fifth of the events, which the proposed split keeps for its windows, by
-    the mean of 1 / log₂(1 + rank) of the items liked next in the ranking as of the moment.
+    The measure is the mean of 1 / log₂(1 + rank) of the next liked items in the ranking at that
+    time. The last fifth of the events is left out, because the proposed split evaluates on it.
     """
     if len(data.events) < _FEWEST_EVENTS:
         return _HALF_LIVES[-1]
@@ -162,18 +162,22 @@ def _half_life(data: Dataset) -> str:
 
 
 def split_lines(data: Dataset | None, clock: str) -> list[str]:
-    """Lines of TOML: how to evaluate."""
+    """TOML lines with the split for evaluation."""
     if clock != "absolute" or (data is not None and len(np.unique(data.events.time)) == 1):
         return [
             "",
-            "[split]  # without times a random share of each user's items is held out",
+            "[split]  # without times, a random share of each user's items is held out",
             'type = "holdout"',
             f"test = {_HOLDOUT_SHARE}",
         ]
     if data is not None and len(data.events) < _FEW_EVENTS:
-        return ["", "[split]", f"test = {_SHARE_OF_FEW}  # the last events, of the few there are"]
+        return [
+            "",
+            "[split]",
+            f"test = {_SHARE_OF_FEW}  # the share of the last events; large, because there are few",
+        ]
     return [
         "",
         "[split]",
-        f'test = {TEST_SHARE}  # the last tenth of the events; or a duration such as "30d"',
+        f'test = {TEST_SHARE}  # the last tenth of the events, or a duration such as "30d"',
     ]

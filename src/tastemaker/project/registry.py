@@ -1,6 +1,6 @@
-"""Names of components → classes; ours, and those of installed packages by entry point.
+"""Component name → class, for our components and those of installed packages.
 
-A package offers its own under the entry-point groups `tastemaker.retrievers`,
+A package registers its components under the entry-point groups `tastemaker.retrievers`,
 `tastemaker.rankers` and `tastemaker.rerankers`.
 """
 
@@ -52,7 +52,7 @@ _OURS: dict[type[Component], dict[str, str]] = {
 
 
 def our_names(part: type[Component]) -> tuple[str, ...]:
-    """The names of the components that come with Tastemaker.
+    """Returns the names of the components that come with Tastemaker.
 
     Args:
         part: `Retriever`, `Ranker` or `Reranker`.
@@ -61,15 +61,15 @@ def our_names(part: type[Component]) -> tuple[str, ...]:
 
 
 def component_class(name: str, part: type[ComponentT]) -> type[ComponentT]:
-    """The class registered under a name.
+    """Returns the class registered under a name.
 
     Args:
-        name: what a project file calls it.
-        part: which kind of part it must be: `Retriever`, `Ranker` or `Reranker`.
+        name: the name in a project file.
+        part: the required base class: `Retriever`, `Ranker` or `Reranker`.
 
     Raises:
-        ProjectError: nothing is registered under it (names the near miss), or what is there
-            cannot be used.
+        ProjectError: nothing is registered under the name (the message suggests a similar one),
+            or the registered object cannot be used.
     """
     kind = part.__name__.lower()
     if name in _OURS[part]:
@@ -88,6 +88,6 @@ def component_class(name: str, part: type[ComponentT]) -> type[ComponentT]:
     if not (isinstance(found, type) and issubclass(found, part)):
         raise ProjectError(f"{where} is not a {part.__name__}")
     if getattr(found, "name", None) != name:
-        told = getattr(found, "name", None)
-        raise ProjectError(f"{where} must declare name = '{name}', its class says {told!r}")
+        declared = getattr(found, "name", None)
+        raise ProjectError(f"{where} must declare name = '{name}', but its class has {declared!r}")
     return found

@@ -42,7 +42,7 @@ class Defaults(Settings):
     """[data.defaults]."""
 
     event_type: str | None = None
-    """The event type of rows that have none."""
+    """The event type of rows without one."""
 
 
 class MaxBadRows(Settings):
@@ -57,31 +57,31 @@ class MaxBadRows(Settings):
 
 
 class TableFile(Settings):
-    """One file of a table: a path, or a table with what is special about the file."""
+    """One file of a table: a path, or a TOML table with settings for this file."""
 
     file: str
     """CSV, JSON lines or Parquet, also gzipped; relative to the project file."""
     columns: dict[str, str] = Field(default_factory=dict)
-    """Our column = theirs, for this file; the others as in [data.columns]."""
+    """Our column = theirs, for this file; other columns follow [data.columns]."""
     separator: str | None = Field(None, min_length=1, max_length=8)
-    """The delimiter of this file; by default as in [data]."""
+    """The delimiter of this file; by default the one in [data]."""
     header: tuple[str, ...] = ()
-    """The names of the columns, for a text file whose first line is data."""
+    """The column names, for a text file without a header line."""
     encoding: str | None = None
-    """How this file encodes its characters; by default as in [data]."""
+    """The character encoding of this file; by default the one in [data]."""
     time_format: str | None = Field(None, min_length=2)
-    """How times of this file are written; by default as in [data]."""
+    """The format of times in this file; by default the one in [data]."""
 
 
 class EventFile(TableFile):
     """One file of events."""
 
     event_type: str | None = None
-    """The event type of rows that have none; by default as in [data.defaults]."""
+    """The event type of rows without one; by default the one in [data.defaults]."""
 
 
 def _files(value: Any) -> Any:
-    """A path alone, or one table, as a list of tables."""
+    """A single path or table as a list of tables."""
     given = [value] if isinstance(value, str | dict) else value
     if not isinstance(given, list | tuple):
         return value
@@ -89,7 +89,7 @@ def _files(value: Any) -> Any:
 
 
 def _file(value: Any) -> Any:
-    """A path alone as a table."""
+    """A single path as a table."""
     return {"file": value} if isinstance(value, str) else value
 
 
@@ -103,36 +103,36 @@ class Data(Settings):
     users: Annotated[TableFile | None, BeforeValidator(_file)] = None
     """The user table."""
     clock: Clock = "absolute"
-    """Times are moments, or only an order, or nothing."""
+    """What times mean: points in time, only an order, or nothing."""
     time_unit: TimeUnit = "auto"
-    """Epoch s, ms, us, ns; iso; or each time by its own form."""
+    """Epoch s, ms, us or ns; iso; or auto, which detects the form of each time."""
     time_format: str | None = Field(None, min_length=2)
-    """How times are written that are neither ISO 8601 nor numbers, such as "%d/%m/%Y %H:%M"."""
+    """The format of times that are neither ISO 8601 nor numbers, such as "%d/%m/%Y %H:%M"."""
     decimal: Decimal = "auto"
-    """The decimal mark of numbers written as text; auto: each number by its own form."""
+    """The decimal mark of numbers written as text; auto detects it for each number."""
     separator: str | None = Field(None, min_length=1, max_length=8)
     """The delimiter of text files; by default a comma, or a tab in a .tsv file."""
     encoding: str = "utf-8"
-    """How text files encode their characters, such as cp1252."""
+    """The character encoding of text files, such as cp1252."""
     columns: Columns = Columns()
-    """What our columns are called in the files."""
+    """The names of our columns in the files."""
     defaults: Defaults = Defaults()
-    """What rows that leave something out mean."""
+    """Values for rows that omit them."""
     max_bad_rows: MaxBadRows = MaxBadRows()
     """The share of rows that may be unusable."""
     min_item_users: int | None = Field(None, ge=1)
-    """Distinct users that an item needs which no item table and no PUT describes; others are left
-    out. By default 2 where the item table describes most of what is in the files, else 1. More
-    where a source would not fit into the memory otherwise, unless it is 1."""
+    """Distinct users required for an item that neither the item table nor a PUT describes; items
+    with fewer are left out. The default is 2 if the item table describes most items in the files,
+    otherwise 1. It is raised if a source would not fit into memory, unless it is set to 1."""
     exclude: Exclude = Exclude()
-    """Whose events are left out."""
+    """Which users' events are left out."""
 
 
 class Roles(Settings):
     """[items] and [users]."""
 
     roles: dict[str, ColumnRole] = Field(default_factory=dict)
-    """Columns to keep, and what they hold."""
+    """Columns to keep, and the type of their content."""
 
 
 class ComponentSection(Settings):
@@ -144,14 +144,14 @@ class ComponentSection(Settings):
     """The registered component; the other keys are its settings."""
 
     def build(self, name: str, part: builtins.type[ComponentT]) -> ComponentT:
-        """The component with these settings.
+        """Returns the component with these settings.
 
         Args:
-            name: what the project calls it.
+            name: the name of the component in the project.
             part: `Retriever`, `Ranker` or `Reranker`.
 
         Raises:
-            ProjectError: there is no such component, or a setting is unknown or wrong.
+            ProjectError: there is no such component, or a setting is unknown or invalid.
         """
         settings = self.model_extra or {}
         owner = f"[{part.__name__.lower()}s.{name}]"
@@ -164,71 +164,71 @@ class ComponentSection(Settings):
 
 
 class Budget(Settings):
-    """[placements.NAME.budget]: milliseconds; work that does not fit is shortened or left out."""
+    """[placements.NAME.budget]: time limits in ms; work that exceeds them is cut or skipped."""
 
     total: float | None = Field(None, gt=0)
-    """For the whole answer."""
+    """For the whole request."""
     retrieve: float | None = Field(None, gt=0)
-    """For all the sources together."""
+    """For all sources together."""
     rank: float | None = Field(None, gt=0)
-    """For features and ranker."""
+    """For the features and the ranker."""
     rerank: float | None = Field(None, gt=0)
-    """For all the rerankers together."""
+    """For all rerankers together."""
 
 
 class Placement(Settings):
-    """[placements.NAME]: what one place on the page shows."""
+    """[placements.NAME]: the recommendation list of one place on the page."""
 
     retrievers: dict[str, int] | tuple[str, ...]
-    """The sources: a list of names, and how many candidates each gives is learned from the past;
-    or source → how many."""
+    """The sources: a list of names, whose quotas are learned from past events; or a table of
+    source → quota (number of candidates)."""
     candidates: int = Field(500, ge=1, le=30_000)
-    """How many candidates all sources give together, where a list names them."""
+    """The number of candidates from all sources together, if `retrievers` is a list."""
     weights: dict[str, float] | None = None
-    """Source → its weight in the order before ranking. By default learned from the past for a list
-    of sources, and in proportion to how many candidates each gives where that is stated."""
+    """Source → its weight in the order before ranking. By default, weights are learned from past
+    events for a list of sources, and proportional to the quotas for a table of quotas."""
     ranker: str | None = None
     """The ranker that orders the candidates; by default the fusion of the sources."""
     objective_weights: dict[str, float] = Field(default_factory=dict)
-    """What each objective of the ranker is worth; by default its first alone counts."""
+    """The weight of each objective of the ranker; by default only the first one counts."""
     rerankers: tuple[str, ...] = ()
-    """The rerankers that turn the order into a list, one after the other."""
+    """The rerankers, applied in this order."""
     seen: dict[str, str] = Field(default_factory=dict)
-    """Kind → exclude, allow, or exclude for 30d; a kind not named: exclude."""
+    """Event type → exclude, allow, or exclude for 30d; by default exclude."""
     budget: Budget = Budget()
-    """How many milliseconds the stages may take when an answer is wanted by a deadline."""
+    """Time limits of the stages, in milliseconds."""
 
     @property
     def sources(self) -> dict[str, int | None]:
-        """Source → how many candidates it gives; None where that is learned."""
+        """Source → its quota of candidates; None if the quota is learned."""
         if isinstance(self.retrievers, dict):
             return dict(self.retrievers)
         return dict.fromkeys(self.retrievers)
 
     @property
     def learns_fusion(self) -> bool:
-        """Whether quotas or weights are left to be learned."""
+        """Whether quotas or weights have to be learned."""
         return len(self.retrievers) > 1 and not isinstance(self.retrievers, dict)
 
 
 class Training(Settings):
-    """[training]: how rankers learn, by travelling back in time."""
+    """[training]: how rankers are trained, on point-in-time training data."""
 
     slices: int = Field(3, ge=2, le=50)
-    """Windows at the end of the data; the last is kept for stopping early and calibration."""
+    """Windows at the end of the data; the last one is used for early stopping and calibration."""
     window: str | float = 0.05
-    """The length of each: a duration, or a share of the events."""
+    """The length of each window: a duration, or a share of the events."""
     requests: int = Field(10_000, ge=1)
-    """About so many past requests are learned from, of a fifth as many users drawn evenly from the
-    windows."""
+    """Approximate number of past requests to train on. They come from a fifth as many users, who
+    are sampled evenly from the windows."""
     negatives: int = Field(50, ge=1)
-    """At most so many candidates that were not relevant are kept of each request, at random; each
-    then counts for those left out."""
+    """Maximum number of negative candidates per request. They are sampled at random and weighted to
+    represent the ones left out."""
     require_improvement: bool = True
-    """Whether a ranker is left out that orders the latest window no better than the fusion."""
+    """Whether to leave out a ranker that orders the latest window no better than the fusion."""
     memory: ByteSize | None = Field(None, ge=1 << 20)
-    """What the process may hold, such as 8GiB; by default three quarters of what there is. Work
-    that would need more is refused before it starts."""
+    """Memory limit of the process, such as 8GiB; by default three quarters of the available memory.
+    Work that needs more is refused before it starts."""
 
     @field_validator("window")
     @classmethod
@@ -249,30 +249,30 @@ class SplitSection(Settings):
     """[split]: how the data is divided for evaluation."""
 
     type: Literal["by_time", "holdout"] = "by_time"
-    """At a moment, which needs times; or a random share of each user's items, which does not."""
+    """by_time splits at a point in time. holdout holds out a random share of each user's items."""
     test: str | float = 0.2
     """by_time: the last window, a duration or a share of the events. holdout: a share of each
     user's liked items."""
     validation: str | float | None = None
-    """The window before it, or the share for tuning; by default as long as test."""
+    """The window before test, or the share for tuning; by default the same length as test."""
     gap: str | None = None
     """by_time: a duration left out before each window."""
     horizon: str | None = None
-    """by_time: how far ahead the truth reaches."""
+    """by_time: how far ahead of a request events count as relevant."""
     requests: RequestMoments = "sampled"
-    """by_time: at which moments of the window requests are made."""
+    """by_time: the points in time within the window at which requests are made."""
     min_user: int = Field(0, ge=0)
-    """holdout: only users who liked at least so many items."""
+    """holdout: minimum number of liked items per user."""
     min_item: int = Field(0, ge=0)
-    """holdout: only items that at least so many users liked."""
+    """holdout: minimum number of users who liked an item."""
     seed: int = Field(0, ge=0)
-    """holdout: of the random draw."""
+    """holdout: the random seed."""
 
     def of_other_type(self) -> dict[str, str]:
-        """The settings that this type of split does not have → what is wrong."""
+        """Settings that belong to the other type of split → error message."""
         owner = {**dict.fromkeys(_OF_TIME, "by_time"), **dict.fromkeys(_OF_HOLDOUT, "holdout")}
         return {
-            name: f"'{name}' belongs to type \"{owner[name]}\" and this split is "
+            name: f"'{name}' belongs to type \"{owner[name]}\", but this split has type "
             f'"{self.type}": remove it, or write type = "{owner[name]}"'
             for name in type(self).model_fields
             if name in self.model_fields_set and owner.get(name, self.type) != self.type
@@ -280,27 +280,27 @@ class SplitSection(Settings):
 
 
 class StoreSection(Settings):
-    """[store]: where events, items and decisions are kept once a server has run."""
+    """[store]: where a server stores events, items and decisions."""
 
     url: str = "sqlite"
     """`sqlite`, which is .tastemaker/store.db, or `sqlite:///FILE`."""
     keep_decisions: str = "30d"
-    """How long a decision is kept: a duration."""
+    """How long decisions are kept: a duration."""
     max_decisions: ByteSize = Field(ByteSize(2 << 30), ge=0)
-    """What decisions may take up together, such as 2GiB; the oldest go first."""
+    """Maximum size of all decisions, such as 2GiB; the oldest are removed first."""
     full_decisions: float = Field(0.01, ge=0, le=1)
-    """The share of decisions that are kept with all candidates; the others keep what was shown."""
+    """Share of decisions stored with all candidates; the others store only the items shown."""
     reserve: ByteSize = Field(ByteSize(512 << 20), ge=0)
-    """Free disk that decisions leave to events, at most a tenth of the disk: with less, answers are
-    given but not logged. With less than a quarter of it, events and items are refused with status
-    507, so that training and removing still have room."""
+    """Free disk space reserved for events, at most a tenth of the disk. With less free space,
+    decisions are no longer logged. With less than a quarter of it, events and items are refused
+    with status 507, which leaves space for training and removals."""
     max_size: ByteSize = Field(ByteSize(64 << 30), ge=1 << 20)
-    """What the store may take up; beyond it events and items are refused with status 507."""
+    """Maximum size of the store; beyond it events and items are refused with status 507."""
     max_events: int = Field(100_000_000, ge=1)
-    """How many events taken in over HTTP the store holds at most; more are refused."""
+    """Maximum number of events received over HTTP; further events are refused."""
     max_items: int = Field(5_000_000, ge=1)
-    """How many items the store describes at most, and how many further item ids only events name;
-    new ones that come over HTTP are refused beyond that."""
+    """Maximum number of described items, and of further item ids that occur only in events. Beyond
+    it, new items sent over HTTP are refused."""
 
     @field_validator("keep_decisions")
     @classmethod
@@ -319,30 +319,30 @@ class ServerSection(Settings):
     """[server]."""
 
     host: str = "127.0.0.1"
-    """The address to listen at."""
+    """The address to listen on."""
     port: int = Field(8765, ge=0, le=65_535)
-    """The port; 0 takes a free one."""
+    """The port; 0 selects a free one."""
     workers: int = Field(1, ge=1, le=64)
-    """How many processes answer."""
+    """Number of worker processes."""
     max_queue_wait_ms: float = Field(250.0, gt=0, le=60_000)
-    """Milliseconds a question may wait for its turn; where it would be more, it is refused."""
+    """Maximum time in ms that a request may wait in the queue; beyond it, it is refused."""
     connections: int = Field(4_096, ge=1)
-    """How many connections each process keeps open; fewer where the system allows fewer open
-    files. Beyond that the one that has been idle longest is closed."""
+    """Maximum number of open connections per process; fewer if the system limits open files.
+    Beyond it, the connection that has been idle longest is closed."""
     connections_per_address: int = Field(1_024, ge=1)
-    """How many of them may be of one address; never more than half of them."""
+    """Maximum number of connections from one address; at most half of all connections."""
     longest_title: int = Field(1_000, ge=1, le=100_000)
-    """Characters that a title or a label of an item may have that is put over HTTP. Answers show
-    the first 1,000 of a title, reasons the first 200."""
+    """Maximum number of characters in a title or label of an item sent over HTTP. Responses show
+    the first 1,000 characters of a title, reasons the first 200."""
     most_labels: int = Field(1_000, ge=1, le=100_000)
-    """How many labels an item may have, over all its columns, that is put over HTTP."""
+    """Maximum number of labels, over all columns, of an item sent over HTTP."""
     history_events: int = Field(2_000, ge=1, le=1_000_000)
-    """How many of a user's newest events an answer reads; exposures do not count. A history has at
-    most 1,000 of them. What a user has seen is known from all events, however many."""
+    """How many of a user's newest events a request reads, not counting exposures. A history has at
+    most 1,000 of them. Seen items are determined from all events of the user."""
     now: Now = "auto"
-    """The moment of a request, here and for `recommend`. auto: just after the newest event known;
-    once events are served, the clock, at most a day after the newest of them. log: just after the
-    newest event that the version was trained on. clock: always the clock of the machine."""
+    """The time of a request, here and for `recommend`. auto: just after the newest known event;
+    once events arrive over HTTP, the clock, but at most a day after the newest of them. log: just
+    after the newest event that the version was trained on. clock: always the system clock."""
 
 
 class ProjectFile(Settings):
@@ -361,14 +361,14 @@ class ProjectFile(Settings):
     rankers: dict[str, ComponentSection] = Field(default_factory=dict)
     """The models that score candidates by their features."""
     rerankers: dict[str, ComponentSection] = Field(default_factory=dict)
-    """The steps that turn an order into a list."""
+    """The steps that adjust the ranked list."""
     training: Training = Training()
-    """How rankers learn."""
+    """How rankers are trained."""
     placements: dict[str, Placement]
     """The places that show a list; the first is the default."""
     split: SplitSection = SplitSection()
     """How to evaluate."""
     store: StoreSection = StoreSection()
-    """Where what is served is kept."""
+    """Where a server stores its data."""
     server: ServerSection = ServerSection()
     """Where to listen."""

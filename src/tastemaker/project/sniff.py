@@ -1,4 +1,4 @@
-"""How a text file is written: its encoding, its delimiter, and whether it names its columns."""
+"""Detects the format of a text file: its encoding, its delimiter, and its header."""
 
 import codecs
 import csv
@@ -26,7 +26,7 @@ _USUAL_NAMES = {
         for name in NAMES[ours].split()
     ),
 }
-"""Of other parts the usual names, such as `like` and `view`, are also usual values."""
+"""The usual names of other columns, such as `like` and `view`, are also usual values."""
 _VALUE = re.compile(
     r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d.*)?$"
     r"|[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}$",
@@ -36,10 +36,10 @@ _VALUE = re.compile(
 
 
 def sniff(path: Path) -> Schema:
-    """A schema with nothing but the file's separator, header and encoding.
+    """Returns a schema with only the separator, header and encoding of a file.
 
-    The separator is None where it is the usual one of the file's ending; names of columns are
-    `column_1` and so on where the file has none.
+    The separator is None if it is the usual one for the file extension. The columns are named
+    `column_1` and so on if the file has no header.
 
     Raises:
         DataError: the file cannot be read.
@@ -51,11 +51,11 @@ def sniff(path: Path) -> Schema:
         with open_plain(path) as stream:
             head = stream.read(_HEAD)
     except (OSError, EOFError, zlib.error):
-        return Schema()  # opening it says what is wrong
+        return Schema()  # reading the table raises the error
     text = head.decode(encoding, errors="replace").removeprefix("\ufeff")
     lines = [line for line in text.splitlines() if line.strip()][:_LINES]
     if len(head) == _HEAD and len(lines) > 1:
-        lines.pop()  # may be cut
+        lines.pop()  # may be incomplete
     if not lines or lines[0].lstrip().startswith(("{", "[{")):
         return Schema(encoding=encoding)
     separator = _separator(lines)
@@ -70,7 +70,7 @@ def sniff(path: Path) -> Schema:
 
 
 def _encoding(path: Path) -> str:
-    """UTF-8 unless most of what is beyond ASCII is not; then UTF-16, or the usual Western one."""
+    """UTF-16 by its mark; else UTF-8 if most non-ASCII text is valid; else cp1252 or latin-1."""
     valid = invalid = 0
     first = b""
     for chunk in _chunks(path):
@@ -92,7 +92,7 @@ def _is_cp1252(path: Path) -> bool:
 
 
 def _chunks(path: Path) -> Iterator[bytes]:
-    """Whole lines, some megabytes at a time."""
+    """Yields whole lines, a few megabytes at a time."""
     with open_plain(path) as stream:
         while chunk := stream.read(1 << 22):
             yield chunk + stream.readline()
@@ -110,7 +110,7 @@ def _split(line: str, separator: str) -> list[str]:
 
 
 def _separator(lines: list[str]) -> str | None:
-    """The delimiter that parts nearly every line into the same number of fields, if any."""
+    """The delimiter that splits nearly all lines into the same number of fields, or None."""
     for separator in _SEPARATORS:
         counts = Counter(len(_split(line, separator)) for line in lines)
         fields, count = counts.most_common(1)[0]
@@ -122,10 +122,10 @@ def _separator(lines: list[str]) -> str | None:
 
 
 def _has_header(rows: list[list[str]]) -> bool:
-    """Whether the first row differs from those below: words above a column of numbers.
+    """Whether the first row is a header, such as words above a column of numbers.
 
-    A row that names a usual column is a header. Else one that holds a moment or a UUID, or a cell
-    that occurs again below it, is data.
+    A row with a usual column name is a header. Otherwise, a row with a time, a UUID, or a value
+    that occurs again below it is data.
     """
     first, below = rows[0], rows[1:]
     if not below:

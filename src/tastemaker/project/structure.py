@@ -1,7 +1,7 @@
-"""The shape of a project file: unknown and misplaced settings, tables and values mixed up.
+"""Checks the structure of a project file: unknown or misplaced settings, and wrong shapes.
 
-Each error is reported and then repaired in the values, so that the checks that follow find what
-else is wrong and nothing that only follows from it.
+Each error is reported and then repaired in the values, so that later checks find other errors and
+none that only follow from it.
 """
 
 from typing import Any, get_args, get_origin
@@ -21,10 +21,10 @@ _BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False,
 
 
 class Structure:
-    """Walks the values of a file beside the types they must have.
+    """Compares the values of a file with their expected types.
 
     Args:
-        problems: takes the errors; its source has the values, which are repaired in place.
+        problems: collects the errors; the values in its source are repaired in place.
     """
 
     def __init__(self, problems: Problems) -> None:
@@ -32,16 +32,16 @@ class Structure:
         self._values = problems.source.values
 
     def repair(self) -> None:
-        """Looks at the whole file."""
+        """Checks and repairs the whole file."""
         self.table(ProjectFile, self._values, ())
 
     def table(self, model: type[BaseModel], table: dict[str, Any], place: Path) -> None:
-        """One table of named settings.
+        """Checks and repairs one table of named settings.
 
         Args:
-            model: what it may hold.
-            table: what it holds; repaired.
-            place: where it is.
+            model: the settings that the table may have.
+            table: its values, repaired in place.
+            place: its place in the file.
         """
         for name in [name for name in table if name not in model.model_fields]:
             self._unknown(model, table, name, place)
@@ -51,14 +51,14 @@ class Structure:
                 self._entry(field.annotation, table, name, place)
 
     def _entry(self, annotation: Any, table: dict[str, Any], name: str, place: Path) -> None:
-        """One value of a table: kept, converted, or removed."""
+        """Keeps, converts or removes one value of a table."""
         where = (*place, name)
         value = table[name]
         name_there = self._problems.source.name_of(where)
         is_double = isinstance(value, list) and bool(value) and name_there.endswith("]]")
         if is_double and _is_table(annotation) and not _is_list(annotation):
             header = table_name(tuple(map(str, where)))
-            self._problems.note(where, f"is one table: write {header} with single brackets")
+            self._problems.note(where, f"must be one table: write {header} with single brackets")
             table[name] = value = value[0]
         if isinstance(value, dict):
             self._inner(annotation, table, name, where)
@@ -70,12 +70,12 @@ class Structure:
             )
             table[name] = [value]
         elif _is_table(annotation) and not (isinstance(value, str) and _is_files(annotation)):
-            self._no_table(annotation, table, name, where)
+            self._not_a_table(annotation, table, name, where)
         elif where not in self._problems.source.variables:
             self._plain(annotation, table, name, where)
 
     def _inner(self, annotation: Any, table: dict[str, Any], name: str, where: Path) -> None:
-        """A table inside a table."""
+        """Checks a table inside a table."""
         value = table[name]
         for member in members(annotation):
             item = get_args(member)[0] if get_origin(member) in (tuple, list) else member
@@ -87,17 +87,17 @@ class Structure:
                     self.table(item, value, where)
                 elif "type" not in value and "use" in value:
                     self._unknown(item, value, "use", where)
-                elif "type" in value:  # its settings are known when the component is
+                elif "type" in value:  # other settings depend on the component
                     self._entry(str, value, "type", where)
                 return
             if get_origin(item) is dict:
-                self._free(get_args(item)[1], value, where)
+                self._named_tables(get_args(item)[1], value, where)
                 return
         self._problems.add(where, f"must be {fixes.kinds(annotation)}, got a table")
         del table[name]
 
-    def _free(self, annotation: Any, table: dict[str, Any], place: Path) -> None:
-        """A table whose names the user chooses."""
+    def _named_tables(self, annotation: Any, table: dict[str, Any], place: Path) -> None:
+        """Checks a table whose keys the user chooses."""
         for name in list(table):
             around = inside(ProjectFile, place[0])
             for part in place[1:-1]:
@@ -112,7 +112,7 @@ class Structure:
                 self._entry(annotation, table, name, place)
 
     def _list(self, annotation: Any, table: dict[str, Any], name: str, where: Path) -> None:
-        """A list: of values, or of tables."""
+        """Checks a list of values or of tables."""
         value = table[name]
         item = next((get_args(m)[0] for m in members(annotation) if _is_list(m)), None)
         if item is None:
@@ -131,94 +131,94 @@ class Structure:
                 self._plain(item, holder, name, at)
                 value[number] = holder.get(name, inner)
 
-    def _no_table(self, annotation: Any, table: dict[str, Any], name: str, where: Path) -> None:
-        """A plain value where a table belongs."""
+    def _not_a_table(self, annotation: Any, table: dict[str, Any], name: str, where: Path) -> None:
+        """Reports a plain value in the place of a table."""
         value = table.pop(name)
         home = home_of(name, value, where[:-1], self._values) if len(where) == 1 else None
         if home is not None:
-            self._belongs(where, name, value, home)
+            self._misplaced(where, name, value, home)
             return
         fix = fixes.table(annotation, value, where)
         self._problems.add(where, f"must be a table, got {shown(value)}{fix}")
 
     def _plain(self, annotation: Any, table: dict[str, Any], name: str, where: Path) -> None:
-        """A plain value of another type: text for a number, and the like."""
+        """Reports and repairs a plain value of the wrong type, such as text for a number."""
         value, types = table[name], list(members(annotation))
-        words = bool(choices(annotation))
-        key = f"{name} = " if where[-1] == name else ""  # not before one entry of a list
-        is_text, is_number = str in types or words, int in types or float in types
+        has_choices = bool(choices(annotation))
+        key = f"{name} = " if where[-1] == name else ""  # not for an entry of a list
+        is_text, is_number = str in types or has_choices, int in types or float in types
         if isinstance(value, str) and not is_text and is_number:
             number = _number(value)
             if number is None:
-                return  # what it must be is checked with the values
-            told = f"write it without quotes: {key}{value.strip()}"
+                return  # the check of the values reports it
+            fix = f"write it without quotes: {key}{value.strip()}"
             table[name] = number
         elif bool in types and not isinstance(value, bool):
-            meant = _BOOLEANS.get(str(value).lower())
-            told = "" if meant is None else f"write {key}{shown(meant)}, without quotes"
+            boolean = _BOOLEANS.get(str(value).lower())
+            fix = "" if boolean is None else f"write {key}{shown(boolean)}, without quotes"
             del table[name]
         elif isinstance(value, bool) and bool not in types and (is_number or is_text):
-            told = ""
+            fix = ""
             del table[name]
-        elif isinstance(value, int | float) and is_text and not is_number and not words:
-            told = f'write it in quotes: {key}"{shown(value)}"'
+        elif isinstance(value, int | float) and is_text and not is_number and not has_choices:
+            fix = f'write it in quotes: {key}"{shown(value)}"'
             del table[name]
         else:
             return
         text = f"must be {fixes.kinds(annotation)}, got {shown(value)}"
-        self._problems.add(where, f"{text}; {told}" if told else text)
+        self._problems.add(where, f"{text}; {fix}" if fix else text)
 
     def _unknown(
         self, model: type[BaseModel], table: dict[str, Any], name: str, place: Path
     ) -> None:
-        """A setting that this table does not have: misspelt, or it belongs elsewhere."""
+        """Reports a setting that this table does not have: misspelled or misplaced."""
         value = table.pop(name)
         known = list(model.model_fields)
-        meant = closest(name, known, _VERY_CLOSE)
+        suggestion = closest(name, known, _VERY_CLOSE)
         if (
-            meant is not None
+            suggestion is not None
             and not place
-            and isinstance(value, dict) != _takes_table(model, meant)
+            and isinstance(value, dict) != _takes_table(model, suggestion)
         ):
-            meant = None
+            suggestion = None
         if (now := fixes.RENAMED.get(name)) in known:
-            meant = now
-        home = None if meant else home_of(name, value, place, self._values)
-        meant = meant or closest(name, known)
+            suggestion = now
+        home = None if suggestion else home_of(name, value, place, self._values)
+        suggestion = suggestion or closest(name, known)
         if home is not None:
-            self._belongs((*place, name), name, value, home)
+            self._misplaced((*place, name), name, value, home)
             return
-        if meant is not None and meant == now:
-            owner, text = place, f"'{name}' is called '{meant}' now"
+        if suggestion is not None and suggestion == now:
+            owner, text = place, f"'{name}' was renamed: write '{suggestion}'"
         elif place or not isinstance(value, dict):
             owner, text = place, f"unknown setting '{name}'{did_you_mean(name, known)}"
         else:
-            owner, text = (), self._unknown_section(name, value, meant)
+            owner, text = (), self._unknown_section(name, value, suggestion)
         variables = self._problems.source.variables
         if (*place, name) in variables:
             owner = (*place, name)
-            variables[*place, meant or name] = variables[owner]
+            variables[*place, suggestion or name] = variables[owner]
         self._problems.note(owner, text)
-        if meant is not None:
-            self._problems.source.rename(name, meant)
-        if not _joined(table, meant, value):
-            self._problems.broken.add((*place, meant or name))
+        if suggestion is not None:
+            self._problems.source.rename(name, suggestion)
+        if not _merged(table, suggestion, value):
+            self._problems.broken.add((*place, suggestion or name))
 
-    def _unknown_section(self, name: str, value: dict[str, Any], meant: str | None) -> str:
+    def _unknown_section(self, name: str, value: dict[str, Any], suggestion: str | None) -> str:
         headers = self._problems.source.headers_under(name)
         header = headers[0] if headers else (name,)
         text = f"unknown section {table_name(header)}"
-        if meant is not None:
-            return f"{text}; did you mean {table_name((meant, *header[1:]))}?"
+        if suggestion is not None:
+            return f"{text}; did you mean {table_name((suggestion, *header[1:]))}?"
         if "type" in value:
             return f"{text}; did you mean {table_name(('retrievers', *header))}?"
         return text + did_you_mean(name, list(ProjectFile.model_fields))
 
-    def _belongs(self, where: Path, name: str, value: Any, home: Path) -> None:
-        """A setting that stands in another table than its own."""
+    def _misplaced(self, where: Path, name: str, value: Any, home: Path) -> None:
+        """Reports a setting in the wrong table, and moves it."""
         last, own = str(where[-1]), tuple(map(str, home))
         if not own:
-            text = f"'{last}' is a section of its own: write {table_name((last,))}"
+            text = f"'{last}' is a top-level section: write {table_name((last,))}"
         elif isinstance(value, dict):
             text = f"'{last}' belongs in {table_name(own)}: write {table_name((*own, last))}"
         else:
@@ -227,7 +227,7 @@ class Structure:
         self._move((*own, name), value)
 
     def _move(self, path: tuple[str, ...], value: Any) -> None:
-        """Puts a value where it belongs, if nothing is there; names in capitals are unknown."""
+        """Moves a value to its table, unless the place is taken or its names are unknown."""
         if is_component(path) or set(path) & set(PLACEHOLDERS):
             return
         at = self._values
@@ -238,8 +238,8 @@ class Structure:
         at.setdefault(path[-1], value)
 
 
-def _joined(table: dict[str, Any], name: str | None, value: Any) -> bool:
-    """Puts a value under the name that was meant, beside what is there; whether all found room."""
+def _merged(table: dict[str, Any], name: str | None, value: Any) -> bool:
+    """Merges a value into the table under the intended name; returns whether that worked."""
     if name is None:
         return False
     there = table.setdefault(name, value)
@@ -268,7 +268,7 @@ def _is_list(annotation: Any) -> bool:
 
 
 def _is_files(annotation: Any) -> bool:
-    """Whether a path alone will do for the table."""
+    """Whether a plain path may replace the table."""
     for member in members(annotation):
         item = get_args(member)[0] if get_origin(member) is tuple else member
         if isinstance(item, type) and issubclass(item, TableFile):

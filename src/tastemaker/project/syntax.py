@@ -1,4 +1,4 @@
-"""What is probably meant where a project file is not TOML: the usual causes, by the line."""
+"""Suggests fixes for common TOML syntax errors, by the line of the error."""
 
 import re
 
@@ -19,11 +19,11 @@ _NOTHING = ("none", "null", "nil", "nan")
 
 
 def hint(text: str, problem: str) -> str:
-    """The usual cause of a syntax error and its fix, to follow the message; empty if unknown.
+    """Returns the probable cause of a syntax error and its fix; empty if unknown.
 
     Args:
         text: the whole file.
-        problem: what the parser says, with its place.
+        problem: the message of the parser, with line and column.
     """
     place, lines = _PLACE.search(problem), text.splitlines() or [""]
     number = int(place[1]) if place else len(lines)
@@ -40,7 +40,7 @@ def hint(text: str, problem: str) -> str:
 
 def _curly(line: str) -> str:
     if quote := _CURLY.search(line):
-        return f'the quotation mark {quote[0]} is not one in TOML: put text between " and "'
+        return f'the quotation mark {quote[0]} is not valid in TOML: put text between " and "'
     return ""
 
 
@@ -51,7 +51,7 @@ def _twice(line: str, problem: str) -> str:
     if problem.startswith("Cannot overwrite") and (pair := _PAIR.match(line)):
         return f"'{pair['key']}' is declared twice in this table: keep one of the two"
     if problem.startswith("Cannot overwrite") and line.lstrip().startswith("["):
-        return f"{line.split('#')[0].strip()} has a value already: keep one of the two"
+        return f"{line.split('#')[0].strip()} already has a value: keep one of the two"
     return ""
 
 
@@ -78,7 +78,7 @@ def _pair(line: str) -> str:
         items = ", ".join(_quoted(item.strip()) for item in value.split(","))
         return f"a list needs brackets: write {key} = [{items}]"
     if value.lower() in _NOTHING:
-        return f"TOML has no {value}: remove the line, and '{key}' has its default"
+        return f"TOML has no {value}: remove the line to use the default of '{key}'"
     if value.lower() in _WORDS:
         return f"write {key} = {_WORDS[value.lower()]}"
     if _BARE.match(value) and '"' not in value and not value.startswith(("[", "{")):
@@ -87,7 +87,7 @@ def _pair(line: str) -> str:
 
 
 def _number(key: str, value: str, found: re.Match[str]) -> str:
-    """How TOML writes a number: with digits on both sides of a point, and no zeros before."""
+    """The fix for a number that TOML cannot read, such as `.5`, `5.`, `05` or `5%`."""
     if found["comma"]:
         items = value.replace(",", ", ")
         return f"write {key} = {value.replace(',', '.')} for a number, [{items}] for a list"
@@ -96,7 +96,7 @@ def _number(key: str, value: str, found: re.Match[str]) -> str:
     except ValueError:
         return ""
     if found["percent"]:
-        return f"write a share: {key} = {number / 100:g}"
+        return f"write the percentage as a share: {key} = {number / 100:g}"
     return f"write {key} = {number if '.' in value else int(number)}"
 
 
@@ -109,10 +109,10 @@ def _quoted(item: str) -> str:
 def _unfinished(line: str, problem: str) -> str:
     bare = line.split("#")[0].strip()
     if bare.startswith("[") and " " in bare.strip("[] "):
-        return "a name with spaces needs quotes; parts of a name are separated by ."
+        return "a name with spaces needs quotes; separate the parts of a name with dots"
     closing = "]]" if bare.startswith("[[") else "]"
     if bare.startswith("[") and not bare.endswith(closing):
-        return f"the name of a table ends with {closing}: write {bare.rstrip(']')}{closing}"
+        return f"a table header must end with {closing}: write {bare.rstrip(']')}{closing}"
     if (colon := _COLON.match(bare)) and "=" not in bare:
         return f"write {colon['key']} = {colon['value']}"
     if "Expected '='" in problem and (words := bare.split(maxsplit=1))[1:]:
@@ -120,5 +120,5 @@ def _unfinished(line: str, problem: str) -> str:
     if "Expected '='" in problem and bare:
         return f"= and a value are missing after '{bare}'"
     if "string" in problem or problem.startswith("Illegal character '\\n'"):
-        return 'the text does not end: write " after it'
+        return 'the text has no closing quote: write " after it'
     return ""

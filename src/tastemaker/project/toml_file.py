@@ -1,4 +1,4 @@
-"""A TOML file as its author wrote it: its values, and what each place in it is called there."""
+"""A parsed TOML file: its values, and the names of places in it for messages."""
 
 import os
 import re
@@ -25,18 +25,19 @@ class TomlFile:
     """A parsed file.
 
     Attributes:
-        name: what messages call it.
-        values: what is in it, with [store] and [server] as TASTEMAKER_SECTION__KEY has them.
-        variables: the places whose values come from variables → the variable.
+        name: its name in messages.
+        values: its values; TASTEMAKER_SECTION__KEY variables override [store] and [server].
+        variables: place → the environment variable that sets its value.
     """
 
     def __init__(self, name: str, text: str) -> None:
         self.name = name
         try:
             self.values: dict[str, Any] = tomllib.loads(text)
-        except (ValueError, RecursionError) as problem:  # also numbers without end, and depths
-            told = str(problem)
-            raise ProjectError(f"{name}: malformed TOML: {told}{hint(text, told)}") from None
+        except (ValueError, RecursionError) as problem:  # RecursionError: nested too deep
+            message = str(problem)
+            fix = hint(text, message)
+            raise ProjectError(f"{name}: malformed TOML: {message}{fix}") from None
         self._headers = dict(_headers(text, self.values))
         self.variables: dict[Place, str] = {}
         self._override()
@@ -46,7 +47,7 @@ class TomlFile:
         """Reads a file.
 
         Raises:
-            ProjectError: it is missing, cannot be read, or is not TOML; names line and column.
+            ProjectError: it is missing, cannot be read, or is not TOML (with line and column).
         """
         if path.exists() and not path.is_file():
             raise ProjectError(f"{path}: is not a file")
@@ -65,12 +66,12 @@ class TomlFile:
             section, _, key = variable.removeprefix(_PREFIX).lower().partition("__")
             if variable.startswith(_PREFIX) and section in _OVERRIDDEN and key:
                 table = self.values.setdefault(section, {})
-                if isinstance(table, dict):  # else the file is wrong, and that is reported
+                if isinstance(table, dict):  # otherwise an error is reported later
                     table[key] = value
                     self.variables[section, key] = variable
 
     def name_of(self, place: Place) -> str:
-        """What the author calls a place, such as `[events.rating] like`."""
+        """The name of a place in the file, such as `[events.rating] positive_threshold`."""
         if place[:2] in self.variables:
             return self.variables[place[:2]]
         header = self._header(place)
@@ -84,7 +85,7 @@ class TomlFile:
         return f"{table}{words}".strip().removesuffix(":")
 
     def _header(self, place: Place) -> tuple[str, ...]:
-        """The table that the place is written in: by its header, else by its path."""
+        """The table that contains the place, by its header or else by its path."""
         path: list[str] = []
         for part in place:
             if isinstance(part, int):
@@ -97,17 +98,17 @@ class TomlFile:
         return tuple(path if is_list and len(path) > 1 else path[:-1])
 
     def headers_under(self, *path: str) -> list[tuple[str, ...]]:
-        """The headers in the file that begin with `path`."""
+        """The table headers in the file that start with `path`."""
         return [header for header in self._headers if header[: len(path)] == path]
 
-    def rename(self, name: str, meant: str) -> None:
-        """Calls what lies in the section `name` as if it lay in the section `meant`."""
+    def rename(self, name: str, target: str) -> None:
+        """Uses the names of the section `name` for places in the section `target`."""
         for header in self.headers_under(name):
-            self._headers.setdefault((meant, *header[1:]), self._headers[header])
+            self._headers.setdefault((target, *header[1:]), self._headers[header])
 
 
 def _headers(text: str, values: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], bool]]:
-    """Every table that has a header → whether that is of a list of tables."""
+    """Yields every table with a header, and whether it is a list of tables."""
     for line in text.splitlines():
         found = _HEADER.fullmatch(line)
         if found is None:
@@ -115,7 +116,7 @@ def _headers(text: str, values: dict[str, Any]) -> Iterator[tuple[tuple[str, ...
         try:
             nested: Any = tomllib.loads(f"{found[2]} = 0")
         except ValueError:
-            continue  # a line of a list
+            continue  # a line inside a list
         path: list[str] = []
         at: Any = values
         while isinstance(nested, dict):
@@ -133,7 +134,7 @@ def table_name(path: tuple[str, ...], is_list: bool = False) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value in a message, as TOML writes it but for the quotation marks, and not too long."""
+    """A value for a message, shortened, as in TOML except for the quotation marks."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, dict):
@@ -147,7 +148,7 @@ def shown(value: Any) -> str:
 
 
 def written(value: Any) -> str:
-    """A value as TOML writes it."""
+    """A value as TOML."""
     if isinstance(value, str):
         return f"'{value}'" if '"' in value or "\\" in value else f'"{value}"'
     if isinstance(value, list | tuple):

@@ -1,16 +1,16 @@
-"""Values as TOML writes them."""
+"""Writes values as TOML."""
 
 import json
 from collections.abc import Iterable
 
 
 def toml_text(text: str) -> str:
-    """A basic string: JSON's escapes are TOML's, but for DEL, which JSON leaves as it is."""
+    """A basic string. TOML uses the escapes of JSON, and also escapes DEL."""
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def toml_key(name: str) -> str:
-    """A key, in quotation marks where it needs them."""
+    """A key, in quotation marks if it needs them."""
     bare = name.isascii() and name.replace("_", "").replace("-", "").isalnum()
     return name if bare else toml_text(name)
 
@@ -27,5 +27,5 @@ def toml_table(values: dict[str, str]) -> str:
 
 
 def comment_text(text: str) -> str:
-    """Text for a comment: one line of printable characters."""
+    """Text for a comment, as one line of printable characters."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())

@@ -1,4 +1,4 @@
-"""The values of a project file against their bounds; what is wrong is reported and left out."""
+"""Validates the values of a project file; reports invalid ones and leaves them out."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,13 +19,13 @@ _ANY_FILE = "?"
 
 
 def usable_file(problems: Problems) -> ProjectFile:
-    """The settings of a file without those that are wrong, which are reported.
+    """Returns the valid settings of a file, and reports the invalid ones.
 
     Args:
-        problems: takes the errors; its source has the values.
+        problems: collects the errors; its source has the values.
 
     Raises:
-        ProjectError: nothing is left of the file.
+        ProjectError: no usable settings are left.
     """
     values = problems.source.values
     for part in ("events", "retrievers", "placements"):
@@ -38,23 +38,23 @@ def usable_file(problems: Problems) -> ProjectFile:
     file: ProjectFile | None = usable(ProjectFile, values, (), problems)
     if file is None:
         problems.stop()
-        raise ProjectError(f"{problems.source.name}: cannot be used as a project file")
+        raise ProjectError(f"{problems.source.name}: is not a valid project file")
     return file
 
 
 def usable(
     settings: type[BaseModel], values: dict[str, Any], place: Path, problems: Problems
 ) -> Any:
-    """An instance of `settings` from those values that are right; the others are reported.
+    """Returns an instance of `settings` from the valid values, and reports the others.
 
     Args:
         settings: the class.
-        values: name → value; what is wrong is taken out.
-        place: where the values are in the file.
-        problems: takes the errors.
+        values: name → value; invalid ones are removed in place.
+        place: the place of the values in the file.
+        problems: collects the errors.
 
     Returns:
-        None where nothing useful is left.
+        None if no usable values are left.
     """
     for turn in range(_ROUNDS):
         faults = faults_of(settings, values)
@@ -66,12 +66,12 @@ def usable(
                 problems.add(where, text_of(fault, where))
             problems.broken.add(where)
         for path, fault in _last_first(values, faults):
-            _take_out(values, path, fault)
+            _remove_value(values, path, fault)
     return None
 
 
 def _last_first(values: dict[str, Any], faults: list[Fault]) -> list[tuple[Path, Fault]]:
-    """The faults with their places, so that taking one out moves none of the others."""
+    """The faults with their places, ordered so that removing one does not shift the others."""
     placed = [(as_written(values, fault.path), fault) for fault in faults]
     return sorted(
         placed,
@@ -81,7 +81,7 @@ def _last_first(values: dict[str, Any], faults: list[Fault]) -> list[tuple[Path,
 
 
 def _follows(fault: Fault, where: Path, problems: Problems, *, is_first: bool) -> bool:
-    """Whether a fault is there only because of one that was reported before."""
+    """Whether a fault only follows from one that was reported before."""
     if fault.kind == "missing":
         return not is_first or any(
             part[: len(where)] == where or where[: len(part)] == part for part in problems.broken
@@ -92,7 +92,7 @@ def _follows(fault: Fault, where: Path, problems: Problems, *, is_first: bool) -
 
 
 def text_of(fault: Fault, where: Path) -> str:
-    """What is wrong, to follow the place."""
+    """The message of a fault, without the place."""
     name = where[-1] if where else ""
     if fault.kind == "missing":
         part = PARTS.get(str(where[0]))
@@ -104,29 +104,29 @@ def text_of(fault: Fault, where: Path) -> str:
         close = closest(fault.value, fault.known)
         return f"{text}; did you mean '{close}'?" if close else text
     if isinstance(fault.value, str) and name in ("test", "validation", "window"):
-        return f"{text}; write a share without quotes"
+        return f"{text}; write the share without quotes"
     return text
 
 
 def as_written(values: Mapping[str, Any], path: Path) -> Path:
-    """A path inside settings as a path inside the values: one file may stand for a list of one."""
+    """Converts a path in the settings to a path in the values, where one file may be no list."""
     at: Any = values
-    kept: list[str | int] = []
+    written: list[str | int] = []
     for part in path:
         if isinstance(part, int) and not isinstance(at, list | tuple):
             continue
         if isinstance(at, str):
             break
-        kept.append(part)
+        written.append(part)
         if isinstance(part, int):
             at = at[part] if isinstance(at, list | tuple) and part < len(at) else None
         else:
             at = at.get(part) if isinstance(at, dict) else None
-    return tuple(kept)
+    return tuple(written)
 
 
-def _take_out(values: dict[str, Any], path: Path, fault: Fault) -> None:
-    """Removes what is wrong, or puts something harmless in its place."""
+def _remove_value(values: dict[str, Any], path: Path, fault: Fault) -> None:
+    """Removes an invalid value, or replaces it by a harmless one."""
     if not path:
         values.clear()
         return
@@ -136,13 +136,13 @@ def _take_out(values: dict[str, Any], path: Path, fault: Fault) -> None:
         try:
             table = table[part]
         except (KeyError, IndexError):
-            return  # taken out with another
+            return  # removed with another value
     if path == ("data", "events") or (path[0] == "data" and name == "file"):
         table[name] = _ANY_FILE
     elif fault.kind == "missing" and name == "retrievers":
         table[name] = {}
     elif fault.kind == "missing" and around:
-        _take_out(values, tuple(around), Fault(tuple(around), "wrong"))
+        _remove_value(values, tuple(around), Fault(tuple(around), "wrong"))
     elif fault.kind == "rule" and isinstance(table, dict) and table.get(name):
         table[name] = {}
     elif isinstance(table, list) and isinstance(name, int):

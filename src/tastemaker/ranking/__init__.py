@@ -1,4 +1,4 @@
-"""Rankers: what scores candidates by their features."""
+"""Rankers: models that score candidates by their features."""
 
 from tastemaker.ranking.gbm import GBM
 

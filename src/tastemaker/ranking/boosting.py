@@ -1,4 +1,4 @@
-"""Growing trees with LightGBM: the one file that imports it, loaded by `fit` and the fallback."""
+"""Training with LightGBM: the only module that imports it, loaded by `fit` and the fallback."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,14 +16,14 @@ from tastemaker.threads import blas_threads, sleeping_openmp
 try:
     with sleeping_openmp():
         import lightgbm
-except (ImportError, OSError) as problem:  # its wheel leaves OpenMP to the system
+except (ImportError, OSError) as problem:  # its wheel requires OpenMP of the system
     raise LibraryError("lightgbm", problem) from None
 
 NDCG_AT = 10
 _FEWEST_REQUESTS = 20
-"""Below so many requests with a choice, NDCG is too coarse to stop by."""
+"""Below this number of requests with a choice, NDCG is too coarse for early stopping."""
 _SMOOTHED = 10
-"""Trees over which the figure is averaged: NDCG of a few requests jumps from tree to tree."""
+"""Trees over which the metric is averaged: NDCG of a few requests is noisy."""
 _VALUES_PER_THREAD = 200_000
 
 
@@ -38,18 +38,18 @@ def grow(
     patience: int = 0,
     standard_errors: float = 0.0,
 ) -> str:
-    """Grows at most `trees` trees and returns LightGBM's text model of the first ones that do.
+    """LightGBM's text model of at most `trees` trees, cut after the last one needed.
 
     Args:
-        rows: what to learn from.
-        parameters: of LightGBM; seed, threads and determinism are added.
-        trees: how many at most.
+        rows: the rows to learn from.
+        parameters: parameters of LightGBM; seed, threads and determinism are added.
+        trees: the most trees to grow.
         options: seed, threads, progress.
         start: a and b: the trees add to a · fused + b.
-        later: what to judge each number of trees by; None, all trees are kept.
-        patience: trees without a better figure after which growing ends; 0, never.
-        standard_errors: the fewest trees are kept whose NDCG is worse than the best by less than
-            so many standard errors of the difference.
+        later: the rows for early stopping; None keeps all trees.
+        patience: growing ends after this number of trees without a better metric; 0 means never.
+        standard_errors: the model keeps the fewest trees whose NDCG is worse than the best by less
+            than this number of standard errors of the difference.
     """
     metric = _metric(later, ranks=parameters["objective"] == "lambdarank")
     threads = _threads(rows, options.threads)
@@ -62,31 +62,31 @@ def grow(
         "force_row_wise": True,
         "verbosity": -1,
     }
-    watched = metric != "none"
-    judge = _Judge(later) if later is not None and metric == "ndcg" else None
-    figures: list[float] = []
+    has_metric = metric != "none"
+    ndcg = _RequestNDCG(later) if later is not None and metric == "ndcg" else None
+    values: list[float] = []
     smoothed: list[float] = []
     best, kept = -np.inf, 0
-    with blas_threads(threads):  # LightGBM sets the limit of its library; this takes it back
-        booster = _booster(rows, settings, start, later if watched else None)
+    with blas_threads(threads):  # LightGBM changes the limit of its library; this restores it
+        booster = _booster(rows, settings, start, later if has_metric else None)
         for _ in options.progress.track(range(trees), "GBM: trees", trees):
             exhausted = booster.update()
             grown = booster.current_iteration()
-            figures.append(_figure(booster, judge) if watched else float(grown))
-            smoothed.append(float(np.mean(figures[-_SMOOTHED:])))
+            values.append(_metric_value(booster, ndcg) if has_metric else float(grown))
+            smoothed.append(float(np.mean(values[-_SMOOTHED:])))
             if smoothed[-1] > best:
                 best, kept = smoothed[-1], grown
             if exhausted or (patience and grown - kept >= patience):
                 break
-    if judge is not None and standard_errors:
-        kept = judge.fewest(kept, smoothed, standard_errors)
-    return _trimmed(booster.model_to_string(num_iteration=max(kept, 1)))
+    if ndcg is not None and standard_errors:
+        kept = ndcg.fewest(kept, smoothed, standard_errors)
+    return _trim(booster.model_to_string(num_iteration=max(kept, 1)))
 
 
 def _booster(
     rows: Rows, settings: dict[str, Any], start: tuple[float, float], later: Rows | None
 ) -> lightgbm.Booster:
-    """A model of no tree yet, with the rows to learn from and those to judge by."""
+    """A model without trees, with its training rows and early-stopping rows."""
     slope, level = start
     data = lightgbm.Dataset(
         rows.values,
@@ -98,8 +98,8 @@ def _booster(
     )
     booster = lightgbm.Booster(settings, data)
     if later is not None:
-        # A data set made without parameters would set the number of threads back.
-        judged = data.create_valid(
+        # A data set made without parameters resets the number of threads.
+        validation = data.create_valid(
             later.values,
             later.label,
             weight=later.weight,
@@ -107,12 +107,12 @@ def _booster(
             init_score=slope * later.fused + level if any(start) else None,
             params=settings,
         )
-        booster.add_valid(judged, "later")
+        booster.add_valid(validation, "later")
     return booster
 
 
 def _threads(rows: Rows, available: int) -> int:
-    """Threads with little to do wait for each other longer than they work."""
+    """The number of threads for some rows: with little work, threads mostly wait."""
     return min(available, 1 + rows.values.size // _VALUES_PER_THREAD)
 
 
@@ -124,21 +124,21 @@ def _metric(later: Rows | None, *, ranks: bool) -> str:
     return "none" if ranks else "binary_logloss"
 
 
-def _figure(booster: lightgbm.Booster, judge: "_Judge | None") -> float:
-    """The metric on the later rows, more is better.
+def _metric_value(booster: lightgbm.Booster, ndcg: "_RequestNDCG | None") -> float:
+    """The metric on the later rows; more is better.
 
-    Rounded, because its threads add up in any order.
+    It is rounded, because LightGBM's threads add up in any order.
     """
-    if judge is not None:
-        booster.eval_valid(judge)
-        return judge.latest
+    if ndcg is not None:
+        booster.eval_valid(ndcg)
+        return ndcg.latest
     result = booster.eval_valid()[0]
     value, more_is_better = round(float(result[2]), 9), result[3]
     return value if more_is_better else -value
 
 
-class _Judge:
-    """NDCG@10 of every later request with a choice, after each tree."""
+class _RequestNDCG:
+    """NDCG@10 of each later request with a choice, after each tree."""
 
     def __init__(self, later: Rows) -> None:
         self._offsets = offsets_of(later.counts)
@@ -149,18 +149,18 @@ class _Judge:
         self._by_tree: list[NDArray[np.float32]] = []
 
     def __call__(self, scores: NDArray[np.float64], _: Any) -> tuple[str, float, bool]:
-        """Judges the latest scores of the later rows, as LightGBM gives them."""
+        """Evaluates the latest scores of the later rows, in the form that LightGBM expects."""
         found = _dcg(self._offsets, scores, self._gain)[self._choice]
         self._by_tree.append((found / self._ideal).astype(np.float32))
         return "ndcg_of_requests", self.latest, True
 
     @property
     def latest(self) -> float:
-        """The mean after the latest tree."""
+        """The mean NDCG after the latest tree."""
         return float(self._by_tree[-1].mean(dtype=np.float64))
 
     def fewest(self, best: int, smoothed: Sequence[float], standard_errors: float) -> int:
-        """The least number of trees whose figure is no worse than the best's, chance aside."""
+        """The fewest trees whose NDCG is within `standard_errors` of the best."""
         for trees in range(1, best):
             gain = self._by_tree[best - 1] - self._by_tree[trees - 1]
             error = float(gain.std(dtype=np.float64)) / np.sqrt(max(1, len(gain)))
@@ -171,7 +171,7 @@ class _Judge:
 
 @kernel
 def _dcg(offsets, score, gain):  # type: ignore[no-untyped-def]
-    """Discounted gains of the ten best rows of each request, float64[requests]."""
+    """The discounted gain of the ten best rows of each request, float64[requests]."""
     sums = np.zeros(len(offsets) - 1)
     top = np.empty(NDCG_AT, np.int64)
     for row in range(len(sums)):
@@ -190,16 +190,16 @@ def _dcg(offsets, score, gain):  # type: ignore[no-untyped-def]
     return sums
 
 
-def _trimmed(text: str) -> str:
-    """The model without what follows its trees: parameters, among them the threads it was given."""
+def _trim(text: str) -> str:
+    """The model without the parameters after its trees, which include the number of threads."""
     return text[: text.index("\nend of trees")] + "\nend of trees\n"
 
 
 class LibraryTrees:
-    """What `Trees` does, done by LightGBM: for models that `Trees` does not know.
+    """The interface of `Trees` on LightGBM, for models that `Trees` does not support.
 
     Attributes:
-        gain: float64[columns], what the splits on each column gained in training.
+        gain: float64[columns], the gain of the splits on each column in training.
     """
 
     def __init__(self, text: str) -> None:
@@ -216,7 +216,7 @@ class LibraryTrees:
         return np.asarray(self._booster.predict(values, raw_score=True, num_threads=1))
 
     def contributions(self, values: NDArray[np.float32]) -> NDArray[np.float64]:
-        """What each column adds (Shapley values of the trees, Lundberg et al. 2018)."""
+        """The contribution of each column (Shapley values, Lundberg et al. 2018)."""
         if not len(values):
             return np.zeros(values.shape)
         found = np.asarray(self._booster.predict(values, pred_contrib=True, num_threads=1))

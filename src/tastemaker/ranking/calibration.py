@@ -1,4 +1,4 @@
-"""From raw scores to probabilities: two numbers fitted on later data."""
+"""Calibration of raw scores to probabilities with two numbers fitted on later data."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,24 +10,24 @@ Floats = NDArray[np.float64]
 _FLATTEST = 1e-3
 
 
-def platt(raw: Floats, wanted: NDArray[np.bool_], weight: Floats) -> tuple[float, float]:
-    """The a > 0 and b for which sigmoid(a · raw + b) best foretells what was wanted (Platt 1999).
+def platt(raw: Floats, positive: NDArray[np.bool_], weight: Floats) -> tuple[float, float]:
+    """The a > 0 and b for which sigmoid(a · raw + b) best predicts the labels (Platt 1999).
 
     Maximizes the weighted likelihood of Platt's smoothed targets, (N₊ + 1) / (N₊ + 2) and
-    1 / (N₋ + 2), which keep a finite where the raw scores separate the two. The mean prediction
-    then equals the mean target. Order is never turned around: a is at least 0.001.
+    1 / (N₋ + 2), which keep a finite if the raw scores separate the labels. The mean prediction
+    equals the mean target. The order is never inverted: a is at least 0.001.
 
     Args:
-        raw: float64[rows].
-        wanted: bool[rows]; both values occur.
+        raw: float64[rows], the raw scores.
+        positive: bool[rows], the labels; both values must occur.
         weight: float64[rows], not all 0.
     """
-    positive, negative = weight[wanted].sum(), weight[~wanted].sum()
-    target = np.where(wanted, (positive + 1) / (positive + 2), 1 / (negative + 2))
+    n_positive, n_negative = weight[positive].sum(), weight[~positive].sum()
+    target = np.where(positive, (n_positive + 1) / (n_positive + 2), 1 / (n_negative + 2))
     share = weight / weight.sum()
     middle = float(share @ raw)
     centred = raw - middle
-    # Where all scores are one, only the level can be fitted.
+    # If all scores are equal, only the level can be fitted.
     spread = float(np.sqrt(share @ centred**2)) or 1.0
     scaled = centred / spread
 

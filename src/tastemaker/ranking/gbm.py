@@ -1,4 +1,4 @@
-"""Gradient-boosted trees: one model per objective, calibrated, scored by kernels of our own."""
+"""Gradient-boosted trees: one calibrated model per objective, scored by Numba kernels."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -23,38 +23,39 @@ from tastemaker.ranking.trees import Trees
 if TYPE_CHECKING:
     from tastemaker.ranking.boosting import LibraryTrees
 
-WorkQueue = tuple[float, float]
+Coefficients = tuple[float, float]
+"""The slope a and the level b of a linear function."""
 
 
 class GBMConfig(Settings):
     """Settings of `GBM`."""
 
     objectives: tuple[str, ...] = ()
-    """Kinds of event to predict; empty: every label that the training set has."""
+    """Event types to predict; empty: all labels of the training set."""
     loss: Literal["binary", "lambdarank"] = "binary"
-    """binary: the probability of each objective; lambdarank: only which candidate is better."""
+    """binary: the probability of each objective; lambdarank: only the order of candidates."""
     trees: int = Field(300, ge=1, le=10_000)
-    """How many at most."""
+    """The most trees of a model."""
     leaves: int = Field(15, ge=2, le=1_024)
-    """Leaves of a tree, at most."""
+    """The most leaves of a tree."""
     learning_rate: float = Field(0.05, gt=0, le=1)
-    """How much of its correction each tree may apply."""
+    """The share of its correction that each tree applies."""
     min_rows: int = Field(50, ge=1)
-    """Rows in a leaf, at least."""
+    """The fewest rows of a leaf."""
     feature_fraction: float = Field(0.8, gt=0, le=1)
-    """Share of the features drawn for each tree."""
+    """The share of the features drawn for each tree."""
     row_fraction: float = Field(0.8, gt=0, le=1)
-    """Share of the rows drawn for each tree."""
+    """The share of the rows drawn for each tree."""
     l2: float = Field(1.0, ge=0)
-    """λ on the leaves' values."""
+    """L2 regularization λ of the leaf values."""
     early_stopping: int = Field(50, ge=0)
-    """Trees without a better figure on the validation after which growing ends; 0: never."""
+    """Growing ends after this number of trees without a better validation metric; 0: never."""
     standard_errors: float = Field(1.0, ge=0)
-    """The fewest trees are kept whose NDCG is worse than the best by less than so many standard
-    errors of the difference (after Breiman et al. 1984): the first trees learn what lasts; 0: as
-    many as were best."""
+    """The model keeps the fewest trees whose NDCG is worse than the best by less than this number
+    of standard errors of the difference (after Breiman et al. 1984), because the first trees
+    learn lasting patterns; 0: as many trees as are best."""
     start_from_fusion: bool = True
-    """Whether the trees add to the fusion's score, so that they only learn what it lacks."""
+    """Whether the trees add to the fused score, so that they only learn its errors."""
 
     @field_validator("objectives")
     @classmethod
@@ -66,25 +67,24 @@ class GBMConfig(Settings):
 
 
 class GBM(Ranker):
-    """Gradient-boosted decision trees (Friedman 2001) grown by LightGBM (Ke et al. 2017).
+    """Gradient-boosted decision trees (Friedman 2001), trained by LightGBM (Ke et al. 2017).
 
-    One model per objective. The trees add to the fusion's score (the feature `FUSED`), so that none
-    of them means the fusion's order. Their number is the least whose NDCG@10 on the validation (the
-    mean of ten trees' figures) is within a standard error of the best, or that of the least log
-    loss where too few of its requests hold a choice. With the loss `binary` the raw score then
-    becomes a probability (Platt 1999), fitted on the validation by the model that has not learned
-    from it; with `lambdarank` (Burges 2010) the scores only order. A label that is NaN is left out;
-    a row's weight counts in growing and calibrating.
+    One model per objective. The trees add to the fused score (the feature `FUSED`), so that a model
+    without trees keeps the fused order. The model keeps the fewest trees whose validation NDCG@10
+    (the mean over ten trees) is within a standard error of the best. If too few validation requests
+    have a choice, it keeps the trees with the least log loss. With the loss `binary`, the raw score
+    is calibrated to a probability (Platt 1999) on the validation set, which the model has not
+    learned from. With `lambdarank` (Burges 2010), the scores only order candidates. NaN labels are
+    ignored; row weights count in training and calibration.
 
     Attributes:
         predicts: the objectives, in the order of the scores.
         models: LightGBM's text of each objective's trees.
-        starts: a and b of each objective: the raw score is a · fused + b + what the trees add.
+        starts: a and b of each objective: the raw score is a · fused + b + the sum of the trees.
         calibration: a and b of each objective: probability = sigmoid(a · raw + b).
 
-    Cost: `fit`, trees × rows × features steps and 1 byte per value beside the training set (5 with
-    `refit`); a request, candidates × trees × leaves comparisons, of which a processor does several
-    a nanosecond.
+    Cost: `fit`, trees × rows × features steps and 1 byte per value in addition to the training set
+    (5 with `refit`); a request, candidates × trees × leaves comparisons, several per nanosecond.
 
     Example:
         >>> GBM(objectives=["view", "purchase"], trees=200)
@@ -95,8 +95,8 @@ class GBM(Ranker):
     config: GBMConfig
     predicts: tuple[str, ...]
     models: tuple[str, ...]
-    starts: tuple[WorkQueue, ...]
-    calibration: tuple[WorkQueue, ...]
+    starts: tuple[Coefficients, ...]
+    calibration: tuple[Coefficients, ...]
 
     def fit(
         self,
@@ -105,13 +105,13 @@ class GBM(Ranker):
         *,
         validation: TrainingSet | None = None,
     ) -> Self:
-        """Grows the trees of each objective, and calibrates them."""
+        """Trains and calibrates the trees of each objective."""
         later = validation if validation is not None and len(validation) else None
         if later is not None and later.features.names != training.features.names:
             differing = sorted({*later.features.names} ^ {*training.features.names})
             raise DataError(
                 f"training and validation have different features ({', '.join(differing)}): "
-                "describe both by one FeatureSet"
+                "build both with the same FeatureSet"
             )
         self._require_memory(training, later, options)
         objectives = self.objectives or tuple(training.labels)
@@ -120,7 +120,7 @@ class GBM(Ranker):
         fitted = [self._fit_one(name, training, later, options) for name in objectives]
         self.predicts = objectives
         self.feature_names = training.features.names
-        self._take(*zip(*fitted))
+        self._set_models(*zip(*fitted))
         return self
 
     def refit(
@@ -130,18 +130,18 @@ class GBM(Ranker):
         *,
         folds: Sequence[Self],
     ) -> Self:
-        """Grows as many trees as the folds kept on average; calibration follows the latest."""
+        """Trains as many trees as the folds kept on average, with the latest calibration."""
         training, latest = TrainingSet.joined(windows), folds[-1]
         latest.require_features(training.features)
         self._require_memory(training, None, options)
         places = range(len(latest.predicts))
         self.predicts, self.feature_names = latest.predicts, training.features.names
-        fitted = [self._grown_again(place, windows, folds, options) for place in places]
-        self._take(*zip(*fitted))
+        fitted = [self._refit_one(place, windows, folds, options) for place in places]
+        self._set_models(*zip(*fitted))
         return self
 
     def score(self, requests: Requests, candidates: Candidates, features: Features) -> Scores:
-        """The probability of every objective, or an order."""
+        """The scores of each objective: probabilities, or values that only order."""
         self.require_features(features)
         values = np.empty((len(features), len(self.predicts)), np.float32)
         fused = fused_scores(features)
@@ -152,23 +152,22 @@ class GBM(Ranker):
 
     @property
     def kind(self) -> ScoreKind:
-        """Probabilities with the loss `binary`, otherwise an order."""
+        """`probability` with the loss `binary`, otherwise `order`."""
         return "probability" if self.config.loss == "binary" else "order"
 
     def contributions(self, features: Features, objective: str) -> NDArray[np.float32]:
-        """What each feature adds, in the units of the raw score: on the paths of the trees, and
-        the fusion's score as what they start from.
+        """The contribution of each feature to the raw score, including the fused score.
 
-        For `binary` these are log-odds, and a row's sum is its log-odds less those expected of a
-        candidate of the training set that no source found.
+        For `binary`, contributions are log-odds. The sum of a row is its log-odds minus the
+        expected log-odds of a training candidate that no source found.
 
         Raises:
-            SettingError: the ranker does not predict `objective`, or the features are others.
+            SettingError: the ranker does not predict `objective`, or the features differ.
         """
         self.require_features(features)
         if objective not in self.predicts:
             hint = did_you_mean(objective, self.predicts)
-            raise SettingError(f"{self!r} predicts no '{objective}'{hint}")
+            raise SettingError(f"{self!r} does not predict '{objective}'{hint}")
         place = self.predicts.index(objective)
         slope, _ = self.calibration[place]
         added = self._trees[place].contributions(features.values)
@@ -179,14 +178,14 @@ class GBM(Ranker):
         return (slope * added).astype(np.float32)
 
     def importance(self) -> dict[str, float]:
-        """Each feature's share of what the splits gained, averaged over the objectives."""
+        """Each feature's share of the gain of all splits, averaged over the objectives."""
         self.require("feature_names")
         gains = np.array([trees.gain for trees in self._trees])
         shares = (gains / np.maximum(gains.sum(axis=1, keepdims=True), 1e-300)).mean(axis=0)
         return dict(zip(self.feature_names, shares.tolist()))
 
     def save(self, writer: ArtifactWriter) -> None:
-        """Writes the trees as text, and the calibration."""
+        """Writes the trees as text, with starts and calibration."""
         self.require("feature_names")
         for place, text in enumerate(self.models):
             writer.text(f"model_{place}", text)
@@ -196,19 +195,19 @@ class GBM(Ranker):
         writer.json("feature_names", list(self.feature_names))
 
     def load(self, reader: ArtifactReader) -> Self:
-        """Reads the trees."""
+        """Reads the trees, starts and calibration."""
         self.predicts = tuple(reader.json("objectives"))
         self.feature_names = tuple(reader.json("feature_names"))
         texts = tuple(reader.text(f"model_{place}") for place in range(len(self.predicts)))
-        starts, lines = reader.json("starts"), reader.json("calibration")
-        self._take(texts, tuple((a, b) for a, b in starts), tuple((a, b) for a, b in lines))
+        starts, pairs = reader.json("starts"), reader.json("calibration")
+        self._set_models(texts, tuple((a, b) for a, b in starts), tuple((a, b) for a, b in pairs))
         return self
 
     def _fit_one(
         self, objective: str, training: TrainingSet, later: TrainingSet | None, options: FitOptions
-    ) -> tuple[str, WorkQueue, WorkQueue]:
-        """The text model of one objective, what it starts from, and its calibration."""
-        from tastemaker.ranking.boosting import grow  # costs a second that serving need not pay
+    ) -> tuple[str, Coefficients, Coefficients]:
+        """The text model of one objective, its start and its calibration."""
+        from tastemaker.ranking.boosting import grow  # takes a second, which serving avoids
 
         ranks = self.config.loss == "lambdarank"
         rows = Rows.of(training, objective, graded=ranks)
@@ -229,14 +228,14 @@ class GBM(Ranker):
             return text, start, (1.0, 0.0)
         return text, start, _calibrated(_trees(text), start, after)
 
-    def _grown_again(
+    def _refit_one(
         self,
         place: int,
         windows: Sequence[TrainingSet],
         folds: Sequence["GBM"],
         options: FitOptions,
-    ) -> tuple[str, WorkQueue, WorkQueue]:
-        """One objective's model from all windows, what it starts from, and its calibration."""
+    ) -> tuple[str, Coefficients, Coefficients]:
+        """The model of one objective from all windows, its start and its calibration."""
         from tastemaker.ranking.boosting import grow
 
         graded, objective = self.config.loss == "lambdarank", self.predicts[place]
@@ -251,10 +250,10 @@ class GBM(Ranker):
         earlier = len(rows) - len(Rows.of(windows[-1], objective, graded=graded))
         weight = np.where(np.arange(len(rows)) < earlier, rows.weight, rows.weight / 2)
         pair = folds[-1].calibration[place]
-        return text, start, _levelled(pair, first - refitted, weight)
+        return text, start, _shift_calibration(pair, first - refitted, weight)
 
-    def _start(self, rows: Rows) -> WorkQueue:
-        """What the trees add to: the fusion's score, for `binary` as log-odds."""
+    def _start(self, rows: Rows) -> Coefficients:
+        """The start that the trees add to: the fused score, for `binary` as log-odds."""
         if not (self.config.start_from_fusion and rows.fused.any()):
             return 0.0, 0.0
         if self.config.loss == "lambdarank":
@@ -264,7 +263,8 @@ class GBM(Ranker):
     def _parameters(self) -> dict[str, Any]:
         """The settings by LightGBM's names.
 
-        Rows are drawn, not requests: `bagging_by_query` depends on the timing of its threads.
+        Bagging draws rows instead of requests, because
+        `bagging_by_query` depends on the timing of its threads.
         """
         config = self.config
         return {
@@ -281,7 +281,7 @@ class GBM(Ranker):
     def _require_memory(
         self, training: TrainingSet, later: TrainingSet | None, options: FitOptions
     ) -> None:
-        """LightGBM keeps a byte per value; a copy of the values is made where rows are chosen."""
+        """LightGBM keeps a byte per value; choosing rows copies the values."""
         rows = len(training) + (len(later) if later is not None else 0)
         columns = len(training.features.names)
         options.require_memory(
@@ -290,18 +290,18 @@ class GBM(Ranker):
             "take fewer slices or candidates",
         )
 
-    def _take(
+    def _set_models(
         self,
         models: tuple[str, ...],
-        starts: tuple[WorkQueue, ...],
-        calibration: tuple[WorkQueue, ...],
+        starts: tuple[Coefficients, ...],
+        calibration: tuple[Coefficients, ...],
     ) -> None:
         self.models, self.starts, self.calibration = models, starts, calibration
         self._trees = tuple(_trees(text) for text in models)
 
 
 def _trees(text: str) -> "Trees | LibraryTrees":
-    """The trees in the form that scores fastest."""
+    """The trees in the fastest form that supports them."""
     try:
         return Trees.read(text)
     except UnknownModelError:
@@ -312,17 +312,17 @@ def _trees(text: str) -> "Trees | LibraryTrees":
 
 def _raw(
     trees: "Trees | LibraryTrees",
-    start: WorkQueue,
+    start: Coefficients,
     values: NDArray[np.float32],
     fused: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """What the trees add to what they start from."""
+    """The raw score: the start plus the sum of the trees."""
     slope, level = start
     return slope * fused + level + trees.raw(values)
 
 
-def _calibrated(trees: "Trees | LibraryTrees", start: WorkQueue, rows: Rows) -> WorkQueue:
-    """Platt's a and b by rows the trees have not seen; as they are, where these tell nothing."""
+def _calibrated(trees: "Trees | LibraryTrees", start: Coefficients, rows: Rows) -> Coefficients:
+    """Platt's a and b from rows that the trees have not seen; (1, 0) if all labels are equal."""
     relevant = rows.label > 0
     if relevant.all() or not relevant.any():
         return 1.0, 0.0
@@ -330,20 +330,20 @@ def _calibrated(trees: "Trees | LibraryTrees", start: WorkQueue, rows: Rows) -> 
     return platt(raw, relevant, rows.weight.astype(np.float64))
 
 
-def _levelled(
-    pair: WorkQueue, moved: NDArray[np.float64], weight: NDArray[np.float64]
-) -> WorkQueue:
-    """The calibration of the latest fold for trees that learned from the latest window as well.
+def _shift_calibration(
+    pair: Coefficients, moved: NDArray[np.float64], weight: NDArray[np.float64]
+) -> Coefficients:
+    """The calibration of the latest fold for trees that also learned from the latest window.
 
-    These have taken up part of what b corrects, the latest window's own rate of events; so b moves
-    by as much as the mean of a · raw did, and is not counted twice. Trees remember what they have
-    learned from: on the earlier windows the fold remembers more, on the latest only the refitted
-    ones do. With the latest window at half its weight the two errors about cancel.
+    b corrects for the event rate of the latest window. The refitted trees already learned part of
+    this rate, so b moves by the change of the mean of a · raw. Trees fit their own training rows
+    too well: the fold on the earlier windows, the refitted trees also on the latest window. With
+    the latest window at half its weight, the two errors approximately cancel.
 
     Args:
-        pair: the fold's a and b.
-        moved: float64[rows], the fold's raw scores less those of the refitted trees.
-        weight: float64[rows], what each row counts for.
+        pair: a and b of the fold.
+        moved: float64[rows], the raw scores of the fold minus those of the refitted trees.
+        weight: float64[rows], the weight of each row.
     """
     slope, level = pair
     return slope, level + slope * float(np.average(moved, weights=weight))

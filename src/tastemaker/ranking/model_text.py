@@ -1,4 +1,4 @@
-"""LightGBM's text model, version 4, read into plain arrays; what is not known for sure is refused.
+"""A reader of LightGBM's text models, version 4; it rejects models that it does not fully know.
 
 A model is a header of `key=value` lines, a section of such lines for each tree, and `end of trees`.
 """
@@ -30,21 +30,21 @@ _CATEGORICAL, _DEFAULT_LEFT, _MISSING_SHIFT = 1, 2, 2
 
 
 class UnknownModelError(Exception):
-    """The text holds what is not known here; LightGBM itself must be asked."""
+    """The text has an unknown part; use LightGBM itself to score the model."""
 
 
 @dataclass(frozen=True, slots=True)
 class TextTree:
-    """One tree of n splits and n + 1 leaves; a row goes left where its value ≤ the threshold.
+    """One tree of n splits and n + 1 leaves; a row goes left if its value ≤ the threshold.
 
     Attributes:
         feature: int64[n], the column that is compared.
-        threshold: float64[n]; infinite where only NaN goes right.
+        threshold: float64[n]; infinite if only NaN goes right.
         missing: int64[n], which values are missing: 0 none (NaN is read as 0), 1 zero and NaN,
             2 NaN.
         missing_left: bool[n], whether a missing value goes left.
         child: int64[n × 2], left and right: a later split, or −1 − leaf.
-        gain: float64[n], what the split gained in training.
+        gain: float64[n], the gain of the split in training.
         leaf_value: float64[n + 1].
         leaf_count: int64[n + 1], rows of the training data.
     """
@@ -60,11 +60,11 @@ class TextTree:
 
 
 def read_model(text: str) -> tuple[int, list[TextTree]]:
-    """How many columns the model reads, and its trees.
+    """The number of columns that the model reads, and its trees.
 
     Raises:
-        UnknownModelError: an unknown version, objective, field or kind of split, or a text that
-            was cut.
+        UnknownModelError: an unknown version, objective, field or kind of split, or a truncated
+            text.
     """
     body, mark, _ = text.partition("\nend of trees")
     header, *sections = body.split("\nTree=")
@@ -80,13 +80,13 @@ def read_model(text: str) -> tuple[int, list[TextTree]]:
     if fields["objective"] not in _OBJECTIVES:
         raise UnknownModelError(f"objective={fields['objective']}")
     if not sections or len(sections) != len(fields["tree_sizes"].split()):
-        raise UnknownModelError(f"{len(sections)} trees where the header tells of others")
+        raise UnknownModelError(f"{len(sections)} trees, but the header has another number")
     columns = int(_numbers(fields, "max_feature_idx", np.int64, 1)[0]) + 1
     return columns, [_tree(_fields(section.partition("\n")[2]), columns) for section in sections]
 
 
 def _fields(text: str) -> dict[str, str]:
-    """Lines of `key=value`, or of a key alone."""
+    """The fields of lines of `key=value` or `key`."""
     parts = (line.partition("=") for line in text.splitlines() if line)
     return {key: value for key, _, value in parts}
 
@@ -111,7 +111,7 @@ def _tree(fields: dict[str, str], columns: int) -> TextTree:
         np.stack(sides, axis=1),
         _numbers(fields, "split_gain", np.float64, splits),
         _numbers(fields, "leaf_value", np.float64, leaves),
-        # A tree that could not split tells no count.
+        # A tree without splits has no counts.
         _numbers(fields, "leaf_count", np.int64, leaves) if splits else np.ones(1, np.int64),
     )
     _check(tree, columns)
@@ -125,22 +125,22 @@ def _numbers(fields: dict[str, str], key: str, dtype: Any, count: int) -> NDArra
     try:
         return np.array(words, dtype)
     except ValueError:
-        raise UnknownModelError(f"{key} is no list of numbers") from None
+        raise UnknownModelError(f"{key} is not a list of numbers") from None
 
 
 def _check(tree: TextTree, columns: int) -> None:
-    """Refuses what is no tree: each split and leaf must hang once, below an earlier split."""
+    """Rejects invalid trees: each split and leaf must have one parent, an earlier split."""
     splits, leaves = len(tree.feature), len(tree.leaf_value)
-    hanging = np.sort(tree.child, axis=None)
+    children = np.sort(tree.child, axis=None)
     expected = np.concatenate([np.arange(-leaves, 0), np.arange(1, splits)])
-    if splits and not np.array_equal(hanging, expected):
-        raise UnknownModelError("a split or a leaf hangs twice or nowhere")
+    if splits and not np.array_equal(children, expected):
+        raise UnknownModelError("a split or a leaf does not have exactly one parent")
     inner = tree.child >= 0
     if (tree.child <= np.arange(splits)[:, None])[inner].any():
-        raise UnknownModelError("a split hangs below a later one")
+        raise UnknownModelError("a split is below a later split")
     if ((tree.feature < 0) | (tree.feature >= columns)).any():
         raise UnknownModelError("a split reads a column that does not exist")
     if np.isnan(tree.threshold).any() or not np.isfinite(tree.leaf_value).all():
-        raise UnknownModelError("a threshold or a leaf is no number")
+        raise UnknownModelError("a threshold or a leaf is not a number")
     if (tree.leaf_count <= 0).any():
-        raise UnknownModelError("a leaf without rows")
+        raise UnknownModelError("a leaf has no rows")

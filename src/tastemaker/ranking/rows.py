@@ -1,4 +1,4 @@
-"""What one objective learns from: the rows of a training set whose label is known."""
+"""The training rows of one objective: the rows of a training set with a known label."""
 
 from dataclasses import dataclass
 
@@ -14,14 +14,14 @@ _HIGHEST_GRADE = 30
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Rows that count and whose label is known, request by request.
+    """Rows with a weight above 0 and a known label, request by request.
 
     Attributes:
-        values: float32[rows × F].
-        label: float32[rows]; 0 or 1, or a grade.
+        values: float32[rows × F], the features.
+        label: float32[rows], 0 or 1, or a grade.
         weight: float32[rows], above 0.
-        counts: int64[requests], rows of each request, none of them 0.
-        fused: float64[rows], the fusion's score; 0 where the features have none.
+        counts: int64[requests], the rows of each request, at least 1.
+        fused: float64[rows], the fused score; 0 if the features do not contain it.
     """
 
     values: NDArray[np.float32]
@@ -38,12 +38,12 @@ class Rows:
         """The rows of one objective.
 
         Args:
-            training: where they come from.
-            objective: the label.
-            graded: keep grades as they are; otherwise whatever is above 0 is 1.
+            training: the training set.
+            objective: the name of the label.
+            graded: whether to keep grades; otherwise values above 0 become 1.
 
         Raises:
-            DataError: there is no such label, or a grade is none.
+            DataError: the label does not exist, or a grade is invalid.
         """
         if objective not in training.labels:
             hint = did_you_mean(objective, training.labels)
@@ -66,28 +66,32 @@ class Rows:
         )
 
     def require_choice(self, objective: str, *, within_requests: bool) -> None:
-        """Refuses rows that nothing can be learned from.
+        """Rejects rows without anything to learn.
+
+        Args:
+            objective: the name of the label, for the message.
+            within_requests: whether only the order within requests is learned.
 
         Raises:
-            DataError: no row, one label only, or (where only the order within a request is
-                learned) no request with two.
+            DataError: there are no rows, all labels are equal, or (with `within_requests`) no
+                request has two different labels.
         """
         fix = "take more or longer slices, or candidates from more sources"
         if not len(self):
-            raise DataError(f"nothing to learn '{objective}' from: no row has a label; {fix}")
+            raise DataError(f"nothing to learn for '{objective}': no row has a label; {fix}")
         if self.label.min() == self.label.max():
             raise DataError(
-                f"nothing to learn '{objective}' from: all {len(self):,} rows have the label "
+                f"nothing to learn for '{objective}': all {len(self):,} rows have the label "
                 f"{self.label[0]:g}; {fix}"
             )
         if within_requests and not self.choices():
             raise DataError(
-                f"nothing to order for '{objective}': no request has candidates of two labels; "
+                f"nothing to order for '{objective}': no request has candidates with two labels; "
                 f'{fix}, or use loss = "binary"'
             )
 
     def choices(self) -> int:
-        """Requests among whose rows are two different labels."""
+        """The number of requests whose rows have different labels."""
         if not len(self):
             return 0
         begin = np.cumsum(self.counts) - self.counts
@@ -96,16 +100,16 @@ class Rows:
 
 
 def fused_scores(features: Features) -> NDArray[np.float64]:
-    """The fusion's score of each row, float64[rows]; 0 where the features have none."""
+    """The fused score of each row, float64[rows]; 0 if the features do not contain it."""
     if FUSED not in features.names:
         return np.zeros(len(features))
     return features.values[:, features.names.index(FUSED)].astype(np.float64)
 
 
 def _require_grades(label: NDArray[np.float32], objective: str) -> None:
-    odd = (label < 0) | (label > _HIGHEST_GRADE) | (label != np.floor(label))
-    if odd.any():
+    invalid = (label < 0) | (label > _HIGHEST_GRADE) | (label != np.floor(label))
+    if invalid.any():
         raise DataError(
             f"lambdarank orders by grades, whole numbers from 0 to {_HIGHEST_GRADE}; "
-            f"'{objective}' has {label[odd][0]:g}: grade it, or use loss = \"binary\""
+            f"'{objective}' has {label[invalid][0]:g}: grade it, or use loss = \"binary\""
         )

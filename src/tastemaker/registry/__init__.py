@@ -1,4 +1,4 @@
-"""Which trained versions there are, which one serves, and going back."""
+"""The registry of trained versions: list, promote, roll back and prune."""
 
 from tastemaker.registry.registry import Registry, Switch
 from tastemaker.registry.version import Version

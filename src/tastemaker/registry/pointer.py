@@ -1,7 +1,8 @@
-"""The small file that says which version serves, and which ones served before.
+"""The pointer file: the version that serves, and the versions that served before.
 
-Its first line is the version that serves, the lines below those that served before, latest first.
-It is replaced in one rename: whoever reads it, or is killed writing it, sees the old or the new.
+The first line is the serving version; the next lines are the earlier ones, latest first. The file
+is replaced in one rename, so readers see either the old or the new content, even if the writer is
+killed.
 """
 
 from collections.abc import Sequence
@@ -12,70 +13,70 @@ from tastemaker.disk import fix_hint, read_bytes, replacing
 from tastemaker.errors import ArtifactError
 from tastemaker.registry.version import is_version
 
-REMEMBERED = 50
+MAX_VERSIONS = 50
 
 Stamp = tuple[int, int, int]
 
 
 class Serving(NamedTuple):
-    """What the file says."""
+    """The content of the pointer file."""
 
     line: str
-    """The first line as it stands; empty if there is none."""
+    """The unparsed first line; empty if there is none."""
     earlier: list[str]
-    """The versions that served before, latest first, each once; other lines are left out."""
+    """The versions that served before, latest first, without duplicates or invalid lines."""
 
     @property
     def version(self) -> str | None:
-        """The version that serves; None where the first line names none."""
+        """The serving version; None if the first line is not a version."""
         return self.line if is_version(self.line) else None
 
 
 class Pointer:
-    """The file; who reads it needs no lock, who reads and writes it does.
+    """Reads and writes the pointer file. Reading needs no lock; changing it does.
 
     Args:
-        path: where it lies.
+        path: the path of the file.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def read(self) -> Serving | None:
-        """What it says; None where there is no file.
+        """The content of the file; None if it does not exist.
 
         Raises:
-            ArtifactError: it cannot be read.
+            ArtifactError: the file cannot be read.
         """
         try:
             text = read_bytes(self.path).decode(errors="replace")
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except OSError as problem:
+        except OSError as error:
             raise ArtifactError(
-                f"{self.path}: cannot be read ({problem.strerror}){fix_hint(problem)}"
+                f"{self.path}: cannot be read ({error.strerror}){fix_hint(error)}"
             ) from None
         first, *rest = [line.strip() for line in text.splitlines()] or [""]
         earlier = dict.fromkeys(line for line in rest if line != first and is_version(line))
         return Serving(first, list(earlier))
 
     def write(self, versions: Sequence[str]) -> None:
-        """Replaces it; at most 50 versions are remembered.
+        """Replaces the content of the file; only the first 50 versions are kept.
 
         Args:
-            versions: the one that serves, then those that served before, latest first.
+            versions: the serving version, then the earlier ones, latest first.
 
         Raises:
-            OSError: it cannot be written; it says what it said.
+            OSError: the file cannot be written; its content is unchanged.
         """
-        with replacing(self.path) as fresh:
-            told = "".join(f"{version}\n" for version in versions[:REMEMBERED])
-            fresh.write_text(told, encoding="utf-8")
+        with replacing(self.path) as part:
+            content = "".join(f"{version}\n" for version in versions[:MAX_VERSIONS])
+            part.write_text(content, encoding="utf-8")
 
     def stamp(self) -> Stamp | None:
-        """Differs after every write; None where there is no file."""
+        """A value that changes with every write; None if the file does not exist."""
         try:
-            told = self.path.stat()
+            status = self.path.stat()
         except (FileNotFoundError, NotADirectoryError):
             return None
-        return told.st_ino, told.st_mtime_ns, told.st_size
+        return status.st_ino, status.st_mtime_ns, status.st_size

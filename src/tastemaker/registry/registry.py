@@ -1,4 +1,4 @@
-"""Which trained versions there are, which one serves, and going back."""
+"""The registry of trained versions: list, promote, roll back and prune."""
 
 import errno
 import shutil
@@ -15,7 +15,7 @@ from tastemaker.disk import fix_hint, flush
 from tastemaker.errors import ArtifactError, UnknownIdError, did_you_mean
 from tastemaker.lock import locked
 from tastemaker.registry.pointer import Pointer, Serving, Stamp
-from tastemaker.registry.unfinished import building, left_behind, remove
+from tastemaker.registry.unfinished import building, leftover_folders, remove
 from tastemaker.registry.version import (
     KIND,
     Version,
@@ -34,13 +34,13 @@ _SUGGESTED = 20
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """What a promotion or a rollback came to.
+    """The result of a promotion or a rollback.
 
     Attributes:
         version: the version that serves now.
-        before: the version that served until now (the same, if it served already), or None.
-        skipped: earlier versions a rollback passed over → why they cannot serve. Those that are
-            gone are not told.
+        before: the version that served before (the same one if nothing changed), or None.
+        skipped: earlier versions that a rollback skipped → why they cannot serve. Missing versions
+            are not listed.
     """
 
     version: str
@@ -49,15 +49,15 @@ class Switch:
 
 
 class Registry:
-    """The versions in a project's state folder.
+    """The versions in the state folder of a project.
 
-    Versions lie in `artifacts/<version>/`; the file `current` says which one serves and which
-    ones served before. Whatever changes either holds the lock file `registry.lock`; reading needs
-    no lock. Killed at any moment, a change has happened or has not.
+    Versions are stored in `artifacts/<version>/`; the file `current` contains the serving version
+    and the earlier ones. Changes hold the lock file `registry.lock`; reading needs no lock. Each
+    change is atomic, even if the process is killed.
 
     Args:
-        folder: the state folder (`.tastemaker`); made at the first `add`.
-        patience: seconds to wait while another process makes a change.
+        folder: the state folder (`.tastemaker`); created by the first `add`.
+        patience: seconds to wait for a change by another process.
     """
 
     def __init__(self, folder: str | Path, patience: float = PATIENCE_SECONDS) -> None:
@@ -67,80 +67,82 @@ class Registry:
         self._pointer = Pointer(self.folder / "current")
 
     def current(self) -> str:
-        """The version that serves; reads one small file.
+        """The serving version. Reads one small file and does not verify the version.
 
         Raises:
-            ArtifactError: none serves yet, or the file names none. Whether the version is there
-                and whole is not looked at.
+            ArtifactError: no version serves yet, or the file does not contain a version.
         """
         serving = self._serving()
         if serving.version is None:
             raise ArtifactError(
-                f"{self._pointer.path}: {serving.line[:60]!r} is no version; name one with "
+                f"{self._pointer.path}: {serving.line[:60]!r} is not a version; choose one with "
                 "`tastemaker versions promote VERSION`, or run `tastemaker train`"
             )
         return serving.version
 
     def earlier(self) -> list[str]:
-        """The versions that served before and are still there, the latest first."""
+        """The versions that served before and still exist, latest first."""
         serving = self._pointer.read() or Serving("", [])
-        return [version for version in serving.earlier if self._place(version).is_dir()]
+        return [version for version in serving.earlier if self._folder(version).is_dir()]
 
     def stamp(self) -> Stamp | None:
-        """Differs after every change of what serves; None before the first. One `stat`."""
+        """A value that changes with the serving version; None before the first. One `stat`."""
         return self._pointer.stamp()
 
     def versions(self) -> list[Version]:
-        """Every version, newest first, by what its manifest says; checksums are not verified."""
+        """All versions, newest first, from their manifests; checksums are not verified."""
         serving = self._pointer.read() or Serving("", [])
-        told = {name: self._place(name) for name in self._names()}
-        previous = next((n for n in serving.earlier if n in told and _reads(told[n])), None)
+        folders = {name: self._folder(name) for name in self._names()}
+        previous = next(
+            (name for name in serving.earlier if name in folders and _has_manifest(folders[name])),
+            None,
+        )
         found = [
-            describe(place, current=name == serving.version, previous=name == previous)
-            for name, place in told.items()
+            describe(folder, current=name == serving.version, previous=name == previous)
+            for name, folder in folders.items()
         ]
-        return [version for version in found if told[version.name].is_dir()]  # none removed since
+        return [version for version in found if folders[version.name].is_dir()]  # not removed since
 
     def load(self, version: str | None = None) -> "Recommender":
         """Verifies a version and maps it from disk.
 
         Args:
-            version: by default the one that serves.
+            version: the version; by default the serving one.
 
         Raises:
-            ArtifactError: none serves, or the version is missing or damaged.
-            UnknownIdError: there is no such version.
+            ArtifactError: no version serves, or the version is missing or damaged.
+            UnknownIdError: the version does not exist.
         """
-        from tastemaker.pipeline import Recommender  # costs a second that listing need not pay
+        from tastemaker.pipeline import Recommender  # takes a second, which listing avoids
 
         if version is not None:
             self._require(version)
-            return Recommender.load(self._place(version))
+            return Recommender.load(self._folder(version))
         serving = self.current()
-        if not self._place(serving).is_dir():
+        if not self._folder(serving).is_dir():
             raise ArtifactError(
-                f"{self._place(serving)}: the version that serves is gone; go back with "
+                f"{self._folder(serving)}: the serving version is missing; go back with "
                 "`tastemaker versions rollback`, or run `tastemaker train`"
             )
-        return Recommender.load(self._place(serving))
+        return Recommender.load(self._folder(serving))
 
     def add(self, recommender: "Recommender", moment: int | None = None) -> str:
-        """Saves a fitted recommender as a version; what serves stays as it is.
+        """Saves a fitted recommender as a version. The serving version does not change.
 
-        The same content added for the same second is the same version, and mends it where it has
-        been damaged.
+        Adding the same content with the same second gives the same version, and repairs it if it is
+        damaged.
 
         Args:
-            recommender: what was fitted.
-            moment: when it was trained, microseconds, UTC; by default now.
+            recommender: the fitted recommender.
+            moment: the time of its training, microseconds, UTC; by default now.
 
         Returns:
-            The version.
+            The name of the version.
 
         Raises:
-            ArtifactError: it cannot be written, or there is a damaged one of this name, and another
-                process keeps the lock.
-            NotFittedError: it is not fitted.
+            ArtifactError: it cannot be written, or another process holds the lock while a damaged
+                version of this name must be replaced.
+            NotFittedError: the recommender is not fitted.
         """
         moment = now() if moment is None else moment
         with self._writing(self.artifacts), building(self.artifacts) as fresh:
@@ -150,12 +152,12 @@ class Registry:
         return version
 
     def promote(self, version: str) -> Switch:
-        """Makes a version the one that serves, after verifying every byte of it and loading it.
+        """Verifies every byte of a version, loads it, and makes it the serving version.
 
         Raises:
-            ArtifactError: it is damaged or cannot be loaded, another process keeps the lock, or
-                nothing can be written. What serves stays.
-            UnknownIdError: there is no such version.
+            ArtifactError: it is damaged or cannot be loaded, another process holds the lock, or the
+                pointer cannot be written. The serving version does not change.
+            UnknownIdError: the version does not exist.
         """
         self._require(version)
         with self._locked():
@@ -169,49 +171,50 @@ class Registry:
         return Switch(version, serving.version, {})
 
     def rollback(self) -> Switch:
-        """Goes back to the version that served before; again, and further back.
+        """Goes back to the version that served before. Repeated calls go further back.
 
-        Versions that are gone, damaged or cannot be loaded are passed over. The version gone back
-        from is remembered no more, and can be promoted again.
+        Versions that are missing, damaged or cannot be loaded are skipped. The current version is
+        removed from the history and can be promoted again.
 
         Raises:
             ArtifactError: nothing is trained yet, no earlier version can serve, another process
-                keeps the lock, or nothing can be written. What serves stays.
+                holds the lock, or the pointer cannot be written. The serving version does not
+                change.
         """
         self._serving()
         with self._locked():
             serving = self._serving()
             earlier = self.earlier()
             skipped: dict[str, str] = {}
-            for place, version in enumerate(earlier):
+            for index, version in enumerate(earlier):
                 try:
                     self._verify(version)
-                except ArtifactError as problem:
-                    skipped[version] = str(problem)
+                except ArtifactError as error:
+                    skipped[version] = str(error)
                     continue
                 with self._writing():
-                    self._pointer.write(earlier[place:])
+                    self._pointer.write(earlier[index:])
                 return Switch(version, serving.version, skipped)
-        reasons = "".join(f"; {problem}" for problem in skipped.values())
+        reasons = "".join(f"; {error}" for error in skipped.values())
         raise ArtifactError(
-            "no version that served before is left to go back to: choose one of `tastemaker "
-            f"versions` with `tastemaker versions promote VERSION`{reasons}"
+            "no earlier version is left to go back to: choose one of `tastemaker versions` with "
+            f"`tastemaker versions promote VERSION`{reasons}"
         )
 
     def prune(self, keep: int) -> list[Version]:
-        """Removes old versions: not the newest, not the one that serves, not its predecessor.
+        """Removes old versions, but never the serving one and the one a rollback would go to.
 
-        A process that has mapped a version goes on with it.
+        A process that has mapped a removed version can continue to use it.
 
         Args:
-            keep: how many of the newest stay, at least 1.
+            keep: how many of the newest versions to keep, at least 1.
 
         Returns:
-            What was removed, newest first.
+            The removed versions, newest first.
 
         Raises:
-            ArtifactError: `current` names no version, so that none may go, or another process
-                keeps the lock.
+            ArtifactError: `current` does not contain a version, so that none can be removed, or
+                another process holds the lock.
             SettingError: `keep` is not an integer of at least 1.
         """
         keep = whole_number(keep, "keep", 1)
@@ -219,25 +222,25 @@ class Registry:
             return []
         with self._locked():
             known = self.versions()
-            stay = {version.name for version in known[:keep]} | self._in_use()
-            removed = [version for version in known if version.name not in stay]
+            kept = {version.name for version in known[:keep]} | self._in_use()
+            removed = [version for version in known if version.name not in kept]
             with self._writing():
                 for version in removed:
-                    remove(self._place(version.name))
+                    remove(self._folder(version.name))
         return removed
 
     def leftovers(self) -> list[Path]:
-        """Folders of trainings and removals that were killed.
+        """Folders of killed trainings and removals.
 
-        Only those in which nothing has been written for an hour and whose writer is dead.
+        Folders without a process id are listed an hour after their last change.
         """
-        return left_behind(self.artifacts)
+        return leftover_folders(self.artifacts)
 
     def sweep(self) -> list[Path]:
         """Removes the leftovers.
 
         Raises:
-            ArtifactError: another process keeps the lock.
+            ArtifactError: another process holds the lock.
         """
         if not self.leftovers():
             return []
@@ -250,7 +253,7 @@ class Registry:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """Keeps others from changing anything; a refusal inside is told where it happens."""
+        """Excludes changes by other processes."""
         path = self.folder / "registry.lock"
         with ExitStack() as held:
             with self._writing():
@@ -258,48 +261,48 @@ class Registry:
             yield
 
     @contextmanager
-    def _writing(self, place: Path | None = None) -> Iterator[None]:
-        """Tells of a disk that refuses.
+    def _writing(self, path: Path | None = None) -> Iterator[None]:
+        """Reports an error of the disk as ArtifactError.
 
         Args:
-            place: what to name in the place of a file in the making.
+            path: the path for the message, instead of the path of a temporary file.
         """
         try:
             yield
-        except OSError as problem:
+        except OSError as error:
             raise ArtifactError(
-                f"{place or problem.filename}: cannot be written ({problem.strerror}), so nothing "
-                f"has changed and what served still serves{fix_hint(problem)}"
+                f"{path or error.filename}: cannot be written ({error.strerror}), so nothing "
+                f"has changed and the serving version stays{fix_hint(error)}"
             ) from None
 
-    def _place(self, version: str) -> Path:
+    def _folder(self, version: str) -> Path:
         return self.artifacts / version
 
     def _names(self) -> list[str]:
-        """The versions there are, newest first."""
+        """The names of all versions, newest first."""
         if not self.artifacts.is_dir():
             return []
         found = (path for path in self.artifacts.iterdir() if is_version(path.name))
         return sorted((path.name for path in found if path.is_dir()), reverse=True)
 
     def _serving(self) -> Serving:
-        """What `current` says.
+        """The content of `current`.
 
         Raises:
-            ArtifactError: there is no such file.
+            ArtifactError: the file does not exist.
         """
         serving = self._pointer.read()
         if serving is not None:
             return serving
         if self._names():
             raise ArtifactError(
-                "none of the trained versions serves yet: name one with `tastemaker versions "
+                "none of the trained versions serves yet: choose one with `tastemaker versions "
                 "promote VERSION`"
             )
         raise ArtifactError("nothing is trained yet: run `tastemaker train` first")
 
     def _require(self, version: str) -> None:
-        """Refuses a version that is not there."""
+        """Checks that a version exists."""
         names = self._names()
         if version in names:
             return
@@ -311,20 +314,20 @@ class Registry:
         )
 
     def _verify(self, version: str) -> None:
-        """Refuses a version that is gone, of which a byte differs, or that cannot be loaded."""
+        """Checks that a version exists, has correct checksums and can be loaded."""
         from tastemaker.pipeline import Recommender  # as above
 
-        place = self._place(version)
-        if not place.is_dir():
-            raise ArtifactError(f"{place}: this version is gone; choose another")
+        folder = self._folder(version)
+        if not folder.is_dir():
+            raise ArtifactError(f"{folder}: this version is missing; choose another")
         try:
-            read_version(place)
-            Recommender.load(place)
-        except ArtifactError as problem:
-            raise ArtifactError(f"{version} cannot serve: {problem}; choose another") from None
+            read_version(folder)
+            Recommender.load(folder)
+        except ArtifactError as error:
+            raise ArtifactError(f"{version} cannot serve: {error}; choose another") from None
 
     def _in_use(self) -> set[str]:
-        """The version that serves and the one a rollback would go to."""
+        """The serving version and the one a rollback would go to."""
         serving = self._pointer.read()
         if serving is None:
             return set()
@@ -339,24 +342,24 @@ class Registry:
         return True
 
     def _put(self, fresh: Path, version: str) -> None:
-        """Makes a saved artifact appear under its name."""
-        place = self._place(version)
+        """Moves a saved artifact to its final name."""
+        folder = self._folder(version)
         try:
-            fresh.rename(place)
-        except OSError as problem:
-            if problem.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+            fresh.rename(folder)
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                 raise
             with self._locked():
                 if self._is_whole(version):
                     return
-                remove(place)
-                fresh.rename(place)
+                remove(folder)
+                fresh.rename(folder)
         flush(self.artifacts)
 
 
-def _reads(place: Path) -> bool:
+def _has_manifest(folder: Path) -> bool:
     try:
-        read_version(place)
+        read_version(folder)
     except ArtifactError:
         return False
     return True

@@ -1,9 +1,9 @@
-"""Folders beside the versions in which something is being written or removed.
+"""Temporary folders next to the versions, for a version that is being written or removed.
 
-They have names that are no version's, and become or leave a version in one rename. What a killed
-process left of them can be told from what a living one needs: the living hold the lock inside, in
-which their number stands. Where no number stands, whatever was touched within the hour is left
-alone.
+Their names are not version names. One rename turns a folder into a version, or a version into a
+folder. A running process holds the lock file in its folder, which contains its process id, so
+folders of killed processes can be detected. A folder without a process id is kept for an hour after
+its last change.
 """
 
 import re
@@ -23,15 +23,15 @@ LEFT_BEHIND_SECONDS = 3600.0
 
 _BUILDING = ".building-"
 _REMOVED = ".removed-"
-_OURS = re.compile(
+_TEMPORARY = re.compile(
     rf"({re.escape(_BUILDING)}|{re.escape(_REMOVED)}).*|\.?[0-9]{{8}}T[0-9]{{12}}(-.*)?"
 )
-"""The second form is what trainings wrote into before there were locks."""
+"""The second form is the name of training folders from versions without locks."""
 
 
 @contextmanager
 def building(artifacts: Path) -> Iterator[Path]:
-    """A place to write a version to; what is not renamed away from it is removed at the end."""
+    """A folder to write a version to. Everything that is not renamed is removed on exit."""
     make_new_folders_private(artifacts)
     folder = Path(tempfile.mkdtemp(prefix=_BUILDING, dir=artifacts))
     try:
@@ -39,38 +39,38 @@ def building(artifacts: Path) -> Iterator[Path]:
             try:
                 yield folder / "artifact"
             finally:
-                rmtree(folder, ignore_errors=True)  # while nobody can take it for a dead one's
+                rmtree(folder, ignore_errors=True)  # while the lock is held
     finally:
         rmtree(folder, ignore_errors=True)
 
 
 def remove(version: Path) -> None:
-    """Takes a version away in one rename, then its files: a kill leaves no half of it."""
-    # a new name rather than a new folder, for which a full disk may have no room
+    """Removes a version. The rename comes first, so that no partial version can remain."""
+    # a new name rather than a new folder, which a full disk cannot create
     hidden = version.with_name(f"{_REMOVED}{version.name}-{uuid4().hex[:8]}")
     version.rename(hidden)
     flush(version.parent)
     rmtree(hidden)
 
 
-def left_behind(artifacts: Path) -> list[Path]:
-    """The folders whose process is dead; of those nobody wrote a number in, after an hour."""
+def leftover_folders(artifacts: Path) -> list[Path]:
+    """The folders of killed processes; those without a process id after an hour."""
     if not artifacts.is_dir():
         return []
-    ours = (path for path in sorted(artifacts.iterdir()) if _OURS.fullmatch(path.name))
-    return [path for path in ours if path.is_dir() and _is_dead(path)]
+    folders = (path for path in sorted(artifacts.iterdir()) if _TEMPORARY.fullmatch(path.name))
+    return [path for path in folders if path.is_dir() and _is_dead(path)]
 
 
 def _is_dead(folder: Path) -> bool:
     lock = _lock_of(folder)
     try:
-        if lock.stat().st_size:  # asking takes the lock: never before its owner has
+        if lock.stat().st_size:  # the check takes the lock: it must not run before the owner's
             return not is_held(lock)
     except FileNotFoundError:
         pass
     try:
         latest = max(path.lstat().st_mtime for path in [folder, *folder.rglob("*")])
-    except FileNotFoundError:  # its process is just done with it
+    except FileNotFoundError:  # its process has just removed it
         return False
     return time.time() - latest > LEFT_BEHIND_SECONDS and not is_held(lock)
 

@@ -1,4 +1,4 @@
-"""A trained version: its name tells when it was trained and what is in it."""
+"""A trained version; its name contains the time of its training and a digest of its content."""
 
 import re
 from contextlib import suppress
@@ -13,7 +13,7 @@ from tastemaker.data.times import MICROSECONDS
 from tastemaker.errors import ArtifactError
 
 KIND = "recommender"
-"""What the artifact of a version holds: what `Recommender.save` writes."""
+"""The kind of a version's artifact, as written by `Recommender.save`."""
 
 _NAME = re.compile(r"([0-9]{8}T[0-9]{6})-([0-9a-f]{8})")
 _MOMENT = "%Y%m%dT%H%M%S"
@@ -21,20 +21,20 @@ _MOMENT = "%Y%m%dT%H%M%S"
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """What is known of a version without opening more than its manifest.
+    """The metadata of a version, read from its manifest.
 
     Attributes:
-        name: the moment it was trained and eight digits of its digest.
-        trained: that moment in microseconds, UTC; whole seconds.
-        bytes: what it takes on disk.
-        current: whether it is the one that serves.
-        previous: whether a rollback would go to it, as far as the manifests tell.
-        problem: why it cannot serve, or None; the files' checksums are not looked at.
+        name: the time of its training and eight digits of its digest.
+        trained: the time of its training in microseconds, UTC; whole seconds.
+        bytes: its size on disk.
+        current: whether it is the serving version.
+        previous: whether a rollback would go to it, judged by the manifests.
+        problem: why it cannot serve, or None; checksums of files are not verified.
         sources: the names of its retrievers.
-        rankers: the rankers that learned → whether each is used, and whether it was better.
-        data: table → fingerprint of the file it was trained on, as far as it is told.
+        rankers: trained ranker → whether it is used, and whether it was better.
+        data: table → fingerprint of the file it was trained on, if recorded.
         left_out: source → why it was not fitted.
-        notes: what of the events was left out of training, a sentence each.
+        notes: one sentence for each kind of events that was skipped in training.
     """
 
     name: str
@@ -54,7 +54,7 @@ def version_name(moment: int, digest: str) -> str:
     """The name of a version.
 
     Args:
-        moment: when it was trained, microseconds, UTC.
+        moment: the time of its training, microseconds, UTC.
         digest: the digest in its manifest.
 
     >>> version_name(0, "5c0ffee5" + "0" * 56)
@@ -65,7 +65,7 @@ def version_name(moment: int, digest: str) -> str:
 
 
 def is_version(name: str) -> bool:
-    """Whether a name is made like a version's; a folder of that name need not exist."""
+    """Whether a text has the form of a version name; the version does not have to exist."""
     try:
         trained_at(name)
     except ValueError:
@@ -74,34 +74,34 @@ def is_version(name: str) -> bool:
 
 
 def trained_at(name: str) -> int:
-    """The moment in a version's name, microseconds, UTC.
+    """The time of training in a version name, microseconds, UTC.
 
     Raises:
-        ValueError: the name is no version's.
+        ValueError: the text is not a version name.
     """
     parts = _NAME.fullmatch(name)
     if parts is None:
-        raise ValueError(f"'{name}' is no version")
+        raise ValueError(f"'{name}' is not a version")
     moment = datetime.strptime(parts[1], _MOMENT).replace(tzinfo=UTC)
     return int(moment.timestamp()) * MICROSECONDS["s"]
 
 
 def read_version(folder: Path) -> dict[str, Any]:
-    """The manifest of a version, which must be the one the folder is named after.
+    """The manifest of a version, checked against the name of its folder.
 
     Raises:
-        ArtifactError: the manifest is missing, damaged, foreign or another version's.
+        ArtifactError: the manifest is missing, damaged, of another kind or of another version.
     """
     manifest = read_manifest(folder, KIND)
     if not folder.name.endswith(f"-{manifest['digest'][:8]}"):
         raise ArtifactError(
-            f"{folder}: holds another version than its name says (…-{manifest['digest'][:8]})"
+            f"{folder}: contains another version than its name says (…-{manifest['digest'][:8]})"
         )
     return manifest
 
 
 def describe(folder: Path, *, current: bool, previous: bool) -> Version:
-    """Reads a version's manifest; what is wrong with it is told, not raised."""
+    """Reads the manifest of a version. Errors are reported in `problem` and not raised."""
     problem: str | None = None
     sources: tuple[str, ...] = ()
     rankers: dict[str, RankerUse] = {}
@@ -115,8 +115,8 @@ def describe(folder: Path, *, current: bool, previous: bool) -> Version:
         data = dict(about.get("data", {}))
         left_out = {name: str(one["reason"]) for name, one in about.get("left_out", {}).items()}
         notes = tuple(map(str, about.get("notes", [])))
-    except ArtifactError as refused:
-        problem = str(refused)
+    except ArtifactError as error:
+        problem = str(error)
     except (AttributeError, KeyError, TypeError, ValueError):
         problem = f"{folder}: its manifest does not describe a recommender of this version"
     return Version(
@@ -135,7 +135,7 @@ def describe(folder: Path, *, current: bool, previous: bool) -> Version:
 
 
 def folder_bytes(folder: Path) -> int:
-    """What the files in a folder take; those that vanish meanwhile take nothing."""
+    """The total size of the files in a folder; files that are removed meanwhile are ignored."""
     size = 0
     for path in folder.rglob("*"):
         with suppress(FileNotFoundError):

@@ -1,4 +1,4 @@
-"""Rerankers: whoever makes a list of scored candidates."""
+"""Rerankers: components that turn scored candidates into the final list."""
 
 from tastemaker.reranking.explore import Explore
 from tastemaker.reranking.mmr import MMR

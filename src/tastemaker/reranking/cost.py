@@ -1,4 +1,4 @@
-"""What a list costs: the predicted value that was given up for it."""
+"""The cost of a reranked list: the predicted value that it gives up."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,28 +7,29 @@ from tastemaker.compilation import kernel
 from tastemaker.data.candidates import Candidates
 
 
-def given_up(before: Candidates, after: Candidates, n: int) -> NDArray[np.float32]:
-    """The best scores for as many places, less the scores in the list; float32[requests].
+def list_cost(before: Candidates, after: Candidates, n: int) -> NDArray[np.float32]:
+    """The sum of the best scores minus the sum of the listed scores, float32[requests].
 
-    Against the best scores rather than the first ones: after several rerankers, the last one's
-    cost is that of the whole list. Places that `before` could not have filled do not count.
+    The comparison uses the best scores of `before`, not its first ones. After several rerankers,
+    the cost of the last one is therefore that of the whole list. Places that `before` cannot fill
+    do not count.
 
     Args:
-        before: what there was to choose from.
-        after: the lists made of it.
-        n: how many places are shown.
+        before: the candidates before reranking.
+        after: the reranked lists.
+        n: the number of places shown.
 
     Returns:
-        Never below 0; exactly 0 where the first n are the best ones.
+        At least 0; exactly 0 if the first n candidates are the best ones.
     """
     cost = np.empty(len(before), np.float32)
-    _given_up(before.offsets, before.score, after.offsets, after.score, max(0, n), cost)
+    _list_cost(before.offsets, before.score, after.offsets, after.score, max(0, n), cost)
     return cost
 
 
 @kernel
-def _given_up(offsets, score, shown_offsets, shown_score, n, cost):  # type: ignore[no-untyped-def]
-    """Adds up differences place by place, in float64: equal orders give exactly 0."""
+def _list_cost(offsets, score, shown_offsets, shown_score, n, cost):  # type: ignore[no-untyped-def]
+    """Sums the differences place by place in float64, so that equal orders give exactly 0."""
     for row in range(len(cost)):
         best = np.sort(score[offsets[row] : offsets[row + 1]])
         first = shown_offsets[row]

@@ -1,4 +1,4 @@
-"""Maximal marginal relevance: at each place the best item that is unlike those above it."""
+"""Maximal marginal relevance: lists of relevant items that differ from each other."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -21,7 +21,7 @@ from tastemaker.data.ragged import offsets_of, ranges, rows_of
 from tastemaker.data.requests import Requests
 from tastemaker.errors import SettingError, did_you_mean
 from tastemaker.inventory import Inventory
-from tastemaker.reranking.cost import given_up
+from tastemaker.reranking.cost import list_cost
 
 ATTRIBUTES = "attributes"
 _PAIRS_AT_ONCE = 1 << 14
@@ -33,28 +33,28 @@ class MMRConfig(Settings):
     """Settings of `MMR`."""
 
     relevance: float = Field(0.7, ge=0, le=1)
-    """λ: 1 keeps the order, 0 looks at nothing but how alike items are."""
+    """λ: 1 keeps the order, 0 uses only the similarity of the items."""
     depth: int = Field(100, ge=1)
-    """Only the first so many candidates compete for places; the rest follow in their order."""
+    """The number of first candidates that compete for places; the others follow in order."""
     space: str = ATTRIBUTES
-    """Where items are compared: `attributes`, the catalogue's tags and categories; the name of a
-    source of the placement that compares items, such as `als`; or a column of vectors."""
+    """What compares items: `attributes`, the catalogue's tags and categories; the name of a
+    retriever of the placement that compares items, such as `als`; or a column of vectors."""
 
 
 class MMR(Reranker):
     """Maximal marginal relevance (Carbonell & Goldstein 1998).
 
-    With S the items already placed, each place takes, of the candidates R that are left,
+    With S the items already placed and R the competing candidates, each place takes
 
         argmax over i ∈ R∖S of  λ·rel(i) − (1 − λ)·max over j ∈ S of sim(i, j)
 
-    where rel is the score brought to [0, 1] by the lowest and the highest score among the
-    request's competing candidates (1 for all where these are equal), so that it meets the
-    similarity on one scale; the maximum over nothing is 0. Among equals the earlier candidate.
+    where rel is the score scaled to [0, 1] by the lowest and the highest score of the competing
+    candidates (1 for all if these are equal), so that it has the scale of the similarity. The
+    maximum over no items is 0. Ties go to the earlier candidate.
 
-    It looks at scores and likeness alone: a reranker whose places must hold stands after it.
+    MMR uses only scores and similarities. Put rerankers that fix positions after it.
 
-    Cost: places × min(depth, candidates) comparisons a request; never all pairs.
+    Cost: places × min(depth, candidates) comparisons per request, never all pairs.
 
     Example:
         >>> MMR(relevance=0.5)
@@ -62,7 +62,7 @@ class MMR(Reranker):
     """
 
     name = "mmr"
-    purpose = "made varied"
+    purpose = "diversified"
     config: MMRConfig
 
     def rerank(
@@ -73,24 +73,24 @@ class MMR(Reranker):
         inventory: Inventory,
         sources: Mapping[str, Retriever],
     ) -> Reranked:
-        """The first n places by marginal relevance, then the others in their order.
+        """The lists with the first n places by marginal relevance and the others in order.
 
         Raises:
-            SettingError: `space` names no source that compares items, or the catalogue has no
-                attributes; names what is there.
+            SettingError: `space` is not a retriever that compares items, or the catalogue has no
+                attributes; the message lists the valid names.
         """
-        likeness = self._likeness(inventory.catalogue, sources)
+        similarity = self._similarity(inventory.catalogue, sources)
         order = np.arange(len(candidates.item))
         if self.config.relevance < 1:
             together = max(1, _PAIRS_AT_ONCE // self.config.depth)
             for start in range(0, len(candidates), together):
                 rows = slice(start, min(start + together, len(candidates)))
-                self._reorder(candidates, rows, n, likeness, order)
+                self._reorder(candidates, rows, n, similarity, order)
         reranked = candidates.entries(order, candidates.offsets)
-        return Reranked(reranked, given_up(candidates, reranked, n), _notes(candidates, order, n))
+        return Reranked(reranked, list_cost(candidates, reranked, n), _notes(candidates, order, n))
 
-    def _likeness(self, catalogue: Catalogue, sources: Mapping[str, Retriever]) -> Similarity:
-        """How items are compared."""
+    def _similarity(self, catalogue: Catalogue, sources: Mapping[str, Retriever]) -> Similarity:
+        """The function that compares items."""
         space, columns = self.config.space, catalogue.columns
         if space == ATTRIBUTES and attribute_columns(catalogue):
             return partial(attribute_similarity, catalogue)
@@ -117,10 +117,10 @@ class MMR(Reranker):
         candidates: Candidates,
         rows: slice,
         n: int,
-        likeness: Similarity,
+        similarity: Similarity,
         order: NDArray[np.int64],
     ) -> None:
-        """Writes the new order of some requests' competing candidates to `order`."""
+        """Writes the new order of the competing candidates of some requests to `order`."""
         counts = np.minimum(candidates.counts[rows], self.config.depth)
         entries, offsets = ranges(candidates.offsets[:-1][rows], counts), offsets_of(counts)
         items = candidates.item[entries]
@@ -130,15 +130,16 @@ class MMR(Reranker):
         place_of = np.full(len(items), places, np.int64)
         most, left = np.zeros(len(items), np.float32), np.empty_like(items)
         for place in range(places):
-            alike = most if place == 0 else likeness(left, items)
+            latest = most if place == 0 else similarity(left, items)
             _pick(
-                offsets, items, relevance, self.config.relevance, alike, most, place_of, place, left
+                *(offsets, items, relevance, self.config.relevance, latest, most),
+                *(place_of, place, left),
             )
         order[entries] = entries[np.lexsort((place_of, rows_of(offsets)))]
 
 
 def _notes(candidates: Candidates, order: NDArray[np.int64], n: int) -> tuple[tuple[str, ...], ...]:
-    """How many of the shown places hold another item than before."""
+    """The notes of each list: the number of shown places with another item than before."""
     changed = (order != np.arange(len(order))) & (candidates.ranks < n)
     counts = np.bincount(candidates.rows[changed], minlength=len(candidates)).tolist()
     shown = np.minimum(candidates.counts, max(0, n)).tolist()
@@ -150,7 +151,7 @@ def _notes(candidates: Candidates, order: NDArray[np.int64], n: int) -> tuple[tu
 
 @kernel
 def _normalize(offsets, score, relevance):  # type: ignore[no-untyped-def]
-    """Brings each row's scores to [0, 1] by its lowest and highest; all equal, all are 1."""
+    """Scales each row's scores to [0, 1] by its lowest and highest; equal scores become 1."""
     for row in range(len(offsets) - 1):
         first, last = offsets[row], offsets[row + 1]
         if first == last:
@@ -164,20 +165,20 @@ def _normalize(offsets, score, relevance):  # type: ignore[no-untyped-def]
 
 @kernel
 def _pick(  # type: ignore[no-untyped-def]
-    offsets, items, relevance, weight, alike, most, place_of, place, left
+    offsets, items, relevance, weight, latest, most, place_of, place, left
 ):
-    """Gives every row's place `place` to its candidate of the largest marginal relevance.
+    """Gives place `place` of every row to the candidate with the largest marginal relevance.
 
-    `alike` is the likeness to the item of the place before, `most` the largest so far, brought up
-    to date here. An entry whose `place_of` is below `place` has its place. The item chosen is
-    written to `left` along the row, as the left side of the next comparison.
+    `latest` is the similarity to the item of the previous place, `most` the largest so far, which
+    is updated here. An entry whose `place_of` is below `place` is already placed. The chosen item
+    is written to `left` along the row, as the left side of the next comparison.
     """
     for row in range(len(offsets) - 1):
         first, last = offsets[row], offsets[row + 1]
         best, best_value = -1, 0.0
         for entry in range(first, last):
-            if place == 1 or alike[entry] > most[entry]:
-                most[entry] = alike[entry]
+            if place == 1 or latest[entry] > most[entry]:
+                most[entry] = latest[entry]
             if place_of[entry] < place:
                 continue
             value = weight * relevance[entry] - (1.0 - weight) * most[entry]

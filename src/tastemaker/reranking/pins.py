@@ -1,4 +1,4 @@
-"""Pins: items that stand at a place of their own, and what becomes of them in each request."""
+"""Pins: items with a fixed position in the list, and their status in each request."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -14,8 +14,18 @@ from tastemaker.data.candidates import Candidates, with_missing
 from tastemaker.data.requests import Requests
 from tastemaker.errors import SettingError
 
-SHOWN, UNKNOWN, BLOCKED, INELIGIBLE, EXCLUDED, BEYOND, TAKEN, TWICE, SHORT = range(9)
-"""What became of a pin: shown, or the first reason why not."""
+(
+    SHOWN,
+    UNKNOWN,
+    BLOCKED,
+    INELIGIBLE,
+    EXCLUDED,
+    BELOW_LIST,
+    POSITION_TAKEN,
+    DUPLICATE,
+    LIST_TOO_SHORT,
+) = range(9)
+"""The status of a pin: shown, or the first reason why it is not."""
 REASONS = (
     "",
     "no such item",
@@ -30,11 +40,11 @@ REASONS = (
 
 
 def as_list(values: Any) -> Any:
-    """A setting of several ids, as arrays and series hold them too; what is not one, as it is."""
+    """A setting of several ids, also from arrays and series; other values unchanged."""
     try:
         return listed(values, "ids")
     except SettingError:
-        return values  # its own check reports it
+        return values  # the validation of the field reports it
 
 
 def _as_text(value: Any) -> str:
@@ -45,79 +55,79 @@ def _as_text(value: Any) -> str:
 
 
 ItemId = Annotated[str, BeforeValidator(_as_text)]
-"""An item's id as a setting: text, an integer or a whole float, of Python or a frame."""
+"""An item id as a setting: text, an integer or a whole float, from Python or a data frame."""
 
 
 class Pin(Settings):
-    """An item and its place."""
+    """An item and its position."""
 
     item_id: ItemId
-    """The item's id."""
+    """The id of the item."""
     position: int = Field(ge=1)
-    """Its place in the list, from 1."""
+    """The position in the list, from 1."""
 
 
 @dataclass(frozen=True, slots=True)
 class PinSet:
-    """The P pins as they stand to a catalogue, by position; of equal ones the first named first.
+    """The P pins for one catalogue, ordered by position and then as configured.
 
     Attributes:
-        pins: as they were named.
-        item: int32[P], −1 where the catalogue has no such item.
+        pins: the configured pins.
+        item: int32[P], −1 if the catalogue does not have the item.
         position: int64[P], from 1.
-        fate: int8[P], `SHOWN`, or why no request shows it.
+        status: int8[P], `SHOWN`, or why no request shows the pin.
     """
 
     pins: tuple[Pin, ...]
     item: NDArray[np.int32]
     position: NDArray[np.int64]
-    fate: NDArray[np.int8]
+    status: NDArray[np.int8]
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
+class PlacedPins:
     """The pins of a batch of n requests.
 
     Attributes:
-        table: the candidates; after their last entry, one for each shown pin that was not among
-            them, which no offset covers yet.
-        fate: int8[n × P], `SHOWN` or why not.
-        entry: int64[n × P], which entry of `table` stands there; −1 where the pin is not shown.
-        lengths: int64[n], how long the lists are with the pins.
+        table: the candidates, followed by one entry for each shown pin that is not among them.
+            No offset covers these entries yet.
+        status: int8[n × P], `SHOWN` or why the pin is not shown.
+        entry: int64[n × P], the entry of `table` for the pin; −1 if the pin is not shown.
+        lengths: int64[n], the lengths of the lists with the pins.
     """
 
     table: Candidates
-    fate: NDArray[np.int8]
+    status: NDArray[np.int8]
     entry: NDArray[np.int64]
     lengths: NDArray[np.int64]
 
 
-def place_pins(pins: PinSet, requests: Requests, candidates: Candidates, n: int) -> Placed:
-    """Decides which pins each request shows, and adds those that nobody found.
+def place_pins(pins: PinSet, requests: Requests, candidates: Candidates, n: int) -> PlacedPins:
+    """Decides which pins each request shows, and adds those that no source found.
 
     Args:
-        pins: what is to stand where.
-        requests: n requests; what they exclude or are not eligible for is not shown.
+        pins: the pins.
+        requests: n requests; excluded and ineligible items are not shown.
         candidates: n lists.
-        n: how many places are shown.
+        n: the number of places shown.
     """
-    fate = np.empty((len(requests), len(pins.pins)), np.int8)
-    entry = np.empty(fate.shape, np.int64)
-    _decide(
-        *(pins.item, pins.position, pins.fate, candidates.offsets, candidates.item, n),
+    status = np.empty((len(requests), len(pins.pins)), np.int8)
+    entry = np.empty(status.shape, np.int64)
+    _decide_pins(
+        *(pins.item, pins.position, pins.status, candidates.offsets, candidates.item, n),
         *(requests.exclude.offsets, requests.exclude.values),
-        *(requests.eligible.bitmaps, requests.eligible.row, fate, entry),
+        *(requests.eligible.bitmaps, requests.eligible.row, status, entry),
     )
-    row, pin = np.nonzero((fate == SHOWN) & (entry < 0))
+    row, pin = np.nonzero((status == SHOWN) & (entry < 0))
     entry[row, pin] = len(candidates.item) + np.arange(len(row))
     lengths = candidates.counts + np.bincount(row, minlength=len(candidates))
-    return Placed(_with_entries(candidates, row, pins.item[pin]), fate, entry, lengths)
+    return PlacedPins(_with_entries(candidates, row, pins.item[pin]), status, entry, lengths)
 
 
 def _with_entries(
     candidates: Candidates, row: NDArray[np.int64], item: NDArray[np.int32]
 ) -> Candidates:
-    """The candidates and, after the last, the given items with the lowest score of their lists."""
+    """The candidates followed by `item`, each with the lowest score of its list."""
     if not len(row):
         return candidates
     merged = bool(candidates.sources)
@@ -134,21 +144,21 @@ def _with_entries(
 
 
 @kernel
-def _decide(  # type: ignore[no-untyped-def]
-    pinned, position, known_fate, offsets, items, n,
-    exclude_offsets, excluded, bitmaps, bitmap_row, fate, entry,
+def _decide_pins(  # type: ignore[no-untyped-def]
+    pinned, position, known_status, offsets, items, n,
+    exclude_offsets, excluded, bitmaps, bitmap_row, status, entry,
 ):  # fmt: skip
-    """Goes through each request's pins by position; writes their fate and where they were found.
+    """Writes the status and the entry of each request's pins, in the order of their positions.
 
-    A pin is shown only if the places before it can all be filled: by the pins above it, and by
-    candidates that are not pinned themselves.
+    A pin is shown only if all places before it can be filled by the pins above it and by
+    candidates that are not pinned.
     """
-    for row in range(len(fate)):
+    for row in range(len(status)):
         free = offsets[row + 1] - offsets[row]
         above = 0
         for pin in range(len(pinned)):
             entry[row, pin] = -1
-            reason = known_fate[pin]
+            reason = known_status[pin]
             if reason == SHOWN:
                 excluded_here = excluded[exclude_offsets[row] : exclude_offsets[row + 1]]
                 if not _eligible(pinned[pin], bitmaps, bitmap_row[row]):
@@ -156,29 +166,29 @@ def _decide(  # type: ignore[no-untyped-def]
                 elif _find(pinned[pin], excluded_here) >= 0:
                     reason = EXCLUDED
                 elif position[pin] > n:
-                    reason = BEYOND
+                    reason = BELOW_LIST
                 else:
-                    reason = _conflict(pinned, position, pin, fate[row])
+                    reason = _conflict(pinned, position, pin, status[row])
             if reason == SHOWN:
                 place = _find(pinned[pin], items[offsets[row] : offsets[row + 1]])
                 inside = 1 if place >= 0 else 0
                 if above + free - inside < position[pin] - 1:
-                    reason = SHORT
+                    reason = LIST_TOO_SHORT
                 else:
                     above, free = above + 1, free - inside
                     entry[row, pin] = offsets[row] + place if inside else -1
-            fate[row, pin] = reason
+            status[row, pin] = reason
 
 
 @kernel
 def _eligible(item, bitmaps, bitmap):  # type: ignore[no-untyped-def]
-    """Whether the bitmap, −1 for none, allows the item."""
+    """Whether the bitmap allows the item; −1 is no bitmap."""
     return bitmap < 0 or (item < bitmaps.shape[1] and bitmaps[bitmap, item])
 
 
 @kernel
 def _find(item, items):  # type: ignore[no-untyped-def]
-    """The first place of the item, −1 if it is not there."""
+    """The first place of the item, −1 if `items` does not contain it."""
     for place in range(len(items)):
         if items[place] == item:
             return place
@@ -186,11 +196,11 @@ def _find(item, items):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _conflict(pinned, position, pin, fate):  # type: ignore[no-untyped-def]
+def _conflict(pinned, position, pin, status):  # type: ignore[no-untyped-def]
     """Whether a pin shown above has the same place or is the same item."""
     for other in range(pin):
-        if fate[other] == SHOWN and position[other] == position[pin]:
-            return TAKEN
-        if fate[other] == SHOWN and pinned[other] == pinned[pin]:
-            return TWICE
+        if status[other] == SHOWN and position[other] == position[pin]:
+            return POSITION_TAKEN
+        if status[other] == SHOWN and pinned[other] == pinned[pin]:
+            return DUPLICATE
     return SHOWN

@@ -1,4 +1,4 @@
-"""Rules as data: what is never shown, how many of a kind, and what stands where."""
+"""Business rules as settings: blocked items, caps per label, and pinned items."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,7 +19,7 @@ from tastemaker.data.ragged import offsets_of, ranges
 from tastemaker.data.requests import Masks, Requests
 from tastemaker.errors import SettingError, did_you_mean
 from tastemaker.inventory import Inventory
-from tastemaker.reranking.cost import given_up
+from tastemaker.reranking.cost import list_cost
 from tastemaker.reranking.pins import (
     BLOCKED,
     REASONS,
@@ -28,7 +28,7 @@ from tastemaker.reranking.pins import (
     ItemId,
     Pin,
     PinSet,
-    Placed,
+    PlacedPins,
     as_list,
     place_pins,
 )
@@ -38,25 +38,25 @@ class RulesConfig(Settings):
     """Settings of `Rules`."""
 
     blocked: Annotated[tuple[ItemId, ...], BeforeValidator(as_list)] = ()
-    """Ids of items that are never shown; an id the catalogue does not have blocks nothing."""
+    """Ids of items that are never shown. Ids that the catalogue does not have are ignored."""
     blocked_labels: dict[str, tuple[str, ...]] = Field(default_factory=dict)
-    """Column of tags or category → labels whose items are never shown."""
+    """Labels whose items are never shown, by tags or category column."""
     caps: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
-    """Column of tags or category → at most so many shown items of each of its labels."""
+    """The most shown items of each label, by tags or category column."""
     pinned: tuple[Pin, ...] = ()
-    """Items that stand at a place of their own."""
+    """Items with a fixed position in the list."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Resolved:
-    """The rules as they stand to one catalogue.
+    """The rules resolved for one catalogue.
 
     Attributes:
-        catalogue: the one.
-        blocked: bool[items]; None where no rule blocks anything.
-        allowed: bool[items], the others; None where no rule blocks anything.
-        pins: what is to stand where.
-        caps: (column's name, column, how many).
+        catalogue: the catalogue.
+        blocked: bool[items], the blocked items; None if no rule blocks anything.
+        allowed: bool[items], all other items; None if no rule blocks anything.
+        pins: the pins.
+        caps: (name of the column, column, cap) for each capped column.
     """
 
     catalogue: Catalogue
@@ -67,29 +67,27 @@ class _Resolved:
 
 
 class Rules(Reranker):
-    """Blocks, caps and pins; in that order of strength: a blocked item is not shown by a pin, and
-    a pin may fill a cap.
+    """Applies blocks, pins and caps. A block overrides a pin, and a pin counts towards the caps.
 
-    A pinned item stands exactly at its place, whether or not it was found, unless it is unknown,
-    blocked, not eligible, excluded for the request, or its place cannot be reached; of two pins
-    for one place the first that can be shown is, so that the second is its substitute. What it
-    displaces moves down. An item that nobody found comes with the lowest score of the list, no
-    source, and nothing in other columns (NaN, −1). The `propensity` of a shown pin is 1; all others
-    keep theirs.
+    A pinned item is shown exactly at its position, whether or not a source found it, unless it is
+    unknown, blocked, not eligible, excluded for the request, or its position cannot be reached. If
+    several pins have the same position, the first one that can be shown is used, so that the
+    second is a substitute. Displaced items move down. A pinned item that no source found gets the
+    lowest score of the list, no source, and missing values in the other columns (NaN, −1). The
+    `propensity` of a shown pin is 1; all other items keep theirs.
 
-    What is blocked is left out before the sources cut their lists.
+    Blocked items are removed before the sources cut their lists.
 
-    Caps hold for the places shown. Each place goes to the next item in order that no cap stands
-    against; if that leaves places empty, the pipeline looks for more items that the caps allow. If
-    there are none, the places go to the items held back, in order, and a note says which cap was
-    not held: a full list comes first. With one capped category a cap is missed only if no list
-    could hold it; with tags or several columns, where to know that is a hard problem (set
-    packing), a list that holds all of them may be missed.
+    Caps apply to the shown places. Each place goes to the next item that no cap forbids. If places
+    stay empty, the pipeline searches for more items that the caps allow. If there are none, the
+    places go to the items held back, in order, and a note names the cap that was not held: a full
+    list has priority. With one capped category, a cap is exceeded only if no list can hold it.
+    With tags or several columns (set packing, NP-hard), a list within all caps can be missed.
 
-    What was done and what could not be done stands in the notes of each request.
+    The notes of each request list what the rules did and what they could not do.
 
-    Cost: a request, its candidates and their labels once; a new catalogue, one pass over its
-    labels and a byte an item, if anything is blocked.
+    Cost: per request, one pass over its candidates and their labels; per new catalogue, if
+    anything is blocked, one pass over its labels and one byte per item.
 
     Example:
         >>> Rules(caps={"category": 3}, pinned=[Pin(item_id="hello", position=1)]).config.caps
@@ -110,24 +108,24 @@ class Rules(Reranker):
         inventory: Inventory,
         sources: Mapping[str, Retriever],
     ) -> Reranked:
-        """The lists as the rules want them.
+        """The lists after blocks, pins and caps.
 
         Raises:
-            SettingError: a rule names a column that has no labels; names the near miss.
+            SettingError: a rule names a column without labels; the message suggests a name.
         """
         rules, n = self._resolved(inventory.catalogue), max(0, n)
-        kept = candidates
+        remaining = candidates
         if rules.blocked is not None:
-            kept = candidates.where(~rules.blocked[candidates.item])
-        placed = place_pins(rules.pins, requests, kept, n)
-        order, held, forced, over = _arranged(kept, placed, rules, n)
-        reranked = _certain(placed).entries(order, offsets_of(placed.lengths))
-        blocked = candidates.counts - kept.counts
+            remaining = candidates.where(~rules.blocked[candidates.item])
+        placed = place_pins(rules.pins, requests, remaining, n)
+        order, held, forced, over = _arrange_lists(remaining, placed, rules, n)
+        reranked = _with_certain_pins(placed).entries(order, offsets_of(placed.lengths))
+        blocked = candidates.counts - remaining.counts
         notes = tuple(
-            tuple(_notes(rules, reranked[row][:n], *told))
-            for row, told in enumerate(zip(blocked, placed.fate, held, forced))
+            tuple(_notes(rules, reranked[row][:n], *outcome))
+            for row, outcome in enumerate(zip(blocked, placed.status, held, forced))
         )
-        cost, short = given_up(candidates, reranked, n), np.zeros(len(requests), np.int64)
+        cost, short = list_cost(candidates, reranked, n), np.zeros(len(requests), np.int64)
         if not over.any():
             return Reranked(reranked, cost, notes)
         suitable = _below_caps(reranked, over, n, rules)
@@ -136,15 +134,15 @@ class Rules(Reranker):
         return Reranked(reranked, cost, notes, short, suitable)
 
     def allowed_items(self, inventory: Inventory) -> NDArray[np.bool_] | None:
-        """All items but those that are blocked; computed once for a catalogue.
+        """All items that are not blocked; computed once per catalogue.
 
         Raises:
-            SettingError: a rule names a column that has no labels; names the near miss.
+            SettingError: a rule names a column without labels; the message suggests a name.
         """
         return self._resolved(inventory.catalogue).allowed
 
     def _resolved(self, catalogue: Catalogue) -> _Resolved:
-        """Ids and labels as indices; the latest answer is kept, as a catalogue lasts."""
+        """The rules with ids and labels as indices; the result for the latest catalogue is kept."""
         latest = self._latest
         if latest is None or latest.catalogue is not catalogue:
             blocked = self._blocked(catalogue)
@@ -156,7 +154,7 @@ class Rules(Reranker):
         return latest
 
     def _blocked(self, catalogue: Catalogue) -> NDArray[np.bool_] | None:
-        """Which items are never shown."""
+        """The items that are never shown, bool[items]; None if there are none."""
         labels = self.config.blocked_labels
         columns = _labelled(catalogue, "blocked_labels", labels)
         if not self.config.blocked and not columns:
@@ -165,9 +163,9 @@ class Rules(Reranker):
         items = catalogue.items.indices(self.config.blocked)
         blocked[items[items >= 0]] = True
         for name, column in columns.items():
-            away = np.zeros(len(column.labels) + 1, np.bool_)  # the last place takes unknown labels
-            away[column.labels.indices(labels[name])] = True
-            blocked |= _has_label(column, away[:-1])
+            marked = np.zeros(len(column.labels) + 1, np.bool_)  # the last is for unknown labels
+            marked[column.labels.indices(labels[name])] = True
+            blocked |= _has_label(column, marked[:-1])
         return blocked
 
 
@@ -177,7 +175,9 @@ def _labelled(catalogue: Catalogue, rule: str, names: Iterable[str]) -> dict[str
     for name in names:
         if name not in columns:
             other = catalogue.columns.get(name)
-            problem = f"holds no labels but a {other.role}" if other else "is no column of items"
+            problem = (
+                f"has the role {other.role} and no labels" if other else "is not a column of items"
+            )
             raise SettingError(f"Rules: {rule}: '{name}' {problem}{did_you_mean(name, columns)}")
     return {name: columns[name] for name in names}
 
@@ -187,15 +187,15 @@ def _pin_set(
 ) -> PinSet:
     pins = tuple(sorted(named, key=lambda pin: pin.position))
     item = catalogue.items.indices(pin.item_id for pin in pins)
-    fate = np.where(item < 0, UNKNOWN, SHOWN).astype(np.int8)
+    status = np.where(item < 0, UNKNOWN, SHOWN).astype(np.int8)
     if blocked is not None:
         known = np.flatnonzero(item >= 0)
-        fate[known[blocked[item[known]]]] = BLOCKED
-    return PinSet(pins, item, np.array([pin.position for pin in pins], np.int64), fate)
+        status[known[blocked[item[known]]]] = BLOCKED
+    return PinSet(pins, item, np.array([pin.position for pin in pins], np.int64), status)
 
 
-def _certain(placed: Placed) -> Candidates:
-    """The table, where the pins stand for certain if anything else was drawn."""
+def _with_certain_pins(placed: PlacedPins) -> Candidates:
+    """The table, in which shown pins have propensity 1 if there is a propensity column."""
     table = placed.table
     if PROPENSITY not in table.columns:
         return table
@@ -204,14 +204,13 @@ def _certain(placed: Placed) -> Candidates:
     return replace(table, columns={**table.columns, PROPENSITY: propensity})
 
 
-def _arranged(
-    kept: Candidates, placed: Placed, rules: _Resolved, n: int
+def _arrange_lists(
+    candidates: Candidates, placed: PlacedPins, rules: _Resolved, n: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_]]:
-    """The entries of `placed.table` in their new order, int64[total].
+    """The entries of `placed.table` in their new order, int64[total], and the effect of the caps.
 
-    Also how many items the caps kept from being shown, int64[requests]; whether one of them was
-    not held, bool[requests]; and which items, in the new order, are shown in spite of a cap for
-    lack of others, bool[total].
+    The effect: the number of items held back, int64[requests]; whether a cap was exceeded,
+    bool[requests]; and the items shown over a cap, in the new order, bool[total].
     """
     items = placed.table.item
     rows = [_labels(column, items) for _, column, _ in rules.caps]
@@ -221,10 +220,10 @@ def _arranged(
     label_offsets = offsets_of(np.concatenate([nothing, *(counts for counts, _ in rows)]))
     caps = np.array([cap for *_, cap in rules.caps], np.int64)
     order = np.empty(int(placed.lengths.sum()), np.int64)
-    held, forced = np.zeros(len(kept), np.int64), np.zeros(len(kept), np.bool_)
+    held, forced = np.zeros(len(candidates), np.int64), np.zeros(len(candidates), np.bool_)
     over = np.zeros(len(order), np.bool_)
     _arrange(
-        *(kept.offsets, offsets_of(placed.lengths), n, rules.pins.position, placed.entry),
+        *(candidates.offsets, offsets_of(placed.lengths), n, rules.pins.position, placed.entry),
         *(len(items), label_offsets, codes, np.zeros(bases[-1], np.int64), caps),
         *(order, held, forced, over),
     )
@@ -232,15 +231,16 @@ def _arranged(
 
 
 def _below_caps(reranked: Candidates, over: NDArray[np.bool_], n: int, rules: _Resolved) -> Masks:
-    """The items none of whose labels is shown as often as its cap allows.
+    """The items that the caps still allow, for each list that shows an item over a cap.
 
-    Only for lists that such an item could improve; the others have no mask.
+    An item is allowed if none of its labels has reached its cap. Lists that no item can improve
+    have no mask.
 
     Args:
         reranked: the lists.
-        over: bool[total], the items shown in spite of a cap; they do not count.
-        n: how many places are shown.
-        rules: the caps.
+        over: bool[total], the items shown over a cap; they do not count.
+        n: the number of places shown.
+        rules: the resolved rules.
     """
     counted = (reranked.ranks < n) & ~over
     which, bitmaps = np.full(len(reranked), -1, np.int32), list[NDArray[np.bool_]]()
@@ -254,9 +254,9 @@ def _below_caps(reranked: Candidates, over: NDArray[np.bool_], n: int, rules: _R
 
 
 def _without_full_labels(rules: _Resolved, shown: NDArray[np.int32]) -> NDArray[np.bool_] | None:
-    """The items none of whose labels is full where `shown` is, bool[items]; None if there is none.
+    """The items without a label that has reached its cap, bool[items]; None if there are none.
 
-    Cost: the items that have a full label; nothing for a category column whose labels are all full.
+    Cost: the items with such a label; nothing if all labels of a category reached their cap.
     """
     full = list[tuple[TagsColumn, NDArray[np.int64]]]()
     for _, column, cap in rules.caps:
@@ -281,7 +281,7 @@ def _has_label(column: TagsColumn, marked: NDArray[np.bool_]) -> NDArray[np.bool
 def _labels(
     column: TagsColumn, items: NDArray[np.int32]
 ) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """How many labels each item has, int64[items], and their codes."""
+    """The number of labels of each item, int64[items], and their codes."""
     starts = column.codes.offsets[items]
     counts = column.codes.offsets[items + 1] - starts
     return counts, column.codes.values[ranges(starts, counts)]
@@ -291,18 +291,18 @@ def _notes(
     rules: _Resolved,
     shown: NDArray[np.int32],
     blocked: np.int64,
-    fates: NDArray[np.int8],
+    statuses: NDArray[np.int8],
     held: np.int64,
     forced: np.bool_,
 ) -> Iterator[str]:
-    """What the rules did to one request, and what they could not do."""
+    """The notes of one request: what the rules did, and what they could not do."""
     if blocked:
         yield f"{blocked} blocked, left out"
-    for pin, fate in zip(rules.pins.pins, fates.tolist()):
-        if fate == SHOWN:
+    for pin, status in zip(rules.pins.pins, statuses.tolist()):
+        if status == SHOWN:
             yield f"'{pin.item_id}' pinned at {pin.position}"
         else:
-            yield f"'{pin.item_id}' not pinned at {pin.position}: {REASONS[fate]}"
+            yield f"'{pin.item_id}' not pinned at {pin.position}: {REASONS[status]}"
     if held:
         yield f"{held} held back by caps"
     if forced:
@@ -316,7 +316,7 @@ def _notes(
 
 @kernel
 def _clear_rows(offsets, items, labels, bitmap):  # type: ignore[no-untyped-def]
-    """Takes the items of some labels out of the bitmap."""
+    """Clears the items of some labels in the bitmap."""
     for label in labels:
         for entry in range(offsets[label], offsets[label + 1]):
             bitmap[items[entry]] = False
@@ -327,11 +327,11 @@ def _arrange(  # type: ignore[no-untyped-def]
     offsets, new_offsets, n, position, pinned, entries, label_offsets, codes, used, caps,
     order, held, forced, over,
 ):  # fmt: skip
-    """Writes each row's order: pins first, then what the caps let through, then all the rest.
+    """Writes each row's order: pins first, then the items that the caps allow, then all others.
 
-    Entry e's labels in the c-th capped column are `codes` at `label_offsets[c · entries + e]` and
-    on; `used` counts the shown items of every label and is 0 before and after. `over` marks the
-    places shown that went to the rest.
+    The labels of entry e in the c-th capped column are `codes` from
+    `label_offsets[c · entries + e]` on. `used` counts the shown items of every label and is 0 again
+    at the end. `over` marks the shown places of the other items.
     """
     taken = np.zeros(entries, np.bool_)
     for row in range(len(held)):
@@ -374,7 +374,7 @@ def _arrange(  # type: ignore[no-untyped-def]
 
 @kernel
 def _next_free(new, place):  # type: ignore[no-untyped-def]
-    """The first place from `place` on that nothing stands at; its end if there is none."""
+    """The first empty place from `place` on; the length of `new` if there is none."""
     while place < len(new) and new[place] >= 0:
         place += 1
     return place
@@ -382,7 +382,7 @@ def _next_free(new, place):  # type: ignore[no-untyped-def]
 
 @kernel
 def _full(entry, entries, label_offsets, codes, used, caps):  # type: ignore[no-untyped-def]
-    """Whether one of the entry's labels is shown as often as its cap allows."""
+    """Whether one of the entry's labels has reached its cap."""
     for column in range(len(caps)):
         row = column * entries + entry
         for label in range(label_offsets[row], label_offsets[row + 1]):
@@ -393,7 +393,7 @@ def _full(entry, entries, label_offsets, codes, used, caps):  # type: ignore[no-
 
 @kernel
 def _count(entry, step, entries, columns, label_offsets, codes, used):  # type: ignore[no-untyped-def]
-    """Counts the entry's labels as shown, or no longer."""
+    """Adds `step` to the counts of the entry's labels."""
     for column in range(columns):
         row = column * entries + entry
         for label in range(label_offsets[row], label_offsets[row + 1]):

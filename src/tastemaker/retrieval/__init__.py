@@ -1,4 +1,4 @@
-"""Retrievers: whoever finds candidates for a request."""
+"""Retrievers: models that find candidates for a request."""
 
 from tastemaker.retrieval.als import ALS
 from tastemaker.retrieval.content import Content

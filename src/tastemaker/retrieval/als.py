@@ -23,7 +23,7 @@ from tastemaker.index import (
 )
 from tastemaker.inventory import Inventory
 from tastemaker.retrieval.connected import ConnectedItems
-from tastemaker.retrieval.cosine import cosines, most_alike
+from tastemaker.retrieval.cosine import cosines, most_similar
 from tastemaker.retrieval.opinions import DislikeSettings
 from tastemaker.retrieval.vector_scores import ItemSpace, VectorScores
 from tastemaker.threads import blas_threads, run_chunks
@@ -41,44 +41,45 @@ class ALSConfig(DislikeSettings):
     iterations: int = Field(15, ge=1)
     """Sweeps over users and items."""
     regularization: float = Field(10.0, gt=0)
-    """λ, before the scaling below; too large for the data, all vectors shrink to zero."""
+    """λ, before the scaling below; if it is too large for the data, all vectors shrink to zero."""
     frequency_scaling: float = Field(0.25, ge=0, le=1)
-    """ν: a row's λ is multiplied by its total confidence, of which every unobserved pair adds 1,
-    to this power; 0 is one λ for all, 1 suits small catalogues with a λ of about 0.003."""
+    """ν: a row's λ is multiplied by its total confidence to this power; every unobserved pair adds
+    1 to the total. 0 uses the same λ for all rows; 1 suits small catalogues with λ about 0.003."""
     alpha: float = Field(10.0, gt=0)
-    """How much more an observed pair counts than an unobserved one."""
+    """α: how much more weight an observed pair has than an unobserved one."""
     confidence: Literal["linear", "log"] = "linear"
     """c = 1 + α·r, or c = 1 + α·ln(1 + r)."""
     conjugate_gradient_steps: int = Field(3, ge=1)
-    """Steps towards each row's solution per sweep."""
+    """Solver steps per row and sweep."""
     index: Literal["exact", "int8", "approximate"] = "exact"
-    """How the best items are found: `exact`; `int8`, the same lists from fewer bytes read where
-    vectors are of one length; `approximate`, about 95 % of them, from 20,000 items on."""
+    """How to search for the best items: `exact`; `int8`, which returns the same lists and reads
+    fewer bytes if vectors have equal lengths; `approximate`, which finds about 95 % of the best
+    items and takes effect from 20,000 items on."""
 
 
 class ALS(Retriever):
     """Implicit matrix factorization (Hu, Koren & Volinsky 2008), solved by conjugate gradient.
 
     Minimizes Σ c_ui (p_ui − x_u·y_i)² + λ Σ (Σ_i c_ui)^ν ‖x_u‖² + the same for items, with p = 1
-    where there is an event; conjugate gradient as Takács, Pilászy & Tikk 2011, the scaling of λ
-    as Rendle, Krichene, Zhang & Koren 2022. A request's vector is solved from its history with
-    the item vectors fixed, to convergence: known and unknown users alike. Dislikes are
-    solved in the same way and lower the score as in `Opinions`. Items that the events do not
-    connect have no similarity and no score.
+    where there is an event. Conjugate gradient follows Takács, Pilászy & Tikk 2011, the scaling of
+    λ Rendle, Krichene, Zhang & Koren 2022. The vector of a request is solved to convergence from
+    its history with the item vectors fixed, for known and unknown users alike. Dislikes are solved
+    in the same way and lower the score as in `Opinions`. Items that the events do not connect have
+    no similarity and no score.
 
     Attributes:
         item_factors: float32[items × factors], Y.
         gram: float32[factors × factors], YᵀY.
         norms: float32[items], ‖y‖.
-        index: the item vectors once more, laid out for search.
+        index: a copy of the item vectors laid out for search.
         connected: which items the events connect.
 
     Cost: `fit`, iterations × (events × factors + (users + items) × factors²) steps and
     4 × (users + items) × factors bytes; a request, at most items × factors, a tenth of that in a
-    large catalogue, where most vectors are too short to reach a list.
+    large catalogue, where most vectors are too short to enter a list.
 
     Raises:
-        LibraryError: from `fit` and `load`, when the index is approximate and faiss is missing.
+        LibraryError: from `fit` and `load`, if the index is approximate and faiss is missing.
 
     Example:
         >>> ALS(factors=32)
@@ -102,7 +103,7 @@ class ALS(Retriever):
         *,
         validation: Task | None = None,
     ) -> Self:
-        """Alternates between users and items."""
+        """Fits by alternating between user and item vectors."""
         pairs = dataset.interactions()
         confidence = self._confidence(pairs.data)
         users = csr_array((confidence, pairs.indices, pairs.indptr), shape=pairs.shape)
@@ -140,7 +141,7 @@ class ALS(Retriever):
         return self
 
     def user_factors(self, requests: Requests, threads: int = 1) -> NDArray[np.float32]:
-        """The vector of each request, solved from its history, float32[n × factors]."""
+        """The vector of each request, solved from its history, float32[requests × factors]."""
         self.require_fitted()
         liked = requests.history.interactions(self.n_fitted)
         liked.data = self._confidence(liked.data)
@@ -149,32 +150,32 @@ class ALS(Retriever):
         return x
 
     def retrieve(self, requests: Requests, n: int, inventory: Inventory) -> Candidates:
-        """The items whose vectors have the largest inner product with the request's."""
+        """The items whose vectors have the largest inner product with the request's vector."""
         return self._scored(requests).top_n(requests, n)
 
     def score(self, requests: Requests, items: Ragged) -> NDArray[np.float32]:
-        """The inner product of the request's vector and each item's."""
+        """The inner product of the request's vector and each item's vector."""
         return self._scored(requests).of_items(items)
 
     def similar(self, items: NDArray[np.int32], n: int, inventory: Inventory) -> Candidates:
-        """The items whose vectors point most nearly the same way (cosine)."""
+        """The items whose vectors have the highest cosine with each item's vector."""
         self.require_fitted()
-        return most_alike(self.item_factors, self.norms, items, n, self.connected)
+        return most_similar(self.item_factors, self.norms, items, n, self.connected)
 
     def similarity(self, left: NDArray[np.int32], right: NDArray[np.int32]) -> NDArray[np.float32]:
-        """The cosine of the two vectors of each pair; 0 if the events do not connect them."""
+        """The cosine of the two vectors of each pair; 0 if the events do not connect the items."""
         self.require_fitted()
         return cosines(self.item_factors, self.norms, left, right, self.connected)
 
     def save(self, writer: ArtifactWriter) -> None:
-        """Writes the item vectors, also as laid out for search: processes share what is mapped."""
+        """Writes the item vectors and their search layout, so that processes can share both."""
         for name in _ARRAYS:
             writer.array(name, getattr(self, name))
         self.index.save(writer.child("index"))
         self.connected.save(writer)
 
     def load(self, reader: ArtifactReader) -> Self:
-        """Maps the item vectors."""
+        """Memory-maps the item vectors."""
         for name in _ARRAYS:
             setattr(self, name, reader.array(name))
         self.index = load_index(reader.child("index"))
@@ -190,7 +191,7 @@ class ALS(Retriever):
         return VectorScores.of(requests, space, self.user_factors, weight, averages=False)
 
     def _confidence(self, strength: NDArray[np.float32]) -> NDArray[np.float32]:
-        """What an observed pair counts more than an unobserved one, c − 1."""
+        """The additional weight of each observed pair, c − 1."""
         if self.config.confidence == "log":
             strength = np.log1p(strength)
         return (self.config.alpha * strength).astype(np.float32)
@@ -204,7 +205,7 @@ class ALS(Retriever):
         threads: int,
         gram: NDArray[np.float32] | None = None,
     ) -> None:
-        """Improves every row of `solved` in place, given the other side's vectors."""
+        """Improves every row of `solved` in place, with the vectors of the other side fixed."""
         if gram is None:
             with blas_threads(threads):
                 gram = fixed.T @ fixed
@@ -237,15 +238,15 @@ def _row_sums(offsets, values):  # type: ignore[no-untyped-def]
 def _conjugate_gradient(  # type: ignore[no-untyped-def]
     start, stop, indptr, indices, extra, fixed, gram, regularization, solved, steps, tolerance
 ):
-    """Solves (YᵀY + Σ (c − 1) y yᵀ + λI) x = Σ c y for rows start … stop − 1, from the x given.
+    """Solves (YᵀY + Σ (c − 1) y yᵀ + λI) x = Σ c y for rows start … stop − 1, from the given x.
 
     `indptr`, `indices` and `extra` hold c − 1 of the observed pairs by rows; `fixed` is Y, `gram`
-    YᵀY, `regularization` λ of each row; x stands in `solved` and is improved in place, in at most
-    `steps` steps, fewer where the residual is below `tolerance` of the right-hand side.
+    YᵀY, `regularization` λ of each row. The rows x of `solved` are improved in place in at most
+    `steps` steps, and fewer once the residual is below `tolerance` of the right-hand side.
     """
     factors = fixed.shape[1]
-    # Compilers take a slower, differently rounding path for vectors that lie near each other:
-    # a kilobyte on every side keeps the result independent of where memory was given.
+    # Compilers use a slower code path with other rounding for vectors that are close in memory:
+    # a kilobyte between them makes the result independent of the memory layout.
     scratch = np.empty((5, max(factors, 256)), np.float32)
     r, p, ap = scratch[1, :factors], scratch[2, :factors], scratch[3, :factors]
     for row in range(start, stop):
@@ -288,7 +289,7 @@ def _conjugate_gradient(  # type: ignore[no-untyped-def]
             curvature = np.float32(0)
             for f in range(factors):
                 curvature += p[f] * ap[f]
-            if not curvature > 0:  # vectors so small that their squares vanish
+            if not curvature > 0:  # vectors so small that their squares underflow
                 break
             length = squared / curvature
             before = squared

@@ -1,4 +1,4 @@
-"""Which items the events connect: models of vectors relate no others."""
+"""The items that the events connect: vector models relate no other pairs."""
 
 from typing import Self
 
@@ -17,15 +17,15 @@ _NAME = "connected"
 class ConnectedItems:
     """The connected components of a graph of items.
 
-    Two items of different components share no user, directly or through other items and users.
-    A low-rank model still gives such a pair a small score that is not 0, since it keeps fewer
-    directions than the data has; that score is an error of the approximation.
+    Two items of different components share no user, neither directly nor through other items and
+    users. A low-rank model still gives such a pair a small nonzero score, since it keeps fewer
+    directions than the data has; this score is an approximation error.
 
     Attributes:
-        of_item: int32[items], the component of each item; −1 for an item without any event, which a
-            model must give no vector.
-        size: how many components there are.
-        is_whole: whether there are no two components to keep apart.
+        of_item: int32[items], the component of each item; −1 for an item without events, for which
+            a model must have a zero vector.
+        size: the number of components.
+        is_whole: whether there is at most one component.
     """
 
     def __init__(self, of_item: NDArray[np.int32]) -> None:
@@ -35,7 +35,7 @@ class ConnectedItems:
 
     @classmethod
     def whole(cls, n_items: int) -> Self:
-        """All items in one component: nothing is left out."""
+        """All items in one component, so that all pairs are related."""
         return cls(np.zeros(n_items, np.int32))
 
     @classmethod
@@ -45,7 +45,7 @@ class ConnectedItems:
         Args:
             liked: [users × items].
 
-        Cost: one pass over the entries; 16 bytes for each.
+        Cost: one pass over the entries; 16 bytes per entry.
         """
         n_users, n_items = liked.shape
         offsets = np.concatenate([liked.indptr, np.full(n_items, liked.indptr[-1])])
@@ -59,13 +59,13 @@ class ConnectedItems:
         """Items connected by edges.
 
         Args:
-            edges: [items × items], the same both ways.
+            edges: [items × items], symmetric.
         """
         return cls._of(edges, np.diff(edges.indptr) == 0)
 
     @classmethod
     def _of(cls, graph: csr_array, alone: NDArray[np.bool_]) -> Self:
-        """The components of the last nodes of a graph, one for each of `alone`."""
+        """The components of the last len(alone) nodes of a graph; `alone` marks isolated items."""
         _, labels = connected_components(graph, directed=False)
         of_item = labels[len(labels) - len(alone) :]
         numbers = np.full(len(alone), -1, np.int32)
@@ -73,7 +73,7 @@ class ConnectedItems:
         return cls(numbers)
 
     def related(self, left: NDArray[np.int32], right: NDArray[np.int32]) -> NDArray[np.bool_]:
-        """Whether both items of each pair lie in one component, bool[pairs]; unknown ones do not.
+        """Whether the items of each pair are in one component, bool[pairs]; False if unknown.
 
         Args:
             left: int32[pairs].
@@ -87,11 +87,11 @@ class ConnectedItems:
         return related
 
     def reached(self, liked: csr_array, items: Ragged) -> NDArray[np.bool_]:
-        """Whether each item lies in a component of its request's history, bool[total].
+        """Whether each item is in a component of its request's history, bool[total].
 
         Args:
             liked: the histories, [requests × items].
-            items: some items for each request.
+            items: the items to check for each request.
         """
         reached = np.zeros(len(items.values), np.bool_)
         _reached(
@@ -100,31 +100,31 @@ class ConnectedItems:
         )
         return reached
 
-    def silence(self, liked: csr_array, scores: NDArray[np.float32], score: float) -> None:
-        """Sets the scores of items in components that a history does not touch.
+    def mask_unconnected(self, liked: csr_array, scores: NDArray[np.float32], score: float) -> None:
+        """Overwrites the scores of items that are not connected to the history, in place.
 
         Args:
             liked: the histories, [requests × items].
             scores: float32[requests × items].
-            score: what is written.
+            score: the value to write.
         """
         if not self.is_whole:
             shared = (liked.indptr, liked.indices, self.of_item, self.size)
-            _silence(*shared, scores, np.float32(score))
+            _mask_unconnected(*shared, scores, np.float32(score))
 
     def save(self, writer: ArtifactWriter) -> None:
         """Writes the components."""
-        writer.array(_NAME, self.of_item + np.int32(1))  # an index from 0 on
+        writer.array(_NAME, self.of_item + np.int32(1))  # valid indices start at 0
 
     @classmethod
     def load(cls, reader: ArtifactReader, n_items: int) -> Self:
-        """Maps the components."""
+        """Memory-maps the components."""
         return cls(reader.array(_NAME, np.int32, (n_items,), below=n_items + 1) - np.int32(1))
 
 
 @kernel
 def _reached(offsets, liked, of_item, size, item_offsets, items, reached):  # type: ignore[no-untyped-def]
-    """Writes whether each item lies in a component that its row touches."""
+    """Writes whether each item is in a component of its row."""
     touched = np.full(size, -1, np.int64)
     for row in range(len(item_offsets) - 1):
         for entry in range(offsets[row], offsets[row + 1]):
@@ -137,8 +137,8 @@ def _reached(offsets, liked, of_item, size, item_offsets, items, reached):  # ty
 
 
 @kernel
-def _silence(offsets, liked, of_item, size, scores, score):  # type: ignore[no-untyped-def]
-    """Writes `score` wherever a row touches no item of an item's component."""
+def _mask_unconnected(offsets, liked, of_item, size, scores, score):  # type: ignore[no-untyped-def]
+    """Writes `score` to the items of every component in which a row has no item."""
     touched = np.full(size, -1, np.int64)
     for row in range(len(scores)):
         for entry in range(offsets[row], offsets[row + 1]):

@@ -1,4 +1,4 @@
-"""What items are about: finds what resembles a user's history by title, tags and category."""
+"""Content-based retrieval: items similar to a user's history by title, tags and category."""
 
 from collections.abc import Callable
 from copy import copy
@@ -21,7 +21,7 @@ from tastemaker.data.requests import Requests
 from tastemaker.data.times import MICROSECONDS, parse_duration
 from tastemaker.index import exact_top_n
 from tastemaker.inventory import Inventory
-from tastemaker.retrieval.content_profiles import profile_rows, row_of, worths
+from tastemaker.retrieval.content_profiles import event_weights, profile_rows, row_of
 from tastemaker.retrieval.content_vectors import ContentEncoder, ContentSettings, SparseRows
 from tastemaker.retrieval.cooccurrence import strongest_reasons
 from tastemaker.retrieval.opinions import DislikeSettings
@@ -35,15 +35,16 @@ class ContentConfig(ContentSettings, DislikeSettings):
     """Settings of `Content`."""
 
     half_life: float = Field(50.0, gt=0)
-    """After so many later events an event of the history counts half."""
+    """An event counts half after this many later events in the history."""
     profile_terms: int = Field(64, ge=1)
-    """How many terms of a user's profile are looked up: the strongest of its likes, and as many
-    that its dislikes are about and its likes are not. Where items have vectors, as many more as
-    these have numbers."""
+    """The number of terms of a user's profile to look up: the strongest terms of its likes, and as
+    many that occur in its dislikes but not in its likes. If items have vectors, their dimensions
+    are added to this number."""
     popularity: float = Field(0.75, ge=0)
     """β: a score is multiplied by the item's popularity, relative to the average, to this power."""
     popularity_half_life: str = "180d"
-    """In this time an event loses half its weight for popularity: a number and s, m, h, d or w."""
+    """The time in which an event loses half its weight for popularity: a number and s, m, h, d or
+    w."""
 
     @field_validator("popularity_half_life")
     @classmethod
@@ -53,25 +54,25 @@ class ContentConfig(ContentSettings, DislikeSettings):
 
 
 class Content(Retriever):
-    """Items whose contents point the way a profile does (Pazzani & Billsus 2007).
+    """Items whose content is similar to the user's profile (Pazzani & Billsus 2007).
 
     An item is a vector of length 1 over words, labels and given vectors (`ContentEncoder`). A
-    profile is Σ ½^(age / half_life) · log₂(1 + weight) · vector over the history, age counted in
-    later events, disliked events times −`dislike_weight`; its strongest terms are looked up. A
-    candidate scores profile · vector × ((p + p̄) / 2p̄)^β, p its decayed popularity, p̄ the mean over
-    items that have any; an item without events counts as average. Popularity is read at the last
-    tick (a 32nd of its half-life, at most a day) at or before the request.
+    profile is Σ ½^(age / half_life) · log₂(1 + weight) · vector over the history, where age is the
+    number of later events and dislikes are multiplied by −`dislike_weight`; its strongest terms are
+    looked up. A candidate scores profile · vector × ((p + p̄) / 2p̄)^β, with p its decayed popularity
+    and p̄ the mean over items with any; an item without events counts as average. Popularity is
+    computed at the last tick (a 32nd of its half-life, at most a day) at or before the request.
 
-    It needs no events of an item: `with_items` takes up what was added to the catalogue later.
+    Items need no events: `with_items` adds items that joined the catalogue later.
 
     Attributes:
-        encoder: what catalogue columns become.
+        encoder: encodes catalogue rows.
         rows: float32[items × terms] of the fitted items.
-        inverted: float32[terms × items] of the same: which items hold a term.
+        inverted: float32[terms × items], the same transposed: the items that contain a term.
         added: the rows of items added later.
 
-    Cost: `fit`, microseconds an item; a request, the items that hold any of the profile's terms
-    and all added ones.
+    Cost: `fit`, microseconds per item; a request, the items that contain any of the profile's terms
+    and all added items.
 
     Example:
         >>> Content(half_life=20)
@@ -95,7 +96,7 @@ class Content(Retriever):
         *,
         validation: Task | None = None,
     ) -> Self:
-        """Encodes the catalogue; the events are not read."""
+        """Fits by encoding the catalogue; events are not used."""
         self.encoder = ContentEncoder.of(dataset.catalogue, self.config)
         self.n_fitted = len(dataset.catalogue)
         self.rows = self.encoder.encode(dataset.catalogue, 0, self.n_fitted)
@@ -106,13 +107,13 @@ class Content(Retriever):
 
     @property
     def n_items(self) -> int:
-        """The items it knows, fitted and added."""
+        """The number of known items, fitted and added."""
         return self.n_fitted + len(self.added.offsets) - 1
 
     def with_items(self, catalogue: Catalogue, changed: NDArray[np.int64] = NO_ITEMS) -> Self:
-        """This retriever that also knows the catalogue's later items, and later ones as changed.
+        """A copy that also knows the catalogue's later items, and the new content of changed ones.
 
-        Only these are encoded. Words and labels unknown when it was fitted are left out.
+        Only these items are encoded. Words and labels that were unknown in `fit` are ignored.
         """
         self.require_fitted()
         grown = copy(self)
@@ -125,26 +126,26 @@ class Content(Retriever):
         return grown
 
     def profiles(self, requests: Requests) -> SparseRows:
-        """What each request's history is about: its strongest terms and their weights."""
+        """The profile of each request's history: its strongest terms and their weights."""
         self.require_fitted()
         history, most = requests.history, self.config.profile_terms + self.encoder.dense
-        worth, most = self._worth(history), min(most, self.encoder.width)
-        return profile_rows(history, worth, self.rows, self.added, self.encoder.width, most)
+        weight, most = self._event_weights(history), min(most, self.encoder.width)
+        return profile_rows(history, weight, self.rows, self.added, self.encoder.width, most)
 
     def retrieve(self, requests: Requests, n: int, inventory: Inventory) -> Candidates:
-        """The items most like the history, the better liked among those equally like it."""
+        """The items most similar to the history, weighted by popularity."""
         return self.among(None, requests, n, inventory)
 
     def among(
         self, weights: Weights | None, requests: Requests, n: int, inventory: Inventory
     ) -> Candidates:
-        """`retrieve` where some items count more, or not at all.
+        """The result of `retrieve` with weighted items.
 
         Args:
-            weights: moments int64[m] → float32[m × items], what each item's score is multiplied
-                by; an item of weight 0 is not found. None, 1 for all.
-            requests: whose histories to look at.
-            n: how many items at most.
+            weights: moments int64[m] → float32[m × items], the factor of each item's score; an item
+                of weight 0 is not found. None gives all items weight 1.
+            requests: the requests.
+            n: the maximum number of items per request.
             inventory: catalogue and statistics.
         """
         return self._nearest(
@@ -152,16 +153,20 @@ class Content(Retriever):
         )
 
     def similar(self, items: NDArray[np.int32], n: int, inventory: Inventory) -> Candidates:
-        """The items whose contents are most like each item's, however popular they are."""
+        """The items whose content is most similar to each item's, regardless of popularity."""
         self.require_fitted()
-        asked = Requests.of([[int(item)] for item in items])
+        requests = Requests.of([[int(item)] for item in items])
         vectors = self._vectors(items)
         return exact_top_n(
-            lambda chunk: self._likeness(vectors, chunk), asked, n, self.n_items, min_score=0.0
+            lambda chunk: self._similarities(vectors, chunk),
+            requests,
+            n,
+            self.n_items,
+            min_score=0.0,
         )
 
     def similarity(self, left: NDArray[np.int32], right: NDArray[np.int32]) -> NDArray[np.float32]:
-        """The cosine of the two items' contents."""
+        """The cosine of the content vectors of each pair."""
         self.require_fitted()
         cosines = np.zeros(len(left), np.float32)
         _cosines(left, right, *self.rows, *self.added, self.encoder.width, cosines)
@@ -170,29 +175,29 @@ class Content(Retriever):
     def explain(
         self, requests: Requests, candidates: Candidates
     ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """The item of the history whose content is most like each candidate's."""
+        """The item of the history whose content is most similar to each candidate's."""
         self.require_fitted()
 
         def between(history: NDArray[np.int32], found: NDArray[np.int32]) -> NDArray[np.float32]:
             left, right = np.repeat(history, len(found)), np.tile(found, len(history))
             return self.similarity(left, right).reshape(len(history), len(found))
 
-        history, worth = requests.history, self._worth(requests.history)
-        kept = worth > 0
+        history, weight = requests.history, self._event_weights(requests.history)
+        kept = weight > 0
         offsets = offsets_of(np.bincount(rows_of(history.offsets)[kept], minlength=len(requests)))
         shape = (len(requests), self.n_items)
-        liked = csr_array((worth[kept], history.item[kept], offsets), shape=shape)
+        liked = csr_array((weight[kept], history.item[kept], offsets), shape=shape)
         liked.sum_duplicates()
         return strongest_reasons(liked, candidates, between)
 
     def save(self, writer: ArtifactWriter) -> None:
-        """Writes encoder and vectors; added items are no part of an artifact."""
+        """Writes the encoder and the vectors of the fitted items; added items are not written."""
         self.encoder.save(writer.child("encoder"))
         self.rows.save(writer.child("rows"))
         self.inverted.save(writer.child("inverted"))
 
     def load(self, reader: ArtifactReader) -> Self:
-        """Maps encoder and vectors."""
+        """Memory-maps the encoder and the vectors."""
         self.encoder = ContentEncoder.load(reader.child("encoder"))
         self.rows = SparseRows.load(reader.child("rows"))
         self.inverted = SparseRows.load(reader.child("inverted"))
@@ -200,12 +205,14 @@ class Content(Retriever):
         self.n_fitted = len(self.rows.offsets) - 1
         return self
 
-    def _worth(self, history: Histories) -> NDArray[np.float32]:
-        """How much each event counts in its profile, float32[total]; 0 for unknown items."""
-        return worths(history, self.n_items, self.config.half_life, self.config.dislike_weight)
+    def _event_weights(self, history: Histories) -> NDArray[np.float32]:
+        """The weight of each event in its profile, float32[total]; 0 for unknown items."""
+        return event_weights(
+            history, self.n_items, self.config.half_life, self.config.dislike_weight
+        )
 
     def _vectors(self, items: NDArray[np.int32]) -> SparseRows:
-        """The vectors of items; none for an unknown one."""
+        """The vectors of items; an unknown item has an empty row."""
         fitted = (items >= 0) & (items < self.n_fitted)
         later = (items >= self.n_fitted) & (items < self.n_items)
         known = np.concatenate([np.flatnonzero(fitted), np.flatnonzero(later)])
@@ -216,43 +223,43 @@ class Content(Retriever):
 
     def _nearest(
         self,
-        asked: SparseRows,
+        profiles: SparseRows,
         requests: Requests,
         time: NDArray[np.int64],
         n: int,
         inventory: Inventory,
         weights: Weights | None = None,
     ) -> Candidates:
-        """The best of asked · vector × liking, as of each moment."""
+        """The best items by profile · vector × popularity factor at each moment."""
         half_life = parse_duration(self.config.popularity_half_life, "popularity_half_life")
         tick = max(1, min(half_life // TICKS_PER_HALF_LIFE, MICROSECONDS["d"]))
         moments = time // tick * tick
-        by_liking = self.config.popularity > 0 and inventory.clock == "absolute"
+        use_popularity = self.config.popularity > 0 and inventory.clock == "absolute"
 
         def score(chunk: slice) -> NDArray[np.float32]:
-            scores = self._likeness(asked, chunk)
-            if by_liking:
+            scores = self._similarities(profiles, chunk)
+            if use_popularity:
                 for moment in sorted(set(moments[chunk].tolist())):
-                    liking = self._liking(inventory.statistics, moment, half_life)
-                    _multiply(scores, liking, moments[chunk] == moment)
+                    factor = self._popularity_factor(inventory.statistics, moment, half_life)
+                    _multiply(scores, factor, moments[chunk] == moment)
             if weights is not None:
                 scores *= weights(time[chunk])
             return scores
 
         return exact_top_n(score, requests, n, self.n_items, min_score=0.0)
 
-    def _likeness(self, asked: SparseRows, chunk: slice) -> NDArray[np.float32]:
-        """Asked · vector for some rows of `asked` and every item, float32[chunk × n_items]."""
+    def _similarities(self, profiles: SparseRows, chunk: slice) -> NDArray[np.float32]:
+        """Profile · vector for a slice of `profiles` and all items, float32[chunk × n_items]."""
         scores = np.zeros((chunk.stop - chunk.start, self.n_items), np.float32)
-        offsets = asked.offsets[chunk.start : chunk.stop + 1]
+        offsets = profiles.offsets[chunk.start : chunk.stop + 1]
         width = self.encoder.width
-        _add_likeness(*(offsets, *asked[1:], *self.inverted, *self.added, width, scores))
+        _add_similarities(*(offsets, *profiles[1:], *self.inverted, *self.added, width, scores))
         return scores
 
-    def _liking(
+    def _popularity_factor(
         self, statistics: ItemStatistics, moment: int, half_life: int
     ) -> NDArray[np.float32]:
-        """The factor of every item by its popularity; the latest answer is kept, as in Trending."""
+        """The popularity factor of every item; the last result is cached, as in `Trending`."""
         latest = self._latest
         if latest is None or latest[:2] != (statistics, moment):
             popularity = statistics.decayed(moment, half_life)
@@ -262,7 +269,7 @@ class Content(Retriever):
 
 
 def _relative(popularity: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(p + p̄) / 2p̄, p̄ the mean over items that have any popularity; 1 for those that have none."""
+    """(p + p̄) / 2p̄, with p̄ the mean over items with any popularity; 1 for items without."""
     some = popularity > 0
     if not some.any():
         return np.ones_like(popularity)
@@ -279,11 +286,11 @@ def _one_empty_row() -> SparseRows:
 
 
 @kernel
-def _add_likeness(  # type: ignore[no-untyped-def]
+def _add_similarities(  # type: ignore[no-untyped-def]
     offsets, terms, weights, holder_offsets, holders, holder_weights, more_offsets, more_terms,
     more_weights, width, scores,
 ):  # fmt: skip
-    """Adds asked · vector to scores[row, item], term by term: of the holders, then added items."""
+    """Adds profile · vector to scores[row, item], term by term: fitted items, then added ones."""
     n_fitted, n_added = scores.shape[1] - len(more_offsets) + 1, len(more_offsets) - 1
     dense = np.zeros(width if n_added else 0, np.float32)
     for row in range(len(scores)):
@@ -305,7 +312,7 @@ def _add_likeness(  # type: ignore[no-untyped-def]
 
 @kernel
 def _multiply(scores, factor, chosen):  # type: ignore[no-untyped-def]
-    """Multiplies the chosen rows by an item's factor; items beyond its end keep their score."""
+    """Multiplies the chosen rows by the factor of each item; items beyond its end are unchanged."""
     n = min(scores.shape[1], len(factor))
     for row in range(len(scores)):
         if chosen[row]:
@@ -320,7 +327,7 @@ def _cosines(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     """Writes the inner product of each pair of rows, by ascending term, at most 1.
 
-    A left row is spread out once for all pairs in a row that share it.
+    A left row is expanded to a dense array once for consecutive pairs that share it.
     """
     n_fitted = len(row_offsets) - 1
     dense = np.zeros(width, np.float32)
@@ -346,7 +353,7 @@ def _cosines(  # type: ignore[no-untyped-def]
 
 @kernel
 def _product(dense, row, offsets, terms, weights):  # type: ignore[no-untyped-def]
-    """Dense · the row, by ascending term."""
+    """The inner product of a dense vector and a row, by ascending term."""
     total = np.float32(0)
     for entry in range(offsets[row], offsets[row + 1]):
         total += dense[terms[entry]] * weights[entry]

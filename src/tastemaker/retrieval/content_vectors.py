@@ -1,4 +1,4 @@
-"""Items as sparse vectors of what the catalogue says of them: a block for each column."""
+"""Encode catalogue rows as sparse vectors, with a block of terms for each column."""
 
 from typing import Any, NamedTuple, Self
 
@@ -21,20 +21,20 @@ from tastemaker.text import TfidfEncoder, TfidfSettings, smooth_idf
 
 
 class ContentSettings(TfidfSettings):
-    """What items' vectors are made of, and how much each kind of column counts."""
+    """Settings of item vectors: the weight of each kind of column."""
 
     text_weight: float = Field(1.0, ge=0)
-    """Weight of a text column; 0 leaves it out."""
+    """Weight of a text column; 0 ignores it."""
     tags_weight: float = Field(1.0, ge=0)
-    """Weight of a column of tags; 0 leaves it out."""
+    """Weight of a column of tags; 0 ignores it."""
     category_weight: float = Field(1.0, ge=0)
-    """Weight of a column of categories; 0 leaves it out."""
+    """Weight of a column of categories; 0 ignores it."""
     vector_weight: float = Field(1.0, ge=0)
-    """Weight of a column of vectors; 0 leaves it out."""
+    """Weight of a column of vectors; 0 ignores it."""
 
 
 class SparseRows(NamedTuple):
-    """Sparse rows as the kernels read them.
+    """Sparse rows, in the layout that the kernels use.
 
     Attributes:
         offsets: int64[rows + 1].
@@ -48,7 +48,7 @@ class SparseRows(NamedTuple):
 
     @classmethod
     def of(cls, matrix: csr_array) -> Self:
-        """The rows of a matrix whose columns are sorted."""
+        """The rows of a matrix with sorted columns."""
         return cls(
             matrix.indptr.astype(np.int64),
             matrix.indices.astype(np.int32),
@@ -70,7 +70,7 @@ class SparseRows(NamedTuple):
         )
 
     def with_rows(self, rows: NDArray[np.int64], new: "SparseRows") -> "SparseRows":
-        """These rows, some of them replaced: those at `rows`, ascending and distinct."""
+        """These rows with those at `rows` (ascending, distinct) replaced by `new`."""
         return SparseRows(
             offsets_with_rows(self.offsets, rows, new.offsets),
             with_rows(self.offsets, self.terms, rows, new.offsets, new.terms),
@@ -78,7 +78,7 @@ class SparseRows(NamedTuple):
         )
 
     def matrix(self, width: int) -> csr_array:
-        """The same as a matrix, float32[rows × width]."""
+        """The rows as a matrix, float32[rows × width]."""
         triple = (self.weights, self.terms, self.offsets)
         return csr_array(triple, shape=(len(self.offsets) - 1, width))
 
@@ -89,19 +89,19 @@ class SparseRows(NamedTuple):
 
     @classmethod
     def load(cls, reader: ArtifactReader) -> Self:
-        """Maps the three arrays."""
+        """Memory-maps the three arrays."""
         return cls(*(reader.array(name) for name in cls._fields))
 
 
 class _Block:
-    """One column's part of the vector.
+    """The part of the vector that encodes one column.
 
     Attributes:
-        column: its name.
-        weight: how much it counts.
-        text: encodes a column of text; None for labels.
-        idf: float32[labels known when it was fitted]; empty for text and vectors.
-        dimension: of a column of vectors; 0 for the others.
+        column: the name of the column.
+        weight: the weight of the block.
+        text: the encoder of a text column; None for other columns.
+        idf: float32[labels known in `fit`]; empty for text and vectors.
+        dimension: the dimension of a column of vectors; 0 for other columns.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class _Block:
 
     @classmethod
     def of(cls, name: str, column: Column, settings: ContentSettings) -> "_Block | None":
-        """The block of a column; None for a kind of column that holds no terms."""
+        """The block of a column; None for a kind of column without terms."""
         if isinstance(column, TextColumn):
             texts = (column.texts[row] for row in range(len(column.texts)))
             encoder = TfidfEncoder.of(texts, settings)
@@ -153,7 +153,7 @@ class _Block:
         return rows
 
     def _labels(self, column: TagsColumn, start: int, stop: int) -> csr_array:
-        """Labels that came after fitting are left out."""
+        """The idf vectors of labels; labels that were unknown in `fit` are ignored."""
         offsets = column.codes.offsets[start : stop + 1]
         codes = column.codes.values[offsets[0] : offsets[-1]]
         known = codes < len(self.idf)
@@ -165,15 +165,15 @@ class _Block:
 
 
 class ContentEncoder:
-    """Catalogue rows → vectors of length 1, blocks side by side; no content, a row of zeros.
+    """Encodes catalogue rows as vectors of length 1; a row without content is all zeros.
 
-    A text column gives its tf–idf vector, a column of tags or categories the idf of each label, a
-    column of vectors its numbers;
-    every block has length 1 before it is weighted, so that long texts do not drown short labels.
+    The vector consists of one block per column: tf–idf for a text column, the idf of each label for
+    tags or categories, and the values of a column of vectors. Every block has length 1 before it
+    is weighted, so that long texts do not dominate short labels.
 
     Attributes:
-        width: how many terms there are, over all blocks; a number of a vector is one.
-        dense: how many of them are numbers of vectors, which nearly every item has.
+        width: the number of terms over all blocks; each dimension of a vector is a term.
+        dense: the number of terms that are dimensions of vectors, which nearly every item has.
     """
 
     def __init__(self, blocks: list[_Block]) -> None:
@@ -183,7 +183,7 @@ class ContentEncoder:
 
     @classmethod
     def of(cls, catalogue: Catalogue, settings: ContentSettings) -> Self:
-        """Learns terms, labels and how rare each is."""
+        """An encoder fitted on the terms and labels of a catalogue."""
         made = (_Block.of(name, c, settings) for name, c in catalogue.columns.items())
         return cls([block for block in made if block is not None and block.weight and len(block)])
 
@@ -194,7 +194,7 @@ class ContentEncoder:
 
     def save(self, writer: ArtifactWriter) -> None:
         """Writes the blocks."""
-        told: list[dict[str, Any]] = []
+        blocks: list[dict[str, Any]] = []
         for place, block in enumerate(self._blocks):
             part = writer.child(f"block_{place}")
             part.array("idf", block.idf)
@@ -202,23 +202,23 @@ class ContentEncoder:
                 block.text.save(part.child("text"))
             about: dict[str, Any] = {"column": block.column, "weight": block.weight}
             about |= {"text": block.text is not None, "dimension": block.dimension}
-            told.append(about)
-        writer.json("blocks", told)
+            blocks.append(about)
+        writer.json("blocks", blocks)
 
     @classmethod
     def load(cls, reader: ArtifactReader) -> Self:
-        """Maps the blocks."""
+        """Memory-maps the blocks."""
         blocks = []
-        for place, told in enumerate(reader.json("blocks")):
+        for place, about in enumerate(reader.json("blocks")):
             part = reader.child(f"block_{place}")
-            text = TfidfEncoder.load(part.child("text")) if told["text"] else None
-            settings = (told["column"], told["weight"], text, part.array("idf"))
-            blocks.append(_Block(*settings, told.get("dimension", 0)))
+            text = TfidfEncoder.load(part.child("text")) if about["text"] else None
+            settings = (about["column"], about["weight"], text, part.array("idf"))
+            blocks.append(_Block(*settings, about.get("dimension", 0)))
         return cls(blocks)
 
 
 def _unit_rows(vectors: NDArray[np.float32]) -> csr_array:
-    """Vectors at length 1; a missing one, or one of zeros, has no entries."""
+    """The vectors at length 1; a missing or zero vector has no entries."""
     present = np.isfinite(vectors).all(axis=1) & (vectors != 0).any(axis=1)
     count, dimension = int(present.sum()), vectors.shape[1]
     terms = np.tile(np.arange(dimension), count)
@@ -228,7 +228,7 @@ def _unit_rows(vectors: NDArray[np.float32]) -> csr_array:
 
 
 def _side_by_side(parts: list[csr_array], n_rows: int) -> csr_array:
-    """Matrices with as many rows, one beside the other; columns stay sorted."""
+    """Matrices of `n_rows` rows concatenated by columns; columns stay sorted."""
     shifts = offsets_of([part.shape[1] for part in parts])
     row = [np.repeat(np.arange(n_rows), np.diff(part.indptr)) for part in parts]
     order = np.argsort(np.concatenate([*row, np.empty(0, np.int64)]), kind="stable")
@@ -239,7 +239,7 @@ def _side_by_side(parts: list[csr_array], n_rows: int) -> csr_array:
 
 
 def _unit(matrix: csr_array) -> csr_array:
-    """The rows at length 1, each summed by itself in the order of its columns."""
+    """The rows at length 1; each row is summed separately, in the order of its columns."""
     row = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
     squares = matrix.data.astype(np.float64) ** 2
     length = np.sqrt(np.bincount(row, weights=squares, minlength=matrix.shape[0]))

@@ -1,4 +1,4 @@
-"""Which items occur together: the ground of ItemKNN and EASE, and who spoke for a candidate."""
+"""Interactions in both orientations, and the history items that best explain a candidate."""
 
 from collections.abc import Callable
 from typing import NamedTuple, Self
@@ -11,11 +11,11 @@ from tastemaker.data.candidates import Candidates
 from tastemaker.giving_way import give_way
 
 _PAIRS = 20_000
-"""Weights between history and candidates that are looked up at a time: about a millisecond."""
+"""Weights between history and candidates looked up at a time: about a millisecond."""
 
 
 class Interactions(NamedTuple):
-    """Interactions X by item and by user, as the kernels read them.
+    """Interactions X by item and by user, in the layout that the kernels use.
 
     Attributes:
         item_offsets: int64[items + 1].
@@ -35,7 +35,7 @@ class Interactions(NamedTuple):
 
     @classmethod
     def of(cls, users: csr_array) -> Self:
-        """Takes float32[users × items]."""
+        """The interactions in a matrix float32[users × items]."""
         items = users.T.tocsr()
         return cls(
             items.indptr.astype(np.int64),
@@ -52,16 +52,16 @@ def strongest_reasons(
     candidates: Candidates,
     weights_between: Callable[[NDArray[np.int32], NDArray[np.int32]], NDArray[np.float32]],
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """For each candidate the item of the history that adds most to its score.
+    """For each candidate, the item of the history that adds most to its score.
 
     Args:
-        liked: the histories as the model scores them, float32[n × items it knows].
-        candidates: what is to be explained.
+        liked: the histories as the model scores them, float32[requests × known items].
+        candidates: the candidates to explain.
         weights_between: (history items, candidate items) → weights [history, candidates].
 
     Returns:
-        The item, int32[total], −1 if none speaks for it; and its share of all that speak for it,
-        float32[total] in [0, 1].
+        The item, int32[total], −1 if no item supports the candidate; and the share of the total
+        support that it contributes, float32[total] in [0, 1].
     """
     reason = np.full(len(candidates.item), -1, np.int32)
     share = np.zeros(len(candidates.item), np.float32)
@@ -78,7 +78,7 @@ def strongest_reasons(
             adds = np.maximum(weights_between(history, items), 0) * liked.data[entries][:, None]
             best = adds.argmax(axis=0)
             most, total = adds[best, np.arange(len(items))], adds.sum(axis=0)
-            speaks = most > 0
-            reason[start + some[speaks]] = history[best[speaks]]
-            share[start + some[speaks]] = most[speaks] / total[speaks]
+            supported = most > 0
+            reason[start + some[supported]] = history[best[supported]]
+            share[start + some[supported]] = most[supported] / total[supported]
     return reason, share

@@ -1,4 +1,4 @@
-"""Items as vectors: how alike two are by cosine, which are most alike, and inner products."""
+"""Operations on item vectors: cosines, most similar items, and inner products."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,13 +20,13 @@ def cosines(
     right: NDArray[np.int32],
     connected: ConnectedItems,
 ) -> NDArray[np.float32]:
-    """The cosine of each pair's vectors, float32[pairs]; 0 where one is unknown or zero.
+    """The cosine of each pair of vectors, float32[pairs]; 0 if an item is unknown or zero.
 
     Args:
         vectors: float32[items × factors].
-        norms: float32[items], their lengths.
-        left: int32[pairs], an item of each pair.
-        right: int32[pairs], the other.
+        norms: float32[items], the lengths of the vectors.
+        left: int32[pairs], the first item of each pair.
+        right: int32[pairs], the second item.
         connected: which items the events connect; the cosine of others is 0.
     """
     out = np.zeros(len(left), np.float32)
@@ -36,15 +36,15 @@ def cosines(
     return out
 
 
-def most_alike(
+def most_similar(
     vectors: NDArray[np.float32],
     norms: NDArray[np.float32],
     items: NDArray[np.int32],
     n: int,
     connected: ConnectedItems,
 ) -> Candidates:
-    """For each of `items` the n connected ones of highest cosine, never itself."""
-    asked = Requests.of([[int(item)] for item in items])
+    """For each item, the n connected items of highest cosine, without the item itself."""
+    requests = Requests.of([[int(item)] for item in items])
     everything = np.arange(len(vectors), dtype=np.int32)
 
     def score(chunk: slice) -> NDArray[np.float32]:
@@ -52,7 +52,7 @@ def most_alike(
         right = np.tile(everything, len(items[chunk]))
         return cosines(vectors, norms, left, right, connected).reshape(-1, len(everything))
 
-    return exact_top_n(score, asked, n, len(vectors), min_score=0.0, chunk_bytes=_SIMILAR_BYTES)
+    return exact_top_n(score, requests, n, len(vectors), min_score=0.0, chunk_bytes=_SIMILAR_BYTES)
 
 
 def inner_products(
@@ -61,16 +61,16 @@ def inner_products(
     vectors: NDArray[np.float32],
     popularity_weight: NDArray[np.float32],
 ) -> NDArray[np.float32]:
-    """Each request's vector times those of its items, as an index adds, float32[total].
+    """The inner products of each request's vector with those of its items, added as in an index.
 
     Args:
         x: float32[requests × factors].
-        items: some items for each request.
+        items: the items to score for each request.
         vectors: float32[items × factors].
-        popularity_weight: float32[items], what a vector is multiplied by.
+        popularity_weight: float32[items], the factor of each vector.
 
     Returns:
-        NaN where an item is unknown.
+        float32[total], NaN if an item is unknown.
     """
     scores = np.empty(len(items.values), np.float32)
     _products(x, rows_of(items.offsets), items.values, vectors, popularity_weight, scores)
@@ -79,9 +79,10 @@ def inner_products(
 
 @kernel
 def _cosines(vectors, norms, left, right, cosines):  # type: ignore[no-untyped-def]
-    """Writes the cosine of each pair of rows; 0 where a row is unknown or zero.
+    """Writes the cosine of each pair of rows; 0 if a row is unknown or zero.
 
-    Four sums in turn, so that a step need not wait for the one before; their order never varies.
+    Four sums are interleaved, so that a step does not wait for the previous one. The order of
+    additions is fixed.
     """
     factors = vectors.shape[1]
     whole = factors - factors % 4
@@ -106,11 +107,10 @@ def _cosines(vectors, norms, left, right, cosines):  # type: ignore[no-untyped-d
 
 @kernel
 def _products(x, row, item, vectors, popularity_weight, scores):  # type: ignore[no-untyped-def]
-    """Writes x[row] · (vectors[item] × popularity_weight[item]), NaN if unknown.
+    """Writes x[row] · (vectors[item] × popularity_weight[item]), NaN if the item is unknown.
 
-    Added as the index adds.
-
-    Four entries at a time, so that a step need not wait for the one before.
+    The order of additions is that of the index. Four entries are interleaved, so that a step does
+    not wait for the previous one.
     """
     last, n_items = len(item) - 1, len(vectors)
     if n_items == 0:
@@ -134,5 +134,5 @@ def _products(x, row, item, vectors, popularity_weight, scores):  # type: ignore
 
 @kernel
 def _known_or_first(item, n_items):  # type: ignore[no-untyped-def]
-    """The item, or 0 where it is unknown."""
+    """The item, or 0 if it is unknown."""
     return item if 0 <= item < n_items else np.int32(0)

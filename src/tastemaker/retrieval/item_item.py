@@ -1,4 +1,4 @@
-"""Models that are one sparse matrix of items × items: how it answers, once for all of them."""
+"""The base class of models that consist of one sparse matrix of items × items."""
 
 from typing import Any
 
@@ -20,13 +20,13 @@ from tastemaker.retrieval.scoring import ScoringRetriever
 
 
 class ItemItem(ScoringRetriever):
-    """A candidate scores Σ over the history of weight × how strongly that item speaks for it.
+    """A retriever that scores a candidate by Σ over the history of event weight × item weight.
 
-    A model learns `weights` in `fit`, and everything else follows.
+    A subclass learns `weights` in `fit`; this class implements the rest.
 
     Attributes:
-        weights: float32[items × items]; row: an item of a history, column: a candidate. Nothing
-            stands on the diagonal.
+        weights: float32[items × items]; the row is an item of a history, the column a candidate.
+            The diagonal is empty.
 
     Cost: a request, history × entries of a row.
     """
@@ -34,15 +34,15 @@ class ItemItem(ScoringRetriever):
     weights: csr_array
 
     def liked(self, requests: Requests) -> csr_array:
-        """What each history says, float32[n × n_fitted]; by the setting `reduce` if there is one.
+        """The weights of each history, float32[requests × n_fitted], by the setting `reduce`.
 
-        A model that weighs the events of a history in another way says so here.
+        Models that weight the events of a history in another way override this method.
         """
         reduce: Reduce = getattr(self.config, "reduce", "binary")
         return requests.history.interactions(self.n_fitted, reduce=reduce)
 
     def scores(self, requests: Requests) -> ScoreChunk:
-        """What the items of each history say of all items."""
+        """The scores of all items, summed over the items of each history."""
         liked = self.liked(requests)
 
         def score(chunk: slice) -> NDArray[np.float32]:
@@ -54,9 +54,9 @@ class ItemItem(ScoringRetriever):
         return score
 
     def similar(self, items: NDArray[np.int32], n: int, inventory: Inventory) -> Candidates:
-        """The items that each item speaks for most."""
+        """The items with the largest weights in each item's row."""
         self.require_fitted()
-        asked = Requests.of([[int(item)] for item in items])
+        requests = Requests.of([[int(item)] for item in items])
 
         def score(chunk: slice) -> NDArray[np.float32]:
             known = np.where(items[chunk] < self.n_fitted, items[chunk], -1)
@@ -64,12 +64,12 @@ class ItemItem(ScoringRetriever):
             dense[known < 0] = 0
             return dense
 
-        return exact_top_n(score, asked, n, self.n_fitted, min_score=self.min_score)
+        return exact_top_n(score, requests, n, self.n_fitted, min_score=self.min_score)
 
     def explain(
         self, requests: Requests, candidates: Candidates
     ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """The item of the history that speaks most for each candidate."""
+        """The item of the history that supports each candidate most."""
         self.require_fitted()
 
         def between(history: NDArray[np.int32], found: NDArray[np.int32]) -> NDArray[Any]:
@@ -80,14 +80,14 @@ class ItemItem(ScoringRetriever):
         return strongest_reasons(self.liked(self.likes(requests)), candidates, between)
 
     def similarity(self, left: NDArray[np.int32], right: NDArray[np.int32]) -> NDArray[np.float32]:
-        """How strongly one item of each pair speaks for the other, the stronger way, at most 1."""
+        """The larger of the two weights between the items of each pair, at most 1."""
         self.require_fitted()
         weights = np.zeros(len(left), np.float32)
         _stronger_way(left, right, *self._rows(), weights)
         return weights
 
     def _rows(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float32]]:
-        """Offsets, items and weights of every row, as the kernels read them."""
+        """Offsets, items and weights of all rows, in the layout that the kernels use."""
         return self.weights.indptr, self.weights.indices, self.weights.data
 
     def save(self, writer: ArtifactWriter) -> None:
@@ -95,17 +95,20 @@ class ItemItem(ScoringRetriever):
         writer.sparse("weights", self.weights)
 
     def load(self, reader: ArtifactReader) -> "ItemItem":
-        """Maps the weights."""
+        """Memory-maps the weights."""
         self.weights = reader.sparse("weights")
         self.n_fitted = self.weights.shape[0]
         if self.weights.shape[1] != self.n_fitted:
-            raise ArtifactError("a matrix of items × items is not square: train again")
+            raise ArtifactError(
+                f"the matrix of item weights is not square, its shape is {self.weights.shape}: "
+                "train again"
+            )
         return self
 
 
 @kernel
 def _add_rows(offsets, items, weights, row_offsets, columns, strength, scores):  # type: ignore[no-untyped-def]
-    """Adds to scores[request] the row of every liked item, times its weight in the history."""
+    """Adds the row of every liked item, times its weight in the history, to scores[request]."""
     for request in range(len(scores)):
         for liked in range(offsets[request], offsets[request + 1]):
             item, weight = items[liked], weights[liked]
@@ -115,7 +118,7 @@ def _add_rows(offsets, items, weights, row_offsets, columns, strength, scores): 
 
 @kernel
 def _between(history, found, row_offsets, columns, strength, block):  # type: ignore[no-untyped-def]
-    """Writes how strongly each history item speaks for each found item (distinct)."""
+    """Writes the weight between each history item and each found item; these are distinct."""
     place_of = np.full(len(row_offsets) - 1, -1, np.int32)
     for place in range(len(found)):
         place_of[found[place]] = place
@@ -127,7 +130,7 @@ def _between(history, found, row_offsets, columns, strength, block):  # type: ig
 
 @kernel
 def _stronger_way(left, right, row_offsets, columns, strength, out):  # type: ignore[no-untyped-def]
-    """Writes the larger of w(left, right) and w(right, left); 0 where an item is unknown."""
+    """Writes the larger of w(left, right) and w(right, left); 0 if an item is unknown."""
     n_items = len(row_offsets) - 1
     for pair in range(len(left)):
         i, j = left[pair], right[pair]
@@ -140,9 +143,9 @@ def _stronger_way(left, right, row_offsets, columns, strength, out):  # type: ig
 
 @kernel
 def _weight_in(columns, strength, start, stop, item):  # type: ignore[no-untyped-def]
-    """The weight of `item` in the row start … stop − 1, 0 if it stands nowhere there.
+    """The weight of `item` in the row start … stop − 1; 0 if the row does not contain it.
 
-    Without leaving early: a row is compared in a few instructions.
+    The loop does not exit early, so that compilers can vectorize it.
     """
     row = columns[start:stop]
     place = np.int32(0)

@@ -1,4 +1,4 @@
-"""Item–item models whose rows are learnt one by one: all of them in `fit`, a few in `update`."""
+"""Item–item models that learn rows separately: all rows in `fit`, affected rows in `update`."""
 
 from abc import abstractmethod
 from collections.abc import Callable
@@ -21,23 +21,24 @@ from tastemaker.retrieval.item_item import ItemItem
 from tastemaker.threads import run_chunks
 
 _AT_A_TIME = 2_000
-"""Items between two words of progress."""
+"""Items between two progress updates."""
 
 LearnRows = Callable[
     [NDArray[np.int32], NDArray[np.int32], NDArray[np.float32], NDArray[np.int64]], None
 ]
-"""(items [m], near [m × neighbors], strength [m × neighbors], found [m]) → None: writes for each
-item its neighbours, strongest first, how strong they are, and how many; releases the GIL."""
+"""(items [m], near [m × neighbors], strength [m × neighbors], found [m]) → None: writes the
+neighbours of each item, strongest first, their strengths, and their number; releases the GIL."""
 
 
 @dataclass(frozen=True, slots=True)
 class RowLearner:
-    """How the rows of a model follow from the interactions.
+    """How to learn the rows of a model from the interactions.
 
     Attributes:
         learn: writes the rows of given items.
-        of_items: float[figures × items], on which rows depend beside the interactions; a row has
-            to be learnt anew where one of its items has other figures.
+        of_items: float[statistics × items], the item statistics on which rows depend in addition to
+            the interactions; a row must be learned again if the statistics of one of its items
+            change.
     """
 
     learn: LearnRows
@@ -49,15 +50,16 @@ class _HasNeighbors(Protocol):
 
 
 class ItemRows(ItemItem):
-    """An item–item model that keeps the strongest neighbours of each item, row by row.
+    """An item–item model that learns the strongest neighbours of each item, row by row.
 
-    A model says what it learns from (`evidence`) and how a row follows (`learner`). A row may
-    depend on the users of its item, on what else these liked, and on `RowLearner.of_items`;
-    therefore only rows of items that stand beside a changed one change.
+    A subclass provides the training matrix (`evidence`) and the row learner (`learner`). A row can
+    depend on the users of its item, on the other items of these users, and on
+    `RowLearner.of_items`. An update therefore changes only the rows of items that share a user with
+    a changed item.
 
     Attributes:
-        digests: uint64[items], of what was known of each item; tells which have changed.
-        items: digest of the items it was fitted on, by their ids.
+        digests: uint64[items], a digest of the training data of each item, to detect changes.
+        items: digest of the ids of the items it was fitted on.
     """
 
     digests: NDArray[np.uint64]
@@ -65,11 +67,11 @@ class ItemRows(ItemItem):
 
     @abstractmethod
     def evidence(self, dataset: Dataset) -> csr_array:
-        """What is learnt from, float32[users × items], or baskets or sessions × items."""
+        """The training matrix, float32[users × items], or baskets or sessions × items."""
 
     @abstractmethod
     def learner(self, pairs: Interactions) -> RowLearner:
-        """How rows follow from the evidence."""
+        """The learner of rows from the training matrix."""
 
     def fit(
         self,
@@ -85,22 +87,26 @@ class ItemRows(ItemItem):
         pairs = Interactions.of(rows)
         learner = self.learner(pairs)
         every = np.arange(n_items, dtype=np.int32)
-        self.weights = self._learnt(learner, every, pairs, options)
+        self.weights = self._learned_rows(learner, every, pairs, options)
         self.digests = _digests(pairs, learner)
         self.items = dataset.catalogue.items.digest
         self.n_fitted = n_items
         return self
 
     def update(self, dataset: Dataset, options: FitOptions = FitOptions()) -> Self:
-        """The same with later events: only the rows beside changed items are learnt anew.
+        """A retriever updated with later events; it learns only the affected rows again.
 
-        Cost: as `fit`, for the items that stand together with one that has changed.
+        Cost: that of `fit` for the items that share a user with a changed item.
+
+        Raises:
+            DataError: the catalogue has other items than the one it was fitted on.
         """
         self.require_fitted()
         if dataset.catalogue.items.digest != self.items:
             raise DataError(
-                f"{type(self).__name__} was fitted on {self.n_fitted:,} items, the events are of "
-                f"{len(dataset.catalogue):,} items that are not the same: call fit for new items"
+                f"{type(self).__name__} was fitted on {self.n_fitted:,} items, and the catalogue "
+                f"has {len(dataset.catalogue):,} items that are not the same: call fit instead of "
+                "update"
             )
         rows = self.evidence(dataset)
         self._require_memory(rows, options)
@@ -108,24 +114,24 @@ class ItemRows(ItemItem):
         learner = self.learner(pairs)
         digests = _digests(pairs, learner)
         changed = digests != self.digests
-        beside = changed.copy()
-        _mark_beside(np.flatnonzero(changed), pairs, beside)
-        again = np.flatnonzero(beside).astype(np.int32)
-        later = copy(self)
-        later.weights = _with_rows(
-            self.weights, again, self._learnt(learner, again, pairs, options)
+        affected = changed.copy()
+        _mark_affected(np.flatnonzero(changed), pairs, affected)
+        again = np.flatnonzero(affected).astype(np.int32)
+        updated = copy(self)
+        updated.weights = _with_rows(
+            self.weights, again, self._learned_rows(learner, again, pairs, options)
         )
-        later.digests = digests
-        return later
+        updated.digests = digests
+        return updated
 
     def save(self, writer: ArtifactWriter) -> None:
-        """Writes the neighbours, and what tells which of them an update changes."""
+        """Writes the neighbours and the digests that `update` needs."""
         super().save(writer)
         writer.array("digests", self.digests)
         writer.json("items", self.items)
 
     def load(self, reader: ArtifactReader) -> Self:
-        """Maps the neighbours."""
+        """Memory-maps the neighbours."""
         super().load(reader)
         self.digests = reader.array("digests")
         self.items = reader.json("items")
@@ -133,7 +139,7 @@ class ItemRows(ItemItem):
 
     @property
     def _neighbors(self) -> int:
-        """The most that are kept of each item."""
+        """The maximum number of neighbours of each item."""
         return cast(_HasNeighbors, self.config).neighbors
 
     def _require_memory(self, rows: csr_array, options: FitOptions) -> None:
@@ -144,36 +150,36 @@ class ItemRows(ItemItem):
             "lower 'neighbors'",
         )
 
-    def _learnt(
+    def _learned_rows(
         self,
         learner: RowLearner,
         items: NDArray[np.int32],
         pairs: Interactions,
         options: FitOptions,
     ) -> csr_array:
-        """The rows of some items, float32[len(items) × items]."""
-        told = f"{type(self).__name__}: neighbours"
+        """The learned rows of some items, float32[len(items) × all items]."""
+        label = f"{type(self).__name__}: neighbours"
         cost = np.diff(pairs.item_offsets)
-        return learnt_rows(learner.learn, items, cost, self._neighbors, options, told)
+        return learned_rows(learner.learn, items, cost, self._neighbors, options, label)
 
 
-def learnt_rows(
+def learned_rows(
     learn: LearnRows,
     items: NDArray[np.int32],
     cost: NDArray[np.int64],
     neighbors: int,
     options: FitOptions,
-    told: str,
+    label: str,
 ) -> csr_array:
-    """The rows of some items, float32[len(items) × items].
+    """The learned rows of some items, float32[len(items) × all items].
 
     Args:
-        learn: writes them.
-        items: which.
-        cost: int64[items], how much work each of all items is about.
-        neighbors: how many entries a row has at most.
+        learn: writes the rows.
+        items: the items to learn.
+        cost: int64[all items], the approximate work for each.
+        neighbors: the maximum number of entries in a row.
         options: threads and progress.
-        told: what the progress is called.
+        label: the name shown with the progress.
     """
     n_items = len(cost)
     k = min(neighbors, max(1, n_items - 1))
@@ -182,7 +188,7 @@ def learnt_rows(
     found = np.zeros(len(items), np.int64)
     work = offsets_of(cost[items])
     blocks = range(0, len(items), _AT_A_TIME)
-    for first in options.progress.track(blocks, told, len(blocks)):
+    for first in options.progress.track(blocks, label, len(blocks)):
         last = min(first + _AT_A_TIME, len(items))
 
         def some(start: int, stop: int, first: int = first) -> None:
@@ -199,10 +205,10 @@ def packed_rows(
     found: NDArray[np.int64],
     n_items: int,
 ) -> csr_array:
-    """The first found[row] neighbours of each row, float32[rows × n_items]."""
+    """A matrix of the first found[row] neighbours of each row, float32[rows × n_items]."""
     kept = np.arange(near.shape[1]) < found[:, None]
     offsets = offsets_of(found)
-    if offsets[-1] <= np.iinfo(np.int32).max:  # else SciPy would widen the neighbours too
+    if offsets[-1] <= np.iinfo(np.int32).max:  # otherwise SciPy widens the neighbours too
         offsets = offsets.astype(np.int32)
     return csr_array((strength[kept], near[kept], offsets), shape=(len(near), n_items))
 
@@ -227,32 +233,32 @@ def _with_rows(weights: csr_array, items: NDArray[np.int32], rows: csr_array) ->
 
 
 def _digests(pairs: Interactions, learner: RowLearner) -> NDArray[np.uint64]:
-    """Of each item's weights, in the order of the users, and of its figures: FNV-1a, by words."""
+    """FNV-1a digests, by words, of each item's weights in user order and of its statistics."""
     digests = np.empty(len(pairs.item_offsets) - 1, np.uint64)
-    figures = np.ascontiguousarray(learner.of_items.T, np.float64).view(np.uint64)
-    _digest_columns(pairs.item_offsets, pairs.item_weights.view(np.uint32), figures, digests)
+    statistics = np.ascontiguousarray(learner.of_items.T, np.float64).view(np.uint64)
+    _digest_columns(pairs.item_offsets, pairs.item_weights.view(np.uint32), statistics, digests)
     return digests
 
 
 @kernel
-def _digest_columns(offsets, weights, figures, digests):  # type: ignore[no-untyped-def]
-    """Writes the digest of each column's bits and of its row of `figures`."""
+def _digest_columns(offsets, weights, statistics, digests):  # type: ignore[no-untyped-def]
+    """Writes the digest of each column's bits and of its row of `statistics`."""
     prime = np.uint64(0x100000001B3)
     for item in range(len(digests)):
         digest = np.uint64(0xCBF29CE484222325)
         for entry in range(offsets[item], offsets[item + 1]):
             digest = (digest ^ np.uint64(weights[entry])) * prime
-        for figure in range(figures.shape[1]):
-            digest = (digest ^ figures[item, figure]) * prime
+        for column in range(statistics.shape[1]):
+            digest = (digest ^ statistics[item, column]) * prime
             digest ^= digest >> np.uint64(29)
         digests[item] = digest
 
 
 @kernel
-def _mark_beside(changed, pairs, beside):  # type: ignore[no-untyped-def]
-    """Marks every item that some user has beside a changed one."""
+def _mark_affected(changed, pairs, affected):  # type: ignore[no-untyped-def]
+    """Marks every item that shares a user with a changed item."""
     for item in changed:
         for entry in range(pairs.item_offsets[item], pairs.item_offsets[item + 1]):
             user = pairs.item_users[entry]
             for place in range(pairs.user_offsets[user], pairs.user_offsets[user + 1]):
-                beside[pairs.user_items[place]] = True
+                affected[pairs.user_items[place]] = True

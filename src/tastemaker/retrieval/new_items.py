@@ -1,4 +1,4 @@
-"""Items that have only just appeared: found by what they are about, before anyone can like them."""
+"""Find new items by their content, before users have interacted with them."""
 
 from copy import copy
 from functools import partial
@@ -22,20 +22,20 @@ from tastemaker.statistics import ALL_TIME, EVERY, ItemStatistics
 
 END_OF_TIME = np.iinfo(np.int64).max
 _SMOOTHING = np.float32(0.25)
-"""Of the mean likeness, what is added to each: the rarest kind counts five times the average."""
+"""Share of the mean similarity added to each: the rarest items count five times the average."""
 
 
 class NewItemsConfig(ContentConfig):
-    """Settings of `NewItems`: those of `Content`, and who counts as new."""
+    """Settings of `NewItems`: those of `Content`, and which items are new."""
 
     max_age: str = "30d"
-    """An item is new for so long after its first event: a number and s, m, h, d or w."""
+    """How long an item is new after its first event: a number and s, m, h, d or w."""
     affinity: float = Field(1.0, ge=0)
-    """α: an item is found only where it fits so many times better than the average item."""
+    """α: an item is found only if it fits the profile this many times better than the average."""
     known: float = Field(0.5, ge=0)
-    """γ: a score is divided by (1 + the item's events, exposures apart) to this power."""
+    """γ: a score is divided by (1 + the item's events, without exposures) to this power."""
     popularity: float = Field(0.0, ge=0)
-    """β of `Content`: what few events say of popularity is mostly chance."""
+    """β of `Content`; 0, because the popularity of items with few events is mostly noise."""
 
     @field_validator("max_age")
     @classmethod
@@ -45,31 +45,31 @@ class NewItemsConfig(ContentConfig):
 
 
 class NewItems(Retriever):
-    """New items for whom they fit best, which elsewhere drown among all that are alike.
+    """New items recommended to the users whose profiles they fit best.
 
-    New is an item that came after training, or whose first event is at most `max_age` before the
-    request. An item that was there at training and had no event by the moment of the request is
-    not: when it came, nobody knows, and to take it for new would be to know of events to come.
+    An item is new if it was added after training, or if its first event is at most `max_age` before
+    the request. An item that was in the catalogue at training but has no event before the request
+    is not new: its age is unknown, and treating it as new would use information from the future.
 
-    With p the profile and v the vectors of `Content`, v̄ the mean of those of the catalogue, a new
+    With p the profile and v the vectors of `Content`, v̄ the mean vector of the catalogue, a new
     item i scores
 
         p · vᵢ × rᵢ / (1 + eᵢ)^γ,   rᵢ = c̄ / (cᵢ + c̄/4),   cᵢ = vᵢ · v̄
 
-    where c̄ is the mean of c and e the events an item has: by how much more it is like what this
-    user chose than like just anything, so that a rare kind of item is not left to those who like
-    everything a little, and less of what is known already, as the width of an interval shrinks
-    with the root of what it is made of. It is found where that is above α · p · v̄, the user's mean
-    over the catalogue: each item among its own audience, nobody sees what does not concern them
-    only because it is new, and what has become known is no longer found.
+    where c̄ is the mean of c and e the number of events of an item. The score compares the
+    similarity to the user's profile with the similarity to the catalogue, so that rare kinds of
+    items reach more than the users with broad profiles. It falls with the number of events of an
+    item, as the width of a confidence interval shrinks with the root of the sample size. An item is
+    found if its score is above α · p · v̄, the user's mean over the catalogue: new items reach their
+    audience, other users do not see them, and items that have become known are no longer found.
 
     Attributes:
-        content: the same settings over the whole catalogue.
+        content: a `Content` retriever with the same settings over the whole catalogue.
         typical: float32[terms], v̄; c̄ is its square.
         rarity: float32[items], r.
-        exposures: the kinds of event that say nothing of an item, and are not counted in e.
+        exposures: the kinds of event with the role `exposure`, which are not counted in e.
 
-    Cost: that of `Content`, and a look-up of its events for each new item.
+    Cost: that of `Content`, and a lookup of the events of each new item.
 
     Example:
         >>> NewItems(max_age="14d")
@@ -94,7 +94,7 @@ class NewItems(Retriever):
         *,
         validation: Task | None = None,
     ) -> Self:
-        """Encodes the catalogue; the events are not read."""
+        """Fits by encoding the catalogue; events are not used."""
         dataset.require_clock("NewItems")
         self.content = self._content().fit(dataset, options)
         self.n_fitted = self.content.n_fitted
@@ -105,7 +105,7 @@ class NewItems(Retriever):
         return self
 
     def with_items(self, catalogue: Catalogue, changed: NDArray[np.int64] = NO_ITEMS) -> Self:
-        """This retriever that also knows the catalogue's later items, all of them new."""
+        """A copy of this retriever that also knows the catalogue's later items, all of them new."""
         self.require_fitted()
         grown = copy(self)
         grown.content = self.content.with_items(catalogue, changed)
@@ -117,7 +117,7 @@ class NewItems(Retriever):
         return grown
 
     def retrieve(self, requests: Requests, n: int, inventory: Inventory) -> Candidates:
-        """The new items that fit the history best, and better than most would."""
+        """The new items that fit the history best, and better than the average item."""
         self.require_fitted()
         found = self.content.among(
             partial(self._weights, inventory.statistics), requests, n, inventory
@@ -129,19 +129,19 @@ class NewItems(Retriever):
     def explain(
         self, requests: Requests, candidates: Candidates
     ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """The item of the history whose content is most like each candidate's."""
+        """The item of the history whose content is most similar to each candidate's."""
         self.require_fitted()
         return self.content.explain(requests, candidates)
 
     def save(self, writer: ArtifactWriter) -> None:
-        """Writes encoder and vectors, and what the catalogue is like."""
+        """Writes the encoder, the vectors, and the statistics of the catalogue."""
         self.content.save(writer)
         writer.array("typical", self.typical)
         writer.array("rarity", self.rarity[: self.n_fitted])
         writer.json("exposures", self.exposures)
 
     def load(self, reader: ArtifactReader) -> Self:
-        """Maps encoder and vectors, and what the catalogue is like."""
+        """Memory-maps the encoder, the vectors, and the statistics of the catalogue."""
         self.content = self._content().load(reader)
         self.n_fitted = self.content.n_fitted
         self.typical, self.rarity = reader.array("typical"), reader.array("rarity")
@@ -153,18 +153,18 @@ class NewItems(Retriever):
         return Content(**self.config.model_dump(exclude=own))
 
     def _rarities(self, rows: SparseRows) -> NDArray[np.float32]:
-        """R of each row; 0 for all where the catalogue says nothing."""
+        """The rarity r of each row; all 0 if the catalogue has no content."""
         mean = self.typical @ self.typical
-        likeness = rows.matrix(len(self.typical)) @ self.typical
+        similarity = rows.matrix(len(self.typical)) @ self.typical
         if not mean > 0:
-            return np.zeros(len(likeness), np.float32)
-        rarity: NDArray[np.float32] = mean / (likeness + _SMOOTHING * mean)
+            return np.zeros(len(similarity), np.float32)
+        rarity: NDArray[np.float32] = mean / (similarity + _SMOOTHING * mean)
         return rarity.astype(np.float32)
 
     def _weights(
         self, statistics: ItemStatistics, moments: NDArray[np.int64]
     ) -> NDArray[np.float32]:
-        """What makes a likeness a score, float32[moments × items]; 0 for what is not new."""
+        """The factors of the similarities, float32[moments × items]; 0 if an item is not new."""
         max_age = parse_duration(self.config.max_age, "max_age")
         first, at = self._first_events(statistics)[: self.content.n_items], moments[:, None]
         new = (first < at) & (first >= at - max_age)
@@ -180,9 +180,9 @@ class NewItems(Retriever):
         return weights
 
     def _first_events(self, statistics: ItemStatistics) -> NDArray[np.int64]:
-        """When each item had its first event, the end of time if it had none; the latest is kept.
+        """The time of each item's first event, `END_OF_TIME` if it has none; cached.
 
-        Later statistics may know of items that are not known here, and the other way round.
+        The statistics may have items that this retriever does not know, and vice versa.
         """
         latest = self._latest
         if latest is None or latest[0] is not statistics:

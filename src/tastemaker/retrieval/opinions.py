@@ -1,4 +1,4 @@
-"""What a history likes and what it dislikes, apart: how a dislike counts, once for all models."""
+"""Split histories into likes and dislikes: the handling of dislikes shared by all models."""
 
 from dataclasses import dataclass
 
@@ -12,30 +12,30 @@ from tastemaker.data.requests import Requests
 
 
 class DislikeSettings(Settings):
-    """How the dislikes of a history count."""
+    """Settings for the dislikes of a history."""
 
     dislike_weight: float = Field(0.25, ge=0)
-    """How much a dislike lowers the items like it, where a like raises them by 1; 0: only the
-    disliked item itself is left out."""
+    """How much a dislike lowers the scores of similar items, relative to a like, which raises them
+    by 1. With 0, only the disliked item itself is left out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Opinions:
-    """A batch of requests by what their histories like, and those that dislike something.
+    """A batch of requests split into the likes and the dislikes of their histories.
 
-    A model scores both in the same way, and a candidate's score is
+    A model scores both in the same way, and the score of a candidate is
 
         s(likes) − dislike_weight × share × max(0, s(dislikes))
 
-    so a dislike lowers what a like of the same item would raise, and raises nothing. With likes
-    and dislikes of one item, the larger total weight decides, at equality the dislike; the events
-    of the other sign do not count, as signs are never added up.
+    A dislike therefore lowers what a like of the same item would raise, and raises nothing. If a
+    history has likes and dislikes of one item, the sign with the larger total weight is used, and
+    the dislikes on a tie; the events of the other sign are ignored. Signs are never summed.
 
     Attributes:
-        likes: all requests; only events of positive weight in their histories.
-        dislikes: the requests with a dislike, their dislikes with positive weight and nothing
-            else; None where there is none.
-        rows: int64[m], which requests these are, ascending.
+        likes: all requests, with only the likes in their histories.
+        dislikes: the requests with a dislike, with only their dislikes, at positive weight; None
+            if no request has a dislike.
+        rows: int64[m], the indices of these requests, ascending.
         share: float32[m], dislikes / likes of each, at most 1.
     """
 
@@ -46,11 +46,11 @@ class Opinions:
 
     @classmethod
     def of(cls, requests: Requests, dislike_weight: float) -> "Opinions":
-        """Splits the histories; without a dislike, or with a weight of 0, they stay as they are.
+        """The opinions of a batch; without dislikes, or at weight 0, histories are unchanged.
 
         Args:
             requests: the batch.
-            dislike_weight: the setting.
+            dislike_weight: the setting of the model.
         """
         history = requests.history
         if not dislike_weight or not (history.weight < 0).any():
@@ -71,9 +71,9 @@ class Opinions:
 
 @kernel
 def _decide(offsets, item, weight, signed, counts):  # type: ignore[no-untyped-def]
-    """Writes the weight of each event, 0 where events of the other sign decide for its item.
+    """Writes the weight of each event, 0 if events of the other sign prevail for its item.
 
-    Adds to `counts` [2 × rows] how many likes and dislikes of known items are left.
+    Adds the number of remaining likes and dislikes of known items to `counts` [2 × rows].
     """
     for row in range(len(offsets) - 1):
         start, stop = offsets[row], offsets[row + 1]

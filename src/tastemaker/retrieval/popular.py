@@ -1,4 +1,4 @@
-"""What most users liked: the baseline every table carries, and the answer to strangers."""
+"""The items that most users liked: the baseline, and the answer for anonymous users."""
 
 from typing import ClassVar, Self
 
@@ -20,13 +20,13 @@ class PopularConfig(Settings):
 
 
 class Popular(Retriever):
-    """Items by the number of distinct users who liked them in the training data.
+    """Items ranked by the number of distinct users who liked them in the training data.
 
     Attributes:
-        order: int32[items that anybody liked], most users first; among equals the lower index.
-        users: float32[same], how many users liked each.
+        order: int32[items with at least one like], most users first; ties by lower index.
+        users: float32[same], the number of users who liked each.
 
-    Cost: `fit` reads the events once; a request walks past its excluded items.
+    Cost: `fit` reads the events once; a request skips its excluded items.
 
     Example:
         >>> Popular()
@@ -47,7 +47,7 @@ class Popular(Retriever):
         *,
         validation: Task | None = None,
     ) -> Self:
-        """Counts users per item."""
+        """Fits by counting the users of each item."""
         counts = dataset.interactions(reduce="binary").sum(axis=0).astype(np.float32)
         order = np.argsort(-counts, kind="stable")[: int((counts > 0).sum())]
         self.order, self.users = order.astype(np.int32), counts[order]
@@ -55,7 +55,7 @@ class Popular(Retriever):
         return self
 
     def retrieve(self, requests: Requests, n: int, inventory: Inventory) -> Candidates:
-        """The most popular items the user may be shown."""
+        """The most popular eligible items."""
         self.require_fitted()
         one = np.zeros(len(requests), np.int64)
         return ranked_top_n([(self.order, self.users)], one, requests, n)
@@ -67,7 +67,7 @@ class Popular(Retriever):
         writer.json("fitted", {"items": self.n_fitted})
 
     def load(self, reader: ArtifactReader) -> Self:
-        """Maps the ranking."""
+        """Memory-maps the ranking."""
         self.order, self.users = reader.array("order"), reader.array("users")
         self.n_fitted = reader.json("fitted")["items"]
         return self

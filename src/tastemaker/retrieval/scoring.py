@@ -1,4 +1,4 @@
-"""Models that score every item they were fitted on: what follows from that, once for all."""
+"""The base class of models that score all the items they were fitted on."""
 
 from abc import abstractmethod
 from typing import ClassVar
@@ -18,14 +18,14 @@ from tastemaker.retrieval.opinions import Opinions
 
 
 class ScoringRetriever(Retriever):
-    """A retriever whose answer is the best of the scores of all its items.
+    """A retriever that returns the items with the highest scores.
 
-    A model gives `scores`; finding the best, and scoring given items, follow.
+    A subclass implements `scores`; this class implements retrieval and scoring of given items.
 
     Attributes:
-        min_score: only items that score higher are found.
-        averages: whether a long history scores no higher than a short one, so that one dislike
-            must count for less the more likes there are.
+        min_score: only items that score higher than this are retrieved.
+        averages: whether scores do not grow with the length of the history, so that a dislike
+            must count less the more likes there are.
     """
 
     min_score: ClassVar[float] = 0.0
@@ -33,19 +33,19 @@ class ScoringRetriever(Retriever):
 
     @property
     def n_items(self) -> int:
-        """How many items it scores; more than `n_fitted` where some were taken up later."""
+        """The number of items it scores; more than `n_fitted` if items were added later."""
         return self.n_fitted
 
     @abstractmethod
     def scores(self, requests: Requests) -> ScoreChunk:
-        """What gives float32[chunk, n_items] for a slice of the requests; fitted.
+        """A function that returns float32[chunk, n_items] for a slice of the requests.
 
-        Only events of positive weight count: `Opinions` applies the same to dislikes. Each row
-        must have the same bits whatever else stands in the chunk.
+        Only events of positive weight count; `Opinions` applies the same function to dislikes. A
+        row must be bitwise identical whatever other rows are in the chunk. Called when fitted.
         """
 
     def likes(self, requests: Requests) -> Requests:
-        """The requests with the likes of their histories that count, for reasons."""
+        """The requests with the likes in their histories that count, for use in explanations."""
         return Opinions.of(requests, self._dislike_weight).likes
 
     def retrieve(self, requests: Requests, n: int, inventory: Inventory) -> Candidates:
@@ -56,9 +56,9 @@ class ScoringRetriever(Retriever):
         )
 
     def score(self, requests: Requests, items: Ragged) -> NDArray[np.float32]:
-        """The score of each item for its request, whether or not it would be found.
+        """The score of each item for its request, whether or not it would be retrieved.
 
-        NaN where nothing can be said.
+        NaN if the model has no score for the item.
         """
         self.require_fitted()
         scores = self._lowered(requests)
@@ -79,7 +79,7 @@ class ScoringRetriever(Retriever):
         return float(getattr(self.config, "dislike_weight", 0.0))
 
     def _lowered(self, requests: Requests) -> ScoreChunk:
-        """The scores of the likes, less those of the dislikes."""
+        """The scores of the likes, reduced by those of the dislikes."""
         opinions = Opinions.of(requests, self._dislike_weight)
         likes = self.scores(opinions.likes)
         if opinions.dislikes is None:
@@ -95,7 +95,7 @@ class ScoringRetriever(Retriever):
                 return likes(chunk)
             some = slice(int(first), int(last))
             scores = np.ascontiguousarray(likes(chunk), np.float32)
-            if scores.base is not None:  # a view of the model's own arrays
+            if scores.base is not None:  # never write to a view of the model's arrays
                 scores = scores.copy()
             less = np.ascontiguousarray(dislikes(some), np.float32)
             _lower(scores, opinions.rows[some] - chunk.start, factor[some], less)
@@ -106,7 +106,7 @@ class ScoringRetriever(Retriever):
 
 @kernel
 def _lower(scores, rows, factor, less):  # type: ignore[no-untyped-def]
-    """Takes factor × less from the scores of some rows, wherever less is above 0."""
+    """Subtracts factor × less from the scores of `rows` where `less` is positive."""
     for place in range(len(rows)):
         row = rows[place]
         for item in range(scores.shape[1]):

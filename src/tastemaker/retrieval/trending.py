@@ -1,4 +1,4 @@
-"""What is liked now: popularity that halves with age, as of each request's moment."""
+"""Items that are popular at the time of each request: popularity with exponential decay."""
 
 from typing import ClassVar, Self
 
@@ -24,7 +24,7 @@ class TrendingConfig(Settings):
     """Settings of `Trending`."""
 
     half_life: str = "7d"
-    """In this time an event loses half its weight: a number and s, m, h, d or w."""
+    """The time in which an event loses half its weight: a number and s, m, h, d or w."""
 
     @field_validator("half_life")
     @classmethod
@@ -34,13 +34,13 @@ class TrendingConfig(Settings):
 
 
 class Trending(Retriever):
-    """Items by time-decayed positive weight, as of the request's moment.
+    """Items ranked by time-decayed positive weight at the time of the request.
 
-    Popularity is read at the last tick (a 32nd of the half-life) at or before the request, so
-    that requests of one tick share its reading; it never sees the request's moment or later.
+    Popularity is computed at the last tick (a 32nd of the half-life) at or before the request, so
+    that all requests of a tick share it. Events at or after the time of the request do not count.
 
-    Nothing is fitted: the world's statistics grow with the events, and the ranking with them.
-    Cost: a request, one pass over the items; the first of a tick, a binary search an item.
+    Nothing is fitted: the inventory's statistics grow with the events, and so does the ranking.
+    Cost: a request, one pass over the items; the first request of a tick, a binary search per item.
 
     Example:
         >>> Trending(half_life="2d")
@@ -61,13 +61,13 @@ class Trending(Retriever):
         *,
         validation: Task | None = None,
     ) -> Self:
-        """Checks that the data has a clock."""
+        """Checks that the data has timestamps; nothing is fitted."""
         dataset.require_clock("Trending")
         self.n_fitted = len(dataset.catalogue)
         return self
 
     def retrieve(self, requests: Requests, n: int, inventory: Inventory) -> Candidates:
-        """The items most liked of late that the user may be shown."""
+        """The eligible items with the most recent popularity."""
         self.require_fitted()
         half_life = parse_duration(self.config.half_life, "half_life")
         tick = max(1, half_life // TICKS_PER_HALF_LIFE)
@@ -86,17 +86,17 @@ class Trending(Retriever):
     def _weights(
         self, statistics: ItemStatistics, moment: int, half_life: int
     ) -> NDArray[np.float32]:
-        """The weight of every item; the latest answer is kept, as most requests share a tick."""
+        """The weight of every item; the last result is cached, as most requests share a tick."""
         latest = self._latest
         if latest is None or latest[:2] != (statistics, moment):
             latest = self._latest = (statistics, moment, statistics.decayed(moment, half_life))
         return latest[2]
 
     def save(self, writer: ArtifactWriter) -> None:
-        """Writes that it was fitted."""
+        """Writes the fitted state."""
         writer.json("fitted", {"items": self.n_fitted})
 
     def load(self, reader: ArtifactReader) -> Self:
-        """Reads that it was fitted."""
+        """Reads the fitted state."""
         self.n_fitted = reader.json("fitted")["items"]
         return self

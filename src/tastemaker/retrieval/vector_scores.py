@@ -1,4 +1,4 @@
-"""Scores of items by vectors of requests: lowered by dislikes, for connected items only."""
+"""Scores of items from request vectors, lowered by dislikes, for connected items only."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,16 +18,16 @@ from tastemaker.retrieval.cosine import inner_products
 from tastemaker.retrieval.opinions import Opinions
 
 _SEARCH_BYTES = 32 << 20
-"""The size of the lists of one search."""
+"""The maximum size of the lists of one search."""
 _WIDER = 4
-"""By what factor the next search is wider, where too many scores were lowered."""
+"""The factor by which the next search is widened if too many scores were lowered."""
 _LARGEST = np.int64(np.iinfo(np.int32).max)
 _LAST = np.iinfo(np.int64).max
-"""Sorts behind every key of a score and an item."""
+"""A key that sorts after every key of a score and an item."""
 
 
 ToVectors = Callable[[Requests], NDArray[np.float32]]
-"""Requests → the vectors of their likes, float32[n × factors]."""
+"""Requests → the vectors of their likes, float32[requests × factors]."""
 
 
 class ItemSpace(NamedTuple):
@@ -35,7 +35,7 @@ class ItemSpace(NamedTuple):
 
     Attributes:
         vectors: float32[items × factors].
-        popularity_weight: float32[items], what an item's score is multiplied by.
+        popularity_weight: float32[items], the factor of each item's score.
         connected: which items the events connect.
         search: vectors × popularity_weight, laid out for search.
     """
@@ -47,11 +47,11 @@ class ItemSpace(NamedTuple):
 
 
 class _Side(NamedTuple):
-    """The likes or the dislikes of a batch: a vector each, and the items it was made of.
+    """The likes or the dislikes of a batch: a vector for each, and the items it was built from.
 
     Attributes:
         x: float32[n × factors].
-        items: [n × items]; None where all items are connected.
+        items: [n × items]; None if all items are connected.
     """
 
     x: NDArray[np.float32]
@@ -67,7 +67,7 @@ class _Side(NamedTuple):
     def scores(
         self, space: ItemSpace, rows: NDArray[np.int64], items: Ragged
     ) -> NDArray[np.float32]:
-        """The products of the vectors of `rows` and their items; 0 where they are not connected."""
+        """The products of the vectors of `rows` and their items; 0 if they are not connected."""
         return self.connected(
             space,
             rows,
@@ -82,7 +82,7 @@ class _Side(NamedTuple):
         items: Ragged,
         scores: NDArray[np.float32],
     ) -> NDArray[np.float32]:
-        """The scores, 0 where an item is not connected with the history; NaN stays."""
+        """The scores, 0 if an item is not connected to the history; NaN is kept."""
         if self.items is None:
             return scores
         reached = space.connected.reached(self.items[rows], items)
@@ -91,14 +91,14 @@ class _Side(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class VectorScores:
-    """A batch of requests as vectors of a space.
+    """A batch of requests as vectors in the space of the items.
 
     Attributes:
-        space: of the items.
-        likes: of all requests.
-        dislikes: of the requests with a dislike; None where there is none.
-        place: int64[n], which of the latter each request is, −1 for none.
-        factor: float32[m], what the score of the dislikes is multiplied by.
+        space: the item vectors.
+        likes: the likes of all requests.
+        dislikes: the dislikes of the requests that have any; None if no request has one.
+        place: int64[requests], the row of each request in `dislikes`, −1 if it has none.
+        factor: float32[rows of dislikes], the factor of the scores of the dislikes.
     """
 
     space: ItemSpace
@@ -117,15 +117,15 @@ class VectorScores:
         *,
         averages: bool,
     ) -> "VectorScores":
-        """Computes the vectors.
+        """The vectors of a batch.
 
         Args:
             requests: the batch.
-            space: of the items.
-            to_vectors: what gives float32[n × factors] for the likes of n requests.
-            dislike_weight: the setting.
-            averages: whether a vector is a mean over the history, so that one dislike must count
-                for less the more likes there are.
+            space: the item vectors.
+            to_vectors: returns float32[n × factors] for the likes of n requests.
+            dislike_weight: the setting of the model.
+            averages: whether a vector is a mean over the history, so that a dislike must count
+                less the more likes there are.
         """
         opinions = Opinions.of(requests, dislike_weight)
         likes = _Side.of(opinions.likes, space, to_vectors)
@@ -139,16 +139,16 @@ class VectorScores:
         return cls(space, likes, dislikes, place, factor)
 
     def of_items(self, items: Ragged) -> NDArray[np.float32]:
-        """The score of each item for its request, float32[total]; NaN if it is unknown."""
+        """The score of each item for its request, float32[total]; NaN if the item is unknown."""
         rows = np.arange(len(items))
         return self._lowered(rows, items, self.likes.scores(self.space, rows, items))
 
     def top_n(self, requests: Requests, n: int) -> Candidates:
-        """The items of highest score above 0, best first; among equals the lower index.
+        """The items of highest score above 0, best first; ties by lower index.
 
-        The index finds what the likes alone score highest. No score grows after that, so a list
-        is right once its last score is higher than the last one found; where it is not, the index
-        is searched for more. A quarter more than n is nearly always enough.
+        The index returns the items that score highest by the likes alone. The following steps only
+        lower scores, so a list is final once its last score is higher than the last one the index
+        returned; otherwise the search is widened. A quarter more than n is nearly always enough.
         """
         if self.dislikes is None and self.likes.items is None:
             return self.space.search.top_n(self.likes.x, requests, n, min_score=0.0)
@@ -172,7 +172,7 @@ class VectorScores:
         return packed(items, best, counts)
 
     def _adjusted(self, rows: NDArray[np.int64], found: Candidates) -> NDArray[np.float32]:
-        """The scores of what the index found for the likes of `rows`."""
+        """The final scores of the items that the index found for the likes of `rows`."""
         items = Ragged(found.offsets, found.item)
         likes = self.likes.connected(self.space, rows, items, found.score)
         return self._lowered(rows, items, likes)
@@ -180,33 +180,33 @@ class VectorScores:
     def _lowered(
         self, rows: NDArray[np.int64], items: Ragged, scores: NDArray[np.float32]
     ) -> NDArray[np.float32]:
-        """The scores less those of the dislikes."""
+        """The scores reduced by those of the dislikes."""
         place = self.place[rows]
         some = np.flatnonzero(place >= 0)
         if self.dislikes is None or not len(some):
             return scores
         if len(some) == len(rows):
-            said = np.maximum(self.dislikes.scores(self.space, place, items), 0)
+            against = np.maximum(self.dislikes.scores(self.space, place, items), 0)
             lowered: NDArray[np.float32] = (
-                scores - np.repeat(self.factor[place], items.counts) * said
+                scores - np.repeat(self.factor[place], items.counts) * against
             )
             return lowered
         less = np.zeros(len(scores), np.float32)
         counts = np.where(place >= 0, items.counts, 0)
         chosen = np.repeat(place >= 0, items.counts)
         disliked = Ragged(offsets_of(counts[some]), items.values[chosen])
-        said = np.maximum(self.dislikes.scores(self.space, place[some], disliked), 0)
-        less[chosen] = np.repeat(self.factor[place[some]], counts[some]) * said
+        against = np.maximum(self.dislikes.scores(self.space, place[some], disliked), 0)
+        less[chosen] = np.repeat(self.factor[place[some]], counts[some]) * against
         return scores - less
 
 
 def _best(
     found: Candidates, scores: NDArray[np.float32], n: int
 ) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int64]]:
-    """The first n of each list by new scores, those above 0: items, scores, and how many there are.
+    """The first n of each list by new scores above 0: items, scores, and their number.
 
-    A score above 0 sorts as its bits do. Inverted and above the item they are one integer, which
-    is sorted many times as fast as columns are, and holds both.
+    Positive floats sort in the order of their bits. The inverted bits of the score and the item
+    below them form one integer, which sorts many times faster than separate columns.
     """
     bits = scores.view(np.int32).astype(np.int64)
     keys = np.full((len(found), int(found.counts.max(initial=0))), _LAST)
@@ -227,14 +227,14 @@ def _is_settled(
     wide: int,
     size: int,
 ) -> NDArray[np.bool_]:
-    """Whether no item beyond what was found can be among the first n, bool[requests].
+    """Whether the first n of each request are final, bool[requests]: no other item can enter.
 
     Args:
-        found: of each request, by the likes alone.
+        found: the items found for each request by the likes alone.
         best: float32[requests × n], the scores of the first n.
-        counts: int64[requests], how many of them there are.
-        wide: how many were looked for.
-        size: how many items there are in all.
+        counts: int64[requests], the number of valid entries of `best`.
+        wide: the number of items searched for.
+        size: the total number of items.
     """
     done: NDArray[np.bool_] = (found.counts < wide) | (wide >= size)
     full = counts >= best.shape[1]

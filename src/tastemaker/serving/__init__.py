@@ -1,4 +1,4 @@
-"""Answers over HTTP: recommendations, events, items, health, and the console's page."""
+"""The HTTP server: recommendations, events, items, health checks and the console."""
 
 from tastemaker.serving.app import create_app
 from tastemaker.serving.model_snapshot import ModelSnapshot

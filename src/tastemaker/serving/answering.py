@@ -1,4 +1,4 @@
-"""Answers about a user: what there is to read of them is read where it holds up nobody else."""
+"""Answers requests about a user. Slow reads run on a storing thread, not the scoring thread."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -12,22 +12,24 @@ from tastemaker.serving.work_queue import WorkQueues
 T = TypeVar("T")
 
 
-async def answered(
-    service: Service, lines: WorkQueues, asked: RecommendationRequest, work: Callable[[Prepared], T]
+async def score_request(
+    service: Service,
+    queues: WorkQueues,
+    request: RecommendationRequest,
+    work: Callable[[Prepared], T],
 ) -> T:
-    """What `work` makes of a question, on the scoring thread.
+    """The result of `work` for a prepared request, computed on the scoring thread.
 
-    Where there is much to read of the user, a storing thread reads it first, and the scoring thread
-    answers from what that has read.
+    If reading the user's events is slow, a storing thread prepares the request first.
 
     Args:
-        service: that answers.
-        lines: where it is done.
-        asked: the question.
-        work: answers it.
+        service: the service that answers.
+        queues: the work queues of the server.
+        request: the parameters of the request.
+        work: computes the result from the prepared request.
     """
     try:
-        return await lines.scoring.run(lambda: work(service.prepare(asked, allow_slow=False)))
+        return await queues.scoring.run(lambda: work(service.prepare(request, allow_slow=False)))
     except ManySeenItems:
-        prepared = await lines.storing.run(service.prepare, asked)
-        return await lines.scoring.run(work, prepared)
+        prepared = await queues.storing.run(service.prepare, request)
+        return await queues.scoring.run(work, prepared)

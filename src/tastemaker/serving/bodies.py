@@ -1,4 +1,4 @@
-"""What travels over HTTP: the shapes of questions and answers, as the API's document shows them."""
+"""The request and response bodies of the HTTP API, as shown in its OpenAPI document."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -23,22 +23,22 @@ from tastemaker.serving.recommendation_request import RecommendationRequest
 from tastemaker.store.incoming import LARGEST_CONTEXT, LAST_POSITION, LONGEST_ID, checked_id
 
 MOST_ITEMS = 1_000
-MOST_TOLD = HISTORY_CAP
-"""Events of a told history: as many as count."""
+MOST_HISTORY = HISTORY_CAP
+"""Most entries of a history in a request. More would not be used."""
 MOST_EXCLUDED = 10_000
 MOST_EVENTS = 10_000
 LARGEST_BODY = 10_000_000
 LARGEST_ITEM = 1_000_000
 LARGEST_FORM = 65_536
-"""Bytes of a form of the console."""
+"""Most bytes of a console form."""
 UNKNOWN_FIELD = "unknown_field"
-KINDS_OF_TOLD = ("told id", "told event")
+HISTORY_ENTRY_KINDS = ("history id", "history event")
 ID_TEXT = {
     "type": "string",
     "minLength": 1,
     "maxLength": LONGEST_ID,
     "pattern": r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]+$",
-    "description": f"At most {LONGEST_ID:,} bytes; not blank, and no float such as 1.0.",
+    "description": f"At most {LONGEST_ID:,} bytes. It must not be blank or a float such as 1.0.",
 }
 ID: dict[str, Any] = {"anyOf": [ID_TEXT, {"type": "integer"}]}
 _IDS = {"type": "string", "minLength": 1, "description": "An id, or ids separated by commas."}
@@ -47,42 +47,44 @@ Id = Annotated[str, BeforeValidator(lambda value: checked_id(value, "id")), With
 
 
 class Body(BaseModel):
-    """A question; an unknown field is refused."""
+    """A request body. Unknown fields are rejected."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     @model_validator(mode="before")
     @classmethod
-    def _know_every_field(cls, given: Any) -> Any:
+    def _know_every_field(cls, value: Any) -> Any:
         """Stops at the first unknown field: there may be a million of them."""
-        for name in given if isinstance(given, Mapping) else ():
+        for name in value if isinstance(value, Mapping) else ():
             if name not in cls.model_fields:
-                told = f"unknown field '{name[:80]}'{did_you_mean(name, cls.model_fields)}"
-                raise PydanticCustomError(UNKNOWN_FIELD, "{told}", {"told": told, "name": name})
-        return given
+                message = f"unknown field '{name[:80]}'{did_you_mean(name, cls.model_fields)}"
+                raise PydanticCustomError(
+                    UNKNOWN_FIELD, "{message}", {"message": message, "name": name}
+                )
+        return value
 
 
 class EventBody(Body):
-    """Something a stranger says they did."""
+    """An event in the history of a request."""
 
     item_id: Id
     """The item."""
     event_type: str | None = None
-    """The kind; by default a like."""
+    """The event type; by default a like."""
     value: float | None = Field(None, strict=True)
-    """A rating, where the kind is one."""
+    """The rating, if the event type has one."""
     timestamp: Annotated[Any, WithJsonSchema({"type": ["string", "number", "null"]})] = None
-    """ISO 8601 or an epoch number; by default just now."""
+    """ISO 8601 or an epoch number; by default now."""
 
 
-Told = Annotated[
-    Annotated[Id, Tag(KINDS_OF_TOLD[0])] | Annotated[EventBody, Tag(KINDS_OF_TOLD[1])],
-    Discriminator(lambda told: KINDS_OF_TOLD[isinstance(told, Mapping | EventBody)]),
+HistoryEntry = Annotated[
+    Annotated[Id, Tag(HISTORY_ENTRY_KINDS[0])] | Annotated[EventBody, Tag(HISTORY_ENTRY_KINDS[1])],
+    Discriminator(lambda entry: HISTORY_ENTRY_KINDS[isinstance(entry, Mapping | EventBody)]),
 ]
 
 
 class RecommendationBody(Body):
-    """Who wants recommendations, and how many."""
+    """A request for recommendations."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -96,21 +98,21 @@ class RecommendationBody(Body):
 
     user_id: Id | None = None
     """A user, known or not; their stored events are their history."""
-    history: list[Told] | None = Field(None, max_length=MOST_TOLD)
+    history: list[HistoryEntry] | None = Field(None, max_length=MOST_HISTORY)
     """Items liked, or events, oldest first; instead of what is stored."""
     n: int = Field(DEFAULT_N, ge=1, le=MOST_ITEMS, strict=True)
     """How many items."""
     placement: str | None = None
-    """Which list; by default the project's first."""
+    """The placement; by default the project's first."""
     exclude: Annotated[list[Id], FailFast()] = Field(default_factory=list, max_length=MOST_EXCLUDED)
-    """Items that must not be shown."""
+    """Items to exclude."""
     explain: bool = Field(False, strict=True)
-    """Whether the answer says what each stage did, and what spoke for each item."""
+    """Whether the response includes the trace of each stage and the evidence for each item."""
     timeout_ms: float | None = Field(None, gt=0, le=60_000, strict=True)
-    """Milliseconds in which the answer is wanted; what does not fit is left out and told."""
+    """The time limit in milliseconds. Skipped stages are listed in `degraded`."""
 
-    def asked(self) -> RecommendationRequest:
-        """The question as the service takes it."""
+    def to_request(self) -> RecommendationRequest:
+        """The body as a `RecommendationRequest`."""
         return RecommendationRequest(
             self.user_id,
             _plain(self.history),
@@ -123,7 +125,7 @@ class RecommendationBody(Body):
 
 
 class RankBody(Body):
-    """Which items to rank, and for whom."""
+    """A request to rank given items for a user or a history."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"user_id": "42", "items": ["1", "260", "3114"]}]}
@@ -133,18 +135,18 @@ class RankBody(Body):
     """The ids of the items."""
     user_id: Id | None = None
     """A user, known or not; their stored events are their history."""
-    history: list[Told] | None = Field(None, max_length=MOST_TOLD)
+    history: list[HistoryEntry] | None = Field(None, max_length=MOST_HISTORY)
     """Items liked, or events, oldest first; instead of what is stored."""
     placement: str | None = None
-    """Whose ranker and sources to use; by default the project's first placement."""
+    """The placement whose ranker and sources are used; by default the project's first."""
     exclude_seen: bool = Field(False, strict=True)
-    """Whether items are left out that a list would not show because of the user's events; by
-    default they are ranked."""
+    """Whether to leave out items that are hidden because of the user's events; by default they are
+    ranked."""
     explain: bool = Field(False, strict=True)
-    """Whether the answer says what each stage did, and what supports each item."""
+    """Whether the response includes the trace of each stage and the evidence for each item."""
 
-    def asked(self) -> RecommendationRequest:
-        """Whose request it is, as the service takes it."""
+    def to_request(self) -> RecommendationRequest:
+        """The body as a `RecommendationRequest`, without the items."""
         return RecommendationRequest(
             self.user_id,
             _plain(self.history),
@@ -155,7 +157,7 @@ class RankBody(Body):
 
 
 def _plain(history: list[Any] | None) -> list[Any] | None:
-    """A history of ids and events as ids and mappings; None where there is none."""
+    """A history of ids and events as ids and mappings; None if there is no history."""
     if history is None:
         return None
     return [
@@ -165,7 +167,7 @@ def _plain(history: list[Any] | None) -> list[Any] | None:
 
 
 class Reason(BaseModel):
-    """Why an item is there."""
+    """Why an item is recommended."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -185,38 +187,38 @@ class Item(BaseModel):
     reasons: list[Reason] = Field(default_factory=list)
 
 
-class LeftOut(BaseModel):
-    """A stage that was left out."""
+class SkippedStage(BaseModel):
+    """A stage that was skipped."""
 
     stage: str
     reason: str
 
 
-class Answer(BaseModel):
+class RecommendationResponse(BaseModel):
     """Recommendations."""
 
     recommendation_id: str
     model_version: str
     variant: str
-    degraded: list[LeftOut]
+    degraded: list[SkippedStage]
     items: list[Item]
     trace: dict[str, Any] | None = None
 
 
-class Ranked(BaseModel):
-    """Given items, the most relevant first."""
+class RankResponse(BaseModel):
+    """The given items, most relevant first."""
 
     model_version: str
-    degraded: list[LeftOut]
+    degraded: list[SkippedStage]
     items: list[Item]
     trace: dict[str, Any] | None = None
 
 
-class Listed(BaseModel):
-    """A list that is the same for everybody."""
+class ItemListResponse(BaseModel):
+    """A list that is the same for all users."""
 
     item_id: str | None = None
-    """What the items are like, where it is asked."""
+    """The item that the listed items are similar to, if the request names one."""
     source: str
     model_version: str
     items: list[Item]
@@ -227,30 +229,30 @@ class Rejected(BaseModel):
 
     index: int
     code: str
-    """`invalid`: the event cannot be used; `store_full`, `store` or `internal`: it could not be
-    written, as the part of the batch before it was; send it again when the cause is gone."""
+    """`invalid`: the event is not valid. `store_full`, `store` or `internal`: the event could not
+    be written; fix the cause and send it again."""
     error: str
 
 
-class Accepted(BaseModel):
-    """The result for posted events, each counted once; the accepted ones are on disk."""
+class EventsResponse(BaseModel):
+    """The result for posted events. Each is counted once, and accepted events are on disk."""
 
     accepted: int
-    """How many are new."""
+    """The number of new events."""
     duplicates: int
-    """How many were stored before, by the same `event_id` with the same content."""
+    """The number of events already stored with the same `event_id` and the same content."""
     rejected: list[Rejected]
 
 
-class Put(BaseModel):
-    """What became of an item; it can be recommended from now on."""
+class PutItemResponse(BaseModel):
+    """The result for an item. It can be recommended from now on."""
 
     item_id: str
     created: bool
 
 
-class Problem(BaseModel):
-    """What is wrong."""
+class ErrorDetail(BaseModel):
+    """An error."""
 
     code: str
     message: str
@@ -258,9 +260,9 @@ class Problem(BaseModel):
 
 
 class ErrorBody(BaseModel):
-    """Every answer that is no success."""
+    """The body of every error response."""
 
-    error: Problem
+    error: ErrorDetail
 
 
 EVENT_EXAMPLES = {
@@ -291,15 +293,18 @@ EVENT_SCHEMA: dict[str, Any] = {
         "event_id": {
             **_TEXT,
             "minLength": 1,
-            "description": "Identifies the event: sent again with the same content it is a "
-            "duplicate, with other content it is rejected. By default a new one.",
+            "description": "Identifies the event. If it is sent again, it is a duplicate if its "
+            "content is the same, and is rejected otherwise. By default a new id.",
         },
         "user_id": ID,
         "item_id": ID,
-        "event_type": {"type": ["string", "integer", "null"], "description": "A declared kind."},
+        "event_type": {
+            "type": ["string", "integer", "null"],
+            "description": "A declared event type.",
+        },
         "value": {
             "type": ["number", "boolean", "null"],
-            "description": "A rating or an amount; true is 1, false is 0.",
+            "description": "A rating or an amount. True is 1, false is 0.",
         },
         "timestamp": {
             "type": ["string", "number", "null"],
@@ -310,11 +315,11 @@ EVENT_SCHEMA: dict[str, Any] = {
         "position": {"type": ["integer", "null"], "minimum": 1, "maximum": LAST_POSITION},
         "context": {
             "type": ["object", "null"],
-            "description": f"At most {LARGEST_CONTEXT:,} letters as JSON.",
+            "description": f"At most {LARGEST_CONTEXT:,} characters as JSON.",
         },
     },
 }
-_REJECTED_ALONE = {"description": "Whatever else stands in the list is rejected by its index."}
+_INVALID_EVENT = {"description": "Invalid events are rejected individually, by index."}
 EVENTS_SCHEMA: dict[str, Any] = {
     "type": "object",
     "required": ["events"],
@@ -322,7 +327,7 @@ EVENTS_SCHEMA: dict[str, Any] = {
     "properties": {
         "events": {
             "type": "array",
-            "items": {"anyOf": [EVENT_SCHEMA, _REJECTED_ALONE]},
+            "items": {"anyOf": [EVENT_SCHEMA, _INVALID_EVENT]},
             "maxItems": MOST_EVENTS,
         }
     },
@@ -346,7 +351,7 @@ ITEM_BODY: dict[str, Any] = {
                 "schema": {
                     "type": "object",
                     "additionalProperties": True,
-                    "description": "Column → value, as the item table has them.",
+                    "description": "Column → value, with the columns of the item table.",
                 }
             }
         },

@@ -1,4 +1,4 @@
-"""What the console shows one user: a shelf to choose from, and their recommendations."""
+"""The console's view of one user: a shelf of items, and the user's recommendations."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -29,12 +29,12 @@ _LONGEST_POSITION = 10
 
 @dataclass(frozen=True, slots=True)
 class Acts:
-    """Which kinds of event the console's buttons record.
+    """The event types that the console's buttons record.
 
     Attributes:
-        like: the kind of a like.
-        like_value: the value such an event needs, where the kind is a rating.
-        dislike: the kind of a dislike; None where there is none.
+        like: the event type of a like.
+        like_value: the value of a like, if the event type is a rating; otherwise None.
+        dislike: the event type of a dislike; None if there is none.
     """
 
     like: str
@@ -43,7 +43,7 @@ class Acts:
 
     @classmethod
     def of(cls, kinds: dict[str, EventKind]) -> "Acts":
-        """A plain positive kind rather than a rating, a like before others; the first negative."""
+        """Prefers a positive type without a value, and a like. Takes the first negative type."""
         liked = [name for name, kind in kinds.items() if kind.role == "positive"] or list(kinds)
         plain = [name for name in liked if kinds[name].positive_threshold is None] or liked
         like = next((name for name in plain if verb_of(name) == "liked"), plain[0])
@@ -51,34 +51,34 @@ class Acts:
         return cls(like, kinds[like].positive_threshold, disliked[0] if disliked else None)
 
 
-def question_of(user_id: str) -> RecommendationRequest:
-    """The question whose answer a user's page shows."""
+def page_request(user_id: str) -> RecommendationRequest:
+    """The recommendation request for a user's page."""
     return RecommendationRequest(user_id, n=RECOMMENDED, explain=True)
 
 
 def view_of(
-    service: Service, asked: RecommendationRequest, prepared: Prepared, label: str, query: str
+    service: Service, request: RecommendationRequest, prepared: Prepared, label: str, query: str
 ) -> View:
-    """Everything one page shows.
+    """The content of one page.
 
     Args:
-        service: that answers.
-        asked: the question; see `question_of`.
-        prepared: what was read for it.
-        label: what the shelf is narrowed to; empty, everything.
-        query: what is searched for; empty, nothing.
+        service: the service that answers.
+        request: the parameters of the request; see `page_request`.
+        prepared: the prepared request.
+        label: the label that filters the shelf; empty for all items.
+        query: the search text for titles; empty for no search.
     """
-    answer, user_id = service.recommend(asked, prepared), str(asked.user_id)
-    live, acts = prepared.live, Acts.of(service.project.file.events)
+    answer, user_id = service.recommend(request, prepared), str(request.user_id)
+    snapshot, acts = prepared.snapshot, Acts.of(service.project.file.events)
 
     def past_of(user: str) -> Past:
-        return live.past(service.requests.newest(user, live))
+        return snapshot.past(service.requests.newest(user, snapshot))
 
     past = past_of(user_id)
-    moment = service.moment(live)
-    shelves = _Shelves(live, past, moment)
-    ranking = live.recommender.pipeline().ranking
-    catalogue = live.recommender.inventory.catalogue
+    moment = service.moment(snapshot)
+    shelves = _Shelves(snapshot, past, moment)
+    ranking = snapshot.recommender.pipeline().ranking
+    catalogue = snapshot.recommender.inventory.catalogue
     listed = catalogue.items.indices([item["item_id"] for item in answer["items"]])
     cards = {card.item_id: card for card in shelves.cards(listed[listed >= 0])}
     latest = [int(item) for item in past.item[::-1] if item >= 0 and shelves.is_rated(int(item))]
@@ -94,19 +94,22 @@ def view_of(
         latest=tuple(shelves.cards(np.array(list(dict.fromkeys(latest))[:LATEST], np.int32))),
         users=tuple(
             KnownUser(
-                user, _Shelves(live, live.past(service.requests.newest(user, live)), moment).about()
+                user,
+                _Shelves(
+                    snapshot, snapshot.past(service.requests.newest(user, snapshot)), moment
+                ).about(),
             )
             for user in service.store.users(USERS)
         ),
         like_verb=verb_of(acts.like),
-        stage_words=_stage_words(live),
+        stage_words=_stage_words(snapshot),
         chances=ranking is not None and ranking.ranker.kind == "probability",
     )
 
 
-def _stage_words(live: ModelSnapshot) -> dict[str, str]:
-    """Stage → what a source finds or a reranker does, in words."""
-    sources, rerankers = live.recommender.retrievers, live.recommender.rerankers
+def _stage_words(snapshot: ModelSnapshot) -> dict[str, str]:
+    """Stage → a description of what its source finds or its reranker does."""
+    sources, rerankers = snapshot.recommender.retrievers, snapshot.recommender.rerankers
     return {
         **{f"retrieve:{name}": source.reason_text for name, source in sources.items()},
         **{f"rerank:{name}": reranker.purpose for name, reranker in rerankers.items()},
@@ -115,21 +118,21 @@ def _stage_words(live: ModelSnapshot) -> dict[str, str]:
 
 
 class _Shelves:
-    """Items as cards, for a user with a past."""
+    """Builds item cards and shelves for a user with a `Past`."""
 
-    def __init__(self, live: ModelSnapshot, past: Past, moment: int) -> None:
-        recommender = live.recommender
+    def __init__(self, snapshot: ModelSnapshot, past: Past, moment: int) -> None:
+        recommender = snapshot.recommender
         self._inventory = recommender.inventory
         self._moment = moment
         self._catalogue: Catalogue = recommender.inventory.catalogue
         weight = past.weight(recommender.kinds)
         kinds = list(recommender.kinds)
         strongest = np.argsort(np.abs(weight), kind="stable")
-        self._said = {int(i): float(w) for i, w in zip(past.item, weight) if w}
+        self._weights = {int(i): float(w) for i, w in zip(past.item, weight) if w}
         self._verbs = {
             int(past.item[event]): verb_of(kinds[past.kind[event]], bool(weight[event] > 0))
             for event in strongest
-            if weight[event] and (weight[event] > 0) == (self._said[int(past.item[event])] > 0)
+            if weight[event] and (weight[event] > 0) == (self._weights[int(past.item[event])] > 0)
         }
         labelled = [
             column for column in self._catalogue.columns.values() if isinstance(column, TagsColumn)
@@ -138,31 +141,31 @@ class _Shelves:
 
     def is_rated(self, item: int) -> bool:
         """Whether the user likes or dislikes the item at present."""
-        return item in self._said
+        return item in self._weights
 
     def shelf(self, label: str, query: str) -> Shelf:
-        """The items most liked, among those with a label and a title that matches the query.
+        """The most popular items with the label and a title that matches the query.
 
-        Titles that begin with the query come first, then those with a word that does, last those
-        with the query inside a word; among equals the most liked first.
+        Titles that start with the query come first, then titles with a word that starts with it,
+        then titles with the query inside a word. Ties are ordered by popularity.
         """
-        wanted = np.arange(len(self._catalogue), dtype=np.int32)
+        rows = np.arange(len(self._catalogue), dtype=np.int32)
         names: tuple[str, ...] = ()
         if self._labels is not None:
-            names = self._often()
+            names = self._frequent_labels()
             if label:
                 code = self._labels.labels.index(label)
-                wanted = self._labels.rows_by_label[code] if code >= 0 else wanted[:0]
-        match = np.zeros(len(wanted), np.int8)
-        if sought := search_text(query):
-            match = self._catalogue.title_search.ranks(sought)[wanted]
-            wanted, match = wanted[match < NO_MATCH], match[match < NO_MATCH]
-        liked = self._inventory.statistics.of_every_item(self._moment)[wanted]
-        best = wanted[np.lexsort((-liked, match))[:SHOWN_ON_SHELF]]
+                rows = self._labels.rows_by_label[code] if code >= 0 else rows[:0]
+        match = np.zeros(len(rows), np.int8)
+        if pattern := search_text(query):
+            match = self._catalogue.title_search.ranks(pattern)[rows]
+            rows, match = rows[match < NO_MATCH], match[match < NO_MATCH]
+        liked = self._inventory.statistics.of_every_item(self._moment)[rows]
+        best = rows[np.lexsort((-liked, match))[:SHOWN_ON_SHELF]]
         return Shelf(tuple(self.cards(best)), names, label, query)
 
     def cards(self, items: NDArray[np.int32]) -> list[Card]:
-        """Items as a person knows them."""
+        """The cards of items."""
         return [self._card(int(item)) for item in items]
 
     def _card(self, item: int) -> Card:
@@ -170,7 +173,7 @@ class _Shelves:
         labels: tuple[str, ...] = ()
         if self._labels is not None:
             labels = tuple(self._labels.labels.ids(self._labels.codes[item]))
-        said = self._said.get(item, 0.0)
+        weight = self._weights.get(item, 0.0)
         detail = ""
         column = self._catalogue.columns.get(_DETAIL)
         if isinstance(column, NumberColumn) and np.isfinite(column.values[item]):
@@ -179,14 +182,14 @@ class _Shelves:
             id_,
             display_title(self._catalogue.title(item) or id_),
             labels,
-            "liked" if said > 0 else "disliked" if said < 0 else "",
+            "liked" if weight > 0 else "disliked" if weight < 0 else "",
             detail,
             self._verbs.get(item, ""),
         )
 
     def about(self) -> str:
-        """What the user mostly likes, by label; by number of items where items have no labels."""
-        liked = [item for item, weight in self._said.items() if weight > 0 and item >= 0]
+        """The label that the user likes most; the number of liked items if items have no labels."""
+        liked = [item for item, weight in self._weights.items() if weight > 0 and item >= 0]
         if self._labels is None or not liked:
             return f"{len(liked):,} items" if liked else ""
         codes = np.concatenate([self._labels.codes[item] for item in liked])
@@ -195,8 +198,8 @@ class _Shelves:
             return f"{len(liked):,} items"
         return f"mostly {self._labels.labels.id(int(often.argmax()))}"
 
-    def _often(self) -> tuple[str, ...]:
-        """The labels most items have, in the order of the alphabet."""
+    def _frequent_labels(self) -> tuple[str, ...]:
+        """The most frequent labels, in alphabetical order."""
         assert self._labels is not None  # noqa: S101 - checked by the caller
         counts = np.bincount(self._labels.codes.values, minlength=len(self._labels.labels))
         often = np.argsort(-counts, kind="stable")[:_LABELS]
@@ -204,15 +207,15 @@ class _Shelves:
 
 
 def act(service: Service, fields: dict[str, Any], caller: str = "") -> list[dict[str, Any]]:
-    """Takes in what a button says; when it returns, it is on disk.
+    """Records the event of a console button. The event is on disk when the call returns.
 
     Args:
-        service: takes it in.
-        fields: of the event.
-        caller: the client who pressed it.
+        service: the service that stores the event.
+        fields: the fields of the event.
+        caller: the client that pressed the button.
 
     Returns:
-        Why it was rejected; empty if it was not.
+        The rejected event with the reason; empty if the event was accepted.
     """
     acts = Acts.of(service.project.file.events)
     event_fields = {name: value for name, value in fields.items() if value != ""}
@@ -221,6 +224,6 @@ def act(service: Service, fields: dict[str, Any], caller: str = "") -> list[dict
     position = str(event_fields.get("position", ""))
     if position.isascii() and position.isdecimal() and len(position) < _LONGEST_POSITION:
         event_fields["position"] = int(position)
-    taken = service.add_events([event_fields], caller)
-    taken.written.result()
-    return taken.rejected
+    posted_events = service.add_events([event_fields], caller)
+    posted_events.written.result()
+    return posted_events.rejected

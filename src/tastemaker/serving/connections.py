@@ -1,9 +1,8 @@
-"""How many connections a server keeps open, in all and of one address, and how long it waits for
-clients that do not read.
+"""Limits of open connections, in total and per address, and of clients that do not read.
 
-Where there are too many, one that is idle gives way, or else one whose request is still being sent:
-of the address that has the most, the one that has been used longest ago. If every connection is
-being answered, the new one is refused.
+If there are too many connections, one is closed: an idle one, or else one whose request is still
+being sent. It is the least recently used connection of the address with the most connections. If
+all connections are being answered, the new connection is rejected.
 """
 
 import asyncio
@@ -21,28 +20,28 @@ CONNECTIONS = 4_096
 CONNECTIONS_PER_ADDRESS = 1_024
 """The default of `[server] connections_per_address`."""
 RESERVED_FILES = 100
-"""Open files that are kept free for the store and for versions that are loaded."""
+"""Open files reserved for the store and for versions being loaded."""
 MOST_UNSENT = 128_000_000
-"""Bytes of answers that wait for their clients to read, of all connections together."""
+"""Most bytes of unread responses of all connections together."""
 SLOWEST_READING = 10_000
-"""Bytes a second that a client must read of its answer."""
+"""Bytes per second that a client must read of its response."""
 LOOK_SECONDS = 10.0
-"""A client that read less than that in this time loses its connection."""
+"""The connection of a client that reads more slowly over this time is closed."""
 _LOG_SECONDS = 60.0
 
 
 class Connection(Protocol):
-    """What is known of a connection here."""
+    """The interface of a connection."""
 
     transport: asyncio.Transport
 
     @property
     def is_idle(self) -> bool:
-        """Whether no request of it is being answered and its last answer has been read."""
+        """Whether it has no active request, and the client has read the last response."""
 
     @property
     def is_sending(self) -> bool:
-        """Whether the rest of its request has not come yet, and nothing of it is answered."""
+        """Whether its request is incomplete and its response has not started."""
 
     def abort(self) -> None:
         """Closes it at once."""
@@ -52,16 +51,16 @@ class Connections:
     """The open connections of one process.
 
     Args:
-        most: how many there may be; fewer where the system allows fewer open files.
-        most_each: how many there may be of one address; at most half of all, so that two addresses
-            have room, unless there is one connection alone.
+        most: the largest number of connections; fewer if the system allows fewer open files.
+        most_each: the largest number per address; at most half of `most`, so that two addresses
+            can connect, but at least one.
     """
 
     def __init__(self, most: int = CONNECTIONS, most_each: int = CONNECTIONS_PER_ADDRESS) -> None:
         self._most = max(1, min(most, _free_files()))
         self._most_each = max(1, min(most_each, self._most // 2))
         self._open: dict[Connection, str] = {}
-        self._of_address: dict[str, dict[Connection, None]] = {}  # the longest unused first
+        self._of_address: dict[str, dict[Connection, None]] = {}  # least recently used first
         self._unread: dict[Connection, int] = {}
         self._logged: dict[str, float] = {}
 
@@ -69,44 +68,44 @@ class Connections:
         return len(self._open)
 
     def opened(self, connection: Connection, address: str) -> bool:
-        """Takes up a new connection; False where there is no room, and it is to be closed.
+        """Adds a new connection. False if there is no room, and the caller must close it.
 
         Args:
-            connection: the new one.
-            address: whose it is.
+            connection: the new connection.
+            address: its client address.
         """
         size = self._size(address)
         if size >= self._most_each:
-            self._tell(
+            self._log(
                 "address",
                 f"{address} has {size:,} connections open, {self._most_each:,} are allowed "
                 "([server] connections_per_address, at most half of connections)",
             )
-            if not self._end_one([address], [address]):
+            if not self._close_one([address], [address]):
                 return False
         elif len(self._open) >= self._most:
-            self._tell(
+            self._log(
                 "all",
                 f"{len(self._open):,} connections are open, {self._most:,} are allowed "
                 "([server] connections, and the limit of open files)",
             )
             addresses = sorted(self._of_address, key=self._size, reverse=True)
             larger = [each for each in addresses if self._size(each) > size]
-            if not self._end_one(addresses, larger):
+            if not self._close_one(addresses, larger):
                 return False
         self._open[connection] = address
         self._of_address.setdefault(address, {})[connection] = None
         return True
 
     def used(self, connection: Connection) -> None:
-        """A request has come; of its address's connections this one gives way last."""
+        """Marks a connection as most recently used, when a request arrives."""
         address = self._open.get(connection)
         if address is not None:
             del self._of_address[address][connection]
             self._of_address[address][connection] = None
 
     def closed(self, connection: Connection) -> None:
-        """A connection is closed."""
+        """Removes a closed connection."""
         self._unread.pop(connection, None)
         address = self._open.pop(connection, None)
         if address is not None:
@@ -115,38 +114,38 @@ class Connections:
                 del self._of_address[address]
 
     def unread(self, connection: Connection) -> None:
-        """An answer waits for its client; where too much does, the largest is given up."""
+        """Marks a connection with an unread response. With too many bytes, closes the largest."""
         self._unread[connection] = _unsent(connection)
         if sum(self._unread.values()) > MOST_UNSENT:
             largest = max(self._unread, key=lambda each: self._unread[each])
-            self._tell("unsent", "clients do not read their answers: the largest is given up")
+            self._log("unsent", "clients do not read their responses: the largest is dropped")
             self._abort(largest)
 
     def read(self, connection: Connection) -> None:
-        """The client has read on."""
+        """Marks a response as read."""
         self._unread.pop(connection, None)
 
     def is_reading(self, connection: Connection) -> bool:
-        """Whether a client has read enough since it was looked at last."""
+        """Whether a client has read enough since the last check."""
         before, now = self._unread.get(connection, 0), _unsent(connection)
         self._unread[connection] = now
         return before - now >= SLOWEST_READING * LOOK_SECONDS
 
     def gave_up(self, connection: Connection) -> None:
-        """Ends a connection whose client does not read."""
+        """Closes a connection whose client does not read."""
         address = self._open.get(connection, "")
-        self._tell("reading", f"{address} does not read its answers: a connection is closed")
+        self._log("reading", f"{address} does not read its responses: a connection is closed")
         self._abort(connection)
 
     def _size(self, address: str) -> int:
         return len(self._of_address.get(address, ()))
 
-    def _end_one(self, idle: Iterable[str], sending: Iterable[str]) -> bool:
-        """Closes a connection to make room; False where none gives way.
+    def _close_one(self, idle: Iterable[str], sending: Iterable[str]) -> bool:
+        """Closes a connection to make room. False if none can be closed.
 
         Args:
-            idle: the addresses whose idle connections give way, in this order.
-            sending: then those whose connections give way although a request is coming.
+            idle: the addresses whose idle connections can be closed, in this order.
+            sending: the addresses whose connections can then be closed during a request.
         """
         for address in idle:
             for connection in self._of_address[address]:
@@ -164,10 +163,10 @@ class Connections:
         connection.abort()
         self.closed(connection)
 
-    def _tell(self, about: str, message: str) -> None:
-        """Logs, at most once a minute about the same."""
-        if monotonic() - self._logged.get(about, float("-inf")) >= _LOG_SECONDS:
-            self._logged[about] = monotonic()
+    def _log(self, topic: str, message: str) -> None:
+        """Logs a message, at most once a minute per topic."""
+        if monotonic() - self._logged.get(topic, float("-inf")) >= _LOG_SECONDS:
+            self._logged[topic] = monotonic()
             _LOG.warning("%s", message)
 
 
@@ -176,12 +175,12 @@ def _unsent(connection: Connection) -> int:
 
 
 def _free_files() -> int:
-    """How many connections the limit of open files leaves room for."""
+    """The number of connections that the limit of open files allows."""
     allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if allowed == resource.RLIM_INFINITY:
         return CONNECTIONS * 100
     try:
-        taken = len(list(Path("/proc/self/fd").iterdir()))
+        used = len(list(Path("/proc/self/fd").iterdir()))
     except OSError:
-        taken = RESERVED_FILES
-    return max(allowed - taken - RESERVED_FILES, allowed // 4)
+        used = RESERVED_FILES
+    return max(allowed - used - RESERVED_FILES, allowed // 4)

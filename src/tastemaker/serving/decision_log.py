@@ -1,4 +1,4 @@
-"""An answer as the decision log keeps it, and a kept decision as it is told."""
+"""Converts a response to its entry in the decision log, and an entry to JSON."""
 
 from typing import Any
 
@@ -13,28 +13,28 @@ from tastemaker.serving.recommendation_request import RecommendationRequest
 from tastemaker.store import Decision
 from tastemaker.store.decision import ITEMS_WITH_FEATURES
 
-_LOTS = 1 << 32
+_HASH_RANGE = 1 << 32
 
 
 def sampled(recommendation_id: str, share: float) -> bool:
-    """Whether all candidates of an answer are kept: of this share of the answers, by their ids."""
-    return int(recommendation_id[:8], 16) < share * _LOTS
+    """Whether a response is among the share of responses, by id, that keep all candidates."""
+    return int(recommendation_id[:8], 16) < share * _HASH_RANGE
 
 
 def decision_of(
-    asked: RecommendationRequest, answered: Recommendations, told: dict[str, Any]
+    request: RecommendationRequest, result: Recommendations, response: dict[str, Any]
 ) -> Decision:
-    """What the log keeps of an answer.
+    """The log entry of a response.
 
     Args:
-        asked: the question.
-        answered: the answer.
-        told: the answer as the caller got it.
+        request: the parameters of the request.
+        result: the recommendations.
+        response: the response body.
     """
-    requests = answered.requests
-    features = answered.described(0, ITEMS_WITH_FEATURES)
-    grounds = answered.explanations(0, top_features=False)
-    likely = _propensities(answered, len(grounds))
+    requests = result.requests
+    features = result.described(0, ITEMS_WITH_FEATURES)
+    evidence = result.explanations(0, top_features=False)
+    propensities = _propensities(result, len(evidence))
     give_way()
     items = [
         {
@@ -42,76 +42,76 @@ def decision_of(
             "score": item["score"],
             "propensity": propensity,
             "reasons": item["reasons"],
-            **(_ranks_alone(ground) if len(features) else ground),
+            **(_ranks_only(item_evidence) if len(features) else item_evidence),
         }
-        for item, ground, propensity in zip(told["items"], grounds, likely)
+        for item, item_evidence, propensity in zip(response["items"], evidence, propensities)
     ]
-    context: dict[str, Any] = {"n": asked.n, "now": format_moment(int(requests.time[0]))}
-    if asked.history is not None:
-        context["history"] = len(asked.history)
-    if asked.exclude:
-        context["exclude"] = len(asked.exclude)
+    context: dict[str, Any] = {"n": request.n, "now": format_moment(int(requests.time[0]))}
+    if request.history is not None:
+        context["history"] = len(request.history)
+    if request.exclude:
+        context["exclude"] = len(request.exclude)
     return Decision(
-        told["recommendation_id"],
+        response["recommendation_id"],
         times.now(),
-        asked.user_id,
+        request.user_id,
         requests.placement,
-        answered.model_version,
-        told["variant"],
+        result.model_version,
+        response["variant"],
         int(requests.seed[0]),
-        answered.inventory.watermark,
+        result.inventory.watermark,
         context,
-        told["degraded"],
-        answered.trace.to_list(0),
+        response["degraded"],
+        result.trace.to_list(0),
         items,
         features,
-        _all_candidates(answered) if answered.trace.keep else None,
+        _all_candidates(result) if result.trace.keep else None,
     )
 
 
-def _propensities(answered: Recommendations, n: int) -> list[float]:
-    """With which probability each item stands where it does, given those above it.
+def _propensities(result: Recommendations, n: int) -> list[float]:
+    """The probability of each item at its position, given the items above it.
 
-    1 where nothing was drawn.
+    1 if no item was drawn at random.
     """
-    drawn = answered.candidates.columns.get(PROPENSITY)
+    drawn = result.candidates.columns.get(PROPENSITY)
     return [1.0] * n if drawn is None else drawn.astype(float).tolist()
 
 
-def _ranks_alone(ground: dict[str, Any]) -> dict[str, Any]:
-    """What an item stands on without the sources' scores, which its features tell already."""
-    ranks = {name: {"rank": found["rank"]} for name, found in ground["sources"].items()}
-    return {**ground, "sources": ranks}
+def _ranks_only(item_evidence: dict[str, Any]) -> dict[str, Any]:
+    """The evidence for an item without the sources' scores, which its features include."""
+    ranks = {name: {"rank": found["rank"]} for name, found in item_evidence["sources"].items()}
+    return {**item_evidence, "sources": ranks}
 
 
-def _all_candidates(answered: Recommendations) -> list[dict[str, Any]]:
-    """Every candidate in the order of the last stage before the list was made."""
-    stages = [stage for stage in answered.trace.stages if stage.name in ("filter", "rank", "fill")]
+def _all_candidates(result: Recommendations) -> list[dict[str, Any]]:
+    """All candidates, in the order of the last stage before reranking."""
+    stages = [stage for stage in result.trace.stages if stage.name in ("filter", "rank", "fill")]
     if not stages or stages[-1].candidates is None:
         return []
     found = stages[-1].candidates
-    ids = answered.inventory.catalogue.items.ids(found.item)
+    ids = result.inventory.catalogue.items.ids(found.item)
     return [{"item_id": id_, "score": float(score)} for id_, score in zip(ids, found.score)]
 
 
-def told_decision(decision: Decision, titles: dict[str, str]) -> dict[str, Any]:
-    """A decision as a caller reads it.
+def decision_dict(decision: Decision, titles: dict[str, str]) -> dict[str, Any]:
+    """A logged decision as a response body.
 
     Args:
-        decision: what the log kept.
-        titles: item id → title, as far as they are known now.
+        decision: the log entry.
+        titles: item id → title, for items whose title is known now.
     """
     features = decision.features
     items = []
     for place, item in enumerate(decision.items):
         id_ = item["item_id"]
-        told = {"position": place + 1, **({"title": titles[id_]} if id_ in titles else {}), **item}
+        entry = {"position": place + 1, **({"title": titles[id_]} if id_ in titles else {}), **item}
         if place < len(features):
-            told["features"] = {
+            entry["features"] = {
                 name: float(value) if np.isfinite(value) else None
                 for name, value in zip(features.names, features.values[place])
             }
-        items.append(told)
+        items.append(entry)
     return {
         "recommendation_id": decision.recommendation_id,
         "time": format_moment(decision.time),

@@ -1,7 +1,7 @@
-"""How a server stops without resetting a connection.
+"""Stops a server without resetting a connection.
 
-From the signal on, the system lets no new connection begin. Connections that wait to be accepted
-are accepted and answered, and every answer ends its connection; then the server stops.
+After the signal, the system accepts no new connections. Pending connections are accepted and
+answered, and each response closes its connection. Then the server stops.
 """
 
 import ctypes
@@ -18,7 +18,7 @@ from types import FrameType
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 BACKLOG_SECONDS = 0.4
-"""How long waiting connections are accepted after the signal."""
+"""How long pending connections are accepted after the signal, in seconds."""
 _ATTACH_FILTER, _DETACH_FILTER = 26, 27
 _DROP_SYN = (
     (0x30, 0, 0, 13),  # the flags of the TCP header
@@ -31,10 +31,10 @@ _DROP_SYN = (
 
 
 class Draining:
-    """Whether this process has been asked to stop.
+    """Whether this process is stopping.
 
     Attributes:
-        begun: whether it has; from then on every answer ends its connection.
+        begun: whether it is stopping; from then on each response closes its connection.
     """
 
     def __init__(self) -> None:
@@ -43,10 +43,10 @@ class Draining:
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:
-        """Delays the handlers of SIGTERM and SIGINT until waiting connections are accepted.
+        """Delays the handlers of SIGTERM and SIGINT until pending connections are accepted.
 
-        A second SIGINT is handled at once. Outside the main thread, which no signal reaches,
-        nothing is changed.
+        A second SIGINT is handled at once. Outside the main thread it has no effect, because other
+        threads receive no signals.
         """
         if threading.current_thread() is not threading.main_thread():
             yield
@@ -79,25 +79,25 @@ class Draining:
 
 
 DRAINING = Draining()
-"""Of this process."""
+"""The state of this process."""
 
 
 def refuse_new_connections() -> None:
-    """Lets no connection begin at this process's listeners; those that have begun are accepted.
+    """Blocks new connections to this process's listeners; pending ones are still accepted.
 
-    A client repeats its attempt after a second and is refused then, instead of being reset. Linux
-    only: elsewhere a connection may begin just before the listener closes, and is reset.
+    A client retries after a second and is then refused instead of reset. Linux only: on other
+    systems, a connection that starts just before the listener closes is reset.
     """
     code = b"".join(struct.pack("=HBBI", *step) for step in _DROP_SYN)
-    kept = ctypes.create_string_buffer(code, len(code))
-    program = struct.pack("@HP", len(_DROP_SYN), ctypes.addressof(kept))
+    buffer = ctypes.create_string_buffer(code, len(code))
+    program = struct.pack("@HP", len(_DROP_SYN), ctypes.addressof(buffer))
     for number in listeners():
         with suppress(OSError), _socket(number) as listener:
             listener.setsockopt(socket.SOL_SOCKET, _ATTACH_FILTER, program)
 
 
 def allow_new_connections(numbers: Sequence[int]) -> None:
-    """Undoes `refuse_new_connections` by another process, which shared the listeners and stopped.
+    """Undoes `refuse_new_connections` of another process that shared the listeners and stopped.
 
     Args:
         numbers: the file descriptors of the listeners.
@@ -108,7 +108,7 @@ def allow_new_connections(numbers: Sequence[int]) -> None:
 
 
 def listeners() -> list[int]:
-    """The file descriptors of the TCP sockets at which this process listens."""
+    """The file descriptors of the TCP sockets that this process listens on."""
     found = []
     with suppress(OSError):
         for entry in Path("/proc/self/fd").iterdir():
@@ -123,5 +123,5 @@ def listeners() -> list[int]:
 
 
 def _socket(number: int) -> socket.socket:
-    """A second descriptor of a socket, to be closed."""
+    """A second descriptor of a socket. The caller must close it."""
     return socket.socket(fileno=os.dup(number))

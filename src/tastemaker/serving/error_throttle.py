@@ -1,7 +1,7 @@
-"""Refusals take longer for a client that is refused again and again.
+"""Delays error responses to a client that receives many of them.
 
-A refusal costs the client nothing, so one that ignores `Retry-After` could otherwise keep the event
-loop busy with refusing it.
+Errors cost the client nothing. A client that ignores `Retry-After` could otherwise keep the event
+loop busy.
 """
 
 import asyncio
@@ -14,20 +14,20 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tastemaker.serving.work_queue import CALLER, MOST_CALLERS
 
 STEP_SECONDS = 0.002
-"""Delay of a refusal for each recent one beyond `ALLOWED`."""
+"""Delay of an error response for each recent one beyond `ALLOWED`."""
 ALLOWED = 50.0
-"""Refusals in about a second that are sent without delay."""
+"""Error responses in about a second that are sent without delay."""
 LONGEST_SECONDS = 0.1
-"""The longest delay of the refusal of a small request; of a large one, times its weight."""
+"""The longest delay for a small request; for a large one, times its weight."""
 BYTES = 100_000
-"""A body weighs as much as one more request for each of so many bytes."""
+"""A body adds the weight of one request for each of this many bytes."""
 
 
 class ErrorThrottleMiddleware:
-    """Delays answers of status 400 or more to callers who have had many of them within a second.
+    """Delays responses with status 400 or higher to callers that had many of them in a second.
 
     Args:
-        app: what answers; `CALLER` is set.
+        app: the wrapped application. `CALLER` must be set.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -57,12 +57,12 @@ class ErrorThrottleMiddleware:
         await self._app(scope, counted, delayed)
 
     def delay(self, caller: str, weight: float, now: float) -> float:
-        """Counts a refusal; the seconds by which it is to be delayed.
+        """The delay of an error response in seconds. Also counts the error.
 
         Args:
-            caller: who is refused.
-            weight: of the request; 1 for a small one.
-            now: seconds, monotonic.
+            caller: the caller that gets the error.
+            weight: the weight of the request; 1 for a small one.
+            now: the monotonic time in seconds.
         """
         before, at = self._recent.pop(caller, (0.0, now))
         recent = before * exp(at - now) + weight

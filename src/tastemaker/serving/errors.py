@@ -1,4 +1,4 @@
-"""Whatever goes wrong, in one shape: `{"error": {"code", "message", "field"?}}`."""
+"""Error responses, all in one format: `{"error": {"code", "message", "field"?}}`."""
 
 import logging
 from typing import Any
@@ -20,18 +20,18 @@ from tastemaker.errors import (
     UnknownIdError,
 )
 from tastemaker.printable import json_escaped
-from tastemaker.serving.bodies import KINDS_OF_TOLD, UNKNOWN_FIELD
+from tastemaker.serving.bodies import HISTORY_ENTRY_KINDS, UNKNOWN_FIELD
 
 _LOG = logging.getLogger(__name__)
 
 LARGEST_ANSWER = 32_000_000
-"""Bytes of an answer."""
+"""Most bytes of a response."""
 _LONGEST_MESSAGE = 600
 _LONGEST_FIELD = 100
 
 
 class ApiError(HTTPException):
-    """Ends a request with a status and a reason."""
+    """Ends a request with an HTTP status, an error code and a message."""
 
     def __init__(self, status: int, code: str, message: str, field: str | None = None) -> None:
         super().__init__(status, message)
@@ -39,43 +39,43 @@ class ApiError(HTTPException):
 
 
 def answer(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """A value as JSON; what is no number becomes null.
+    """A JSON response. NaN and infinity become null.
 
-    Characters that act on a terminal are escaped, as for whoever prints the answer.
+    Terminal control characters are escaped, since clients may print the response.
     """
     content = to_json(value, inf_nan_mode="null")
     if len(content) > LARGEST_ANSWER and status < 400:
-        told = f"the answer would have {len(content):,} bytes, {LARGEST_ANSWER:,} are allowed"
-        return refusal(422, "too_large", f"{told}: ask for fewer items, or without 'explain'")
+        size = f"the response would have {len(content):,} bytes, {LARGEST_ANSWER:,} are allowed"
+        return error_response(422, "too_large", f"{size}: request fewer items, or omit 'explain'")
     if not content.isascii() or b"\x7f" in content:
         content = json_escaped(content.decode()).encode()
     return Response(content, status, headers, media_type="application/json")
 
 
-def refusal(
+def error_response(
     status: int, code: str, message: str, field: str | None = None, retry: int | None = None
 ) -> Response:
-    """An error in the one shape.
+    """An error response.
 
     Args:
         status: the HTTP status.
-        code: what is wrong, for programs.
-        message: what is wrong, for people.
-        field: which field, if one is.
-        retry: seconds after which asking again may help.
+        code: the error code, for programs.
+        message: the error message, for people.
+        field: the invalid field, if there is one.
+        retry: seconds after which the client should retry.
     """
-    told = {"code": code, "message": _cut(message, _LONGEST_MESSAGE)}
+    texts = {"code": code, "message": _cut(message, _LONGEST_MESSAGE)}
     if field:
-        told["field"] = _cut(field, _LONGEST_FIELD)
-    # what a caller sent may not be writable as UTF-8
-    error = {name: text.encode(errors="backslashreplace").decode() for name, text in told.items()}
+        texts["field"] = _cut(field, _LONGEST_FIELD)
+    # text sent by a client may not be valid UTF-8
+    error = {name: text.encode(errors="backslashreplace").decode() for name, text in texts.items()}
     headers = None if retry is None else {"Retry-After": str(retry)}
     return answer({"error": error}, status, headers)
 
 
 def overloaded(problem: BusyError) -> Response:
-    """What whoever is turned away is told."""
-    return refusal(503, "overloaded", str(problem), retry=problem.retry_seconds)
+    """The response for a request that is rejected because of load."""
+    return error_response(503, "overloaded", str(problem), retry=problem.retry_seconds)
 
 
 def _cut(text: str, length: int) -> str:
@@ -83,85 +83,85 @@ def _cut(text: str, length: int) -> str:
 
 
 def install(app: FastAPI) -> None:
-    """Makes an app answer every failure in the one shape."""
+    """Installs handlers that turn every failure of an app into an error response."""
 
     @app.exception_handler(ApiError)
-    async def refused(_: Request, problem: ApiError) -> Response:
-        return refusal(problem.status_code, problem.code, problem.detail, problem.field)
+    async def handle_api_error(_: Request, problem: ApiError) -> Response:
+        return error_response(problem.status_code, problem.code, problem.detail, problem.field)
 
     @app.exception_handler(InputError)
-    async def wrong(_: Request, problem: InputError) -> Response:
+    async def handle_input_error(_: Request, problem: InputError) -> Response:
         if isinstance(problem, UnknownIdError):
-            return refusal(404, "not_found", str(problem))
-        return refusal(422, "invalid", str(problem))
+            return error_response(404, "not_found", str(problem))
+        return error_response(422, "invalid", str(problem))
 
     @app.exception_handler(NotReadyError)
-    async def loading(_: Request, problem: NotReadyError) -> Response:
-        return refusal(503, "not_ready", str(problem), retry=1)
+    async def handle_not_ready(_: Request, problem: NotReadyError) -> Response:
+        return error_response(503, "not_ready", str(problem), retry=1)
 
     @app.exception_handler(BusyError)
-    async def busy(_: Request, problem: BusyError) -> Response:
+    async def handle_busy(_: Request, problem: BusyError) -> Response:
         return overloaded(problem)
 
     @app.exception_handler(StoreFullError)
-    async def full(_: Request, problem: StoreFullError) -> Response:
-        return refusal(507, "store_full", str(problem))
+    async def handle_store_full(_: Request, problem: StoreFullError) -> Response:
+        return error_response(507, "store_full", str(problem))
 
     @app.exception_handler(StoreError)
-    async def unwritten(_: Request, problem: StoreError) -> Response:
-        return refusal(503, "store", str(problem), retry=1)
+    async def handle_store_error(_: Request, problem: StoreError) -> Response:
+        return error_response(503, "store", str(problem), retry=1)
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(_: Request, problem: RequestValidationError) -> Response:
-        return _invalid(problem.errors()[0])
+    async def handle_request_validation(_: Request, problem: RequestValidationError) -> Response:
+        return _validation_response(problem.errors()[0])
 
     @app.exception_handler(ValidationError)
-    async def unusable(_: Request, problem: ValidationError) -> Response:
-        return _invalid(problem.errors()[0])
+    async def handle_validation(_: Request, problem: ValidationError) -> Response:
+        return _validation_response(problem.errors()[0])
 
     @app.exception_handler(HTTPException)
-    async def known(request: Request, problem: HTTPException) -> Response:
+    async def handle_http_error(request: Request, problem: HTTPException) -> Response:
         if problem.status_code == 404:
-            return refusal(404, "not_found", f"there is nothing at '{request.url.path}'")
+            return error_response(404, "not_found", f"Not found: '{request.url.path}'")
         if problem.status_code == 405:
             allowed = ", ".join(_methods(app, request))
-            told = f"{request.method} is not possible here, only {allowed}"
-            response = refusal(405, "method_not_allowed", told)
+            message = f"{request.method} is not allowed here, use {allowed}"
+            response = error_response(405, "method_not_allowed", message)
             response.headers["Allow"] = allowed
             return response
         code = {408: "too_slow", 413: "too_large"}.get(problem.status_code, "refused")
-        return refusal(problem.status_code, code, str(problem.detail))
+        return error_response(problem.status_code, code, str(problem.detail))
 
     @app.exception_handler(Exception)
-    async def unforeseen(request: Request, problem: Exception) -> Response:
+    async def handle_unexpected(request: Request, problem: Exception) -> Response:
         _LOG.error("%s %r failed", request.method, request.url.path, exc_info=problem)
-        return refusal(500, "internal", "this request could not be answered; it was logged")
+        return error_response(500, "internal", "internal server error; it was logged")
 
 
 def _methods(app: FastAPI, request: Request) -> list[str]:
-    """What can be done at a path, over all its routes."""
+    """The methods of a path, over all its routes."""
     routes = [route for route in app.routes if isinstance(route, Route)]
     found = [route for route in routes if route.matches(request.scope)[0] is not Match.NONE]
     return sorted({method for route in found for method in route.methods or ()})
 
 
-_NOT_FIELDS = ("body", "query", "path", *KINDS_OF_TOLD)
+_NOT_FIELDS = ("body", "query", "path", *HISTORY_ENTRY_KINDS)
 _VALIDATOR = "function-"
-"""Begins the name of a function that checks one form of a field."""
+"""Prefix of pydantic's location name for a validator function."""
 
 
-def _invalid(error: Any) -> Response:
-    """What is wrong with a field, in words."""
+def _validation_response(error: Any) -> Response:
+    """The response for a validation error."""
     parts = [str(part) for part in error["loc"] if part not in _NOT_FIELDS]
     where = [part for part in parts if not part.startswith(_VALIDATOR)]
-    field, told = ".".join(where), error["msg"][0].lower() + error["msg"][1:]
+    field, reason = ".".join(where), error["msg"][0].lower() + error["msg"][1:]
     if error["type"] == UNKNOWN_FIELD:
-        return refusal(422, UNKNOWN_FIELD, told, ".".join([*where, error["ctx"]["name"]]))
+        return error_response(422, UNKNOWN_FIELD, reason, ".".join([*where, error["ctx"]["name"]]))
     if not where and error["type"] == "missing":
-        return refusal(422, "malformed_json", "the body is missing: send a JSON object")
-    if error["type"] == "value_error":  # one of ours, which shows the value
-        return refusal(422, "invalid", f"'{field}': {error['ctx']['error']}", field)
-    message = f"{told}, got {str(error.get('input'))[:80]!r}"
+        return error_response(422, "malformed_json", "the body is missing: send a JSON object")
+    if error["type"] == "value_error":  # raised by our validators, whose message includes the value
+        return error_response(422, "invalid", f"'{field}': {error['ctx']['error']}", field)
+    message = f"{reason}, got {str(error.get('input'))[:80]!r}"
     if not where:
-        return refusal(422, "invalid", f"the body: {message}")
-    return refusal(422, "invalid", f"'{field}': {message}", field)
+        return error_response(422, "invalid", f"the body: {message}")
+    return error_response(422, "invalid", f"'{field}': {message}", field)

@@ -1,4 +1,4 @@
-"""What stands before every route: who is let in, and what browsers are told."""
+"""Middleware for every route: API keys, host and origin checks, and security headers."""
 
 import base64
 import hmac
@@ -9,12 +9,12 @@ from urllib.parse import urlsplit
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tastemaker.serving.errors import refusal
+from tastemaker.serving.errors import error_response
 from tastemaker.serving.keys import CurrentKeys, digest
 from tastemaker.serving.work_queue import CALLER
 
 WITHOUT_KEY = frozenset({"/health/live", "/health/ready"})
-"""What whoever watches over a server may ask."""
+"""Paths that need no API key, for health checks."""
 _CHALLENGES = ("Bearer", 'Basic realm="tastemaker", charset="UTF-8"')
 
 _HEADERS = {
@@ -28,10 +28,10 @@ _HEADERS = {
 
 
 class SecurityHeadersMiddleware:
-    """Tells browsers to be careful with every answer; what an answer says itself stays.
+    """Adds security headers to every response. Headers that a response already has are kept.
 
     Args:
-        app: whose answers.
+        app: the wrapped application.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -42,8 +42,8 @@ class SecurityHeadersMiddleware:
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                said = {name for name, _ in message["headers"]}
-                more = [(name, value) for name, value in _HEADERS.items() if name not in said]
+                present = {name for name, _ in message["headers"]}
+                more = [(name, value) for name, value in _HEADERS.items() if name not in present]
                 message["headers"] = [*message["headers"], *more]
             await send(message)
 
@@ -51,15 +51,15 @@ class SecurityHeadersMiddleware:
 
 
 class ApiKeyMiddleware:
-    """Lets in whoever has a key, or, where there are no keys, whoever calls this machine by its
-    own name; never what another site's page makes a browser send. Looks at headers alone.
+    """Requires an API key; without any keys, requires one of the server's host names.
 
-    With keys any name will do: a name that was bent to this machine brings no key along.
+    Requests from pages of other sites are always rejected. Only headers are read. With API keys any
+    host name is allowed: DNS rebinding does not give a page the key.
 
     Args:
-        app: what is guarded.
-        keys: those that count.
-        hosts: the names this server is called by.
+        app: the wrapped application.
+        keys: the current API keys.
+        hosts: the host names of this server.
     """
 
     def __init__(self, app: ASGIApp, keys: CurrentKeys, hosts: Collection[str]) -> None:
@@ -79,22 +79,26 @@ class ApiKeyMiddleware:
         headers = dict(scope["headers"])
         host = headers.get(b"host", b"").decode("latin-1")
         if digests is None:
-            named = _parts(f"//{host}")[1]
-            if named not in self._hosts:
-                return refusal(403, "foreign_host", f"this server is not called {named[:80]!r}")
+            host_name = _parts(f"//{host}")[1]
+            if host_name not in self._hosts:
+                return error_response(
+                    403,
+                    "foreign_host",
+                    f"Invalid host: {host_name[:80]!r} is not a name of this server",
+                )
         elif scope["path"] not in WITHOUT_KEY:
             sent = [value for name, value in scope["headers"] if name == b"authorization"]
             if not _is_known(sent, digests):
-                return _no_key()
+                return _invalid_key()
         origin = headers.get(b"origin", b"").decode("latin-1")
         if b"origin" in headers and (not host or _parts(origin)[0] != host):
-            told = f"a page of {origin[:80]!r} may not write here"
-            return refusal(403, "foreign_origin", told)
+            message = f"Invalid origin: pages of {origin[:80]!r} must not send requests here"
+            return error_response(403, "foreign_origin", message)
         return None
 
 
 def _caller(scope: Scope, with_keys: bool) -> str:
-    """Who sent a request: the digest of the key, else the address; of IPv6 the first 64 bits."""
+    """The caller of a request: the digest of its key, else its address (IPv6: first 64 bits)."""
     for name, value in scope["headers"] if with_keys else ():
         if name == b"authorization" and (key := _key_of(value)) is not None:
             return f"key {digest(key).hex()[:16]}"
@@ -102,10 +106,10 @@ def _caller(scope: Scope, with_keys: bool) -> str:
 
 
 def address_of(client: object) -> str:
-    """The address of a connection as one caller; empty where it is not known.
+    """The address that identifies the caller of a connection; empty if it is not known.
 
-    Of IPv6 the first 64 bits, which one client has; an IPv4 address that is written as IPv6, as a
-    server at `::` sees it, is that IPv4 address.
+    An IPv6 address is cut to its first 64 bits, which belong to one client. An IPv4-mapped IPv6
+    address, as a server on `::` receives it, becomes the IPv4 address.
 
     >>> address_of(("2001:db8:0:1::7", 1234)), address_of(("::ffff:10.0.0.1", 5))
     ('2001:db8:0:1::/64', '10.0.0.1')
@@ -123,19 +127,19 @@ def address_of(client: object) -> str:
 
 
 def _is_known(sent: list[bytes], digests: tuple[bytes, ...]) -> bool:
-    """Whether exactly one key was sent, and it is one of ours."""
+    """Whether exactly one key was sent and it is valid."""
     key = _key_of(sent[0]) if len(sent) == 1 else None
     if key is None:
         return False
     given = digest(key)
     known = False
-    for one in digests:  # every one: the time it takes tells nothing
-        known |= hmac.compare_digest(one, given)
+    for each in digests:  # compare all, so that the time reveals nothing
+        known |= hmac.compare_digest(each, given)
     return known
 
 
 def _key_of(authorization: bytes) -> bytes | None:
-    """The key in a header: the whole of `Bearer`, the password of `Basic`."""
+    """The key in an Authorization header: the `Bearer` token or the `Basic` password."""
     scheme, _, sent = authorization.partition(b" ")
     sent = sent.strip(b" ")
     if scheme.lower() == b"bearer":
@@ -149,11 +153,11 @@ def _key_of(authorization: bytes) -> bytes | None:
     return None
 
 
-def _no_key() -> Response:
-    response = refusal(
+def _invalid_key() -> Response:
+    response = error_response(
         401,
         "no_key",
-        "this server asks for a key: send it as 'Authorization: Bearer KEY', or as the password of "
+        "Missing or invalid API key: send it as 'Authorization: Bearer KEY', or as the password of "
         "HTTP Basic with any user name",
     )
     for challenge in _CHALLENGES:
@@ -162,7 +166,7 @@ def _no_key() -> Response:
 
 
 def _parts(url: str) -> tuple[str, str]:
-    """Where a URL leads, and the name alone; empty where it is none."""
+    """The network location and host name of a URL; empty if it is not a URL."""
     try:
         parts = urlsplit(url)
         return parts.netloc, parts.hostname or ""

@@ -1,4 +1,4 @@
-"""Keeps the store of a server within its limits: old decisions go, a few at a time."""
+"""Keeps the store of a server within its limits: removes old decisions, a few at a time."""
 
 import logging
 import threading
@@ -12,14 +12,14 @@ _LOG = logging.getLogger(__name__)
 PAUSE_SECONDS = 1.0
 _COUNT_SECONDS = 60.0
 _BUSY_SHARE = 0.2
-"""Removing takes at most this share of the time, however much there is to remove."""
+"""The largest share of time spent on removal, however much there is to remove."""
 
 
 class Housekeeping:
-    """A thread that removes old decisions and looks at the disk.
+    """A thread that removes old decisions and checks the disk.
 
     Args:
-        capacity: what the store may hold.
+        capacity: the limits of the store.
     """
 
     def __init__(self, capacity: Capacity) -> None:
@@ -29,11 +29,11 @@ class Housekeeping:
         self._problem = ""
 
     def start(self) -> None:
-        """Begins."""
+        """Starts the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends after the step under way."""
+        """Stops the thread after its current step."""
         self._stopped.set()
         self._thread.join()
 
@@ -50,7 +50,7 @@ class Housekeeping:
                 self._problem = ""
             except (TastemakerError, OSError) as problem:
                 if str(problem) != self._problem:
-                    _LOG.error("old decisions are not removed: %s", problem)
+                    _LOG.error("removing old decisions failed: %s", problem)
                 self._problem = str(problem)
             took = monotonic() - begun
             pause = took / _BUSY_SHARE if removed else PAUSE_SECONDS

@@ -1,8 +1,8 @@
-"""Bodies as JSON: read strictly, and never for long at a time.
+"""Strict parsing of JSON bodies, in short steps.
 
-Parsing holds the interpreter until it is done, and with it every other request. A scan, which does
-not hold it, counts what a body consists of before, and cuts a long list of events into parts that
-are parsed one after the other.
+Parsing holds the interpreter lock and so blocks all other requests. A scan that does not hold the
+lock first counts the elements of a body, and splits a long list of events into parts that are
+parsed one after the other.
 """
 
 import re
@@ -18,41 +18,41 @@ from tastemaker.giving_way import give_way
 from tastemaker.serving.errors import ApiError
 
 MOST_ELEMENTS = 100_000
-"""Values and fields of a body, or of a part of a batch. Parsing so many takes 15 ms at most."""
+"""Most values and fields of a body, or of a part of a batch. Parsing them takes at most 15 ms."""
 MOST_IN_BATCH = 500_000
-"""The same of a batch of events in all. Ten thousand events of ten fields, one of them a context of
-ten fields more, have 430,000."""
+"""Most values and fields of a whole batch of events. Ten thousand events of ten fields, one of them
+a context of ten more fields, have 430,000."""
 LONGEST_NUMBER = 1_000
-"""Digits of a number; the time that a number takes to parse grows with their square."""
+"""Most digits of a number. The time to parse a number grows with the square of its digits."""
 PART = 65_536
-"""Bytes after which a batch is cut at the end of the event under way."""
+"""Bytes after which a batch is split, at the end of the current event."""
 _SPACE = rb"[ \t\r\n]*"
 _HEAD = re.compile(rb'%b\{%b"events"%b:%b\[' % ((_SPACE,) * 4))
 _TAIL = re.compile(rb"\]%b\}%b" % ((_SPACE,) * 2))
 
 
 def read_json(body: bytes) -> Any:
-    """A body as JSON in UTF-8; of two fields of one name the later counts.
+    """A body parsed as JSON in UTF-8. If a field is repeated, the last value is used.
 
     Raises:
-        Refused: it is not JSON, or has too many elements or digits.
+        ApiError: the body is not JSON, or has too many elements or digits.
     """
-    found = _scanned(body, 0)
+    found = _scan_body(body, 0)
     _require(found.elements, MOST_ELEMENTS)
     _require_short(found.digits)
-    return _parsed(body)
+    return _parse(body)
 
 
 def read_batch(body: bytes) -> Any:
-    """The same for `{"events": […]}`, whose list may be long; any other body as by `read_json`.
+    """A body `{"events": […]}` with a long list, parsed in parts; others as by `read_json`.
 
     Raises:
-        Refused: it is not JSON, or has too many elements or digits.
+        ApiError: the body is not JSON, or has too many elements or digits.
     """
     head = _HEAD.match(body) if len(body) > PART else None
     if head is None:
         return read_json(body)
-    found = _scanned(body, head.end())
+    found = _scan_body(body, head.end())
     if found.end < 0 or not _TAIL.fullmatch(body, found.end):
         return read_json(body)
     _require(found.elements, MOST_IN_BATCH)
@@ -60,10 +60,10 @@ def read_batch(body: bytes) -> Any:
     _require_short(found.digits)
     edges = [head.end() - 1, *found.cuts.tolist(), found.end]
     events: list[Any] = []
-    # parts that are lists of values are one such list with commas between them
+    # the parts, each a list of values, joined by commas are the whole list
     for before, after in pairwise(edges):
         give_way()
-        part = _parsed(b"[%b]" % body[before + 1 : after], before + 1)
+        part = _parse(b"[%b]" % body[before + 1 : after], before + 1)
         if not part and len(edges) > 2:
             raise _malformed("a value is missing in 'events'")
         events += part
@@ -71,11 +71,11 @@ def read_batch(body: bytes) -> Any:
 
 
 def prepare() -> None:
-    """Compiles what reads bodies, so that no request waits for it."""
-    _scanned(b"[]", 0)
+    """Compiles the scan, so that no request waits for it."""
+    _scan_body(b"[]", 0)
 
 
-def _parsed(text: bytes, begin: int = 0) -> Any:
+def _parse(text: bytes, begin: int = 0) -> Any:
     try:
         return from_json(text, allow_inf_nan=False)
     except ValueError as problem:
@@ -89,25 +89,25 @@ def _malformed(problem: str) -> ApiError:
 
 def _require(elements: int, most: int) -> None:
     if elements > most:
-        told = f"the body has {elements:,} values and fields, {most:,} are allowed"
-        raise ApiError(413, "too_large", f"{told}: send it in parts")
+        count = f"the body has {elements:,} values and fields, {most:,} are allowed"
+        raise ApiError(413, "too_large", f"{count}: send it in parts")
 
 
 def _require_short(digits: int) -> None:
     if digits > LONGEST_NUMBER:
-        told = f"a number has {digits:,} digits, {LONGEST_NUMBER:,} are allowed"
-        raise ApiError(422, "malformed_json", told)
+        message = f"a number has {digits:,} digits, {LONGEST_NUMBER:,} are allowed"
+        raise ApiError(422, "malformed_json", message)
 
 
-class _Scanned(NamedTuple):
-    """What a scan has found.
+class _Scan(NamedTuple):
+    """The result of a scan.
 
     Attributes:
-        elements: commas, colons and opening brackets outside of texts.
-        largest: the same between two cuts, where there are most.
-        digits: the most in a row outside of texts.
-        end: where the list ends that is to be cut; -1 if it does not.
-        cuts: commas between the parts, int64.
+        elements: the number of commas, colons and opening brackets outside of strings.
+        largest: the largest number of them between two cuts.
+        digits: the longest run of digits outside of strings.
+        end: the position where the list to split ends; -1 if it does not end.
+        cuts: the positions of the commas between the parts, int64.
     """
 
     elements: int
@@ -117,25 +117,25 @@ class _Scanned(NamedTuple):
     cuts: NDArray[np.int64]
 
 
-def _scanned(body: bytes, begin: int) -> _Scanned:
+def _scan_body(body: bytes, begin: int) -> _Scan:
     """Scans a body.
 
     Args:
-        body: any bytes; of what is not JSON something is counted.
-        begin: just behind the bracket of a list that is to be cut; 0 to cut nothing.
+        body: any bytes. The counts have no meaning if it is not JSON.
+        begin: the position after the opening bracket of the list to split; 0 to split nothing.
     """
     cuts = np.empty(len(body) // PART + 1 if begin else 0, np.int64)
     view = np.frombuffer(body or b" ", np.uint8)
-    elements, largest, digits, end, size = _scan(view, begin, PART, cuts)
-    return _Scanned(elements, largest, digits, end, cuts[:size])
+    elements, largest, digits, end, size = _scan_bytes(view, begin, PART, cuts)
+    return _Scan(elements, largest, digits, end, cuts[:size])
 
 
 @kernel
-def _scan(body, begin, part, cuts):  # type: ignore[no-untyped-def]
-    """See `_Scanned`; the number of cuts instead of the cuts, which are written to `cuts`."""
+def _scan_bytes(body, begin, part, cuts):  # type: ignore[no-untyped-def]
+    """See `_Scan`. Returns the number of cuts, and writes the cuts to `cuts`."""
     elements, largest, counted = 0, 0, 0
     digits, row = 0, 0
-    depth, end, size, last = 0, -1, 0, begin
+    depth, end, size, last_cut = 0, -1, 0, begin
     is_text, is_escaped = False, False
     for place in range(begin, len(body)):
         byte = body[place]
@@ -165,10 +165,10 @@ def _scan(body, begin, part, cuts):  # type: ignore[no-untyped-def]
                 end = place
         elif byte == 44:  # ,
             elements += 1
-            if depth == 0 and end < 0 and size < len(cuts) and place - last >= part:
+            if depth == 0 and end < 0 and size < len(cuts) and place - last_cut >= part:
                 cuts[size] = place
                 size += 1
-                last = place
+                last_cut = place
                 largest = max(largest, elements - counted)
                 counted = elements
     return elements, max(largest, elements - counted), digits, end, size

@@ -1,6 +1,6 @@
-"""Who may ask: keys by name in `.tastemaker/keys.json`, each as its digest alone.
+"""API keys: stored by name in `.tastemaker/keys.json`, each as its digest only.
 
-`KeyFile` makes, lists and removes them; `CurrentKeys` is what a server at work looks at.
+`KeyFile` adds, lists and removes keys. `CurrentKeys` gives a running server the valid keys.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from tastemaker.lock import locked
 _LOG = logging.getLogger(__name__)
 
 PREFIX = "tm_"
-"""What every key begins with, so that one that has leaked is recognized."""
+"""Prefix of every key, so that a leaked key can be recognized."""
 _RANDOM_BYTES = 32
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 _PATIENCE_SECONDS = 10.0
@@ -33,28 +33,28 @@ Stamp = tuple[int, int, int, int]
 
 
 class Key(Settings):
-    """What is kept of a key."""
+    """The stored entry of a key."""
 
     name: str = Field(pattern=_NAME)
-    """What people call it."""
+    """Its name."""
     made: str
-    """When, as ISO 8601."""
+    """When it was created, as ISO 8601."""
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    """Its digest."""
+    """Its SHA-256 digest."""
 
 
-class _Kept(Settings):
+class _Content(Settings):
     keys: tuple[Key, ...]
 
 
 class KeyFile:
-    """The file of keys; replaced in one rename, so that a reader sees the old or the new.
+    """The key file. It is replaced in one rename, so that readers see the old or the new file.
 
     Args:
-        state: the project's folder of state.
+        state: the state folder of the project.
 
     Attributes:
-        path: where the file lies.
+        path: the path of the file.
     """
 
     def __init__(self, state: Path) -> None:
@@ -62,16 +62,16 @@ class KeyFile:
 
     @property
     def lost(self) -> bool:
-        """Whether there is no file though keys were made."""
-        return self.stamp() is None and self._made.exists()
+        """Whether the file is missing although keys were added."""
+        return self.stamp() is None and self._marker.exists()
 
     @property
-    def _made(self) -> Path:
-        """Tells that keys were made, for whoever starts when their file is gone."""
+    def _marker(self) -> Path:
+        """Marks that keys were added, so that a later start detects a missing key file."""
         return self.path.with_suffix(".made")
 
     def listed(self) -> tuple[Key, ...]:
-        """Every key; none where there is no file.
+        """All keys; none if there is no file.
 
         Raises:
             StoreError: the file is damaged or cannot be read.
@@ -79,191 +79,192 @@ class KeyFile:
         return () if self.stamp() is None else self.read()
 
     def read(self) -> tuple[Key, ...]:
-        """Every key of a file that has to be there.
+        """All keys of an existing file.
 
         Raises:
-            StoreError: it is not, is damaged or cannot be read.
+            StoreError: the file is missing, is damaged or cannot be read.
         """
         try:
-            kept = _Kept.model_validate_json(read_bytes(self.path), strict=True).keys
+            stored = _Content.model_validate_json(read_bytes(self.path), strict=True).keys
         except ValidationError as problem:
             raise self._unusable(f"is damaged ({_reason(problem)})") from None
         except OSError as problem:
             raise self._unusable(f"cannot be read ({problem.strerror})") from None
-        if len({key.name for key in kept}) < len(kept):
-            raise self._unusable("is damaged (a name stands in it twice)")
-        return kept
+        if len({key.name for key in stored}) < len(stored):
+            raise self._unusable("is damaged (a name is listed twice)")
+        return stored
 
     def add(self, name: str) -> str:
-        """Makes a key.
+        """Adds a new key.
 
         Args:
-            name: letters, digits, `.`, `_` and `-`; no other key's.
+            name: letters, digits, `.`, `_` and `-`; not the name of another key.
 
         Returns:
-            The key. It is kept nowhere and cannot be had again.
+            The key. It is not stored and cannot be shown again.
 
         Raises:
-            SettingError: the name cannot be used, or is taken.
+            SettingError: the name is invalid or already used.
             StoreError: the file is damaged or cannot be read.
         """
         if not re.fullmatch(_NAME, name):
             raise SettingError(
-                "a key's name is made of at most 100 letters, digits, ., _ and -, and begins with "
+                "a key's name must have at most 100 letters, digits, ., _ and -, and begin with "
                 f"a letter or digit; got {name[:120]!r}"
             )
-        made = PREFIX + secrets.token_urlsafe(_RANDOM_BYTES)
+        value = PREFIX + secrets.token_urlsafe(_RANDOM_BYTES)
         moment = format_moment(now() // MICROSECONDS["s"] * MICROSECONDS["s"])
-        with self._alone():
-            kept = self.listed()
-            if any(key.name == name for key in kept):
+        with self._exclusive():
+            stored = self.listed()
+            if any(key.name == name for key in stored):
                 raise SettingError(
                     f"there is a key named '{name}': choose another name, or remove it first with "
                     f"`tastemaker keys remove {name}`"
                 )
-            self._write((*kept, Key(name=name, made=moment, sha256=digest(made.encode()).hex())))
-            self._made.touch()
-        return made
+            self._write((*stored, Key(name=name, made=moment, sha256=digest(value.encode()).hex())))
+            self._marker.touch()
+        return value
 
     def remove(self, name: str) -> None:
-        """Removes a key; it lets nobody in from then on.
+        """Removes a key. Servers reject it from then on.
 
         Raises:
-            UnknownIdError: there is none of that name.
+            UnknownIdError: no key has this name.
             StoreError: the file is damaged or cannot be read.
         """
-        with self._alone():
-            kept = self.listed()
-            left = tuple(key for key in kept if key.name != name)
-            if len(left) == len(kept):
-                hint = did_you_mean(name, [key.name for key in kept])
+        with self._exclusive():
+            stored = self.listed()
+            left = tuple(key for key in stored if key.name != name)
+            if len(left) == len(stored):
+                hint = did_you_mean(name, [key.name for key in stored])
                 raise UnknownIdError(f"no key is named '{name[:120]}'{hint}")
             self._write(left)
 
     def stamp(self) -> Stamp | None:
-        """Differs after every write; None where there is no file.
+        """A stamp that changes with every write; None if there is no file.
 
         Raises:
-            StoreError: there is something else in its place, or it cannot be looked at.
+            StoreError: the path is not a file, or it cannot be read.
         """
         try:
-            told = self.path.stat()
+            status = self.path.stat()
         except FileNotFoundError:
             if self.path.is_symlink():
                 raise self._unusable("is a link that leads nowhere") from None
             return None
         except OSError as problem:
             raise self._unusable(f"cannot be read ({problem.strerror})") from None
-        if not stat.S_ISREG(told.st_mode):
+        if not stat.S_ISREG(status.st_mode):
             raise self._unusable("is not a file")
-        return told.st_ino, told.st_mtime_ns, told.st_ctime_ns, told.st_size
+        return status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size
 
     def warning(self) -> str | None:
-        """What should be mended about where the file lies and who can touch it, in one line."""
+        """A one-line warning about the location or permissions of the file; None if all is well."""
         try:
             others = self.path.stat().st_mode & OTHERS
         except OSError:
             return None
-        told = ["is a link to a file elsewhere"] if self.path.is_symlink() else []
+        problems = ["is a link to a file elsewhere"] if self.path.is_symlink() else []
         if others:
-            told.append("is open to others on this machine (chmod 600 mends it)")
-        return f"{self.path} {' and '.join(told)}" if told else None
+            problems.append("is open to others on this machine (fix it with chmod 600)")
+        return f"{self.path} {' and '.join(problems)}" if problems else None
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Of two who change the file at once, neither undoes what the other did."""
+    def _exclusive(self) -> Iterator[None]:
+        """Locks the file, so that concurrent changes do not overwrite each other."""
         make_private_folder(self.path.parent)
         with locked(self.path.with_suffix(".lock"), StoreError, _PATIENCE_SECONDS):
             yield
 
     def _write(self, keys: tuple[Key, ...]) -> None:
         with replacing(self.path, 0o600) as part:
-            part.write_text(_Kept(keys=keys).model_dump_json(indent=2) + "\n", encoding="utf-8")
+            part.write_text(_Content(keys=keys).model_dump_json(indent=2) + "\n", encoding="utf-8")
 
     def _unusable(self, what: str) -> StoreError:
         return StoreError(
-            f"{self.path} {what}, so nobody can be let in: restore it, or move it away and make "
-            "new keys with `tastemaker keys add NAME`"
+            f"{self.path} {what}, so all requests are rejected: restore it, or move it away and "
+            "add new keys with `tastemaker keys add NAME`"
         )
 
 
 class CurrentKeys:
-    """The keys that count now; whatever is wrong with their file, nobody is let in for it.
+    """The keys that are valid now. If the key file is missing or damaged, no key is valid.
 
     Args:
-        file: where they are kept.
-        required: whether a key is asked for even when there is none, because others than this
-            machine can connect.
+        file: the key file.
+        required: whether clients must send a key even if none exists, because other machines can
+            connect.
     """
 
     def __init__(self, file: KeyFile, required: bool) -> None:
         self._file = file
         self._required = required
-        self._there = False
+        self._exists = False
         self._stamp: Stamp | None = None
         self._digests: tuple[bytes, ...] = ()
-        self._told = ""
-        self.digests()  # what is there at the start may not be missed later
+        self._last_problem = ""
+        self.digests()  # a file that exists at the start must not be missing later
 
     def digests(self) -> tuple[bytes, ...] | None:
-        """Of every key that lets in; None where nobody needs one. Costs a look at the file."""
+        """The digests of all valid keys; None if no key is required. Costs one `stat` call."""
         try:
             stamp = self._file.stamp()
             if stamp is not None and stamp != self._stamp:
-                self._there = True  # also if it cannot be read
+                self._exists = True  # even if it cannot be read
                 self._digests = tuple(bytes.fromhex(key.sha256) for key in self._file.read())
                 self._stamp = stamp
         except StoreError as problem:
-            self._there = True
-            return self._closed(str(problem))
-        if stamp is None and (self._there or self._file.lost):
-            return self._closed(
-                f"{self._file.path} is gone, so nobody is let in: restore it, or make a key with "
-                "`tastemaker keys add NAME`"
+            self._exists = True
+            return self._reject_all(str(problem))
+        if stamp is None and (self._exists or self._file.lost):
+            return self._reject_all(
+                f"{self._file.path} is missing, so all requests are rejected: restore it, or add a "
+                "key with `tastemaker keys add NAME`"
             )
-        self._told = ""
+        self._last_problem = ""
         found = self._digests if stamp is not None else ()
         return found if found or self._required else None
 
-    def _closed(self, problem: str) -> tuple[bytes, ...]:
-        if problem != self._told:  # not at every request
+    def _reject_all(self, problem: str) -> tuple[bytes, ...]:
+        if problem != self._last_problem:  # not at every request
             _LOG.error("%s", problem)
-            self._told = problem
+            self._last_problem = problem
         return ()
 
 
 def digest(key: bytes) -> bytes:
-    """What is kept of a key.
+    """The digest of a key that is stored.
 
-    Plain SHA-256 is enough: a slow hash protects what can be guessed, and nobody guesses 256
-    random bits.
+    Plain SHA-256 is enough: a slow hash protects keys that can be guessed, and 256 random bits
+    cannot be guessed.
     """
     return hashlib.sha256(key).digest()
 
 
 def check_listening(file: KeyFile, host: str) -> tuple[Key, ...]:
-    """The keys a server at this address begins with.
+    """The keys for a server that listens on this address.
 
     Raises:
         SettingError: other machines could connect, and there is no key.
-        StoreError: the file of keys is gone, damaged or cannot be read.
+        StoreError: the key file is missing, is damaged or cannot be read.
     """
     if file.lost:
         raise StoreError(
-            f"{file.path} is gone, so nobody could be let in: restore it, or make a key with "
-            "`tastemaker keys add NAME`"
+            f"{file.path} is missing, so all requests would be rejected: restore it, or add a "
+            "key with `tastemaker keys add NAME`"
         )
     keys = file.listed()
     if not keys and not is_loopback(host):
         raise SettingError(
-            f"listening at {host!r} lets other machines in, and this project has no key: make one "
-            "with `tastemaker keys add NAME`, or listen at a loopback address such as 127.0.0.1"
+            f"listening on {host!r} lets other machines connect, and this project has no API key: "
+            "add one with `tastemaker keys add NAME`, or listen on a loopback address such as "
+            "127.0.0.1"
         )
     return keys
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can connect to an address; of a name nobody can be sure.
+    """Whether only this machine can connect to an address. False for unknown host names.
 
     >>> [is_loopback(host) for host in ("127.0.0.1", "::1", "localhost", "0.0.0.0", "shop", "")]
     [True, True, True, False, False, False]
@@ -275,7 +276,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _reason(problem: ValidationError) -> str:
-    """What is wrong with the file, without a word of what stands in it."""
+    """What is wrong with the file, without any of its content."""
     first = problem.errors(include_input=False)[0]
     where = ".".join(map(str, first["loc"]))
     return f"{where}: {first['msg']}" if where else first["msg"]

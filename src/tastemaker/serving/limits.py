@@ -1,4 +1,4 @@
-"""What a server takes in: no body too large, too slow, or one too many at a time."""
+"""Limits of request bodies: their size, their speed and their number at a time."""
 
 import asyncio
 from collections import Counter
@@ -10,31 +10,32 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tastemaker.errors import BusyError
 from tastemaker.serving.bodies import LARGEST_BODY, LARGEST_FORM, LARGEST_ITEM
-from tastemaker.serving.errors import overloaded, refusal
+from tastemaker.serving.errors import error_response, overloaded
 from tastemaker.serving.work_queue import CALLER
 
 SMALL_BODY = 65_536
-"""Bytes. A smaller body is always read; a larger one must send so many more in `STEP_SECONDS`."""
+"""Bytes. A smaller body is always read; a larger one must send this many per `STEP_SECONDS`."""
 STEP_SECONDS = 10.0
 SLOWEST_SECONDS = 30.0
 """The longest time for a whole body."""
 MOST_AT_ONCE = 64_000_000
-"""Bytes that were received of all larger bodies and whose answers have not begun to be sent."""
+"""Most bytes received of all larger bodies whose responses have not started."""
 MOST_OF_ONE = 0.5
-"""The share of it that one caller may take."""
-_TOO_SLOW = "the body came too slowly: it was not there after {:g} s"
-_STALLED = "the body came too slowly: {:,} bytes in {:g} s are the least"
-_TOO_MANY = "too many large bodies at once: try again shortly, or send it in parts"
+"""The share of `MOST_AT_ONCE` that one caller can use."""
+_TOO_SLOW = "Request timeout: the body was not complete after {:g} s"
+_STALLED = "Request timeout: the body must send at least {:,} bytes in {:g} s"
+_TOO_MANY = "too many large bodies at once: retry later, or send the body in parts"
 
 
 class LoadSheddingMiddleware:
-    """Refuses questions at the door while too many wait: reading them would take the time of those
-    who were let in.
+    """Rejects requests before they are read while the queue is too long.
+
+    Reading them would slow down the accepted requests.
 
     Args:
-        app: what is guarded.
-        path: where questions are asked.
-        check: raises BusyError while too many wait.
+        app: the wrapped application.
+        path: the path of the requests to check.
+        check: raises BusyError while the queue is too long.
     """
 
     def __init__(self, app: ASGIApp, path: str, check: Callable[[], None]) -> None:
@@ -58,14 +59,14 @@ class _Body:
     """A body that is being received.
 
     Attributes:
-        caller: who sends it.
-        begun: when it began, by the clock of the event loop.
-        moved: when the latest `SMALL_BODY` bytes were there.
-        read: bytes received.
-        held: those that are counted.
-        is_whole: whether all of it was received.
-        is_ended: whether it makes room for others.
-        waiting: ends the wait for more of it.
+        caller: the sender.
+        begun: when it started, by the clock of the event loop.
+        moved: when the latest `SMALL_BODY` bytes were complete.
+        read: the number of bytes received.
+        held: the number of bytes counted against the limits.
+        is_whole: whether all of it is received.
+        is_rejected: whether it was rejected to make room for others.
+        waiting: the timeout of the wait for more bytes.
     """
 
     caller: str
@@ -74,27 +75,26 @@ class _Body:
     read: int = 0
     held: int = 0
     is_whole: bool = False
-    is_ended: bool = False
+    is_rejected: bool = False
     waiting: asyncio.Timeout | None = None
 
     @property
     def deadline(self) -> tuple[float, str]:
-        """When more of it must have come, and what is wrong if it has not."""
-        end, told = self.begun + SLOWEST_SECONDS, _TOO_SLOW.format(SLOWEST_SECONDS)
+        """The deadline for more bytes, and the error message if it passes."""
+        end, message = self.begun + SLOWEST_SECONDS, _TOO_SLOW.format(SLOWEST_SECONDS)
         if self.read > SMALL_BODY and self.moved + STEP_SECONDS < end:
-            end, told = self.moved + STEP_SECONDS, _STALLED.format(SMALL_BODY, STEP_SECONDS)
-        return end, told
+            end, message = self.moved + STEP_SECONDS, _STALLED.format(SMALL_BODY, STEP_SECONDS)
+        return end, message
 
 
 class BodyLimitMiddleware:
-    """Refuses bodies that are too large, before they are read or as soon as they are, and those
-    that come too slowly.
+    """Rejects bodies that are too large or sent too slowly.
 
-    Of more bytes than the memory is meant to hold, the body ends that has waited longest for its
-    next `SMALL_BODY` bytes.
+    If all bodies together have too many bytes, the body that waited longest for its next
+    `SMALL_BODY` bytes is rejected.
 
     Args:
-        app: what is guarded.
+        app: the wrapped application.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -110,13 +110,13 @@ class BodyLimitMiddleware:
         largest, too_large = _largest(scope)
         announced = dict(scope["headers"]).get(b"content-length", b"")
         if announced.isdigit() and (len(announced) > 18 or int(announced) > largest):
-            await refusal(413, "too_large", too_large)(scope, receive, send)
+            await error_response(413, "too_large", too_large)(scope, receive, send)
             return
         now = asyncio.get_running_loop().time()
         body = _Body(CALLER.get(), begun=now, moved=now)
 
         async def counted() -> Message:
-            if body.is_whole:  # whoever asks again wants to know whether the client has gone
+            if body.is_whole:  # the caller checks whether the client has disconnected
                 return await receive()
             message = await _next(body, receive)
             size = len(message.get("body", b""))
@@ -127,7 +127,7 @@ class BodyLimitMiddleware:
             return message
 
         async def released(message: Message) -> None:
-            # what the client does not read must not keep others from sending
+            # a client that does not read its response must not block other senders
             self._release(body)
             await send(message)
 
@@ -137,10 +137,10 @@ class BodyLimitMiddleware:
             self._release(body)
 
     def _count(self, body: _Body, size: int) -> None:
-        """Counts bytes that were received.
+        """Counts received bytes.
 
         Raises:
-            BusyError: there is no room, and none can be made.
+            BusyError: the limit is reached, and no other body can be rejected.
         """
         before, body.read = body.read, body.read + size
         if body.read <= SMALL_BODY:
@@ -154,28 +154,28 @@ class BodyLimitMiddleware:
         if body.is_whole:
             self._slowest_first.pop(body, None)
         while self._held[body.caller] > MOST_OF_ONE * MOST_AT_ONCE:
-            self._end_one(each for each in self._slowest_first if each.caller == body.caller)
+            self._reject_one(each for each in self._slowest_first if each.caller == body.caller)
         while self._held.total() > MOST_AT_ONCE:
-            self._end_one(self._slowest_first)
-        if body.is_ended:
+            self._reject_one(self._slowest_first)
+        if body.is_rejected:
             raise BusyError(_TOO_MANY)
 
-    def _end_one(self, slowest_first: Iterable[_Body]) -> None:
-        """Ends the first of some bodies, so that its bytes are free.
+    def _reject_one(self, slowest_first: Iterable[_Body]) -> None:
+        """Rejects the first of some bodies to free its bytes.
 
         Raises:
-            BusyError: there is none.
+            BusyError: there are no bodies.
         """
         body = next(iter(slowest_first), None)
         if body is None:
             raise BusyError(_TOO_MANY)
-        body.is_ended = True
+        body.is_rejected = True
         self._release(body)
         if body.waiting is not None and not body.waiting.expired():
             body.waiting.reschedule(asyncio.get_running_loop().time())
 
     def _release(self, body: _Body) -> None:
-        """Counts the bytes of a body no longer."""
+        """Removes the bytes of a body from the counts."""
         self._slowest_first.pop(body, None)
         self._held[body.caller] -= body.held
         body.held = 0
@@ -187,27 +187,27 @@ async def _next(body: _Body, receive: Receive) -> Message:
     """The next message of a body.
 
     Raises:
-        BusyError: the body has made room for others.
-        HTTPException: it comes too slowly.
+        BusyError: the body was rejected to make room for others.
+        HTTPException: the body is sent too slowly.
     """
-    end, too_slow = (0.0, "") if body.is_ended else body.deadline
+    end, too_slow = (0.0, "") if body.is_rejected else body.deadline
     try:
         async with asyncio.timeout_at(end) as body.waiting:
             message = await receive()
     except TimeoutError:
-        if not body.is_ended:
+        if not body.is_rejected:
             raise HTTPException(408, too_slow) from None
     finally:
         body.waiting = None
-    if body.is_ended:
+    if body.is_rejected:
         raise BusyError(_TOO_MANY)
     return message
 
 
 def _largest(scope: Scope) -> tuple[int, str]:
-    """How many bytes a body may have, and what is wrong with a larger one."""
+    """The largest size of a body in bytes, and the error message for a larger one."""
     if scope["method"] == "PUT":
-        return LARGEST_ITEM, f"an item may have {LARGEST_ITEM:,} bytes"
+        return LARGEST_ITEM, f"the item is too large: {LARGEST_ITEM:,} bytes are allowed"
     if scope["path"].startswith("/console/"):
-        return LARGEST_FORM, f"a form may have {LARGEST_FORM:,} bytes"
-    return LARGEST_BODY, f"a body may have {LARGEST_BODY:,} bytes"
+        return LARGEST_FORM, f"the form is too large: {LARGEST_FORM:,} bytes are allowed"
+    return LARGEST_BODY, f"the body is too large: {LARGEST_BODY:,} bytes are allowed"

@@ -1,4 +1,4 @@
-"""What a server logs: warnings and errors, a safe line each, and few of one kind."""
+"""The log of a server: warnings and errors, one safe line each, with repeats limited."""
 
 import logging
 from asyncio import CancelledError
@@ -8,15 +8,15 @@ from time import monotonic
 from typing import Any
 
 MOST_ALIKE = 5
-"""Lines of one kind in a minute; a traceback is logged once."""
+"""Most lines of one kind per minute; a traceback is logged once."""
 _WINDOW_SECONDS = 60.0
 _MOST_KINDS = 10_000
 
 
 class WithoutCancelled(logging.Filter):
-    """Leaves out the tracebacks of requests that a stopping server has cancelled.
+    """Drops the tracebacks of requests that a stopping server cancels.
 
-    One line of uvicorn says how many there were.
+    One line of uvicorn reports their number.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -27,12 +27,12 @@ class WithoutCancelled(logging.Filter):
 
 @dataclass
 class _Kind:
-    """What was logged of one kind.
+    """The counts of one kind of record.
 
     Attributes:
-        since: when that was logged first.
-        logged: how often.
-        left_out: how often it was not logged.
+        since: when the first record was logged.
+        logged: how many records were logged.
+        left_out: how many records were dropped.
     """
 
     since: float
@@ -41,10 +41,10 @@ class _Kind:
 
 
 class LimitRepeats(logging.Filter):
-    """Leaves out what a client can repeat at will; the next line of its kind says how many.
+    """Limits repeated records. The next record of the same kind reports how many were dropped.
 
-    Of one kind is what the same line of code logs; tracebacks, if their errors are also of one
-    class and begin at one line.
+    Records are of the same kind if the same line of code logs them. For tracebacks, the class of
+    the error and the line that raised it must also be the same.
     """
 
     def __init__(self) -> None:
@@ -68,14 +68,14 @@ class LimitRepeats(logging.Filter):
                 return False
             kind.logged += 1
         if kind is not before and before.left_out:
-            said = record.getMessage().rstrip("\n")
-            record.msg = f"{said} … and {before.left_out:,} more of the same in {seconds:,.0f} s"
+            message = record.getMessage().rstrip("\n")
+            record.msg = f"{message} … and {before.left_out:,} more of the same in {seconds:,.0f} s"
             record.args = None
         return True
 
 
 def log_settings() -> dict[str, Any]:
-    """How a server's loggers write; a worker process gets it as well."""
+    """The logging configuration of a server, also used by worker processes."""
     logger = {"handlers": ["stderr"], "level": "WARNING", "propagate": False}
     return {
         "version": 1,
@@ -98,7 +98,7 @@ def log_settings() -> dict[str, Any]:
 
 
 def _kind_of(record: logging.LogRecord) -> tuple[object, ...]:
-    """What records of one kind have in common."""
+    """The kind of a record; the same for repeats of it."""
     kind: tuple[object, ...] = (record.pathname, record.lineno)
     if record.exc_info and record.exc_info[1] is not None:
         problem, trace = record.exc_info[1], record.exc_info[2]
@@ -110,7 +110,7 @@ def _kind_of(record: logging.LogRecord) -> tuple[object, ...]:
 
 
 def _is_cancelled(problem: BaseException) -> bool:
-    """Whether nothing else than a cancellation ended a request."""
+    """Whether only a cancellation ended a request."""
     if isinstance(problem, BaseExceptionGroup):
         return all(map(_is_cancelled, problem.exceptions))
     return isinstance(problem, CancelledError)

@@ -1,4 +1,4 @@
-"""The console over HTTP: one page, one form, a handful of files."""
+"""The routes of the console: one page, one form and its assets."""
 
 from typing import Annotated
 from urllib.parse import urlencode
@@ -10,38 +10,38 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from tastemaker.console import asset, render, render_error
 from tastemaker.errors import InputError, TastemakerError
-from tastemaker.serving.answering import answered
-from tastemaker.serving.browsing import act, question_of, view_of
+from tastemaker.serving.answering import score_request
+from tastemaker.serving.browsing import act, page_request, view_of
 from tastemaker.serving.service import Service
 from tastemaker.serving.user_requests import Prepared
 from tastemaker.serving.work_queue import CALLER, WorkQueues
 from tastemaker.store.incoming import checked_id
 
 
-def add_pages(app: FastAPI, service: Service, lines: WorkQueues) -> None:
+def add_pages(app: FastAPI, service: Service, queues: WorkQueues) -> None:
     """Adds the console's routes."""
 
     @app.get("/", include_in_schema=False)
     async def home(user: str = "", label: str = "", q: str = "") -> Response:
         if not user:
-            return _to(f"visitor-{uuid4().hex[:8]}", label, q)
+            return _redirect(f"visitor-{uuid4().hex[:8]}", label, q)
         try:
             checked_id(user, "user")
-            asked = question_of(user)
+            request = page_request(user)
 
             def work(prepared: Prepared) -> str:
-                return render(view_of(service, asked, prepared, label, q))
+                return render(view_of(service, request, prepared, label, q))
 
-            return _page(await answered(service, lines, asked, work))
+            return _page(await score_request(service, queues, request, work))
         except InputError as problem:
-            return _page(render_error("That did not work", str(problem)), 422)
+            return _page(render_error("Invalid request", str(problem)), 422)
         except TastemakerError as problem:
-            page = _page(render_error("Not yet", str(problem)), 503)
+            page = _page(render_error("Service unavailable", str(problem)), 503)
             page.headers["Retry-After"] = "1"
             return page
 
     @app.post("/console/events", include_in_schema=False)
-    async def acted(
+    async def record_event(
         user: Annotated[str, Form()],
         item_id: Annotated[str, Form()],
         event_type: Annotated[str, Form()],
@@ -57,10 +57,10 @@ def add_pages(app: FastAPI, service: Service, lines: WorkQueues) -> None:
             "recommendation_id": recommendation_id,
             "position": position,
         }
-        rejected = await lines.storing.run(act, service, fields, CALLER.get())
+        rejected = await queues.storing.run(act, service, fields, CALLER.get())
         if rejected:
-            return _page(render_error("That did not work", rejected[0]["error"]), 422)
-        return _to(user, label, q)
+            return _page(render_error("Invalid request", rejected[0]["error"]), 422)
+        return _redirect(user, label, q)
 
     @app.get("/console/assets/{name}", include_in_schema=False)
     async def file(name: str) -> Response:
@@ -75,7 +75,7 @@ def _page(text: str, status: int = 200) -> Response:
     return HTMLResponse(text, status)
 
 
-def _to(user: str, label: str, query: str) -> Response:
-    """To the page of a user, where the shelf stood before."""
-    asked = {"user": user, "label": label, "q": query}
-    return RedirectResponse(f"/?{urlencode({k: v for k, v in asked.items() if v})}", 303)
+def _redirect(user: str, label: str, query: str) -> Response:
+    """A redirect to the page of a user, with the same shelf."""
+    parameters = {"user": user, "label": label, "q": query}
+    return RedirectResponse(f"/?{urlencode({k: v for k, v in parameters.items() if v})}", 303)

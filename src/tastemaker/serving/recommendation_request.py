@@ -1,4 +1,4 @@
-"""What a caller asks for, in the caller's words; and the request it becomes."""
+"""The parameters of a recommendation request, and the `Requests` built from them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,18 +19,18 @@ from tastemaker.store import EventRow, StoredEvents, check_event
 
 @dataclass(frozen=True, slots=True)
 class RecommendationRequest:
-    """One question for recommendations.
+    """The parameters of one recommendation request.
 
     Attributes:
-        user_id: whose list; None for a stranger without a name.
-        history: what a stranger tells of themselves, or a known user instead of what is stored:
-            item ids, or events; None where nothing is told.
+        user_id: the user; None for an anonymous user.
+        history: item ids or events to use instead of the stored events; None to use the stored
+            events.
         n: how many items.
-        placement: which wiring; None for the first.
-        exclude: item ids that must not be shown.
-        explain: whether the answer carries its trace.
-        timeout_ms: milliseconds in which the answer is wanted.
-        since: when it was asked, seconds of `perf_counter`; from then on its deadline counts.
+        placement: the placement; None for the first.
+        exclude: item ids to exclude.
+        explain: whether the response includes the trace.
+        timeout_ms: the time limit in milliseconds; None for no limit of the request.
+        since: when the request arrived, in seconds of `perf_counter`. The time limit starts then.
     """
 
     user_id: str | None = None
@@ -44,58 +44,69 @@ class RecommendationRequest:
 
     def request(
         self,
-        live: ModelSnapshot,
+        snapshot: ModelSnapshot,
         stored: StoredEvents,
         now: int,
         excluded: NDArray[np.int32] | None = None,
     ) -> Requests:
-        """The request this is at a moment.
+        """The `Requests` for these parameters at a given time.
 
         Args:
-            live: the state that will answer.
-            stored: what the store holds of the user.
-            now: the moment, microseconds.
-            excluded: the items that the user's events exclude, where `stored` does not hold all of
-                them, int32[m], ascending; by default those that `stored` excludes.
+            snapshot: the snapshot that answers.
+            stored: the user's stored events.
+            now: the time in microseconds.
+            excluded: the items that the user's events exclude, int32[m], ascending. Needed if
+                `stored` does not have all of the user's events; by default derived from `stored`.
 
         Raises:
-            DataError: an event of the history cannot be used.
-            ProjectError: there is no such placement.
+            DataError: an event of the history is invalid.
+            ProjectError: the placement is unknown.
         """
-        recommender = live.recommender
+        recommender = snapshot.recommender
         seen = recommender.seen(self.placement)
         placement = self.placement or next(iter(recommender.placements))
         about: dict[str, Any] = {"user_id": self.user_id, "placement": placement}
-        past = live.past(stored).no_later_than(now - 1)
+        past = snapshot.past(stored).no_later_than(now - 1)
         request = past.request(now, recommender.kinds, seen, **about)
         if excluded is not None:
             request = replace(request, exclude=Ragged.of([excluded]))
-        away = [request.exclude[0]]
+        excluded_parts = [request.exclude[0]]
         if self.history is not None:
-            told = _told(self.history, live, now).request(now, recommender.kinds, seen, **about)
-            request = replace(request, history=told.history)
-            away.append(told.exclude[0])
+            given = _past_of_history(self.history, snapshot, now).request(
+                now, recommender.kinds, seen, **about
+            )
+            request = replace(request, history=given.history)
+            excluded_parts.append(given.exclude[0])
         if self.exclude:
             named = recommender.inventory.catalogue.items.indices(
                 [str(id_) for id_ in self.exclude]
             )
-            away.append(named[named >= 0])
-        if len(away) > 1:
-            request = replace(request, exclude=Ragged.of([np.unique(np.concatenate(away))]))
+            excluded_parts.append(named[named >= 0])
+        if len(excluded_parts) > 1:
+            request = replace(
+                request, exclude=Ragged.of([np.unique(np.concatenate(excluded_parts))])
+            )
         return request
 
 
-def _told(history: Sequence[str | int | Mapping[str, Any]], live: ModelSnapshot, now: int) -> Past:
-    """A told history; what has no kind is a like, a microsecond after the other until just now."""
-    recommender, size = live.recommender, len(history)
+def _past_of_history(
+    history: Sequence[str | int | Mapping[str, Any]], snapshot: ModelSnapshot, now: int
+) -> Past:
+    """The history of a request as a `Past`.
+
+    Entries without an event type are likes, one microsecond apart, the last just before `now`.
+    """
+    recommender, size = snapshot.recommender, len(history)
     codes = {name: code for code, name in enumerate(recommender.kinds)}
-    liked = _plain_like(live)
+    liked = _plain_like(snapshot)
     rows: list[EventRow] = []
-    for place, told in enumerate(history):
-        fields = told if isinstance(told, Mapping) else {"item_id": told}
+    for place, entry in enumerate(history):
+        fields = entry if isinstance(entry, Mapping) else {"item_id": entry}
         try:
-            given = {} if "event_type" in fields else liked
-            row = check_event({**given, "user_id": "told", **fields}, recommender.kinds, None, now)
+            default = {} if "event_type" in fields else liked
+            row = check_event(
+                {**default, "user_id": "history", **fields}, recommender.kinds, None, now
+            )
         except DataError as problem:
             raise DataError(f"history[{place}]: {problem}") from None
         rows.append(replace(row, time=min(row.time, now - size + place)))
@@ -107,9 +118,9 @@ def _told(history: Sequence[str | int | Mapping[str, Any]], live: ModelSnapshot,
     return Past(item[order], kind[order], value[order], time[order])
 
 
-def _plain_like(live: ModelSnapshot) -> dict[str, Any]:
-    """The kind and the value by which an item that is merely named counts as liked."""
-    for name, kind in live.recommender.kinds.items():
+def _plain_like(snapshot: ModelSnapshot) -> dict[str, Any]:
+    """The event type and value of a like, used for entries that are only item ids."""
+    for name, kind in snapshot.recommender.kinds.items():
         if kind.role == "positive":
             return {
                 "event_type": name,
@@ -119,4 +130,4 @@ def _plain_like(live: ModelSnapshot) -> dict[str, Any]:
                     else {}
                 ),
             }
-    return {"event_type": next(iter(live.recommender.kinds))}
+    return {"event_type": next(iter(snapshot.recommender.kinds))}

@@ -1,4 +1,4 @@
-"""Starting a server: in this process, or several workers that share one port and one store."""
+"""Starts a server: in this process, or as several workers that share one port and one store."""
 
 import faulthandler
 import gc
@@ -37,14 +37,14 @@ _GRACE_SECONDS = 10
 _LOOK_SECONDS = 1.0
 _IDLE_SECONDS = 60
 _HUNG_SECONDS = 15
-"""A worker silent for so long is killed, with its connections; on a busy machine 5 s are usual. The
-process that watches waits as long for a worker that ends just then."""
+"""A worker that is silent for this long is killed, with its connections. On a busy machine 5 s are
+usual. The supervisor waits this long for a worker that is ending."""
 _SWITCH_SECONDS = 0.001
-"""A short request waits so long for the interpreter while a long one holds it."""
+"""How long a short request waits for the interpreter while a long one holds it."""
 
 
 def application() -> ASGIApp:
-    """The application of the project named in the environment, for worker processes."""
+    """The ASGI application of the project named in the environment, for worker processes."""
     log_printable()
     parent = int(os.environ[_PARENT])
     threading.Thread(target=_end_with, args=(parent,), name="parent", daemon=True).start()
@@ -55,7 +55,7 @@ def application() -> ASGIApp:
 
 
 def _limit_connections(project: Project) -> None:
-    """Limits the connections of this process as the project says, and as the system allows."""
+    """Limits the connections of this process by the project's settings and the system's limits."""
     server = project.file.server
     LimitedHttpProtocol.open_connections = Connections(
         server.connections, server.connections_per_address
@@ -63,20 +63,20 @@ def _limit_connections(project: Project) -> None:
 
 
 def keep_from_collector() -> None:
-    """Takes what is there for long out of the rounds of Python's garbage collector.
+    """Excludes long-lived objects from Python's garbage collector.
 
-    With it a full round stops all requests for 100 to 200 ms, every few hundred answers. Costs one
-    such round.
+    Otherwise a full collection stops all requests for 100 to 200 ms, every few hundred requests.
+    Costs one such collection.
     """
-    gc.unfreeze()  # the version before this one may be garbage by now
+    gc.unfreeze()  # the previous version can be garbage now
     gc.collect()
     gc.freeze()
 
 
 def _end_with(parent: int) -> None:
-    """Ends this worker when the process is dead that would replace and stop it.
+    """Stops this worker when its supervisor process is dead.
 
-    A worker that stops alone keeps new connections from all of them; here that ends.
+    A worker that stops alone blocks new connections for all workers. This thread unblocks them.
     """
     found: list[int] = []
     while os.getppid() == parent:
@@ -84,25 +84,25 @@ def _end_with(parent: int) -> None:
         found = found or listeners()
         if not DRAINING.begun:
             allow_new_connections(found)
-    _LOG.error("the process that started this worker is dead: it ends as well")
+    _LOG.error("the supervisor process is dead: stopping this worker")
     os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _allow_connections() -> None:
-    """Raises the number of open files to what the system allows; each connection takes one."""
+    """Raises the limit of open files to the system's maximum; each connection needs one file."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def run(project: Path, host: str, port: int, workers: int, progress: Progress = Progress()) -> None:
-    """Serves until it is interrupted; requests under way are answered first.
+    """Serves a project until it is interrupted. Active requests are answered first.
 
     Args:
         project: the project file.
-        host: the address to listen at.
+        host: the address to listen on.
         port: the port.
-        workers: how many processes.
+        workers: the number of processes.
         progress: reports the import of files.
     """
     opened = load_project(project)
@@ -119,17 +119,17 @@ def run(project: Path, host: str, port: int, workers: int, progress: Progress = 
     }
     if "timeout_worker_healthcheck" in inspect.signature(uvicorn.run).parameters:
         settings["timeout_worker_healthcheck"] = _HUNG_SECONDS
-    with suppress(ValueError, OSError):  # where nobody reads what is said
-        faulthandler.enable()  # files of a version that are changed in place end the process
+    with suppress(ValueError, OSError):  # fails without a usable stderr
+        faulthandler.enable()  # changed files of a version can crash the process
     log_printable()
     _allow_connections()
     sys.setswitchinterval(_SWITCH_SECONDS)
     source = EventSource(opened, progress)
-    source.open().close()  # a bad file is told here, before anything starts
+    source.open().close()  # an invalid file is reported before the server starts
     for recovered in source.recovered:
         _LOG.warning("%s", recovered)
     if workers == 1:
-        # Without a number uvicorn reads WEB_CONCURRENCY, and refuses several for an object.
+        # Without a number uvicorn reads WEB_CONCURRENCY, and rejects several workers for an object.
         _limit_connections(opened)
         service = Service(opened, on_version=keep_from_collector)
         uvicorn.run(create_app(service, host=host), workers=1, **settings)

@@ -1,23 +1,23 @@
-"""The pieces of work that a server is doing, of which heavier ones give way to lighter ones."""
+"""The running tasks of a server. Heavier tasks pause for lighter ones."""
 
 import threading
 from collections.abc import Callable
 from time import perf_counter
 
 LIGHTER = 2.0
-"""A piece is lighter than another if its burden is more than so many times smaller."""
-_LEAST_GIVEN = 0.02
-"""Seconds that a heavy piece lets lighter ones go first, whatever it has worked itself."""
+"""A task is lighter than another if its burden is smaller by more than this factor."""
+_SHORTEST_PAUSE = 0.02
+"""The shortest pause limit of a heavy task in seconds, however short its own work so far."""
 
 
 class RunningWork:
-    """The pieces being done; a piece waits between two of its steps while a lighter one is done.
+    """The running tasks. A task waits between two of its steps while a lighter one runs.
 
-    The burden of a piece is the time it takes times the time that its caller has used lately: both
-    a short piece beside a long one and a piece of a modest caller beside one of a greedy caller are
-    lighter. An order by one number has no circles, so no two pieces wait for each other.
+    The burden of a task is its cost times the time that its caller used recently. So a short task
+    is lighter than a long one, and a task of a light user is lighter than one of a heavy user.
+    Burdens are ordered by one number, so no two tasks wait for each other.
 
-    Used by any number of threads.
+    Any number of threads can use it.
     """
 
     def __init__(self) -> None:
@@ -25,53 +25,53 @@ class RunningWork:
         self._changed = threading.Condition()
 
     def do(self, work: Callable[[Callable[[], None]], None], burden: float) -> float:
-        """Does a piece.
+        """Runs a task.
 
         Args:
-            work: the piece; is given what it has to call between its steps.
-            burden: its burden.
+            work: the task. It gets a function that it must call between its steps.
+            burden: the burden of the task.
 
         Returns:
-            The seconds that it has waited for others.
+            The seconds that it waited for other tasks.
         """
-        waiting = _Waiting(self, burden)
+        pause = _Pause(self, burden)
         with self._changed:
             self._burdens.append(burden)
         try:
-            work(waiting)
+            work(pause)
         finally:
             with self._changed:
                 self._burdens.remove(burden)
                 self._changed.notify_all()
-        return waiting.seconds
+        return pause.seconds
 
     def has_lighter(self, burden: float) -> bool:
-        """Whether a piece being done is lighter than one of this burden."""
-        if len(self._burdens) == 1:  # itself
+        """Whether a running task is lighter than a task of this burden."""
+        if len(self._burdens) == 1:  # only the task itself
             return False
         return any(LIGHTER * other < burden for other in self._burdens)
 
     def wait(self, burden: float, most: float) -> None:
-        """Returns when no lighter piece is being done, or after so many seconds."""
+        """Waits until no lighter task is running, for at most `most` seconds."""
         with self._changed:
             self._changed.wait_for(lambda: not self.has_lighter(burden), timeout=most)
 
 
-class _Waiting:
-    """How a piece gives way: half of its time at most, so that it ends as well."""
+class _Pause:
+    """Pauses a task for lighter ones, for at most half of its time, so that it also ends."""
 
-    def __init__(self, under_way: RunningWork, burden: float) -> None:
+    def __init__(self, running_work: RunningWork, burden: float) -> None:
         self.seconds = 0.0
-        self._under_way = under_way
+        self._running_work = running_work
         self._burden = burden
-        self._begun = perf_counter()
+        self._started = perf_counter()
 
     def __call__(self) -> None:
-        if not self._under_way.has_lighter(self._burden):  # one that begins just now is seen later
+        if not self._running_work.has_lighter(self._burden):  # a task that starts now is seen later
             return
         now = perf_counter()
-        worked = now - self._begun - self.seconds
-        most = max(worked, _LEAST_GIVEN) - self.seconds
+        worked = now - self._started - self.seconds
+        most = max(worked, _SHORTEST_PAUSE) - self.seconds
         if most > 0:
-            self._under_way.wait(self._burden, most)
+            self._running_work.wait(self._burden, most)
             self.seconds += perf_counter() - now

@@ -1,6 +1,7 @@
-"""What a server does, without the network: answers, and takes in events and items.
+"""A server without the network: answers requests, and stores events and items.
 
-Every answer comes from one `ModelSnapshot`, taken once at its beginning; every answer is logged.
+Each response uses one `ModelSnapshot`, taken at the start of the request. Recommendations are
+logged.
 """
 
 import logging
@@ -31,7 +32,7 @@ from tastemaker.pipeline.recommendations import ranked_dict
 from tastemaker.progress import Progress
 from tastemaker.project import Project
 from tastemaker.registry import Registry
-from tastemaker.serving.decision_log import decision_of, sampled, told_decision
+from tastemaker.serving.decision_log import decision_dict, decision_of, sampled
 from tastemaker.serving.housekeeping import Housekeeping
 from tastemaker.serving.model_snapshot import ModelSnapshot
 from tastemaker.serving.recommendation_request import RecommendationRequest
@@ -50,14 +51,14 @@ _LONGEST_REASON = 300
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
-    """Posted events that were checked and are being written.
+class PostedEvents:
+    """Posted events that are validated and are being written.
 
     Attributes:
-        indices: the positions of the events that can be used.
-        rejected: `{"index", "code", "error"}` for each of the others.
-        written: done when the usable events are on disk; StoreFullError where the store holds as
-            much as its settings allow; see `add_in_parts`.
+        indices: the positions of the valid events.
+        rejected: `{"index", "code", "error"}` for each invalid event.
+        written: done when the valid events are on disk. Raises StoreFullError if the store has
+            reached the limit in its settings. See `add_in_parts`.
     """
 
     indices: list[int]
@@ -65,19 +66,19 @@ class Taken:
     written: "Future[Added]"
 
     def result(self, added: Added) -> dict[str, Any]:
-        """The answer to the client, given what was written: every event is counted once."""
+        """The response body after the write. Each event is counted once."""
         failed = [(place, "invalid", reason) for place, reason in added.conflicts]
-        code, reason = _why_not(added.problem)
+        code, reason = _write_error(added.problem)
         failed += [(place, code, reason) for place in added.unwritten]
         entries = [
             {"index": self.indices[place], "code": code, "error": reason}
             for place, code, reason in failed
         ]
-        rejected = sorted([*self.rejected, *entries], key=lambda one: int(one["index"]))
+        rejected = sorted([*self.rejected, *entries], key=lambda entry: int(entry["index"]))
         return {"accepted": added.new, "duplicates": added.duplicates, "rejected": rejected}
 
 
-def _why_not(problem: BaseException | None) -> tuple[str, str]:
+def _write_error(problem: BaseException | None) -> tuple[str, str]:
     """The code and the message for events that could not be written."""
     if isinstance(problem, StoreError):
         code = "store_full" if isinstance(problem, StoreFullError) else "store"
@@ -86,16 +87,16 @@ def _why_not(problem: BaseException | None) -> tuple[str, str]:
 
 
 class Service:
-    """A project at work; a context: opened, asked by any number of threads, closed.
+    """A served project. Use it as a context manager; any number of threads can call it.
 
     Args:
-        project: what to serve.
+        project: the project to serve.
         progress: reports the import of files.
-        on_version: called after each version that was taken up.
+        on_version: called after each change of version.
 
     Attributes:
-        store: its events, items and decisions.
-        requests: makes requests of questions and of what the store knows.
+        store: the events, items and decisions of the project.
+        requests: builds requests from request parameters and the stored events.
     """
 
     def __init__(
@@ -104,171 +105,175 @@ class Service:
         progress: Progress = Progress(),
         on_version: Callable[[], None] = lambda: None,
     ) -> None:
-        self._given = project
+        self._initial = project
         self._on_version = on_version
         self._source = EventSource(project, progress)
-        self._open = ExitStack()
+        self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        self._open.enter_context(blas_threads(1))  # requests run side by side, kernels one by one
-        self.store = self._open.enter_context(self._source.open())
-        self.requests = UserRequests(self.store, self._given.file.server.history_events)
-        registry = Registry(self._given.state)
-        self._current = SnapshotManager(self.store, registry, self._given, self._on_version)
-        self._current.start()
-        self._open.callback(self._current.stop)
-        self._capacity = Capacity(self.store, self._given.file.store)
+        self._stack.enter_context(blas_threads(1))  # one BLAS thread per request
+        self.store = self._stack.enter_context(self._source.open())
+        self.requests = UserRequests(self.store, self._initial.file.server.history_events)
+        registry = Registry(self._initial.state)
+        self._manager = SnapshotManager(self.store, registry, self._initial, self._on_version)
+        self._manager.start()
+        self._stack.callback(self._manager.stop)
+        self._capacity = Capacity(self.store, self._initial.file.store)
         housekeeping = Housekeeping(self._capacity)
         housekeeping.start()
-        self._open.callback(housekeeping.stop)
+        self._stack.callback(housekeeping.stop)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._open.close()
+        self._stack.close()
 
     @property
     def project(self) -> Project:
-        """The project, with its file as it was read when the present version was loaded.
+        """The project, with the file that was read when the current version was loaded.
 
-        What concerns the process (address, workers, waiting times, the store) follows the file
+        Process settings (address, workers, waiting times, the store) keep the values from the file
         that the process was started with.
         """
-        return self._current.project if hasattr(self, "_current") else self._given
+        return self._manager.project if hasattr(self, "_manager") else self._initial
 
     @property
-    def live(self) -> ModelSnapshot:
-        """The state that answers now.
+    def snapshot(self) -> ModelSnapshot:
+        """The current snapshot.
 
         Raises:
-            NotReadyError: nothing is loaded yet.
+            NotReadyError: no version is loaded yet.
         """
-        live = self._current.live
-        if live is None:
-            raise NotReadyError(self._current.problem or "the model is being loaded")
-        return live
+        snapshot = self._manager.snapshot
+        if snapshot is None:
+            raise NotReadyError(self._manager.problem or "the model is being loaded")
+        return snapshot
 
-    def moment(self, live: ModelSnapshot) -> int:
-        """The moment of a request that arrives now, microseconds; see `[server] now`."""
-        return live.moment(self.project.file.server.now)
+    def moment(self, snapshot: ModelSnapshot) -> int:
+        """The time of a request that arrives now, in microseconds. See `[server] now`."""
+        return snapshot.moment(self.project.file.server.now)
 
     def status(self) -> dict[str, Any]:
-        """Whether it answers, with which version, what stands in the way, and when the log ended.
+        """The status, model version, problem, note and warning of the server.
 
-        The last only where that was long ago.
+        Also the end of the event log, if that is long ago.
         """
-        live, problem = self._current.live, self._current.problem
-        ended = None if live is None else live.ended()
+        snapshot, problem = self._manager.snapshot, self._manager.problem
+        ended = None if snapshot is None else snapshot.ended()
         return {
-            "status": "loading" if live is None else "ready",
-            **({} if live is None else {"model_version": live.version}),
+            "status": "loading" if snapshot is None else "ready",
+            **({} if snapshot is None else {"model_version": snapshot.version}),
             **({"problem": problem} if problem else {}),
-            **({"note": note} if (note := self._current.note) else {}),
+            **({"note": note} if (note := self._manager.note) else {}),
             **({"warning": warning} if (warning := self._capacity.warning) else {}),
             **({} if ended is None else {"log_ended": times.format_moment(ended)}),
         }
 
-    def prepare(self, asked: RecommendationRequest, *, allow_slow: bool = True) -> Prepared:
-        """Reads what the store knows of the user.
+    def prepare(
+        self, recommendation: RecommendationRequest, *, allow_slow: bool = True
+    ) -> Prepared:
+        """The request with the user's stored events and profile.
 
         Args:
-            asked: the question.
-            allow_slow: whether to read however much there is to read: up to a second for each
-                million items, mostly in SQLite, which is not for the scoring thread.
+            recommendation: the parameters of the request.
+            allow_slow: whether a slow read is allowed. It takes up to a second per million items,
+                mostly in SQLite, and must not run on the scoring thread.
 
         Raises:
-            ManySeenItems: not `allow_slow`, and much would have to be read.
-            NotReadyError: nothing is loaded yet.
-            InputError: the question cannot be answered; the message says why.
+            ManySeenItems: a slow read is needed, and `allow_slow` is False.
+            NotReadyError: no version is loaded yet.
+            InputError: the request is invalid; the message states the reason.
         """
-        live = self.live
-        request = self.requests.request(asked, live, self.moment(live), allow_slow=allow_slow)
-        return Prepared(live, request)
+        snapshot = self.snapshot
+        request = self.requests.request(
+            recommendation, snapshot, self.moment(snapshot), allow_slow=allow_slow
+        )
+        return Prepared(snapshot, request)
 
     def recommend(
-        self, asked: RecommendationRequest, prepared: Prepared | None = None
+        self, recommendation: RecommendationRequest, prepared: Prepared | None = None
     ) -> dict[str, Any]:
-        """An answer, in the shape of `Recommendations.to_dict`; logged.
+        """Recommendations, in the format of `Recommendations.to_dict`. They are logged.
 
         Args:
-            asked: the question.
-            prepared: what `prepare` has read for it; by default it is read now.
+            recommendation: the parameters of the request.
+            prepared: the result of `prepare` for it; by default `prepare` is called.
 
         Raises:
-            NotReadyError: nothing is loaded yet.
-            InputError: the question cannot be answered; the message says why.
+            NotReadyError: no version is loaded yet.
+            InputError: the request is invalid; the message states the reason.
         """
-        prepared, id_ = prepared or self.prepare(asked), uuid4().hex
+        prepared, id_ = prepared or self.prepare(recommendation), uuid4().hex
         request = replace(prepared.request, seed=_seed_of(id_))
-        answered = prepared.live.recommender.answer(
+        result = prepared.snapshot.recommender.answer(
             request,
-            asked.n,
-            timeout_ms=asked.timeout_ms,
-            since=asked.since,
-            trace=self._in_full(id_),
+            recommendation.n,
+            timeout_ms=recommendation.timeout_ms,
+            since=recommendation.since,
+            trace=self._keeps_all_candidates(id_),
         )
-        told = answered.to_dict(trace=asked.explain, recommendation_id=id_)
+        answer = result.to_dict(trace=recommendation.explain, recommendation_id=id_)
         if self._capacity.problem is not None:
-            return told
+            return answer
         try:
-            decision = decision_of(asked, answered, told)
+            decision = decision_of(recommendation, result, answer)
             self.store.log(decision, compact_bytes(len(decision.items)))
-        except BusyError:  # counted and reported by the log of decisions
+        except BusyError:  # the decision log counts and reports it
             pass
-        except StoreError as problem:  # better not remembered than not given
+        except StoreError as problem:  # an answer without a log entry is better than no answer
             _LOG.error("the answer %s is not logged: %s", id_, problem)
-        return told
+        return answer
 
     def rank(
         self,
-        asked: RecommendationRequest,
+        recommendation: RecommendationRequest,
         items: Sequence[str],
         exclude_seen: bool = False,
         prepared: Prepared | None = None,
     ) -> dict[str, Any]:
-        """Given items in the order of relevance to a user or history; not logged.
+        """The given items, ordered by relevance to a user or history. They are not logged.
 
         Args:
-            asked: for whom.
+            recommendation: the user or history, and the placement.
             items: ids of the items.
-            exclude_seen: whether items are left out that a list would not show.
+            exclude_seen: whether to leave out items that `recommend` would not show.
             prepared: as for `recommend`.
 
         Raises:
-            NotReadyError: nothing is loaded yet.
-            UnknownIdError: items are not in the catalogue; names them.
-            InputError: the request cannot be answered; the message says why.
+            NotReadyError: no version is loaded yet.
+            UnknownIdError: items are not in the catalogue; the message names them.
+            InputError: the request is invalid; the message states the reason.
         """
-        prepared = prepared or self.prepare(asked)
-        recommender = prepared.live.recommender
-        answered = recommender.rank_for(prepared.request, items, exclude_seen=exclude_seen)
-        return ranked_dict(answered, asked.explain)
+        prepared = prepared or self.prepare(recommendation)
+        recommender = prepared.snapshot.recommender
+        result = recommender.rank_for(prepared.request, items, exclude_seen=exclude_seen)
+        return ranked_dict(result, recommendation.explain)
 
     def similar(self, item_id: str, n: int, source: str | None = None) -> dict[str, Any]:
-        """The items most like one; by default from the first source that knows it.
+        """The items most similar to an item; by default from the first source that has it.
 
         Raises:
-            UnknownIdError: nobody knows the item.
-            ProjectError: no source can tell.
+            UnknownIdError: no source has the item.
+            ProjectError: no source supports similar items.
         """
-        live = self.live
-        name, found = live.recommender.similar(item_id, n=n, retriever=source)
-        return {"item_id": item_id, "source": name, **self._listed(live, found)}
+        snapshot = self.snapshot
+        name, found = snapshot.recommender.similar(item_id, n=n, retriever=source)
+        return {"item_id": item_id, "source": name, **self._list_dict(snapshot, found)}
 
     def trending(self, n: int) -> dict[str, Any]:
-        """What is liked by many of late."""
-        live = self.live
-        name, found = live.recommender.trending(n=n, at=self.moment(live))
-        return {"source": name, **self._listed(live, found)}
+        """The most popular items of recent events."""
+        snapshot = self.snapshot
+        name, found = snapshot.recommender.trending(n=n, at=self.moment(snapshot))
+        return {"source": name, **self._list_dict(snapshot, found)}
 
-    def add_events(self, events: Sequence[Any], caller: str = "") -> Taken:
-        """Takes in events; those that can be used are written, a large batch part by part.
+    def add_events(self, events: Sequence[Any], caller: str = "") -> PostedEvents:
+        """Validates events and writes the valid ones. A large batch is written in parts.
 
         Args:
-            events: objects as they came; see `check_event`.
-            caller: the client who sent them; each waits for its own writes.
+            events: the objects as received; see `check_event`.
+            caller: the client that sent them. Clients wait only for their own writes.
 
         Raises:
-            BusyError: too much of this client is waiting for the disk.
+            BusyError: too many writes of this client are pending.
         """
         file, now = self.project.file, times.now()
         rows, indices, rejected = [], [], []
@@ -286,89 +291,89 @@ class Service:
                 rejected.append({"index": index, "code": "invalid", "error": str(problem)})
         timed = self.project.file.data.clock == "absolute"
         written = self.store.append(rows, timed=timed, limits=self._capacity.limits, caller=caller)
-        return Taken(indices, rejected, written)
+        return PostedEvents(indices, rejected, written)
 
     def put_item(
         self, item_id: str, attributes: Mapping[str, Any], caller: str = ""
     ) -> "Future[bool]":
-        """Adds an item, or replaces its description; done when on disk, with whether it was new.
+        """Adds an item or replaces its columns. The future is done when the item is on disk.
 
-        It is a StoreFullError where the store holds as much as its settings allow. Call `refresh`
-        then, and answers know of the item.
+        Its result is whether the item is new. It raises StoreFullError if the store has reached the
+        limit in its settings. Call `refresh` afterwards, so that responses include the item.
 
         Args:
-            item_id: its id.
-            attributes: column → value; moments as ISO 8601 or epoch numbers.
-            caller: the client who sent it; each waits for its own writes.
+            item_id: the id of the item.
+            attributes: column → value; times as ISO 8601 or epoch numbers.
+            caller: the client that sent it. Clients wait only for their own writes.
 
         Raises:
-            InputError: the id, a column or a value cannot be used.
-            BusyError: too much of this client is waiting for the disk.
+            InputError: the id, a column or a value is invalid.
+            BusyError: too many writes of this client are pending.
         """
         checked_id(item_id, "item_id")
-        live, server = self.live, self.project.file.server
-        sizes = ItemLimits(server.longest_title, server.most_labels, live.labels_left())
-        values = put_attributes(live.recommender.inventory.catalogue, attributes, sizes)
+        snapshot, server = self.snapshot, self.project.file.server
+        sizes = ItemLimits(server.longest_title, server.most_labels, snapshot.labels_left())
+        values = put_attributes(snapshot.recommender.inventory.catalogue, attributes, sizes)
         return self.store.put_item(item_id, values, limits=self._capacity.limits, caller=caller)
 
     def ids_of(self, name: str, values: Sequence[str], most: int) -> list[str]:
-        """The item ids in the values of a URL's parameter, as `_LIST` of the interface says.
+        """The item ids in the values of a URL parameter.
 
         Args:
             name: the parameter.
             values: each an id, or ids separated by commas.
-            most: how many ids there may be.
+            most: the largest number of ids allowed.
 
         Raises:
-            NotReadyError: nothing is loaded yet.
-            DataError: a part is not an id, or there are too many.
+            NotReadyError: no version is loaded yet.
+            DataError: a part is not an id, or there are too many ids.
         """
-        ids = ids_in(name, values, self.live.recommender.inventory.catalogue.items)
+        ids = ids_in(name, values, self.snapshot.recommender.inventory.catalogue.items)
         if len(ids) > most:
             raise DataError(f"'{name}' has {len(ids):,} ids, at most {most:,} are allowed")
         return ids
 
     def refresh(self) -> None:
-        """Takes up what has come into the store; when it returns, answers know of it."""
-        self._current.refresh()
+        """Updates the snapshot from the store. Later responses include its events and items."""
+        self._manager.refresh()
 
     def decision(self, recommendation_id: str) -> dict[str, Any]:
-        """What was answered, from which sources, on what grounds.
+        """A logged response with its sources, features and reasons.
 
         Raises:
-            UnknownIdError: there is no such answer.
+            UnknownIdError: no logged response has this id.
         """
         decision = self.store.decision(recommendation_id)
         if decision is None:
             raise UnknownIdError(f"no recommendation has the id '{recommendation_id[:80]}'")
-        return told_decision(decision, self._titles([i["item_id"] for i in decision.items]))
+        return decision_dict(decision, self._titles([i["item_id"] for i in decision.items]))
 
     def wait_until_ready(self) -> None:
-        """Returns when something is loaded, or something stands in the way."""
-        while self._current.live is None and self._current.problem is None:
+        """Waits until a version is loaded or a problem is known."""
+        while self._manager.snapshot is None and self._manager.problem is None:
             sleep(_LOOK_SECONDS)
 
     def is_trained_on(self, user_id: str) -> bool:
-        """Whether the user had events when the present version was trained."""
-        return self.store.has_events(user_id, self.live.fitted.inventory.watermark)
+        """Whether the user had events when the current version was trained."""
+        return self.store.has_events(user_id, self.snapshot.fitted.inventory.watermark)
 
-    def _in_full(self, recommendation_id: str) -> bool:
-        """Whether an answer is logged with all its candidates."""
-        return sampled(recommendation_id, self._given.file.store.full_decisions)
+    def _keeps_all_candidates(self, recommendation_id: str) -> bool:
+        """Whether a response is logged with all its candidates."""
+        return sampled(recommendation_id, self._initial.file.store.full_decisions)
 
     def _titles(self, ids: Sequence[str]) -> dict[str, str]:
-        live = self._current.live
-        if live is None:
+        snapshot = self._manager.snapshot
+        if snapshot is None:
             return {}
-        catalogue = live.recommender.inventory.catalogue
+        catalogue = snapshot.recommender.inventory.catalogue
         indices = catalogue.items.indices(ids)
         titles = {
             id_: catalogue.title(int(index)) for id_, index in zip(ids, indices) if index >= 0
         }
         return {id_: title for id_, title in titles.items() if title}
 
-    def _listed(self, live: ModelSnapshot, found: Candidates) -> dict[str, Any]:
-        catalogue = live.recommender.inventory.catalogue
+    def _list_dict(self, snapshot: ModelSnapshot, found: Candidates) -> dict[str, Any]:
+        catalogue = snapshot.recommender.inventory.catalogue
         items = []
         for index, score in zip(found.item, found.score):
             title = catalogue.title(int(index))
@@ -379,9 +384,9 @@ class Service:
                     "score": float(score) if np.isfinite(score) else None,
                 }
             )
-        return {"model_version": live.version, "items": items}
+        return {"model_version": snapshot.version, "items": items}
 
 
 def _seed_of(recommendation_id: str) -> NDArray[np.uint64]:
-    """What an answer draws by: another for each, and known from its id."""
+    """The random seed of a response, derived from its id."""
     return np.array([int(recommendation_id[-16:], 16)], np.uint64)

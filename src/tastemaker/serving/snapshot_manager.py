@@ -1,8 +1,8 @@
-"""Keeps a server's state current: the version the registry names, the events and items that come.
+"""Keeps a server's snapshot current: the registry's current version, and new events and items.
 
-One thread looks; a new state takes the place of the old one in a single assignment, so a request
-finds either the one or the other. A version that cannot be loaded leaves the old one in place; at
-the start, the one that served before it is taken. The project file is read again for each version.
+One thread polls. It replaces the snapshot in a single assignment, so that a request gets either the
+old or the new one. If a version cannot be loaded, the old one stays in use; at startup, the version
+before it is loaded instead. The project file is read again for each version.
 """
 
 import logging
@@ -33,29 +33,28 @@ _LOG = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.25
 RETRY_SECONDS = 5.0
-"""A version that could not be loaded is tried again after so long, or when another is named; a
-project file that could not be used is read again after so long."""
+"""How long to wait before a failed version or project file is loaded again. Another version is
+loaded at once."""
 _BUSY_SHARE = 0.05
-"""Taking up events takes at most this share of the time, however many there are."""
+"""The largest share of time spent on new events, however many there are."""
 _WARM_UPS = 3
 
 
 class SnapshotManager:
-    """The state that answers now.
+    """The current snapshot, kept up to date by a thread.
 
     Args:
-        store: where events and items come from.
-        registry: which version serves.
-        project: whose file is read for each version that is loaded; its settings that need no
-            training apply. Where it is wrong by
-            then, the last one that could be read applies to versions trained before it was read,
-            and the others keep the settings they were trained with.
-        on_version: called after each version that was taken.
+        store: the source of events and items.
+        registry: names the current version.
+        project: its file is read for each version that is loaded, and its settings that need no
+            training apply. If the file is invalid, the last valid file applies to versions trained
+            before it was read; other versions keep the settings they were trained with.
+        on_version: called after each change of version.
 
     Attributes:
-        project: the project, with the latest file that could be read.
-        problem: what stands in the way of the version that should serve, of the project file, or
-            of looking at the store; None where nothing does.
+        project: the project, with the latest valid file.
+        problem: why the current version, the project file or the store cannot be read; None if
+            there is no problem.
     """
 
     def __init__(
@@ -70,64 +69,64 @@ class SnapshotManager:
         self.project = project
         self._read_at = times.now()
         self._file_problem: str | None = None
-        self._reread_at = 0.0
+        self._reload_at = 0.0
         self._changes: list[str] = []
         self._registry = registry
-        self._live: ModelSnapshot | None = None
-        self._changing = threading.Lock()
+        self._snapshot: ModelSnapshot | None = None
+        self._lock = threading.Lock()
         self._stopped = threading.Event()
-        self._looked_at: object = None
+        self._stamp: object = None
         self._retry_at = 0.0
         self._refresh_at = 0.0
         self._problems: dict[str, str] = {}
         self._thread = threading.Thread(target=self._run, name="current", daemon=True)
 
     @property
-    def live(self) -> ModelSnapshot | None:
-        """The state, None until the first is ready."""
-        return self._live
+    def snapshot(self) -> ModelSnapshot | None:
+        """The current snapshot; None until the first is ready."""
+        return self._snapshot
 
     @property
     def problem(self) -> str | None:
-        """What stands in the way; None where nothing does."""
+        """The first current problem; None if there is none."""
         return next(iter(self._problems.values()), None)
 
     @property
     def note(self) -> str:
-        """What of the project file takes effect only with the next training; empty for nothing."""
-        return "" if self._live is None else difference(self._live.version, self._changes)
+        """The settings that take effect only after the next training; empty if there are none."""
+        return "" if self._snapshot is None else difference(self._snapshot.version, self._changes)
 
     def start(self) -> None:
-        """Begins to load and to look."""
+        """Starts the thread that loads versions and polls for changes."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Stops looking."""
+        """Stops the thread."""
         self._stopped.set()
         self._thread.join()
 
     def refresh(self) -> None:
-        """Takes up what has come into the store; when it returns, answers know of it."""
-        with self._changing:
+        """Updates the snapshot from the store. Later responses include its events and items."""
+        with self._lock:
             self._store.require_in_place()
-            if self._live is not None:
-                self._live = self._live.refreshed(self._store)
+            if self._snapshot is not None:
+                self._snapshot = self._snapshot.refreshed(self._store)
 
     def _run(self) -> None:
         pause = 0.0
         while not self._stopped.wait(pause):
             pause = LOOK_SECONDS
-            self._guarded("version", self._switch)
-            self._guarded("project file", self._reread)
+            self._check("version", self._switch)
+            self._check("project file", self._reload_project_file)
             if monotonic() >= self._refresh_at:
                 begun = monotonic()
-                self._guarded("store", self.refresh)
+                self._check("store", self.refresh)
                 self._refresh_at = monotonic() + (monotonic() - begun) / _BUSY_SHARE
 
-    def _guarded(self, what: str, look: Callable[[], None]) -> None:
-        """Looks; a problem is logged once, however often it is met, and forgotten when mended."""
+    def _check(self, what: str, check: Callable[[], None]) -> None:
+        """Runs a check. A repeated problem is logged once, and removed when the check succeeds."""
         try:
-            look()
+            check()
         except Exception as problem:
             if str(problem) != self._problems.get(what):
                 known = isinstance(problem, TastemakerError)
@@ -137,101 +136,103 @@ class SnapshotManager:
             self._problems.pop(what, None)
 
     def _switch(self) -> None:
-        """Loads the version the registry names, if it is not the one that serves."""
+        """Loads the current version of the registry, if it is not the one in use."""
         stamp, known = self._registry.stamp(), self._problems.get("version")
-        if stamp == self._looked_at and self._live is not None and known is None:
+        if stamp == self._stamp and self._snapshot is not None and known is None:
             return
-        if stamp == self._looked_at and known is not None and monotonic() < self._retry_at:
-            raise TastemakerError(known)  # as it was; not looked at again so soon
-        self._looked_at, self._retry_at = stamp, monotonic() + RETRY_SECONDS
+        if stamp == self._stamp and known is not None and monotonic() < self._retry_at:
+            raise TastemakerError(known)  # unchanged; retried later
+        self._stamp, self._retry_at = stamp, monotonic() + RETRY_SECONDS
         version = self._registry.current()
-        if self._live is not None and self._live.version == version:
+        if self._snapshot is not None and self._snapshot.version == version:
             return
         try:
-            self._take(version)
+            self._load(version)
         except Exception:
-            if self._live is None:
+            if self._snapshot is None:
                 self._fall_back()
             raise
 
     def _fall_back(self) -> None:
-        """Takes the latest of the versions that served before which can be loaded, if any."""
+        """Loads the latest earlier version that can be loaded, if any."""
         for version in self._registry.earlier():
             with suppress(Exception):
-                self._take(version)
+                self._load(version)
                 return
 
-    def _take(self, version: str) -> None:
-        """Makes a version the one that answers, under the project file of today."""
+    def _load(self, version: str) -> None:
+        """Makes a version the current one, with the settings of the current project file."""
         begun = perf_counter()
         fitted, changes = self._registry.load(version), list[str]()
         project, problem = self.project, None
         try:
             project, read_at = load_project(self.project.path), times.now()
-        except ProjectError as wrong:
-            problem, read_at = _unusable(version, wrong), self._read_at
+        except ProjectError as error:
+            problem, read_at = _invalid_file_message(version, error), self._read_at
         if problem is None or _is_later(read_at, version):
             fitted, changes = with_project_settings(fitted, project.file)
-        live = ModelSnapshot.of(fitted, self._store)
-        warm_up(live, self._store)
-        with self._changing:  # the state comes last: whoever sees it sees what belongs to it
+        snapshot = ModelSnapshot.of(fitted, self._store)
+        warm_up(snapshot, self._store)
+        with self._lock:  # the snapshot is assigned last, so that readers see matching settings
             self.project, self._read_at, self._file_problem = project, read_at, problem
             self._changes = changes
-            self._live = live.refreshed(self._store)
+            self._snapshot = snapshot.refreshed(self._store)
         self._on_version()
-        self._reread_at = monotonic() + RETRY_SECONDS
+        self._reload_at = monotonic() + RETRY_SECONDS
         _LOG.info("serving %s, ready after %.1f s", version, perf_counter() - begun)
 
-    def _reread(self) -> None:
-        """Takes the version again once the project file, wrong when it was loaded, is corrected."""
-        if self._live is None or self._file_problem is None:
+    def _reload_project_file(self) -> None:
+        """Loads the version again when a project file that was invalid is corrected."""
+        if self._snapshot is None or self._file_problem is None:
             return
-        if monotonic() >= self._reread_at:
-            self._reread_at, version = monotonic() + RETRY_SECONDS, self._live.version
+        if monotonic() >= self._reload_at:
+            self._reload_at, version = monotonic() + RETRY_SECONDS, self._snapshot.version
             try:
-                load_project(self.project.path)  # first, since to load the version costs more
-                self._take(version)
-            except ProjectError as wrong:
-                self._file_problem = _unusable(version, wrong)
-            except SettingError as wrong:
-                self._file_problem = str(wrong)
+                load_project(self.project.path)  # first, because loading the version costs more
+                self._load(version)
+            except ProjectError as error:
+                self._file_problem = _invalid_file_message(version, error)
+            except SettingError as error:
+                self._file_problem = str(error)
         if self._file_problem is not None:
             raise TastemakerError(self._file_problem)
 
 
 def _is_later(read_at: int, version: str) -> bool:
-    """Whether a file was read after a training, whose moment has whole seconds."""
+    """Whether a file was read after a training. Training times have whole seconds."""
     return trained_at(version) < read_at // MICROSECONDS["s"] * MICROSECONDS["s"]
 
 
-def _unusable(version: str, problem: ProjectError) -> str:
+def _invalid_file_message(version: str, problem: ProjectError) -> str:
     return (
-        f"version {version} is served without the present project file, which cannot be used; "
+        f"version {version} is served without the current project file, which is invalid; "
         f"correct it: {problem}"
     )
 
 
-def warm_up(live: ModelSnapshot, store: Store) -> None:
-    """Answers requests of every kind, so that kernels are compiled and costs are known.
+def warm_up(snapshot: ModelSnapshot, store: Store) -> None:
+    """Answers requests of every kind, so that kernels are compiled and stage costs are known.
 
-    The most common kind comes last: it decides what stages are expected to cost.
+    The most common kind comes last, because it sets the expected cost of the stages.
     """
     users: list[str | None] = [None, *store.users(_WARM_UPS)]
     newest, summed = UserRequests(store), UserRequests(store, most=1)
-    catalogue = live.recommender.inventory.catalogue
+    catalogue = snapshot.recommender.inventory.catalogue
     many = catalogue.items.ids(range(min(HISTORY_CAP, len(catalogue))))
     everything, first = Ragged.of([np.arange(len(catalogue))]), many[0]
 
     def answer(
-        requests: UserRequests, asked: RecommendationRequest, exclude: Ragged | None = None
+        requests: UserRequests, recommendation: RecommendationRequest, exclude: Ragged | None = None
     ) -> None:
-        request = requests.request(asked, live, live.moment())
+        request = requests.request(recommendation, snapshot, snapshot.moment())
         if exclude is not None:
             request = replace(request, exclude=exclude)
-        answered = live.recommender.answer(request, asked.n, trace=asked.explain)
-        answered.to_dict(trace=asked.explain)
+        result = snapshot.recommender.answer(
+            request, recommendation.n, trace=recommendation.explain
+        )
+        result.to_dict(trace=recommendation.explain)
 
-    for placement in live.recommender.placements:
+    for placement in snapshot.recommender.placements:
         for user in users[:2]:
             largest = RecommendationRequest(user, n=MOST_ITEMS, placement=placement, explain=True)
             answer(summed, largest)
@@ -240,12 +241,12 @@ def warm_up(live: ModelSnapshot, store: Store) -> None:
         for user in users:
             answer(newest, RecommendationRequest(user, [first], placement=placement, explain=True))
             answer(newest, RecommendationRequest(user, placement=placement))
-    _ask(lambda: live.recommender.similar(first))
-    _ask(lambda: live.recommender.trending(at=live.moment()))
+    _try(lambda: snapshot.recommender.similar(first))
+    _try(lambda: snapshot.recommender.trending(at=snapshot.moment()))
 
 
-def _ask(work: Callable[[], object]) -> None:
+def _try(work: Callable[[], object]) -> None:
     try:
         work()
-    except TastemakerError:  # a project without such a source serves the rest
+    except TastemakerError:  # a project without such a source serves the other requests
         return

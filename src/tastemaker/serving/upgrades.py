@@ -1,7 +1,7 @@
-"""HTTP/1.1 requests that offer another protocol: the offer is ignored, the request is answered.
+"""Answers HTTP/1.1 requests that offer a protocol upgrade, and ignores the offer.
 
-`Upgrade: h2c` is sent by `curl --http2` and by Java's HttpClient. httptools stops at such a head:
-the body and everything after it would be lost.
+`Upgrade: h2c` is sent by `curl --http2` and by Java's HttpClient. httptools stops at such a head,
+so that the body and everything after it would be lost.
 """
 
 from typing import Any
@@ -12,10 +12,10 @@ _UPGRADE = (b"upgrade", b"http2-settings")
 
 
 class UpgradeIgnoringParser:
-    """httptools' parser, which goes on where it would stop for an upgrade.
+    """httptools' parser, continued where it would stop for an upgrade.
 
-    The head is parsed a second time without the offer. The protocol must ignore the callbacks of
-    the first time, while `is_offered` is true.
+    The head is parsed again without the offer. The protocol must ignore the callbacks of the first
+    pass, while `is_offered` is true.
 
     Args:
         protocol: receives the callbacks; its `headers` and `url` are those of the current request.
@@ -30,33 +30,33 @@ class UpgradeIgnoringParser:
 
     @property
     def is_offered(self) -> bool:
-        """Whether the current request, which is not `CONNECT`, offers another protocol."""
+        """Whether the current request offers an upgrade and is not a `CONNECT` request."""
         return bool(self._parser.should_upgrade()) and self._parser.get_method() != b"CONNECT"
 
     def should_upgrade(self) -> bool:
-        """False: there is no other protocol here."""
+        """False: no other protocol is supported."""
         return False
 
     def feed_data(self, data: bytes) -> None:
         """Parses bytes.
 
         Raises:
-            httptools.HttpParserError: they are not HTTP/1.
+            httptools.HttpParserError: the bytes are not HTTP/1.
         """
         while True:
             try:
                 self._parser.feed_data(data)
             except httptools.HttpParserUpgrade as stopped:
                 if not self.is_offered:
-                    told = "CONNECT is not supported"
-                    raise httptools.HttpParserInvalidMethodError(told) from None
+                    message = "CONNECT is not supported"
+                    raise httptools.HttpParserInvalidMethodError(message) from None
                 data = self._head() + data[stopped.args[0] :]
                 self._parser = httptools.HttpRequestParser(self._protocol)
             else:
                 return
 
     def _head(self) -> bytes:
-        """The head of the current request without the offer."""
+        """The head of the current request without the upgrade offer."""
         version = self._parser.get_http_version().encode()
         lines = [b"%s %s HTTP/%s" % (self._parser.get_method(), self._protocol.url, version)]
         for name, value in self._protocol.headers:

@@ -1,6 +1,7 @@
-"""A question and what the store knows of its user → the request that is answered.
+"""Builds a `Requests` from request parameters and the user's stored events.
 
-Of a user's events only the newest are read; whoever has more gets the seen items from `SeenItems`.
+Only the newest events of a user are read. For users with more events, `SeenItems` gives the seen
+items.
 """
 
 from dataclasses import dataclass, field
@@ -13,25 +14,25 @@ from tastemaker.store import Store, StoredEvents
 
 HISTORY_EVENTS = 2_000
 """The default of `[server] history_events`."""
-NOBODY = StoredEvents.of([])
+_NO_EVENTS = StoredEvents.of([])
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A request with everything the store knows of its user, and the state that answers it."""
+    """A request with the user's stored events and profile, and the snapshot that answers it."""
 
-    live: ModelSnapshot
+    snapshot: ModelSnapshot
     request: Requests
 
 
 @dataclass(frozen=True)
 class UserRequests:
-    """Makes requests; used by any number of threads.
+    """Builds requests. Any number of threads can use it.
 
     Attributes:
-        store: where events and users are.
-        most: so many of the newest events of a user are read.
-        seen: the seen items of users with more.
+        store: the store with the events and users.
+        most: how many of a user's newest events are read.
+        seen: the seen items of users with more events.
     """
 
     store: Store
@@ -41,35 +42,37 @@ class UserRequests:
     def __post_init__(self) -> None:
         object.__setattr__(self, "seen", SeenItems(self.store))
 
-    def newest(self, user_id: str | None, live: ModelSnapshot) -> StoredEvents:
-        """The newest events of a user that can matter; nobody has none."""
+    def newest(self, user_id: str | None, snapshot: ModelSnapshot) -> StoredEvents:
+        """The newest events of a user that can affect a request; none without a user."""
         if user_id is None:
-            return NOBODY
-        return self.store.history(user_id, live.kinds_read, self.most)
+            return _NO_EVENTS
+        return self.store.history(user_id, snapshot.kinds_read, self.most)
 
     def request(
         self,
-        asked: RecommendationRequest,
-        live: ModelSnapshot,
+        recommendation: RecommendationRequest,
+        snapshot: ModelSnapshot,
         now: int,
         *,
         allow_slow: bool = True,
     ) -> Requests:
-        """The request of a question at a moment.
+        """The `Requests` for request parameters at a given time.
 
         Args:
-            asked: the question.
-            live: the state that will answer.
-            now: the moment, microseconds.
-            allow_slow: whether to read however much there is to read.
+            recommendation: the parameters of the request.
+            snapshot: the snapshot that answers.
+            now: the time in microseconds.
+            allow_slow: whether a slow read is allowed.
 
         Raises:
-            DataError: an event of the history cannot be used.
-            ProjectError: there is no such placement.
-            ManySeenItems: not `allow_slow`, and much would have to be read.
+            DataError: an event of the history is invalid.
+            ProjectError: the placement is unknown.
+            ManySeenItems: a slow read is needed, and `allow_slow` is False.
         """
-        stored, excluded = self.newest(asked.user_id, live), None
-        if asked.user_id is not None and len(stored) >= self.most:
-            about = (asked.user_id, asked.placement, live, now)
+        stored, excluded = self.newest(recommendation.user_id, snapshot), None
+        if recommendation.user_id is not None and len(stored) >= self.most:
+            about = (recommendation.user_id, recommendation.placement, snapshot, now)
             excluded = self.seen.of(*about, allow_slow=allow_slow)
-        return live.with_profile(asked.request(live, stored, now, excluded), self.store)
+        return snapshot.with_profile(
+            recommendation.request(snapshot, stored, now, excluded), self.store
+        )

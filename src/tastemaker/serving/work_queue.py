@@ -1,7 +1,7 @@
-"""Where a server's work is done: never on the event loop, and never after a long wait.
+"""Fair queues for a server's work: off the event loop, and with a limited wait.
 
-Each kind of work has a line. Whoever would wait in it for too long is refused at once, so that
-those who are let in are answered in time however many ask.
+Each kind of work has a queue. A request that would wait too long is rejected at once, so that
+accepted requests are answered in time under any load.
 """
 
 import asyncio
@@ -20,102 +20,101 @@ from tastemaker.giving_way import giving_way
 from tastemaker.serving.running_work import LIGHTER, RunningWork
 
 T = TypeVar("T")
-_Done = tuple[Any, BaseException | None, float]
+_TimedOutcome = tuple[Any, BaseException | None, float]
 
 CALLER: ContextVar[str] = ContextVar("caller", default="")
-"""Who sent the request that is being answered: an API key, or an address without keys."""
+"""The sender of the current request: an API key, or an address if there are no keys."""
 MOST_CALLERS = 1_000
-"""So many callers are remembered while they send nothing."""
+"""How many idle callers are remembered."""
 SCORING_THREADS = 1
-"""Scoring holds the interpreter for most of its time: more threads would only take turns."""
+"""Scoring holds the interpreter lock most of the time, so more threads would not help."""
 EXPRESS_THREADS = 2
 STORING_THREADS = 4
 LONGEST_STORING_SECONDS = 2.0
-"""Whoever sends events would rather wait than send them again."""
-_LEARNING = 0.1
-_LATELY = 2.0
-"""Of the seconds that a caller has used, half count after so many seconds."""
-_ALLOWED = 0.1
-"""Seconds that a caller may use without counting as greedier than one who comes for the first
-time."""
+"""Longer than for scoring: clients that send events prefer waiting to sending them again."""
+_SMOOTHING = 0.1
+_HALF_LIFE = 2.0
+"""The half-life, in seconds, of the time that a caller has used."""
+_FREE_SECONDS = 0.1
+"""Seconds that a caller can use before its priority falls below that of a new caller."""
 _FIRST_GUESS = 0.05
-"""Seconds that the first piece of a caller is taken to need at most: it is let in, however
-expensive the pieces of the others are."""
-_MISJUDGED = 2.0
-"""A wait that comes out so many times as long as allowed was misjudged: the work is not begun,
-unless nobody else waits: to refuse then would give the machine's slowness as a crowd's."""
+"""The largest cost, in seconds, assumed for the first task of a caller. It is accepted even if the
+tasks of other callers are expensive."""
+_LATE_FACTOR = 2.0
+"""A task that waited this many times the allowed wait is rejected instead of started. It is not
+rejected if no other task waits: then the machine is slow, not overloaded."""
 
 
 @dataclass(eq=False)
-class _Piece:
-    """A piece of work that waits for its turn or is being done."""
+class _Task:
+    """A task that is waiting or running."""
 
     work: Callable[[], Any]
-    came: float
+    arrived: float
     done: "asyncio.Future[Any]"
 
 
 @dataclass(eq=False)
 class _Caller:
-    """What one caller has in a line.
+    """The state of one caller in a queue.
 
     Attributes:
-        waiting: pieces in the order they came.
-        running: pieces being done.
-        cost: seconds that one piece takes, the latest counting most; 0 while that is not known.
-        turn: the line's clock when the caller's next piece is due; the least comes first.
-        used: seconds that the caller's pieces took, as they counted at the moment `used_at`.
+        waiting: tasks in order of arrival.
+        running: how many tasks are running.
+        cost: seconds per task, as a moving average; 0 while unknown.
+        turn: the start tag of the caller's next task, by the queue's clock; the lowest runs first.
+        used: seconds that the caller's tasks took, discounted to the time `used_at`.
     """
 
     cost: float = 0.0
-    waiting: deque[_Piece] = field(default_factory=deque)
+    waiting: deque[_Task] = field(default_factory=deque)
     running: int = 0
     turn: float = 0.0
     used: float = 0.0
     used_at: float = 0.0
 
     @property
-    def inside(self) -> int:
-        """Pieces that are not done."""
+    def unfinished(self) -> int:
+        """The number of tasks that are not done."""
         return len(self.waiting) + self.running
 
     def backlog(self, guess: float) -> float:
-        """Seconds of work that they take together.
+        """The seconds of work of all tasks that are not done.
 
         Args:
-            guess: seconds of a piece, while its cost is not known.
+            guess: seconds per task while the cost is unknown.
         """
-        return self.inside * (self.cost or guess)
+        return self.unfinished * (self.cost or guess)
 
     def burden(self, guess: float) -> float:
-        """What the caller's next piece takes, times what the caller has used lately with it."""
+        """The cost of the caller's next task, times the caller's recent use including it."""
         cost = self.cost or guess
-        return cost * (_ALLOWED + self._used_lately() + cost)
+        return cost * (_FREE_SECONDS + self._recently_used() + cost)
 
     def use(self, seconds: float) -> None:
-        """Counts the time of a piece."""
-        self.used, self.used_at = self._used_lately() + seconds, monotonic()
+        """Adds the time of a task to the recent use."""
+        self.used, self.used_at = self._recently_used() + seconds, monotonic()
 
-    def _used_lately(self) -> float:
-        return self.used * math.pow(0.5, (monotonic() - self.used_at) / _LATELY)
+    def _recently_used(self) -> float:
+        return self.used * math.pow(0.5, (monotonic() - self.used_at) / _HALF_LIFE)
 
 
 class WorkQueue:
-    """Work done in turn by some threads, each caller getting the same share of their time.
+    """Runs tasks on a pool of threads and gives each caller the same share of their time.
 
-    A caller whose pieces take long, or who sends many, waits for their own pieces; the others wait
-    for one of them at most (start-time fair queueing: Goyal, Vin and Cheng, 1996). Where there are
-    several threads, one is left to the other callers.
+    A caller with long or many tasks waits for its own tasks. Other callers wait for at most one of
+    them (start-time fair queueing: Goyal, Vin and Cheng, 1996). With several threads, one is kept
+    free for other callers.
 
-    Used from one event loop.
+    Use it from one event loop.
 
     Args:
-        name: what the threads are called.
-        threads: how many work side by side.
-        longest_wait: seconds that whoever comes may have to wait for a turn.
-        express: threads beyond these for pieces lighter than those under way, which need not wait
-            for their end; the heavier ones give way between two of their steps.
-        under_way: what is being done in all lines of a server; by default in this one.
+        name: the name of the threads.
+        threads: the number of threads.
+        longest_wait: the longest allowed wait in seconds.
+        express: the number of extra threads for tasks lighter than the running ones. They start
+            without waiting, and the heavier tasks pause between two of their steps.
+        running_work: the tasks that run in all queues of a server; by default in this queue.
     """
 
     def __init__(
@@ -124,95 +123,95 @@ class WorkQueue:
         threads: int,
         longest_wait: float,
         express: int = 0,
-        under_way: RunningWork | None = None,
+        running_work: RunningWork | None = None,
     ) -> None:
         self._name = name
         self._threads = threads
-        self._most_each = max(1, threads - 1)
+        self._most_per_caller = max(1, threads - 1)
         self._longest_wait = longest_wait
         self._express = express
-        self._under_way = under_way or RunningWork()
-        self._burdens: list[float] = []  # of the pieces that are being done
+        self._running_work = running_work or RunningWork()
+        self._burdens: list[float] = []  # of the running tasks
         self._pool = ThreadPoolExecutor(threads + express, name)
-        self._inside = self._running = 0
-        self._cost = 0.0  # seconds one piece takes, the latest counting most
-        self._clock = 0.0  # the turn of the piece that began last
+        self._unfinished = self._running = 0
+        self._cost = 0.0  # seconds per task, as a moving average
+        self._clock = 0.0  # the start tag of the task that started last
         self._callers: OrderedDict[str, _Caller] = OrderedDict()
 
     async def run(self, work: Callable[..., T], *arguments: Any) -> T:
-        """Does a piece of work when its turn comes.
+        """The result of a task, run when its turn comes.
 
         Raises:
-            BusyError: the wait would be too long; nothing was done.
+            BusyError: the wait would be too long; the task did not run.
         """
         self.check()
         caller = self._caller()
-        if not caller.inside:  # nothing is saved up while nothing is sent
+        if not caller.unfinished:  # idle callers save up no credit
             caller.turn = max(caller.turn, self._clock)
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        piece = _Piece(partial(work, *arguments), perf_counter(), done)
-        caller.waiting.append(piece)
-        self._inside += 1
-        self._begin()
+        task = _Task(partial(work, *arguments), perf_counter(), done)
+        caller.waiting.append(task)
+        self._unfinished += 1
+        self._start()
         try:
             return await done
         finally:
-            if piece in caller.waiting:  # the caller has gone
-                caller.waiting.remove(piece)
-                self._inside -= 1
+            if task in caller.waiting:  # cancelled before it started
+                caller.waiting.remove(task)
+                self._unfinished -= 1
 
     def check(self) -> None:
-        """Refuses whoever would come now, if the wait were too long.
+        """Checks that a task added now would not wait too long.
 
         Raises:
-            BusyError: it would be.
+            BusyError: it would wait too long.
         """
-        if self._inside <= self._threads or not self._cost:  # nothing is known of what it costs
+        if self._unfinished <= self._threads or not self._cost:  # the cost is unknown
             return
         caller = self._caller()
         guess = self._guess()
         backlog = caller.backlog(guess)
         own = max(backlog, caller.cost or guess)
-        others = (each for each in self._callers.values() if each is not caller and each.inside)
-        # of each other caller about as much is done before as of this one
+        others = (each for each in self._callers.values() if each is not caller and each.unfinished)
+        # fair queueing runs about as much of each other caller first as of this one
         ahead = backlog + sum(min(each.backlog(guess), own) for each in others)
         wait = ahead / self._threads
         if wait > self._longest_wait:
-            raise self._refusal(wait)
+            raise self._busy_error(wait)
 
     def charge(self, seconds: float) -> None:
-        """Counts work that was done elsewhere for the one who calls as if it were done here."""
+        """Counts work done elsewhere for the current caller as if it ran here."""
         caller = self._caller()
         caller.turn += seconds
         caller.use(seconds)
 
     def close(self) -> None:
-        """Ends when what has begun is done."""
+        """Waits for running tasks and stops the threads."""
         self._pool.shutdown()
 
     def _caller(self) -> _Caller:
-        """The one who calls now; those who have been away longest are forgotten."""
+        """The state of the current caller. The callers that are idle longest are forgotten."""
         name = CALLER.get()
         caller = self._callers.get(name)
         if caller is None:
             caller = self._callers[name] = _Caller(turn=self._clock)
             for other in list(self._callers)[: max(0, len(self._callers) - MOST_CALLERS)]:
-                if other != name and not self._callers[other].inside:
+                if other != name and not self._callers[other].unfinished:
                     del self._callers[other]
         self._callers.move_to_end(name)
         return caller
 
-    def _begin(self) -> None:
-        """Begins what is due, as long as threads are free."""
-        while able := self._able():
-            caller = min(able, key=lambda each: each.turn)
-            piece = caller.waiting.popleft()
-            begun = perf_counter()
-            crowded = self._inside > self._threads
-            if crowded and begun - piece.came > _MISJUDGED * self._longest_wait:
-                self._inside -= 1
-                if not piece.done.done():
-                    piece.done.set_exception(self._refusal(begun - piece.came))
+    def _start(self) -> None:
+        """Starts the next tasks while threads are free."""
+        while ready := self._ready_callers():
+            caller = min(ready, key=lambda each: each.turn)
+            task = caller.waiting.popleft()
+            started = perf_counter()
+            is_crowded = self._unfinished > self._threads
+            if is_crowded and started - task.arrived > _LATE_FACTOR * self._longest_wait:
+                self._unfinished -= 1
+                if not task.done.done():
+                    task.done.set_exception(self._busy_error(started - task.arrived))
                 continue
             self._clock = caller.turn
             charged, burden = caller.cost, caller.burden(self._guess())
@@ -221,96 +220,98 @@ class WorkQueue:
             self._running += 1
             self._burdens.append(burden)
             work = asyncio.get_running_loop().run_in_executor(
-                self._pool, self._do, piece.work, begun, burden
+                self._pool, self._do, task.work, started, burden
             )
-            work.add_done_callback(partial(self._ended, caller, piece, charged, burden))
+            work.add_done_callback(partial(self._finish, caller, task, charged, burden))
 
-    def _do(self, work: Callable[[], Any], begun: float, burden: float) -> _Done:
-        """What a piece gives or raises, and the seconds since it began in which it did not wait."""
+    def _do(self, work: Callable[[], Any], started: float, burden: float) -> _TimedOutcome:
+        """The result or exception of a task, and its seconds without waiting."""
         outcome: list[tuple[Any, BaseException | None]] = []
 
-        def piece(wait: Callable[[], None]) -> None:
+        def task(wait: Callable[[], None]) -> None:
             with giving_way(wait):
                 outcome.append(_outcome(work))
 
-        waited = self._under_way.do(piece, burden)
-        return *outcome[0], perf_counter() - begun - waited
+        waited = self._running_work.do(task, burden)
+        return *outcome[0], perf_counter() - started - waited
 
-    def _able(self) -> list[_Caller]:
-        """The callers whose next piece may begin now."""
-        able = [c for c in self._callers.values() if c.waiting and c.running < self._most_each]
+    def _ready_callers(self) -> list[_Caller]:
+        """The callers whose next task can start now."""
+        ready = [
+            c for c in self._callers.values() if c.waiting and c.running < self._most_per_caller
+        ]
         if self._running < self._threads:
-            return able
+            return ready
         if self._running >= self._threads + self._express:
             return []
         guess = self._guess()
         lightest = min(self._burdens)
-        return [c for c in able if LIGHTER * c.burden(guess) < lightest]
+        return [c for c in ready if LIGHTER * c.burden(guess) < lightest]
 
     def _guess(self) -> float:
-        """Seconds of a piece of a caller of whom nothing is known."""
+        """The assumed seconds per task of a new caller."""
         known = (each.cost for each in self._callers.values() if each.cost)
         return min(_FIRST_GUESS, min(known, default=0.0))
 
-    def _ended(
+    def _finish(
         self,
         caller: _Caller,
-        piece: _Piece,
+        task: _Task,
         charged: float,
         burden: float,
-        work: "asyncio.Future[_Done]",
+        work: "asyncio.Future[_TimedOutcome]",
     ) -> None:
         self._burdens.remove(burden)
         caller.running -= 1
         self._running -= 1
-        self._inside -= 1
+        self._unfinished -= 1
         if not work.cancelled():
             result, problem, seconds = work.result()
-            caller.turn += seconds - charged  # it was taken to cost as much as those before
-            caller.cost = _learned(caller.cost, seconds)
+            caller.turn += seconds - charged  # corrects the cost charged at the start
+            caller.cost = _averaged(caller.cost, seconds)
             caller.use(seconds)
-            self._cost = _learned(self._cost, seconds)
-            if piece.done.done():
-                pass  # the caller has gone
+            self._cost = _averaged(self._cost, seconds)
+            if task.done.done():
+                pass  # the caller no longer waits
             elif problem is not None:
-                piece.done.set_exception(problem)
+                task.done.set_exception(problem)
             else:
-                piece.done.set_result(result)
-        self._begin()
+                task.done.set_result(result)
+        self._start()
 
-    def _refusal(self, wait: float) -> BusyError:
+    def _busy_error(self, wait: float) -> BusyError:
         return BusyError(
-            f"too much is asked at once: {self._name} would begin after {wait * 1e3:,.0f} ms, "
-            f"{self._longest_wait * 1e3:,.0f} ms are allowed",
+            f"Service overloaded: {self._name} would start after {wait * 1e3:,.0f} ms, "
+            f"{self._longest_wait * 1e3:,.0f} ms are allowed; retry after {math.ceil(wait)} s",
             math.ceil(wait),
         )
 
 
 def _outcome(work: Callable[[], Any]) -> tuple[Any, BaseException | None]:
-    """What work gives, or raises."""
+    """The result or the exception of a task."""
     try:
         return work(), None
-    except StopIteration as problem:  # which no future can hold
+    except StopIteration as problem:  # a future cannot hold it
         return None, RuntimeError(f"{problem!r}")
     except BaseException as problem:
         return None, problem
 
 
-def _learned(cost: float, seconds: float) -> float:
-    """A cost with one more piece of work, the latest counting most."""
-    return cost + (seconds - cost) * (_LEARNING if cost else 1.0)
+def _averaged(cost: float, seconds: float) -> float:
+    """The moving average of a cost after one more task."""
+    return cost + (seconds - cost) * (_SMOOTHING if cost else 1.0)
 
 
 class Coalescer:
-    """Work whose result is the same for all who wait: whoever comes while it is being done shares
-    the next time, so that any number of them costs two.
+    """Runs shared work once for all callers that wait for it.
 
-    Used from one event loop.
+    Callers that arrive during a run share the next run, so that any number of them costs two runs.
+    Use it from one event loop.
 
     Args:
-        work: what to do.
-        charge: is called with the seconds it took, in the context of the first who waited; by
-            default nobody pays.
+        work: the work to run.
+        charge: called with the seconds of each run, in the context of the first waiting caller; by
+            default no caller is charged.
     """
 
     def __init__(
@@ -322,38 +323,40 @@ class Coalescer:
         self._next: asyncio.Task[None] | None = None
 
     async def done(self) -> None:
-        """Returns when the work has been done once from its beginning to its end."""
+        """Waits for a run that starts after this call."""
         if self._next is None:
             self._next = asyncio.create_task(self._once())
         await asyncio.shield(self._next)
 
     async def _once(self) -> None:
         async with self._turn:
-            self._next = None  # whoever comes from now on may be too late for this one
-            begun = perf_counter()
+            self._next = None  # callers from now on need another run
+            started = perf_counter()
             try:
                 await asyncio.to_thread(self._work)
             finally:
-                self._charge(perf_counter() - begun)
+                self._charge(perf_counter() - started)
 
 
 class WorkQueues:
-    """The lines of a server.
+    """The work queues of a server.
 
     Args:
-        max_queue_wait_ms: milliseconds that a question may wait for its turn.
+        max_queue_wait_ms: the longest wait of a scoring task in milliseconds.
 
     Attributes:
-        scoring: for what computes.
-        storing: for what reads, checks or waits for the disk.
+        scoring: for computation.
+        storing: for reading, validation and waiting for the disk.
     """
 
     def __init__(self, max_queue_wait_ms: float) -> None:
-        under_way, wait = RunningWork(), max_queue_wait_ms / 1e3
-        self.scoring = WorkQueue("scoring", SCORING_THREADS, wait, EXPRESS_THREADS, under_way)
-        self.storing = WorkQueue("storing", STORING_THREADS, LONGEST_STORING_SECONDS, 0, under_way)
+        running_work, wait = RunningWork(), max_queue_wait_ms / 1e3
+        self.scoring = WorkQueue("scoring", SCORING_THREADS, wait, EXPRESS_THREADS, running_work)
+        self.storing = WorkQueue(
+            "storing", STORING_THREADS, LONGEST_STORING_SECONDS, 0, running_work
+        )
 
     def close(self) -> None:
-        """Ends when what has begun is done."""
+        """Waits for running tasks and stops the threads."""
         self.scoring.close()
         self.storing.close()

@@ -1,6 +1,6 @@
-"""Honest ways to part what was known from what is to be predicted, and the papers' ways."""
+"""Splits of a log into training data and evaluation tasks: by time, and as in papers."""
 
-from tastemaker.split.by_time import Split, by_time, wanted_after, window_task
+from tastemaker.split.by_time import Split, by_time, relevant_after, window_task
 from tastemaker.split.given import given
 from tastemaker.split.holdout import holdout
 from tastemaker.split.unseen import new_items, new_users
@@ -12,6 +12,6 @@ __all__ = [
     "holdout",
     "new_items",
     "new_users",
-    "wanted_after",
+    "relevant_after",
     "window_task",
 ]

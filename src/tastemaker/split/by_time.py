@@ -1,4 +1,4 @@
-"""The split by time: train on the past, ask at moments of a later window, never look ahead."""
+"""The split by time: train on the past and make requests in a later window."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -28,16 +28,16 @@ RequestMoments = Literal["sampled", "first", "each_event", "each_day", "at_cut"]
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Two looks at one log, each with all that was known before it.
+    """A validation task and a test task of one log, each with the data before it.
 
     Attributes:
-        train: everything before the validation window; fitted on to tune and to stop early.
-        validation: requests inside the window before the test.
-        before_test: everything before the test window (and the gap before it), validation
-            included; fitted on for the final figure, as a model that goes live is.
-        test: requests inside the last window.
-        seen: which past events keep an item out of lists and truth.
-        protocol: how it was made, in words and numbers, to stand beside every result.
+        train: the events before the validation window, for tuning and early stopping.
+        validation: requests in the window before the test window.
+        before_test: the events before the test window and its gap, including the validation
+            window. Fit on it for the final result, like a model that goes live.
+        test: requests in the last window.
+        seen: which past events exclude an item from lists and relevant items.
+        protocol: how the split was made, in text and numbers, to report with every result.
     """
 
     train: Dataset
@@ -60,46 +60,46 @@ def by_time(
     max_users: int = MAX_USERS,
     seed: int = 0,
 ) -> Split:
-    """Parts a log at moments in time.
+    """Splits a log at points in time.
 
-    For every user with events in a window, requests stand at moments of the user's own events in
-    it. A request's history is all of the user's events strictly before its moment; its truth is
-    the distinct items, not kept away by `seen`, with a positive event from then until the
-    horizon. Events with one timestamp are one target group. A replaced event counts until the
-    moment of the later event that replaced it, on both sides.
+    Every user with events in a window makes requests at times of their own events in the window.
+    The history of a request contains all events of the user strictly before its time. Its relevant
+    items are the distinct items with a positive event from this time until the horizon, except the
+    items that `seen` excludes. Events with the same timestamp are one target group. A replaced
+    event counts until the time of the event that replaces it, on both sides.
 
     Args:
         data: the log; its clock must be absolute.
         test: the last window: a duration (`"30d"`, a timedelta), a share of the events (`0.2`), or
-            the moment at which it starts (a datetime, a date or ISO 8601 text).
-        validation: the window before it, likewise; by default as long as `test`.
+            the time at which it starts (a datetime, a date or ISO 8601 text).
+        validation: the window before it, in the same form; by default as long as `test`.
         gap: a duration left out between train and validation, and between validation and test.
-        horizon: how far ahead the truth reaches; by default to the window's end.
-        requests: up to five seeded moments a user (`sampled`), the `first`, `each_event`, the
-            first of `each_day`, or one at the window's start (`at_cut`).
-        seen: which past events keep an item out of the lists and the truth, as a policy or as a
-            placement's rules (`{"view": "allow"}`); by default every kind.
-        max_users: at most so many users of a window are asked for, drawn by `seed`.
-        seed: draws the users and the sampled moments.
+        horizon: how far ahead relevant items are collected; by default to the end of the window.
+        requests: the request times: up to five random times per user (`sampled`), the `first`,
+            `each_event`, the first of `each_day`, or the start of the window (`at_cut`).
+        seen: which past events exclude an item from lists and relevant items, as a policy or as
+            the rules of a placement (`{"view": "allow"}`); by default all event types.
+        max_users: the most users of a window, drawn with `seed`.
+        seed: the seed of the users and the sampled times.
 
     Raises:
         ClockError: the clock is not absolute.
-        SettingError: a window is no duration and no share, `max_users` is not an integer of at
-            least 1, or `seed` not one of at least 0.
+        SettingError: a window is not a duration, a share or a time, `max_users` is not an integer
+            of at least 1, or `seed` is not an integer of at least 0.
         DataError: a window or the training data would be empty.
     """
     if data.clock != "absolute":
         raise ClockError(
-            f"by_time needs moments in time, and this data's clock is '{data.clock}'; map a "
-            "timestamp column under [data.columns.events], or split by holdout, which needs none"
+            f"by_time requires timestamps, but the clock of the data is '{data.clock}'; map a "
+            "timestamp column under [data.columns.events], or use holdout, which requires none"
         )
     max_users, seed = whole_number(max_users, "max_users", 1), whole_number(seed, "seed", 0)
     time = np.sort(data.events.time)
     if not len(time):
-        raise DataError("there is no event to split; pass data with events")
+        raise DataError("there are no events to split; pass data with events")
     if time[0] == time[-1]:
         raise DataError(
-            "every event has the same time, so none comes before another; evaluate with "
+            "all events have the same time, so they cannot be split by time; evaluate with "
             'type = "holdout" under [split]'
         )
     pause = 0 if gap is None else duration(gap, "gap")
@@ -113,7 +113,7 @@ def by_time(
     train = data.before(start - pause)
     if not len(train.events):
         raise DataError(
-            "no event is left for training before the validation window; shorten 'test', "
+            "no events are left for training before the validation window; shorten 'test', "
             "'validation' or 'gap'"
         )
     before_test = data.before(validation_end)
@@ -138,8 +138,8 @@ def by_time(
     }
     protocol: dict[str, str | int] = {
         "split": "by_time",
-        "gap": _shown(gap, pause) or "none",
-        "horizon": _shown(horizon, ahead or 0) or "to the window's end",
+        "gap": _protocol_text(gap, pause) or "none",
+        "horizon": _protocol_text(horizon, ahead or 0) or "to the window's end",
         "request_moments": requests,
         "ranking": "all items, none sampled",
         "validation_from": format_moment(start),
@@ -151,8 +151,8 @@ def by_time(
     return Split(train, tasks["validation"], before_test, tasks["test"], policy, protocol)
 
 
-def _shown(given: str | timedelta | None, length: int) -> str:
-    """A duration as the protocol reports it; empty where there is none."""
+def _protocol_text(given: str | timedelta | None, length: int) -> str:
+    """A duration as reported in the protocol; empty if there is none."""
     return given if isinstance(given, str) else format_duration(length) if given else ""
 
 
@@ -163,28 +163,28 @@ def _window_start(
     name: str,
     share_of: int | None = None,
 ) -> int:
-    """Where a window that ends at `end` begins; `time` is sorted and lies before the end."""
+    """The start of a window that ends at `end`; `time` is sorted and before the end."""
     given, length = length, scalar(length)
     if is_moment(length):
         start = moment(length, name)
         if not start < end:
             raise DataError(
                 f"the {name} window starts at {format_moment(start)}, but the events before its "
-                f"end stop at {format_moment(end)}; choose an earlier moment"
+                f"end stop at {format_moment(end)}; choose an earlier time"
             )
         return start
     if isinstance(length, str | timedelta | np.timedelta64):
         return end - duration(length, name)
     if not isinstance(length, float | np.floating | int) or not 0 < length < 1:
         raise SettingError(
-            f"'{name}' must be a duration such as '30d' or a share between 0 and 1, or the moment "
-            f"it starts at, got {given!r}"
+            f"'{name}' must be a duration such as '30d' or a share between 0 and 1, or the time "
+            f"at which the window starts, got {given!r}"
         )
     count = round(length * (share_of or len(time)))
     if not 0 < count < len(time):
         raise DataError(
-            f"'{name}' = {length} leaves no events on one side; there are {len(time)} to part: "
-            "choose another share, or bring more events"
+            f"'{name}' = {length} leaves no events on one side of {len(time)} events: "
+            "choose another share, or add events"
         )
     return int(time[len(time) - count])
 
@@ -201,23 +201,24 @@ def window_task(
     max_users: int = MAX_USERS,
     seed: int = 0,
 ) -> Task:
-    """Requests inside one window, and what was wanted from then until it ends.
+    """Requests in one window, with the relevant items from their times until it ends.
 
-    Items whose first event lies at or after the window's end are not eligible.
+    Items whose first event is at or after the end of the window are not eligible.
 
     Args:
         data: the whole log.
-        train: what was known when the sources were fitted.
-        window: from (included) and until (excluded), microseconds.
-        name: what a message calls the window.
-        horizon: how far ahead the truth reaches, microseconds; by default to the window's end.
-        moments: where the requests stand.
-        seen: which past events keep an item out of the truth.
-        max_users: at most so many users are asked for, drawn by `seed`.
-        seed: draws the users and the sampled moments.
+        train: the data that the sources were fitted on.
+        window: start (included) and end (excluded), microseconds.
+        name: the name of the window in messages.
+        horizon: how far ahead relevant items are collected, microseconds; by default to the end
+            of the window.
+        moments: the request times, as `requests` of `by_time`.
+        seen: which past events exclude an item from the relevant items.
+        max_users: the most users of the window, drawn with `seed`.
+        seed: the seed of the users and the sampled times.
 
     Raises:
-        DataError: no event lies in the window, or no user liked anything new in it.
+        DataError: the window has no event, or no user liked a new item in it.
         SettingError: `max_users` is not an integer of at least 1, or `seed` not one of at least 0.
     """
     max_users, seed = whole_number(max_users, "max_users", 1), whole_number(seed, "seed", 0)
@@ -227,7 +228,7 @@ def window_task(
     inside = np.flatnonzero((log.time >= start) & (log.time < end))
     if not len(inside):
         raise DataError(
-            f"no event lies in the {name} window, {format_moment(start)} to {format_moment(end)}; "
+            f"the {name} window, {format_moment(start)} to {format_moment(end)}, has no events; "
             "choose a longer one"
         )
     in_window = np.unique(log.user[inside])
@@ -236,11 +237,11 @@ def window_task(
         inside = inside[np.isin(log.user[inside], drawn)]
     users, times = _moments(log.user[inside], log.time[inside], start, moments, seed)
     until = np.full(len(times), end) if horizon is None else np.minimum(times + horizon, end)
-    asked = _without_later_items(data.requests(users, times, seen=seen), data, end)
-    truth, kept_away = wanted_after(data, users, times, until, asked.exclude)
+    requests = _without_later_items(data.requests(users, times, seen=seen), data, end)
+    truth, excluded = relevant_after(data, users, times, until, requests.exclude)
     answerable = np.flatnonzero(truth.counts)
     if not len(answerable):
-        raise DataError(f"no user liked anything new in the {name} window; choose a longer one")
+        raise DataError(f"no user liked a new item in the {name} window; choose a longer one")
     truth = truth.take(answerable)
     fitted_items = np.bincount(train.events.item, minlength=len(data.catalogue)) > 0
     notes = {
@@ -249,14 +250,14 @@ def window_task(
         "users": len(np.unique(users[answerable])),
         "requests": len(answerable),
         "requests_without_truth_left_out": len(users) - len(answerable),
-        "wanted": len(truth.values),
-        "wanted_but_seen_left_out": kept_away,
-        "wanted_new_items": int((~fitted_items[truth.values]).sum()),
+        "relevant": len(truth.values),
+        "relevant_but_seen": excluded,
+        "relevant_new_items": int((~fitted_items[truth.values]).sum()),
         "requests_of_new_users": int((~is_known[users[answerable]]).sum()),
-        "requests_without_history": int((asked.history.counts[answerable] == 0).sum()),
+        "requests_without_history": int((requests.history.counts[answerable] == 0).sum()),
     }
     return Task(
-        asked.take(answerable),
+        requests.take(answerable),
         truth,
         np.ones(len(truth.values), np.float32),
         users[answerable].astype(np.int32),
@@ -267,9 +268,9 @@ def window_task(
 
 
 def _without_later_items(requests: Requests, data: Dataset, end: int) -> Requests:
-    """The requests, to which items whose first event lies at or after `end` are not eligible.
+    """The requests without items whose first event is at or after `end` as eligible items.
 
-    Nobody could have known of them; a catalogue tells of them all the same.
+    The catalogue contains these items, but they were not known in the window.
     """
     first = np.full(len(data.catalogue), ALL_TIME, np.int64)
     np.minimum.at(first, data.events.item, data.events.time)
@@ -286,14 +287,14 @@ def _moments(
     moments: RequestMoments,
     seed: int,
 ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Users and moments of the requests, by user and time.
+    """The users and times of the requests, ordered by user and time.
 
     Args:
-        user: int32[n], of each event in the window; sorted.
-        time: int64[n]; sorted within a user.
-        start: where the window begins.
-        moments: which to take.
-        seed: of the sample.
+        user: int32[n], the user of each event in the window, sorted.
+        time: int64[n], the time of each event, sorted within a user.
+        start: the start of the window.
+        moments: the times to use.
+        seed: the seed of the sample.
     """
     if moments == "at_cut":
         users = np.unique(user)
@@ -317,7 +318,7 @@ def _moments(
     return users[chosen], times[chosen]
 
 
-def wanted_after(
+def relevant_after(
     data: Dataset,
     users: NDArray[np.integer],
     times: NDArray[np.int64],
@@ -325,17 +326,18 @@ def wanted_after(
     exclude: Ragged,
     kind: str | None = None,
 ) -> tuple[Ragged, int]:
-    """The distinct liked items of each request not in `exclude`, and how many were.
+    """The relevant items of each request, and the number of liked items that are excluded.
 
-    An item is liked if a positive event of the period was not replaced before the period's end.
+    An item is relevant if it is not in `exclude` and has a positive event in the period that was
+    not replaced before the end of the period.
 
     Args:
         data: the whole log.
-        users: [n], whose request each is.
-        times: int64[n], from when (included), microseconds.
-        until: int64[n], until when (excluded).
+        users: [n], the user of each request.
+        times: int64[n], the start of each period (included), microseconds.
+        until: int64[n], the end of each period (excluded), microseconds.
         exclude: the items that do not count, sorted in each row.
-        kind: the kind of event that counts; by default every positive one.
+        kind: the event type that counts; by default all positive ones.
     """
     log, n_items = data.events, len(data.catalogue)
     first = np.array([_position(log.time, log.offsets, u, t) for u, t in zip(users, times)])
@@ -347,15 +349,15 @@ def wanted_after(
     if kind is not None:
         liked &= log.kind[later] == list(data.kinds).index(kind)
     pairs = sorted_distinct(rows[liked] * n_items + log.item[later][liked])
-    away = np.repeat(np.arange(len(users)), exclude.counts) * n_items + exclude.values
-    wanted = pairs[~np.isin(pairs, away, assume_unique=True)]
-    offsets = np.searchsorted(wanted, np.arange(len(users) + 1) * n_items).astype(np.int64)
-    return Ragged(offsets, (wanted % n_items).astype(np.int32)), len(pairs) - len(wanted)
+    excluded = np.repeat(np.arange(len(users)), exclude.counts) * n_items + exclude.values
+    relevant = pairs[~np.isin(pairs, excluded, assume_unique=True)]
+    offsets = np.searchsorted(relevant, np.arange(len(users) + 1) * n_items).astype(np.int64)
+    return Ragged(offsets, (relevant % n_items).astype(np.int32)), len(pairs) - len(relevant)
 
 
 def _position(
     time: NDArray[np.int64], offsets: NDArray[np.int64], user: np.integer, moment: np.int64
 ) -> int:
-    """The user's first event at or after a moment."""
+    """The position of the user's first event at or after a time."""
     start, stop = offsets[user], offsets[user + 1]
     return int(start + np.searchsorted(time[start:stop], moment))

@@ -1,13 +1,13 @@
-"""The random split of each user's pairs: for comparison with papers, not for decisions."""
+"""The random split of each user's pairs: for comparisons with papers, not for decisions."""
 
 from tastemaker.data.dataset import Dataset
 from tastemaker.data.seen import SeenPolicy
 from tastemaker.split.by_time import Split
 from tastemaker.split.pairs import (
     core,
-    drawn_per_user,
+    draw_per_user,
+    eligible_items,
     liked_pairs,
-    listed,
     pairs_task,
     protocol_of,
     without,
@@ -25,31 +25,32 @@ def holdout(
 ) -> Split:
     """Holds out a random share of every user's liked items; all items are ranked.
 
-    This leaks the future: a user's earlier choices are predicted from later ones, and trends from
-    their own outcome. Figures are higher than live systems reach, and models that follow time lose
-    to those that do not. Use it to compare with papers, or where the log has no times; otherwise
-    decide by `by_time`.
+    This split leaks the future: a user's earlier choices are predicted from later ones, and trends
+    from their own outcome. Metrics are higher than in live systems, and models that use time lose
+    to models that do not. Use it for comparisons with papers, or if the log has no times.
+    Otherwise use `by_time`.
 
-    A pair is a user and an item with a positive event. All events of a pair held out are taken out
-    of the training data, so no pair is on both sides. Users with a single pair are trained on and
-    not asked. The order of the log matters only where a later event replaces an earlier one.
+    A pair is a user and an item with a positive event. All events of a held-out pair are removed
+    from the training data, so no pair is on both sides. Users with a single pair are in the
+    training data and make no request. The order of the log matters only if a later event replaces
+    an earlier one.
 
     Args:
-        data: the log; needs no clock.
-        test: share of each user's pairs, rounded; at least one pair always stays for training.
-        validation: share of each user's pairs for tuning, in the same way; by default as `test`.
-        min_user: only users who liked at least so many items, and
-        min_item: only items liked by at least so many users, repeated until both hold (a k-core).
-            Items outside are neither fitted nor listed.
-        seed: of the draw.
+        data: the log; no clock is required.
+        test: share of each user's pairs for the test, rounded; at least one pair stays in training.
+        validation: share of each user's pairs for tuning; by default the same as `test`.
+        min_user: the fewest liked items of a user. Both minimums are applied repeatedly until
+            they hold (a k-core).
+        min_item: the fewest users who liked an item. Items below are neither fitted nor listed.
+        seed: the seed of the random draw.
 
     Returns:
-        A split whose `train` lacks validation and test, and whose `before_test` lacks test alone.
+        A split whose `train` is without validation and test, and `before_test` without test.
 
     Raises:
-        SettingError: a share is not between 0 and 1, they leave nothing, or a minimum or the seed
-            is not an integer of at least 0.
-        DataError: nothing is left of the core, or no user has enough pairs to hold one out.
+        SettingError: a share is not between 0 and 1, the shares add up to 1 or more, or a minimum
+            or the seed is not an integer of at least 0.
+        DataError: the core is empty, or no user has enough pairs to hold one out.
 
     Example:
         >>> from tastemaker.data.synthetic import SyntheticWorld
@@ -62,12 +63,12 @@ def holdout(
     pairs, n_items = liked_pairs(inside), len(data.catalogue)
     tuning = test if validation is None else validation
     shares = {"test": test, "validation": tuning}
-    tested, tuned = drawn_per_user(pairs, n_items, shares, seed)
-    before_test = without(inside, tested)
-    train = without(before_test, tuned)
+    test_pairs, validation_pairs = draw_per_user(pairs, n_items, shares, seed)
+    before_test = without(inside, test_pairs)
+    train = without(before_test, validation_pairs)
     seen = SeenPolicy.of(data.kinds)
-    eligible = listed(pairs, n_items, min_user, min_item)
-    told = protocol_of(
+    eligible = eligible_items(pairs, n_items, min_user, min_item)
+    protocol = protocol_of(
         "holdout",
         held_out=f"test {test:g} and validation {tuning:g} of each user's liked items, at random",
         core=f"users with {min_user}, items with {min_item} or more"
@@ -78,9 +79,9 @@ def holdout(
     )
     return Split(
         train,
-        pairs_task(train, tuned, name="validation", seen=seen, eligible=eligible),
+        pairs_task(train, validation_pairs, name="validation", seen=seen, eligible=eligible),
         before_test,
-        pairs_task(before_test, tested, name="test", seen=seen, eligible=eligible),
+        pairs_task(before_test, test_pairs, name="test", seen=seen, eligible=eligible),
         seen,
-        told,
+        protocol,
     )

@@ -1,4 +1,4 @@
-"""User–item pairs as sets: what the splits without a clock are made of."""
+"""Sets of user–item pairs, the basis of the splits that do not use times."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -21,14 +21,14 @@ Pairs = NDArray[np.int64]
 """Sorted distinct codes, user × items + item."""
 
 CAUTION = (
-    "the split leaks the future: pairs are held out whatever their time, so models are fitted on "
-    "what came later. A figure to compare with published ones or between models, not a forecast "
-    "for a live system; use by_time for that where the log has times"
+    "the split leaks the future: pairs are held out regardless of their time, so models are fitted "
+    "on later events. Use the result to compare models or published results, not to predict a live "
+    "system; for that, use by_time if the log has times"
 )
 
 
 def codes_of(data: Dataset) -> NDArray[np.int64]:
-    """The pair of every event as one number, int64[events]."""
+    """The pair of each event as one number, int64[events]."""
     return data.events.user.astype(np.int64) * len(data.catalogue) + data.events.item
 
 
@@ -38,23 +38,23 @@ def liked_pairs(data: Dataset) -> Pairs:
 
 
 def without(data: Dataset, pairs: Pairs) -> Dataset:
-    """The data without any event of these pairs, so that nothing of them is left on this side."""
-    return data.where(~among(codes_of(data), pairs))
+    """The data without all events of some pairs."""
+    return data.where(~contained(codes_of(data), pairs))
 
 
 def core(data: Dataset, min_user: int, min_item: int) -> Dataset:
-    """The largest part in which every user liked `min_user` items and every item has `min_item`
-    users who liked it.
+    """The largest part in which users and items have the minimum numbers of likes.
 
-    Users and items below are left out in turn, with all their events, until none is.
+    Users and items below the minimum are removed in turn, with all their events, until none is
+    left.
 
     Args:
         data: the log.
-        min_user: distinct liked items of each user.
-        min_item: distinct users who liked each item.
+        min_user: the fewest distinct liked items of a user.
+        min_item: the fewest distinct users who liked an item.
 
     Raises:
-        SettingError: a minimum is not an integer, or negative.
+        SettingError: a minimum is not an integer or is negative.
         DataError: nothing is left.
     """
     min_user = whole_number(min_user, "min_user", 0)
@@ -79,26 +79,27 @@ def core(data: Dataset, min_user: int, min_item: int) -> Dataset:
     return data.where(users[data.events.user] & items[data.events.item])
 
 
-def drawn_per_user(
+def draw_per_user(
     pairs: Pairs, n_items: int, shares: Mapping[str, float], seed: int
 ) -> list[Pairs]:
-    """For each share, so much of every user's pairs, drawn without replacement.
+    """Random pairs of every user for each share, drawn without replacement.
 
-    A user's count is rounded, halves up; the first share is served first, and a pair always stays
-    behind. What is drawn depends on the set of pairs and the seed, not on the order of the log.
+    The number of pairs of a user is rounded half up. Earlier shares have priority, and one pair of
+    each user is never drawn. The draw depends on the set of pairs and the seed, not on the order
+    of the log.
 
     Args:
-        pairs: to draw from.
-        n_items: of the catalogue the codes are made with.
+        pairs: the pairs to draw from.
+        n_items: the number of items in the catalogue of the codes.
         shares: name → share of each user's pairs, together below 1.
-        seed: of the draw.
+        seed: the seed of the draw.
 
     Raises:
-        SettingError: a share is not between 0 and 1, or together they leave nothing.
+        SettingError: a share is not between 0 and 1, or the shares add up to 1 or more.
     """
     require_shares(shares)
     user = pairs // max(n_items, 1)
-    shuffled = pairs[np.lexsort((draws(seed).random(len(pairs)), user))]
+    shuffled = pairs[np.lexsort((generator_of(seed).random(len(pairs)), user))]
     counts = np.unique(user, return_counts=True)[1]
     starts, left = offsets_of(counts)[:-1], counts - 1
     drawn = []
@@ -110,30 +111,32 @@ def drawn_per_user(
 
 
 def require_shares(shares: Mapping[str, Any]) -> None:
-    """Refuses shares that cannot be held out together.
+    """Rejects shares that cannot be held out together.
 
     Raises:
-        SettingError: a share is not between 0 and 1, or together they leave nothing.
+        SettingError: a share is not between 0 and 1, or the shares add up to 1 or more.
     """
     for name, share in shares.items():
         if not (isinstance(share, Real) and 0 < float(share) < 1):
             raise SettingError(f"'{name}' must be a share between 0 and 1, got {share!r}")
     if sum(shares.values()) >= 1:
-        told = " + ".join(f"'{name}'" for name in shares)
-        raise SettingError(f"{told} must be below 1, got {sum(shares.values()):g}")
+        names = " + ".join(f"'{name}'" for name in shares)
+        raise SettingError(f"{names} must be below 1, got {sum(shares.values()):g}")
 
 
-def draws(seed: int) -> np.random.Generator:
-    """What a seed draws.
+def generator_of(seed: int) -> np.random.Generator:
+    """The random generator of a seed.
 
     Raises:
-        SettingError: it is not an integer, or negative.
+        SettingError: the seed is not an integer or is negative.
     """
     return np.random.default_rng(whole_number(seed, "seed", 0))
 
 
-def listed(pairs: Pairs, n_items: int, min_user: int, min_item: int) -> NDArray[np.bool_] | None:
-    """Which items may be listed, bool[items]: those of the core; None, where none was asked for."""
+def eligible_items(
+    pairs: Pairs, n_items: int, min_user: int, min_item: int
+) -> NDArray[np.bool_] | None:
+    """The items of the core, bool[items]; None if there is no minimum."""
     if not (min_user or min_item):
         return None
     inside: NDArray[np.bool_] = np.bincount(pairs % n_items, minlength=n_items) > 0
@@ -141,41 +144,45 @@ def listed(pairs: Pairs, n_items: int, min_user: int, min_item: int) -> NDArray[
 
 
 def pairs_task(
-    heard: Dataset,
-    wanted: Pairs,
+    histories: Dataset,
+    relevant: Pairs,
     *,
     name: str,
     seen: SeenPolicy,
     fitted: Dataset | None = None,
     eligible: NDArray[np.bool_] | None = None,
 ) -> Task:
-    """One request a user: everything heard of the user is history, what is held out is truth.
+    """One request per user, whose relevant items are the held-out pairs.
 
-    All requests stand just after the last event. Histories are not capped: papers' are not.
+    All requests are just after the last event. As in papers, histories have no maximum length.
 
     Args:
-        heard: what the histories are made of.
-        wanted: the pairs held out.
-        name: what a message calls them.
-        seen: which events of the history keep an item away.
-        fitted: what models are fitted on and the world knows; by default what was heard.
-        eligible: bool[items], which may be listed; by default all.
+        histories: the data that the histories are taken from.
+        relevant: the held-out pairs.
+        name: the name of the task in messages.
+        seen: which events of the history exclude an item.
+        fitted: the data that models and inventory use; by default `histories`.
+        eligible: bool[items], the items that can be listed; by default all.
 
     Raises:
-        DataError: no user with a history is left with anything wanted.
+        DataError: no user with a history has a relevant item.
     """
-    known, n_items = heard if fitted is None else fitted, len(heard.catalogue)
-    users = np.unique(wanted // max(n_items, 1)).astype(np.int32)
-    lengths = np.diff(heard.events.offsets)
-    strangers = users[lengths[users] == 0]
+    known, n_items = histories if fitted is None else fitted, len(histories.catalogue)
+    users = np.unique(relevant // max(n_items, 1)).astype(np.int32)
+    lengths = np.diff(histories.events.offsets)
+    without_history = users[lengths[users] == 0]
     users = users[lengths[users] > 0]
-    moments = np.full(len(users), max(heard.end, known.end), np.int64)
+    moments = np.full(len(users), max(histories.end, known.end), np.int64)
     longest = int(lengths.max(initial=0))
-    asked = heard.requests(users, moments, seen=seen, cap=max(longest, 1))
-    away = np.repeat(users, asked.exclude.counts) * np.int64(n_items) + asked.exclude.values
-    fresh = wanted[~among(wanted, away) & ~np.isin(wanted // max(n_items, 1), strangers)]
-    offsets = np.searchsorted(fresh, np.append(users, len(heard.users)) * np.int64(n_items))
-    truth = Ragged(offsets.astype(np.int64), (fresh % max(n_items, 1)).astype(np.int32))
+    requests = histories.requests(users, moments, seen=seen, cap=max(longest, 1))
+    excluded = (
+        np.repeat(users, requests.exclude.counts) * np.int64(n_items) + requests.exclude.values
+    )
+    unseen = relevant[
+        ~contained(relevant, excluded) & ~np.isin(relevant // max(n_items, 1), without_history)
+    ]
+    offsets = np.searchsorted(unseen, np.append(users, len(histories.users)) * np.int64(n_items))
+    truth = Ragged(offsets.astype(np.int64), (unseen % max(n_items, 1)).astype(np.int32))
     answerable = np.flatnonzero(truth.counts)
     if not len(answerable):
         raise DataError(
@@ -183,23 +190,23 @@ def pairs_task(
             "learn from and another held out: add events, or hold out a larger share"
         )
     if eligible is not None and not eligible.all():
-        masks = Masks(eligible[None, :], np.zeros(len(asked), np.int32))
-        asked = replace(asked, eligible=masks)
+        masks = Masks(eligible[None, :], np.zeros(len(requests), np.int32))
+        requests = replace(requests, eligible=masks)
     truth, users = truth.take(answerable), users[answerable]
     is_known = np.diff(known.events.offsets) > 0
     has_events = np.bincount(known.events.item, minlength=n_items) > 0
     notes = {
         "users": len(users),
         "requests": len(users),
-        "requests_without_truth_left_out": len(asked) - len(users),
-        "users_without_history_left_out": len(strangers),
-        "wanted": len(truth.values),
-        "wanted_but_seen_left_out": int(among(wanted, away).sum()),
-        "wanted_new_items": int((~has_events[truth.values]).sum()),
+        "requests_without_truth_left_out": len(requests) - len(users),
+        "users_without_history_left_out": len(without_history),
+        "relevant": len(truth.values),
+        "relevant_but_seen": int(contained(relevant, excluded).sum()),
+        "relevant_new_items": int((~has_events[truth.values]).sum()),
         "requests_of_new_users": int((~is_known[users]).sum()),
     }
     return Task(
-        asked.take(answerable),
+        requests.take(answerable),
         truth,
         np.ones(len(truth.values), np.float32),
         users,
@@ -209,24 +216,24 @@ def pairs_task(
     )
 
 
-def protocol_of(name: str, **told: str | int) -> dict[str, str | int]:
-    """What every split of pairs tells of itself, and what this one adds."""
+def protocol_of(name: str, **entries: str | int) -> dict[str, str | int]:
+    """The protocol of a split of pairs: the common entries and the given ones."""
     return {
         "split": name,
         "ranking": "all items, none sampled",
-        "seen": "everything in the history is left out of lists and truth",
-        "request_moments": "one a user, just after the last event",
+        "seen": "items of the history are excluded from lists and relevant items",
+        "request_moments": "one per user, just after the last event",
         "validation_from": "the pairs of train",
         "validation_until": "the pairs of validation",
         "test_from": "the pairs of train with validation",
         "test_until": "the pairs of test",
         "caution": CAUTION,
-        **told,
+        **entries,
     }
 
 
-def among(codes: NDArray[np.int64], pairs: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Whether each code is one of the pairs, which are sorted."""
+def contained(codes: NDArray[np.int64], pairs: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether `pairs`, which are sorted, contain each code, bool[codes]."""
     if not len(pairs):
         return np.zeros(len(codes), np.bool_)
     place = np.minimum(np.searchsorted(pairs, codes), len(pairs) - 1)

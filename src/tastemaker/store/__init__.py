@@ -1,4 +1,4 @@
-"""What happened, kept: events, items, users and decisions, durable and shared by all processes."""
+"""Durable storage for events, items, users and decisions, shared by all processes."""
 
 from tastemaker.store.adding import Added
 from tastemaker.store.decision import Decision

@@ -1,4 +1,4 @@
-"""Events into the store: each id once; the same id with other content is a conflict."""
+"""Adds events to the store, each id once. The same id with different content is a conflict."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,24 +10,25 @@ from tastemaker.store import tables
 from tastemaker.store.counters import EVENTS, add_to_count
 from tastemaker.store.incoming import EventRow
 from tastemaker.store.limits import Limits
-from tastemaker.store.pairs import add_to_pairs, last_place
+from tastemaker.store.pairs import add_to_pairs, last_sequence
 from tastemaker.store.tables import SERVED, VISIBLE, events, items, users
 
 _IDS_AT_A_TIME = 500
 _ROWS_AT_A_TIME = 500
-_SHOWN = 80
+_MAX_SHOWN = 80
 
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """The result of adding events; every event is in exactly one of the four.
+    """The result of adding events. Each event is in exactly one of the first four attributes.
 
     Attributes:
-        new: how many were added.
-        duplicates: how many were stored before with the same content.
-        conflicts: index of each event whose id another event has, and the reason.
-        unwritten: index of each event that could not be written, as the others of a large batch.
-        problem: why not.
+        new: the number of added events.
+        duplicates: the number of events that were already stored with the same content.
+        conflicts: index of each event whose id belongs to a different event, and the reason.
+        unwritten: index of each event that could not be written. If no event was written, the
+            future raises the error instead.
+        problem: the error that prevented the writes.
     """
 
     new: int
@@ -39,7 +40,7 @@ class Added:
 
 @dataclass(frozen=True, slots=True)
 class _Content:
-    """The content of an event: a second event with the same id must have the same."""
+    """The content of an event. Another event with the same id must have the same content."""
 
     user_id: str
     item_id: str
@@ -49,16 +50,16 @@ class _Content:
     received: int
 
     def differences(self, other: "_Content", timed: bool) -> list[str]:
-        """The fields in which two events differ, as clients name them."""
+        """The names of the fields in which two events differ, as clients name them."""
         names = ("user_id", "item_id", "event_type", "value")
         found = [name for name in names if getattr(self, name) != getattr(other, name)]
         return [*found, "timestamp"] if timed and not self._same_time(other) else found
 
     def _same_time(self, other: "_Content") -> bool:
-        """Whether the times may come from the same request.
+        """Whether the times can belong to the same event.
 
-        A missing time, or one in the future, is replaced by the time of receipt, so a retry of the
-        same event has a later one.
+        A missing or future time is replaced by the time of receipt, so a retry of the same event
+        has a later time.
         """
         return (
             self.time == other.time
@@ -76,8 +77,8 @@ _PLAIN = (
     *("event_id", "value", "time", "received"),
     *("session", "recommendation_id", "position", "context"),
 )
-_GIVEN = ("user_id", "item_id", "kind", *_PLAIN)
-# an event of a file that is not imported completely does not count: the import makes room
+_INSERTED = ("user_id", "item_id", "kind", *_PLAIN)
+# events of an unfinished import are ignored: the import gives way to served events
 _STORED = (
     select(
         events.c.event_id,
@@ -101,36 +102,36 @@ def add_events(
     timed: bool = True,
     limits: Limits | None = None,
 ) -> Added:
-    """Adds events inside a transaction that excludes other writers.
+    """Adds events inside an exclusive write transaction.
 
     Args:
-        connection: inside the transaction.
+        connection: a connection inside the transaction.
         rows: the events.
-        timed: whether an event with the same id and another time is another event; False where
-            the times of imported events mean nothing.
-        limits: what the store may hold.
+        timed: whether two events with the same id and different times conflict; False where the
+            imported events have no meaningful times.
+        limits: the limits of the store.
 
     Raises:
-        StoreFullError: the new events would exceed the limits; nothing was written.
+        StoreFullError: the new events exceed the limits; nothing was written.
     """
     known = dict(_stored(connection, [row.event_id for row in rows]))
-    fresh: list[EventRow] = []
+    new: list[EventRow] = []
     conflicts: list[tuple[int, str]] = []
     for index, row in enumerate(rows):
         content = _content(row)
-        before = known.setdefault(row.event_id, content)
-        if before is content:
-            fresh.append(row)
-        elif differing := before.differences(content, timed):
+        stored = known.setdefault(row.event_id, content)
+        if stored is content:
+            new.append(row)
+        elif differing := stored.differences(content, timed):
             conflicts.append((index, _reason(row.event_id, differing)))
-    if fresh:
+    if new:
         if limits is not None:
-            limits.require_events(connection, fresh)
-        last = last_place(connection)
-        _insert(connection, fresh)
+            limits.require_events(connection, new)
+        last = last_sequence(connection)
+        _insert(connection, new)
         add_to_pairs(connection, last)
-        add_to_count(connection, EVENTS, len(fresh))
-    return Added(len(fresh), len(rows) - len(fresh) - len(conflicts), tuple(conflicts))
+        add_to_count(connection, EVENTS, len(new))
+    return Added(len(new), len(rows) - len(new) - len(conflicts), tuple(conflicts))
 
 
 def _stored(connection: Connection, ids: Sequence[str]) -> Iterator[tuple[str, _Content]]:
@@ -145,10 +146,10 @@ def _content(row: EventRow) -> _Content:
 
 
 def _reason(event_id: str, differing: Sequence[str]) -> str:
-    shown = event_id if len(event_id) <= _SHOWN else f"{event_id[:_SHOWN]}…"
+    shown = event_id if len(event_id) <= _MAX_SHOWN else f"{event_id[:_MAX_SHOWN]}…"
     return (
-        f"event_id {shown!r} belongs to another event, with another {' and '.join(differing)}: "
-        "give every event its own id"
+        f"event_id {shown!r} belongs to another event with a different "
+        f"{' and '.join(differing)}: use a unique id for each event"
     )
 
 
@@ -156,19 +157,19 @@ def _insert(connection: Connection, rows: Sequence[EventRow]) -> None:
     for field in _NEW_NAMES:
         names = [*{getattr(row, field) for row in rows}]
         for start in range(0, len(names), _ROWS_AT_A_TIME):
-            some = names[start : start + _ROWS_AT_A_TIME]
-            connection.exec_driver_sql(_add_names_statement(field, len(some)), tuple(some))
+            chunk = names[start : start + _ROWS_AT_A_TIME]
+            connection.exec_driver_sql(_add_names_statement(field, len(chunk)), tuple(chunk))
     for start in range(0, len(rows), _ROWS_AT_A_TIME):
-        stretch = rows[start : start + _ROWS_AT_A_TIME]
-        values = tuple(getattr(row, name) for row in stretch for name in _GIVEN)
-        connection.exec_driver_sql(_add_events_statement(len(stretch)), values)
+        batch = rows[start : start + _ROWS_AT_A_TIME]
+        values = tuple(getattr(row, name) for row in batch for name in _INSERTED)
+        connection.exec_driver_sql(_add_events_statement(len(batch)), values)
 
 
-# one statement for many rows: between two statements the driver waits for the interpreter, which
-# busy threads hold for a millisecond each time
+# one statement for many rows: the driver waits for the interpreter lock between two statements,
+# about a millisecond each time while other threads are busy
 @lru_cache(maxsize=64)
 def _add_names_statement(field: str, count: int) -> str:
-    """Adds users, items or event types that are not known yet."""
+    """The statement that adds new users, items or event types."""
     columns, one = _NEW_NAMES[field]
     values = ", ".join([one] * count)
     return f"INSERT INTO {columns} VALUES {values} ON CONFLICT DO NOTHING"  # noqa: S608
@@ -176,10 +177,10 @@ def _add_names_statement(field: str, count: int) -> str:
 
 @lru_cache(maxsize=64)
 def _add_events_statement(count: int) -> str:
-    """Adds so many events, in their order."""
-    one = f"({', '.join('?' * len(_GIVEN))})"
+    """The statement that adds `count` events in the given order."""
+    one = f"({', '.join('?' * len(_INSERTED))})"
     return (
-        f"WITH given ({', '.join(_GIVEN)}) AS (VALUES {', '.join([one] * count)}) "  # noqa: S608
+        f"WITH given ({', '.join(_INSERTED)}) AS (VALUES {', '.join([one] * count)}) "  # noqa: S608
         f'INSERT INTO events ("user", item, kind, source, {", ".join(_PLAIN)}) SELECT '
         '(SELECT "user" FROM users WHERE user_id = given.user_id), '
         "(SELECT item FROM items WHERE item_id = given.item_id), "

@@ -1,7 +1,7 @@
-"""A batch of events as parts that are written one after the other, so that others can come between.
+"""Splits a batch of events into parts, so that other writes can run between them.
 
-One transaction of ten thousand events takes most of a second, and whoever sends a single event
-meanwhile waits for it.
+One transaction of ten thousand events takes most of a second, and a client that sends a single
+event has to wait for it.
 """
 
 import threading
@@ -12,7 +12,7 @@ from functools import partial
 from tastemaker.store.adding import Added, add_events
 from tastemaker.store.incoming import EventRow
 from tastemaker.store.limits import Limits
-from tastemaker.store.waiting import ROWS_AT_ONCE
+from tastemaker.store.write_queue import ROWS_AT_ONCE
 from tastemaker.store.writer import Writer
 
 
@@ -24,20 +24,21 @@ def add_in_parts(
     limits: Limits | None,
     caller: str | None,
 ) -> "Future[Added]":
-    """Adds events, `ROWS_AT_ONCE` at a time; done when all of them are on disk, or a part fails.
+    """Adds events in parts of `ROWS_AT_ONCE`.
 
-    The parts after one that fails are not written. The result counts those before it, names the
-    events from there on and has the error; where the first part fails, there is only the error.
+    The future is done when all parts are on disk or one part fails. Parts after a failed part are
+    not written. The result then counts the parts before it, lists the events from there on, and
+    contains the error. If the first part fails, the future raises the error.
 
     Args:
-        writer: where they wait for their turn.
+        writer: the writer that queues the parts.
         rows: the events.
         timed: see `add_events`.
         limits: see `add_events`.
-        caller: the client who sent them.
+        caller: the client that sent them.
 
     Raises:
-        BusyError: too much of this client is waiting for the disk; no part will be written.
+        BusyError: this client has too many rows in the queue; no part is written.
         StoreError: the store is closed.
     """
     starts = range(0, max(len(rows), 1), ROWS_AT_ONCE)
@@ -49,9 +50,9 @@ def add_in_parts(
 
 
 def _joined(futures: "Sequence[Future[Added]]", sizes: Sequence[int]) -> "Future[Added]":
-    """The parts' results as that of the batch; done with the last of them."""
-    whole: Future[Added] = Future()
-    whole.set_running_or_notify_cancel()  # its parts are on their way: it cannot be cancelled
+    """One future for the whole batch, done when its last part is done."""
+    joined: Future[Added] = Future()
+    joined.set_running_or_notify_cancel()  # its parts are already queued: it cannot be cancelled
     lock, left = threading.Lock(), len(futures)
 
     def count(done: "Future[Added]") -> None:
@@ -63,30 +64,30 @@ def _joined(futures: "Sequence[Future[Added]]", sizes: Sequence[int]) -> "Future
             left -= 1
             is_last = left == 0
         if is_last:
-            _finish(whole, futures, sizes)
+            _finish(joined, futures, sizes)
 
     for future in futures:
         future.add_done_callback(count)
-    return whole
+    return joined
 
 
 def _finish(
-    whole: "Future[Added]", futures: "Sequence[Future[Added]]", sizes: Sequence[int]
+    joined: "Future[Added]", futures: "Sequence[Future[Added]]", sizes: Sequence[int]
 ) -> None:
     new, duplicates, start = 0, 0, 0
     conflicts, unwritten = list[tuple[int, str]](), list[int]()
     problem: BaseException | None = None
     for future, size in zip(futures, sizes):
-        failed = None if future.cancelled() else future.exception()
-        problem = failed if problem is None else problem
-        if failed is not None or future.cancelled():
+        failure = None if future.cancelled() else future.exception()
+        problem = failure if problem is None else problem
+        if failure is not None or future.cancelled():
             unwritten += range(start, start + size)
         else:
             added = future.result()
             new, duplicates = new + added.new, duplicates + added.duplicates
-            conflicts += [(start + place, reason) for place, reason in added.conflicts]
+            conflicts += [(start + index, reason) for index, reason in added.conflicts]
         start += size
     if len(unwritten) == start:
-        whole.set_exception(problem)
+        joined.set_exception(problem)
     else:
-        whole.set_result(Added(new, duplicates, tuple(conflicts), tuple(unwritten), problem))
+        joined.set_result(Added(new, duplicates, tuple(conflicts), tuple(unwritten), problem))

@@ -1,8 +1,8 @@
-"""How much a store may take up, and how much disk is left: what is still taken in, and what not.
+"""Limits on the size of the store and the use of its disk.
 
-Answers never fill the disk on which events then fail: decisions are no longer logged when less than
-a reserve is free. Events never fill the disk on which training and removing then fail: they are
-refused when less than a quarter of it is free; see `limits.py`.
+Decisions must not use the disk space that events need: they are no longer logged when less than the
+reserve is free. Events must not use the disk space that training and removals need: they are
+refused when less than a quarter of the reserve is free; see `limits.py`.
 """
 
 import logging
@@ -19,14 +19,14 @@ _LOG = logging.getLogger(__name__)
 
 
 class Capacity:
-    """What a store may still take in. Used by any number of threads.
+    """Decides what a store still accepts. Thread-safe.
 
     Args:
         store: the store.
         settings: `[store]`.
 
     Attributes:
-        limits: checked where events and items are added.
+        limits: the limits for added events and items.
     """
 
     def __init__(self, store: Store, settings: StoreSection) -> None:
@@ -40,16 +40,16 @@ class Capacity:
 
     @property
     def problem(self) -> str | None:
-        """Why decisions are not logged now; None where they are."""
+        """Why decisions are currently not logged, or None."""
         return self._problem
 
     @property
     def warning(self) -> str | None:
-        """What is not kept now, and why; None where everything is."""
+        """What is currently not stored and why, or None."""
         return self.limits.refusing or self._problem
 
     def look(self) -> None:
-        """Looks at the store's size and its disk. What it finds is logged once."""
+        """Checks the size of the store and its disk. Each change is logged once."""
         try:
             self._size = self._store.size().used
         except StoreError:  # the next read reports it
@@ -57,11 +57,14 @@ class Capacity:
         self.look_at_disk()
 
     def look_at_disk(self) -> None:
-        """Whether decisions may be logged, and events taken in; a server calls it each second."""
+        """Checks whether the disk has space for decisions and events.
+
+        A server calls it every second.
+        """
         problem = self._disk_problem()
         if problem is None and self._size > self._settings.max_size:
             problem = (
-                f"decisions are not logged: the store takes up {size_text(self._size)}, [store] "
+                f"decisions are not logged: the store uses {size_text(self._size)}, [store] "
                 f"max_size is {size_text(self._settings.max_size)}"
             )
         report(_LOG, self._problem, problem, "decisions are logged again")
@@ -69,10 +72,13 @@ class Capacity:
         self.limits.look_at_disk()
 
     def prune(self) -> int:
-        """Removes a few decisions that are too old or too many; how many, 0 when it is done.
+        """Removes a small batch of decisions that are too old or exceed `[store] max_decisions`.
+
+        Returns:
+            The number of removed decisions; 0 when none is left to remove.
 
         Raises:
-            BusyError: too much is waiting for the disk.
+            BusyError: too many rows are in the write queue.
             StoreError: the store cannot be written.
         """
         log, most = self._store.decision_log, self._settings.max_decisions
@@ -85,6 +91,7 @@ class Capacity:
             return None
         return (
             f"decisions are not logged: {size_text(free)} are free on the disk of "
-            f"{self._store.path.name}, {size_text(reserve)} are kept for events ([store] reserve): "
-            "make room, or lower [store] max_decisions and run `tastemaker store compact`"
+            f"{self._store.path.name}, {size_text(reserve)} are reserved for events ([store] "
+            "reserve): free disk space, or lower [store] max_decisions and run `tastemaker store "
+            "compact`"
         )

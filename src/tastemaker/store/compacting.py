@@ -1,4 +1,4 @@
-"""What a store takes up, and its database written again without the room removed rows have left."""
+"""Reports the size of a database, and rewrites it without the space of removed rows."""
 
 import os
 import sqlite3
@@ -11,9 +11,9 @@ from sqlalchemy.exc import DatabaseError
 from tastemaker.disk import replacing
 from tastemaker.errors import StoreError
 from tastemaker.lock import Presence
-from tastemaker.store.counters import EVENTS, ITEMS, count_again
-from tastemaker.store.opening import told
-from tastemaker.store.pairs import sum_up_again, sums_differ
+from tastemaker.store.counters import EVENTS, ITEMS, recount
+from tastemaker.store.opening import describe_error
+from tastemaker.store.pairs import recompute_pairs, sums_differ
 from tastemaker.store.private import MODE
 from tastemaker.store.stored import StoreSize
 
@@ -21,18 +21,19 @@ _PATIENCE_SECONDS = 2.0
 
 
 def compact(writing: Engine, reading: Engine, presence: Presence, path: Path) -> None:
-    """Makes the file as small as what it holds, and corrects its sums and counts.
+    """Rewrites the database without free pages and corrects its sums and counts.
 
-    The copy is written beside the database, and takes its place when it is on disk.
+    The copy is written next to the database and replaces it when it is on disk.
 
     Args:
-        writing: the engine that writes; both reopen the file when they are used again.
-        reading: the engine that reads.
-        presence: who has the store open; others stay excluded until it is shared again.
+        writing: the engine for writes; both engines reopen the file on their next use.
+        reading: the engine for reads.
+        presence: the processes that have the store open; others stay excluded until it is shared
+            again.
         path: the database file.
 
     Raises:
-        StoreError: another process has it open, or the disk has no room for a copy.
+        StoreError: another process has it open, or the disk has no space for a copy.
     """
     if not presence.excludes():
         raise _in_use(path)
@@ -45,34 +46,33 @@ def compact(writing: Engine, reading: Engine, presence: Presence, path: Path) ->
         free = stats.f_bavail * stats.f_frsize
         if free < needed:
             raise StoreError(
-                f"{path}: its copy needs {needed / 1e6:,.1f} MB in {real.parent}, there are "
-                f"{free / 1e6:,.1f} MB: make room, or remove events with `tastemaker store events "
-                "remove` first"
+                f"{path}: the copy needs {needed / 1e6:,.1f} MB in {real.parent}, only "
+                f"{free / 1e6:,.1f} MB are free: free disk space, or remove events with "
+                "`tastemaker store events remove` first"
             )
         _replace(real)
-    except (DatabaseError, sqlite3.Error, OSError) as problem:
-        if "locked" in str(problem):
+    except (DatabaseError, sqlite3.Error, OSError) as error:
+        if "locked" in str(error):
             raise _in_use(path) from None
         raise StoreError(
-            f"{path}: cannot be compacted, its copy is written to {real.parent} "
-            f"{told(problem, real)}"
+            f"{path}: cannot be compacted, the copy is written to {real.parent} "
+            f"{describe_error(error, real)}"
         ) from None
 
 
 def _in_use(path: Path) -> StoreError:
     return StoreError(
-        f"{path}: another process has it open, and would wait for long: stop the server, then run "
-        "it again"
+        f"{path}: another process has it open: stop the server, then run the command again"
     )
 
 
 def _settle(writing: Engine) -> int:
-    """Corrects sums and counts and empties the write-ahead log; the bytes that are in use."""
+    """Corrects sums and counts and empties the write-ahead log. Returns the bytes in use."""
     with writing.begin() as connection:
         if sums_differ(connection):
-            sum_up_again(connection)
+            recompute_pairs(connection)
         for name in (EVENTS, ITEMS):
-            count_again(connection, name)
+            recount(connection, name)
         used = store_size(connection).used
     with closing(writing.raw_connection()) as raw:
         raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
@@ -80,13 +80,13 @@ def _settle(writing: Engine) -> int:
 
 
 def _replace(path: Path) -> None:
-    """Writes a copy without empty pages, and puts it in the place of a database nobody has open."""
+    """Replaces a database that no process has open by a copy without empty pages."""
     with closing(sqlite3.connect(path, _PATIENCE_SECONDS, isolation_level=None)) as connection:
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-        # succeeds only without other connections, and leaves no log that would not fit the copy
+        # succeeds only without other connections, and leaves no log of the replaced database
         connection.execute("PRAGMA journal_mode = DELETE").fetchall()
         connection.execute("BEGIN EXCLUSIVE")
-        connection.execute("COMMIT")  # in this locking mode the lock stays
+        connection.execute("COMMIT")  # this locking mode keeps the lock
         with replacing(path, MODE) as part:
             connection.execute("VACUUM INTO ?", (str(part),))
 
@@ -99,6 +99,6 @@ _PAGE, _PAGES, _FREE = (
 
 
 def store_size(connection: Connection) -> StoreSize:
-    """What the database takes up, without its write-ahead log."""
-    page, pages, free = (connection.execute(asked).scalar_one() for asked in (_PAGE, _PAGES, _FREE))
+    """The size of the database without its write-ahead log."""
+    page, pages, free = (connection.execute(query).scalar_one() for query in (_PAGE, _PAGES, _FREE))
     return StoreSize(page * pages, page * (pages - free))

@@ -1,6 +1,6 @@
-"""How much of a kind there is, kept in the transactions that change it.
+"""Row counts that are updated in the transactions that add or remove rows.
 
-Every process sees the same figures, and a limit can be checked where something is added.
+All processes see the same counts, and a limit can be checked in the transaction that adds rows.
 """
 
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ from tastemaker.store.tables import totals
 
 DECISIONS = "decisions"
 EVENTS = "events"
-"""Events that came over the network."""
+"""Events that were received over the network."""
 ITEMS = "items"
-"""Items that are described, and not removed."""
+"""Items that have a description and are not removed."""
 
 _added = insert(totals)
 _ADD = _added.on_conflict_do_update(
@@ -24,7 +24,7 @@ _ADD = _added.on_conflict_do_update(
         "bytes": totals.c.bytes + _added.excluded.bytes,
     },
 )
-_COUNT_AGAIN = {
+_RECOUNT = {
     EVENTS: "SELECT count(*) FROM events WHERE source = 0",
     ITEMS: "SELECT count(*) FROM items WHERE attributes IS NOT NULL",
 }
@@ -34,41 +34,48 @@ _REMOVED = text("SELECT count(*) FROM removed_items")
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """How much there is.
+    """The number of rows and their size.
 
     Attributes:
-        rows: how many.
-        bytes: what they take up, about; 0 where that is not counted.
+        rows: the number of rows.
+        bytes: their approximate size; 0 where it is not counted.
     """
 
     rows: int = 0
     bytes: int = 0
 
 
-def counted(connection: Connection, name: str) -> Count:
-    """How much there is of a kind: `DECISIONS`, `EVENTS`, `ITEMS`."""
-    asked = select(totals.c.rows, totals.c.bytes).where(totals.c.name == name)
-    found = connection.execute(asked).first()
+def count_of(connection: Connection, name: str) -> Count:
+    """The current count of `DECISIONS`, `EVENTS` or `ITEMS`."""
+    query = select(totals.c.rows, totals.c.bytes).where(totals.c.name == name)
+    found = connection.execute(query).first()
     return Count() if found is None else Count(found.rows, found.bytes)
 
 
 def add_to_count(connection: Connection, name: str, rows: int, size: int = 0) -> None:
-    """Adds to a figure, or takes from it, inside the transaction that adds or removes rows."""
+    """Changes a count inside the transaction that adds or removes the rows.
+
+    Args:
+        connection: a connection inside the transaction.
+        name: `DECISIONS`, `EVENTS` or `ITEMS`.
+        rows: the number of added rows; negative for removed rows.
+        size: their size in bytes; negative for removed rows.
+    """
     if rows or size:
         connection.execute(_ADD, {"name": name, "rows": rows, "bytes": size})
 
 
-def count_again(connection: Connection, name: str) -> None:
-    """Counts `EVENTS` or `ITEMS` by their rows, inside a transaction. Reads all of them."""
-    rows = connection.execute(text(_COUNT_AGAIN[name])).scalar_one()
-    add_to_count(connection, name, rows - counted(connection, name).rows)
+def recount(connection: Connection, name: str) -> None:
+    """Counts the rows of `EVENTS` or `ITEMS` inside a transaction. Reads all of them."""
+    rows = connection.execute(text(_RECOUNT[name])).scalar_one()
+    add_to_count(connection, name, rows - count_of(connection, name).rows)
 
 
 def item_ids(connection: Connection) -> int:
-    """How many item ids there are: a row of `items` is never removed, so the last key tells."""
+    """The number of item ids. Rows of `items` are never removed, so it equals the last key."""
     return connection.execute(_IDS).scalar() or 0
 
 
 def removed_item_ids(connection: Connection) -> int:
-    """How many of them are of items that were removed and not put again."""
+    """The number of item ids that were removed and not put again."""
     return int(connection.execute(_REMOVED).scalar_one())

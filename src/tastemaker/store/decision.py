@@ -1,6 +1,4 @@
-"""One answer as the log keeps it: what was shown, by which models, from which sources, on what
-grounds. Small enough to keep for every answer.
-"""
+"""A logged response: the shown items with their models, sources and reasons, stored compactly."""
 
 import hashlib
 import json
@@ -19,10 +17,10 @@ from tastemaker.errors import StoreError
 
 ITEMS_WITH_FEATURES = 20
 COMPACT_BYTES = 4_096
-"""What a decision about 20 items may take up that is kept without its candidates."""
+"""The maximum size of a decision with 20 items that is stored without its candidates."""
 _BYTES_PER_ITEM = 64
-_HELD, _HELD_ITEM, _HELD_CANDIDATE = 4_000, 2_000, 300
-"""Bytes in memory of a decision, of each item with its reasons, and of each candidate."""
+_MEMORY, _MEMORY_ITEM, _MEMORY_CANDIDATE = 4_000, 2_000, 300
+"""Memory in bytes of a decision, of each item with its reasons, and of each candidate."""
 _ALWAYS = ("item_id", "score", "propensity")
 _FORMAT = b"TD3"
 _LEVEL = 6
@@ -30,30 +28,30 @@ _HEAD = struct.Struct("<II")
 
 
 def compact_bytes(n: int) -> int:
-    """What a decision about n items may take up that is kept without its candidates."""
+    """The maximum size, bytes, of a decision with n items that is stored without its candidates."""
     return COMPACT_BYTES + _BYTES_PER_ITEM * max(0, n - ITEMS_WITH_FEATURES)
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What was answered to one request.
+    """The response to one request.
 
     Attributes:
-        recommendation_id: what the answer is known by.
-        time: when it was answered, microseconds; `context` has the moment it was answered for.
-        user_id: who asked; None for a stranger without a name.
-        placement: what was asked for.
-        model_version: the artifact that answered.
-        variant: of an experiment; `default` where there is none.
-        seed: for whatever was drawn at random.
-        watermark: how far the world's events reached, microseconds.
-        context: what else the request said: how many were asked for, the told history, ….
-        degraded: what was left out, and why.
+        recommendation_id: the id of the response.
+        time: when it was sent, microseconds; `context` has the requested point in time.
+        user_id: the user; None for an anonymous user.
+        placement: the requested placement.
+        model_version: the artifact that produced it.
+        variant: the variant of an experiment; `default` without one.
+        seed: the seed of all random choices.
+        watermark: the time of the latest known event, microseconds.
+        context: the other fields of the request: number of items, given history, ….
+        degraded: the skipped parts, and why.
         stages: the trace: name, in, out, ms.
-        items: what was shown, in its order: `item_id`, `score`, `propensity`, `reasons`,
-            `sources`, `predicted`.
-        features: of the first 20 items; no rows where nothing was ranked.
-        candidates: all of them (`item_id`, `score`), for a sample of the answers; else None.
+        items: the shown items, in order: `item_id`, `score`, `propensity`, `reasons`, `sources`,
+            `predicted`.
+        features: the features of the first 20 items; no rows if nothing was ranked.
+        candidates: all candidates (`item_id`, `score`) for a sample of the responses; else None.
     """
 
     recommendation_id: str
@@ -73,44 +71,44 @@ class Decision:
 
     @property
     def names_digest(self) -> str:
-        """By which the features' names are kept, once for many decisions."""
+        """The key of the feature names, which are stored once for many decisions."""
         return hashlib.sha256("\n".join(self.features.names).encode()).hexdigest()[:16]
 
     @property
     def held_bytes(self) -> int:
-        """About what it takes up in memory."""
-        listed = _HELD_ITEM * len(self.items) + _HELD_CANDIDATE * len(self.candidates or ())
-        return _HELD + listed + self.features.values.nbytes
+        """The approximate size in memory."""
+        listed = _MEMORY_ITEM * len(self.items) + _MEMORY_CANDIDATE * len(self.candidates or ())
+        return _MEMORY + listed + self.features.values.nbytes
 
     def encoded(self) -> bytes:
-        """As bytes; `decoded` gives the same decision back, the features to the bit.
+        """The decision as bytes; `decoded` restores it, with bit-identical features.
 
-        A feature that is equal for all items (as those of the user are) is written once.
+        A feature with the same value for all items, such as a user feature, is written once.
 
-        Cost: a quarter of a millisecond, for 20 items and 80 features, which take up 4 KB.
+        Cost: a quarter of a millisecond and 4 KB, for 20 items and 80 features.
         """
         values = self.features.values[:ITEMS_WITH_FEATURES]
         constant = _constant(values)
-        told = {name: getattr(self, name) for name in self.__slots__ if name != "features"}
-        told["features"] = {
+        fields = {name: getattr(self, name) for name in self.__slots__ if name != "features"}
+        fields["features"] = {
             "names": self.names_digest,
             "rows": len(values),
             "constant": np.packbits(constant).tobytes().hex(),
         }
-        text = to_json(told, inf_nan_mode="constants")
-        once, columns = values[:1, constant].ravel(), values[:, ~constant].T.ravel()
-        # the first bytes of all numbers, then the second, …: alike bytes side by side pack better
-        numbers = np.concatenate([once, columns]).astype("<f4").view(np.uint8).reshape(-1, 4)
+        text = to_json(fields, inf_nan_mode="constants")
+        shared, columns = values[:1, constant].ravel(), values[:, ~constant].T.ravel()
+        # the first bytes of all numbers, then the second bytes, …: similar bytes compress better
+        numbers = np.concatenate([shared, columns]).astype("<f4").view(np.uint8).reshape(-1, 4)
         body = text + numbers.T.tobytes()
         head = _HEAD.pack(len(text), zlib.crc32(body))
         return _FORMAT + head + zlib.compress(body, _LEVEL)
 
     def encoded_within(self, most: int) -> bytes:
-        """As bytes, at most `most` of them where what was shown leaves room for that.
+        """The decision as bytes, shortened to at most `most` bytes where possible.
 
-        What does not fit is left out in this order: the features of the lower items, the reasons,
-        the features of all, the sources' ranks. Item ids, scores and propensities always stay. A
-        decision with all its candidates is kept whole.
+        These parts are omitted in this order until it fits: the features of the lower items, the
+        reasons, all features, the ranks of the sources. Item ids, scores and propensities are
+        always kept. A decision with candidates is never shortened.
         """
         content, shorter = self.encoded(), iter(self._shorter())
         while len(content) > most and self.candidates is None:
@@ -121,26 +119,28 @@ class Decision:
         return content
 
     def _shorter(self) -> Iterator["Decision"]:
-        """This decision with less and less in it."""
+        """Copies of this decision, each with fewer parts than the one before."""
         names, values = self.features.names, self.features.values
         half, quarter, nothing = (
             Features(names, values[: len(values) // part]) for part in (2, 4, len(values) + 1)
         )
         yield replace(self, features=half)
         yield replace(self, features=quarter)
-        plain = [{**item, "reasons": []} for item in self.items]
-        yield replace(self, features=quarter, items=plain)
-        yield replace(self, features=nothing, items=plain)
-        bare = [{name: item[name] for name in _ALWAYS if name in item} for item in self.items]
-        yield replace(self, features=nothing, items=bare)
+        without_reasons = [{**item, "reasons": []} for item in self.items]
+        yield replace(self, features=quarter, items=without_reasons)
+        yield replace(self, features=nothing, items=without_reasons)
+        without_sources = [
+            {name: item[name] for name in _ALWAYS if name in item} for item in self.items
+        ]
+        yield replace(self, features=nothing, items=without_sources)
 
     @classmethod
     def decoded(cls, content: bytes, names: Mapping[str, tuple[str, ...]]) -> "Decision":
         """A decision from its bytes.
 
         Args:
-            content: what `encoded` made.
-            names: digest → names of features.
+            content: the result of `encoded`.
+            names: digest → feature names.
 
         Raises:
             StoreError: the bytes are damaged or of another format.
@@ -152,19 +152,19 @@ class Decision:
             body = zlib.decompress(content[len(_FORMAT) + _HEAD.size :])
             if zlib.crc32(body) != check:
                 raise ValueError("it is damaged")
-            told = json.loads(body[:length])
-            about = told.pop("features")
-            planes = np.frombuffer(body[length:], np.uint8).reshape(4, -1)
-            numbers = np.ascontiguousarray(planes.T).view("<f4").ravel().astype(np.float32)
-            return cls(**told, features=_features(numbers, names[about["names"]], about))
-        except (ValueError, LookupError, TypeError, struct.error, zlib.error) as problem:
-            raise StoreError(f"a decision in the store cannot be read ({problem})") from None
+            fields = json.loads(body[:length])
+            about = fields.pop("features")
+            byte_planes = np.frombuffer(body[length:], np.uint8).reshape(4, -1)
+            numbers = np.ascontiguousarray(byte_planes.T).view("<f4").ravel().astype(np.float32)
+            return cls(**fields, features=_features(numbers, names[about["names"]], about))
+        except (ValueError, LookupError, TypeError, struct.error, zlib.error) as error:
+            raise StoreError(f"a decision in the store cannot be read ({error})") from None
 
 
 def _features(
     numbers: NDArray[np.float32], names: tuple[str, ...], about: Mapping[str, Any]
 ) -> Features:
-    """The features of the shown items from their numbers: those equal for all, then columns."""
+    """The features of the shown items from their numbers: the constant ones, then the columns."""
     bits = np.frombuffer(bytes.fromhex(about["constant"]), np.uint8)
     constant = np.unpackbits(bits, count=len(names)).astype(np.bool_)
     rows, n_once = about["rows"], int(constant.sum())
@@ -176,7 +176,7 @@ def _features(
 
 
 def _constant(values: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Which columns hold the same bits in every row."""
+    """Which columns have the same bits in every row, bool[n]."""
     bits = np.ascontiguousarray(values).view(np.uint32)
     same: NDArray[np.bool_] = (bits == bits[:1]).all(axis=0)
     return same

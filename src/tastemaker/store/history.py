@@ -1,4 +1,4 @@
-"""What is read of one user's events: the newest of them, and all of them summed up by item."""
+"""Queries for the events of one user: the newest events, and all events aggregated by item."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,11 +33,11 @@ SERVED_OF = text(
     "(SELECT value FROM json_each(:items)) AND sequence > :after AND sequence <= :until "
     "ORDER BY sequence"
 )
-LATEST_SERVED = text(
+LATEST_SERVED_TIME = text(
     "SELECT max(time) FROM (SELECT time FROM events WHERE source = 0 "
     "ORDER BY sequence DESC LIMIT 1000)"
 )
-ANYTHING_SERVED = text(
+HAS_SERVED = text(
     "SELECT EXISTS (SELECT 1 FROM events WHERE source = 0) OR EXISTS (SELECT 1 FROM decisions) "
     "OR EXISTS (SELECT 1 FROM items WHERE source = 0 AND attributes IS NOT NULL)"
 )
@@ -49,26 +49,26 @@ def _newest(kinds: tuple[int, ...]) -> TextClause:
         "SELECT sequence, item, kind, value, time FROM events "  # noqa: S608
         f"WHERE {_USER} AND kind = {{}} AND {_VISIBLE}"
     )
-    # SQLite merges the types, each in the order of the index, and stops at the limit
+    # SQLite merges the event types in index order and stops at the limit
     together = " UNION ALL ".join(of_kind.format(kind) for kind in kinds or (-1,))
     newest = f"{together} ORDER BY time DESC, sequence DESC LIMIT :most"
     return text(f"SELECT * FROM ({newest}) ORDER BY sequence")  # noqa: S608
 
 
 def newest_events(kinds: Sequence[int]) -> TextClause:
-    """The query for the latest `most` events of `user_id` that are of some types, by their keys."""
+    """The query for the latest `most` events of `user_id` with some event types, given by key."""
     return _newest(tuple(int(kind) for kind in kinds))
 
 
 @dataclass(frozen=True, slots=True)
 class StoredEvents:
-    """Events by the store's own keys, in the log's order.
+    """Events with the keys of the store, in log order.
 
     Attributes:
-        sequence: int64[m].
+        sequence: int64[m], positions in the log.
         item: int64[m], item keys.
-        kind: int64[m], kind keys.
-        value: float32[m], NaN where there is none.
+        kind: int64[m], event type keys.
+        value: float32[m], NaN where it is missing.
         time: int64[m], microseconds.
     """
 
@@ -83,7 +83,7 @@ class StoredEvents:
 
     @classmethod
     def of(cls, rows: Sequence[Sequence[Any]]) -> "StoredEvents":
-        """Rows of (sequence, item, kind, value, time)."""
+        """Events from rows of (sequence, item, kind, value, time)."""
         columns = list(zip(*rows)) or [(), (), (), (), ()]
         sequence, item, kind, value, time = columns
         return cls(
@@ -97,15 +97,15 @@ class StoredEvents:
 
 @dataclass(frozen=True, slots=True)
 class StoredPairs:
-    """What one user did with each item, summed up: a row for each item, type and sign of the value.
+    """The events of one user, aggregated: one row per item, event type and sign of the value.
 
     Attributes:
         item: int64[m], item keys, ascending.
-        kind: int64[m], kind keys.
-        negative: bool[m], whether it is of the events with a value below 0.
-        time: int64[m], microseconds, of the latest of the events.
-        sequence: int64[m], its place in the log.
-        amount: float32[m], the sum of their values, a missing value counted as 1.
+        kind: int64[m], event type keys.
+        negative: bool[m], whether the row aggregates events with a value below 0.
+        time: int64[m], microseconds, time of the latest event.
+        sequence: int64[m], log sequence of the latest event.
+        amount: float32[m], the sum of the values; a missing value counts as 1.
     """
 
     item: NDArray[np.int64]
@@ -119,7 +119,7 @@ class StoredPairs:
         return len(self.item)
 
     def rows(self, which: NDArray[np.bool_]) -> "StoredPairs":
-        """Some of the rows, bool[m]."""
+        """The rows selected by a mask, bool[m]."""
         return StoredPairs(
             self.item[which],
             self.kind[which],
@@ -131,7 +131,7 @@ class StoredPairs:
 
     @classmethod
     def of(cls, rows: Sequence[Sequence[Any]]) -> "StoredPairs":
-        """Rows of (item, kind, negative, time, sequence, amount)."""
+        """Pairs from rows of (item, kind, negative, time, sequence, amount)."""
         columns = list(zip(*rows)) or [(), (), (), (), (), ()]
         item, kind, negative, time, sequence, amount = columns
         return cls(

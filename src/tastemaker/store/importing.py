@@ -1,11 +1,11 @@
-"""Files → store: each table once, recognized by its content; a changed file replaces its rows.
+"""Imports files into the store. Each table is imported once; a changed file replaces its rows.
 
-Rows are written in small transactions, so that a server's writes never wait long. Events come under
-a source of their own that nobody sees; once they are whole, one transaction shows them and hides
-the earlier ones, which then go. Whoever reads meanwhile, or after an import was cut short, finds
-the earlier events whole; with the first import there are none, and training waits for it. Items and
-users are put one over the other: while they are, training waits too. A table whose import was cut
-short is known as such, and imported again.
+Rows are written in small transactions, so that the writes of a server never wait long. Events get a
+new source that is hidden. When the import is complete, one transaction shows the new source and
+hides the earlier one, which is then removed. During an import, and after an interrupted one,
+readers see all earlier events; during the first import there are none, and training is refused.
+Items and users are replaced in place, and training is refused meanwhile. An interrupted import is
+detected and repeated.
 """
 
 import json
@@ -25,33 +25,33 @@ from tastemaker.errors import StoreError
 from tastemaker.lock import locked
 from tastemaker.progress import Progress
 from tastemaker.store import tables
-from tastemaker.store.counters import ITEMS, count_again
-from tastemaker.store.pairs import add_to_pairs, count_pairs_again, last_place
-from tastemaker.store.removing import keep_removed_entities_out, keep_removed_events_out
+from tastemaker.store.counters import ITEMS, recount
+from tastemaker.store.pairs import add_to_pairs, count_pairs_again, last_sequence
+from tastemaker.store.removing import drop_removed_entities, drop_removed_events
 from tastemaker.store.tables import SERVED, events, items, next_change, pairs, sources, users
 
 ROWS_AT_A_TIME = 20_000
-"""Rows of one transaction: about a tenth of a second."""
-# what was served while the file's rows came; "source = 0" has an index, a parameter would not
-_SERVED_MEANWHILE = (
+"""Rows per transaction: about a tenth of a second."""
+# events served during the import; the literal "source = 0" uses an index, a parameter would not
+_SERVED_DURING_IMPORT = (
     "events WHERE source = :source AND event_id IN "
     "(SELECT event_id FROM events WHERE source = 0 AND sequence > :last)"
 )
-_USERS_MEANWHILE = text(f'SELECT DISTINCT "user" FROM {_SERVED_MEANWHILE}')  # noqa: S608
-_FORGET_SERVED = text(f"DELETE FROM {_SERVED_MEANWHILE}")  # noqa: S608
+_USERS_SERVED = text(f'SELECT DISTINCT "user" FROM {_SERVED_DURING_IMPORT}')  # noqa: S608
+_DELETE_SERVED = text(f"DELETE FROM {_SERVED_DURING_IMPORT}")  # noqa: S608
 
 
 class Importer:
-    """Writes tables that were cleaned into the store.
+    """Writes cleaned tables into the store.
 
     Args:
-        writing: opens transactions that wait for other processes' writes.
-        reading: reads what was committed before.
+        writing: opens transactions that wait for writes of other processes.
+        reading: reads committed data.
         path: the database file.
-        progress: reports the rows.
+        progress: reports the number of rows.
 
     Attributes:
-        conflicts: how many rows were left out because their event id was served with other content.
+        conflicts: the number of rows skipped because their event id was served with other content.
     """
 
     def __init__(self, writing: Engine, reading: Engine, path: Path, progress: Progress) -> None:
@@ -61,35 +61,35 @@ class Importer:
         self._progress = progress
         self.conflicts = 0
 
-    def alone(self) -> AbstractContextManager[None]:
-        """Waits until no other process imports, which may be long, and then says so."""
+    def exclusive(self) -> AbstractContextManager[None]:
+        """A context that excludes imports by other processes; entering it can take long."""
         return locked(self._lock, StoreError)
 
-    def imported(self, table: str) -> bool:
-        """Whether a table has been imported whole, whatever it held."""
-        return self._whole(table) is not None
+    def is_imported(self, table: str) -> bool:
+        """Whether a table has a complete import, of any version of its file."""
+        return self._complete_fingerprint(table) is not None
 
-    def known(self, table: str, print_: str) -> bool:
-        """Whether a table with this fingerprint has been imported whole."""
-        return self._whole(table) == print_
+    def has_fingerprint(self, table: str, print_: str) -> bool:
+        """Whether a table with this fingerprint has a complete import."""
+        return self._complete_fingerprint(table) == print_
 
-    def _whole(self, table: str) -> str | None:
-        """The fingerprint of the table that counts."""
+    def _complete_fingerprint(self, table: str) -> str | None:
+        """The fingerprint of the complete import of a table, or None."""
         counts = (sources.c.name == table, sources.c.complete == 1)
         with self._reading.connect() as connection:
             return connection.execute(select(sources.c.fingerprint).where(*counts)).scalar()
 
     @property
-    def leftovers(self) -> list[int]:
-        """The sources of events that nobody sees."""
+    def hidden_sources(self) -> list[int]:
+        """The hidden sources of events."""
         hidden = (sources.c.name == "events", sources.c.complete == 0)
         with self._reading.connect() as connection:
             return list(connection.execute(select(sources.c.source).where(*hidden)).scalars())
 
-    def cut_short(self) -> list[str]:
-        """The tables of which an import has begun that is not whole, unless it still goes on.
+    def incomplete_tables(self) -> list[str]:
+        """The tables with an incomplete import, either interrupted or still running.
 
-        What a later, whole import has replaced and is yet to go is none.
+        Imports that a later, complete import has replaced do not count.
         """
         later = sources.alias()
         replaced = (
@@ -103,21 +103,21 @@ class Importer:
             return list(connection.execute(begun.order_by(sources.c.name)).scalars())
 
     def sweep(self) -> None:
-        """Removes events that nobody sees: replaced, or of an import that was cut short."""
-        for source in self.leftovers:
-            self._forget_events(source)
-            self._forget_pairs(source)
+        """Removes hidden events: those of replaced or interrupted imports."""
+        for source in self.hidden_sources:
+            self._delete_events(source)
+            self._delete_pairs(source)
             with self._writing.begin() as connection:
                 connection.execute(delete(sources).where(sources.c.source == source))
 
     def replace(self, table: str, print_: str, frame: pl.DataFrame, schema: Schema) -> None:
-        """Takes a table's rows in the place of those it had before.
+        """Replaces the rows of a table.
 
         Args:
             table: `events`, `items` or `users`.
             print_: its fingerprint.
-            frame: its usable rows.
-            schema: what its columns mean.
+            frame: its valid rows.
+            schema: the roles of its columns.
         """
         if table == "events":
             self._replace_events(print_, frame, schema)
@@ -129,48 +129,48 @@ class Importer:
         with self._writing.begin() as connection:
             added = insert(sources).values(values).returning(sources.c.source)
             source = connection.execute(added).scalar_one()
-            last = last_place(connection)
+            last = last_sequence(connection)
         self._add_events(source, frame, schema)
         with self._writing.begin() as connection:
-            keep_removed_events_out(connection, source)
+            drop_removed_events(connection, source)
         shown = case((sources.c.source == source, 1), else_=0)
         with self._writing.begin() as connection:
-            meanwhile = {"source": source, "last": last}
-            concerned = connection.execute(_USERS_MEANWHILE, meanwhile).scalars().all()
-            connection.execute(_FORGET_SERVED, meanwhile)
-            count_pairs_again(connection, concerned)
+            parameters = {"source": source, "last": last}
+            affected = connection.execute(_USERS_SERVED, parameters).scalars().all()
+            connection.execute(_DELETE_SERVED, parameters)
+            count_pairs_again(connection, affected)
             connection.execute(
                 update(sources).where(sources.c.name == "events").values(complete=shown)
             )
         self.sweep()
 
-    def _forget_events(self, source: int) -> None:
+    def _delete_events(self, source: int) -> None:
         last = 0
         while True:
             left = (events.c.source == source, events.c.sequence > last)
-            asked = select(events.c.sequence).where(*left).order_by(events.c.sequence)
-            with self._reading.connect() as connection:  # looks for them while others write
-                found = connection.execute(asked.limit(ROWS_AT_A_TIME)).scalars().all()
+            query = select(events.c.sequence).where(*left).order_by(events.c.sequence)
+            with self._reading.connect() as connection:  # does not block writers
+                found = connection.execute(query.limit(ROWS_AT_A_TIME)).scalars().all()
             if not found:
                 return
             first, last = found[0], found[-1]
-            stretch = (events.c.source == source, events.c.sequence.between(first, last))
+            batch = (events.c.source == source, events.c.sequence.between(first, last))
             with self._writing.begin() as connection:
-                connection.execute(delete(events).where(*stretch))
+                connection.execute(delete(events).where(*batch))
 
-    def _forget_pairs(self, source: int) -> None:
+    def _delete_pairs(self, source: int) -> None:
         last = 0
         while True:
             left = (pairs.c.source == source, pairs.c.user > last)
-            asked = select(pairs.c.user).where(*left).order_by(pairs.c.user)
+            query = select(pairs.c.user).where(*left).order_by(pairs.c.user)
             with self._reading.connect() as connection:
-                found = connection.execute(asked.limit(ROWS_AT_A_TIME)).scalars().all()
+                found = connection.execute(query.limit(ROWS_AT_A_TIME)).scalars().all()
             if not found:
                 return
             first, last = found[0], found[-1]
-            stretch = (pairs.c.source == source, pairs.c.user.between(first, last))
+            batch = (pairs.c.source == source, pairs.c.user.between(first, last))
             with self._writing.begin() as connection:
-                connection.execute(delete(pairs).where(*stretch))
+                connection.execute(delete(pairs).where(*batch))
 
     def _add_events(self, source: int, frame: pl.DataFrame, schema: Schema) -> None:
         with self._writing.begin() as connection:
@@ -198,25 +198,25 @@ class Importer:
             served = select(events.c.sequence).where(
                 events.c.event_id == bindparam("event_id"), events.c.source == SERVED
             )
-            told = select(*(bindparam(name, type_=events.c[name].type) for name in log.columns))
-            add = add.from_select(log.columns, told.where(~served.exists()))
+            values = select(*(bindparam(name, type_=events.c[name].type) for name in log.columns))
+            add = add.from_select(log.columns, values.where(~served.exists()))
             add = add.on_conflict_do_nothing(index_elements=["event_id", "source"])
         self._write(add, log, "importing events")
 
     def _count_conflicts(self, log: pl.DataFrame, timed: bool) -> int:
-        """How many events of a file have the id of a served event with other content."""
+        """The number of events in a file with the id of a served event and other content."""
         compared = {"user": pl.Int64, "item": pl.Int64, "kind": pl.Int64, "value": pl.Float64}
         columns = [events.c[name] for name in ("event_id", *compared, "time", "received")]
-        asked = select(*columns).where(text("source = 0"), events.c.event_id.is_not(None))
+        query = select(*columns).where(text("source = 0"), events.c.event_id.is_not(None))
         types = {"event_id": pl.String, **compared, "time": pl.Int64, "received": pl.Int64}
         ids, count = log.select("event_id", *compared, "time"), 0
         with self._reading.connect() as connection:
-            found = connection.execution_options(yield_per=ROWS_AT_A_TIME).execute(asked)
+            found = connection.execution_options(yield_per=ROWS_AT_A_TIME).execute(query)
             for part in found.partitions():
                 served = pl.DataFrame(part, types, orient="row")
                 both = ids.join(served, on="event_id", suffix="_served")
                 differs = [pl.col(name).ne_missing(pl.col(f"{name}_served")) for name in compared]
-                if timed:  # a time in the future was replaced by that of receipt
+                if timed:  # a time in the future was replaced by the time of receipt
                     replaced = pl.col("time_served") == pl.col("received")
                     later = replaced & (pl.col("time") > pl.col("time_served"))
                     differs.append((pl.col("time") != pl.col("time_served")) & ~later)
@@ -224,7 +224,7 @@ class Importer:
         return count
 
     def _put_entities(self, print_: str, frame: pl.DataFrame, table: str) -> None:
-        """Adds or replaces rows; one put over the network stays as it was put."""
+        """Adds or replaces rows, except those put over the network."""
         target, id_ = (items, "item_id") if table == "items" else (users, "user_id")
         named = sources.c.name == table
         values = {"fingerprint": print_, "rows": frame.height, "complete": 0}
@@ -232,14 +232,14 @@ class Importer:
             if not connection.execute(update(sources).where(named).values(values)).rowcount:
                 connection.execute(insert(sources).values(name=table, **values))
             source = connection.execute(select(sources.c.source).where(named)).scalar_one()
-        told = frame.select(
+        rows = frame.select(
             pl.col(id_).cast(pl.String),
             pl.Series(
                 "attributes", map(_as_json, frame.drop(id_).iter_rows(named=True)), pl.String
             ),
             source=pl.lit(source),
         )
-        # a number for each transaction: whoever looks between two of them must see the second
+        # one number per transaction: a reader between two transactions must find the second one
         numbered = {"changed": next_change} if table == "items" else {}
         before = update(target).where(target.c.source == source)
         with self._writing.begin() as connection:
@@ -250,15 +250,15 @@ class Importer:
             set_={name: put.excluded[name] for name in ["attributes", "source", *numbered]},
             where=(target.c.source != SERVED) | target.c.attributes.is_(None),
         )
-        self._write(put, told, f"importing {table}", numbered)
+        self._write(put, rows, f"importing {table}", numbered)
         with self._writing.begin() as connection:
-            keep_removed_entities_out(connection, table, source)
+            drop_removed_entities(connection, table, source)
             if table == "items":
-                count_again(connection, ITEMS)
+                recount(connection, ITEMS)
             connection.execute(update(sources).where(named).values(complete=1))
 
     def _keys(self, table: Any, key: str, ids: pl.Series) -> pl.Series:
-        """The store's key of each id; ids that are new get one."""
+        """The key of each id; new ids get a new key."""
         name = f"{key}_id"
         texts = ids.unique().cast(pl.String).sort()
         self._write(insert(table).on_conflict_do_nothing(), texts.to_frame(name), f"{key}s")
@@ -279,15 +279,17 @@ class Importer:
         label: str,
         numbered: Mapping[str, Callable[[Connection], int]] = MappingProxyType({}),
     ) -> None:
-        """Some rows a transaction, each with the columns `numbered` of its transaction."""
+        """Writes rows in several transactions, each with new values of the columns `numbered`."""
         total = -(-frame.height // ROWS_AT_A_TIME)
         for part in self._progress.track(frame.iter_slices(ROWS_AT_A_TIME), label, total):
             with self._writing.begin() as connection:
-                numbers = {name: of(connection) for name, of in numbered.items()}
-                whole = part.with_columns(**{name: pl.lit(n) for name, n in numbers.items()})
-                last = last_place(connection)
-                connection.execute(statement, whole.to_dicts())
-                if last_place(connection) > last:
+                numbers = {name: next_number(connection) for name, next_number in numbered.items()}
+                numbered_part = part.with_columns(
+                    **{name: pl.lit(n) for name, n in numbers.items()}
+                )
+                last = last_sequence(connection)
+                connection.execute(statement, numbered_part.to_dicts())
+                if last_sequence(connection) > last:
                     add_to_pairs(connection, last)
 
 

@@ -1,4 +1,4 @@
-"""One event as it comes in, checked by the rules that hold for the rows of a file."""
+"""Validation of one incoming event, by the same rules as for the rows of a file."""
 
 import json
 import re
@@ -31,25 +31,25 @@ LARGEST_CONTEXT = 10_000
 LAST_POSITION = 100_000
 _NEW_ID = NewIds()
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
-_SHOWN = 80
+_MAX_SHOWN = 80
 
 
 @dataclass(frozen=True, slots=True)
 class EventRow:
-    """An event that can be stored.
+    """A valid event, ready to be stored.
 
     Attributes:
-        event_id: by it a second copy is recognized.
-        user_id: who.
-        item_id: with what; need not be known.
-        kind: name of a declared kind.
-        value: None where there is none.
-        time: when it happened, microseconds; not after it came in, however fast a clock goes.
-        received: when it came in, microseconds.
-        session: the visit it belongs to.
-        recommendation_id: the answer that showed the item.
-        position: where in that answer it stood, from 1.
-        context: whatever else was told, as JSON.
+        event_id: identifies duplicates of the event.
+        user_id: the user.
+        item_id: the item; it can be new.
+        kind: name of a declared event type.
+        value: None where it is missing.
+        time: when it happened, microseconds; never later than `received`.
+        received: when it was received, microseconds.
+        session: the session it belongs to.
+        recommendation_id: the response that showed the item.
+        position: the position of the item in that response, from 1.
+        context: additional data, as JSON.
     """
 
     event_id: str
@@ -71,16 +71,19 @@ def check_event(
     default_kind: str | None,
     now: int,
 ) -> EventRow:
-    """An event as it came, if it can be used.
+    """Validates an event.
 
     Args:
-        fields: `user_id` and `item_id`, and whichever of `FIELDS` there are.
-        kinds: the kinds declared.
-        default_kind: the event type of an event that has none.
-        now: the present moment, microseconds; it stands for a missing timestamp.
+        fields: `user_id`, `item_id` and any other of `FIELDS`.
+        kinds: the declared event types.
+        default_kind: the event type of an event without one.
+        now: the current time, microseconds; replaces a missing timestamp.
+
+    Returns:
+        The event as it is stored.
 
     Raises:
-        DataError: the event cannot be used; the message names the field and the value.
+        DataError: the event is invalid; the message names the field and the value.
     """
     for name in fields:
         if name not in FIELDS:
@@ -106,7 +109,7 @@ def checked_id(value: Any, name: str) -> str:
     """An external id as text.
 
     Raises:
-        DataError: it is missing, a float, too long, or holds what no id may hold.
+        DataError: it is missing, a float, too long, or contains invalid characters.
     """
     id_ = "" if value is None else _text(value, name)
     if _is_missing(id_):
@@ -121,15 +124,15 @@ def checked_id(value: Any, name: str) -> str:
 
 
 def ids_in(name: str, values: Sequence[str], items: Vocabulary) -> list[str]:
-    """The item ids in texts that hold an id, or ids separated by commas.
+    """The item ids in texts that contain one id or several ids separated by commas.
 
     Args:
-        name: what messages call them.
-        values: the texts; one that is the id of an item is that id, whatever commas it has.
+        name: the name of the argument in error messages.
+        values: the texts; a text that equals a known id is one id, even if it contains commas.
         items: the known ids.
 
     Raises:
-        DataError: a part is not an id.
+        DataError: a part is not a valid id.
     """
     ids: list[str] = []
     for value in values:
@@ -140,17 +143,17 @@ def ids_in(name: str, values: Sequence[str], items: Vocabulary) -> list[str]:
 
 
 def _event_id(value: Any) -> str:
-    """The id of an event: any text, also a word such as `null`; a new one where there is none."""
+    """The id of an event, or a new id if it is missing. Any text is valid, even `null`."""
     if value is None:
         return _NEW_ID()
     text = _text(value, "event_id")
     if not text.strip():
-        raise DataError(f"empty event_id {text!r}: leave it out, or give the event an id")
+        raise DataError(f"empty event_id {text!r}: omit it, or set an id")
     return text
 
 
 def _optional_text(fields: Mapping[str, Any], name: str) -> str | None:
-    """What is only ever compared, never read: any text will do."""
+    """A field that is only compared and never interpreted: any text is valid."""
     value = fields.get(name)
     text = None if value is None else _text(value, name)
     return None if text is None or _is_missing(text) else text
@@ -161,12 +164,12 @@ def _text(value: Any, name: str) -> str:
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise DataError(f"'{name}' must be text or an integer, got {_shown(value)}")
-    # a number of thousands of digits is not written out: that takes its time
-    long = isinstance(value, int) and value.bit_length() > 8 * LONGEST_ID
-    text = "" if long else str(value)
+    # an integer of thousands of digits is not converted: that would be slow
+    is_too_long = isinstance(value, int) and value.bit_length() > 8 * LONGEST_ID
+    text = "" if is_too_long else str(value)
     if _SURROGATE.search(text):
-        raise DataError(f"half a character in {name} {_shown(text)}: write UTF-8")
-    if long or len(text.encode()) > LONGEST_ID:
+        raise DataError(f"unpaired surrogate in {name} {_shown(text)}: send valid UTF-8")
+    if is_too_long or len(text.encode()) > LONGEST_ID:
         raise DataError(f"'{name}' is longer than {LONGEST_ID:,} bytes: {_shown(value)}")
     return text
 
@@ -178,7 +181,7 @@ def _is_missing(text: str) -> bool:
 def _time(value: Any, now: int) -> int:
     moment = parse_moment(value)
     if moment is None:
-        raise DataError(f"unreadable timestamp {_shown(value)}: ISO 8601 or an epoch number")
+        raise DataError(f"unreadable timestamp {_shown(value)}: use ISO 8601 or an epoch number")
     if moment < 0:
         raise DataError(f"timestamp before 1970: {_shown(value)}")
     if moment > now + MICROSECONDS["d"]:
@@ -189,21 +192,23 @@ def _time(value: Any, now: int) -> int:
 def _kind(name: Any, kinds: Mapping[str, EventKind], default_kind: str | None) -> str:
     if name is None or (default_kind is not None and isinstance(name, str) and _is_missing(name)):
         if default_kind is None:
-            raise DataError(f"missing event_type: one of {', '.join(kinds)}")
+            raise DataError(f"missing event_type: use one of {', '.join(kinds)}")
         return default_kind
     is_number = isinstance(name, int) and not isinstance(name, bool)
-    named = name if isinstance(name, str) else _shown(name) if is_number else ""
-    if named not in kinds:
-        raise DataError(f"unknown event_type {_shown(name)}{did_you_mean(named[:_SHOWN], kinds)}")
-    return named
+    event_type = name if isinstance(name, str) else _shown(name) if is_number else ""
+    if event_type not in kinds:
+        raise DataError(
+            f"unknown event_type {_shown(name)}{did_you_mean(event_type[:_MAX_SHOWN], kinds)}"
+        )
+    return event_type
 
 
 def _value(value: Any, kind: str, kinds: Mapping[str, EventKind]) -> float | None:
     if value is None or value != value:  # null or NaN
         if kinds[kind].positive_threshold is not None:
-            raise DataError(f"an event of kind '{kind}' is a rating and needs a 'value'")
+            raise DataError(f"event_type '{kind}' is a rating and requires a 'value'")
         return None
-    if isinstance(value, int | float):  # a boolean is 1 or 0, as in a file
+    if isinstance(value, int | float):  # True is 1 and False is 0, as in a file
         try:
             kept: float = struct.unpack("<f", struct.pack("<f", float(value)))[0]
             if abs(kept) < float("inf"):
@@ -230,16 +235,16 @@ def _context(value: Any) -> str:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False)
         text.encode()
     except (TypeError, ValueError, RecursionError):
-        raise DataError(f"'context' must be what JSON can hold, got {_shown(value)}") from None
+        raise DataError(f"'context' must be valid JSON, got {_shown(value)}") from None
     if len(text) > LARGEST_CONTEXT:
-        raise DataError(f"'context' is longer than {LARGEST_CONTEXT:,} letters: {_shown(text)}")
+        raise DataError(f"'context' is longer than {LARGEST_CONTEXT:,} characters: {_shown(text)}")
     return text
 
 
 def _shown(value: Any) -> str:
-    """A value as a message shows it, cut where it is long."""
+    """A value as error messages show it, truncated if it is long."""
     try:
         text = repr(value)
-    except (ValueError, RecursionError):  # Python writes no number of thousands of digits
+    except (ValueError, RecursionError):  # Python does not print an integer of thousands of digits
         text = f"a very long {type(value).__name__}"
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"

@@ -1,4 +1,4 @@
-"""The rows of the table `items`: put over the network, read after a change."""
+"""Writes and reads rows of the table `items`."""
 
 import json
 
@@ -14,7 +14,7 @@ _ITEMS_SINCE = text(
     "SELECT item, item_id, attributes, source, changed FROM items "
     "WHERE changed > :changed AND attributes IS NOT NULL ORDER BY changed"
 )
-_NO_LONGER_REMOVED = text(
+_RESTORE = text(
     "DELETE FROM removed_items WHERE item = (SELECT item FROM items WHERE item_id = :item_id)"
 )
 
@@ -22,19 +22,19 @@ _NO_LONGER_REMOVED = text(
 def put_item(
     connection: Connection, item_id: str, attributes: str, limits: Limits | None = None
 ) -> bool:
-    """Adds an item or replaces its attributes, inside a transaction; a removed one is shown again.
+    """Adds an item or replaces its attributes inside a transaction. Restores a removed item.
 
     Args:
-        connection: of the transaction.
-        item_id: its id.
+        connection: a connection inside the transaction.
+        item_id: the id of the item.
         attributes: a JSON object.
-        limits: what the store may hold.
+        limits: the limits of the store.
 
     Returns:
-        Whether it had no attributes before.
+        Whether the item had no attributes before.
 
     Raises:
-        StoreFullError: it would exceed the limits; nothing was written.
+        StoreFullError: the item exceeds the limits; nothing was written.
     """
     known = connection.execute(select(items.c.attributes).where(items.c.item_id == item_id)).first()
     is_new = known is None or known.attributes is None
@@ -46,15 +46,15 @@ def put_item(
         .values(item_id=item_id, **values)
         .on_conflict_do_update(index_elements=["item_id"], set_=values)
     )
-    connection.execute(_NO_LONGER_REMOVED, {"item_id": item_id})
+    connection.execute(_RESTORE, {"item_id": item_id})
     add_to_count(connection, ITEMS, int(is_new))
     return is_new
 
 
 def items_since(connection: Connection, changed: int) -> list[StoredItem]:
-    """The items put or imported after a change, without those known by events alone."""
+    """The items put or imported after a change, without items that only occur in events."""
     rows = connection.execute(_ITEMS_SINCE, {"changed": changed}).all()
     return [
-        StoredItem(item, item_id, json.loads(told), source, at)
-        for item, item_id, told, source, at in rows
+        StoredItem(item, item_id, json.loads(content), source, at)
+        for item, item_id, content, source, at in rows
     ]

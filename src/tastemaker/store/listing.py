@@ -1,4 +1,4 @@
-"""What is in a store, row by row: events, users and items, for those who look for bots."""
+"""Lists events, users and items of a store, for example to find bots."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,15 +11,17 @@ from tastemaker.store.removing import EventFilter
 from tastemaker.store.tables import SERVED, VISIBLE, events, items, removed_items, users
 
 
-def count_events(connection: Connection, chosen: EventFilter) -> int:
-    """How many events are meant."""
-    asked = select(func.count()).select_from(events).where(VISIBLE, *chosen.conditions())
-    return connection.execute(asked).scalar_one()
+def count_events(connection: Connection, event_filter: EventFilter) -> int:
+    """The number of selected events."""
+    query = select(func.count()).select_from(events).where(VISIBLE, *event_filter.conditions())
+    return connection.execute(query).scalar_one()
 
 
-def list_events(connection: Connection, chosen: EventFilter, most: int) -> list[dict[str, Any]]:
-    """The latest of the events that are meant, the latest first."""
-    asked = (
+def list_events(
+    connection: Connection, event_filter: EventFilter, most: int
+) -> list[dict[str, Any]]:
+    """The latest selected events, newest first."""
+    query = (
         select(
             events.c.event_id,
             users.c.user_id,
@@ -32,7 +34,7 @@ def list_events(connection: Connection, chosen: EventFilter, most: int) -> list[
         .join(users, users.c.user == events.c.user)
         .join(items, items.c.item == events.c.item)
         .join(tables.kinds, tables.kinds.c.kind == events.c.kind)
-        .where(VISIBLE, *chosen.conditions())
+        .where(VISIBLE, *event_filter.conditions())
         .order_by(events.c.sequence.desc())
         .limit(most)
     )
@@ -46,22 +48,22 @@ def list_events(connection: Connection, chosen: EventFilter, most: int) -> list[
             "time": format_moment(row.time),
             "from": "http" if row.source == SERVED else "file",
         }
-        for row in connection.execute(asked)
+        for row in connection.execute(query)
     ]
 
 
 def list_users(connection: Connection, ids: tuple[str, ...], most: int) -> list[dict[str, Any]]:
-    """Users with their events, those with most events first.
+    """Users with their number of events, those with the most events first.
 
     Args:
-        connection: to read with.
-        ids: only these; none, all.
-        most: at most so many.
+        connection: a connection for reading.
+        ids: only these users; empty for all.
+        most: the maximum number of users.
     """
-    counted = _counted(events.c.user, EventFilter(users=ids))
-    counts = counted.order_by(func.count().desc(), events.c.user).limit(most).subquery()
-    asked = select(users.c.user_id, counts).join(counts, counts.c.user == users.c.user)
-    rows = connection.execute(asked.order_by(counts.c.events.desc(), users.c.user)).mappings()
+    grouped = _count_by(events.c.user, EventFilter(users=ids))
+    counts = grouped.order_by(func.count().desc(), events.c.user).limit(most).subquery()
+    query = select(users.c.user_id, counts).join(counts, counts.c.user == users.c.user)
+    rows = connection.execute(query.order_by(counts.c.events.desc(), users.c.user)).mappings()
     return [{"user_id": row["user_id"], **_figures(row)} for row in rows]
 
 
@@ -73,17 +75,17 @@ def list_items(
     undescribed: bool = False,
     max_users: int | None = None,
 ) -> list[dict[str, Any]]:
-    """Items with their events and distinct users, those with most events first.
+    """Items with their number of events and distinct users, those with the most events first.
 
     Args:
-        connection: to read with.
-        ids: only these; none, all.
-        most: at most so many; None, all.
-        undescribed: only those that no item table and no PUT describes.
-        max_users: only those that at most so many users touched.
+        connection: a connection for reading.
+        ids: only these items; empty for all.
+        most: the maximum number of items; None for all.
+        undescribed: only items without a description from an item table or a PUT request.
+        max_users: only items with events of at most this many users.
     """
-    counted = _counted(events.c.item, EventFilter())
-    counts = counted.add_columns(func.count(events.c.user.distinct()).label("users")).subquery()
+    grouped = _count_by(events.c.item, EventFilter())
+    counts = grouped.add_columns(func.count(events.c.user.distinct()).label("users")).subquery()
     is_removed = exists().where(removed_items.c.item == items.c.item)
     conditions = [~is_removed]
     if ids:
@@ -93,7 +95,7 @@ def list_items(
     if max_users is not None:
         conditions.append(func.coalesce(counts.c.users, 0) <= max_users)
     described = items.c.attributes.is_not(None).label("described")
-    asked = (
+    query = (
         select(items.c.item_id, described, counts)
         .join(counts, counts.c.item == items.c.item, isouter=True)
         .where(and_(*conditions))
@@ -107,12 +109,12 @@ def list_items(
             "users": row["users"] or 0,
             **_figures(row),
         }
-        for row in connection.execute(asked).mappings()
+        for row in connection.execute(query).mappings()
     ]
 
 
-def _counted(key: Any, chosen: EventFilter) -> Select[Any]:
-    """Key → events, first and last moment."""
+def _count_by(key: Any, event_filter: EventFilter) -> Select[Any]:
+    """The query for key → number of events, first and last time."""
     return (
         select(
             key,
@@ -120,7 +122,7 @@ def _counted(key: Any, chosen: EventFilter) -> Select[Any]:
             func.min(events.c.time).label("first"),
             func.max(events.c.time).label("last"),
         )
-        .where(VISIBLE, *chosen.conditions())
+        .where(VISIBLE, *event_filter.conditions())
         .group_by(key)
     )
 

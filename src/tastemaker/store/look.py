@@ -1,4 +1,4 @@
-"""What is in a store, found without writing a byte: for whoever asks what is wrong."""
+"""A read-only summary of a store, for diagnosis."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,23 +21,23 @@ from tastemaker.store.tables import (
 )
 
 _READABLE = tuple(str(number) for number in range(1, SCHEMA + 1))
-"""A store of an earlier schema is upgraded when it is opened to write."""
+"""Stores of earlier schemas can be read; they are upgraded when they are opened for writing."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoreLook:
-    """What is in a store.
+    """A summary of a store.
 
     Attributes:
-        id: what no other store is called.
-        events: how many there are.
-        served: how many came over the network, after the place in its log that was asked for.
-        served_in_all: how many came over the network.
-        used_bytes: what the database takes up, without pages that are free.
-        latest: the moment of the latest event, microseconds; None without events.
-        imported: table → fingerprint of the file whose rows it has.
-        unfinished: the tables of which it has a part only.
-        sums_differ: whether the events are not those that the table `pairs` sums up.
+        id: the unique id of the store.
+        events: the number of events.
+        served: the number of served events after the given sequence.
+        served_in_all: the number of events that were received over the network.
+        used_bytes: the size of the database without free pages.
+        latest: the time of the latest event, microseconds; None without events.
+        imported: table → fingerprint of the imported file.
+        unfinished: the tables with an incomplete import.
+        sums_differ: whether the table `pairs` does not match the events.
     """
 
     id: str
@@ -52,27 +52,27 @@ class StoreLook:
 
 
 def look(path: Path, store: str = "", sequence: int = 0) -> StoreLook:
-    """Looks through all of a store.
+    """Summarizes a store without writing to it. Reads the whole database.
 
     Args:
         path: the database file.
-        store: whose log `sequence` is a place in; in another store's it means nothing.
-        sequence: from where on to count what was served.
+        store: the id of the store that `sequence` belongs to; it is ignored for another store.
+        sequence: the log sequence after which to count served events.
 
     Raises:
-        StoreError: it is damaged, holds something else, or cannot be read.
+        StoreError: the database is damaged, not a store, or cannot be read.
     """
     require_files(path)
     url = url_to_read(path)
     try:
-        return _looked(path, url, store, sequence)
+        return _look_at(path, url, store, sequence)
     except StoreError:
         if (now := url_to_read(path)) == url:
             raise
-        return _looked(path, now, store, sequence)  # somebody has opened it meanwhile, and writes
+        return _look_at(path, now, store, sequence)  # a process has opened it for writing meanwhile
 
 
-def _looked(path: Path, url: URL, store: str, sequence: int) -> StoreLook:
+def _look_at(path: Path, url: URL, store: str, sequence: int) -> StoreLook:
     engine = create_engine(url, poolclass=NullPool)
     try:
         with engine.connect() as connection:
@@ -82,8 +82,8 @@ def _looked(path: Path, url: URL, store: str, sequence: int) -> StoreLook:
             check_schema(connection, path, _READABLE)
             id_ = store_id(connection)
             return _look(connection, id_, sequence if store == id_ else 0)
-    except DatabaseError as problem:
-        raise StoreError(f"{path}: cannot be read as a store ({problem.orig})") from None
+    except DatabaseError as error:
+        raise StoreError(f"{path}: cannot be read as a store ({error.orig})") from None
     finally:
         engine.dispose()
 

@@ -1,4 +1,4 @@
-"""Ids for events that come without one."""
+"""Random ids for events without an id."""
 
 import os
 import threading
@@ -8,10 +8,10 @@ _AT_ONCE = 1_024
 
 
 class NewIds:
-    """Gives random ids of 32 hexadecimal digits, to any number of threads.
+    """Generates random ids of 32 hexadecimal digits. Thread-safe.
 
-    The system is asked for many at once: to ask for each lets other threads take the interpreter
-    every time, so that a batch of 10,000 events took a second beside them.
+    The random bytes of many ids are read at once. Each read releases the interpreter lock, and with
+    one read per id a batch of 10,000 events took a second beside busy threads.
     """
 
     def __init__(self) -> None:
@@ -20,9 +20,9 @@ class NewIds:
         self._changing = threading.Lock()
 
     def __call__(self) -> str:
-        """An id that nothing else has."""
+        """A new unique id."""
         with self._changing:
-            if not self._left or self._process != os.getpid():  # a fork has the same ones left
+            if not self._left or self._process != os.getpid():  # a fork has the same unused ids
                 random = os.urandom(_BYTES * _AT_ONCE).hex()
                 size = 2 * _BYTES
                 self._left = [random[at : at + size] for at in range(0, len(random), size)]

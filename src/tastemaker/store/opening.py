@@ -1,4 +1,4 @@
-"""How a store's database is opened, and what stands in the way: the reason and its fix."""
+"""Opens the database of a store, and explains why it cannot be opened and how to fix that."""
 
 import errno
 import os
@@ -25,10 +25,10 @@ from tastemaker.store.private import make_private_file
 from tastemaker.store.tables import SCHEMA, about, about_store, metadata
 
 PATIENCE_SECONDS = 10.0
-"""How long a write waits for another process's before it gives up."""
+"""How long a write waits for a write of another process before it fails."""
 _CACHE_KIB = 65_536
 _BESIDE = ("-wal", "-shm", "-journal")
-"""Endings of the files that SQLite keeps beside a database."""
+"""Suffixes of the files that SQLite keeps next to a database."""
 
 _SORTING_FOLDERS = ("/var/tmp", "/usr/tmp", "/tmp", ".")  # noqa: S108 - in SQLite's order
 
@@ -39,14 +39,17 @@ _FOREIGN = (
 
 
 def connect(path: Path, patience: float = PATIENCE_SECONDS) -> tuple[Engine, Engine]:
-    """Opens a database, made if it is not there: one engine to write with, one to read with.
+    """Opens a database and creates it if it does not exist.
 
-    A write waits for the others' and is on disk when it is committed; a read sees whatever was
-    committed before it. On a read-only disk a database that is there can be read.
+    A write waits for other writes and is on disk when it is committed. A read sees everything that
+    was committed before it. On a read-only disk, an existing database can be read.
 
     Args:
         path: the database file.
-        patience: seconds to wait for another process's write.
+        patience: seconds to wait for a write of another process.
+
+    Returns:
+        An engine for writes and an engine for reads.
 
     Raises:
         StoreError: the file is damaged, of another version, locked, or cannot be written.
@@ -55,40 +58,42 @@ def connect(path: Path, patience: float = PATIENCE_SECONDS) -> tuple[Engine, Eng
     try:
         make_new_folders_private(path.parent)
         make_private_file(path)
-        return opened(URL.create("sqlite", database=str(path)), patience, path, _check_version)
-    except (DatabaseError, OSError) as problem:
+        return create_engines(
+            URL.create("sqlite", database=str(path)), patience, path, _check_version
+        )
+    except (DatabaseError, OSError) as error:
         if not path.is_file() or not _on_read_only_disk(path):
-            raise StoreError(f"{path}: cannot be used {told(problem, path)}") from None
+            raise StoreError(f"{path}: cannot be used {describe_error(error, path)}") from None
     try:
-        return opened(url_to_read(path), patience, path, check_schema)
-    except (DatabaseError, OSError) as problem:
-        raise StoreError(f"{path}: cannot be used {told(problem, path)}") from None
+        return create_engines(url_to_read(path), patience, path, check_schema)
+    except (DatabaseError, OSError) as error:
+        raise StoreError(f"{path}: cannot be used {describe_error(error, path)}") from None
 
 
 def require_files(path: Path) -> None:
-    """Refuses a database of which a part is something else than a file, such as a named pipe.
+    """Checks that all parts of a database are regular files, and not, for example, named pipes.
 
     Raises:
-        StoreError: names the part.
+        StoreError: a part is not a regular file; the message names it.
     """
     for part in (path, *(path.with_name(f"{path.name}{end}") for end in _BESIDE)):
         try:
             require_regular(part)
         except FileNotFoundError:
             continue
-        except OSError as problem:
-            if problem.errno == errno.EINVAL:
+        except OSError as error:
+            if error.errno == errno.EINVAL:
                 raise StoreError(
-                    f"{part}: {problem.strerror}; remove it, or set another place by [store] url"
+                    f"{part}: {error.strerror}; remove it, or set another path in [store] url"
                 ) from None
 
 
 def url_to_read(path: Path) -> URL:
-    """Where what was committed can be read without a write.
+    """The URL for reading committed data without any write.
 
-    SQLite would lay a log and its index beside the file; it does without them where it is told that
-    nobody changes the file. That is so where no log lies there, not even one that is empty yet, and
-    nobody has the store open or nobody could write.
+    SQLite normally creates a log and its index next to the file. It does not if the URL declares
+    the file immutable. The file is immutable if there is no log, not even an empty one, and either
+    no process has the store open or the disk is read-only.
     """
     log = path.with_name(f"{path.name}-wal")
     presence = path.with_name(f"{path.name}-open")
@@ -98,24 +103,24 @@ def url_to_read(path: Path) -> URL:
     return URL.create("sqlite", database=f"file:{quote(str(path))}", query=query)
 
 
-def opened(
+def create_engines(
     url: URL, patience: float, path: Path, check: Callable[[Connection, Path], None]
 ) -> tuple[Engine, Engine]:
-    """An engine to write with and one to read with.
+    """Creates an engine for writes and one for reads.
 
     Args:
-        url: of the database.
-        patience: seconds to wait for another process's write.
+        url: the URL of the database.
+        patience: seconds to wait for a write of another process.
         path: the database file.
-        check: called in a first transaction.
+        check: called in the first transaction.
     """
     arguments = {"check_same_thread": False, "timeout": patience}
     writing = create_engine(url, pool_size=2, connect_args=arguments)
     reading = create_engine(
-        _without_making(url),
+        _without_create(url),
         pool_size=8,
         max_overflow=64,
-        pool_reset_on_return=None,  # nothing is ever left open
+        pool_reset_on_return=None,  # no transaction is ever left open
         isolation_level="AUTOCOMMIT",
         connect_args=arguments,
     )
@@ -131,62 +136,62 @@ def opened(
     return writing, reading
 
 
-def _without_making(url: URL) -> URL:
-    """The same, but where no file is there, none is made."""
+def _without_create(url: URL) -> URL:
+    """The same URL in a mode that does not create a missing file."""
     if "uri" in url.query:
         return url
     query = {"uri": "true", "mode": "rw"}
     return URL.create("sqlite", database=f"file:{quote(str(url.database))}", query=query)
 
 
-def told(problem: DatabaseError | sqlite3.Error | OSError, path: Path) -> str:
-    """Why a database refused, and the fix: `(database is locked); another program holds it: …`."""
-    if isinstance(problem, DatabaseError):
-        problem = cast(sqlite3.Error, problem.orig)
-    text = str(problem.strerror if isinstance(problem, OSError) else problem)
-    refused = refused_by_disk(problem, path)
-    if isinstance(refused, TemporaryFolderError):
-        return f"({refused.strerror}){fix_hint(refused)}"
-    if refused is not None:
-        system = "" if "full" in text or refused is problem else f": {refused.strerror}"
-        return f"({text}{system}){fix_hint(refused)}"
+def describe_error(error: DatabaseError | sqlite3.Error | OSError, path: Path) -> str:
+    """The reason of a database error and its fix: `(database is locked); another process …`."""
+    if isinstance(error, DatabaseError):
+        error = cast(sqlite3.Error, error.orig)
+    text = str(error.strerror if isinstance(error, OSError) else error)
+    disk_error = refused_by_disk(error, path)
+    if isinstance(disk_error, TemporaryFolderError):
+        return f"({disk_error.strerror}){fix_hint(disk_error)}"
+    if disk_error is not None:
+        system = "" if "full" in text or disk_error is error else f": {disk_error.strerror}"
+        return f"({text}{system}){fix_hint(disk_error)}"
     if "locked" in text:
-        return f"({text}); another program holds it: stop that, or wait"
-    if isinstance(problem, OSError) or any(word in text for word in ("readonly", "unable")):
-        return f"({text}); make its folder writable, or set another place by [store] url"
-    return f"({text}); restore it from a copy, or move it away to start again from the files"
+        return f"({text}); another process has locked it: stop that process, or wait"
+    if isinstance(error, OSError) or any(word in text for word in ("readonly", "unable")):
+        return f"({text}); make its folder writable, or set another path in [store] url"
+    return f"({text}); restore it from a copy, or move it away to import the files again"
 
 
-def refused_by_disk(problem: DatabaseError | sqlite3.Error | OSError, path: Path) -> OSError | None:
-    """What the system says where a disk is full, read-only or failing; else None."""
-    refused = problem if isinstance(problem, OSError) else _of_the_disk(problem, path)
-    return refused if refused is not None and fix_hint(refused) else None
+def refused_by_disk(error: DatabaseError | sqlite3.Error | OSError, path: Path) -> OSError | None:
+    """The system error if a disk is full, read-only or failing; else None."""
+    disk_error = error if isinstance(error, OSError) else _system_error(error, path)
+    return disk_error if disk_error is not None and fix_hint(disk_error) else None
 
 
-def is_full(problem: DatabaseError | sqlite3.Error) -> bool:
-    """Whether a disk has no room for what was to be written."""
-    return _code(problem) == sqlite3.SQLITE_FULL
+def is_full(error: DatabaseError | sqlite3.Error) -> bool:
+    """Whether the error reports a full disk."""
+    return _code(error) == sqlite3.SQLITE_FULL
 
 
-def _code(problem: DatabaseError | sqlite3.Error) -> int:
-    origin = problem.orig if isinstance(problem, DatabaseError) else problem
+def _code(error: DatabaseError | sqlite3.Error) -> int:
+    origin = error.orig if isinstance(error, DatabaseError) else error
     return int(getattr(origin, "sqlite_errorcode", 0)) & 0xFF
 
 
-def _of_the_disk(problem: DatabaseError | sqlite3.Error, path: Path) -> OSError | None:
-    """What the system says, where SQLite reports it in its own words; None if it says nothing."""
-    if is_full(problem):
+def _system_error(error: DatabaseError | sqlite3.Error, path: Path) -> OSError | None:
+    """The system error behind a SQLite error, or None."""
+    if is_full(error):
         full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         folder = sorting_folder()
         if folder is None or not _is_tighter(folder, path.parent):
             return full
         return TemporaryFolderError(full, "sorting", "make room there", "SQLITE_TMPDIR", folder)
-    tells_little = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
-    return refusal(path.parent) if _code(problem) in tells_little else None
+    unspecific = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
+    return refusal(path.parent) if _code(error) in unspecific else None
 
 
 def sorting_folder() -> Path | None:
-    """The folder in which SQLite sorts what does not fit into memory; None if there is none."""
+    """The folder for the temporary files of SQLite, or None."""
     named = (os.environ.get(name) for name in ("SQLITE_TMPDIR", "TMPDIR"))
     for folder in (*named, *_SORTING_FOLDERS):
         if folder and Path(folder).is_dir() and os.access(folder, os.W_OK | os.X_OK):
@@ -195,29 +200,29 @@ def sorting_folder() -> Path | None:
 
 
 def _is_tighter(folder: Path, other: Path) -> bool:
-    """Whether a folder lies on another disk than a second one, with less room."""
-    if _same_disk(folder, other):
+    """Whether a folder is on another disk than a second one, with less free space."""
+    if _is_same_disk(folder, other):
         return False
     one, two = os.statvfs(folder), os.statvfs(other)
     return one.f_bavail * one.f_frsize < two.f_bavail * two.f_frsize
 
 
-def _same_disk(one: Path, other: Path) -> bool:
+def _is_same_disk(one: Path, other: Path) -> bool:
     return one.stat().st_dev == other.stat().st_dev
 
 
 def _on_read_only_disk(path: Path) -> bool:
-    refused = refusal(path.parent)
-    return refused is not None and refused.errno == errno.EROFS
+    disk_error = refusal(path.parent)
+    return disk_error is not None and disk_error.errno == errno.EROFS
 
 
 def _check_version(connection: Connection, path: Path) -> None:
-    """Makes the tables of a new database, and refuses what is no store of this version."""
-    there = inspect(connection).get_table_names()
-    if there and about.name not in there:
+    """Creates the tables of a new database. Refuses all databases except stores of this version."""
+    tables = inspect(connection).get_table_names()
+    if tables and about.name not in tables:
         raise StoreError(
-            f"{path}: holds another program's tables ({', '.join(there[:3])}); name a file of its "
-            "own by [store] url"
+            f"{path}: contains another program's tables ({', '.join(tables[:3])}); set another "
+            "path in [store] url"
         )
     about.create(connection, checkfirst=True)
     connection.execute(
@@ -231,33 +236,33 @@ def _check_version(connection: Connection, path: Path) -> None:
 def check_schema(
     connection: Connection, path: Path, readable: Collection[str] = (str(SCHEMA),)
 ) -> None:
-    """Refuses a store of another version.
+    """Checks the schema version of a store.
 
     Raises:
-        StoreError: its schema is none of `readable`.
+        StoreError: the schema is not in `readable`.
     """
-    found = about_store(connection, "schema")
-    if found not in readable:
+    schema = about_store(connection, "schema")
+    if schema not in readable:
         raise StoreError(
-            f"{path}: holds schema {found}, this version reads {SCHEMA}: use the version of "
-            "Tastemaker that wrote it, or move the file away to start again from the files"
+            f"{path}: has schema {schema}, this version reads schema {SCHEMA}: use the version of "
+            "Tastemaker that wrote it, or move the file away to import the files again"
         )
 
 
 def _prepare(connection: Any, _: Any) -> None:
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-    if not cursor.execute(_FOREIGN).fetchone()[0]:  # which would keep the mode for good
+    if not cursor.execute(_FOREIGN).fetchone()[0]:  # it would keep the mode permanently
         cursor.execute("PRAGMA journal_mode = WAL")
-    cursor.execute("PRAGMA synchronous = FULL")  # what is committed survives a power cut
+    cursor.execute("PRAGMA synchronous = FULL")  # committed data survives a power failure
     cursor.close()
 
 
 def _prepare_to_write(connection: Any, record: Any) -> None:
-    connection.isolation_level = None  # the driver leaves BEGIN to us
+    connection.isolation_level = None  # the driver must not issue BEGIN
     _prepare(connection, record)
 
 
 def _begin(connection: Connection) -> None:
-    # claims the write at once: a transaction that reads first could not wait for its turn
+    # takes the write lock at once: a transaction that reads first could not wait for it
     connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -1,4 +1,4 @@
-"""Who can read a store: its owner alone, whatever the process's mask."""
+"""Restricts the files of a store to their owner, regardless of the umask of the process."""
 
 import os
 import stat
@@ -9,28 +9,28 @@ from pathlib import Path
 from tastemaker.disk import OTHERS
 
 ENDINGS = ("", "-wal", "-shm", "-journal")
-"""What the names of a database's files end with, after the name of the first."""
+"""Suffixes of the files of a database, after the name of the main file."""
 MODE = 0o600
 
 
 def files_of(path: Path) -> Iterator[Path]:
-    """The files that a database may consist of; they need not exist."""
+    """The files a database can consist of; they do not have to exist."""
     for ending in ENDINGS:
         yield path.with_name(f"{path.name}{ending}")
 
 
 def make_private_file(path: Path) -> None:
-    """Makes an empty file for a database where there is none; SQLite gives the others its mode.
+    """Creates an empty database file if it does not exist; SQLite copies its mode to other files.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: the file cannot be created.
     """
     try:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, MODE)
     except FileExistsError:
         return
     try:
-        os.fchmod(handle, MODE)  # the process's mask may have taken more
+        os.fchmod(handle, MODE)  # the umask can have removed more
     finally:
         os.close(handle)
 
@@ -46,11 +46,11 @@ def open_to_others(path: Path) -> list[Path]:
     return found
 
 
-def tighten(path: Path) -> list[Path]:
-    """Takes the rights of others from a database's files.
+def restrict_access(path: Path) -> list[Path]:
+    """Removes the permissions of other users from the files of a database.
 
     Returns:
-        The files whose rights were changed; those of another owner stay as they are.
+        The changed files. Files of another owner are not changed.
     """
     changed = []
     for file in open_to_others(path):

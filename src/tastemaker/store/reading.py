@@ -1,4 +1,4 @@
-"""Store → Dataset: the same data set that the files would give, with what was served since."""
+"""Reads a store as a Dataset: the dataset of the imported files plus all served data."""
 
 import json
 from typing import Any
@@ -49,18 +49,17 @@ _TYPES = {
 def read_dataset(
     connection: Connection, schema: Schema, *, every_item: bool = False, most: int | None = None
 ) -> Dataset:
-    """Everything in the store as one data set, as of one moment of the log.
+    """A consistent snapshot of the whole store as one dataset.
 
     Args:
-        connection: to read with; what others write meanwhile is not seen.
-        schema: the kinds of event and the roles of columns; events of kinds it does not name are
-            left out and counted.
-        every_item: whether every item that ever had an id is in the catalogue, and nothing is left
-            out by rule: to serve a version that was trained before.
-        most: about so many events at most, the newest; None, all.
+        connection: a connection for reading; concurrent writes are not visible.
+        schema: the event types and the column roles; events of other types are skipped and counted.
+        every_item: whether to include all item ids and ignore the exclusion rules, to serve a
+            version that is already trained.
+        most: the approximate maximum number of events, the newest; None for all.
 
     Raises:
-        StoreError: a table is there in part only, and not as it was before either.
+        StoreError: a table has no complete import.
         DataError: there is no event.
 
     Cost: about a second per million events.
@@ -70,10 +69,10 @@ def read_dataset(
     connection.exec_driver_sql("BEGIN")  # one snapshot for all the reads
     try:
         whole = func.max(sources.c.complete)
-        broken = select(sources.c.name).group_by(sources.c.name).having(whole == 0)
-        for name in connection.execute(broken).scalars():
+        incomplete = select(sources.c.name).group_by(sources.c.name).having(whole == 0)
+        for name in connection.execute(incomplete).scalars():
             raise StoreError(
-                f"the import of '{name}' was cut short or still goes on: run the command again"
+                f"the import of '{name}' is incomplete or still running: run the command again"
             )
         selected = select_events(connection, schema, most)
         log = _events(connection, schema, selected.conditions)
@@ -97,16 +96,16 @@ def read_dataset(
     report = ReadReport("store", usable + unknown, usable, reasons=reasons)
     present = {name: frame for name, frame in entities.items() if frame.height}
     cleaned = Cleaned({"events": log, **present}, (report,), prints)
-    schema = schema.model_copy(update={"exclude": Exclude()})  # they were not read
+    schema = schema.model_copy(update={"exclude": Exclude()})  # already applied by the query
     return Dataset.from_cleaned(cleaned, schema, sequence, store, left_out)
 
 
 def _events(connection: Connection, schema: Schema, conditions: Conditions) -> pl.DataFrame:
-    """user_id, item_id, kind, value, time and served, in the log's order."""
+    """user_id, item_id, kind, value, time and served, in log order."""
     served = (events.c.source == SERVED).label("served")
     log_columns = [served if name == "served" else events.c[name] for name in _LOG]
-    asked = select(*log_columns).where(*conditions).order_by(events.c.sequence)
-    found = connection.execution_options(yield_per=_ROWS_AT_A_TIME).execute(asked)
+    query = select(*log_columns).where(*conditions).order_by(events.c.sequence)
+    found = connection.execution_options(yield_per=_ROWS_AT_A_TIME).execute(query)
     parts = [pl.DataFrame(part, _LOG, orient="row") for part in found.partitions()]
     log = pl.concat(parts) if parts else pl.DataFrame(schema=_LOG)
     for table, key in ((users, "user"), (items, "item")):
@@ -127,42 +126,44 @@ def _events(connection: Connection, schema: Schema, conditions: Conditions) -> p
 def _entities(
     connection: Connection, table: Any, id_: str, roles: dict[str, ColumnRole], all_rows: bool
 ) -> pl.DataFrame:
-    """The rows something is known of, or all of them, with the columns of `roles`."""
-    asked = select(table.c[id_], table.c.attributes, table.c.source)
-    found = connection.execute(asked if all_rows else asked.where(table.c.attributes.is_not(None)))
+    """The rows with attributes, or all rows, with the columns of `roles`."""
+    query = select(table.c[id_], table.c.attributes, table.c.source)
+    found = connection.execute(query if all_rows else query.where(table.c.attributes.is_not(None)))
     rows = [
         (
             key,
             {}
-            if told is None
-            else json.loads(told)
+            if content is None
+            else json.loads(content)
             if source != SERVED
-            else _fitting(json.loads(told), roles),
+            else _converted(json.loads(content), roles),
         )
-        for key, told, source in found
+        for key, content, source in found
     ]
     columns = {
-        name: pl.Series(name, [told.get(name) for _, told in rows], _TYPES[role.role], strict=False)
+        name: pl.Series(
+            name, [attributes.get(name) for _, attributes in rows], _TYPES[role.role], strict=False
+        )
         for name, role in roles.items()
     }
     return pl.DataFrame({id_: pl.Series([key for key, _ in rows], dtype=pl.String), **columns})
 
 
-def _fitting(told: dict[str, Any], roles: dict[str, ColumnRole]) -> dict[str, Any]:
-    """What was put over the network, perhaps when its columns were declared otherwise."""
+def _converted(attributes: dict[str, Any], roles: dict[str, ColumnRole]) -> dict[str, Any]:
+    """Attributes put over the network, converted to roles that can have changed since."""
     return {
         name: fitted[0] if role.role == "category" and fitted else fitted
         for name, role in roles.items()
-        if (fitted := fitting_cell(name, role.role, told.get(name))) is not None
+        if (fitted := fitting_cell(name, role.role, attributes.get(name))) is not None
     }
 
 
 def attribute_sizes(connection: Connection) -> tuple[int, int]:
-    """Characters, and labels in lists, of the attributes of all items and users."""
+    """The number of characters, and of list labels, in the attributes of all items and users."""
     characters = labels = 0
-    for told in (items.c.attributes, users.c.attributes):
-        between = func.length(told) - func.length(func.replace(told, '", "', ""))
-        sizes = select(func.sum(func.length(told)), func.sum(between) / 4)
+    for column in (items.c.attributes, users.c.attributes):
+        between = func.length(column) - func.length(func.replace(column, '", "', ""))
+        sizes = select(func.sum(func.length(column)), func.sum(between) / 4)
         length, marks = connection.execute(sizes).one()
         characters, labels = characters + (length or 0), labels + int(marks or 0)
     return characters, labels

@@ -1,8 +1,8 @@
-"""What is taken out of a store for good: events, users, items; recorded, and kept out of imports.
+"""Removes events, users and items from a store permanently.
 
-Events go in small transactions, so that a server's writes never wait long. Each removal leaves a
-line in `removals`; when a file is imported again, its rows that were removed stay out. A removed
-item comes back only when it is put again over HTTP.
+Events are removed in small transactions, so that the writes of a server never wait long. Each
+removal adds a row to the table `removals`, and later imports skip the removed rows. A removed item
+is only restored when it is put again over HTTP.
 """
 
 import json
@@ -30,8 +30,8 @@ from tastemaker.data import times
 from tastemaker.errors import StoreError
 from tastemaker.store import tables
 from tastemaker.store.counters import EVENTS, ITEMS, add_to_count
-from tastemaker.store.decision_log import forget
-from tastemaker.store.opening import is_full, told
+from tastemaker.store.decision_log import delete_decisions
+from tastemaker.store.opening import describe_error, is_full
 from tastemaker.store.pairs import count_items_again, count_pairs_again
 from tastemaker.store.tables import (
     ROW_BYTES,
@@ -45,26 +45,26 @@ from tastemaker.store.tables import (
 )
 
 ROWS_AT_A_TIME = 2_000
-"""Events of one transaction: about a hundredth of a second."""
+"""Events per transaction: about a hundredth of a second."""
 _FEWEST_ROWS = 10
-"""On a full disk transactions shrink down to so many rows."""
+"""The smallest number of rows per transaction on a full disk."""
 _SHRINK = 4
 _DROP_EVENTS = text(
-    "DELETE FROM events WHERE sequence IN (SELECT value FROM json_each(:places)) "
+    "DELETE FROM events WHERE sequence IN (SELECT value FROM json_each(:sequences)) "
     'RETURNING "user", item, source'
 )
 
 
 @dataclass(frozen=True, slots=True)
 class EventFilter:
-    """Which events are meant; what is left open does not matter.
+    """A filter for events. Events must match all set fields; unset fields match every event.
 
     Attributes:
-        users: ids, any of them.
-        items: ids, any of them.
-        event_types: names, any of them.
-        since: from this moment on, microseconds.
-        until: before this moment, microseconds.
+        users: user ids, matches any of them.
+        items: item ids, matches any of them.
+        event_types: names, matches any of them.
+        since: the first moment, microseconds.
+        until: the moment after the last, microseconds.
     """
 
     users: tuple[str, ...] = ()
@@ -75,19 +75,19 @@ class EventFilter:
 
     @property
     def is_open(self) -> bool:
-        """Whether it means every event."""
+        """Whether it matches every event."""
         return self == EventFilter()
 
     def conditions(self) -> list[ColumnElement[bool]]:
-        """What holds for the events that are meant."""
+        """The SQL conditions of the filter."""
         found: list[ColumnElement[bool]] = []
-        for column, key, name, chosen in (
+        for column, key, name, values in (
             (events.c.user, users.c.user, users.c.user_id, self.users),
             (events.c.item, items.c.item, items.c.item_id, self.items),
             (events.c.kind, tables.kinds.c.kind, tables.kinds.c.name, self.event_types),
         ):
-            if chosen:  # as one parameter, however many there are
-                ids = func.json_each(json.dumps(chosen)).table_valued("value")
+            if values:  # one parameter for any number of ids
+                ids = func.json_each(json.dumps(values)).table_valued("value")
                 found.append(column.in_(select(key).where(name.in_(select(ids.c.value)))))
         if self.since is not None:
             found.append(events.c.time >= self.since)
@@ -96,28 +96,31 @@ class EventFilter:
         return found
 
     def to_dict(self) -> dict[str, Any]:
-        """What is not left open."""
+        """The set fields."""
         named = {name: getattr(self, name) for name in self.__slots__}
         return {name: value for name, value in named.items() if value not in ((), None)}
 
     @classmethod
-    def from_dict(cls, told: Mapping[str, Any]) -> "EventFilter":
-        """The filter that `to_dict` made."""
-        given: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in told.items()}
-        given.pop("count", None)  # of items, as it was recorded before all ids were
-        return cls(**given)
+    def from_dict(cls, fields: Mapping[str, Any]) -> "EventFilter":
+        """The filter from the result of `to_dict`."""
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in fields.items()
+        }
+        values.pop("count", None)  # recorded by earlier versions for items
+        return cls(**values)
 
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """One line of the record.
+    """A recorded removal.
 
     Attributes:
-        time: when, microseconds.
+        time: when it was done, microseconds.
         what: `events`, `users` or `items`.
-        filter: what was chosen.
-        events: how many events went.
-        complete: whether it was carried out to its end.
+        filter: the filter, as from `EventFilter.to_dict`.
+        events: the number of removed events.
+        complete: whether it has finished.
     """
 
     time: int
@@ -128,14 +131,14 @@ class Removal:
 
 
 class Remover:
-    """Takes events, users and items out of a store.
+    """Removes events, users and items from a store.
+
+    Every method can raise StoreError: the store is damaged, locked, or cannot be written.
 
     Args:
-        writing: opens transactions that wait for other processes' writes.
-        reading: reads what was committed before.
+        writing: opens transactions that wait for writes of other processes.
+        reading: reads committed data.
         path: the database file.
-
-    Every method may raise StoreError: the store is damaged, locked, or cannot be written.
     """
 
     def __init__(self, writing: Engine, reading: Engine, path: Path) -> None:
@@ -148,24 +151,24 @@ class Remover:
         try:
             with self._writing.begin() as connection:
                 yield connection
-        except DatabaseError as problem:
-            raise self._cut_short(problem) from None
+        except DatabaseError as error:
+            raise self._incomplete_error(error) from None
 
-    def _cut_short(self, problem: DatabaseError) -> StoreError:
-        reason = told(problem, self._path)
-        return StoreError(f"{self._path}: not everything was removed {reason}")
+    def _incomplete_error(self, error: DatabaseError) -> StoreError:
+        reason = describe_error(error, self._path)
+        return StoreError(f"{self._path}: the removal is incomplete {reason}")
 
     @contextmanager
     def _read(self) -> Iterator[Connection]:
         try:
             with self._reading.connect() as connection:
                 yield connection
-        except DatabaseError as problem:
-            reason = told(problem, self._path)
+        except DatabaseError as error:
+            reason = describe_error(error, self._path)
             raise StoreError(f"{self._path}: cannot be read {reason}") from None
 
     def removals(self) -> list[Removal]:
-        """What was removed so far, the latest first."""
+        """The recorded removals, newest first."""
         with self._read() as connection:
             rows = connection.execute(select(removals).order_by(removals.c.removal.desc())).all()
         return [
@@ -173,47 +176,54 @@ class Remover:
             for row in rows
         ]
 
-    def remove_events(self, chosen: EventFilter) -> int:
-        """Removes the events that are meant; how many there were."""
-        with self._recorded("events", chosen) as number:
-            removed = self._remove(chosen, number)
-        self._complete("events", lambda earlier: earlier == chosen)
+    def remove_events(self, event_filter: EventFilter) -> int:
+        """Removes the events that match a filter. Returns their number."""
+        with self._recorded("events", event_filter) as number:
+            removed = self._remove(event_filter, number)
+        self._complete("events", lambda earlier: earlier == event_filter)
         return removed
 
     def remove_users(self, ids: Sequence[str]) -> int:
-        """Removes users with their events, attributes and decisions; how many events there were."""
+        """Removes users with their events, attributes and decisions.
+
+        Returns:
+            The number of removed events.
+        """
         removed = 0
-        for some in _stretches(ids):
-            chosen = EventFilter(users=tuple(some))
-            with self._recorded("users", chosen) as number:
-                removed += self._remove(chosen, number)
-                self._forget_decisions(some)
-                self._in_steps(some, _forget_profiles)
+        for batch in _batches(ids):
+            event_filter = EventFilter(users=tuple(batch))
+            with self._recorded("users", event_filter) as number:
+                removed += self._remove(event_filter, number)
+                self._remove_decisions(batch)
+                self._in_steps(batch, _delete_profiles)
         self._complete("users", lambda earlier: set(earlier.users) <= set(ids))
         return removed
 
     def remove_items(self, ids: Sequence[str]) -> int:
-        """Removes items with their events and descriptions; how many events there were.
+        """Removes items with their events and descriptions.
 
-        They are neither learned from nor shown until they are put again.
+        Removed items are not recommended and not used for training until they are put again.
+
+        Returns:
+            The number of removed events.
         """
-        chosen = EventFilter(items=tuple(ids))
-        if chosen.is_open:
+        event_filter = EventFilter(items=tuple(ids))
+        if event_filter.is_open:
             return 0
-        with self._recorded("items", chosen) as number:
-            removed = self._remove(chosen, number)
+        with self._recorded("items", event_filter) as number:
+            removed = self._remove(event_filter, number)
             self._in_steps(ids, _withdraw)
         self._complete("items", lambda earlier: set(earlier.items) <= set(ids))
         return removed
 
-    def _remove(self, chosen: EventFilter, number: int) -> int:
-        """Removes events, also those that arrive meanwhile, and counts them; how many."""
-        removed, conditions = 0, chosen.conditions()
+    def _remove(self, event_filter: EventFilter, number: int) -> int:
+        """Removes events, including those that arrive meanwhile. Returns their number."""
+        removed, conditions = 0, event_filter.conditions()
         line = update(removals).where(removals.c.removal == number)
 
-        def drop(connection: Connection, places: Sequence[int]) -> None:
-            _drop_events(connection, places)
-            connection.execute(line.values(events=removals.c.events + len(places)))
+        def drop(connection: Connection, sequences: Sequence[int]) -> None:
+            _drop_events(connection, sequences)
+            connection.execute(line.values(events=removals.c.events + len(sequences)))
 
         while found := self._sequences(conditions):
             self._in_steps(found, drop)
@@ -221,19 +231,19 @@ class Remover:
         return removed
 
     def _sequences(self, conditions: Sequence[ColumnElement[bool]]) -> list[int]:
-        """The places in the log of the events that are meant, user by user.
+        """The log sequences of the matching events, ordered by user.
 
-        In this order few transactions have to sum up the events of the same user again.
+        In this order, few transactions recompute the pairs of the same user.
         """
         order = (events.c.user, events.c.sequence)
-        asked = select(events.c.sequence).where(*conditions).order_by(*order)
+        query = select(events.c.sequence).where(*conditions).order_by(*order)
         with self._read() as connection:
-            return list(connection.execute(asked).scalars())
+            return list(connection.execute(query).scalars())
 
     @contextmanager
-    def _recorded(self, what: str, chosen: EventFilter) -> Iterator[int]:
-        """Leaves a line about what is removed meanwhile; its number."""
-        filter_ = json.dumps(chosen.to_dict(), ensure_ascii=False)
+    def _recorded(self, what: str, event_filter: EventFilter) -> Iterator[int]:
+        """Records a removal that runs in this context. Returns its number."""
+        filter_ = json.dumps(event_filter.to_dict(), ensure_ascii=False)
         values = {"what": what, "filter": filter_, "time": times.now(), "events": 0, "complete": 0}
         with self._transaction() as connection:
             added = insert(removals).values(values).returning(removals.c.removal)
@@ -244,7 +254,7 @@ class Remover:
             connection.execute(line.values(time=times.now(), complete=1))
 
     def _complete(self, what: str, covers: Callable[[EventFilter], bool]) -> None:
-        """Completes earlier removals that were cut short, where this one has removed the rest."""
+        """Marks earlier interrupted removals as complete if this one has removed their rest."""
         begun = (removals.c.what == what, removals.c.complete == 0)
         with self._transaction() as connection:
             for line in connection.execute(select(removals).where(*begun)).all():
@@ -255,82 +265,85 @@ class Remover:
     def _in_steps(
         self, rows: Sequence[Any], work: Callable[[Connection, Sequence[Any]], None]
     ) -> None:
-        """Does work on some rows a transaction: on fewer, where the disk has no room for more."""
+        """Applies work to rows in several transactions, which shrink if the disk is full."""
         start, at_once = 0, ROWS_AT_A_TIME
         while start < len(rows):
-            some = rows[start : start + at_once]
+            batch = rows[start : start + at_once]
             try:
                 with self._writing.begin() as connection:
-                    work(connection, some)
-            except DatabaseError as problem:
-                if not is_full(problem) or at_once <= _FEWEST_ROWS:
-                    raise self._cut_short(problem) from None
+                    work(connection, batch)
+            except DatabaseError as error:
+                if not is_full(error) or at_once <= _FEWEST_ROWS:
+                    raise self._incomplete_error(error) from None
                 at_once = max(_FEWEST_ROWS, at_once // _SHRINK)
             else:
-                start += len(some)
+                start += len(batch)
             if at_once < ROWS_AT_A_TIME:
                 self._empty_log()
         self._empty_log()
 
     def _empty_log(self) -> None:
-        """Moves the write-ahead log into the database and gives its room back: a server that has
-        the store open would keep it.
+        """Moves the write-ahead log into the database and truncates it.
+
+        Otherwise a server that has the store open would keep its disk space in use.
         """
         with suppress(DatabaseError, sqlite3.Error), closing(self._writing.raw_connection()) as raw:
             raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
-    def _forget_decisions(self, user_ids: Sequence[str]) -> None:
+    def _remove_decisions(self, user_ids: Sequence[str]) -> None:
         size = func.length(decisions.c.content) + ROW_BYTES
-        theirs = select(decisions.c.recommendation_id, size)
+        query = select(decisions.c.recommendation_id, size)
         with self._read() as connection:
-            found = connection.execute(theirs.where(decisions.c.user_id.in_(user_ids))).all()
-        self._in_steps(found, _forget_some)
+            found = connection.execute(query.where(decisions.c.user_id.in_(user_ids))).all()
+        self._in_steps(found, _delete_found)
 
 
-def _forget_some(connection: Connection, found: Sequence[Any]) -> None:
-    """Removes decisions by their ids and sizes."""
-    forget(connection, [id_ for id_, _ in found], sum(size for _, size in found))
+def _delete_found(connection: Connection, found: Sequence[Any]) -> None:
+    """Removes decisions, given as ids and sizes."""
+    delete_decisions(connection, [id_ for id_, _ in found], sum(size for _, size in found))
 
 
-def _drop_events(connection: Connection, places: Sequence[int]) -> None:
-    """Removes events by their places in the log, and from the sums of the table `pairs`."""
+def _drop_events(connection: Connection, sequences: Sequence[int]) -> None:
+    """Removes events by sequence and updates the table `pairs`."""
     items_of: dict[int, set[int]] = {}
     served = 0
-    for user, item, source in connection.execute(_DROP_EVENTS, {"places": json.dumps([*places])}):
+    for user, item, source in connection.execute(
+        _DROP_EVENTS, {"sequences": json.dumps([*sequences])}
+    ):
         items_of.setdefault(user, set()).add(item)
         served += source == SERVED
     count_items_again(connection, items_of)
     add_to_count(connection, EVENTS, -served)
 
 
-def keep_removed_events_out(connection: Connection, source: int) -> None:
-    """Removes from a source that is being imported what was removed before, inside a transaction.
+def drop_removed_events(connection: Connection, source: int) -> None:
+    """Applies earlier removals to a source that is being imported, inside a transaction.
 
-    What happened after a removal stays.
+    Events after the time of a removal are kept.
     """
-    concerned: set[int] = set()
-    for time, chosen in connection.execute(select(removals.c.time, removals.c.filter)).all():
-        conditions = EventFilter.from_dict(json.loads(chosen)).conditions()
+    affected: set[int] = set()
+    for time, filter_ in connection.execute(select(removals.c.time, removals.c.filter)).all():
+        conditions = EventFilter.from_dict(json.loads(filter_)).conditions()
         before = events.c.time <= time
-        gone = delete(events).where(events.c.source == source, before, *conditions)
-        concerned.update(connection.execute(gone.returning(events.c.user)).scalars())
-    count_pairs_again(connection, concerned)
+        deletion = delete(events).where(events.c.source == source, before, *conditions)
+        affected.update(connection.execute(deletion.returning(events.c.user)).scalars())
+    count_pairs_again(connection, affected)
 
 
-def keep_removed_entities_out(connection: Connection, table: str, source: int) -> None:
-    """The same for the rows of an item or user table."""
+def drop_removed_entities(connection: Connection, table: str, source: int) -> None:
+    """Applies earlier removals to the rows of an item or user table, inside a transaction."""
     if table == "items":
-        gone = items.c.item.in_(select(removed_items.c.item))
-        out = update(items).where(items.c.source == source, gone)
-        connection.execute(out.values(attributes=None))
+        removed = items.c.item.in_(select(removed_items.c.item))
+        update_rows = update(items).where(items.c.source == source, removed)
+        connection.execute(update_rows.values(attributes=None))
         return
-    asked = select(removals.c.filter).where(removals.c.what == "users")
-    for chosen in connection.execute(asked).scalars().all():
-        _forget_profiles(connection, json.loads(chosen)["users"])
+    query = select(removals.c.filter).where(removals.c.what == "users")
+    for filter_ in connection.execute(query).scalars().all():
+        _delete_profiles(connection, json.loads(filter_)["users"])
 
 
-def _forget_profiles(connection: Connection, user_ids: Sequence[str]) -> None:
-    """Forgets what is known of users, and their ids where no event has them."""
+def _delete_profiles(connection: Connection, user_ids: Sequence[str]) -> None:
+    """Removes the attributes of users, and the users themselves if they have no events."""
     named = users.c.user_id.in_(user_ids)
     connection.execute(update(users).where(named).values(attributes=None))
     has_events = select(events.c.sequence).where(events.c.user == users.c.user).exists()
@@ -345,25 +358,25 @@ def _withdraw(connection: Connection, item_ids: Sequence[str]) -> None:
     if keys:
         connection.execute(insert(removed_items).on_conflict_do_nothing(), keys)
         described = update(items).where(named, items.c.attributes.is_not(None))
-        gone = connection.execute(described.values(attributes=None)).rowcount
-        add_to_count(connection, ITEMS, -gone)
+        removed = connection.execute(described.values(attributes=None)).rowcount
+        add_to_count(connection, ITEMS, -removed)
 
 
-def _stretches(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
+def _batches(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
     for start in range(0, len(rows), ROWS_AT_A_TIME):
         yield rows[start : start + ROWS_AT_A_TIME]
 
 
 def withdrawn_ids(connection: Connection) -> list[str]:
     """The ids of the items that were removed and not put again."""
-    asked = select(items.c.item_id).join(removed_items, removed_items.c.item == items.c.item)
-    return list(connection.execute(asked).scalars())
+    query = select(items.c.item_id).join(removed_items, removed_items.c.item == items.c.item)
+    return list(connection.execute(query).scalars())
 
 
 def removal_mark(connection: Connection) -> tuple[int, int]:
-    """What changes with every removal, and when a removed item is put again."""
+    """A pair of counters that changes with every removal and when a removed item is put again."""
     last = select(func.coalesce(func.max(removals.c.removal), 0)).scalar_subquery()
     done = select(func.count()).select_from(removals).where(removals.c.complete == 1)
-    gone = select(func.count()).select_from(removed_items).scalar_subquery()
-    row = connection.execute(select(last + done.scalar_subquery(), gone)).one()
+    removed = select(func.count()).select_from(removed_items).scalar_subquery()
+    row = connection.execute(select(last + done.scalar_subquery(), removed)).one()
     return int(row[0]), int(row[1])

@@ -1,4 +1,4 @@
-"""Where a project's events come from: its store, or its files where there is no store yet."""
+"""The source of a project's events: its store, or its files if there is no store yet."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -14,37 +14,37 @@ from tastemaker.machine import memory_left
 from tastemaker.progress import Progress
 from tastemaker.project import Project
 from tastemaker.store.look import StoreLook, look
-from tastemaker.store.opening import refused_by_disk, told
+from tastemaker.store.opening import describe_error, refused_by_disk
 from tastemaker.store.store import Store
 from tastemaker.store.tables import sqlite_path
 
 _EVENT_BYTES = 200
-"""Memory an event takes while it comes out of a store and is indexed."""
+"""Memory of an event while it is read from a store and indexed."""
 _FEWEST_EVENTS = 10_000
-"""Fewer of them are not worth a training."""
+"""The minimum number of events for a training."""
 _DIGITS = 4
-"""Binary digits of the number of events that are read: at most an eighth of what fits is lost."""
+"""The maximum number of events is rounded down to so many binary digits, by at most an eighth."""
 _TOO_LITTLE_MEMORY = (
-    "raise [training] memory, remove what is not needed (`tastemaker store items remove`, "
-    "`tastemaker store events remove`), or leave bots out by [data.exclude]"
+    "raise [training] memory, remove unneeded rows (`tastemaker store items remove`, "
+    "`tastemaker store events remove`), or exclude bots in [data.exclude]"
 )
 _TEXT_COPIES = 5
-"""Memory a character of an item's attributes takes meanwhile."""
+"""Memory of a character of an item's attributes while the store is read, bytes."""
 _LABEL_BYTES = 110
-"""Memory a label of an item takes meanwhile."""
+"""Memory of a label of an item while the store is read."""
 
 
 class EventSource:
-    """What `train`, `evaluate` and `serve` read: one and the same.
+    """The events that `train`, `evaluate` and `serve` read.
 
     Args:
-        project: whose events.
+        project: the project.
         progress: reports long imports.
 
     Attributes:
-        recovered: what was found when the store was opened and whoever started this process should
-            know: what a killed one had left undone and what became of it, and files that a disk
-            kept from being imported; a sentence each.
+        recovered: messages for the user about what was found when the store was opened, such as
+            unfinished work of a killed process or files that could not be imported because of the
+            disk.
     """
 
     def __init__(self, project: Project, progress: Progress = Progress()) -> None:
@@ -59,36 +59,36 @@ class EventSource:
         return self.path.is_file()
 
     def read(self, *, every_item: bool = False) -> Dataset:
-        """All events: of the store, brought up to date with the files; else of the files.
+        """Reads all events from the store after importing changed files, or from the files.
 
-        Where a store holds more events than fit into the project's memory budget, its newest are
-        read, and the data's `left_out` says from when on.
+        If a store has more events than fit into the memory budget of the project, the newest are
+        read, and `left_out` of the dataset reports their start.
 
         Args:
-            every_item: whether nothing is left out by `[data] min_item_users` and `[data.exclude]`:
-                to serve a version that was trained before, whose items must all be there.
+            every_item: whether to ignore `[data] min_item_users` and `[data.exclude]`, to serve a
+                version that is already trained and needs all its items.
 
         Raises:
-            DataError: a file cannot be used, or more than `max_bad_rows` of its rows.
-            MemoryBudgetError: reading files, or the items of a store, would take more than the
-                project's budget.
+            DataError: a file is invalid, or more than `max_bad_rows` of its rows are.
+            MemoryBudgetError: reading files, or the items of a store, needs more memory than the
+                budget of the project.
             StoreError: the store cannot be used.
         """
         if not self.stored:
-            self._close_folder()
+            self._restrict_folder()
             return self._project.read(every_item=every_item)
         with self.open() as store:
             most = self._most_events(store)
             return store.dataset(self._project.schema, every_item=every_item, most=most)
 
     def _most_events(self, store: Store) -> int:
-        """How many events fit into the memory beside the items and users.
+        """The number of events that fit into memory together with the items and users.
 
-        A round number, so that what else the process holds does not make one training's events
-        differ from another's.
+        It is rounded, so that small changes of the free memory do not change the events of a
+        training.
 
         Raises:
-            MemoryBudgetError: hardly any.
+            MemoryBudgetError: less than the minimum number of events fits.
         """
         characters, labels = store.attribute_sizes()
         entities = _TEXT_COPIES * characters + _LABEL_BYTES * labels
@@ -101,78 +101,79 @@ class EventSource:
         return most >> (shift := max(0, most.bit_length() - _DIGITS)) << shift
 
     def open(self) -> Store:
-        """The store, made if there is none, with every file's rows in it.
+        """Opens the store, creates it if it does not exist, and imports new and changed files.
 
-        A file is imported once; where it has changed since, its rows take the place of the
-        earlier ones, and what was served stays. Where the store has every table and the disk takes
-        nothing more, it is opened as it is, and `recovered` says so.
+        Each file is imported once. If it has changed, its rows replace the earlier ones; served
+        events are kept. If the store has every table and the disk is full or read-only, the store
+        is opened without an import, and `recovered` reports this.
 
         Raises:
-            DataError: a file cannot be used, or more than `max_bad_rows` of its rows.
-            MemoryBudgetError: a file would take more than the project's budget.
+            DataError: a file is invalid, or more than `max_bad_rows` of its rows are.
+            MemoryBudgetError: a file needs more memory than the budget of the project.
             StoreError: the store cannot be used.
         """
         is_new = not self.stored
-        self._close_folder()
+        self._restrict_folder()
         store = Store(self.path)
         try:
-            if store.log_left:
+            if store.has_leftover_log:
                 self.recovered.append(
-                    f"a write-ahead log was left beside {self.path.name}, by a process that was "
-                    "killed or while another was reading; all that was committed is there: "
+                    f"a write-ahead log was left next to {self.path.name}, by a process that was "
+                    "killed or while another process was reading; no committed data is lost: "
                     f"{store.count():,} events"
                 )
-            if store.tightened:
-                names = ", ".join(file.name for file in store.tightened)
+            if store.restricted_files:
+                names = ", ".join(file.name for file in store.restricted_files)
                 self.recovered.append(
-                    f"{names} could be read by other users of this machine; now by its owner alone"
+                    f"{names} could be read by other users of this machine; access is now limited "
+                    "to the owner"
                 )
             self._import(store)
-        except (DatabaseError, OSError) as problem:
-            if refused_by_disk(problem, self.path) and self._is_whole(store):
+        except (DatabaseError, OSError) as error:
+            if refused_by_disk(error, self.path) and self._is_whole(store):
                 self.recovered.append(
-                    f"{self.path.name} is as it was before, the files are not imported "
-                    f"{told(problem, self.path)}"
+                    f"{self.path.name} is unchanged, the files are not imported "
+                    f"{describe_error(error, self.path)}"
                 )
                 return store
-            self._leave(store, is_new)
-            if isinstance(problem, OSError):
+            self._close_failed(store, is_new)
+            if isinstance(error, OSError):
                 raise  # it names its file
             raise StoreError(
-                f"{self.path}: the files cannot be imported {told(problem, self.path)}"
+                f"{self.path}: the files cannot be imported {describe_error(error, self.path)}"
             ) from None
         except BaseException:
-            self._leave(store, is_new)
+            self._close_failed(store, is_new)
             raise
         return store
 
-    def _close_folder(self) -> None:
-        """Takes the rights of other users from the folder of state, where there is one."""
+    def _restrict_folder(self) -> None:
+        """Removes the permissions of other users from the state folder, if it exists."""
         state = self._project.state
         if state.is_dir() and make_private_folder(state):
             self.recovered.append(
-                f"the folder {state} was open to other users of this machine; now to its owner "
-                "alone"
+                f"the folder {state} was open to other users of this machine; access is now "
+                "limited to the owner"
             )
 
     def _is_whole(self, store: Store) -> bool:
-        """Whether it has every table in some state of its file."""
+        """Whether the store has an import of every table, of any version of its file."""
         importer = store.importer()
         try:
-            return all(importer.imported(table) for table in self._project.data_files())
+            return all(importer.is_imported(table) for table in self._project.data_files())
         except DatabaseError:
             return False
 
-    def _leave(self, store: Store, is_new: bool) -> None:
-        """After an import that failed: a store that holds nothing whole would only take up room."""
-        with suppress(StoreError):  # what went wrong first is told
+    def _close_failed(self, store: Store, is_new: bool) -> None:
+        """Closes the store after a failed import, and deletes a new store without complete data."""
+        with suppress(StoreError):  # the first error is the one to report
             if is_new:
                 store.discard()
             else:
                 store.close()
 
     def open_as_it_is(self) -> Store:
-        """The store without looking at the files.
+        """Opens the store without a check of the files.
 
         Raises:
             StoreError: the store cannot be used.
@@ -180,57 +181,59 @@ class EventSource:
         return Store(self.path)
 
     def look(self, store: str = "", sequence: int = 0) -> StoreLook:
-        """What is in the store, found without writing; see `look`."""
+        """A summary of the store, without a write; see `look`."""
         return look(self.path, store, sequence)
 
     def changed_files(self) -> list[str]:
-        """The files whose rows in the store are not those of today."""
+        """The names of the files that changed since their import."""
         with self.open_as_it_is() as store:
             return [file.name for _, files, _ in self._to_import(store) for file in files]
 
     def _import(self, store: Store) -> None:
         importer = store.importer(self._progress)
-        if not (importer.leftovers or importer.cut_short() or any(self._to_import(store))):
+        if not (
+            importer.hidden_sources or importer.incomplete_tables() or any(self._to_import(store))
+        ):
             return
-        with importer.alone():
-            cut_short = importer.cut_short()
+        with importer.exclusive():
+            incomplete_tables = importer.incomplete_tables()
             importer.sweep()
-            for table in cut_short:
+            for table in incomplete_tables:
                 self.recovered.append(
-                    f"the import of {table} had been cut short: what it left was cleared away, and "
-                    "files that are not whole in the store are imported now"
+                    f"the import of {table} was interrupted: its partial rows were removed, and "
+                    "incomplete files are imported again"
                 )
-            for table, files, print_ in self._to_import(store):  # perhaps none by now
+            for table, files, print_ in self._to_import(store):  # can be empty by now
                 self._project.require_memory_to_read({table: files}, "importing")
                 cleaned = clean_files({table: files}, self._project.quarantine)
                 rows = cleaned.tables[table]
                 importer.replace(table, print_, rows, self._project.schema)
             if importer.conflicts:
                 self.recovered.append(
-                    f"rows of the event files left out, as their event_id was served with other "
+                    "rows of the event files skipped because their event_id was served with other "
                     f"content: {importer.conflicts:,}"
                 )
 
     def _to_import(self, store: Store) -> Iterator[tuple[str, tuple[DataFile, ...], str]]:
-        """Table, files and fingerprint of what the store lacks, or has otherwise.
+        """Table, files and fingerprint of each new or changed table.
 
         Raises:
-            DataError: files cannot be opened that were never imported.
+            DataError: files that were never imported cannot be opened.
         """
         importer = store.importer()
         tables = {
             table: files
             for table, files in self._project.data_files().items()
-            if not (importer.imported(table) and _moved_away(files))
+            if not (importer.is_imported(table) and _moved_away(files))
         }
         self._project.require_files(tables)
         for table, files in tables.items():
             print_ = table_fingerprint(table, files)
-            if not importer.known(table, print_):
+            if not importer.has_fingerprint(table, print_):
                 yield table, files, print_
 
 
 def _moved_away(files: tuple[DataFile, ...]) -> bool:
-    """Whether files are gone, which is no harm after their import."""
-    gone = [file.path for file in files if not file.path.is_file()]
-    return bool(gone) and not any(path.exists() for path in gone)
+    """Whether files were moved away, which is allowed after their import."""
+    missing = [file.path for file in files if not file.path.is_file()]
+    return bool(missing) and not any(path.exists() for path in missing)

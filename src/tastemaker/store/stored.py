@@ -1,4 +1,4 @@
-"""What a store returns beside events: its items, and its size."""
+"""Items of a store, and its size."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,14 +6,14 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class StoredItem:
-    """An item as it was last put.
+    """An item with its latest attributes.
 
     Attributes:
         item: its key.
         item_id: its id.
-        attributes: column → value, as JSON has it.
-        source: the table it came from; `SERVED` if it was put over the network.
-        changed: grows with every change of any item.
+        attributes: column → value, as in JSON.
+        source: the source of the attributes; `SERVED` if they were put over the network.
+        changed: the number of its last change; it grows with each change of any item.
     """
 
     item: int
@@ -25,11 +25,11 @@ class StoredItem:
 
 @dataclass(frozen=True, slots=True)
 class StoreSize:
-    """What a store takes up.
+    """The size of a store.
 
     Attributes:
-        file: the bytes of its file.
-        used: those that hold something; the rest is used again before the file grows.
+        file: the size of its file, bytes.
+        used: the bytes in use; the other bytes are reused before the file grows.
     """
 
     file: int

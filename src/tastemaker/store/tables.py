@@ -1,8 +1,8 @@
-"""The store's tables, and where they lie: SQLite today, any SQL server by another URL.
+"""The tables of the store and the path of its database.
 
-Ids are text at the door and small integers inside: a user's key, an item's key, a kind's key. An
-event's `sequence` is its place in the log; it only ever grows. Every row tells its source, and only
-the events of whole sources count.
+External ids are text; inside the store, integer keys identify users, items and event types. The
+`sequence` of an event is its position in the log and only grows. Each row has a source, and only
+events of complete sources are visible.
 """
 
 from pathlib import Path
@@ -27,10 +27,10 @@ from tastemaker.errors import SettingError
 
 SCHEMA = 5
 SERVED = 0
-"""The source of what came over the network; tables imported from files have later numbers."""
+"""The source of data received over the network; tables imported from files have later numbers."""
 
 ROW_BYTES = 300
-"""What a decision takes up beside its content: ids, key, index."""
+"""The size of a decision without its content: ids, key, index."""
 
 metadata = MetaData()
 
@@ -47,7 +47,8 @@ sources = Table(
     Column("name", Text, nullable=False),
     Column("fingerprint", Text, nullable=False),
     Column("rows", Integer, nullable=False),
-    # 0 while rows come, and for events also while they go; at most one source of a name has 1
+    # 0 during the import, and for events also during their removal; at most one source of a name
+    # has 1
     Column("complete", Integer, nullable=False),
 )
 users = Table(
@@ -90,18 +91,18 @@ events = Table(
     Column("recommendation_id", Text),
     Column("position", Integer),
     Column("context", Text),
-    # while a file is imported again, an event of it stands there twice, once to be seen
+    # while a file is imported again, each of its events exists twice, once visible
     Index("events_by_id", "event_id", "source", unique=True),
-    # the events of one user that came after a place in the log
+    # the events of one user after a sequence in the log
     Index("events_by_user", "user", "sequence"),
-    # the newest events of a user and event type, with everything that a history needs
+    # the newest events of a user and event type, with all columns that a history needs
     Index(
         *("events_by_time", "user", "kind", "time", "sequence"),
         *("item", "value", "source"),
     ),
-    # what was served is found without going through what was imported after it
+    # finds served events without a scan of later imports
     Index("events_served", "sequence", sqlite_where=text("source = 0")),
-    # what was served of an item that is put later
+    # the served events of an item that is put later
     Index("events_served_of", "item", "sequence", sqlite_where=text("source = 0")),
     sqlite_autoincrement=True,
 )
@@ -111,21 +112,22 @@ pairs = Table(
     Column("user", Integer, primary_key=True),
     Column("item", Integer, primary_key=True),
     Column("kind", Integer, primary_key=True),
-    # 1 for events with a value below 0: returns, where values are amounts
+    # 1 for events with a value below 0, such as returns where values are amounts
     Column("negative", Integer, primary_key=True),
     Column("source", Integer, primary_key=True),
-    # of the latest of these events
+    # time and sequence of the latest of these events
     Column("time", Integer, nullable=False),
     Column("sequence", Integer, nullable=False),
     # the sum of their values, a missing value counted as 1
     Column("amount", Float, nullable=False),
     sqlite_with_rowid=False,
 )
-"""The events by user and item, summed up; kept by `pairs.py` in the transactions of the events."""
+"""The events aggregated by user and item; `pairs.py` updates it in the transactions of the events.
+"""
 recounts = Table(
     "recounts",
     metadata,
-    # a user of whom events were removed, and in how many transactions
+    # a user with removed events, and the number of transactions that removed them
     Column("user", Integer, primary_key=True),
     Column("times", Integer, nullable=False),
 )
@@ -139,7 +141,7 @@ decisions = Table(
     Column("model_version", Text, nullable=False),
     Column("content", LargeBinary, nullable=False),
     Index("decisions_by_time", "time"),
-    # those of a user, to be removed with the user
+    # the decisions for a user, which are removed with the user
     Index("decisions_by_user", "user_id"),
     sqlite_with_rowid=False,
 )
@@ -157,44 +159,44 @@ removals = Table(
     Column("time", Integer, nullable=False),
     # events, users or items
     Column("what", Text, nullable=False),
-    # what was chosen, as JSON; a table that is imported again leaves it out again
+    # the filter as JSON; applied again when a table is imported again
     Column("filter", Text, nullable=False),
     Column("events", Integer, nullable=False),
-    # 0 while it goes on, or where it was cut short
+    # 0 while the removal is running or if it was interrupted
     Column("complete", Integer, nullable=False),
     sqlite_autoincrement=True,
 )
 removed_items = Table(
     "removed_items",
     metadata,
-    # not shown and not learned from until the item is put again
+    # not recommended and not used for training until the item is put again
     Column("item", Integer, ForeignKey("items.item"), primary_key=True),
 )
 totals = Table(
     "totals",
     metadata,
-    # decisions; events that were served; items that are described: see counters.py
+    # decisions, served events or described items: see counters.py
     Column("name", Text, primary_key=True),
     Column("rows", Integer, nullable=False),
     Column("bytes", Integer, nullable=False),
 )
 
 VISIBLE = events.c.source.not_in(select(sources.c.source).where(sources.c.complete == 0))
-"""Which events count: what was served, and what was imported whole."""
+"""Selects visible events: served events and those of complete imports."""
 
 NOT_REMOVED = events.c.item.not_in(select(removed_items.c.item))
-"""Which events are of items that were not removed, or were put again."""
+"""Selects events of items that were not removed or were put again."""
 
 
 def sqlite_path(url: str, folder: Path) -> Path:
-    """Where the database of `[store] url` lies.
+    """The path of the database for `[store] url`.
 
     Args:
         url: `sqlite`, or `sqlite:///file`, relative to the project file.
-        folder: the state folder, for the default.
+        folder: the state folder, which contains the default database.
 
     Raises:
-        SettingError: it is no SQLite URL.
+        SettingError: `url` is not a SQLite URL.
     """
     if url == "sqlite":
         return folder / "store.db"
@@ -204,15 +206,15 @@ def sqlite_path(url: str, folder: Path) -> Path:
 
 
 def about_store(connection: Connection, name: str) -> str:
-    """What the store says of itself under a name; `None` where it says nothing."""
+    """A value of the table `about`; the text `None` if it is missing."""
     return str(connection.execute(select(about.c.value).where(about.c.name == name)).scalar())
 
 
 def store_id(connection: Connection) -> str:
-    """What no other store is called, 32 hexadecimal digits; given when its tables are made."""
+    """The unique id of the store, 32 hexadecimal digits, set when its tables are created."""
     return about_store(connection, "id")
 
 
 def next_change(connection: Connection) -> int:
-    """The number of the next change of an item, inside the transaction that makes it."""
+    """The number of the next item change, inside the transaction that makes the change."""
     return (connection.execute(select(func.max(items.c.changed))).scalar() or 0) + 1

@@ -1,6 +1,6 @@
-"""How a store of an earlier version becomes one of this version, while nobody else has it open.
+"""Upgrades a store of an earlier version, while no other process has it open.
 
-A process of the earlier version that went on would not keep what the new tables hold.
+A running process of the earlier version would not update the new tables.
 """
 
 import sqlite3
@@ -12,8 +12,8 @@ from sqlalchemy.exc import DatabaseError
 
 from tastemaker.errors import StoreError
 from tastemaker.lock import Presence
-from tastemaker.store.counters import DECISIONS, EVENTS, ITEMS, count_again
-from tastemaker.store.opening import opened, require_files, told
+from tastemaker.store.counters import DECISIONS, EVENTS, ITEMS, recount
+from tastemaker.store.opening import create_engines, describe_error, require_files
 from tastemaker.store.pairs import add_to_pairs
 from tastemaker.store.tables import (
     ROW_BYTES,
@@ -31,16 +31,16 @@ from tastemaker.store.tables import (
 )
 
 _PATIENCE_SECONDS = 2.0
-"""How long to wait for others that are just closing the store."""
+"""How long to wait for other processes that are closing the store."""
 
 
 def upgrade(path: Path, presence: Presence, patience: float) -> None:
-    """Brings a store of an earlier schema up to date; leaves all else as it is.
+    """Upgrades a store of an earlier schema; does nothing for other files.
 
     Args:
         path: the database file.
-        presence: who has the store open.
-        patience: seconds to wait for another process's write.
+        presence: the processes that have the store open.
+        patience: seconds to wait for a write of another process.
 
     Raises:
         StoreError: another process has it open, or it cannot be written.
@@ -49,26 +49,27 @@ def upgrade(path: Path, presence: Presence, patience: float) -> None:
     schema = _schema(path, patience)
     if schema not in _UPGRADES:
         return
-    with presence.alone(_PATIENCE_SECONDS) as alone:  # ends when others have upgraded it
+    with presence.alone(_PATIENCE_SECONDS) as alone:  # waits until another process has upgraded it
         if alone:
             _upgrade_alone(path, patience)
     if not alone and _schema(path, patience) in _UPGRADES:
         raise StoreError(
             f"{path}: another process has it open, and it must be upgraded from schema {schema} to "
-            f"{SCHEMA}: stop the server and other commands, then run it again"
+            f"{SCHEMA}: stop the server and other commands, then run the command again"
         )
 
 
 def _upgrade_alone(path: Path, patience: float) -> None:
     try:
-        for engine in opened(URL.create("sqlite", database=str(path)), patience, path, _upgrade):
+        url = URL.create("sqlite", database=str(path))
+        for engine in create_engines(url, patience, path, _upgrade):
             engine.dispose()
-    except DatabaseError as problem:
-        raise StoreError(f"{path}: cannot be upgraded {told(problem, path)}") from None
+    except DatabaseError as error:
+        raise StoreError(f"{path}: cannot be upgraded {describe_error(error, path)}") from None
 
 
 def _schema(path: Path, patience: float) -> int | None:
-    """The schema of a database; None where it cannot be read, which opening it reports."""
+    """The schema of a database; None if it cannot be read, which is reported when it is opened."""
     url = f"{path.absolute().as_uri()}?mode=rw"
     try:
         with closing(sqlite3.connect(url, patience, uri=True)) as reader:
@@ -87,7 +88,7 @@ def _upgrade(connection: Connection, _: Path) -> None:
 
 
 def _upgrade_to_2(connection: Connection) -> None:
-    """Schema 1 → 2: more than one source of a name, and an event id once in each source."""
+    """Schema 1 → 2: several sources of a name, and unique event ids in each source."""
     connection.exec_driver_sql("ALTER TABLE sources RENAME TO earlier")
     sources.create(connection)
     connection.exec_driver_sql("INSERT INTO sources SELECT * FROM earlier")
@@ -98,7 +99,7 @@ def _upgrade_to_2(connection: Connection) -> None:
 
 
 def _upgrade_to_3(connection: Connection) -> None:
-    """Schema 2 → 3: the newest events of a user by time, and the events summed up by pair."""
+    """Schema 2 → 3: an index of the newest events of a user, and the table `pairs`."""
     for index in events.indexes:
         if index.name in ("events_by_user", "events_by_time", "events_served_of"):
             index.drop(connection, checkfirst=True)
@@ -109,7 +110,7 @@ def _upgrade_to_3(connection: Connection) -> None:
 
 
 def _upgrade_to_4(connection: Connection) -> None:
-    """Schema 3 → 4: what was removed, and how much the decisions take up."""
+    """Schema 3 → 4: removals, and the size of the decisions."""
     for table in (removals, removed_items, totals, decisions):
         table.create(connection, checkfirst=True)
     size = func.length(decisions.c.content) + ROW_BYTES
@@ -120,14 +121,14 @@ def _upgrade_to_4(connection: Connection) -> None:
 
 
 def _upgrade_to_5(connection: Connection) -> None:
-    """Schema 4 → 5: counts of events, items, and removals by user; decisions by user."""
+    """Schema 4 → 5: counts of events, items and removals by user, and an index of the decisions."""
     recounts.create(connection, checkfirst=True)
     connection.execute(delete(about).where(about.c.name == "removals"))
     for index in decisions.indexes:
         index.create(connection, checkfirst=True)
     for name in (EVENTS, ITEMS):
-        count_again(connection, name)
+        recount(connection, name)
 
 
 _UPGRADES = {1: _upgrade_to_2, 2: _upgrade_to_3, 3: _upgrade_to_4, 4: _upgrade_to_5}
-"""Schema → the step to the next one; a store of an early schema takes all of them in order."""
+"""Schema → the step to the next schema; all steps of an old store are applied in order."""

@@ -1,8 +1,8 @@
-"""Group commit: what is written at the same time shares one transaction, and one wait for the disk.
+"""Group commit: concurrent writes share one transaction and one wait for the disk.
 
-A single thread of the process commits. A write is acknowledged when its transaction is on disk;
-one that fails fails alone. What the database or the disk refuses is nobody's fault: it fails all
-that were to be written together, and is logged when it begins and when it is over.
+A single thread of the process commits. A write is acknowledged when its transaction is on disk. An
+invalid write fails alone. An error of the database or the disk fails all writes of the transaction
+and is logged when it begins and when it ends.
 """
 
 import logging
@@ -19,13 +19,13 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DatabaseError, OperationalError
 
 from tastemaker.errors import StoreError, StoreFullError
-from tastemaker.store.opening import is_full, told
-from tastemaker.store.place import Place
-from tastemaker.store.waiting import Piece, Waiting, Work
+from tastemaker.store.database_files import DatabaseFiles
+from tastemaker.store.opening import describe_error, is_full
+from tastemaker.store.write_queue import Piece, Work, WriteQueue
 
 _LOG = logging.getLogger(__name__)
-_NOBODYS = (OperationalError, DatabaseError)
-"""Locked, full, broken; damaged. The others that derive from DatabaseError are somebody's fault."""
+_SHARED_ERRORS = (OperationalError, DatabaseError)
+"""Locked, full or failing; damaged. Other subclasses of DatabaseError are errors of one write."""
 
 CLOSED = "the store is closed"
 BATCH_DELAY_SECONDS = 0.1
@@ -33,26 +33,25 @@ REMOVE = (
     "or remove events with `tastemaker store events remove`, which works on a full disk, and run "
     "`tastemaker store compact`"
 )
-"""How a full disk gets room again."""
+"""How to free space on a full disk."""
 
 
 class Writer:
-    """The one thread of a process that writes.
+    """The thread that performs all writes of a process.
 
     Args:
-        engine: opens transactions that wait for other processes' writes.
+        engine: opens transactions that wait for writes of other processes.
         path: the database file.
-
     """
 
     def __init__(self, engine: Engine, path: Path) -> None:
         self._engine = engine
         self._path = path
-        self._place = Place(path)
+        self._files = DatabaseFiles(path)
         self._saved = False
-        self._refused = 0  # writes, since it last went well
-        self._waiting = Waiting()
-        self._due = 0.0  # when what is waiting shall be written
+        self._failures = 0  # failed writes since the last successful one
+        self._queue = WriteQueue()
+        self._due = 0.0  # when to write the queued work
         self._changed = threading.Condition()
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
@@ -61,17 +60,18 @@ class Writer:
     def submit(
         self, work: Work, *, rows: int = 1, caller: str | None = None, defer: bool = False
     ) -> "Future[Any]":
-        """Queues a piece of work; the future is done when what it wrote is on disk.
+        """Queues a piece of work; the future is done when its changes are on disk.
 
         Args:
-            work: writes by the connection it is given; may run twice, the first time in vain. It
-                may raise StoreFullError before it writes anything.
-            rows: about how many it writes.
-            caller: the client it is done for, in whose queue it waits; None for the store itself.
-            defer: whether it may wait a tenth of a second, to be written together with others.
+            work: writes with the connection it gets; it can run twice if the first transaction is
+                rolled back. It can raise StoreFullError before it writes anything.
+            rows: the approximate number of rows it writes.
+            caller: the client the work belongs to, which has its own queue; None for the store
+                itself.
+            defer: whether it can wait a tenth of a second, to share a transaction with others.
 
         Raises:
-            BusyError: too much of this client is waiting already.
+            BusyError: this client has too many rows in the queue.
             StoreError: the store is closed.
         """
         return self.submit_all([(work, rows)], caller=caller, defer=defer)[0]
@@ -83,15 +83,15 @@ class Writer:
         caller: str | None = None,
         defer: bool = False,
     ) -> "list[Future[Any]]":
-        """Queues pieces of work of one client, all or none; each succeeds or fails on its own.
+        """Queues pieces of work of one client, all or none; each succeeds or fails separately.
 
         Args:
-            works: the pieces, each with the number of its rows, at least one; see `submit`.
+            works: at least one piece, each with its number of rows; see `submit`.
             caller: see `submit`.
             defer: see `submit`.
 
         Raises:
-            BusyError: too much of this client is waiting already.
+            BusyError: this client has too many rows in the queue.
             StoreError: the store is closed.
         """
         pieces = [Piece(work, Future(), rows) for work, rows in works]
@@ -99,30 +99,30 @@ class Writer:
             if self._closing:
                 raise StoreError(CLOSED)
             due = monotonic() + (BATCH_DELAY_SECONDS if defer else 0.0)
-            due = min(self._due, due) if self._waiting else due
-            self._waiting.add(caller, pieces)
+            due = min(self._due, due) if self._queue else due
+            self._queue.add(caller, pieces)
             self._due = due
             self._changed.notify()
-        return [piece.done for piece in pieces]
+        return [piece.future for piece in pieces]
 
-    def reopened(self) -> None:
-        """Goes on with a database file that was put in the other's place, if it can be opened."""
+    def accept_replaced_file(self) -> None:
+        """Accepts a database file that replaced the earlier one, if it can be opened."""
         with suppress(DatabaseError), self._engine.begin():
-            self._place = Place(self._path)
+            self._files = DatabaseFiles(self._path)
 
     def require_in_place(self) -> None:
-        """Refuses to go on where a file of the database was moved away, replaced or cut.
+        """Checks that no file of the database was moved, replaced or truncated.
 
-        Where the write-ahead log alone was removed, what had been committed to it is moved into the
-        database first: it would be lost with this process.
+        If only the write-ahead log was removed, its committed data is moved into the database
+        first. Otherwise it would be lost when this process ends.
 
         Raises:
-            StoreError: it was.
+            StoreError: a file was moved, replaced or truncated.
         """
         try:
-            self._place.require()
+            self._files.require()
         except StoreError:
-            if self._place.has_lost_log and not self._saved:
+            if self._files.has_lost_log and not self._saved:
                 self._saved = True
                 self._save_log()
             raise
@@ -131,11 +131,11 @@ class Writer:
         try:
             with closing(self._engine.raw_connection()) as connection:
                 connection.cursor().execute("PRAGMA wal_checkpoint(PASSIVE)")
-        except (DatabaseError, sqlite3.Error) as problem:
-            _LOG.error("%s: what was in the removed log is not saved (%s)", self._path, problem)
+        except (DatabaseError, sqlite3.Error) as error:
+            _LOG.error("%s: the removed write-ahead log is not saved (%s)", self._path, error)
 
     def close(self) -> None:
-        """Writes what is waiting, then stops."""
+        """Writes all queued work, then stops."""
         with self._changed:
             self._closing = True
             self._changed.notify()
@@ -148,74 +148,76 @@ class Writer:
     def _write(self, group: list[Piece]) -> None:
         try:
             self._commit(group)
-        except StoreError as problem:
-            self._refuse(group, problem)
-        except Exception as problem:
-            if type(problem) in _NOBODYS:
-                self._refuse(group, self._refused_by(cast(DatabaseError, problem)))
+        except StoreError as error:
+            self._fail(group, error)
+        except Exception as error:
+            if type(error) in _SHARED_ERRORS:
+                self._fail(group, self._error_for(cast(DatabaseError, error)))
             elif len(group) == 1:
                 _LOG.exception("a write failed")
-                group[0].done.set_exception(_told(problem))
+                group[0].future.set_exception(_client_error(error))
             else:
-                for one in group:  # so that the one at fault fails alone
+                for one in group:  # so that only the invalid one fails
                     self._write([one])
 
-    def _refuse(self, group: list[Piece], refused: StoreError) -> None:
-        if not self._refused:
-            _LOG.error("%s: %s", self._path, refused)
-        self._refused += len(group)
+    def _fail(self, group: list[Piece], error: StoreError) -> None:
+        if not self._failures:
+            _LOG.error("%s: %s", self._path, error)
+        self._failures += len(group)
         for one in group:
-            one.done.set_exception(refused)
+            one.future.set_exception(error)
 
-    def _refused_by(self, problem: DatabaseError) -> StoreError:
-        reason = f"nothing was written {told(problem, self._path)}"
-        if is_full(problem):
+    def _error_for(self, error: DatabaseError) -> StoreError:
+        reason = f"nothing was written {describe_error(error, self._path)}"
+        if is_full(error):
             return StoreFullError(f"{reason}, {REMOVE}")
         return StoreError(reason)
 
     def _next_group(self) -> list[Piece]:
-        """What is waiting by now and still wanted, empty when there will be no more."""
+        """The next queued pieces that are not cancelled; empty when the writer is closed."""
         while True:
             with self._changed:
-                while not self._closing and (left := self._left()) != 0:
+                while not self._closing and (left := self._seconds_left()) != 0:
                     self._changed.wait(left)
-                if not self._waiting:
+                if not self._queue:
                     return []
-                group = self._waiting.take()
-            wanted = [one for one in group if one.done.set_running_or_notify_cancel()]
-            if wanted:
-                return wanted
+                group = self._queue.take()
+            pending = [one for one in group if one.future.set_running_or_notify_cancel()]
+            if pending:
+                return pending
 
-    def _left(self) -> float | None:
-        """Seconds until there is something to do; None if nothing is waiting."""
-        return max(0.0, self._due - monotonic()) if self._waiting else None
+    def _seconds_left(self) -> float | None:
+        """Seconds until the next write; None if the queue is empty."""
+        return max(0.0, self._due - monotonic()) if self._queue else None
 
     def _commit(self, group: list[Piece]) -> None:
         self.require_in_place()
         with self._engine.begin() as connection:
             results = [_result(one.work, connection) for one in group]
-        self.require_in_place()  # what was written elsewhere is not acknowledged
+        self.require_in_place()  # a write to replaced files is not acknowledged
         full = [isinstance(result, StoreFullError) for result in results]
-        if self._refused and not all(full):
-            _LOG.warning("%s: written again, after %d refused", self._path, self._refused)
-            self._refused = 0
+        if self._failures and not all(full):
+            _LOG.warning(
+                "%s: writes succeed again, after %d failed writes", self._path, self._failures
+            )
+            self._failures = 0
         for one, result, is_refused in zip(group, results, full):
             if is_refused:
-                one.done.set_exception(result)
+                one.future.set_exception(result)
             else:
-                one.done.set_result(result)
+                one.future.set_result(result)
 
 
 def _result(work: Work, connection: Connection) -> Any:
-    """What work returns; where the store is full, the error: it has written nothing then."""
+    """The result of the work, or the StoreFullError it raised before it wrote anything."""
     try:
         return work(connection)
     except StoreFullError as full:
         return full
 
 
-def _told(problem: Exception) -> Exception:
-    """The error that the client gets."""
-    if isinstance(problem, DatabaseError):
-        return StoreError(f"nothing was written ({problem.orig})")
-    return problem
+def _client_error(error: Exception) -> Exception:
+    """The error to return to the client."""
+    if isinstance(error, DatabaseError):
+        return StoreError(f"nothing was written ({error.orig})")
+    return error

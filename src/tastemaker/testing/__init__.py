@@ -1,4 +1,4 @@
-"""Suites that every component inherits, and data whose right answer is known. Needs pytest.
+"""Conformance test suites to inherit, and data sets with known answers. Requires pytest.
 
 from tastemaker.testing import RetrieverConformance
 

@@ -1,7 +1,7 @@
-"""Whether features are the same in training and in serving, to the last bit.
+"""Checks that features are equal in training and in serving, bit for bit.
 
-For whoever writes a family of features: one that reads the future, or depends on what else stands
-in the batch, is found out here by the name of its column.
+Use it to test a family of features. It names the columns that read the future or depend on the
+other rows of the batch.
 """
 
 from collections.abc import Sequence
@@ -33,29 +33,29 @@ def feature_differences(
     requests: Sequence[int] | None = None,
     eligible: Masks | None = None,
 ) -> list[str]:
-    """How training features differ from those served, one request at a time, at their moments.
+    """The differences between training features and served features, one line per column.
 
-    Every request is made anew from `data.before(moment)` alone, with a world that reaches no
-    further, its candidates are found by the same sources and described by themselves. Values must
-    be equal to the last bit, missing ones missing on both sides.
+    Every request is built again, alone, from `data.before(moment)` and the inventory of that
+    moment. The same sources find its candidates. Values must be equal bit for bit, and missing
+    values must be missing on both sides.
 
     Args:
-        training: what time travel made of past requests.
-        pipeline: the placement's road around the sources that `training` was made with.
+        training: the point-in-time training data of past requests.
+        pipeline: the placement's pipeline with the sources that `training` was made with.
         data: the whole log.
-        features: what the columns of `training` were made by.
+        features: the feature set that made the columns of `training`.
         seen: the placement's seen policy.
-        requests: which requests of `training` to compare; by default all.
-        eligible: the items each request of `training` could be answered with; by default every
-            one. Items that came after a window are not among those of its task.
+        requests: the requests of `training` to compare; by default all.
+        eligible: the eligible items of each request of `training`; by default all. The task of a
+            window does not contain items that appear after the window.
 
     Returns:
-        A line for each column that differs, named first, with the number of values that do; a
-        line beginning with `candidates` if a training row was not found in serving. Nothing where
-        both agree.
+        One line per column that differs, with its name and the number of differing values, and one
+        line beginning with `candidates` if serving did not find a training row. Empty if both
+        agree.
 
     Raises:
-        Exception: what a source raised.
+        Exception: a source raised it.
     """
     chosen = range(len(training.offsets) - 1) if requests is None else requests
     if features.names != training.features.names:
@@ -66,24 +66,24 @@ def feature_differences(
         rows = np.arange(training.offsets[row], training.offsets[row + 1])
         moment, user = int(training.time[row]), training.user[row : row + 1]
         items = None if eligible is None else eligible.take(np.array([row]))
-        asked, inventory, found = _served_alone(pipeline, data, user, moment, seen, items)
-        served = features.build(asked, found, inventory, pipeline.retrievers)
+        request, inventory, found = _serve_alone(pipeline, data, user, moment, seen, items)
+        served = features.build(request, found, inventory, pipeline.retrievers)
         place = {item: entry for entry, item in enumerate(found.item.tolist())}
         pairs = [(r, place[i]) for r, i in zip(rows, training.item[rows].tolist()) if i in place]
         learned, shown = np.array(pairs, np.int64).reshape(-1, 2).T
         differing += _unequal(training.features.values[learned], served.values[shown]).sum(axis=0)
         compared, missing = compared + len(pairs), missing + len(rows) - len(pairs)
-    told = [
+    differences = [
         f"{name}: {count} of {compared} values differ"
         for name, count in zip(features.names, differing)
         if count
     ]
     if missing:
-        told.insert(0, f"candidates: {missing} of training were not found in serving")
-    return told
+        differences.insert(0, f"candidates: {missing} of training were not found in serving")
+    return differences
 
 
-def _served_alone(
+def _serve_alone(
     pipeline: Pipeline,
     data: Dataset,
     user: NDArray[np.integer],
@@ -91,16 +91,16 @@ def _served_alone(
     seen: SeenPolicy | None,
     eligible: Masks | None,
 ) -> tuple[Requests, Inventory, Candidates]:
-    """One user's request, the world and the candidates, from what was known before a moment."""
+    """One user's request, the inventory and the candidates, from the data before a moment."""
     known = data.before(moment)
-    asked = known.requests(user, np.array([moment], np.int64), seen=seen)
-    asked = asked if eligible is None else replace(asked, eligible=eligible)
+    request = known.requests(user, np.array([moment], np.int64), seen=seen)
+    request = request if eligible is None else replace(request, eligible=eligible)
     inventory, trace = Inventory.of(known), Trace()
     found = pipeline.candidates(
-        asked, DEFAULT_N, inventory=inventory, trace=trace, deadline=Deadline()
+        request, DEFAULT_N, inventory=inventory, trace=trace, deadline=Deadline()
     )
     trace.require_whole()
-    return asked, inventory, found
+    return request, inventory, found
 
 
 def _unequal(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.bool_]:

@@ -1,4 +1,4 @@
-"""What every pipeline promises, whatever it is made of, as tests to inherit."""
+"""Conformance tests for pipelines of any components."""
 
 import hashlib
 import json
@@ -17,18 +17,18 @@ from tastemaker.pipeline import Recommender
 from tastemaker.pipeline.ranking import PREDICTED
 from tastemaker.pipeline.sources import POPULARITY_FALLBACK
 from tastemaker.testing.small import (
+    anonymous_request,
     assert_identical,
     small_dataset,
     small_inventory,
     small_requests,
-    stranger,
 )
 
 _OPTIONS = FitOptions(seed=7, threads=2)
 
 
 class PipelineConformance:
-    """Inherit and implement `make`: a recommender whose first placement is tested."""
+    """Inherit this class and implement `make`; the suite tests the first placement."""
 
     def make(self) -> Recommender:
         """The recommender under test, not fitted."""
@@ -40,7 +40,7 @@ class PipelineConformance:
         """The recommender fitted once for the whole class."""
         return cls().make().fit(small_dataset(), _OPTIONS)
 
-    def test_lists_are_distinct_and_best_first(self, fitted: Recommender) -> None:
+    def test_lists_have_distinct_items_best_first(self, fitted: Recommender) -> None:
         found = (
             fitted.pipeline()
             .recommend(small_requests(), 10, inventory=small_inventory())
@@ -53,34 +53,34 @@ class PipelineConformance:
             assert len(set(found[row].tolist())) == len(found[row])
             assert (np.diff(scores) <= 0).all() or fitted.pipeline().rerankers
 
-    def test_nothing_is_left_out(self, fitted: Recommender) -> None:
+    def test_no_part_of_the_pipeline_is_degraded(self, fitted: Recommender) -> None:
         answer = fitted.pipeline().recommend(small_requests(), 10, inventory=small_inventory())
         assert answer.trace.degraded == []
 
-    def test_one_request_is_a_batch_of_one(self, fitted: Recommender) -> None:
+    def test_a_single_request_equals_its_row_of_a_batch(self, fitted: Recommender) -> None:
         requests = small_requests()
         batch = fitted.pipeline().recommend(requests, 10, inventory=small_inventory()).candidates
         for row in range(len(requests)):
             alone = requests.take(np.array([row]))
             single = fitted.pipeline().recommend(alone, 10, inventory=small_inventory()).candidates
-            assert_alike(single, batch.take(np.array([row])))
+            assert_same_answer(single, batch.take(np.array([row])))
 
-    @pytest.mark.parametrize("company", [2, 7, 100])
-    def test_the_size_of_the_batch_does_not_matter(self, fitted: Recommender, company: int) -> None:
-        rows = np.arange(company) % len(small_requests())
+    @pytest.mark.parametrize("size", [2, 7, 100])
+    def test_the_batch_size_does_not_matter(self, fitted: Recommender, size: int) -> None:
+        rows = np.arange(size) % len(small_requests())
         batch = fitted.pipeline().recommend(small_requests(), 10, inventory=small_inventory())
-        crowd = fitted.pipeline().recommend(
+        larger = fitted.pipeline().recommend(
             small_requests().take(rows), 10, inventory=small_inventory()
         )
-        assert_alike(crowd.candidates, batch.candidates.take(rows))
+        assert_same_answer(larger.candidates, batch.candidates.take(rows))
 
-    def test_no_requests_get_no_answers(self, fitted: Recommender) -> None:
+    def test_an_empty_batch_gives_an_empty_result(self, fitted: Recommender) -> None:
         none = small_requests().take(np.empty(0, np.int64))
         answer = fitted.pipeline().recommend(none, 10, inventory=small_inventory(), trace=True)
         assert len(answer) == 0
         assert answer.trace.degraded == []
 
-    def test_answering_changes_no_input(self, fitted: Recommender) -> None:
+    def test_recommend_does_not_change_its_inputs(self, fitted: Recommender) -> None:
         requests, inventory = small_requests(), small_inventory()
         before = digest(requests, requests.history, requests.exclude, requests.eligible)
         catalogue = inventory.catalogue.items.digest
@@ -90,7 +90,7 @@ class PipelineConformance:
         )
         assert digest(requests, requests.history, requests.exclude, requests.eligible) == before
         assert inventory.catalogue.items.digest == catalogue
-        assert_alike(
+        assert_same_answer(
             fitted.pipeline().recommend(requests, 10, inventory=inventory).candidates,
             one.candidates,
         )
@@ -102,50 +102,54 @@ class PipelineConformance:
         other = fitted.pipeline().recommend(
             requests.take(shuffled), 10, inventory=small_inventory()
         )
-        assert_alike(other.candidates, batch.candidates.take(shuffled))
+        assert_same_answer(other.candidates, batch.candidates.take(shuffled))
 
-    def test_nothing_excluded_comes_back(self, fitted: Recommender) -> None:
+    def test_excluded_items_are_never_returned(self, fitted: Recommender) -> None:
         first = (
             fitted.pipeline().recommend(small_requests(), 5, inventory=small_inventory()).candidates
         )
-        asked = replace(small_requests(), exclude=Ragged(first.offsets, first.item))
-        second = fitted.pipeline().recommend(asked, 100, inventory=small_inventory()).candidates
+        filtered = replace(small_requests(), exclude=Ragged(first.offsets, first.item))
+        second = fitted.pipeline().recommend(filtered, 100, inventory=small_inventory()).candidates
         for row in range(len(first)):
             assert not set(first[row].tolist()) & set(second[row].tolist())
 
-    def test_only_eligible_items_come(self, fitted: Recommender) -> None:
+    def test_only_eligible_items_are_returned(self, fitted: Recommender) -> None:
         even = np.arange(len(small_inventory().catalogue)) % 2 == 0
         row = np.zeros(len(small_requests()), np.int32)
-        asked = replace(small_requests(), eligible=Masks(even[None, :], row))
-        found = fitted.pipeline().recommend(asked, 100, inventory=small_inventory()).candidates
+        filtered = replace(small_requests(), eligible=Masks(even[None, :], row))
+        found = fitted.pipeline().recommend(filtered, 100, inventory=small_inventory()).candidates
         assert (found.item % 2 == 0).all()
         assert len(found.item)
 
     @pytest.mark.parametrize("n", [0, 1, 10_000])
-    def test_any_n_is_answered(self, fitted: Recommender, n: int) -> None:
+    def test_every_n_is_accepted(self, fitted: Recommender, n: int) -> None:
         found = (
             fitted.pipeline().recommend(small_requests(), n, inventory=small_inventory()).candidates
         )
         assert (found.counts <= n).all()
         assert (found.counts == 1).all() or n != 1
 
-    def test_more_items_than_the_quotas_are_found(self, fitted: Recommender) -> None:
-        wanted = sum(fitted.pipeline().quotas.values()) + 10
+    def test_a_list_can_be_longer_than_the_sum_of_quotas(self, fitted: Recommender) -> None:
+        requested = sum(fitted.pipeline().quotas.values()) + 10
         most = len(small_inventory().catalogue)
-        answer = fitted.pipeline().recommend(stranger([]), wanted, inventory=small_inventory())
-        whole = fitted.pipeline().recommend(stranger([]), most, inventory=small_inventory())
-        assert answer.candidates.counts[0] == min(wanted, whole.candidates.counts[0])
+        answer = fitted.pipeline().recommend(
+            anonymous_request([]), requested, inventory=small_inventory()
+        )
+        whole = fitted.pipeline().recommend(
+            anonymous_request([]), most, inventory=small_inventory()
+        )
+        assert answer.candidates.counts[0] == min(requested, whole.candidates.counts[0])
         assert whole.candidates.counts[0] > 10
 
-    def test_a_stranger_without_history_is_answered(self, fitted: Recommender) -> None:
-        answer = fitted.pipeline().recommend(stranger([]), 5, inventory=small_inventory())
+    def test_an_anonymous_user_without_history_gets_a_list(self, fitted: Recommender) -> None:
+        answer = fitted.pipeline().recommend(anonymous_request([]), 5, inventory=small_inventory())
         assert answer.candidates.counts[0] == 5
 
-    def test_an_unknown_user_is_answered_like_a_stranger(self, fitted: Recommender) -> None:
-        unknown = fitted.recommend("nobody-we-know", n=5)
+    def test_an_unknown_user_gets_the_anonymous_list(self, fitted: Recommender) -> None:
+        unknown = fitted.recommend("unknown-user", n=5)
         assert unknown.item_ids() == fitted.recommend(n=5).item_ids()
 
-    def test_every_item_says_where_it_came_from(self, fitted: Recommender) -> None:
+    def test_every_item_names_its_sources(self, fitted: Recommender) -> None:
         found = (
             fitted.pipeline()
             .recommend(small_requests(), 10, inventory=small_inventory())
@@ -155,7 +159,7 @@ class PipelineConformance:
         assert (found.source_rank >= 0).any(axis=1).all()
         assert np.array_equal(found.source_rank < 0, np.isnan(found.source_score))
 
-    def test_the_trace_adds_up(self, fitted: Recommender) -> None:
+    def test_the_counts_of_the_trace_add_up(self, fitted: Recommender) -> None:
         answer = fitted.pipeline().recommend(small_requests(), 10, inventory=small_inventory())
         for row in range(len(answer)):
             stages = {stage["name"]: stage for stage in answer.trace.to_list(row)}
@@ -163,19 +167,21 @@ class PipelineConformance:
             assert stages["merge"]["in"] == sum(found)
             assert stages["filter"]["in"] == stages["merge"]["out"]
             assert stages["select"]["out"] == answer.candidates.counts[row]
-            road = [s for name, s in stages.items() if not name.startswith("retrieve:")]
-            assert all(after["in"] == before["out"] for before, after in pairwise(road))
+            after_merge = [s for name, s in stages.items() if not name.startswith("retrieve:")]
+            assert all(after["in"] == before["out"] for before, after in pairwise(after_merge))
             assert all(stage["ms"] >= 0 for stage in stages.values())
 
     def test_every_item_has_a_reason(self, fitted: Recommender) -> None:
-        told = fitted.recommend(small_dataset().users.id(0), n=10).to_dict(trace=True)
-        json.dumps(told, allow_nan=False)
-        assert len(told["items"]) == len(told["trace"]["items"]) == 10
-        for item in told["items"]:
+        payload = fitted.recommend(small_dataset().users.id(0), n=10).to_dict(trace=True)
+        json.dumps(payload, allow_nan=False)
+        assert len(payload["items"]) == len(payload["trace"]["items"]) == 10
+        for item in payload["items"]:
             assert item["reasons"]
             assert all(reason["kind"] and reason["text"] for reason in item["reasons"])
 
-    def test_save_and_load_answer_the_same(self, fitted: Recommender, tmp_path: Path) -> None:
+    def test_a_loaded_recommender_gives_the_same_results(
+        self, fitted: Recommender, tmp_path: Path
+    ) -> None:
         fitted.save(tmp_path / "v1")
         loaded = Recommender.load(tmp_path / "v1").attach(small_dataset())
         for user in small_dataset().users.ids(range(5)):
@@ -192,8 +198,8 @@ class PipelineConformance:
         assert one == two
 
 
-def assert_alike(one: Candidates, other: Candidates) -> None:
-    """Equal lists, bit for bit, and what was predicted of their items."""
+def assert_same_answer(one: Candidates, other: Candidates) -> None:
+    """Asserts equal lists, bit for bit, with equal source columns and predictions."""
     assert_identical(one, other)
     assert np.array_equal(one.source_rank, other.source_rank)
     assert np.array_equal(one.source_score, other.source_score, equal_nan=True)
@@ -204,11 +210,11 @@ def assert_alike(one: Candidates, other: Candidates) -> None:
 
 
 def digest(*parts: object) -> str:
-    """SHA-256 over every array of some dataclasses."""
-    told = hashlib.sha256()
+    """The SHA-256 digest of every array of some dataclasses."""
+    result = hashlib.sha256()
     for part in parts:
         for field in fields(part):  # type: ignore[arg-type]
             value = getattr(part, field.name)
             if isinstance(value, np.ndarray):
-                told.update(np.ascontiguousarray(value).tobytes())
-    return told.hexdigest()
+                result.update(np.ascontiguousarray(value).tobytes())
+    return result.hexdigest()

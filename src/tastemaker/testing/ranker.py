@@ -1,4 +1,4 @@
-"""What every ranker promises, as tests to inherit: a new one gets them in three lines."""
+"""Conformance tests for rankers: a new ranker inherits them in three lines."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,62 +20,62 @@ from tastemaker.errors import DataError, NotFittedError, SettingError
 _OPTIONS = FitOptions(seed=7, threads=2)
 _NAMES = ("rank", "age", "price", "absent", "seen")
 _PER_REQUEST = 12
-_OBJECTIVE = "wanted"
+_OBJECTIVE = "liked"
 
 Values = NDArray[np.float32]
 Rule = Callable[[Values], NDArray[np.bool_]]
 
 
 class RankerConformance:
-    """Inherit and implement `make`; fixtures and data come with the suite.
+    """Inherit this class and implement `make`; the suite provides fixtures and data.
 
-    The training sets have one label, `wanted`, of 0 and 1.
+    The training sets have one label, `liked`, with the values 0 and 1.
     """
 
     def make(self) -> Ranker:
-        """The ranker under test, not fitted; must learn from 2,400 rows."""
+        """The ranker under test, not fitted. It must be able to learn from 2,400 rows."""
         raise NotImplementedError
 
     @pytest.fixture(scope="class")
     @classmethod
     def fitted(cls) -> Ranker:
         """The ranker fitted once for the whole class."""
-        made = cls().make()
-        return made.fit(training_set(one_column), _OPTIONS, validation=later_set(one_column))
+        ranker = cls().make()
+        return ranker.fit(training_set(one_column), _OPTIONS, validation=later_set(one_column))
 
     def test_the_constructor_only_stores_settings(self) -> None:
-        made = self.make()
-        assert made.name
-        assert set(vars(made)) == {"config"}
-        assert repr(made.clone()) == repr(made)
+        ranker = self.make()
+        assert ranker.name
+        assert set(vars(ranker)) == {"config"}
+        assert repr(ranker.clone()) == repr(ranker)
         with pytest.raises(SettingError, match="no_such_setting"):
-            type(made)(no_such_setting=1)
+            type(ranker)(no_such_setting=1)
 
-    def test_asking_before_fit_says_what_to_do(self) -> None:
+    def test_score_before_fit_raises_a_clear_error(self) -> None:
         with pytest.raises(NotFittedError, match="call fit"):
             scores(self.make(), later_set(one_column))
 
     def test_fit_returns_self_and_keeps_the_settings(self) -> None:
-        made = self.make()
-        before = made.config
-        assert made.fit(training_set(one_column), _OPTIONS) is made
-        assert made.config is before
-        assert made.feature_names == _NAMES
+        ranker = self.make()
+        before = ranker.config
+        assert ranker.fit(training_set(one_column), _OPTIONS) is ranker
+        assert ranker.config is before
+        assert ranker.feature_names == _NAMES
 
-    def test_fitting_and_scoring_change_no_input(self, fitted: Ranker) -> None:
+    def test_fit_and_score_do_not_change_their_inputs(self, fitted: Ranker) -> None:
         training, later = planted(one_column, 60, seed=3), planted(one_column, 20, seed=4)
         before = _bytes(training), _bytes(later)
         self.make().fit(training, _OPTIONS, validation=later)
         scores(fitted, later)
         assert (_bytes(training), _bytes(later)) == before
 
-    def test_fitting_twice_gives_the_same(self, fitted: Ranker) -> None:
-        made, later = self.make(), later_set(one_column)
-        for _ in range(2):  # and fitting again forgets the first fit
-            made.fit(training_set(one_column), _OPTIONS, validation=later)
-            assert np.array_equal(scores(made, later).values, scores(fitted, later).values)
+    def test_fitting_twice_gives_the_same_results(self, fitted: Ranker) -> None:
+        ranker, later = self.make(), later_set(one_column)
+        for _ in range(2):  # the second fit replaces the first
+            ranker.fit(training_set(one_column), _OPTIONS, validation=later)
+            assert np.array_equal(scores(ranker, later).values, scores(fitted, later).values)
 
-    def test_a_saved_ranker_scores_the_same(self, fitted: Ranker, tmp_path: Path) -> None:
+    def test_a_loaded_ranker_gives_the_same_scores(self, fitted: Ranker, tmp_path: Path) -> None:
         with create_artifact(tmp_path / "artifact", "ranker", {}) as writer:
             fitted.save(writer)
         loaded = self.make().load(open_artifact(tmp_path / "artifact", "ranker")[0])
@@ -84,7 +84,7 @@ class RankerConformance:
         assert np.array_equal(one.values, two.values)
         assert loaded.feature_names == fitted.feature_names
 
-    def test_scores_are_what_their_kind_says(self, fitted: Ranker) -> None:
+    def test_scores_match_their_declared_kind(self, fitted: Ranker) -> None:
         found = scores(fitted, later_set(one_column))
         assert found.names == (_OBJECTIVE,)
         assert found.values.shape == (len(later_set(one_column)), 1)
@@ -93,12 +93,12 @@ class RankerConformance:
         if found.kinds == ("probability",):
             assert ((found.values >= 0) & (found.values <= 1)).all()
 
-    def test_a_row_scores_the_same_whatever_stands_beside_it(self, fitted: Ranker) -> None:
+    def test_a_row_score_does_not_depend_on_the_other_rows(self, fitted: Ranker) -> None:
         later = later_set(one_column)
         batch = scores(fitted, later).values
         for request in range(8):
             begin, end = later.offsets[request : request + 2]
-            single = scores(fitted, taken(later, np.array([request])))
+            single = scores(fitted, take_requests(later, np.array([request])))
             assert np.array_equal(single.values, batch[begin:end])
         for row in range(8):
             alone = Features(_NAMES, later.features.values[row : row + 1])
@@ -109,29 +109,29 @@ class RankerConformance:
     def test_the_order_of_requests_does_not_matter(self, fitted: Ranker) -> None:
         later = later_set(one_column)
         shuffled = np.random.default_rng(3).permutation(len(later.offsets) - 1)
-        other = scores(fitted, taken(later, shuffled)).values
+        other = scores(fitted, take_requests(later, shuffled)).values
         rows = ranges(later.offsets[shuffled], np.diff(later.offsets)[shuffled])
         assert np.array_equal(other, scores(fitted, later).values[rows])
 
-    def test_no_rows_get_no_scores(self, fitted: Ranker) -> None:
-        none = taken(later_set(one_column), np.empty(0, np.int64))
+    def test_an_empty_batch_gives_no_scores(self, fitted: Ranker) -> None:
+        none = take_requests(later_set(one_column), np.empty(0, np.int64))
         assert scores(fitted, none).values.shape == (0, 1)
 
-    def test_missing_values_do_no_harm(self, fitted: Ranker) -> None:
+    def test_missing_values_give_finite_scores(self, fitted: Ranker) -> None:
         later = later_set(one_column)
         nothing = replace(later.features, values=np.full_like(later.features.values, np.nan))
         assert np.isfinite(scores(fitted, replace(later, features=nothing)).values).all()
 
-    def test_other_features_are_refused_by_name(self, fitted: Ranker) -> None:
+    def test_missing_features_are_rejected_by_name(self, fitted: Ranker) -> None:
         later = later_set(one_column)
         other = Features(("rank", "age", "cost", "absent", "seen"), later.features.values)
         with pytest.raises(SettingError, match="'price' is missing"):
             scores(fitted, replace(later, features=other))
 
-    def test_nothing_to_learn_from_is_refused(self) -> None:
+    def test_training_data_without_two_labels_is_rejected(self) -> None:
         training = training_set(one_column)
         with pytest.raises(DataError, match=_OBJECTIVE):
-            self.make().fit(taken(training, np.empty(0, np.int64)), _OPTIONS)
+            self.make().fit(take_requests(training, np.empty(0, np.int64)), _OPTIONS)
         for same in (0.0, 1.0, np.nan):
             labels = {_OBJECTIVE: np.full(len(training), same, np.float32)}
             with pytest.raises(DataError, match=_OBJECTIVE):
@@ -139,33 +139,35 @@ class RankerConformance:
 
     @pytest.mark.parametrize("rule", ["one column", "a cross of two"])
     def test_a_planted_signal_is_ranked_first(self, rule: str) -> None:
-        planted_by = one_column if rule == "one column" else a_cross
-        made = self.make().fit(training_set(planted_by), _OPTIONS)
-        later = later_set(planted_by)
-        first = firsts(scores(made, later), later)
-        right = planted_by(later.features.values)[first].mean()
-        assert right > 0.9, f"{rule}: {right:.0%} of the first places are right"
+        label_rule = one_column if rule == "one column" else a_cross
+        ranker = self.make().fit(training_set(label_rule), _OPTIONS)
+        later = later_set(label_rule)
+        first = best_rows(scores(ranker, later), later)
+        right = label_rule(later.features.values)[first].mean()
+        assert right > 0.9, (
+            f"{rule}: {right:.0%} of the first places are right, expected more than 90%"
+        )
 
-    def test_rows_without_a_label_are_left_out(self) -> None:
+    def test_rows_without_a_label_are_ignored(self) -> None:
         training, later = training_set(one_column), later_set(one_column)
         known = np.arange(200) % 3 > 0
         unknown = np.repeat(~known, _PER_REQUEST)
         label = np.where(unknown, np.float32(np.nan), training.labels[_OBJECTIVE])
         with_gaps = replace(training, labels={_OBJECTIVE: label})
         one = self.make().fit(with_gaps, _OPTIONS)
-        two = self.make().fit(taken(training, np.flatnonzero(known)), _OPTIONS)
+        two = self.make().fit(take_requests(training, np.flatnonzero(known)), _OPTIONS)
         np.testing.assert_allclose(
             scores(one, later).values, scores(two, later).values, rtol=1e-5, atol=1e-7
         )
 
-    def test_a_weight_of_ten_is_like_ten_copies(self) -> None:
-        """Two thirds of the requests follow one rule, a third the opposite one tenfold."""
+    def test_a_weight_of_ten_acts_like_ten_copies(self) -> None:
+        """Two thirds of the requests follow a rule; the others, ten times over, its opposite."""
         mixed = replace(
             training_set(one_column),
-            labels={_OBJECTIVE: _contradicting(training_set(one_column))},
+            labels={_OBJECTIVE: _contradicting_labels(training_set(one_column))},
         )
         opposed = np.flatnonzero(np.arange(200) % 3 == 0)
-        copied = taken(mixed, np.concatenate([np.arange(200), *[opposed] * 9]))
+        copied = take_requests(mixed, np.concatenate([np.arange(200), *[opposed] * 9]))
         heavy = np.repeat(np.where(np.arange(200) % 3 == 0, 10, 1), _PER_REQUEST)
         weighted = replace(mixed, weight=heavy.astype(np.float32))
         later = later_set(one_column)
@@ -179,9 +181,9 @@ class RankerConformance:
         assert weights[low].mean() < weights[~low].mean()
         assert spearmanr(weights, copies).statistic > 0.5
 
-    def test_contributions_are_told_for_every_feature(self, fitted: Ranker) -> None:
+    def test_every_feature_has_a_contribution(self, fitted: Ranker) -> None:
         if not isinstance(fitted, Contributes):
-            pytest.skip("tells no contributions")
+            pytest.skip("does not report contributions")
         later = later_set(one_column)
         found = fitted.contributions(later.features, _OBJECTIVE)
         assert found.shape == later.features.values.shape
@@ -192,42 +194,42 @@ class RankerConformance:
 
 
 def one_column(values: Values) -> NDArray[np.bool_]:
-    """Wanted is what has a low rank."""
+    """An item is liked if its rank is low."""
     return values[:, 0] < -0.6
 
 
 def a_cross(values: Values) -> NDArray[np.bool_]:
-    """Wanted is what is either old or dear, but not both: no column tells anything alone."""
+    """An item is liked if exactly one of age and price is high: no single column predicts it."""
     return (values[:, 1] > 0) ^ (values[:, 2] > 0)
 
 
 @cache
 def training_set(rule: Rule) -> TrainingSet:
-    """200 requests of 12 candidates each, one of 20 labels wrong."""
+    """200 requests of 12 candidates each; one label in 20 is wrong."""
     return planted(rule, 200, seed=1)
 
 
 @cache
 def later_set(rule: Rule) -> TrainingSet:
-    """50 requests of a later time."""
+    """50 later requests."""
     return planted(rule, 50, seed=2)
 
 
 def planted(rule: Rule, requests: int, seed: int) -> TrainingSet:
-    """Candidates whose label follows a rule; one column is all NaN, another in part."""
+    """Candidates whose label follows a rule; one column is all NaN, another partly."""
     random = np.random.default_rng(seed)
     rows = requests * _PER_REQUEST
     values = random.normal(size=(rows, len(_NAMES))).astype(np.float32)
     values[:, _NAMES.index("absent")] = np.nan
     values[random.random(rows) < 0.3, _NAMES.index("seen")] = np.nan
-    wanted = rule(values) ^ (random.random(rows) < 0.05)
+    liked = rule(values) ^ (random.random(rows) < 0.05)
     return TrainingSet(
         offsets_of(np.full(requests, _PER_REQUEST)),
         np.arange(requests, dtype=np.int32),
         1_000_000 * (seed * requests + np.arange(requests, dtype=np.int64)),
         np.arange(rows, dtype=np.int32) % 100,
         Features(_NAMES, values),
-        {_OBJECTIVE: wanted.astype(np.float32)},
+        {_OBJECTIVE: liked.astype(np.float32)},
         np.ones(rows, np.float32),
         np.full(rows, -1, np.int16),
         np.full(rows, np.nan, np.float32),
@@ -235,8 +237,8 @@ def planted(rule: Rule, requests: int, seed: int) -> TrainingSet:
     )
 
 
-def taken(training: TrainingSet, requests: NDArray[np.integer]) -> TrainingSet:
-    """The given requests of a training set, in the given order."""
+def take_requests(training: TrainingSet, requests: NDArray[np.integer]) -> TrainingSet:
+    """Some requests of a training set, in the order of `requests`."""
     counts = np.diff(training.offsets)[requests]
     rows = ranges(training.offsets[requests], counts)
     return TrainingSet(
@@ -253,24 +255,24 @@ def taken(training: TrainingSet, requests: NDArray[np.integer]) -> TrainingSet:
     )
 
 
-def scores(ranker: Ranker, asked: TrainingSet) -> Scores:
-    """What the ranker says of a training set's candidates, as if they were asked for now."""
-    requests = Requests.of([[]] * (len(asked.offsets) - 1))
-    score = np.zeros(len(asked), np.float32)
-    return ranker.score(requests, Candidates(asked.offsets, asked.item, score), asked.features)
+def scores(ranker: Ranker, data: TrainingSet) -> Scores:
+    """The ranker's scores for the candidates of a training set."""
+    requests = Requests.of([[]] * (len(data.offsets) - 1))
+    score = np.zeros(len(data), np.float32)
+    return ranker.score(requests, Candidates(data.offsets, data.item, score), data.features)
 
 
-def firsts(found: Scores, asked: TrainingSet) -> NDArray[np.int64]:
+def best_rows(found: Scores, data: TrainingSet) -> NDArray[np.int64]:
     """The row of the best candidate of each request."""
     best = [
         int(begin) + int(found.values[begin:end, 0].argmax())
-        for begin, end in zip(asked.offsets, asked.offsets[1:])
+        for begin, end in zip(data.offsets, data.offsets[1:])
     ]
     return np.array(best, np.int64)
 
 
-def _contradicting(training: TrainingSet) -> NDArray[np.float32]:
-    """The labels, turned around in every third request."""
+def _contradicting_labels(training: TrainingSet) -> NDArray[np.float32]:
+    """The labels, inverted in every third request."""
     label = training.labels[_OBJECTIVE]
     opposed = np.repeat(np.arange(len(training.offsets) - 1) % 3 == 0, _PER_REQUEST)
     return np.where(opposed, 1 - label, label).astype(np.float32)

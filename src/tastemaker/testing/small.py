@@ -1,4 +1,4 @@
-"""Small data that the suites share, and what makes two answers the same."""
+"""Small data sets that the suites share, and comparisons of two results."""
 
 from collections.abc import Callable
 from functools import cache
@@ -22,26 +22,26 @@ OPTIONS = FitOptions(seed=7, threads=2)
 
 
 def assert_identical(one: Candidates, other: Candidates) -> None:
-    """Equal lists, bit for bit: features made from batches must be those of single requests."""
+    """Asserts that lists are equal bit for bit, so that batches give the same features."""
     assert np.array_equal(one.offsets, other.offsets)
     assert np.array_equal(one.item, other.item)
     assert np.array_equal(one.score, other.score)
 
 
 def assert_same(one: Candidates, other: Candidates) -> None:
-    """Equal lists: scores within 1e-5 relative; items may swap only where scores are that near."""
+    """Asserts equal lists, scores within 1e-5 relative; items that close may swap places."""
     assert np.array_equal(one.counts, other.counts)
     np.testing.assert_allclose(one.score, other.score, rtol=RELATIVE, atol=1e-7)
     for place in np.flatnonzero(one.item != other.item):
         row = other.rows[place]
-        twin = np.flatnonzero((one.rows == row) & (one.item == other.item[place]))
-        near = one.score[twin] if len(twin) else one.score[one.offsets[row + 1] - 1]
+        other_place = np.flatnonzero((one.rows == row) & (one.item == other.item[place]))
+        near = one.score[other_place] if len(other_place) else one.score[one.offsets[row + 1] - 1]
         np.testing.assert_allclose(near, other.score[place], rtol=RELATIVE, atol=1e-7)
 
 
 @cache
 def small_dataset() -> Dataset:
-    """A small synthetic log with three kinds of event, tastes and new items."""
+    """A small synthetic log with three event types, tastes and new items."""
     synthetic = SyntheticWorld(users=90, items=60, events=2_000, tastes=4, seed=11)
     named = synthetic.events.with_columns(pl.format("somebody-{}", "user_id").alias("user_id"))
     return Dataset.from_frames(named, items=synthetic.items, schema=SCHEMA)
@@ -49,13 +49,13 @@ def small_dataset() -> Dataset:
 
 @cache
 def small_inventory() -> Inventory:
-    """What `small_dataset` says of its items."""
+    """The inventory of `small_dataset`."""
     return Inventory.of(small_dataset())
 
 
 @cache
 def small_requests() -> Requests:
-    """Known users with full histories, and two strangers, one without any."""
+    """Twelve known users with histories, and two anonymous users, one without a history."""
     dataset = small_dataset()
     users = np.arange(12)
     known = dataset.requests(users, np.full(len(users), dataset.end))
@@ -72,7 +72,7 @@ def small_requests() -> Requests:
 
 @cache
 def inventory_with_twin(item: int) -> Inventory:
-    """The small world with one more item, of which the same is known as of `item`."""
+    """`small_inventory` with one more item that has the attributes of `item`."""
     inventory = small_inventory()
     known: dict[str, list[object]] = {}
     for name, column in inventory.catalogue.columns.items():
@@ -85,14 +85,14 @@ def inventory_with_twin(item: int) -> Inventory:
     return inventory.with_items(["added"], known)
 
 
-def stranger(history: list[int]) -> Requests:
-    """A request of someone who was never in the data and liked these items."""
+def anonymous_request(history: list[int]) -> Requests:
+    """The request of an anonymous user who liked the items of `history`."""
     return Requests.of([history], time=small_dataset().end)
 
 
 @cache
 def degenerate_dataset(log: str) -> Dataset:
-    """Logs from which hardly anything can be learnt."""
+    """A log with hardly anything to learn from, by name."""
     users = ["a"] * 4 if log == "one user" else list("abcd")
     items = ["x"] * 4 if log == "one item" else list("wxyz")
     role = "negative" if log == "nothing liked" else "positive"
@@ -103,13 +103,13 @@ def degenerate_dataset(log: str) -> Dataset:
 
 @cache
 def known_answer(name: str) -> KnownAnswer:
-    """The known-answer data by name, made once."""
-    made: dict[str, Callable[[], KnownAnswer]] = {
+    """A data set with a known answer, by name; it is made once."""
+    factories: dict[str, Callable[[], KnownAnswer]] = {
         "checkerboard": checkerboard,
         "planted tastes": planted_tastes,
         "blockbuster": blockbuster,
     }
-    return made[name]()
+    return factories[name]()
 
 
 def _bounds(histories: Histories) -> list[tuple[int, int]]:

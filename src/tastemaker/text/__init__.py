@@ -1,4 +1,4 @@
-"""Text as vectors."""
+"""Encode texts as vectors."""
 
 from tastemaker.text.tfidf import TfidfEncoder, TfidfSettings, smooth_idf
 

@@ -1,4 +1,4 @@
-"""TF-IDF: texts as sparse vectors in which rare words weigh more than common ones."""
+"""TF-IDF: texts as sparse vectors in which rare words have more weight than common ones."""
 
 import re
 from array import array
@@ -21,27 +21,27 @@ _WORD = re.compile(r"[^\W_]+")
 
 
 class TfidfSettings(Settings):
-    """Which words become terms of a `TfidfEncoder`."""
+    """Settings for the terms of a `TfidfEncoder`."""
 
     min_documents: int = Field(2, ge=1)
-    """A word becomes a term if it stands in at least so many texts."""
+    """A word becomes a term if it occurs in at least this many texts."""
     max_share: float = Field(0.5, gt=0, le=1)
-    """A word in more than this share of the texts says nothing and is left out."""
+    """A word in more than this share of the texts is ignored, as it carries no information."""
     max_terms: int = Field(50_000, ge=1)
-    """How many terms are kept: those in most texts."""
+    """Maximum number of terms to keep: those that occur in the most texts."""
 
 
 class TfidfEncoder:
     """Sublinear tf–idf vectors of length 1 (Salton & Buckley 1988).
 
-    A term weighs (1 + ln tf) · idf, idf = 1 + ln((1 + texts) / (1 + texts with the term)). Words
-    are runs of letters and digits, in lower case: years and numbers are words.
+    The weight of a term is (1 + ln tf) · idf, idf = 1 + ln((1 + texts) / (1 + texts with the
+    term)). Words are runs of letters and digits in lower case: years and numbers are words.
 
     Attributes:
         terms: the terms, in alphabetical order.
         idf: float32[terms].
 
-    Cost: microseconds a text.
+    Cost: microseconds per text.
 
     >>> encoder = TfidfEncoder.of(["Alien (1979)", "Aliens (1986)", "Alien 3", "Up", "Big"])
     >>> encoder.terms.ids(range(len(encoder)))
@@ -54,9 +54,9 @@ class TfidfEncoder:
 
     @classmethod
     def of(cls, texts: Iterable[str], settings: TfidfSettings | None = None) -> Self:
-        """An encoder fitted on texts; empty ones do not count."""
+        """An encoder fitted on texts; empty texts are ignored."""
         chosen = settings or TfidfSettings()
-        words, counts = _counted(texts)
+        words, counts = _count_words(texts)
         n_texts = int((np.diff(counts.indptr) > 0).sum())
         frequency = np.bincount(counts.indices, minlength=len(words))
         usable = (frequency >= chosen.min_documents) & (frequency <= chosen.max_share * n_texts)
@@ -75,7 +75,7 @@ class TfidfEncoder:
 
         Unknown words are ignored; a text without any known word is a row of zeros.
         """
-        words, counts = _counted(texts)
+        words, counts = _count_words(texts)
         term = self.terms.indices(words)[counts.indices]
         known = term >= 0
         row = rows_of(counts.indptr.astype(np.int64))[known]
@@ -95,25 +95,25 @@ class TfidfEncoder:
 
     @classmethod
     def load(cls, reader: ArtifactReader) -> Self:
-        """Maps the terms and their weights."""
+        """Memory-maps the terms and their weights."""
         return cls(Vocabulary.load(reader.child("terms")), reader.array("idf"))
 
 
 def smooth_idf(frequency: NDArray[np.integer], n: int) -> NDArray[np.float32]:
-    """1 + ln((1 + n) / (1 + frequency)), float32: what stands in few of n rows weighs more."""
+    """1 + ln((1 + n) / (1 + frequency)), float32: terms in few of n rows have more weight."""
     return (1 + np.log((1 + n) / (1 + frequency))).astype(np.float32)
 
 
 def _words(text: str) -> list[str]:
-    """The words of a text; compatible letters count as one (½ as 1⁄2, ﬁ as fi)."""
+    """The words of a text, after compatibility normalization (½ as 1⁄2, ﬁ as fi)."""
     plain = text if text.isascii() else normalize("NFKC", text)
     return _WORD.findall(plain.lower())
 
 
-def _counted(texts: Iterable[str]) -> tuple[list[str], csr_array]:
-    """The distinct words in order of appearance, and how often each stands in each text."""
+def _count_words(texts: Iterable[str]) -> tuple[list[str], csr_array]:
+    """The distinct words in order of appearance, and the count of each in each text."""
     places: dict[str, int] = {}
-    lengths, found, times = [], array("q"), array("d")  # a long text's words as numbers, not lists
+    lengths, found, times = [], array("q"), array("d")  # arrays of numbers take less than lists
     for text in texts:
         words = Counter(_words(text))
         lengths.append(len(words))

@@ -1,4 +1,4 @@
-"""What a look came to. Like `machine`, it needs nothing that may be what is missing."""
+"""The results of checks. This module imports only packages that cannot be missing."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -10,47 +10,47 @@ from tastemaker.printable import printable
 
 _MARK = {"ok": "✓", "note": "·", "bad": "✗"}
 _WIDTH = 10
-_WITH_CURE = re.compile(r"(.*)(?:: |; )(.*`tastemaker .*)")
-"""Many of our messages end in the command that helps."""
+_WITH_FIX = re.compile(r"(.*)(?:: |; )(.*`tastemaker .*)")
+"""Many messages end with the command that fixes the problem."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What one look came to.
+    """The result of a check.
 
     Attributes:
-        what: was looked at.
-        verdict: fine, worth knowing, or in the way.
-        told: what was found.
-        fix: what to do; empty where nothing needs doing.
+        what: the subject of the check.
+        verdict: `ok`, `note` (worth knowing), or `bad` (a problem).
+        message: what was found.
+        fix: how to fix the problem; empty if there is nothing to fix.
     """
 
     what: str
     verdict: Literal["ok", "note", "bad"]
-    told: str
+    message: str
     fix: str = ""
 
     def __str__(self) -> str:
-        told = "\n  ".join(map(printable, self.told.splitlines()))
-        line = f"{_MARK[self.verdict]} {self.what:{_WIDTH}} {told}"
+        message = "\n  ".join(map(printable, self.message.splitlines()))
+        line = f"{_MARK[self.verdict]} {self.what:{_WIDTH}} {message}"
         return f"{line}\n  {'':{_WIDTH}} → {printable(self.fix)}" if self.fix else line
 
 
-def refused(what: str, message: str, fix: str = "") -> Finding:
-    """What is in the way by the message of an error; a command it ends in is the fix."""
-    parts = _WITH_CURE.fullmatch(message)
+def failure(what: str, message: str, fix: str = "") -> Finding:
+    """The finding for an error message; a command at its end becomes the fix."""
+    parts = _WITH_FIX.fullmatch(message)
     return Finding(what, "bad", *(parts.groups() if parts else (message, fix)))
 
 
-def looked(what: str, look: Callable[[], Iterable[Finding]]) -> list[Finding]:
-    """What a look found; whatever stops it is a finding as well."""
+def run_check(what: str, check: Callable[[], Iterable[Finding]]) -> list[Finding]:
+    """The findings of a check; an exception becomes a finding as well."""
     found: list[Finding] = []
     try:
-        for finding in look():
-            found.append(finding)  # noqa: PERF402 - what came before it stopped is kept
+        for finding in check():
+            found.append(finding)  # noqa: PERF402 - keeps findings before an exception
     except TastemakerError as problem:
-        found.append(refused(what, str(problem)))
+        found.append(failure(what, str(problem)))
     except Exception as problem:
-        told = f"looking at it failed: {type(problem).__name__}: {' '.join(str(problem).split())}"
-        found.append(Finding(what, "bad", told))
+        message = f"the check failed: {type(problem).__name__}: {' '.join(str(problem).split())}"
+        found.append(Finding(what, "bad", message))
     return found

@@ -1,4 +1,4 @@
-"""What a store may still take in, and the room for what is written for a while only."""
+"""Checks the limits of the store, and the free space for temporary files."""
 
 import shutil
 import tempfile
@@ -12,18 +12,18 @@ from tastemaker.store.limits import free_bytes
 from tastemaker.store.look import StoreLook
 
 _NEARLY = 0.8
-"""The share of a limit from which on it is worth knowing."""
+"""The share of a limit from which it is reported."""
 _COMFORT_BYTES = 1_000_000_000
 _REMOVE = "`tastemaker store events remove` and `compact`, or raise it under [store]"
 
 
-def look_at_limits(path: Path, settings: StoreSection, stored: StoreLook) -> Iterator[Finding]:
-    """What `[store]` allows, and what is there.
+def check_limits(path: Path, settings: StoreSection, stored: StoreLook) -> Iterator[Finding]:
+    """Checks the content of the store against the limits in `[store]`.
 
     Args:
         path: the store.
         settings: `[store]`.
-        stored: what is in it.
+        stored: its content.
     """
     for name, what, count, most in (
         (
@@ -39,7 +39,7 @@ def look_at_limits(path: Path, settings: StoreSection, stored: StoreLook) -> Ite
     ):
         text = f"{what} ([store] {name})"
         if count >= most:
-            yield Finding("limits", "bad", f"{text}: no more are taken in", _REMOVE)
+            yield Finding("limits", "bad", f"{text}: no more are accepted", _REMOVE)
         else:
             nearly = count >= _NEARLY * most
             yield Finding("limits", "note" if nearly else "ok", text, _REMOVE * nearly)
@@ -48,18 +48,18 @@ def look_at_limits(path: Path, settings: StoreSection, stored: StoreLook) -> Ite
         f"{size_text(free)} free of the {size_text(reserve)} reserved for events ([store] reserve)"
     )
     if free < reserve:
-        fix = "make room; `tastemaker store compact`"
-        yield Finding("limits", "note", f"{text}: answers are not logged", fix)
+        fix = "free disk space; `tastemaker store compact`"
+        yield Finding("limits", "note", f"{text}: decisions are not logged", fix)
     else:
-        yield Finding("limits", "ok", f"{size_text(reserve)} are reserved for events, and free")
+        yield Finding("limits", "ok", f"{size_text(reserve)} reserved for events, and free")
 
 
-def look_at_temporary_folder() -> Iterator[Finding]:
-    """Where gzipped files are unpacked, and where SQLite sorts."""
+def check_temporary_folder() -> Iterator[Finding]:
+    """Checks the folder where gzipped files are unpacked and where SQLite sorts."""
     folder = tempfile.gettempdir()
     free = shutil.disk_usage(folder).free
     text = f"{size_text(free)} free in the folder for temporary files, {folder}"
     if free < _COMFORT_BYTES:
-        yield Finding("disk", "note", text, "set TMPDIR to a folder with more room")
+        yield Finding("disk", "note", text, "set TMPDIR to a folder with more free space")
     else:
         yield Finding("disk", "ok", text)

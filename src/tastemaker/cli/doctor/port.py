@@ -1,4 +1,4 @@
-"""Who is at the port that the project wants to serve at, and who may ask there."""
+"""Checks the port of the server and its API keys."""
 
 import json
 import urllib.error
@@ -15,21 +15,21 @@ from tastemaker.errors import TastemakerError
 from tastemaker.project import Project
 from tastemaker.registry import Registry
 
-_PATIENCE_SECONDS = 2.0
+_TIMEOUT_SECONDS = 2.0
 _LISTENS = "0A"
-_MOST_TO_READ = 1 << 16
+_MAX_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
 class _Server:
-    """One of ours: the version it answers with, and what it says stands in the way."""
+    """A running Tastemaker server: the version it serves, and the problem it reports."""
 
     version: str | None
     problem: str | None
 
 
 def _keys(project: Project) -> Iterator[Finding]:
-    """Whether a server would begin at this address with these keys; told of the port if not."""
+    """Checks whether a server can start on this address with these keys."""
     from tastemaker.serving.keys import KeyFile, check_listening
 
     keys = KeyFile(project.state)
@@ -39,80 +39,82 @@ def _keys(project: Project) -> Iterator[Finding]:
         yield Finding("keys", "note", warning)
 
 
-def look_at_port(project: Project) -> Iterator[Finding]:
-    """Whether `serve` could begin, or serves already."""
+def check_port(project: Project) -> Iterator[Finding]:
+    """Checks whether `serve` can start or is already running."""
     yield from _keys(project)
     host, port = project.file.server.host, project.file.server.port
     if port == 0:
         free_address(host, 0)
-        yield Finding("port", "ok", "a free one is taken at each start")
+        yield Finding("port", "ok", "a free port is selected at each start")
         return
     ours = _ours(f"{url_of(host, port)}/health/ready")
     if ours is not None:
-        yield from _told(ours, Registry(project.state), port)
+        yield from _server_findings(ours, Registry(project.state), port)
         return
     try:
         free_address(host, port)
     except TastemakerError as problem:
         holder = _holder(port)
-        if holder is None or "cannot be listened at" not in str(problem):
+        if holder is None or "is not available" not in str(problem):
             yield Finding("port", "bad", str(problem))
             return
         fix = "stop it, or choose another port under [server] or with --port"
-        yield Finding("port", "bad", f"{port} is held by {holder}", fix)
+        yield Finding("port", "bad", f"{port} is in use by {holder}", fix)
         return
     yield Finding("port", "ok", f"{port} is free")
 
 
-def _told(server: _Server, registry: Registry, port: int) -> Iterator[Finding]:
-    """What one of our servers does, beside what it should do."""
+def _server_findings(server: _Server, registry: Registry, port: int) -> Iterator[Finding]:
+    """Compares what a running server serves with what it should serve."""
     if server.version is None:
-        told = f"{port}: a server of ours, not ready: {server.problem}"
-        yield Finding("port", "note", told)
+        message = f"{port}: a Tastemaker server is running but not ready: {server.problem}"
+        yield Finding("port", "note", message)
         return
     if server.version not in {version.name for version in registry.versions()}:
         fix = "stop it, or choose another port under [server] or with --port"
-        told = f"{port}: another project is served there ({server.version})"
-        yield Finding("port", "bad", told, fix)
+        message = f"{port}: a server of another project is running ({server.version})"
+        yield Finding("port", "bad", message, fix)
         return
     if server.problem:
-        told = f"{port}: serving {server.version}, and it says: {server.problem}"
-        yield Finding("port", "note", told)
+        message = f"{port}: serving {server.version}; it reports: {server.problem}"
+        yield Finding("port", "note", message)
     elif server.version != registry.current():
-        told = f"{port}: still serving {server.version}, not {registry.current()}"
-        yield Finding("port", "note", told, "wait a moment; if it stays so, start it again")
+        message = f"{port}: still serving {server.version}, not {registry.current()}"
+        yield Finding(
+            "port", "note", message, "wait a moment; if this persists, restart the server"
+        )
     else:
         yield Finding("port", "ok", f"{port}: serving {server.version}")
 
 
 def _ours(url: str) -> _Server | None:
-    """What one of our servers says of itself; None where there is none."""
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # whatever is set
+    """The Tastemaker server at this URL; None if there is none."""
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # ignores proxy settings
     try:
-        with direct.open(url, timeout=_PATIENCE_SECONDS) as answer:
-            told = json.loads(answer.read(_MOST_TO_READ))
-            return _Server(str(told["model_version"]), told.get("problem"))
-    except urllib.error.HTTPError as refused:
-        return _not_ready(refused)
+        with direct.open(url, timeout=_TIMEOUT_SECONDS) as response:
+            payload = json.loads(response.read(_MAX_BYTES))
+            return _Server(str(payload["model_version"]), payload.get("problem"))
+    except urllib.error.HTTPError as error:
+        return _not_ready(error)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, HTTPException):
         return None
 
 
-def _not_ready(refused: Any) -> _Server | None:
+def _not_ready(response: Any) -> _Server | None:
     try:
-        error = json.loads(refused.read(_MOST_TO_READ))["error"]
+        error = json.loads(response.read(_MAX_BYTES))["error"]
         return _Server(None, str(error["message"])) if error["code"] == "not_ready" else None
     except (OSError, ValueError, KeyError, TypeError, HTTPException):
         return None
 
 
 def _holder(port: int) -> str | None:
-    """The process that listens at a port, as far as /proc lets us see it."""
+    """The process that listens on a port, if /proc shows it."""
     sockets = set()
     for table in ("tcp", "tcp6"):
         try:
             lines = Path(f"/proc/net/{table}").read_text(encoding="ascii").splitlines()[1:]
-        except OSError:  # no Linux
+        except OSError:  # not Linux
             continue
         for line in lines:
             fields = line.split()
@@ -123,6 +125,6 @@ def _holder(port: int) -> str | None:
             if any(str(handle.readlink()) in sockets for handle in (process / "fd").iterdir()):
                 name = (process / "comm").read_text(encoding="utf-8", errors="replace").strip()
                 return f"process {process.name} ({name})"
-        except OSError:  # gone, or another user's
+        except OSError:  # exited, or owned by another user
             continue
     return None

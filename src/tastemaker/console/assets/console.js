@@ -1,5 +1,5 @@
-// What htmx leaves to us after #page was swapped: scrolled lists and opened details stay as they
-// were, entries that were not in the list before are marked, and the change is announced.
+// Runs after htmx has swapped #page: restores scroll positions and open details, marks entries that
+// are new in the list, and announces the change.
 "use strict";
 
 (() => {
@@ -47,14 +47,14 @@
 
   function announce(fresh) {
     const first = entries()[0]?.querySelector("h3")?.firstChild?.textContent.trim();
-    const told = first ? `First is ${first}.` : "The list is empty.";
+    const summary = first ? `First is ${first}.` : "The list is empty.";
     document.getElementById("announcement").textContent =
       before.user === user()
-        ? `Recommendations updated, ${fresh} new. ${told}`
-        : `Recommendations for ${user()}. ${told}`;
+        ? `Recommendations updated, ${fresh} new. ${summary}`
+        : `Recommendations for ${user()}. ${summary}`;
   }
 
-  // On a narrow screen the chosen filter may stand outside of the strip.
+  // On a narrow screen, the selected filter may be outside the visible part of the strip.
   document
     .querySelector("#filters [aria-current]")
     ?.scrollIntoView({ block: "nearest", inline: "center" });

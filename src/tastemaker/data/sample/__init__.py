@@ -1,4 +1,4 @@
-"""The bundled MovieLens extract: real ratings to try things out on; see NOTICE for its terms."""
+"""The bundled MovieLens sample: real ratings for experiments; see NOTICE for its license."""
 
 import hashlib
 from importlib.resources import files
@@ -21,7 +21,7 @@ def load_sample() -> tuple[pl.DataFrame, pl.DataFrame]:
         and items (item_id, title, year, genres separated by `|`; 9,066 films, 5 without title).
 
     Raises:
-        DataError: a file differs from the one that was published.
+        DataError: a file is damaged.
     """
     events, items = (pl.read_parquet(sample_bytes(name)) for name in SHA256)
     return events, items
@@ -31,9 +31,9 @@ def sample_bytes(name: str) -> bytes:
     """One of the sample's files, verified.
 
     Raises:
-        DataError: it differs from the one that was published.
+        DataError: the file is damaged.
     """
     content = (files(__name__) / name).read_bytes()
     if hashlib.sha256(content).hexdigest() != SHA256[name]:
-        raise DataError(f"the bundled {name} is damaged: install the package again")
+        raise DataError(f"the bundled {name} is damaged: reinstall the package")
     return content

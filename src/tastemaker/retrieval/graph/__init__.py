@@ -1,4 +1,4 @@
-"""Graphs of items: walked, propagated over, or asked for neighbours."""
+"""Retrievers on item graphs: co-occurrence, propagation, and embeddings from walks."""
 
 from tastemaker.retrieval.graph.cooccurrence_graph import CooccurrenceGraph
 from tastemaker.retrieval.graph.item2vec import Item2Vec

@@ -1,4 +1,4 @@
-"""Item2Vec: items that the same people like stand near each other, as words in sentences do."""
+"""Item2Vec: embeds items that the same users like close to each other, like words in a text."""
 
 from typing import ClassVar, Literal, Self
 
@@ -24,28 +24,29 @@ class Item2VecConfig(SkipGramSettings):
     factors: int = Field(64, ge=1, le=2_048)
     """Length of the vectors."""
     window: int = Field(5, ge=1)
-    """Items at most so many places apart are pairs; how many is drawn for each item, 1 to this."""
+    """The maximum distance between the items of a pair; drawn from 1 to this for each item."""
     epochs: int = Field(15, ge=1)
-    """How often every history is read."""
+    """Number of passes over all histories."""
     order: Literal["set", "time"] = "set"
-    """`set`: a history is shuffled each time it is read, so that any two of its items may be a
-    pair; `time`: only items that followed each other closely are."""
+    """`set`: histories are shuffled in every epoch, so that any two items can be a pair; `time`:
+    only items that are close in time are pairs."""
     subsample: float = Field(1e-3, gt=0)
-    """t: of an item that makes up the share f of all likes, min(1, √(t / f)) are read."""
+    """t: a like of an item with the share f of all likes is kept with probability
+    min(1, √(t / f))."""
 
 
 class Item2Vec(ItemVectors):
     """Skip-gram with negative sampling over histories (Barkan & Koenigstein 2016, equation 4).
 
-    Every like is a word, every user's history a sentence; see `SkipGram` for what is climbed. Pairs
-    are items of a history at most `window` places apart, in an order of its own each epoch, as the
-    paper has it for sets; frequent items are thinned out by Mikolov et al. 2013.
+    Every like is a word and every user's history a sentence; see `SkipGram` for the objective.
+    Pairs are items of a history at most `window` places apart, in a new random order each epoch, as
+    in the paper for sets. Frequent items are subsampled as in Mikolov et al. 2013.
 
     Attributes:
-        vectors: float32[items × factors], `SkipGram.items` made one long.
+        vectors: float32[items × factors], `SkipGram.items` at length 1.
 
     Cost: `fit`, epochs × likes × window × (1 + negatives) × factors steps, 8 × items × factors
-    bytes and some 130 MB; a request, at most items × factors.
+    bytes and about 130 MB; a request, at most items × factors.
 
     Example:
         >>> Item2Vec(factors=32, order="time")
@@ -63,7 +64,7 @@ class Item2Vec(ItemVectors):
         *,
         validation: Task | None = None,
     ) -> Self:
-        """Reads all histories, epoch after epoch."""
+        """Fits by reading all histories in every epoch."""
         config = self.config
         liked = likes_in_order(dataset)
         n_items, factors = len(dataset.catalogue), config.factors
@@ -89,7 +90,7 @@ class Item2Vec(ItemVectors):
 
 
 def likes_in_order(dataset: Dataset) -> Ragged:
-    """The items each user liked, in the order of their first like, each once."""
+    """The distinct items that each user liked, in the order of their first like."""
     events = dataset.events
     liked = np.flatnonzero(events.weight > 0)
     pair = events.user[liked].astype(np.int64) * len(dataset.catalogue) + events.item[liked]
@@ -102,14 +103,14 @@ def likes_in_order(dataset: Dataset) -> Ragged:
 def thinned(
     sequences: Ragged, keep: NDArray[np.float64], shuffled: bool, seed: np.uint64, threads: int
 ) -> Ragged:
-    """The sequences with each item left out by chance; those that one item is left of, empty.
+    """Randomly subsampled sequences; a sequence with only one item left becomes empty.
 
     Args:
         sequences: items in their order.
-        keep: float64[items], with which probability an item is kept.
-        shuffled: whether what is kept is put in random order.
-        seed: of the draws.
-        threads: processors to use.
+        keep: float64[items], the probability that an item is kept.
+        shuffled: whether to shuffle the items that are kept.
+        seed: random seed.
+        threads: number of threads to use.
     """
     values = np.empty_like(sequences.values)
     counts = np.zeros(len(sequences), np.int64)
@@ -126,7 +127,7 @@ def thinned(
 
 @kernel
 def _thin(start, stop, offsets, items, keep, shuffled, seed, values, counts):  # type: ignore[no-untyped-def]
-    """Writes what is kept of rows start … stop − 1 to the beginning of each row, and how many."""
+    """Writes the kept items of rows start … stop − 1 to the start of each row, and their number."""
     for row in range(start, stop):
         state, first, size = mixed(seed, row), offsets[row], 0
         for entry in range(first, offsets[row + 1]):

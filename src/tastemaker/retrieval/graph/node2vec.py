@@ -1,4 +1,4 @@
-"""Node2Vec: biased random walks over the graph of items, read as sentences."""
+"""Node2Vec: item vectors from biased random walks over the item graph."""
 
 from typing import ClassVar, Self
 
@@ -26,32 +26,33 @@ class Node2VecConfig(SkipGramSettings, GraphSettings):
     """Settings of `Node2Vec`."""
 
     walks: int = Field(10, ge=1)
-    """How many walks begin at each item."""
+    """Number of walks that start at each item."""
     walk_length: int = Field(80, ge=2)
-    """Items on a walk."""
+    """Number of items in a walk."""
     p: float = Field(1.0, ge=0.01, le=100)
-    """Large: a walk seldom goes back to where it came from."""
+    """The return parameter: with large values, a walk rarely returns to the previous item."""
     q: float = Field(1.0, ge=0.01, le=100)
-    """Below 1: a walk goes on to what its last item is not joined to; above 1: it stays near."""
+    """The in-out parameter: below 1, a walk prefers items not joined to the previous one; above 1,
+    it stays near."""
 
 
 class Node2Vec(ItemVectors):
     """Skip-gram over second-order random walks (Grover & Leskovec 2016, section 3.2).
 
-    The graph is `CooccurrenceGraph`, an edge as heavy as either item has it. A walk that came from
-    t to v goes on to x with a probability proportional to w(v, x) times
+    The graph is that of `CooccurrenceGraph`; an edge has the larger of its two weights. A walk that
+    came from t to v continues to x with a probability proportional to w(v, x) times
 
         1/p if x is t;   1 if x is joined to t;   1/q otherwise
 
-    drawn by w and then accepted or drawn again (as Zhou, Wu, Cong & Wu 2019), so that no table is
-    needed for each edge. See `SkipGram` for what is learnt from the walks.
+    This is implemented by rejection sampling from w (as in Zhou, Wu, Cong & Wu 2019), so that no
+    table per edge is needed. See `SkipGram` for the objective.
 
     Attributes:
-        vectors: float32[items × factors], `SkipGram.items` made one long.
+        vectors: float32[items × factors], `SkipGram.items` at length 1.
 
-    Cost: `fit`, the graph's, and items × walks × walk_length × window × (1 + negatives) × factors
-    steps; 8 × items × (factors + neighbors) bytes and some 200 MB; a request, at most items ×
-    factors.
+    Cost: `fit`, that of the graph, and items × walks × walk_length × window × (1 + negatives) ×
+    factors steps; 8 × items × (factors + neighbors) bytes and about 200 MB; a request, at most
+    items × factors.
 
     Example:
         >>> Node2Vec(factors=64, walks=5, q=2)
@@ -69,7 +70,7 @@ class Node2Vec(ItemVectors):
         *,
         validation: Task | None = None,
     ) -> Self:
-        """Builds the graph, walks over it, and learns from the walks."""
+        """Fits by building the graph, walking over it, and learning from the walks."""
         config = self.config
         n_items, factors = len(dataset.catalogue), config.factors
         options.require_memory(
@@ -101,7 +102,7 @@ class Node2Vec(ItemVectors):
         return self._take(model.items(), users, options, ConnectedItems.by_edges(graph))
 
     def _graph(self, dataset: Dataset, options: FitOptions) -> csr_array:
-        """The edges both ways, float32[items × items]."""
+        """The symmetric edges, float32[items × items]."""
         names = GraphSettings.model_fields
         settings = {name: getattr(self.config, name) for name in names}
         edges = CooccurrenceGraph(**settings).fit(dataset, options).weights
@@ -120,21 +121,21 @@ def walks(
     """Random walks over a graph, `walk_length` items each.
 
     Args:
-        graph: float32[items × items], the same both ways, columns ascending.
-        starts: int32[walks], where each begins; every one must have an edge.
+        graph: float32[items × items], symmetric, columns ascending.
+        starts: int32[walks], the first item of each walk; it must have an edge.
         config: length, p and q.
-        seed: of the draws.
-        threads: processors to use; they do not change the walks.
+        seed: random seed.
+        threads: number of threads to use; the walks do not depend on it.
     """
     offsets, items = graph.indptr.astype(np.int64), graph.indices.astype(np.int32)
-    reached = np.cumsum(graph.data, dtype=np.float64)
+    cumulative = np.cumsum(graph.data, dtype=np.float64)
     walked = np.empty((len(starts), config.walk_length), np.int32)
     every = offsets_of(np.full(len(starts), config.walk_length))
 
     def walk(start: int, stop: int) -> None:
         some = slice(start, stop)
         _walk(
-            *(starts[some], start, offsets, items, reached, 1 / config.p, 1 / config.q),
+            *(starts[some], start, offsets, items, cumulative, 1 / config.p, 1 / config.q),
             *(seed, walked[some]),
         )
 
@@ -143,10 +144,10 @@ def walks(
 
 
 @kernel
-def _walk(starts, first, offsets, items, reached, back, out, seed, walked):  # type: ignore[no-untyped-def]
-    """Writes a walk from each of `starts`, which is walk number `first` and those after it.
+def _walk(starts, first, offsets, items, cumulative, back, out, seed, walked):  # type: ignore[no-untyped-def]
+    """Writes a walk from each of `starts`; their numbers, which seed them, begin at `first`.
 
-    `reached` is the sum of all weights up to each edge; `back` is 1/p, `out` 1/q.
+    `cumulative` is the sum of all weights up to each edge; `back` is 1/p, `out` 1/q.
     """
     most = max(back, 1.0, out)
     for row in range(len(starts)):
@@ -155,11 +156,11 @@ def _walk(starts, first, offsets, items, reached, back, out, seed, walked):  # t
         walked[row, 0] = at
         for place in range(1, walked.shape[1]):
             start, stop = offsets[at], offsets[at + 1]
-            lowest = reached[start - 1] if start > 0 else 0.0
+            lowest = cumulative[start - 1] if start > 0 else 0.0
             while True:
                 state = next_state(state)
-                sought = lowest + uniform(state) * (reached[stop - 1] - lowest)
-                edge = start + np.searchsorted(reached[start:stop], sought, side="right")
+                sought = lowest + uniform(state) * (cumulative[stop - 1] - lowest)
+                edge = start + np.searchsorted(cumulative[start:stop], sought, side="right")
                 to = items[min(edge, stop - 1)]
                 if before < 0 or most == min(back, out) == 1.0:
                     break
@@ -177,6 +178,6 @@ def _walk(starts, first, offsets, items, reached, back, out, seed, walked):  # t
 
 @kernel
 def _joined(items, start, stop, item):  # type: ignore[no-untyped-def]
-    """Whether the ascending items start … stop − 1 hold `item`."""
+    """Whether the ascending items start … stop − 1 contain `item`."""
     place = start + np.searchsorted(items[start:stop], item)
     return place < stop and items[place] == item

@@ -1,4 +1,4 @@
-"""Propagation: item vectors without training, from random ones passed to and fro over likes."""
+"""Propagation: item vectors without training, by propagating random vectors over the likes."""
 
 from typing import ClassVar, Self
 
@@ -16,39 +16,39 @@ from tastemaker.retrieval.item_vectors import ItemVectors, VectorSettings
 from tastemaker.threads import blas_threads, run_chunks
 
 _SPARE = 16
-"""Directions followed beside those that are kept: they settle the last of these."""
+"""Additional directions to iterate, which improve the accuracy of the last directions kept."""
 _ITEMS_EACH = 4
-"""So many liked items at least for a direction: with as many directions as items, every item would
-be at right angles to every other."""
+"""The minimum number of liked items per direction: with as many directions as items, all items
+would be orthogonal."""
 _ROUNDING = 1e-6
-"""Directions of less than this share of the strongest's squared strength are rounding errors."""
+"""Directions below this share of the largest squared strength are rounding errors."""
 
 
 class PropagationConfig(VectorSettings):
     """Settings of `Propagation`."""
 
     factors: int = Field(256, ge=1, le=2_048)
-    """Length of the vectors: how many of the smoothest directions are kept, of a small catalogue
-    at most one for every four liked items."""
+    """Length of the vectors: the number of smoothest directions to keep, at most one per four liked
+    items."""
     rounds: int = Field(3, ge=1)
-    """How often vectors are passed from items to users and back."""
+    """Number of propagations from items to users and back."""
     user_exponent: float = Field(0.25, ge=0, le=1)
-    """a: a user's likes are divided by their number to this power; smaller, and whoever likes a
-    lot says more."""
+    """a: a user's likes are divided by their number to this power; smaller values give active users
+    more weight."""
     item_exponent: float = Field(0.5, ge=0, le=1)
     """b: an item's likes are divided by their number to this power."""
 
 
 class Propagation(ItemVectors):
-    """The low-frequency directions of the graph of likes, by propagation alone.
+    """Item vectors from the low-frequency directions of the graph of likes, without training.
 
-    R̃ = D_u^−a R D_i^−b is passed to and fro: Q ← orthonormal(R̃ᵀ(R̃ Q)) from a random Q, `rounds`
-    times (Halko, Martinsson & Tropp 2011, algorithm 4.4). What is left after many rounds are the
-    leading eigenvectors of R̃ᵀR̃, the smoothest signals on the graph: the low-pass filter of which
-    light graph convolution is the trained form (Shen et al. 2021, equation 10).
+    With R̃ = D_u^−a R D_i^−b, iterates Q ← orthonormal(R̃ᵀ(R̃ Q)) from a random Q, `rounds` times
+    (Halko, Martinsson & Tropp 2011, algorithm 4.4). After many rounds this converges to the leading
+    eigenvectors of R̃ᵀR̃, the smoothest signals on the graph. Light graph convolution is the trained
+    form of this low-pass filter (Shen et al. 2021, equation 10).
 
     Attributes:
-        vectors: float32[items × at most factors], each made one long.
+        vectors: float32[items × at most factors], each at length 1.
 
     Cost: `fit`, rounds × (likes × factors + items × factors²) steps, seconds; 4 × (users + 4 ×
     items) × factors bytes; a request, at most items × factors.
@@ -69,14 +69,14 @@ class Propagation(ItemVectors):
         *,
         validation: Task | None = None,
     ) -> Self:
-        """Passes random vectors over the likes."""
+        """Fits by propagating random vectors over the likes."""
         config, liked = self.config, dataset.interactions(reduce="binary")
         n_users, n_items = liked.shape
         users = np.bincount(liked.indices, minlength=n_items)
         factors = min(config.factors, max(2, int(np.count_nonzero(users)) // _ITEMS_EACH))
-        wanted = min(factors + _SPARE, n_users, n_items)
+        n_directions = min(factors + _SPARE, n_users, n_items)
         options.require_memory(
-            4 * (n_users + 4 * n_items) * wanted
+            4 * (n_users + 4 * n_items) * n_directions
             + 8 * n_items * factors
             + index_bytes(n_items, factors, config.index)
             + 24 * liked.nnz,
@@ -86,9 +86,9 @@ class Propagation(ItemVectors):
         there = scaled(liked, users, config.user_exponent, config.item_exponent)
         back: csr_array = there.T.tocsr()
         random = np.random.default_rng(options.seed)
-        vectors = random.normal(size=(n_items, wanted)).astype(np.float32)
+        vectors = random.normal(size=(n_items, n_directions)).astype(np.float32)
         rounds = range(config.rounds)
-        with blas_threads(1):  # a library's sums depend on how many threads share them
+        with blas_threads(1):  # BLAS sums depend on the number of threads
             for _ in options.progress.track(rounds, "Propagation: rounds", config.rounds):
                 passed = _product(there, vectors, options.threads)
                 passed = _product(back, passed, options.threads)
@@ -108,7 +108,7 @@ def scaled(
 
     Args:
         liked: R, ones.
-        users: int64[items], how many users each item has.
+        users: int64[items], the number of users of each item.
         user_exponent: a.
         item_exponent: b.
     """
@@ -120,7 +120,7 @@ def scaled(
 
 
 def _product(matrix: csr_array, dense: NDArray[np.float32], threads: int) -> NDArray[np.float32]:
-    """The matrix times a dense one, rows shared out among threads."""
+    """The product of a sparse and a dense matrix, with rows distributed over threads."""
     out = np.empty((matrix.shape[0], dense.shape[1]), np.float32)
 
     def work(start: int, stop: int) -> None:

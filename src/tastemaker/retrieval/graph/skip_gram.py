@@ -1,6 +1,6 @@
-"""Skip-gram with negative sampling, by which Item2Vec and Node2Vec learn their vectors.
+"""Skip-gram with negative sampling, the training algorithm of Item2Vec and Node2Vec.
 
-It works in parallel, and yet any number of threads gives the same bits.
+Training is parallel and gives bitwise identical vectors for any number of threads.
 """
 
 from collections.abc import Iterator
@@ -20,42 +20,42 @@ from tastemaker.retrieval.item_vectors import VectorSettings
 from tastemaker.threads import run_chunks
 
 _PARTS = 8
-"""Into so many parts items are dealt; as many threads can work at a time. The vectors depend on
-it, and so it is no setting."""
+"""Number of parts into which items are split, and the maximum number of threads. It is not a
+setting, since the vectors depend on it."""
 _PAIRS_AT_A_TIME = 4_000_000
-"""Pairs that are laid out together: two times 16 MB."""
+"""Pairs laid out together: two times 16 MB."""
 WORTH_THREADS = 50_000
-"""Items in sequences below which starting threads takes longer than they save."""
+"""Length of sequences below which starting threads takes longer than it saves."""
 
 
 class SkipGramSettings(VectorSettings):
-    """Settings of the models that learn by skip-gram."""
+    """Settings of models trained by skip-gram."""
 
     popularity: float = Field(0.3, ge=0, le=1)
-    """β: a candidate's score is multiplied by its number of users, relative to the most, to this
-    power; 0 leaves cosines as they are."""
+    """β: a candidate's score is multiplied by its number of users, relative to the maximum, to this
+    power; 0 leaves the cosines unchanged."""
     factors: int = Field(128, ge=1, le=2_048)
     """Length of the vectors."""
     window: int = Field(10, ge=1)
-    """Items at most so many places apart are pairs; how many is drawn for each item, 1 to this."""
+    """The maximum distance between the items of a pair; drawn from 1 to this for each item."""
     negatives: int = Field(5, ge=1)
-    """Items drawn at random against each pair."""
+    """Number of negative samples per pair."""
     negative_exponent: float = Field(0.75, ge=-2, le=2)
-    """Negatives are drawn by count to this power; 0.75 as for words, below 0 draws rare items more
-    often (Caselles-Dupré, Lesaint & Royo-Letelier 2018)."""
+    """Negatives are sampled in proportion to their count to this power. 0.75 is usual for words;
+    values below 0 sample rare items more often (Caselles-Dupré, Lesaint & Royo-Letelier 2018)."""
     learning_rate: float = Field(0.1, gt=0)
-    """At the beginning; it falls in a straight line to a hundredth of that."""
+    """Initial learning rate; it decreases linearly to a hundredth of this."""
 
 
-class _Draw(NamedTuple):
-    """Items of each part and how to draw one by its weight (Walker 1977's aliases).
+class _AliasTables(NamedTuple):
+    """The items of each part with alias tables for weighted sampling (Walker 1977).
 
     Attributes:
         part: int32[items], the part of each item.
         offsets: int64[parts + 1].
         items: int32[items], by part.
-        accept: float64[items], the chance that a place keeps its own item.
-        other: int32[items], the item that is drawn instead.
+        accept: float64[items], the probability that a place yields its own item.
+        other: int32[items], the alias: the item sampled otherwise.
     """
 
     part: NDArray[np.int32]
@@ -66,7 +66,7 @@ class _Draw(NamedTuple):
 
     @classmethod
     def of(cls, counts: NDArray[np.int64], exponent: float) -> Self:
-        """Deals items to parts, the most frequent ones first, so that parts are equally busy."""
+        """Tables with items dealt to parts by frequency, so that all parts have similar work."""
         part = np.full(len(counts), -1, np.int32)
         order = np.argsort(-counts, kind="stable")
         order = order[counts[order] > 0]
@@ -82,18 +82,18 @@ class _Draw(NamedTuple):
 
 
 class SkipGram:
-    """Vectors under training (Mikolov, Sutskever, Chen, Corrado & Dean 2013, equation 4).
+    """Vectors in training (Mikolov, Sutskever, Chen, Corrado & Dean 2013, equation 4).
 
-    For each pair of a centre c and a context o it climbs
+    For each pair of a centre c and a context o, stochastic gradient ascent maximizes
 
         ln σ(v_c · u_o) + Σ over the negatives ln σ(−v_c · u_n)
 
-    Pairs are sorted by the parts of centre and context; while a thread works on centres of part a
-    with contexts and negatives of part b, no other touches either (Zhu, Xu, Qu & Tang 2019,
-    GraphVite). So no update is lost, and neither threads nor timing change a bit.
+    Pairs are sorted by the parts of centre and context. While a thread works on centres of part a
+    with contexts and negatives of part b, no other thread accesses either (Zhu, Xu, Qu & Tang 2019,
+    GraphVite). No update is lost, and the result does not depend on threads or timing.
 
     Args:
-        counts: int64[items], how often each item will occur, about; 0 for one that never does.
+        counts: int64[items], the approximate number of occurrences of each item; 0 if none.
         settings: dimensions, window, negatives, learning rate.
         options: seed and threads.
 
@@ -109,7 +109,7 @@ class SkipGram:
         self, counts: NDArray[np.int64], settings: SkipGramSettings, options: FitOptions
     ) -> None:
         self._settings, self._options, self.counts = settings, options, counts
-        self._draw = _Draw.of(counts, settings.negative_exponent)
+        self._tables = _AliasTables.of(counts, settings.negative_exponent)
         self._random = np.random.default_rng(options.seed)
         shape, reach = (len(counts), settings.factors), 0.5 / settings.factors
         self.vectors = self._random.uniform(-reach, reach, shape).astype(np.float32)
@@ -117,63 +117,64 @@ class SkipGram:
 
     @staticmethod
     def memory(n_items: int, factors: int) -> int:
-        """Bytes of training vectors of so many items."""
+        """The memory for training in bytes."""
         return 8 * n_items * factors + 24 * n_items + 16 * 2 * _PAIRS_AT_A_TIME
 
     def items(self) -> NDArray[np.float32]:
-        """The v of each item less their mean, float32[items × factors]; 0 if it never occurs.
+        """The v of each item minus their mean, float32[items × factors]; 0 if it never occurs.
 
-        What all have in common tells none apart (Mu & Viswanath 2018); more so the more alike
-        people's tastes are.
+        The common component does not distinguish items (Mu & Viswanath 2018), and it is larger the
+        more similar the tastes of the users are.
 
         Raises:
-            SettingError: the steps were so long that the vectors are no numbers any more.
+            SettingError: training diverged, so that the vectors are not finite.
         """
         if not np.isfinite(self.vectors).all():
             raise SettingError(
-                f"'learning_rate' {self._settings.learning_rate:g} is too high for this data: the "
-                "vectors grew beyond all numbers; lower it"
+                f"'learning_rate' {self._settings.learning_rate:g} is too high for this data: "
+                "training diverged and the vectors are not finite; lower it"
             )
         share = (self.counts / max(1, int(self.counts.sum()))).astype(np.float32)
-        apart: NDArray[np.float32] = self.vectors - np.einsum("i,if->f", share, self.vectors)
-        apart[self.counts == 0] = 0
-        return apart
+        centred: NDArray[np.float32] = self.vectors - np.einsum("i,if->f", share, self.vectors)
+        centred[self.counts == 0] = 0
+        return centred
 
     def learn(self, sequences: Ragged, begin: float, end: float) -> None:
-        """Learns from sequences of items, a stretch of all that will be learnt from.
+        """Trains on sequences of items, which are one portion of the training.
 
         Args:
-            sequences: items in their order; −1 is left out.
-            begin: how much of the training lies behind, 0 to 1: the learning rate falls with it.
-            end: how much of it will then.
+            sequences: items in their order; −1 is skipped.
+            begin: the share of the training completed before, 0 to 1; the learning rate decreases
+                with it.
+            end: the share of the training completed after these sequences.
         """
         seed = np.uint64(self._random.integers(1, 2**63))
         whole = max(1, int(sequences.offsets[-1]))
-        for first, last in self._stretches(sequences):
+        for first, last in self._batches(sequences):
             some = slice(int(sequences.offsets[first]), int(sequences.offsets[last]))
             done = begin + (end - begin) * some.start / whole
             rate = self._settings.learning_rate * max(0.01, 1 - done)
             threads = self._options.threads if some.stop - some.start >= WORTH_THREADS else 1
             pairs = self._pairs(sequences, first, last, seed, threads)
-            self._climb(*pairs, np.float32(rate), threads)
+            self._ascend_pairs(*pairs, np.float32(rate), threads)
 
-    def _stretches(self, sequences: Ragged) -> Iterator[tuple[int, int]]:
-        """Runs of sequences that make about `_PAIRS_AT_A_TIME` pairs."""
+    def _batches(self, sequences: Ragged) -> Iterator[tuple[int, int]]:
+        """Batches of sequences that have about `_PAIRS_AT_A_TIME` pairs each."""
         tokens = max(1, _PAIRS_AT_A_TIME // (self._settings.window + 1))
-        # A sequence, however short, takes room for its counts.
-        stretch = (sequences.offsets[:-1] + 8 * np.arange(len(sequences))) // tokens
-        edges = np.flatnonzero(np.diff(stretch, prepend=-1, append=-1))
+        # Even a short sequence takes memory for its counts.
+        batch = (sequences.offsets[:-1] + 8 * np.arange(len(sequences))) // tokens
+        edges = np.flatnonzero(np.diff(batch, prepend=-1, append=-1))
         yield from zip(edges[:-1].tolist(), edges[1:].tolist())
 
     def _pairs(
         self, sequences: Ragged, first: int, last: int, seed: np.uint64, threads: int
     ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]:
-        """Pairs of some sequences by the parts of centre and context: offsets, centres, contexts.
+        """Pairs of a batch by the parts of centre and context: offsets, centres, contexts.
 
-        Within two parts they stand in the order of the sequences.
+        Within a pair of parts they are in the order of the sequences.
         """
         offsets, window = sequences.offsets[first : last + 1], self._settings.window
-        part = self._draw.part
+        part = self._tables.part
         counts = np.zeros((last - first, _PARTS * _PARTS), np.int64)
         cost = offsets - offsets[0]
 
@@ -186,16 +187,16 @@ class SkipGram:
         centres = np.empty(int(by_part.sum()), np.int32)
         contexts = np.empty_like(centres)
 
-        def lay(start: int, stop: int) -> None:
-            _lay_pairs(
+        def write(start: int, stop: int) -> None:
+            _write_pairs(
                 *(start, stop, first, offsets, sequences.values, window, part, seed),
                 *(places, centres, contexts),
             )
 
-        run_chunks(lay, cost, threads)
+        run_chunks(write, cost, threads)
         return offsets_of(by_part), centres, contexts
 
-    def _climb(
+    def _ascend_pairs(
         self,
         offsets: NDArray[np.int64],
         centres: NDArray[np.int32],
@@ -203,7 +204,7 @@ class SkipGram:
         rate: np.float32,
         threads: int,
     ) -> None:
-        """One step for each pair; no two parts that are worked on at a time share an item."""
+        """Takes one gradient step per pair; parts processed in parallel share no item."""
         seeds = self._random.integers(1, 2**63, size=_PARTS * _PARTS).astype(np.uint64)
         for turn in self._random.permutation(_PARTS):
             pairs = np.array([a * _PARTS + (a + turn) % _PARTS for a in range(_PARTS)])
@@ -213,24 +214,24 @@ class SkipGram:
                     some = slice(offsets[both], offsets[both + 1])
                     _ascend(
                         *(centres[some], contexts[some], self.vectors, self.contexts),
-                        *(self._drawn_from(int(both) % _PARTS)),
+                        *(self._negatives_of(int(both) % _PARTS)),
                         *(self._settings.negatives, rate, seeds[both]),
                     )
 
             size = offsets_of(offsets[pairs + 1] - offsets[pairs])
             run_chunks(work, size, threads)
 
-    def _drawn_from(
+    def _negatives_of(
         self, part: int
     ) -> tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.int32]]:
-        """What negatives of a part are drawn from."""
-        some = slice(self._draw.offsets[part], self._draw.offsets[part + 1])
-        return self._draw.items[some], self._draw.accept[some], self._draw.other[some]
+        """The alias table from which negatives of a part are sampled."""
+        some = slice(self._tables.offsets[part], self._tables.offsets[part + 1])
+        return self._tables.items[some], self._tables.accept[some], self._tables.other[some]
 
 
 @kernel
 def _aliases(weights, items, accept, other):  # type: ignore[no-untyped-def]
-    """Writes for each place how often it keeps its own item, and which it gives up to else."""
+    """Writes the alias table: the probability of each place's own item, and its alias."""
     n = len(weights)
     if n == 0:
         return
@@ -257,7 +258,7 @@ def _aliases(weights, items, accept, other):  # type: ignore[no-untyped-def]
 
 @kernel
 def _count_pairs(start, stop, first, offsets, items, window, part, seed, counts):  # type: ignore[no-untyped-def]
-    """Counts the pairs of sequences start … stop − 1, after the `first`, by their two parts."""
+    """Counts the pairs of sequences start … stop − 1, counted from `first`, by their two parts."""
     parts = np.int64(np.sqrt(counts.shape[1]))
     for row in range(start, stop):
         state = mixed(seed, first + row)
@@ -275,10 +276,10 @@ def _count_pairs(start, stop, first, offsets, items, window, part, seed, counts)
 
 
 @kernel
-def _lay_pairs(  # type: ignore[no-untyped-def]
+def _write_pairs(  # type: ignore[no-untyped-def]
     start, stop, first, offsets, items, window, part, seed, places, centres, contexts
 ):
-    """Writes the pairs that `_count_pairs` counted, from `places` on, which it uses up."""
+    """Writes the pairs that `_count_pairs` counted, starting at `places`, and advances these."""
     parts = np.int64(np.sqrt(places.shape[1]))
     for row in range(start, stop):
         state = mixed(seed, first + row)
@@ -303,7 +304,7 @@ def _lay_pairs(  # type: ignore[no-untyped-def]
 def _ascend(  # type: ignore[no-untyped-def]
     centres, contexts, vectors, context_vectors, items, accept, other, negatives, rate, seed
 ):
-    """A step of stochastic gradient for each pair, in their order; vectors change in place."""
+    """Takes a stochastic gradient step for each pair, in order; updates vectors in place."""
     factors = vectors.shape[1]
     step = np.empty(factors, np.float32)
     state = seed
@@ -332,9 +333,9 @@ def _ascend(  # type: ignore[no-untyped-def]
 
 @kernel(fastmath={"reassoc", "nsz"})
 def _dot(one, other):  # type: ignore[no-untyped-def]
-    """The inner product, in an order that compilers may choose once and for all.
+    """The inner product, in an order of additions fixed at compile time.
 
-    Nothing is written here: so where vectors lie in memory cannot change the order.
+    The function writes no array, so the order cannot depend on the memory layout of the vectors.
     """
     total = np.float32(0)
     for f in range(len(one)):

@@ -1,4 +1,4 @@
-"""Linear models: a history times a matrix, learnt in closed form or by convex optimization."""
+"""Linear models: a history times a matrix, learned in closed form or by convex optimization."""
 
 from tastemaker.retrieval.linear.bspm import BSPM
 from tastemaker.retrieval.linear.ease import EASE

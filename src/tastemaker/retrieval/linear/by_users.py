@@ -1,4 +1,4 @@
-"""The inverse that EASE needs where users are much fewer than items: through users, not items."""
+"""The inverse for EASE by users × users, for data with far fewer users than items."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,12 +9,12 @@ from tastemaker.progress import Progress
 from tastemaker.retrieval.linear.inverse import BLOCK
 
 _SPARSE = 20
-"""How many steps of a dense product take as long as one of a sparse product."""
+"""The cost of a step of a sparse product, in steps of a dense product."""
 _BLOCK_BYTES = 64 << 20
 
 
 def few_users(users: csr_array) -> bool:
-    """Whether `inverse_by_users` takes less time than inverting items × items.
+    """Whether `inverse_by_users` is faster than inverting a matrix of items × items.
 
     Args:
         users: X [users × items].
@@ -25,7 +25,7 @@ def few_users(users: csr_array) -> bool:
 
 
 def bytes_by_users(users: csr_array) -> int:
-    """What `inverse_by_users` holds at most beside its result."""
+    """The peak memory of `inverse_by_users` in bytes, not counting its result."""
     n_users, n_items = users.shape
     return 4 * n_users * n_items + 24 * n_users**2 + 8 * BLOCK * n_users + _BLOCK_BYTES
 
@@ -35,8 +35,8 @@ def inverse_by_users(
 ) -> NDArray[np.float32]:
     """P = (XᵀX / (1 − δ on the diagonal) + λI)⁻¹, float32[items × items].
 
-    With the diagonal D = λ + diag(XᵀX) δ / (1 − δ) this is (D + XᵀX)⁻¹, by the identity of Woodbury
-    (1950)
+    With the diagonal D = λ + diag(XᵀX) δ / (1 − δ) this is (D + XᵀX)⁻¹, which by the Woodbury
+    identity (1950) equals
 
         D⁻¹ − D⁻¹Xᵀ (I + XD⁻¹Xᵀ)⁻¹ XD⁻¹
 
@@ -44,9 +44,9 @@ def inverse_by_users(
         users: X [users × items].
         regularization: λ.
         dropout: δ.
-        progress: hears of each block of rows.
+        progress: reports each block of rows.
 
-    Cost: users³ + entries × (users + items) steps, and `bytes_by_users` beside the result.
+    Cost: users³ + entries × (users + items) steps, and `bytes_by_users` in addition to the result.
     """
     entries = users[np.diff(users.indptr) > 0].astype(np.float64)
     n_users, n_items = entries.shape

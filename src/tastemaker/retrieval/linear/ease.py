@@ -1,4 +1,4 @@
-"""EASE: a linear item–item model in closed form, often the one to beat."""
+"""EASE: a linear item–item model in closed form, and a strong baseline."""
 
 from typing import Any, ClassVar, Self
 
@@ -26,7 +26,7 @@ from tastemaker.threads import blas_threads, run_chunks
 
 _SIMILAR_BYTES = 4 << 20
 _MOST = 0.7
-"""Where at least this share of the items was liked, all are solved for."""
+"""If at least this share of the items has likes, the regression is solved for all items."""
 
 
 class EASEConfig(DislikeSettings):
@@ -35,27 +35,29 @@ class EASEConfig(DislikeSettings):
     regularization: float = Field(500.0, gt=0)
     """λ: larger on smaller or noisier data."""
     dropout: float = Field(0.0, ge=0, lt=1)
-    """p: the model is learnt as if this share of every history had been hidden, which holds
-    popular items back (Steck 2020)."""
+    """p: the model is trained as if this share of every history were hidden, which dampens popular
+    items (Steck 2020)."""
     reduce: Reduce = "log"
-    """How repeated events of a pair become one weight."""
+    """How to combine repeated events of a pair into one weight."""
 
 
 class EASE(ScoringRetriever):
     """Embarrassingly shallow autoencoder (Steck 2019, equation 8).
 
     P = (XᵀX + Λ)⁻¹, B = I − P·diag(P)⁻¹: the linear model with zero diagonal that best
-    reconstructs every user's row from the rest of it. Λ is λ on the diagonal, and with dropout
-    p/(1 − p)·diag(XᵀX) more (Steck 2020, Autoencoders that don't overfit towards the identity).
+    reconstructs every user's row from the rest of it. Λ is λ on the diagonal, plus
+    p/(1 − p)·diag(XᵀX) with dropout p (Steck 2020, Autoencoders that don't overfit towards the
+    identity).
 
     Attributes:
-        weights: float32[items × items], B; row: the item of the history, column: the candidate.
+        weights: float32[items × items], B; the row is the item of the history, the column the
+            candidate.
 
-    Cost: `fit` takes items³ steps, or users³ + entries × items where users are few, and
+    Cost: `fit` takes items³ steps, or users³ + entries × items if users are few, and
     4 × items² + 24,576 × items bytes; a request, history × items.
 
     Raises:
-        MemoryBudgetError: from `fit`, when the matrix would exceed the budget.
+        MemoryBudgetError: from `fit`, if the matrix would exceed the budget.
 
     Example:
         >>> EASE(regularization=1000.0)
@@ -75,31 +77,31 @@ class EASE(ScoringRetriever):
         *,
         validation: Task | None = None,
     ) -> Self:
-        """Solves for B."""
+        """Fits by solving for B."""
         users = dataset.interactions(reduce=self.config.reduce)
-        self.weights, _ = self._learnt(users, options)
+        self.weights, _ = self._learn(users, options)
         self.n_fitted = users.shape[1]
         return self
 
-    def _learnt(
+    def _learn(
         self, users: csr_array, options: FitOptions
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """B and the diagonal of P, from X."""
         n_items, name = users.shape[1], type(self).__name__
-        # B is zero for an item nobody liked: solving for the others alone gives the same. Where
-        # they are most, a second matrix would cost more than that saves.
+        # B is zero for items without likes: solving for the others gives the same result. If nearly
+        # all items have likes, this would cost a second matrix and save little.
         liked = np.flatnonzero(users.sum(axis=0))
-        apart = len(liked) < _MOST * n_items
-        beside = 12 * n_items * min(n_items, BLOCK)
+        only_liked = len(liked) < _MOST * n_items
+        extra = 12 * n_items * min(n_items, BLOCK)
         if few_users(users):
-            beside = bytes_by_users(users)
+            extra = bytes_by_users(users)
         options.require_memory(
-            4 * (n_items**2 + apart * len(liked) ** 2) + beside + 40 * users.nnz,
+            4 * (n_items**2 + only_liked * len(liked) ** 2) + extra + 40 * users.nnz,
             f"{name} on {n_items:,} items",
-            'take SparseEASE (type = "sparse_ease"), its approximation for large catalogues, or '
+            'use SparseEASE (type = "sparse_ease"), its approximation for large catalogues, or '
             "leave out items with few events",
         )
-        if not apart:
+        if not only_liked:
             return self._solve(users, options)
         weights = np.zeros((n_items, n_items), np.float32)
         diagonal = np.full(n_items, 1 / self.config.regularization, np.float32)
@@ -110,7 +112,7 @@ class EASE(ScoringRetriever):
     def _solve(
         self, users: csr_array, options: FitOptions
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """B and the diagonal of P, in place: one matrix of items × items is nearly all it holds."""
+        """B and the diagonal of P, solved in place in one matrix of items × items."""
         if few_users(users):
             with blas_threads(options.threads):
                 inverse = inverse_by_users(
@@ -128,14 +130,14 @@ class EASE(ScoringRetriever):
         return _to_weights(gram), diagonal
 
     def scores(self, requests: Requests) -> ScoreChunk:
-        """How strongly each history reconstructs every item."""
+        """The reconstruction of every item from each history."""
         liked = requests.history.interactions(self.n_fitted, reduce=self.config.reduce)
         return lambda chunk: liked[chunk] @ self.weights
 
     def similar(self, items: NDArray[np.int32], n: int, inventory: Inventory) -> Candidates:
-        """The items that each item speaks for most."""
+        """The items with the largest weights in each item's row of B."""
         self.require_fitted()
-        asked = Requests.of([[int(item)] for item in items])
+        requests = Requests.of([[int(item)] for item in items])
         everything = np.arange(self.n_items, dtype=np.int32)
 
         def score(chunk: slice) -> NDArray[np.float32]:
@@ -143,12 +145,14 @@ class EASE(ScoringRetriever):
             right = np.tile(everything, len(items[chunk]))
             return self._weights_between(left, right).reshape(-1, len(everything))
 
-        return exact_top_n(score, asked, n, self.n_items, min_score=0.0, chunk_bytes=_SIMILAR_BYTES)
+        return exact_top_n(
+            score, requests, n, self.n_items, min_score=0.0, chunk_bytes=_SIMILAR_BYTES
+        )
 
     def explain(
         self, requests: Requests, candidates: Candidates
     ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """The item of the history that speaks most for each candidate."""
+        """The item of the history that supports each candidate most."""
         self.require_fitted()
 
         def between(history: NDArray[np.int32], found: NDArray[np.int32]) -> NDArray[Any]:
@@ -160,14 +164,14 @@ class EASE(ScoringRetriever):
         return strongest_reasons(liked, candidates, between)
 
     def similarity(self, left: NDArray[np.int32], right: NDArray[np.int32]) -> NDArray[np.float32]:
-        """How much each left item speaks for its right one, B as it is, at most 1."""
+        """The weight in B from each left item to its right item, at most 1."""
         self.require_fitted()
         return np.minimum(self._weights_between(left, right), np.float32(1))
 
     def _weights_between(
         self, left: NDArray[np.int32], right: NDArray[np.int32]
     ) -> NDArray[np.float32]:
-        """How much each left item speaks for its right one, 0 where either is not known."""
+        """The weight in B from each left item to its right item; 0 if either is unknown."""
         known = (left >= 0) & (left < self.n_fitted) & (right >= 0) & (right < self.n_fitted)
         strength = np.zeros(len(left), np.float32)
         strength[known] = self.weights[left[known], right[known]]
@@ -178,7 +182,7 @@ class EASE(ScoringRetriever):
         writer.array("weights", self.weights)
 
     def load(self, reader: ArtifactReader) -> Self:
-        """Maps B."""
+        """Memory-maps B."""
         self.weights = reader.array("weights", np.float32, (None, None))
         self.n_fitted = len(self.weights)
         reader.array("weights", shape=(self.n_fitted, self.n_fitted))
@@ -209,7 +213,7 @@ def _gram_rows(start, stop, pairs, gram):  # type: ignore[no-untyped-def]
 
 
 def _to_weights(inverse: NDArray[np.float32], block: int = 1_024) -> NDArray[np.float32]:
-    """B = I − P·diag(P)⁻¹ in place, from the lower triangle of P alone."""
+    """B = I − P·diag(P)⁻¹, computed in place from the lower triangle of P."""
     n = len(inverse)
     scale = -1.0 / inverse.diagonal().copy()
     for start in range(0, n, block):

@@ -1,4 +1,4 @@
-"""FeatureEASE: EASE that also reconstructs what items are like, and so knows new ones."""
+"""FeatureEASE: EASE with item content, which also scores new items."""
 
 from copy import copy
 from typing import ClassVar, Self
@@ -19,42 +19,43 @@ from tastemaker.retrieval.linear.ease import EASE, EASEConfig
 
 
 class FeatureEASEConfig(EASEConfig, ContentSettings):
-    """Settings of `FeatureEASE`: those of `EASE`, and what items' vectors are made of."""
+    """Settings of `FeatureEASE`: those of `EASE`, and those of the item vectors."""
 
     text_weight: float = Field(0.0, ge=0)
-    """Weight of a text column; 0 leaves it out: words of titles tie together what little does."""
+    """Weight of a text column; 0 ignores it, as shared title words say little about items."""
     feature_weight: float = Field(5.0, gt=0)
-    """α: two items of the same contents are tied together as by α² users who like both."""
+    """α: two items with the same content count like items that α² users like together."""
 
 
 class FeatureEASE(EASE):
-    """Collective EASE (Jeunen, Van Balen & Goethals 2020, CEASE), and its answer for new items.
+    """Collective EASE (Jeunen, Van Balen & Goethals 2020, CEASE), extended to new items.
 
-    EASE on X with αTᵀ below it, T the items' vectors of length 1 over tags and categories: a term
-    is a user who likes all items that have it. So P = (XᵀX + α²TTᵀ + λI)⁻¹, B = I − P·diag(P)⁻¹.
+    This is EASE on X with αTᵀ appended as rows, where T has the items' vectors of length 1 over
+    tags and categories: a term acts as a user who likes all items that have it. Hence
+    P = (XᵀX + α²TTᵀ + λI)⁻¹, B = I − P·diag(P)⁻¹.
 
-    An item that came later has contents t and no users. Its column is the ridge regression of it
-    on the others, its row follows from the inverse of a bordered matrix: just what EASE would
-    give if it were fitted with this one more,
+    An item added later has content t and no users. Its column is its ridge regression on the
+    other items, and its row follows from the inverse of a bordered matrix. Both equal the result of
+    fitting EASE with this one additional item:
 
         w = P·c,   c = α²T·t;   b_j = w_j / (s·P_jj + w_j²),   s = α²‖t‖²/(1 − p) + λ − c·w
 
-    with p the dropout. What later items say of each other is left out.
+    with p the dropout. Weights between added items are not computed.
 
     Attributes:
         weights: float32[items × items], B, of the fitted items.
-        diagonal: float32[items], that of P.
-        encoder: what catalogue columns become.
+        diagonal: float32[items], the diagonal of P.
+        encoder: encodes catalogue rows.
         contents: T, float32[items × terms].
-        added_rows: float32[added × items], how later items speak for fitted ones, b.
-        added_columns: float32[items × added], how fitted items speak for later ones, w.
+        added_rows: float32[added × items], the weights from added items to fitted ones, b.
+        added_columns: float32[items × added], the weights from fitted items to added ones, w.
 
-    Cost: `fit`, as `EASE`, and Σ over terms of (items that have it)² steps; `with_items`, for each
-    item items × those that share a term with it, and a copy of what is said of the others added; a
-    request, history × items.
+    Cost: `fit`, that of `EASE`, and Σ over terms of (items that have it)² steps; `with_items`, for
+    each item, items × those that share a term with it, and a copy of the weights of the items added
+    before; a request, history × items.
 
     Raises:
-        MemoryBudgetError: from `fit`, when the matrix would exceed the budget.
+        MemoryBudgetError: from `fit`, if the matrix would exceed the budget.
 
     Example:
         >>> FeatureEASE(feature_weight=10.0)
@@ -77,35 +78,35 @@ class FeatureEASE(EASE):
         *,
         validation: Task | None = None,
     ) -> Self:
-        """Encodes the catalogue and solves for B."""
+        """Fits by encoding the catalogue and solving for B."""
         users = dataset.interactions(reduce=self.config.reduce)
         self.encoder = ContentEncoder.of(dataset.catalogue, self.config)
         self.contents = self.encoder.encode(dataset.catalogue, 0, users.shape[1])
         terms = np.float32(self.config.feature_weight) * self._contents().T
         both = vstack([users, terms.astype(np.float32)], format="csr")
-        self.weights, self.diagonal = self._learnt(both, options)
+        self.weights, self.diagonal = self._learn(both, options)
         self.n_fitted = users.shape[1]
         self._forget_added()
         return self
 
     @property
     def n_items(self) -> int:
-        """The items it knows, fitted and added."""
+        """The number of known items, fitted and added."""
         return self.n_fitted + len(self.added_rows)
 
     def with_items(self, catalogue: Catalogue, changed: NDArray[np.int64] = NO_ITEMS) -> Self:
-        """This retriever that also knows the catalogue's later items, and later ones as changed.
+        """A copy that also knows the catalogue's later items, and the new content of changed ones.
 
-        Labels unknown when it was fitted are left out.
+        Labels that were unknown in `fit` are ignored.
         """
         self.require_fitted()
         grown = copy(self)
         new = np.arange(self.n_items, len(catalogue))
         items = np.concatenate([changed, new])
         later = self.encoder.encode(catalogue.take(items), 0, len(items))
-        alike = later.matrix(self.encoder.width) @ self._contents().T
+        similarity = later.matrix(self.encoder.width) @ self._contents().T
         squared = np.float32(self.config.feature_weight**2)
-        c = csr_array(squared * alike).astype(np.float32)
+        c = csr_array(squared * similarity).astype(np.float32)
         dense = c.toarray()
         w = self.diagonal * (dense - c @ self.weights)
         t = later.matrix(self.encoder.width)
@@ -121,7 +122,7 @@ class FeatureEASE(EASE):
         return grown
 
     def scores(self, requests: Requests) -> ScoreChunk:
-        """How strongly each history reconstructs every item, later ones too."""
+        """The reconstruction of every item, fitted or added, from each history."""
         liked = requests.history.interactions(self.n_items, reduce=self.config.reduce)
 
         def score(chunk: slice) -> NDArray[np.float32]:
@@ -136,7 +137,7 @@ class FeatureEASE(EASE):
     def _weights_between(
         self, left: NDArray[np.int32], right: NDArray[np.int32]
     ) -> NDArray[np.float32]:
-        """How much each left item speaks for its right one, 0 where either is not known."""
+        """The weight from each left item to its right item; 0 if either is unknown."""
         n, strength = self.n_fitted, super()._weights_between(left, right)
         old_left, old_right = (left >= 0) & (left < n), (right >= 0) & (right < n)
         new_left, new_right = (
@@ -150,14 +151,14 @@ class FeatureEASE(EASE):
         return strength
 
     def save(self, writer: ArtifactWriter) -> None:
-        """Writes B and what new items are compared with; added items are no part of it."""
+        """Writes B, the encoder and the contents; added items are not written."""
         super().save(writer)
         writer.array("diagonal", self.diagonal)
         self.encoder.save(writer.child("encoder"))
         self.contents.save(writer.child("contents"))
 
     def load(self, reader: ArtifactReader) -> Self:
-        """Maps B and what new items are compared with."""
+        """Memory-maps B, the encoder and the contents."""
         super().load(reader)
         self.diagonal = reader.array("diagonal")
         self.encoder = ContentEncoder.load(reader.child("encoder"))
@@ -166,10 +167,10 @@ class FeatureEASE(EASE):
         return self
 
     def _contents(self) -> csr_array:
-        """T."""
+        """The content matrix T, float32[items × terms]."""
         return self.contents.matrix(self.encoder.width)
 
     def _forget_added(self) -> None:
-        """Knows no later items."""
+        """Removes all added items."""
         self.added_rows = np.empty((0, self.n_fitted), np.float32)
         self.added_columns = np.empty((self.n_fitted, 0), np.float32)

@@ -1,4 +1,4 @@
-"""XᵀX kept sparse: which items are liked together and how much, for SLIM and SparseEASE."""
+"""The sparse Gram matrix XᵀX of items, for SLIM and SparseEASE."""
 
 from typing import NamedTuple
 
@@ -14,11 +14,11 @@ from tastemaker.threads import run_chunks
 
 
 class SparseGram(NamedTuple):
-    """XᵀX by rows, as the kernels read it; the diagonal apart.
+    """XᵀX by rows, in the layout that the kernels use, with a separate diagonal.
 
     Attributes:
         offsets: int64[items + 1].
-        items: int32[n], in the order they are met; never the row's own.
+        items: int32[n], in the order of their first occurrence, without the row's own item.
         values: float32[n].
         diagonal: float32[items].
     """
@@ -29,17 +29,17 @@ class SparseGram(NamedTuple):
     diagonal: NDArray[np.float32]
 
     @classmethod
-    def of(cls, users: csr_array, options: FitOptions, told: str, fix: str) -> "SparseGram":
-        """Adds up who liked what together: counted first, so that memory is known before.
+    def of(cls, users: csr_array, options: FitOptions, purpose: str, fix: str) -> "SparseGram":
+        """The Gram matrix of X; a first pass counts the entries to check the memory budget.
 
         Args:
             users: X, float32[users × items].
             options: threads and memory budget.
-            told: the work it is for, such as `SLIM on 10,000 items`.
-            fix: what to do where memory does not suffice.
+            purpose: the task named in errors, such as `SLIM on 10,000 items`.
+            fix: what to do if the memory budget is exceeded.
 
         Raises:
-            MemoryBudgetError: it would exceed the budget.
+            MemoryBudgetError: the matrix would exceed the budget.
 
         Cost: Σ over users of (items liked)² steps, twice; 8 bytes for each pair of items.
         """
@@ -49,7 +49,7 @@ class SparseGram(NamedTuple):
         cost = pairs.item_offsets
         run_chunks(lambda a, b: _count(a, b, pairs, counts), cost, options.threads)
         offsets = offsets_of(counts)
-        options.require_memory(8 * int(offsets[-1]) + 16 * n_items, told, fix)
+        options.require_memory(8 * int(offsets[-1]) + 16 * n_items, purpose, fix)
         items = np.empty(offsets[-1], np.int32)
         values = np.empty(offsets[-1], np.float32)
         diagonal = np.zeros(n_items, np.float32)
@@ -60,7 +60,7 @@ class SparseGram(NamedTuple):
 
 @kernel
 def _count(start, stop, pairs, counts):  # type: ignore[no-untyped-def]
-    """Writes how many other items stand together with each of start … stop − 1."""
+    """Writes the number of items that share a user with each of start … stop − 1."""
     met = np.full(len(pairs.item_offsets) - 1, -1, np.int32)
     for item in range(start, stop):
         met[item] = item
@@ -75,7 +75,7 @@ def _count(start, stop, pairs, counts):  # type: ignore[no-untyped-def]
 
 @kernel
 def _fill(start, stop, pairs, gram):  # type: ignore[no-untyped-def]
-    """Writes the rows start … stop − 1 of XᵀX, each in the order its items are met."""
+    """Writes the rows start … stop − 1 of XᵀX, items in the order of their first occurrence."""
     n_items = len(pairs.item_offsets) - 1
     met = np.full(n_items, -1, np.int32)
     row = np.zeros(n_items, np.float32)

@@ -1,4 +1,4 @@
-"""GF-CF: histories smoothed over the graph of users and items, without training."""
+"""GF-CF: smooths histories over the graph of users and items, without training."""
 
 from typing import Any, ClassVar, Self
 
@@ -26,22 +26,23 @@ from tastemaker.retrieval.opinions import DislikeSettings
 from tastemaker.retrieval.scoring import ScoringRetriever
 
 _WIDTH = 1_024
-"""Items in a block of the low-pass filter, which a core's own cache holds."""
+"""Items in a block of the low-pass filter; a block fits in a core's cache."""
 _STEP = 8
-"""`products` adds so many factors at a time."""
+"""The number of factors that `products` adds at a time."""
 
 
 class GraphFilterConfig(DislikeSettings):
     """Settings of `GraphFilter`."""
 
     factors: int = Field(256, ge=1, le=2_048)
-    """How many of the smoothest signals the ideal low-pass filter lets through."""
+    """The number of smoothest signals that pass the ideal low-pass filter."""
     passes: int = Field(2, ge=1, le=100)
-    """How exactly these are found: by so many products of a random start with the graph."""
+    """The number of passes of subspace iteration over the graph; more find the signals more
+    exactly."""
     smoothing: float = Field(0.3, ge=0)
-    """α: how much the ideal low-pass filter counts beside the linear one; 0 spares its cost."""
+    """α: the weight of the ideal low-pass filter relative to the linear one; 0 avoids its cost."""
     reduce: Reduce = "binary"
-    """How repeated events of a pair become one weight."""
+    """How to combine repeated events of a pair into one weight."""
 
 
 class GraphFilter(ScoringRetriever):
@@ -51,34 +52,34 @@ class GraphFilter(ScoringRetriever):
 
         s = r·(P + α·D_I^−½·V·Vᵀ·D_I^½),   P = R̃ᵀR̃
 
-    P lets signals through the better the smoother they are, V·Vᵀ only the smoothest, and those
-    whole. The history is taken as it is, 0 or 1, and not divided by the roots of how popular its
-    items are: so the authors' program has it, and the other way costs an eighth of the NDCG.
+    P attenuates signals the more the less smooth they are; V·Vᵀ passes only the smoothest signals,
+    unattenuated. The history is used as it is, 0 or 1, and not divided by the roots of the
+    popularity of its items. This follows the authors' code; dividing reduces NDCG by an eighth.
 
-    V is found by few `passes` of subspace iteration, so that signals hardly weaker than the last
-    of V come through in part. That is no loss: on pairs held out of Gowalla's training data two
-    passes gave Recall@20 .215 where the exact vectors of the authors' program gave .212, and took
-    a tenth of the time. A hundred passes are as good as exact.
+    V is computed with few `passes` of subspace iteration, so that signals slightly weaker than the
+    last of V pass in part. This costs no accuracy: on pairs held out of Gowalla's training data,
+    two passes gave Recall@20 .215 and the exact vectors of the authors' code .212, in a tenth of
+    the time. A hundred passes are as good as exact.
 
-    V has fewer directions than the graph, and few passes mix them, so V·Vᵀ is not 0 between parts
-    of the graph that nothing connects. Items outside the parts of the history are not found.
+    V has fewer directions than the graph, and few passes mix them, so V·Vᵀ is not 0 between
+    unconnected parts of the graph. Items outside the parts of the history are not found.
 
-    P is not formed: a request walks from its items to the users who liked them, and to what else
-    those liked. The fitted state therefore holds a row of every user, without ids.
+    P is not formed: a request visits the users who liked its items, and the other items of these
+    users. The fitted state therefore has a row for every user, without ids.
 
     Attributes:
         users: float32[users × items], R̃, of users without ids.
-        items: float32[items × users], the same the other way round.
-        blocks: float32[blocks × factors, filled up × 1,024], V by blocks of items.
+        items: float32[items × users], its transpose.
+        blocks: float32[blocks × padded factors × 1,024], V by blocks of items.
         root: float32[items], D_I^½.
         connected: which items the graph connects.
 
     Cost: `fit`, passes × factors × (4 × events + 2 × items × factors) steps and
-    8 × factors × (users + 3 × items) bytes; a request, users of its items × items of theirs, at
-    most two steps for each event of all users, and items × factors.
+    8 × factors × (users + 3 × items) bytes; a request, users of its items × their items, at most
+    two steps for each event of all users, and items × factors.
 
     Raises:
-        MemoryBudgetError: from `fit`, when the signals would exceed the budget.
+        MemoryBudgetError: from `fit`, if the signals would exceed the budget.
 
     Example:
         >>> GraphFilter(factors=64)
@@ -101,7 +102,7 @@ class GraphFilter(ScoringRetriever):
         *,
         validation: Task | None = None,
     ) -> Self:
-        """Normalizes the interactions and finds the smoothest signals."""
+        """Fits by normalizing the interactions and finding the smoothest signals."""
         liked = dataset.interactions(reduce=self.config.reduce)
         n_items = liked.shape[1]
         name, count = type(self).__name__, self._factors
@@ -111,42 +112,42 @@ class GraphFilter(ScoringRetriever):
             "lower 'factors'",
         )
         root = np.sqrt(liked.sum(axis=0, dtype=np.float64))
-        of_users = diags_array(_inverse(np.sqrt(liked.sum(axis=1, dtype=np.float64))))
+        user_scale = diags_array(_inverse(np.sqrt(liked.sum(axis=1, dtype=np.float64))))
         self.root = root.astype(np.float32)
         self.connected = ConnectedItems.by_users(liked)
-        self.users = (of_users @ liked @ diags_array(_inverse(root))).tocsr().astype(np.float32)
+        self.users = (user_scale @ liked @ diags_array(_inverse(root))).tocsr().astype(np.float32)
         self.items = self.users.T.tocsr()
-        told = f"{name}: smoothest signals"
-        vectors = smoothest(self.users, count, self.config.passes, options, told)
+        label = f"{name}: smoothest signals"
+        vectors = smoothest(self.users, count, self.config.passes, options, label)
         self.blocks = _in_blocks(vectors.astype(np.float32))
         self.n_fitted = n_items
         return self
 
     @property
     def _factors(self) -> int:
-        """How many singular vectors are needed."""
+        """The number of singular vectors needed."""
         return self.config.factors if self.config.smoothing else 0
 
     def scores(self, requests: Requests) -> ScoreChunk:
-        """What both filters make of each history."""
+        """The sum of both filters applied to each history."""
         liked = requests.history.interactions(self.n_fitted, reduce=self.config.reduce)
 
         def score(chunk: slice) -> NDArray[np.float32]:
-            scores = self._blurred(liked[chunk]) + self._passed(liked[chunk])
-            self.connected.silence(liked[chunk], scores, 0.0)
+            scores = self._blurred(liked[chunk]) + self._low_passed(liked[chunk])
+            self.connected.mask_unconnected(liked[chunk], scores, 0.0)
             return scores
 
         return score
 
     def _blurred(self, liked: csr_array) -> NDArray[np.float32]:
-        """What the linear filter makes of each history, float32[n × items]."""
+        """The linear filter applied to each history, float32[n × items]."""
         scores = np.zeros(liked.shape, np.float32)
         rows = (liked.indptr, liked.indices, liked.data)
-        _blur(*rows, *self._of_items(), *self._of_users(), scores)
+        _blur(*rows, *self._item_rows(), *self._user_rows(), scores)
         return scores
 
-    def _passed(self, liked: csr_array) -> NDArray[np.float32]:
-        """What the ideal low-pass filter lets through, times α, float32[n × items]."""
+    def _low_passed(self, liked: csr_array) -> NDArray[np.float32]:
+        """The ideal low-pass filter applied to each history, times α, float32[n × items]."""
         scores = np.zeros(liked.shape, np.float32)
         if self.config.smoothing:
             passed = np.zeros((len(scores), self.blocks.shape[1]), np.float32)
@@ -156,32 +157,34 @@ class GraphFilter(ScoringRetriever):
         return scores
 
     def similar(self, items: NDArray[np.int32], n: int, inventory: Inventory) -> Candidates:
-        """What somebody who liked the item alone would be given."""
+        """The items recommended for a history that consists of the item alone."""
         self.require_fitted()
-        asked = Requests.of([[int(item)] for item in items])
-        return exact_top_n(self.scores(asked), asked, n, self.n_fitted, min_score=self.min_score)
+        requests = Requests.of([[int(item)] for item in items])
+        return exact_top_n(
+            self.scores(requests), requests, n, self.n_fitted, min_score=self.min_score
+        )
 
     def explain(
         self, requests: Requests, candidates: Candidates
     ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """The item of the history that adds most to what the linear filter gives a candidate."""
+        """The item of the history that adds most to each candidate's score by the linear filter."""
         self.require_fitted()
 
         def between(history: NDArray[np.int32], found: NDArray[np.int32]) -> NDArray[Any]:
             block = np.zeros((len(history), len(found)), np.float32)
-            _between(history, found, *self._of_items(), self.items.shape[1], block)
+            _between(history, found, *self._item_rows(), self.items.shape[1], block)
             return block
 
         history = self.likes(requests).history
         liked = history.interactions(self.n_fitted, reduce=self.config.reduce)
         return strongest_reasons(liked, candidates, between)
 
-    def _of_items(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float32]]:
-        """Offsets, users and weights of every item, as the kernels read them."""
+    def _item_rows(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float32]]:
+        """Offsets, users and weights of all items, in the layout that the kernels use."""
         return self.items.indptr, self.items.indices, self.items.data
 
-    def _of_users(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float32]]:
-        """Offsets, items and weights of every user."""
+    def _user_rows(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float32]]:
+        """Offsets, items and weights of all users, in the layout that the kernels use."""
         return self.users.indptr, self.users.indices, self.users.data
 
     def save(self, writer: ArtifactWriter) -> None:
@@ -193,7 +196,7 @@ class GraphFilter(ScoringRetriever):
         self.connected.save(writer)
 
     def load(self, reader: ArtifactReader) -> Self:
-        """Maps the graph and the smoothest signals."""
+        """Memory-maps the graph and the smoothest signals."""
         self.users, self.items = reader.sparse("users"), reader.sparse("items")
         self.root = reader.array("root", np.float32, (None,))
         self.n_fitted = len(self.root)
@@ -201,17 +204,17 @@ class GraphFilter(ScoringRetriever):
         count = -(-self.n_fitted // _WIDTH)
         self.blocks = reader.array("blocks", np.float32, (count, None, _WIDTH))
         if self.users.shape != self.items.shape[::-1] or self.users.shape[1] != self.n_fitted:
-            raise ArtifactError("a graph's users and items do not belong together: train again")
+            raise ArtifactError("the users and the items of a graph do not match: train again")
         return self
 
 
 def _inverse(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """1 / x, and 0 for 0."""
+    """1 / x, with 0 for x = 0."""
     return np.divide(1.0, values, out=np.zeros_like(values), where=values > 0)
 
 
 def _in_blocks(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """float32[items × factors] → [blocks × factors, filled up × items of a block]."""
+    """float32[items × factors] by blocks of items, [blocks × padded factors × items of a block]."""
     n_items, factors = vectors.shape
     count = -(-n_items // _WIDTH)
     blocks = np.zeros((count, -(-factors // _STEP) * _STEP, _WIDTH), np.float32)
@@ -226,7 +229,7 @@ def _blur(  # type: ignore[no-untyped-def]
     offsets, liked, weights, item_offsets, item_users, item_weights, user_offsets, user_items,
     user_weights, scores,
 ):  # fmt: skip
-    """Adds r·R̃ᵀ·R̃ to the row of each request: only users who share an item are visited."""
+    """Adds r·R̃ᵀ·R̃ to the row of each request; visits only users who share an item with it."""
     of_user = np.zeros(len(user_offsets) - 1, np.float32)
     met = np.empty(len(of_user), np.int32)
     for request in range(len(scores)):
@@ -274,7 +277,7 @@ def _spread(passed, blocks, root, scores):  # type: ignore[no-untyped-def]
 
 @kernel
 def _between(history, found, offsets, users, weights, n_users, block):  # type: ignore[no-untyped-def]
-    """Writes P between each item of a history and each found one."""
+    """Writes P between each item of a history and each found item."""
     of_user = np.zeros(n_users, np.float32)
     for column in range(len(found)):
         start, stop = offsets[found[column]], offsets[found[column] + 1]

@@ -1,7 +1,7 @@
-"""The inverse of a large positive definite matrix, in its own place, block by block.
+"""In-place inversion of a large positive definite matrix, block by block.
 
-LAPACK would do the same in two calls; OpenBLAS's `spotrf` with several threads ends the process
-on matrices of some forty thousand rows.
+LAPACK does the same in two calls, but OpenBLAS's `spotrf` with several threads aborts the process
+on matrices of about forty thousand rows.
 """
 
 import numpy as np
@@ -15,30 +15,30 @@ BLOCK = 2_048
 
 
 def invert_in_place(
-    matrix: NDArray[np.float32], progress: Progress, told: str, block: int = BLOCK
+    matrix: NDArray[np.float32], progress: Progress, label: str, block: int = BLOCK
 ) -> None:
-    """Replaces the lower triangle of A by that of A⁻¹; nothing above it is read or kept.
+    """Replaces the lower triangle of A by that of A⁻¹; the upper triangle is ignored.
 
-    The sweep operator (Beaton 1964; Goodnight 1979) over blocks of rows. For each block k in turn
+    This is the sweep operator (Beaton 1964; Goodnight 1979) over blocks of rows. For each block k
 
         Aᵢⱼ ← Aᵢⱼ − Aᵢₖ Aₖₖ⁻¹ Aₖⱼ,   Aᵢₖ ← Aᵢₖ Aₖₖ⁻¹,   Aₖₖ ← −Aₖₖ⁻¹
 
-    and in the end A is −A⁻¹. Positive definite matrices need no pivoting.
+    and after the last block A is −A⁻¹. Positive definite matrices need no pivoting.
 
     Args:
-        matrix: float32[n × n], C order; the lower triangle counts.
-        progress: hears of each block.
-        told: what the work is called, such as `EASE: inverse`.
-        block: rows in a block.
+        matrix: float32[n × n], C order; only the lower triangle is read.
+        progress: reports each block.
+        label: the name shown with the progress, such as `EASE: inverse`.
+        block: number of rows in a block.
 
     Raises:
         TastemakerError: the matrix is not positive definite in float32.
 
-    Cost: n³ multiplications and additions, and 12 × n × block bytes beside the matrix.
+    Cost: n³ multiplications and additions, and 12 × n × block bytes in addition to the matrix.
     """
     n = len(matrix)
     starts = range(0, n, block)
-    for start in progress.track(starts, told, len(starts)):
+    for start in progress.track(starts, label, len(starts)):
         stop = min(start + block, n)
         inverse = _inverse(matrix[start:stop, start:stop])
         # The block's columns: a row of blocks to its left, a column of blocks below it.
@@ -62,7 +62,7 @@ def invert_in_place(
 
 
 def _inverse(matrix: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The whole inverse of a small positive definite matrix, of which the lower triangle counts."""
+    """The full inverse of a small positive definite matrix, given by its lower triangle."""
     factor, failed = lapack.spotrf(matrix, lower=1)
     if not failed:
         inverse, failed = lapack.spotri(factor, lower=1)

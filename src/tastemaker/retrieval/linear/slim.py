@@ -1,4 +1,4 @@
-"""SLIM: a sparse item–item matrix learnt by elastic nets, a regression for each item."""
+"""SLIM: a sparse item–item matrix learned by one elastic net regression per item."""
 
 from math import isqrt
 from typing import ClassVar, Self
@@ -21,58 +21,57 @@ from tastemaker.retrieval.opinions import DislikeSettings
 from tastemaker.threads import run_chunks
 
 _AT_A_TIME = 1_000
-"""Items between two words of progress."""
+"""Items between two progress updates."""
 _BYTES = 16
-"""Of a regression, for each pair of active items: their products, and their copy as it grows."""
+"""Bytes of a regression per pair of active items: their products, and a copy while it grows."""
 _WEIGHT_BYTES = 40
-"""Of each weight found, beside where it was written: all in one, by column and by row."""
-_CURE = "raise 'l1', or lower 'neighbors'"
+"""Additional bytes per weight to combine the weights of all columns and transpose them."""
+_FIX = "raise 'l1', or lower 'neighbors'"
 _JOIN = 64
-"""At least so many items may join the active ones at a time."""
+"""The minimum number of items that can become active at a time."""
 _TOO_MANY = -1
-"""Stands for the number of weights of a regression that memory did not suffice for."""
+"""Marks a regression that exceeded the memory budget, in place of its number of weights."""
 
 
 class SLIMConfig(DislikeSettings):
     """Settings of `SLIM`."""
 
     l1: float = Field(1.0, ge=0)
-    """λ: the larger, the fewer weights there are."""
+    """λ: larger values give fewer weights."""
     l2: float = Field(1.0, gt=0)
-    """β: the larger, the smaller the weights are, and the more evenly spread."""
+    """β: larger values give smaller and more evenly spread weights."""
     positive: bool = True
-    """Whether weights below zero are forbidden; with them a model is slower and says more."""
+    """Whether to forbid negative weights; allowing them is slower, but more expressive."""
     neighbors: int | None = Field(None, ge=1)
-    """Only so many items of highest cosine may get a weight (fsSLIM); by default all may."""
+    """Restricts weights to this many items of highest cosine (fsSLIM); by default, all items."""
     tolerance: float = Field(1e-4, gt=0)
-    """A regression ends when no weight changes by more than this."""
+    """A regression stops when no weight changes by more than this."""
     iterations: int = Field(100, ge=1)
-    """Sweeps over a regression's weights, at most."""
+    """Maximum number of sweeps over the weights of a regression."""
     reduce: Reduce = "binary"
-    """How repeated events of a pair become one weight."""
+    """How to combine repeated events of a pair into one weight."""
 
 
 class SLIM(ItemItem):
     """Sparse linear method (Ning & Karypis 2011, equation 4).
 
-    Column w of the weights is, for each item x, what minimizes
+    For each item x, column w of the weights minimizes
 
-        ½‖x − Xw‖² + β/2 ‖w‖² + λ‖w‖₁,   w ≥ 0, nothing on the diagonal
+        ½‖x − Xw‖² + β/2 ‖w‖² + λ‖w‖₁,   w ≥ 0, zero on the diagonal
 
-    by coordinate descent (Friedman, Hastie & Tibshirani 2010) on XᵀX alone, over the few items
-    that have a weight or should get one; it ends when no other item should. Where weights must not
-    be negative, an item that stands together with x no more than λ never needs to be looked at.
+    by coordinate descent (Friedman, Hastie & Tibshirani 2010) on XᵀX, over the active set of items
+    that have a weight or should get one. It stops when no other item should become active. If
+    weights must not be negative, items whose product with x is at most λ are skipped.
 
     Attributes:
-        weights: float32[items × items], few of them not zero.
+        weights: float32[items × items], sparse.
 
-    Cost: `fit`, Σ over users of (items liked)² steps twice, for each item a few times (items that
-    get a weight) × (items these stand together with), and 8 bytes for each pair of items that
-    stand together; a request, history × weights of an item.
+    Cost: `fit`, Σ over users of (items liked)² steps twice, for each item a few times (items with a
+    weight) × (items that share a user with them), and 8 bytes for each pair of items that share a
+    user; a request, history × weights of an item.
 
     Raises:
-        MemoryBudgetError: from `fit`, when XᵀX would exceed the budget, a regression, or the
-            weights.
+        MemoryBudgetError: from `fit`, if XᵀX, a regression, or the weights would exceed the budget.
 
     Example:
         >>> SLIM(l1=5.0, neighbors=100)
@@ -90,27 +89,27 @@ class SLIM(ItemItem):
         *,
         validation: Task | None = None,
     ) -> Self:
-        """Solves a regression for each item."""
+        """Fits by solving a regression for each item."""
         users = dataset.interactions(reduce=self.config.reduce)
         n_items = users.shape[1]
-        fix = "leave out items with few events, or take ItemKNN, which keeps neighbours only"
+        fix = "leave out items with few events, or use ItemKNN, which keeps only neighbours"
         gram = SparseGram.of(users, options, f"SLIM on {n_items:,} items", fix)
         columns = [np.empty((0, 2))]
         found = np.zeros(n_items, np.int64)
         blocks = range(0, n_items, _AT_A_TIME)
         for first in options.progress.track(blocks, "SLIM: regressions", len(blocks)):
             last = min(first + _AT_A_TIME, n_items)
-            # anew each time: the weights found so far are held too
+            # Computed for each block, since the weights found so far take memory too.
             most = isqrt(options.memory_left // (_BYTES * options.threads))
             columns += self._solved(gram, first, last, found, most, options.threads)
             if (found[first:last] == _TOO_MANY).any():
                 raise MemoryBudgetError(
                     f"SLIM on {n_items:,} items: a regression over more than {most:,} items does "
-                    f"not fit into the memory budget; {_CURE}"
+                    f"not fit in the memory budget; {_FIX}"
                 )
         count = int(found.sum())
-        told = f"SLIM on {n_items:,} items with {count:,} weights"
-        options.require_memory(_WEIGHT_BYTES * count, told, _CURE)
+        purpose = f"SLIM on {n_items:,} items with {count:,} weights"
+        options.require_memory(_WEIGHT_BYTES * count, purpose, _FIX)
         entries = np.concatenate(columns)
         shape = (n_items, n_items)
         weights = entries[:, 1].astype(np.float32)
@@ -128,7 +127,7 @@ class SLIM(ItemItem):
         most: int,
         threads: int,
     ) -> list[NDArray[np.float64]]:
-        """The weights of the columns first … last − 1, [found × (item, weight)], in their order."""
+        """The weights of columns first … last − 1, [weights × (item, weight)], in their order."""
         config, parts = self.config, dict[int, NDArray[np.float64]]()
         neighbors = config.neighbors or len(found)
 
@@ -148,16 +147,18 @@ def _columns(  # type: ignore[no-untyped-def]
 ):
     """Solves the regressions of items start … stop − 1; returns float64[weights × (item, weight)].
 
-    Writes to `found` how many weights each has, and stops at one that has too many active items.
+    Writes the number of weights of each item to `found`; stops if one has too many active items.
     """
     n_items = len(gram.diagonal)
     entries = np.empty((1_024, 2), np.float64)
     size = 0
-    place = np.full(n_items, -1, np.int32)  # where an active item stands among the active ones
-    speaks = np.zeros(n_items, np.float64)  # XᵀX's column less what the weights explain of it
+    place = np.full(n_items, -1, np.int32)  # the place of each item in the active set
+    residual = np.zeros(
+        n_items, np.float64
+    )  # the column of XᵀX minus the part that the weights explain
     allowed = np.empty(n_items, np.int32)
     for item in range(start, stop):
-        count = _may_speak(item, gram, l1, positive, neighbors, allowed)
+        count = _candidates(item, gram, l1, positive, neighbors, allowed)
         active, weights, fits = _regression(
             item,
             gram,
@@ -169,7 +170,7 @@ def _columns(  # type: ignore[no-untyped-def]
             iterations,
             most,
             place,
-            speaks,
+            residual,
         )
         if not fits:
             found[item] = _TOO_MANY
@@ -188,8 +189,8 @@ def _columns(  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _may_speak(item, gram, l1, positive, neighbors, allowed):  # type: ignore[no-untyped-def]
-    """Writes the items that may get a weight for `item`; returns how many."""
+def _candidates(item, gram, l1, positive, neighbors, allowed):  # type: ignore[no-untyped-def]
+    """Writes the items that can get a weight for `item`; returns their number."""
     n_items, count = len(gram.diagonal), 0
     first, last = gram.offsets[item], gram.offsets[item + 1]
     if neighbors < n_items:
@@ -215,39 +216,39 @@ def _may_speak(item, gram, l1, positive, neighbors, allowed):  # type: ignore[no
 
 @kernel
 def _regression(  # type: ignore[no-untyped-def]
-    item, gram, l1, l2, positive, allowed, tolerance, iterations, most, place, speaks
+    item, gram, l1, l2, positive, allowed, tolerance, iterations, most, place, residual
 ):
-    """The active items of one regression, their weights, and whether these are at most `most`.
+    """The active items of one regression, their weights, and whether there are at most `most`.
 
-    The items that speak most beyond λ join; the weights of all active ones are solved; and so on
-    until none should join. Leaves `place` set for the active items.
+    Repeatedly adds the items whose residual exceeds λ most to the active set and solves for the
+    weights of all active items, until no item is added. Leaves `place` set for the active items.
     """
-    size, room = 0, _JOIN
-    active = np.empty(room, np.int32)
-    weights, rest = np.zeros(room), np.zeros(room)
-    target = np.empty(room)
-    inner = np.empty((room, room))
+    size, capacity = 0, _JOIN
+    active = np.empty(capacity, np.int32)
+    weights, rest = np.zeros(capacity), np.zeros(capacity)
+    target = np.empty(capacity)
+    inner = np.empty((capacity, capacity))
     while True:
         for other in allowed:
-            speaks[other] = 0
+            residual[other] = 0
         for entry in range(gram.offsets[item], gram.offsets[item + 1]):
-            speaks[gram.items[entry]] = gram.values[entry]
+            residual[gram.items[entry]] = gram.values[entry]
         for known in range(size):
             if weights[known] != 0:
                 other = active[known]
                 for entry in range(gram.offsets[other], gram.offsets[other + 1]):
-                    speaks[gram.items[entry]] -= weights[known] * gram.values[entry]
-        joining = _beyond(allowed, speaks, place, l1 + 1e-6 * gram.diagonal[item], positive,
+                    residual[gram.items[entry]] -= weights[known] * gram.values[entry]
+        joining = _beyond(allowed, residual, place, l1 + 1e-6 * gram.diagonal[item], positive,
                           max(_JOIN, size))  # fmt: skip
         if len(joining) == 0:
             return active[:size], weights[:size], True
         if size + len(joining) > most:
             return active[:size], weights[:size], False
-        while size + len(joining) > room:
-            room = min(2 * room, max(most, _JOIN))
-            active, target = _longer(active, room), _longer(target, room)
-            weights, rest = _longer(weights, room), np.zeros(room)
-            wider = np.empty((room, room))
+        while size + len(joining) > capacity:
+            capacity = min(2 * capacity, max(most, _JOIN))
+            active, target = _longer(active, capacity), _longer(target, capacity)
+            weights, rest = _longer(weights, capacity), np.zeros(capacity)
+            wider = np.empty((capacity, capacity))
             wider[:size, :size] = inner[:size, :size]
             inner = wider
         for other in joining:
@@ -271,21 +272,21 @@ def _regression(  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _longer(values, room):  # type: ignore[no-untyped-def]
+def _longer(values, capacity):  # type: ignore[no-untyped-def]
     """A longer array that begins with `values`; the rest is zero."""
-    longer = np.zeros(room, values.dtype)
+    longer = np.zeros(capacity, values.dtype)
     longer[: len(values)] = values
     return longer
 
 
 @kernel
-def _beyond(allowed, speaks, place, least, positive, most):  # type: ignore[no-untyped-def]
-    """The items that are not active and speak more than `least`: the strongest, ascending."""
+def _beyond(allowed, residual, place, least, positive, most):  # type: ignore[no-untyped-def]
+    """The inactive items whose residual exceeds `least`: the strongest `most`, ascending."""
     some = np.empty(most, np.int32)
     strength = np.empty(most, np.float32)
     count = 0
     for other in allowed:
-        value = speaks[other] if positive else abs(speaks[other])
+        value = residual[other] if positive else abs(residual[other])
         if place[other] < 0 and value > least:
             count = keep(np.float32(value), other, some, strength, count)
     return np.sort(some[:count])
@@ -305,17 +306,17 @@ def _descend(  # type: ignore[no-untyped-def]
         moved = 0.0
         for k in range(size):
             pull = rest[k] + inner[k, k] * weights[k]
-            wanted = 0.0
+            target_weight = 0.0
             if pull > l1:
-                wanted = (pull - l1) / (inner[k, k] + l2)
+                target_weight = (pull - l1) / (inner[k, k] + l2)
             elif pull < -l1 and not positive:
-                wanted = (pull + l1) / (inner[k, k] + l2)
-            step = wanted - weights[k]
+                target_weight = (pull + l1) / (inner[k, k] + l2)
+            step = target_weight - weights[k]
             if step != 0:
                 row = inner[k]
                 for other in range(size):
                     rest[other] -= step * row[other]
-                weights[k] = wanted
+                weights[k] = target_weight
                 moved = max(moved, abs(step))
         if moved <= tolerance:
             break

@@ -1,4 +1,4 @@
-"""SparseEASE: EASE for large catalogues, each item explained by its nearest neighbours alone."""
+"""SparseEASE: EASE for large catalogues, restricted to the nearest neighbours of each item."""
 
 from typing import ClassVar
 
@@ -20,44 +20,43 @@ from tastemaker.retrieval.opinions import DislikeSettings
 from tastemaker.threads import run_chunks
 
 _AT_A_TIME = 1_000
-"""Items between two words of progress."""
+"""Items between two progress updates."""
 
 
 class SparseEASEConfig(DislikeSettings):
     """Settings of `SparseEASE`."""
 
     neighbors: int = Field(100, ge=1, le=4_096)
-    """How many items, of highest cosine, may speak for each item."""
+    """The number of items of highest cosine that can support each item."""
     regularization: float = Field(30.0, gt=0)
-    """λ: larger on smaller or noisier data; where fewer items speak, smaller than for `EASE`."""
+    """λ: larger on smaller or noisier data; smaller than for `EASE`, as there are fewer weights."""
     dropout: float = Field(0.3, ge=0, lt=1)
-    """p, as in `EASE`: learnt as if this share of every history had been hidden."""
+    """p, as in `EASE`: the model is trained as if this share of every history were hidden."""
     reduce: Reduce = "binary"
-    """How repeated events of a pair become one weight."""
+    """How to combine repeated events of a pair into one weight."""
 
 
 class SparseEASE(ItemItem):
     """EASE restricted to neighbours (after Steck 2019, Markov random fields).
 
-    Column j of EASE's B is the ridge regression of item j on all others. Here it is that on the
-    neighbours N of j alone, solved exactly, where G = XᵀX:
+    Column j of EASE's B is the ridge regression of item j on all other items. Here the regression
+    is restricted to the neighbours N of j and solved exactly, with G = XᵀX:
 
         B_Nj = (G_NN + Λ)⁻¹ G_Nj,   Λ = λI + p/(1 − p)·diag(G_NN)
 
-    With as many neighbours as there are other items this is `EASE`. It does for large catalogues
-    what SANSA (Spišák, Bartyzal, Hoskovec, Peska & Tůma 2023) does by an incomplete factor of all
-    of G, without the part of it that no item needs. On sparse data it is no makeshift: neighbours
-    leave out what little the others say and much of their noise.
+    With all other items as neighbours, the model is `EASE`. SANSA (Spišák, Bartyzal, Hoskovec,
+    Peska & Tůma 2023) serves the same purpose by an incomplete factorization of all of G. On sparse
+    data the restriction can be an advantage: the other items add little information and much noise.
 
     Attributes:
         weights: float32[items × items], `neighbors` in each column.
 
     Cost: `fit`, Σ over users of (items liked)² steps twice, for each item neighbors³ / 3 and
-    neighbors × (items that stand together with one), and 8 bytes for each pair of items that
-    stand together; a request, history × items it speaks for.
+    neighbors × (items that share a user with one), and 8 bytes for each pair of items that share a
+    user; a request, history × weights of an item.
 
     Raises:
-        MemoryBudgetError: from `fit`, when XᵀX would exceed the budget.
+        MemoryBudgetError: from `fit`, if XᵀX would exceed the budget.
 
     Example:
         >>> SparseEASE(neighbors=200)
@@ -75,14 +74,14 @@ class SparseEASE(ItemItem):
         *,
         validation: Task | None = None,
     ) -> "SparseEASE":
-        """Solves a small regression for each item."""
+        """Fits by solving a small regression for each item."""
         users = dataset.interactions(reduce=self.config.reduce)
         n_items = users.shape[1]
-        fix = "leave out items with few events, or take ItemKNN, which keeps neighbours only"
-        told = f"SparseEASE on {n_items:,} items"
-        gram = SparseGram.of(users, options, told, fix)
+        fix = "leave out items with few events, or use ItemKNN, which keeps only neighbours"
+        purpose = f"SparseEASE on {n_items:,} items"
+        gram = SparseGram.of(users, options, purpose, fix)
         width = min(self.config.neighbors, max(1, n_items - 1))
-        options.require_memory(24 * n_items * width, told, "lower 'neighbors'")
+        options.require_memory(24 * n_items * width, purpose, "lower 'neighbors'")
         near = np.empty((n_items, width), np.int32)
         strength = np.empty((n_items, width), np.float32)
         found = np.zeros(n_items, np.int64)
@@ -112,7 +111,7 @@ class SparseEASE(ItemItem):
 def _columns(
     near: NDArray[np.int32], strength: NDArray[np.float32], found: NDArray[np.int64]
 ) -> csr_array:
-    """What is known by columns, by rows."""
+    """The weights by rows, from entries by columns."""
     by_column = packed_rows(near, strength, found, len(near))
     weights: csr_array = by_column.T.tocsr()
     return weights
@@ -120,7 +119,7 @@ def _columns(
 
 @kernel
 def _regressions(items, gram, penalty, near, strength, found):  # type: ignore[no-untyped-def]
-    """Writes for each of `items` which items speak for it, ascending, and how strongly."""
+    """Writes the neighbours of each of `items`, ascending, and their weights."""
     width = near.shape[1]
     place = np.full(len(gram.diagonal), -1, np.int32)
     cosines = np.empty(width, np.float32)
@@ -153,7 +152,7 @@ def _regressions(items, gram, penalty, near, strength, found):  # type: ignore[n
 
 @kernel
 def _nearest(item, gram, near, cosines):  # type: ignore[no-untyped-def]
-    """Writes the items of highest cosine, or all others where there is room; returns how many."""
+    """Writes the items of highest cosine, or all others if they fit; returns their number."""
     n_items, count = len(gram.diagonal), 0
     if len(near) >= n_items - 1:
         for other in range(n_items):
@@ -170,9 +169,9 @@ def _nearest(item, gram, near, cosines):  # type: ignore[no-untyped-def]
 
 @kernel
 def _solve(matrix, right, size):  # type: ignore[no-untyped-def]
-    """Solves matrix·x = right of the first `size` rows, symmetric and positive definite.
+    """Solves matrix·x = right for the first `size` rows, symmetric and positive definite.
 
-    By LDLᵀ, row after row (the upper triangle becomes D and Lᵀ); x is left in `right`.
+    Uses LDLᵀ, row by row (the upper triangle becomes D and Lᵀ); x is written to `right`.
     """
     for k in range(size):
         pivot = matrix[k]

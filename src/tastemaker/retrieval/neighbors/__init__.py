@@ -1,4 +1,4 @@
-"""Models of who or what stands near: items liked together, users alike, sessions alike."""
+"""Neighbourhood models: items liked together, similar users, and similar sessions."""
 
 from tastemaker.retrieval.neighbors.baskets import BoughtTogether
 from tastemaker.retrieval.neighbors.complements import Complements

@@ -1,4 +1,4 @@
-"""What is bought together: association rules over baskets."""
+"""Items that are bought together: association rules over baskets."""
 
 from typing import ClassVar, Literal, NamedTuple, Self
 
@@ -24,16 +24,17 @@ class BoughtTogetherConfig(DislikeSettings):
     """Settings of `BoughtTogether`."""
 
     neighbors: int = Field(100, ge=1)
-    """How many rules of each item are kept."""
+    """Maximum number of rules per item."""
     measure: Literal["confidence", "lift", "support"] = "confidence"
-    """What makes a rule strong."""
+    """The measure by which rules are ranked and weighted."""
     min_support: int = Field(2, ge=1)
-    """Only items that stand together in so many baskets make a rule."""
+    """The minimum number of baskets that must contain both items of a rule."""
     session_gap: str | None = "30m"
-    """A basket ends where nothing happens for so long: a number and s, m, h, d or w; None: one
-    timestamp is a basket. Where times are no moments, all that a user bought is one."""
+    """A basket ends after a pause longer than this: a number and s, m, h, d or w. With None, the
+    events of one timestamp are a basket. If the data has no absolute times, all events of a user
+    are one basket."""
     kinds: tuple[str, ...] = ()
-    """The kinds of event that put an item into a basket; by default every positive one."""
+    """The kinds of event that put an item into a basket; by default all positive kinds."""
 
     @field_validator("session_gap")
     @classmethod
@@ -49,10 +50,10 @@ class AssociationRules(NamedTuple):
     Attributes:
         item: int32[rules].
         leads_to: int32[rules].
-        together: int64[rules], baskets that hold both.
-        support: float64[rules], their share of all baskets.
-        confidence: float64[rules], their share of the baskets that hold `item`.
-        lift: float64[rules], confidence over the share of all baskets that hold `leads_to`.
+        together: int64[rules], the number of baskets that contain both.
+        support: float64[rules], the share of all baskets that contain both.
+        confidence: float64[rules], the share of the baskets with `item` that contain both.
+        lift: float64[rules], confidence over the share of all baskets that contain `leads_to`.
     """
 
     item: NDArray[np.int32]
@@ -66,14 +67,14 @@ class AssociationRules(NamedTuple):
 class BoughtTogether(ItemRows):
     """Association rules of one item each (Agrawal, Imieliński & Swami 1993).
 
-    With n(i) the baskets that hold i, of n in all: support n(i, j)/n, confidence n(i, j)/n(i),
-    lift n·n(i, j)/(n(i)·n(j)) (Brin, Motwani, Ullman & Tsur 1997). A candidate scores Σ over the
-    history of the chosen measure.
+    With n(i) the number of baskets that contain i and n the number of all baskets: support
+    n(i, j)/n, confidence n(i, j)/n(i), lift n·n(i, j)/(n(i)·n(j)) (Brin, Motwani, Ullman & Tsur
+    1997). A candidate scores Σ over the history of the chosen measure.
 
     Attributes:
-        weights: float32[items × items], row i the rules i → j, never i itself.
-        sizes: int64[items], baskets that hold each item.
-        baskets: how many there are.
+        weights: float32[items × items]; row i has the rules i → j with j ≠ i.
+        sizes: int64[items], the number of baskets that contain each item.
+        baskets: the number of baskets.
 
     Cost: `fit` takes Σ over baskets of (items)² steps; a request, history × neighbors.
 
@@ -90,14 +91,14 @@ class BoughtTogether(ItemRows):
     baskets: int
 
     def evidence(self, dataset: Dataset) -> csr_array:
-        """Which items stand in each basket."""
+        """The items in each basket, float32[baskets × items] of ones."""
         pause = self.config.session_gap
         longest = 0 if pause is None else parse_duration(pause, "session_gap")
         baskets = visits_of(dataset, longest, self.config.kinds)
         return baskets.binary(len(dataset.catalogue))
 
     def learner(self, pairs: Interactions) -> RowLearner:
-        """The strongest rules."""
+        """The learner of the strongest rules."""
         n_baskets, n_items = len(pairs.user_offsets) - 1, len(pairs.item_offsets) - 1
         none, one = np.zeros(n_items, np.float32), np.ones(n_items, np.float32)
         size = np.maximum(np.diff(pairs.item_offsets), 1).astype(np.float32)
@@ -109,8 +110,8 @@ class BoughtTogether(ItemRows):
         measure = Measure(none, none, left, right, none[:0])
         least = self.config.min_support
         rules = nearest_items(pairs, measure, shrinkage=0.0, min_common=least, relative=False)
-        # A late event may join two baskets and leave every item in as many as before.
-        return RowLearner(rules.learn, np.vstack([rules.of_items, _baskets_of(pairs)]))
+        # A later event can merge two baskets without a change in any count: digests detect it.
+        return RowLearner(rules.learn, np.vstack([rules.of_items, _basket_digests(pairs)]))
 
     def fit(
         self,
@@ -119,13 +120,13 @@ class BoughtTogether(ItemRows):
         *,
         validation: Task | None = None,
     ) -> Self:
-        """Finds the rules of every item."""
+        """Fits by finding the rules of every item."""
         super().fit(dataset, options)
-        return self._counted(dataset)
+        return self._with_counts(dataset)
 
     def update(self, dataset: Dataset, options: FitOptions = FitOptions()) -> Self:
-        """The same with later events: the rules beside changed items, or all if `n` matters."""
-        return super().update(dataset, options)._counted(dataset)
+        """A retriever updated with later events: the affected rules, or all if they depend on n."""
+        return super().update(dataset, options)._with_counts(dataset)
 
     def rules(self, items: NDArray[np.int32]) -> AssociationRules:
         """The rules of given items, with all their measures.
@@ -148,28 +149,28 @@ class BoughtTogether(ItemRows):
         support = together / max(self.baskets, 1)
         return AssociationRules(item, other, together, support, confidence, confidence / share)
 
-    def _counted(self, dataset: Dataset) -> Self:
+    def _with_counts(self, dataset: Dataset) -> Self:
         baskets = self.evidence(dataset)
         self.sizes = np.bincount(baskets.indices, minlength=baskets.shape[1]).astype(np.int64)
         self.baskets = int(baskets.shape[0])
         return self
 
     def save(self, writer: ArtifactWriter) -> None:
-        """Writes the rules and what they were counted from."""
+        """Writes the rules and the basket counts."""
         super().save(writer)
         writer.array("sizes", self.sizes)
         writer.json("counted", {"baskets": self.baskets})
 
     def load(self, reader: ArtifactReader) -> Self:
-        """Maps the rules and what they were counted from."""
+        """Memory-maps the rules and the basket counts."""
         super().load(reader)
         self.sizes = reader.array("sizes")
         self.baskets = reader.json("counted")["baskets"]
         return self
 
 
-def _baskets_of(pairs: Interactions) -> NDArray[np.float64]:
-    """A digest of which baskets hold each item, by what lies in them: 52 bits, float64[items]."""
+def _basket_digests(pairs: Interactions) -> NDArray[np.float64]:
+    """A 52-bit digest of the baskets that contain each item, by their items, float64[items]."""
     items = np.arange(1, len(pairs.item_offsets), dtype=np.uint64)
     of_basket = _mixed(_sums(_mixed(items)[pairs.user_items], pairs.user_offsets))
     return (_sums(of_basket[pairs.item_users], pairs.item_offsets) >> np.uint64(12)).astype("f8")

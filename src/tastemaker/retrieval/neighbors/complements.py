@@ -1,4 +1,4 @@
-"""Complements: what is bought to go with an item, from other categories, not instead of it."""
+"""Complements: items of related categories that are bought in addition to an item."""
 
 from typing import ClassVar, Self
 
@@ -15,7 +15,7 @@ from tastemaker.data.times import parse_duration
 from tastemaker.errors import DataError, did_you_mean
 from tastemaker.index.heap import best_first, keep
 from tastemaker.retrieval.item_item import ItemItem
-from tastemaker.retrieval.item_rows import learnt_rows
+from tastemaker.retrieval.item_rows import learned_rows
 from tastemaker.retrieval.neighbors.visits import visits_of
 from tastemaker.retrieval.opinions import DislikeSettings
 
@@ -24,19 +24,19 @@ class ComplementsConfig(DislikeSettings):
     """Settings of `Complements`."""
 
     neighbors: int = Field(100, ge=1)
-    """How many complements of each item are kept."""
+    """Maximum number of complements per item."""
     category: str | None = None
-    """The column that says of which category an item is; by default the first such column."""
+    """The column with the category of an item; by default the first category column."""
     related: int = Field(10, ge=1)
-    """How many other categories go with each: those that most of its buyers buy from."""
+    """Number of other categories related to each: those that most of its buyers also buy from."""
     kinds: tuple[str, ...] = ()
-    """The kinds of event that count, such as purchases; by default every positive one."""
+    """The kinds of event that count, such as purchases; by default all positive kinds."""
     time_scale: str = "1d"
-    """After this time a pair counts half: a number and s, m, h, d or w."""
+    """A pair of events counts half after this time: a number and s, m, h, d or w."""
     steps: int = Field(100, ge=1)
-    """How many of a user's next events are looked at."""
+    """Maximum number of the user's next events to pair with an event."""
     shrinkage: float = Field(5.0, ge=0)
-    """Added to the denominator: pulls pairs that rest on few users towards zero."""
+    """Added to the denominator: shrinks the weights of pairs with few users towards zero."""
 
     @field_validator("time_scale")
     @classmethod
@@ -46,25 +46,26 @@ class ComplementsConfig(DislikeSettings):
 
 
 class Complements(ItemItem):
-    """Surprise without its clusters (Yang, Zhu, Zhao, Wang, Zhou, Ma & Zhu 2020, §3.2).
+    """Surprise, without its clusters (Yang, Zhu, Zhao, Wang, Zhou, Ma & Zhu 2020, §3.2).
 
-    Two items are complements if j is bought after i or with it, j's category is none of i's own
-    but one of those related to it, and often and soon:
+    Item j is a complement of i if it is bought together with i or later, and its category is
+    related to the category of i, but different. The weight is larger the more often and the sooner
+    this happens:
 
         w(i, j) = Σ over users of 1/(1 + (t_uj − t_ui)/time_scale) / (√(n_i n_j) + shrinkage)
 
-    with n the users of an item; whoever buys again adds every such pair of events. Related to a
-    category c are those categories d ≠ c with the highest share of c's buyers, n(c, d)/n(c). An
+    with n the number of users of an item; repeated purchases add every such pair of events. The
+    categories related to c are those d ≠ c with the highest share of c's buyers, n(c, d)/n(c). An
     item without a category has no complements. A candidate scores Σ over the history of weight × w.
 
     Attributes:
-        weights: float32[items × items], row i what goes with i.
+        weights: float32[items × items]; row i has the complements of i.
 
     Cost: `fit` takes events × steps; a request, history × neighbors.
 
     Raises:
-        ClockError: from `fit`, where times are no moments.
-        DataError: from `fit`, where the catalogue has no such category column.
+        ClockError: from `fit`, if the data has no absolute times.
+        DataError: from `fit`, if the catalogue does not have the category column.
 
     Example:
         >>> Complements(kinds=("purchase",))
@@ -84,7 +85,7 @@ class Complements(ItemItem):
         *,
         validation: Task | None = None,
     ) -> Self:
-        """Counts what is bought after what, across related categories."""
+        """Fits by counting pairs of subsequent purchases across related categories."""
         dataset.require_clock("Complements")
         category, n_categories = _categories(dataset.catalogue, self.config.category)
         visits = visits_of(dataset, None, self.config.kinds)
@@ -114,21 +115,21 @@ class Complements(ItemItem):
             )
 
         every = np.arange(n_items, dtype=np.int32)
-        told = "Complements: pairs"
-        self.weights = learnt_rows(learn, every, np.diff(offsets), neighbors, options, told)
+        label = "Complements: pairs"
+        self.weights = learned_rows(learn, every, np.diff(offsets), neighbors, options, label)
         self.n_fitted = n_items
         return self
 
 
 def _categories(catalogue: Catalogue, name: str | None) -> tuple[NDArray[np.int32], int]:
-    """The category of each item, −1 where it has none, int32[items]; and how many there are."""
+    """The category of each item, −1 if it has none, int32[items]; and the number of categories."""
     columns = {n: c for n, c in catalogue.columns.items() if isinstance(c, CategoryColumn)}
     fix = "give a column of the items the role 'category' under [items.roles]"
     if name is None and not columns:
         raise DataError(f"Complements needs a category for each item: {fix}")
     if name is not None and name not in columns:
         hint = did_you_mean(name, columns)
-        raise DataError(f"Complements: no category column is called '{name}'{hint}; {fix}")
+        raise DataError(f"Complements: the catalogue has no category column '{name}'{hint}; {fix}")
     column = columns[name] if name is not None else next(iter(columns.values()))
     codes = np.full(len(column.codes), -1, np.int32)
     has = column.codes.counts > 0
@@ -139,7 +140,7 @@ def _categories(catalogue: Catalogue, name: str | None) -> tuple[NDArray[np.int3
 def _related(
     users: csr_array, category: NDArray[np.int32], n_categories: int, most: int
 ) -> NDArray[np.bool_]:
-    """Which categories go with which, bool[categories × categories]."""
+    """Whether the second category is related to the first, bool[categories × categories]."""
     known = np.flatnonzero(category >= 0)
     entries = (np.ones(len(known), np.float32), (known, category[known]))
     buys = users @ csr_array(entries, shape=(len(category), n_categories))
@@ -161,7 +162,7 @@ def _complements(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     """Writes the strongest complements of each of `items`, strongest first.
 
-    What has the same timestamp was bought together, in whatever order it stands.
+    Items with the same timestamp were bought together, regardless of their order.
     """
     n_items = len(offsets) - 1
     row = np.zeros(n_items, np.float64)

@@ -19,35 +19,35 @@ class ItemKNNConfig(DislikeSettings):
     """Settings of `ItemKNN`."""
 
     neighbors: int = Field(100, ge=1)
-    """How many neighbours of each item are kept."""
+    """Maximum number of neighbours per item."""
     similarity: Similarity = "cosine"
-    """How alike two items are by who liked them."""
+    """The measure of similarity between the users of two items."""
     shrinkage: float = Field(10.0, ge=0)
-    """Added to the denominator: pulls similarities that rest on few users towards zero."""
+    """Added to the denominator: shrinks similarities based on few users towards zero."""
     min_common: int = Field(1, ge=1)
-    """Only items that so many users liked together are neighbours."""
+    """The minimum number of common users for two items to be neighbours."""
     normalization: Literal["none", "sum"] = "none"
     """`sum`: each item's similarities are divided by their sum, so that items with close
-    neighbours speak no louder than others (Deshpande & Karypis 2004)."""
+    neighbours do not dominate the score (Deshpande & Karypis 2004)."""
     alpha: float = Field(0.5, ge=0, le=1)
-    """Of the asymmetric cosine: 0.5 is the cosine; nearer 1 lets popular items through."""
+    """For the asymmetric cosine: 0.5 is the cosine; values closer to 1 favour popular items."""
     k1: float = Field(1.2, gt=0)
-    """Of BM25: where repeated events of a pair stop counting."""
+    """For BM25: larger values let repeated events of a pair count more before they saturate."""
     b: float = Field(0.75, ge=0, le=1)
-    """Of BM25: how far popular items are held back."""
+    """For BM25: how much popular items are dampened."""
     reduce: Reduce = "log"
-    """How repeated events of a pair become one weight."""
+    """How to combine repeated events of a pair into one weight."""
 
 
 class ItemKNN(ItemRows):
     """Item-based collaborative filtering (Sarwar, Karypis, Konstan & Riedl 2001).
 
-    By default s(i, j) = xᵢ·xⱼ / (‖xᵢ‖‖xⱼ‖ + shrinkage), the cosine; the other measures stand in
-    `similarity.py`, the asymmetric one after Aiolli 2013. A candidate scores
+    By default s(i, j) = xᵢ·xⱼ / (‖xᵢ‖‖xⱼ‖ + shrinkage), the cosine. The other measures are defined
+    in `similarity.py`; the asymmetric cosine is that of Aiolli 2013. A candidate scores
     Σ over the history of weight × s.
 
     Attributes:
-        weights: float32[items × items], row i the nearest neighbours of i, never i itself.
+        weights: float32[items × items]; row i has the nearest neighbours of i, without i itself.
 
     Cost: `fit` takes Σ over users of (items liked)² steps; a request, history × neighbors.
 
@@ -62,12 +62,12 @@ class ItemKNN(ItemRows):
     config: ItemKNNConfig
 
     def evidence(self, dataset: Dataset) -> csr_array:
-        """The interactions, weighted as the similarity asks."""
+        """The interactions, weighted for the similarity."""
         users = dataset.interactions(reduce=self.config.reduce)
         return weighted(users, self.config.similarity, self.config.k1, self.config.b)
 
     def learner(self, pairs: Interactions) -> RowLearner:
-        """The items of highest similarity."""
+        """The learner of the items of highest similarity."""
         config = self.config
         measure = measure_of(pairs, config.similarity, config.alpha)
         return nearest_items(

@@ -1,4 +1,4 @@
-"""The nearest items of each item, of all that stand beside it: the kernels under row learners."""
+"""The nearest neighbours of each item by co-occurrence: the kernels behind row learners."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,20 +10,20 @@ from tastemaker.retrieval.item_rows import RowLearner
 from tastemaker.retrieval.neighbors.similarity import Measure
 
 _FEW = 16
-"""A row is gone through whole where it took more steps than a sixteenth of the items."""
+"""A row is scanned as a whole if it takes more steps than a sixteenth of the items."""
 
 
 def nearest_items(
     pairs: Interactions, measure: Measure, *, shrinkage: float, min_common: int, relative: bool
 ) -> RowLearner:
-    """Rows that hold the items of highest likeness, by the formula of `similarity.py`.
+    """The learner of rows with the items of highest similarity, by the formula of `similarity.py`.
 
     Args:
-        pairs: what is added up; an item's weights may differ from those of its users.
-        measure: the figures of the items.
+        pairs: the interactions to sum; weights by item can differ from weights by user.
+        measure: the statistics of the items.
         shrinkage: added to the denominator.
-        min_common: only items that so many users have beside this one count.
-        relative: whether each row is divided by its sum.
+        min_common: the minimum number of common users.
+        relative: whether to divide each row by its sum.
     """
     of_items = (measure.centre, measure.added, measure.left, measure.right, measure.size)
     added = np.float32(shrinkage)
@@ -45,8 +45,8 @@ def _nearest(  # type: ignore[no-untyped-def]
 ):
     """Writes the nearest neighbours of each of `items`, nearest first.
 
-    `min_common` counts users. Where many items stand beside one, adding up without a thought of
-    which they are, and going through all of them afterwards, takes a quarter of the time.
+    `min_common` is a number of users. If an item shares users with many items, summing without a
+    record of the touched items, and scanning all items afterwards, takes a quarter of the time.
     """
     n_items = len(pairs.item_offsets) - 1
     row = np.zeros(n_items, np.float32)
@@ -66,21 +66,21 @@ def _nearest(  # type: ignore[no-untyped-def]
             _add_up(users, weights, pairs, row)
             _drop_rare(row, common, min_common)
             row[item] = 0
-            _all_likenesses(item, row, of_items, shrinkage, scores)
+            _all_similarities(item, row, of_items, shrinkage, scores)
             kept = best_of_row(scores, np.float32(0), near[place], strength[place])
             row[:], common[:] = 0, 0
         else:
-            together = _add_up_noting(users, weights, pairs, row, touched)
+            together = _add_up_recording(users, weights, pairs, row, touched)
             for entry in range(together):
                 other = touched[entry]
-                scores[entry] = _likeness(item, other, row[other], of_items, shrinkage)
-                row[other] = 0  # noted twice where its first sum was too small for a float
+                scores[entry] = _similarity(item, other, row[other], of_items, shrinkage)
+                row[other] = 0  # recorded twice if its first sum underflowed
             kept, reached = 0, np.float32(0)
             for entry in range(together):
-                other, likeness = touched[entry], scores[entry]
+                other, similarity = touched[entry], scores[entry]
                 enough = min_common <= 1 or common[other] >= min_common
-                if likeness > 0 and likeness >= reached and other != item and enough:
-                    kept = keep(likeness, other, near[place], strength[place], kept)
+                if similarity > 0 and similarity >= reached and other != item and enough:
+                    kept = keep(similarity, other, near[place], strength[place], kept)
                     reached = strength[place, 0] if kept == near.shape[1] else reached
             if min_common > 1:
                 for other in touched[:together]:
@@ -94,7 +94,9 @@ def _nearest(  # type: ignore[no-untyped-def]
 @kernel
 def _add_up(users, weights, pairs, row):  # type: ignore[no-untyped-def]
     """Adds weight × the row of every user to `row`."""
-    columns = pairs.user_items.view(np.uint32)  # as they are never negative, read without a check
+    columns = pairs.user_items.view(
+        np.uint32
+    )  # unsigned, as they are never negative: avoids a check
     for entry in range(len(users)):
         user, weight = users[entry], weights[entry]
         beside = columns[pairs.user_offsets[user] : pairs.user_offsets[user + 1]]
@@ -104,8 +106,8 @@ def _add_up(users, weights, pairs, row):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _add_up_noting(users, weights, pairs, row, touched):  # type: ignore[no-untyped-def]
-    """The same, and writes which items it touched; returns how many."""
+def _add_up_recording(users, weights, pairs, row, touched):  # type: ignore[no-untyped-def]
+    """As `_add_up`; also writes the touched items and returns their number."""
     together = 0
     for entry in range(len(users)):
         user, weight = users[entry], weights[entry]
@@ -120,7 +122,7 @@ def _add_up_noting(users, weights, pairs, row, touched):  # type: ignore[no-unty
 
 @kernel
 def _count(users, pairs, common):  # type: ignore[no-untyped-def]
-    """Adds 1 to `common` of each item of each user."""
+    """Adds 1 to `common` for each item of each user."""
     for user in users:
         for place in range(pairs.user_offsets[user], pairs.user_offsets[user + 1]):
             common[pairs.user_items[place]] += 1
@@ -128,14 +130,14 @@ def _count(users, pairs, common):  # type: ignore[no-untyped-def]
 
 @kernel
 def _drop_rare(row, common, min_common):  # type: ignore[no-untyped-def]
-    """Sets what fewer than `min_common` users share to 0."""
+    """Sets the entries of items with fewer than `min_common` common users to 0."""
     for other in range(len(common)):
         row[other] = row[other] if common[other] >= min_common else np.float32(0)
 
 
 @kernel(error_model="numpy", inline="always")
-def _likeness(item, other, together, of_items, shrinkage):  # type: ignore[no-untyped-def]
-    """The formula of `similarity.py`; 0 where nothing is shared."""
+def _similarity(item, other, together, of_items, shrinkage):  # type: ignore[no-untyped-def]
+    """The formula of `similarity.py`; 0 if the items share no users."""
     centre, added, left, right, size = of_items
     over = together - centre[item] * centre[other] - added[item] - added[other]
     under = left[item] * right[other] + shrinkage
@@ -145,15 +147,15 @@ def _likeness(item, other, together, of_items, shrinkage):  # type: ignore[no-un
 
 
 @kernel(error_model="numpy")
-def _all_likenesses(item, row, of_items, shrinkage, scores):  # type: ignore[no-untyped-def]
-    """`_likeness` to every item."""
+def _all_similarities(item, row, of_items, shrinkage, scores):  # type: ignore[no-untyped-def]
+    """Writes `_similarity` to every item."""
     for other in range(len(row)):
-        scores[other] = _likeness(item, other, row[other], of_items, shrinkage)
+        scores[other] = _similarity(item, other, row[other], of_items, shrinkage)
 
 
 @kernel
 def divide_by_sum(values):  # type: ignore[no-untyped-def]
-    """Divides by the sum, added up in the order given."""
+    """Divides the values by their sum, added in order."""
     total = np.float32(0)
     for value in values:
         total += value

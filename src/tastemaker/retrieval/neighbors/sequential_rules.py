@@ -1,4 +1,4 @@
-"""Sequential rules: what is liked a few steps after what."""
+"""Sequential rules: items that are liked a few steps after an item."""
 
 from typing import ClassVar, Self
 
@@ -15,7 +15,7 @@ from tastemaker.data.times import parse_duration
 from tastemaker.errors import ClockError
 from tastemaker.index.heap import best_first, keep
 from tastemaker.retrieval.item_item import ItemItem
-from tastemaker.retrieval.item_rows import learnt_rows
+from tastemaker.retrieval.item_rows import learned_rows
 from tastemaker.retrieval.neighbors.visits import visits_of
 from tastemaker.retrieval.opinions import DislikeSettings
 
@@ -24,14 +24,15 @@ class SequentialRulesConfig(DislikeSettings):
     """Settings of `SequentialRules`."""
 
     neighbors: int = Field(100, ge=1)
-    """How many rules of each item are kept."""
+    """Maximum number of rules per item."""
     steps: int = Field(10, ge=1, le=1_000)
-    """How many later items each leads to."""
+    """Number of later items to which each item leads."""
     decay: float = Field(0.8, ge=0, le=1)
-    """What an item of the history weighs beside the next later one; 0: only the last counts."""
+    """The weight of an item of the history relative to the next later one; with 0, only the last
+    item counts."""
     session_gap: str | None = None
-    """No rule reaches over a pause longer than this: a number and s, m, h, d or w; None: over any.
-    Where times are only an order, there are no pauses."""
+    """No rule crosses a pause longer than this: a number and s, m, h, d or w; None: no limit. If
+    times are only an order, there are no pauses."""
 
     @field_validator("session_gap")
     @classmethod
@@ -44,16 +45,17 @@ class SequentialRulesConfig(DislikeSettings):
 class SequentialRules(ItemItem):
     """Sequential rules (Ludewig & Jannach 2018, §2.2).
 
-    w(i, j) = Σ over all places where j comes at most `steps` after i of 1/steps between, divided
-    by how often i occurs. A candidate scores Σ over the history of decay^(items since) × w.
+    w(i, j) is the sum of 1/distance over all places where j follows i by at most `steps`, divided
+    by the number of occurrences of i. A candidate scores Σ over the history of
+    decay^(number of later items) × w.
 
     Attributes:
-        weights: float32[items × items], row i what is liked after i, never i itself.
+        weights: float32[items × items]; row i has the items liked after i, without i itself.
 
     Cost: `fit` takes events × steps; a request, history × neighbors.
 
     Raises:
-        ClockError: from `fit`, where the data knows no order.
+        ClockError: from `fit`, if the data has no order of events.
 
     Example:
         >>> SequentialRules(steps=5)
@@ -73,10 +75,10 @@ class SequentialRules(ItemItem):
         *,
         validation: Task | None = None,
     ) -> Self:
-        """Counts what comes after what."""
+        """Fits by counting which items follow each item."""
         if dataset.clock == "none":
             raise ClockError(
-                "SequentialRules needs to know what came first, and this data's clock is 'none'; "
+                "SequentialRules needs the order of the events, and this data's clock is 'none'; "
                 "map a timestamp column under [data.columns.events]"
             )
         pause = self.config.session_gap
@@ -100,15 +102,15 @@ class SequentialRules(ItemItem):
             _rules(items, offsets, place, visits.item, last, steps, near, strength, found)
 
         every = np.arange(n_items, dtype=np.int32)
-        told = "SequentialRules: rules"
-        self.weights = learnt_rows(learn, every, np.diff(offsets), neighbors, options, told)
+        label = "SequentialRules: rules"
+        self.weights = learned_rows(learn, every, np.diff(offsets), neighbors, options, label)
         self.n_fitted = n_items
         return self
 
     def liked(self, requests: Requests) -> csr_array:
-        """The liked items of each history by how long ago, float32[n × n_fitted].
+        """The likes of each history, weighted by recency, float32[requests × n_fitted].
 
-        An item that comes more than once counts as of its last time.
+        An item that occurs several times counts at its last place.
         """
         history = requests.history
         usable = (history.weight > 0) & (history.item >= 0) & (history.item < self.n_fitted)

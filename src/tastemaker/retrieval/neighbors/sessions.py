@@ -1,4 +1,4 @@
-"""Session-based nearest neighbours: what was liked in sessions like this one."""
+"""Session-based nearest neighbours: items liked in sessions similar to the current one."""
 
 from typing import ClassVar, Literal, Self
 
@@ -20,35 +20,36 @@ from tastemaker.retrieval.neighbors.visits import visits_of
 from tastemaker.retrieval.opinions import DislikeSettings
 from tastemaker.retrieval.scoring import ScoringRetriever
 
-_MOST_FADED = 32.0
-"""Lifetimes of `age_decay` that the latest session of a request counts as old at most."""
-_LEAST_LIKENESS = np.float32(2.0**-100)
-"""Less is left out: float32 would hold it with fewer digits, or as 0."""
+_MAX_LIFETIMES = 32.0
+"""Maximum age of the latest compared session, in lifetimes of `age_decay`."""
+_MIN_SIMILARITY = np.float32(2.0**-100)
+"""Smaller similarities are ignored, as float32 loses their precision or rounds them to 0."""
 
 
 class SessionKNNConfig(DislikeSettings):
     """Settings of `SessionKNN`."""
 
     method: Literal["vsknn", "stan"] = "vsknn"
-    """How sessions are compared and what they say. By time, V-SkNN was better on
-    all data tried; where every user makes one long session, STAN is."""
+    """How to compare sessions and score their items. With sessions split by time, V-SkNN was better
+    on all data tried; if every user is one long session, STAN is better."""
     neighbors: int = Field(200, ge=1)
-    """How many of the most similar sessions speak."""
+    """Number of the most similar sessions to use."""
     sample: int = Field(2_000, ge=1)
-    """Only so many of the latest sessions that share an item are compared."""
+    """Maximum number of sessions to compare: the latest that share an item with the current one."""
     session_gap: str = "30m"
-    """A session ends where nothing happens for so long: a number and s, m, h, d or w. Where times
-    are no moments, all that a user liked is one session."""
+    """A session ends after a pause longer than this: a number and s, m, h, d or w. If the data has
+    no absolute times, all likes of a user are one session."""
     longest: int = Field(100, ge=1)
-    """How many of the latest items of the present session count."""
+    """Maximum number of items of the current session to use: the latest."""
     rarity: float = Field(0.0, ge=0, le=2)
     """Exponent of the inverse session frequency by which a candidate's score is multiplied."""
     item_decay: float = Field(5.0, gt=0)
-    """STAN's λ₁: items of the present session so many places ago count 1/e."""
+    """STAN's λ₁: items of the current session this many places ago have weight 1/e."""
     age_decay: str = "20d"
-    """STAN's λ₂: sessions so old count 1/e; without moments in time, all count alike."""
+    """STAN's λ₂: sessions of this age have weight 1/e; without absolute times, all have weight
+    1."""
     distance_decay: float = Field(5.0, gt=0)
-    """STAN's λ₃: items so many places from the shared one count 1/e."""
+    """STAN's λ₃: items this many places from the shared item have weight 1/e."""
 
     @field_validator("session_gap", "age_decay")
     @classmethod
@@ -60,9 +61,9 @@ class SessionKNNConfig(DislikeSettings):
 class SessionKNN(ScoringRetriever):
     """Nearest sessions: V-SkNN (Ludewig & Jannach 2018) or STAN (Garg et al. 2019).
 
-    The present session s is the last stretch of the history without a pause, of l distinct items,
-    the p-th counted from its beginning. Of the latest sessions that share an item with it, the
-    most similar are its neighbours, and a candidate scores over those that hold it
+    The current session s is the part of the history after the last pause. It has l distinct items
+    at places p = 1 … l. Among the latest sessions that share an item with s, the most similar are
+    its neighbours. The score of a candidate is a sum over the neighbours n that contain it:
 
     - V-SkNN: Σ sim(s, n)/(l + 1 − p*), with sim(s, n) = Σ over shared items of p/l, and p* the
       latest place of a shared item;
@@ -70,16 +71,16 @@ class SessionKNN(ScoringRetriever):
       exp(−(l − p)/λ₁)/√(l·|n|) · exp(−age of n/λ₂), q the candidate's place in n and q* that of
       the latest shared item;
 
-    times the candidate's ln(1 + sessions/its sessions)^rarity.
+    times ln(1 + sessions/sessions with the candidate)^rarity.
 
     Attributes:
-        session_offsets: int64[sessions + 1]; sessions stand in the order of their ends.
-        session_items: int32[total], the distinct items of each, by their last place.
+        session_offsets: int64[sessions + 1]; sessions are in the order of their ends.
+        session_items: int32[total], the distinct items of each session, by their last place.
         session_end: int64[sessions], microseconds.
         holder_offsets: int64[items + 1].
-        holders: int32[total], for each item the latest sessions that hold it, latest first.
-        frequency: float32[items], what a candidate's score is multiplied by.
-        moments: bool[1], whether times are moments.
+        holders: int32[total], for each item the latest sessions that contain it, latest first.
+        frequency: float32[items], the factor of a candidate's score.
+        moments: bool[1], whether times are absolute.
 
     Cost: `fit`, a sort of the events; a request, (items of its session) × sample +
     neighbors × items of a session, and a pass over the items.
@@ -108,7 +109,7 @@ class SessionKNN(ScoringRetriever):
         *,
         validation: Task | None = None,
     ) -> Self:
-        """Lays out the sessions, and which of them hold each item."""
+        """Fits by storing the sessions, and the sessions that contain each item."""
         n_items = len(dataset.catalogue)
         options.require_memory(
             80 * len(dataset.events),
@@ -131,7 +132,7 @@ class SessionKNN(ScoringRetriever):
         return self
 
     def _invert(self, n_items: int) -> None:
-        """Which sessions hold each item: the latest `sample`, as no earlier one is compared."""
+        """Stores the latest `sample` sessions of each item; earlier ones are never compared."""
         session = rows_of(self.session_offsets)
         order = np.lexsort((-session, self.session_items))
         held = np.bincount(self.session_items, minlength=n_items)
@@ -143,7 +144,7 @@ class SessionKNN(ScoringRetriever):
         self.frequency = np.power(inverse, self.config.rarity).astype(np.float32)
 
     def present(self, histories: Histories) -> Ragged:
-        """The distinct liked items of the last session of each history, the latest last."""
+        """The distinct likes of the last session of each history, the latest last."""
         usable = (histories.weight > 0) & (histories.item >= 0) & (histories.item < self.n_fitted)
         row = rows_of(histories.offsets)[usable]
         item, time = histories.item[usable], histories.time[usable]
@@ -164,7 +165,7 @@ class SessionKNN(ScoringRetriever):
         return Ragged(offsets_of(counts), item[entries])
 
     def scores(self, requests: Requests) -> ScoreChunk:
-        """What the sessions like each present one say of all items."""
+        """The scores of all items from the sessions similar to each current one."""
         present, config = self.present(requests.history), self.config
         age = float(parse_duration(config.age_decay, "age_decay")) if self.moments[0] else np.inf
         decays = (config.item_decay, age, config.distance_decay)
@@ -187,7 +188,7 @@ class SessionKNN(ScoringRetriever):
             writer.array(name, getattr(self, name))
 
     def load(self, reader: ArtifactReader) -> Self:
-        """Maps the sessions."""
+        """Memory-maps the sessions."""
         self.frequency = reader.array("frequency", np.float32, (None,))
         self.n_fitted = len(self.frequency)
         self.session_end = reader.array("session_end", np.int64, (None,))
@@ -207,7 +208,7 @@ _ARRAYS = (
 
 
 def _last_places(row: NDArray[np.int64], item: NDArray[np.int32]) -> NDArray[np.int64]:
-    """Of each item in each row the last entry, in order, int64[distinct]."""
+    """The last entry of each item in each row, ascending, int64[distinct]."""
     place = np.arange(len(row))
     order = np.lexsort((place, item, row))
     last = np.ones(len(row), np.bool_)
@@ -220,15 +221,15 @@ def _score(  # type: ignore[no-untyped-def]
     offsets, present, now, session_offsets, session_items, session_end, holder_offsets, holders,
     frequency, stan, decays, sample, neighbors, scores,
 ):  # fmt: skip
-    """Adds what the nearest sessions of each present one say to its row of scores."""
+    """Adds the contributions of the nearest sessions to the scores of each current session."""
     item_decay, age_decay, distance_decay = decays
     n_sessions = len(session_end)
     shared = np.zeros(n_sessions, np.float64)
-    met = np.zeros(n_sessions, np.bool_)  # what is shared may be too little for a float
+    met = np.zeros(n_sessions, np.bool_)  # `shared` can underflow to 0
     latest = np.empty(n_sessions, np.int32)
     touched = np.empty(n_sessions, np.int32)
     near = np.empty(min(neighbors, n_sessions), np.int32)
-    likeness = np.empty(len(near), np.float32)
+    similarity = np.empty(len(near), np.float32)
     for request in range(len(scores)):
         items = present[offsets[request] : offsets[request + 1]]
         length, together = len(items), 0
@@ -253,19 +254,19 @@ def _score(  # type: ignore[no-untyped-def]
         for session in touched[:together]:
             if session >= oldest:
                 youngest = min(youngest, max(now[request] - session_end[session], 0))
-        since = max(youngest - _MOST_FADED * age_decay, 0.0)  # a log that ended long ago
+        since = max(youngest - _MAX_LIFETIMES * age_decay, 0.0)  # for a log that ended long ago
         for session in touched[:together]:
             if session >= oldest:
-                like = shared[session]
+                strength = shared[session]
                 if stan:
                     size = session_offsets[session + 1] - session_offsets[session]
                     age = max(now[request] - session_end[session], 0)
-                    fading = np.exp(-(age - since) / age_decay)
-                    like = like / np.sqrt(np.float64(length * size)) * fading
-                if like > _LEAST_LIKENESS:
-                    kept = keep(np.float32(like), session, near, likeness, kept)
+                    decay = np.exp(-(age - since) / age_decay)
+                    strength = strength / np.sqrt(np.float64(length * size)) * decay
+                if strength > _MIN_SIMILARITY:
+                    kept = keep(np.float32(strength), session, near, similarity, kept)
             shared[session], met[session] = 0, False
-        best_first(near, likeness, kept)
+        best_first(near, similarity, kept)
         for rank in range(kept):
             session = near[rank]
             held = session_items[session_offsets[session] : session_offsets[session + 1]]
@@ -274,11 +275,11 @@ def _score(  # type: ignore[no-untyped-def]
                 for place in range(len(held)):
                     middle = place if held[place] == items[latest[session]] else middle
                 for place in range(len(held)):
-                    said = likeness[rank] * np.exp(-abs(place - middle) / distance_decay)
-                    if said < _LEAST_LIKENESS:
+                    gain = similarity[rank] * np.exp(-abs(place - middle) / distance_decay)
+                    if gain < _MIN_SIMILARITY:
                         continue
-                    scores[request, held[place]] += np.float32(said) * frequency[held[place]]
+                    scores[request, held[place]] += np.float32(gain) * frequency[held[place]]
             else:
-                said = likeness[rank] / np.float32(length - latest[session])
+                gain = similarity[rank] / np.float32(length - latest[session])
                 for item in held:
-                    scores[request, item] += said * frequency[item]
+                    scores[request, item] += gain * frequency[item]

@@ -1,6 +1,6 @@
-"""How alike two columns of interactions are: the measures of ItemKNN, in one formula.
+"""Similarity measures between the columns of interactions, for ItemKNN, in one formula.
 
-With Σ over all users, an absent interaction counting as zero, and h the shrinkage, each measure is
+With Σ over all users, absent interactions as zeros, and h the shrinkage, each measure is
 
     s(i, j) = (xᵢ·xⱼ − cᵢcⱼ − aᵢ − aⱼ) / (lᵢrⱼ + [Jaccard: dᵢ + dⱼ − xᵢ·xⱼ] + h)
 
@@ -11,8 +11,8 @@ With Σ over all users, an absent interaction counting as zero, and h the shrink
 | adjusted cosine | weights | 0 | m·x − m·m/2 | ‖x − m‖, m the mean of each user |
 | Jaccard | 0 or 1 | 0 | 0 | 0; d = users |
 | asymmetric | 0 or 1 | 0 | 0 | d^α, d^(1−α) |
-| TF-IDF | log-weighted, short histories more | 0 | 0 | ‖x‖ |
-| BM25 | saturating, short histories more | 0 | 0 | 1 |
+| TF-IDF | log weights, larger for short histories | 0 | 0 | ‖x‖ |
+| BM25 | saturating weights, larger for short histories | 0 | 0 | 1 |
 """
 
 from dataclasses import dataclass
@@ -32,14 +32,14 @@ BINARY: tuple[Similarity, ...] = ("jaccard", "asymmetric")
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """The figures of each item that a similarity needs, float32[items] each.
+    """The item statistics that a similarity needs, float32[items] each.
 
     Attributes:
         centre: c of the formula above.
         added: a.
         left: l.
         right: r.
-        size: d, users of each item; of length 0 but for Jaccard.
+        size: d, the number of users of each item; of length 0 except for Jaccard.
     """
 
     centre: NDArray[np.float32]
@@ -49,24 +49,24 @@ class Measure:
     size: NDArray[np.float32]
 
     def of_items(self) -> NDArray[np.float32]:
-        """All figures, float32[figures × items]."""
+        """All statistics, float32[statistics × items]."""
         rows = [self.centre, self.added, self.left, self.right]
         return np.stack([*rows, self.size] if len(self.size) else rows)
 
 
 def weighted(users: csr_array, similarity: Similarity, k1: float, b: float) -> csr_array:
-    """The interactions as a similarity reads them, float32[users × items].
+    """The interactions weighted for a similarity, float32[users × items].
 
-    An item is a document whose terms are users, d how many items a user likes: TF-IDF as
-    ln(1 + x)·(ln(items/d) + 1); BM25 (Robertson & Walker 1994) as
-    x(k₁ + 1)/(x + k₁(1 − b + b·l/l̄))·ln(1 + (items − d + ½)/(d + ½)), where l is how much an item
-    has been liked and l̄ its mean.
+    An item is a document whose terms are users, and d is the number of items that a user likes.
+    TF-IDF is ln(1 + x)·(ln(items/d) + 1); BM25 (Robertson & Walker 1994) is
+    x(k₁ + 1)/(x + k₁(1 − b + b·l/l̄))·ln(1 + (items − d + ½)/(d + ½)), where l is the total weight
+    of an item and l̄ its mean.
 
     Args:
         users: float32[users × items], positive.
-        similarity: which.
-        k1: where the weight of a repeated interaction saturates.
-        b: how far popular items are held back, 0 to 1.
+        similarity: the measure.
+        k1: the saturation of repeated interactions.
+        b: how much popular items are dampened, 0 to 1.
     """
     if similarity in BINARY:
         return csr_array((np.ones_like(users.data), users.indices, users.indptr), users.shape)
@@ -87,12 +87,12 @@ def weighted(users: csr_array, similarity: Similarity, k1: float, b: float) -> c
 
 
 def measure_of(pairs: Interactions, similarity: Similarity, alpha: float) -> Measure:
-    """The figures of every item for a similarity.
+    """The item statistics for a similarity.
 
     Args:
-        pairs: the interactions as `weighted` gives them.
-        similarity: which.
-        alpha: of the asymmetric cosine.
+        pairs: the interactions weighted by `weighted`.
+        similarity: the measure.
+        alpha: the exponent of the asymmetric cosine.
     """
     n_users, n_items = len(pairs.user_offsets) - 1, len(pairs.item_offsets) - 1
     none, one = np.zeros(n_items, np.float32), np.ones(n_items, np.float32)

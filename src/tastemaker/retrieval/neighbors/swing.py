@@ -1,4 +1,4 @@
-"""Swing: items joined by pairs of users who otherwise have little in common."""
+"""Swing: relates items through pairs of users who have little else in common."""
 
 from typing import ClassVar, Literal
 
@@ -22,32 +22,33 @@ class SwingConfig(DislikeSettings):
     """Settings of `Swing`."""
 
     neighbors: int = Field(100, ge=1)
-    """How many substitutes of each item are kept."""
+    """Maximum number of substitutes per item."""
     alpha: float = Field(1.0, ge=0, le=1e6)
-    """Added to what a pair of users shares: larger, and such pairs count more alike."""
+    """Added to the number of items a pair of users shares; larger values make pairs count more
+    equally."""
     activity: float = Field(0.35, ge=0, le=2)
-    """Exponent by which active users count less: (items + 5)^−activity."""
+    """Exponent that reduces the weight of active users: (items + 5)^−activity."""
     max_users: int = Field(200, ge=2)
-    """So many users of an item are paired at most, an even sample of them."""
+    """Maximum number of users of an item to pair; if there are more, an even sample is used."""
     max_items: int = Field(300, ge=2)
-    """So many items of a user are looked at at most, an even sample of them."""
+    """Maximum number of items of a user to read; if there are more, an even sample is used."""
     normalization: Literal["none", "sum"] = "sum"
-    """`sum`: what is kept of each item is divided by its sum."""
+    """`sum`: the weights kept for each item are divided by their sum."""
 
 
 class Swing(ItemRows):
-    """Swing, the substitutes of Yang, Zhu, Zhao, Wang, Zhou, Ma & Zhu 2020 (§3.1).
+    """Substitutes by the Swing algorithm (Yang, Zhu, Zhao, Wang, Zhou, Ma & Zhu 2020, §3.1).
 
-    A click may be an accident; two users who both clicked i and j rarely did so by accident, the
-    less so the less else they share:
+    A single click can be accidental. Two users who both clicked i and j are stronger evidence, and
+    the fewer other items they share, the stronger:
 
         s(i, j) = Σ over pairs of users {u, v} who clicked both of  w_u w_v / (α + |I_u ∩ I_v|)
 
-    with w_u = (|I_u| + 5)^−activity. Of an item with more than `max_users` users, and of a user
-    with more than `max_items` items, an even sample counts: each k-th, the same in every fit.
+    with w_u = (|I_u| + 5)^−activity. For an item with more than `max_users` users, and for a user
+    with more than `max_items` items, an even sample (every k-th) is used, the same in every fit.
 
     Attributes:
-        weights: float32[items × items], row i the substitutes of i, never i itself.
+        weights: float32[items × items]; row i has the substitutes of i, without i itself.
 
     Cost: `fit` takes Σ over items of min(users, max_users)² × (items of a user) / 2 steps; a
     request, history × neighbors.
@@ -62,11 +63,11 @@ class Swing(ItemRows):
     config: SwingConfig
 
     def evidence(self, dataset: Dataset) -> csr_array:
-        """Who clicked what, once each."""
+        """The distinct clicks, float32[users × items] of ones."""
         return dataset.interactions(reduce="binary")
 
     def learner(self, pairs: Interactions) -> RowLearner:
-        """The items that most pairs of users swing to."""
+        """The learner of the items supported by most pairs of users."""
         config = self.config
         size = np.diff(pairs.user_offsets)
         counted = _capped(pairs, config.max_items)
@@ -88,7 +89,7 @@ class Swing(ItemRows):
 
 
 def _capped(pairs: Interactions, most: int) -> Interactions:
-    """The same with an even sample of the items of whoever has more than `most`."""
+    """The interactions with an even sample of the items of users with more than `most`."""
     size = np.diff(pairs.user_offsets)
     if not len(size) or size.max() <= most:
         return pairs
@@ -106,12 +107,14 @@ def _capped(pairs: Interactions, most: int) -> Interactions:
 def _swing(  # type: ignore[no-untyped-def]
     items, pairs, weight, alpha, max_users, relative, near, strength, found
 ):
-    """Writes the strongest of each of `items`, strongest first.
+    """Writes the strongest substitutes of each of `items`, strongest first.
 
-    What a pair of users shares is found by marking the items of one and reading the other's.
+    The common items of two users are found by marking those of one and reading those of the other.
     """
     n_items = len(pairs.item_offsets) - 1
-    columns = pairs.user_items.view(np.uint32)  # as they are never negative, read without a check
+    columns = pairs.user_items.view(
+        np.uint32
+    )  # unsigned, as they are never negative: avoids a check
     row = np.zeros(n_items, np.float32)
     touched = np.empty(n_items, np.uint32)
     marked = np.full(n_items, -1, np.int64)

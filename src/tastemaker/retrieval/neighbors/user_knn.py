@@ -1,4 +1,4 @@
-"""User-based nearest neighbours: what people like you liked."""
+"""User-based nearest neighbours: items liked by similar users."""
 
 from typing import ClassVar, Literal, Self
 
@@ -26,51 +26,52 @@ class UserKNNConfig(DislikeSettings):
     """Settings of `UserKNN`."""
 
     neighbors: int = Field(100, ge=1)
-    """How many of the users most like a history speak."""
+    """Number of the users most similar to a history to use."""
     similarity: Literal["cosine", "pearson", "jaccard", "tfidf", "bm25"] = "tfidf"
-    """How alike two people are by what they liked."""
+    """The measure of similarity between the likes of two users."""
     shrinkage: float = Field(0.0, ge=0)
-    """Added to the denominator: pulls similarities that rest on few items towards zero."""
+    """Added to the denominator: shrinks similarities based on few items towards zero."""
     min_common: int = Field(1, ge=1)
-    """Only users who share so many liked items are neighbours."""
+    """The minimum number of common likes for a user to be a neighbour."""
     amplification: float = Field(2.0, gt=0, le=10)
-    """Exponent of the similarity: above 1 the nearest speak louder (Breese et al. 1998)."""
+    """Exponent of the similarity: values above 1 give the nearest users more weight (Breese et al.
+    1998)."""
     k1: float = Field(1.2, gt=0)
-    """Of BM25: where repeated events of a pair stop counting."""
+    """For BM25: larger values let repeated events of a pair count more before they saturate."""
     b: float = Field(0.75, ge=0, le=1)
-    """Of BM25: how far those who like much are held back."""
+    """For BM25: how much users with many likes are dampened."""
     reduce: Reduce = "log"
-    """How repeated events of a pair become one weight."""
+    """How to combine repeated events of a pair into one weight."""
 
 
 class UserKNN(ScoringRetriever):
     """User-based collaborative filtering (Herlocker, Konstan, Borchers & Riedl 1999).
 
-    The neighbours are the users of the training with the highest
+    The neighbours are the training users with the highest
 
         s(h, v) = (x_h·x_v − c_h c_v) / (l_h l_v + [Jaccard: d_h + d_v − x_h·x_v] + shrinkage)
 
-    where h is a history, x its weights, an absent interaction counting as zero: with l = ‖x‖ and
-    c = 0 the cosine; with c = Σx/√items and l = ‖x − mean(x)‖ Pearson; with binary x, d items and
-    l = 0 Jaccard. TF-IDF multiplies ln(1 + x) by the item's ln(users/d) + 1 and takes the cosine;
-    BM25 (Robertson & Walker 1994) takes users for documents and items for terms, l = 1. A
-    candidate scores Σ over the neighbours of s^amplification × how much they liked it.
+    where h is a history and x its weights, with absent interactions as zeros. The cosine has
+    l = ‖x‖ and c = 0; Pearson has c = Σx/√items and l = ‖x − mean(x)‖; Jaccard has binary x, d the
+    number of items, and l = 0. TF-IDF multiplies ln(1 + x) by the item's ln(users/d) + 1 and uses
+    the cosine. BM25 (Robertson & Walker 1994) has users as documents and items as terms, with
+    l = 1. A candidate scores Σ over the neighbours of s^amplification × the neighbour's weight.
 
-    Whoever asks and is in the training data is their own nearest neighbour, who can only speak
-    for what they know already.
+    A user in the training data is their own nearest neighbour. This neighbour only supports items
+    that the user already knows.
 
     Attributes:
-        users: float32[users × items], what the users of the training liked.
-        read: float32[n], the weights of `users` as the similarity reads them.
-        fans: int32[n], for each item in turn the users who liked it, ascending.
-        fan_offsets: int64[items + 1], where each item's begin.
+        users: float32[users × items], the likes of the training users.
+        read: float32[n], the weights of `users` transformed for the similarity.
+        fans: int32[n], the users who liked each item, ascending within an item.
+        fan_offsets: int64[items + 1], the offsets of each item in `fans`.
         of_fans: float32[n], the weights of `read` in the order of `fans`.
         figures: float32[3 × users], c, l and d of the formula.
-        rarity: float32[items], what an item's weight is multiplied by.
-        length: float32[1], the mean of what a user liked, for BM25.
+        rarity: float32[items], the factor of each item's weight.
+        length: float32[1], the mean total weight of a user, for BM25.
 
     Cost: `fit`, a few passes over the events, and 20 bytes for each pair; a request, the users of
-    each item of the history, neighbors × what they liked, and room for a figure of each user.
+    each item of the history, neighbors × their likes, and memory for one number per user.
 
     Example:
         >>> UserKNN(neighbors=50, similarity="jaccard")
@@ -98,13 +99,13 @@ class UserKNN(ScoringRetriever):
         *,
         validation: Task | None = None,
     ) -> Self:
-        """Lays out who liked what, both ways."""
+        """Fits by storing the likes by user and by item."""
         users = dataset.interactions(reduce=self.config.reduce)
         n_users, n_items = users.shape
         options.require_memory(
             56 * users.nnz + 24 * n_users,
             f"UserKNN on {n_users:,} users",
-            "leave it out for a log of this size; ItemKNN keeps nothing of users",
+            "use another model for a log of this size, such as ItemKNN, which stores no users",
         )
         per_item = np.bincount(users.indices, minlength=n_items)
         self.rarity = _rarity(per_item, n_users, self.config.similarity)
@@ -120,28 +121,28 @@ class UserKNN(ScoringRetriever):
         return self
 
     def nearest_users(self, requests: Requests) -> tuple[Ragged, NDArray[np.float32]]:
-        """The users most like each history, nearest first, and how like they are.
+        """The users most similar to each history, nearest first, and their similarities.
 
         Returns:
-            User indices of the training data (`dataset.users.ids` names them), a row for each
-            request; and s of each, float32[total].
+            User indices of the training data (`dataset.users.ids` maps them to ids), a row for each
+            request; and the similarity s of each, float32[total].
         """
         self.require_fitted()
-        near, likeness, found = self._near(self._liked(requests), slice(0, len(requests)))
+        near, similarity, found = self._near(self._liked(requests), slice(0, len(requests)))
         flat = ranges(np.arange(len(requests)) * near.shape[1], found)
-        return Ragged(offsets_of(found), near.ravel()[flat]), likeness.ravel()[flat]
+        return Ragged(offsets_of(found), near.ravel()[flat]), similarity.ravel()[flat]
 
     def scores(self, requests: Requests) -> ScoreChunk:
-        """What the neighbours of each history say of all items."""
+        """The scores of all items from the neighbours of each history."""
         liked = self._liked(requests)
         power = np.float32(self.config.amplification)
 
         def score(chunk: slice) -> NDArray[np.float32]:
-            near, likeness, found = self._near(liked, chunk)
+            near, similarity, found = self._near(liked, chunk)
             dense = np.zeros((chunk.stop - chunk.start, self.n_fitted), np.float32)
-            said = likeness if power == 1 else np.power(likeness, power)
+            amplified = similarity if power == 1 else np.power(similarity, power)
             rows = (self.users.indptr, self.users.indices, self.users.data)
-            _add_neighbors(near, said, found, *rows, dense)
+            _add_neighbors(near, amplified, found, *rows, dense)
             return dense
 
         return score
@@ -149,7 +150,7 @@ class UserKNN(ScoringRetriever):
     def explain(
         self, requests: Requests, candidates: Candidates
     ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """The item of the history most liked by those who like the candidate, by cosine."""
+        """The item of the history with the highest cosine to the candidate, by their users."""
         self.require_fitted()
 
         def between(history: NDArray[np.int32], found: NDArray[np.int32]) -> NDArray[np.float32]:
@@ -160,29 +161,29 @@ class UserKNN(ScoringRetriever):
         return strongest_reasons(self._liked(self.likes(requests)), candidates, between)
 
     def _liked(self, requests: Requests) -> csr_array:
-        """What each history says, float32[n × n_fitted]."""
+        """The weights of each history, float32[requests × n_fitted]."""
         return requests.history.interactions(self.n_fitted, reduce=self.config.reduce)
 
     def _near(
         self, liked: csr_array, chunk: slice
     ) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int64]]:
-        """The neighbours of some histories: users, similarities [chunk × neighbors], how many."""
+        """The neighbours of some histories: users, similarities [chunk × neighbors], counts."""
         some = liked[chunk]
         n = chunk.stop - chunk.start
         k = min(self.config.neighbors, max(1, self.users.shape[0]))
         near = np.empty((n, k), np.int32)
-        likeness = np.zeros((n, k), np.float32)
+        similarity = np.zeros((n, k), np.float32)
         found = np.zeros(n, np.int64)
         _nearest_users(
             *(some.indptr, some.indices, self._read(some), self._figures(some)),
             *(self.fan_offsets, self.fans, self.of_fans, self.figures),
             *(np.float32(self.config.shrinkage), self.config.similarity == "jaccard"),
-            *(self.config.min_common, near, likeness, found),
+            *(self.config.min_common, near, similarity, found),
         )
-        return near, likeness, found
+        return near, similarity, found
 
     def _read(self, rows: csr_array) -> NDArray[np.float32]:
-        """The weights of interactions as the similarity reads them, float32[nnz]."""
+        """The weights of interactions transformed for the similarity, float32[nnz]."""
         config, x = self.config, rows.data
         if config.similarity == "jaccard":
             return np.ones(len(x), np.float32)
@@ -214,13 +215,13 @@ class UserKNN(ScoringRetriever):
         return figures
 
     def save(self, writer: ArtifactWriter) -> None:
-        """Writes who liked what."""
+        """Writes the likes by user and by item."""
         writer.sparse("users", self.users)
         for name in ("read", "fans", "fan_offsets", "of_fans", "figures", "rarity", "length"):
             writer.array(name, getattr(self, name))
 
     def load(self, reader: ArtifactReader) -> Self:
-        """Maps who liked what."""
+        """Memory-maps the likes by user and by item."""
         self.users = reader.sparse("users")
         (n_users, n_items), pairs = self.users.shape, (self.users.nnz,)
         self.read = reader.array("read", np.float32, pairs)
@@ -240,7 +241,7 @@ def _rows(matrix: csr_array) -> NDArray[np.int64]:
 
 
 def _rarity(per_item: NDArray[np.int64], n_users: int, similarity: str) -> NDArray[np.float32]:
-    """How much an item tells of a taste, float32[items]."""
+    """The inverse document frequency of each item, float32[items]."""
     if similarity == "tfidf":
         return (np.log(max(n_users, 1) / np.maximum(per_item, 1)) + 1).astype(np.float32)
     if similarity == "bm25":
@@ -251,7 +252,7 @@ def _rarity(per_item: NDArray[np.int64], n_users: int, similarity: str) -> NDArr
 @kernel
 def _nearest_users(  # type: ignore[no-untyped-def]
     offsets, items, weights, own, fan_offsets, fans, of_fans, figures, shrinkage, jaccard,
-    min_common, near, likeness, found,
+    min_common, near, similarity, found,
 ):  # fmt: skip
     """Writes the nearest users of each history, nearest first."""
     n_users = figures.shape[1]
@@ -276,25 +277,27 @@ def _nearest_users(  # type: ignore[no-untyped-def]
             if jaccard:
                 under += own[2, request] + figures[2, user] - row[user]
             if common[user] >= min_common and over > 0 and under > 0:
-                kept = keep(np.float32(over / under), user, near[request], likeness[request], kept)
+                kept = keep(
+                    np.float32(over / under), user, near[request], similarity[request], kept
+                )
             row[user], common[user] = 0, 0
-        best_first(near[request], likeness[request], kept)
+        best_first(near[request], similarity[request], kept)
         found[request] = kept
 
 
 @kernel
-def _add_neighbors(near, said, found, offsets, items, weights, scores):  # type: ignore[no-untyped-def]
-    """Adds to each request's scores what its neighbours liked, by how like they are."""
+def _add_neighbors(near, amplified, found, offsets, items, weights, scores):  # type: ignore[no-untyped-def]
+    """Adds the likes of the neighbours, weighted by similarity, to each request's scores."""
     for request in range(len(scores)):
         for place in range(found[request]):
-            user, like = near[request, place], said[request, place]
+            user, weight = near[request, place], amplified[request, place]
             for entry in range(offsets[user], offsets[user + 1]):
-                scores[request, items[entry]] += like * weights[entry]
+                scores[request, items[entry]] += weight * weights[entry]
 
 
 @kernel
 def _shared(history, found, fan_offsets, fans, block):  # type: ignore[no-untyped-def]
-    """Writes the cosine of who liked each history item and who liked each found one."""
+    """Writes the cosine of the users of each history item and of each found item."""
     for row in range(len(history)):
         for column in range(len(found)):
             a, a_end = fan_offsets[history[row]], fan_offsets[history[row] + 1]

@@ -1,4 +1,4 @@
-"""What was liked in one go: the baskets and sessions of a log."""
+"""Split a log into visits: the baskets and sessions of each user."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ from tastemaker.errors import SettingError, did_you_mean
 
 @dataclass(frozen=True, slots=True)
 class Visits:
-    """Liked items of a log in stretches of one user each, in the order of time.
+    """The liked items of a log by visits of one user each, in order of time.
 
     Attributes:
         offsets: int64[visits + 1].
-        item: int32[total]; an item may stand in a visit more than once.
-        time: int64[total], microseconds; as in `Events`.
+        item: int32[total]; an item can occur in a visit more than once.
+        time: int64[total], microseconds, as in `Events`.
     """
 
     offsets: NDArray[np.int64]
@@ -30,8 +30,8 @@ class Visits:
         return len(self.offsets) - 1
 
     def binary(self, n_items: int) -> csr_array:
-        """1 where an item stands in a visit, float32[visits × n_items]."""
-        # `sum_duplicates` writes into the arrays it is given.
+        """A matrix with 1 for each item of a visit, float32[visits × n_items]."""
+        # Copies, since `sum_duplicates` writes to its arrays.
         entries = (np.ones(len(self.item), np.float32), self.item.copy(), self.offsets.copy())
         matrix = csr_array(entries, shape=(len(self), n_items))
         matrix.sum_duplicates()
@@ -39,28 +39,28 @@ class Visits:
         return matrix
 
     def places(self, n_items: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Where each item stands: the places by item, and where each item's begin."""
+        """The places of each item: int64[total] sorted by item, and int64[n_items + 1] offsets."""
         place = np.argsort(self.item, kind="stable")
         return place, offsets_of(np.bincount(self.item, minlength=n_items))
 
     def ends(self) -> NDArray[np.int64]:
-        """Where the visit of each place ends, int64[total]."""
+        """The end of the visit of each place, int64[total]."""
         return np.repeat(self.offsets[1:], np.diff(self.offsets))
 
 
 def visits_of(dataset: Dataset, pause: int | None, kinds: Sequence[str] = ()) -> Visits:
-    """Cuts every user's liked items where nothing happened for longer than a pause.
+    """The visits of every user: likes that are not separated by a pause.
 
-    Where the clock is no moment in time, each user is one visit.
+    If the data has no absolute times, all likes of a user are one visit.
 
     Args:
         dataset: the log.
-        pause: microseconds; 0: only what has one timestamp belongs together; None: no pause
-            ends a visit.
-        kinds: the kinds of event that count; by default every positive one.
+        pause: microseconds, the longest pause within a visit. With 0, a visit has the events of one
+            timestamp; with None, a visit has all events of a user.
+        kinds: the kinds of event that count; by default all positive kinds.
 
     Raises:
-        SettingError: a kind is not one of the data's (names the near miss).
+        SettingError: a kind does not exist in the data; the message suggests a similar name.
     """
     events = dataset.events
     counts = events.weight > 0
@@ -68,7 +68,9 @@ def visits_of(dataset: Dataset, pause: int | None, kinds: Sequence[str] = ()) ->
         names = list(dataset.kinds)
         for kind in kinds:
             if kind not in names:
-                raise SettingError(f"'kinds' names '{kind}'{did_you_mean(kind, names)}")
+                raise SettingError(
+                    f"'kinds' has '{kind}', which is not in the data{did_you_mean(kind, names)}"
+                )
         counts &= np.isin(events.kind, [names.index(kind) for kind in kinds])
     user, item, time = events.user[counts], events.item[counts], events.time[counts]
     begins = np.ones(len(user), np.bool_)

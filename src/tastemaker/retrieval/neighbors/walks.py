@@ -21,24 +21,24 @@ class P3AlphaConfig(DislikeSettings):
     """Settings of `P3Alpha`."""
 
     neighbors: int = Field(100, ge=1)
-    """How many items each leads to are kept."""
+    """Maximum number of target items per item."""
     alpha: float = Field(0.8, gt=0, le=4)
-    """Exponent of each step's probability: below 1 evens them out."""
+    """Exponent of the probability of each step; values below 1 make probabilities more even."""
     normalization: Literal["none", "sum"] = "sum"
-    """`sum`: what is kept of each item's walks is divided by its sum."""
+    """`sum`: the weights kept for each item are divided by their sum."""
     reduce: Reduce = "binary"
-    """How repeated events of a pair become one weight."""
+    """How to combine repeated events of a pair into one weight."""
 
 
 class P3Alpha(ItemRows):
-    """Where a walk user → item → user → item ends (Cooper, Lee, Radzik & Siantos 2014).
+    """The target items of walks user → item → user → item (Cooper, Lee, Radzik & Siantos 2014).
 
-    With p(u→j) = x_uj / Σ x_u and p(i→u) = x_ui / Σ x_i, an item of a history leads to another by
-    w(i, j) = Σ over users of p(i→u)^α · p(u→j)^α; a candidate scores Σ over the history of
+    With p(u→j) = x_uj / Σ x_u and p(i→u) = x_ui / Σ x_i, the weight between two items is
+    w(i, j) = Σ over users of p(i→u)^α · p(u→j)^α. A candidate scores Σ over the history of
     weight × w.
 
     Attributes:
-        weights: float32[items × items], row i where walks from i lead, never to i itself.
+        weights: float32[items × items]; row i has the targets of walks from i, without i itself.
 
     Cost: `fit` takes Σ over users of (items liked)² steps; a request, history × neighbors.
 
@@ -52,15 +52,15 @@ class P3Alpha(ItemRows):
     config: P3AlphaConfig
 
     def evidence(self, dataset: Dataset) -> csr_array:
-        """The interactions."""
+        """The interactions, float32[users × items]."""
         return dataset.interactions(reduce=self.config.reduce)
 
     def learner(self, pairs: Interactions) -> RowLearner:
-        """The items where most walks end."""
+        """The learner of the items where most walks end."""
         n_items = len(pairs.item_offsets) - 1
         none, one = np.zeros(n_items, np.float32), np.ones(n_items, np.float32)
-        held_back = self._held_back(np.diff(pairs.item_offsets))
-        measure = Measure(none, none, one, held_back, none[:0])
+        divisor = self._divisor(np.diff(pairs.item_offsets))
+        measure = Measure(none, none, one, divisor, none[:0])
         steps = pairs._replace(
             item_weights=_step(pairs.item_offsets, pairs.item_weights, self.config.alpha),
             user_weights=_step(pairs.user_offsets, pairs.user_weights, self.config.alpha),
@@ -68,8 +68,8 @@ class P3Alpha(ItemRows):
         relative = self.config.normalization == "sum"
         return nearest_items(steps, measure, shrinkage=0.0, min_common=1, relative=relative)
 
-    def _held_back(self, users: NDArray[np.int64]) -> NDArray[np.float32]:
-        """What the walks that end in each item are divided by, float32[items]."""
+    def _divisor(self, users: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The divisor of the walks that end in each item, float32[items]."""
         return np.ones(len(users), np.float32)
 
 
@@ -77,16 +77,16 @@ class RP3BetaConfig(P3AlphaConfig):
     """Settings of `RP3Beta`."""
 
     beta: float = Field(0.4, ge=0, le=2)
-    """How far popular items are held back: 0 not at all."""
+    """How much popular items are dampened; 0 does not dampen them."""
 
 
 class RP3Beta(P3Alpha):
-    """P3α that holds popular items back (Paudel, Christoffel, Newell & Bernstein 2017).
+    """P3α with dampened popular items (Paudel, Christoffel, Newell & Bernstein 2017).
 
-    w(i, j) of P3α divided by (users of j)^β, before the best are kept.
+    The weight w(i, j) of P3α is divided by (users of j)^β before the best items are kept.
 
     Attributes:
-        weights: float32[items × items], row i where walks from i lead, never to i itself.
+        weights: float32[items × items]; row i has the targets of walks from i, without i itself.
 
     Cost: `fit` takes Σ over users of (items liked)² steps; a request, history × neighbors.
 
@@ -98,7 +98,7 @@ class RP3Beta(P3Alpha):
     name = "rp3_beta"
     config: RP3BetaConfig
 
-    def _held_back(self, users: NDArray[np.int64]) -> NDArray[np.float32]:
+    def _divisor(self, users: NDArray[np.int64]) -> NDArray[np.float32]:
         beta = self.config.beta
         return np.power(np.maximum(users, 1), beta).astype(np.float32)
 

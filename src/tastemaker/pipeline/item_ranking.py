@@ -1,4 +1,4 @@
-"""Given items in the order of a placement: by its ranker, or by the fusion of its sources."""
+"""Ranks given items by the ranker of a placement, or by the fusion of its sources."""
 
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ from tastemaker.pipeline.recommendations import Recommendations
 from tastemaker.pipeline.trace import Trace
 
 
-def rank_given(
+def rank_items(
     pipeline: Pipeline,
     request: Requests,
     items: NDArray[np.int32],
@@ -24,24 +24,26 @@ def rank_given(
     inventory: Inventory,
     exclude_seen: bool = False,
 ) -> Recommendations:
-    """Given items, best first, for one request; rerankers are not applied.
+    """Ranks given items for one request, best first; rerankers are not applied.
 
-    With a ranker every item gets the score that it would have in a list: the sources are called as
-    for a list, and an item that none of them found is described as not found. Without a ranker,
-    the sources order these items alone, and their orders are fused; what no source knows anything
-    of has score 0 and is last, in the given order.
+    With a ranker, each item gets the score that it would have in a list: the sources are called as
+    for a list, and the features of an item that no source found say so. Without a ranker, the
+    sources order only these items, and their orders are fused; an item that no source knows has
+    score 0 and comes last, in the given order.
 
     Args:
-        pipeline: the placement's.
+        pipeline: the pipeline of the placement.
         request: one request.
-        items: int32[m], distinct indices into the world's catalogue.
-        inventory: what is known of items.
-        exclude_seen: whether items the request excludes are left out; by default they are ranked.
+        items: int32[m], distinct indices into the catalogue.
+        inventory: item data.
+        exclude_seen: whether to leave out items that the request excludes; by default they are
+            ranked.
     """
-    away = request.exclude[0]
+    excluded = request.exclude[0]
     if exclude_seen:
-        items = items[~np.isin(items, away)]
-    adjusted, trace = replace(request, exclude=Ragged.of([np.setdiff1d(away, items)])), Trace()
+        items = items[~np.isin(items, excluded)]
+    remaining = np.setdiff1d(excluded, items)
+    adjusted, trace = replace(request, exclude=Ragged.of([remaining])), Trace()
     depth = DEFAULT_N
     if pipeline.ranking is None:
         bitmap = np.zeros((1, len(inventory.catalogue)), np.bool_)
@@ -70,7 +72,7 @@ def rank_given(
 def _ranked(
     pipeline: Pipeline, adjusted: Requests, found: Candidates, inventory: Inventory, trace: Trace
 ) -> tuple[Candidates, Features | None]:
-    """By the ranker; as they are where there is none, or where it fails."""
+    """The candidates in the ranker's order; unchanged if there is no ranker or it fails."""
     if pipeline.ranking is None:
         return found, None
     try:
@@ -81,7 +83,7 @@ def _ranked(
 
 
 def _with_missing(found: Candidates, items: NDArray[np.int32]) -> Candidates:
-    """One request's candidates followed by the items that no source found, in their order."""
+    """The candidates of one request, followed by the items that no source found, in order."""
     missing = items[~np.isin(items, found.item)]
     total, sources = len(found.item) + len(missing), len(found.sources)
     return Candidates(

@@ -1,8 +1,8 @@
-"""What waits to be written: each client has its own queue, and they take turns by rows written.
+"""The write queue: each client has its own queue, and clients take turns by rows written.
 
-The client that has had the fewest rows written is next (start-time fair queueing: Goyal, Vin and
-Cheng, 1996). Transactions are small, so that a single event waits for the one under way and no
-other, whatever somebody else sends.
+The client with the fewest written rows is next (start-time fair queueing: Goyal, Vin and Cheng,
+1996). Transactions are small, so that a single event only waits for the current transaction,
+regardless of the load from other clients.
 """
 
 from collections import deque
@@ -19,10 +19,11 @@ from tastemaker.errors import BusyError
 Work = Callable[[Connection], Any]
 
 ROWS_AT_ONCE = 200
-"""Rows of one transaction: about 20 ms, as others wait. Batches are cut into pieces of so many;
-each piece counts as one row at least."""
-MOST_WAITING = 50_000
-"""Rows that may wait, shared equally by the clients that wait: about five seconds' worth."""
+"""Rows of one transaction: about 20 ms, because other writes wait for it. Batches are split into
+pieces of this size; each piece counts as at least one row."""
+MAX_QUEUED_ROWS = 50_000
+"""The maximum number of queued rows, divided equally among the waiting clients: about five seconds
+of writes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,24 +31,24 @@ class Piece:
     """One piece of work.
 
     Attributes:
-        work: writes by the connection it is given.
-        done: its result.
-        rows: about how many it writes.
+        work: writes with the connection it gets.
+        future: its result.
+        rows: the approximate number of rows it writes.
     """
 
     work: Work
-    done: "Future[Any]"
+    future: "Future[Any]"
     rows: int
 
 
 @dataclass(eq=False, slots=True)
 class _Queue:
-    """What one client has waiting.
+    """The queue of one client.
 
     Attributes:
-        turn: the clock when its next piece is due; the least is next.
-        pieces: in the order they came.
-        rows: of all of them.
+        turn: the virtual time of its next piece; the queue with the smallest value is next.
+        pieces: the pieces in order of arrival.
+        rows: the total number of rows of the pieces.
     """
 
     turn: int
@@ -55,8 +56,8 @@ class _Queue:
     rows: int = 0
 
 
-class Waiting:
-    """The queues of all clients. The caller holds a lock."""
+class WriteQueue:
+    """The queues of all clients. Not thread-safe: callers must hold a lock."""
 
     def __init__(self) -> None:
         self._queues: dict[str | None, _Queue] = {}
@@ -75,12 +76,12 @@ class Waiting:
             pieces: the work, at least one piece.
 
         Raises:
-            BusyError: the client has its share of the rows that may wait already.
+            BusyError: the client already uses its share of the queue.
         """
         queue = self._queues.get(caller)
         if queue is None:
             queue = self._queues[caller] = _Queue(self._clock)
-        elif queue.rows >= MOST_WAITING // len(self._queues):
+        elif queue.rows >= MAX_QUEUED_ROWS // len(self._queues):
             raise BusyError(
                 f"{queue.rows:,} rows are waiting for the disk already: try again shortly"
             )
@@ -91,7 +92,7 @@ class Waiting:
             self._enter(caller, queue)
 
     def take(self) -> list[Piece]:
-        """As much as one transaction shall write."""
+        """Removes and returns the pieces for the next transaction."""
         group: list[Piece] = []
         size = 0
         while self._due:

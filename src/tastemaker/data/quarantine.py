@@ -1,4 +1,4 @@
-"""What cleaning events, items and users has in common: columns found, bad rows set aside."""
+"""Shared steps of cleaning events, items and users: column lookup and quarantine of bad rows."""
 
 from collections.abc import Sequence
 
@@ -10,13 +10,13 @@ from tastemaker.data.table import LINE, Table
 from tastemaker.errors import DataError, did_you_mean
 
 HELPER = "?"
-"""Begins the names of columns that only serve the report."""
+"""The prefix of columns that are used for the report only."""
 
 
 def find_columns(
     table: Table, renamed: dict[str, str], ours: Sequence[str], required: Sequence[str]
 ) -> dict[str, str]:
-    """Ours → theirs, for the columns that are there."""
+    """Tastemaker's column → the source's column, for the columns that exist."""
     found = {}
     for name in renamed:
         if name not in ours:
@@ -38,7 +38,7 @@ def id_columns(ours: str, column: Ids) -> list[pl.Expr]:
 
 
 def whole_float_note(rows: pl.DataFrame, ours: str, column: str) -> str:
-    """Says that ids such as 17850.0 were read as 17850; empty where there are none."""
+    """A note that ids such as 17850.0 were read as 17850; empty if there are none."""
     whole = rows[f"{HELPER}whole {ours}"]
     count = int(whole.sum() or 0)
     if not count:
@@ -49,10 +49,10 @@ def whole_float_note(rows: pl.DataFrame, ours: str, column: str) -> str:
 
 
 def refuse_float_ids(rows: pl.DataFrame, ours: str, column: str, source: str) -> None:
-    """Refuses a column of ids that holds nothing but floats.
+    """Rejects an id column that contains only floats.
 
     Raises:
-        DataError: it does.
+        DataError: all ids are floats.
     """
     floats = rows.filter(pl.col("reason") == f"float {ours}")
     present = rows.filter(pl.col("reason").is_null() | (pl.col("reason") != f"missing {ours}"))
@@ -66,7 +66,7 @@ def refuse_float_ids(rows: pl.DataFrame, ours: str, column: str, source: str) ->
 def split_off_bad(
     table: Table, rows: pl.DataFrame, unique: str | None
 ) -> tuple[pl.DataFrame, ReadReport]:
-    """Parts the usable rows from the quarantine; among equal `unique` ids the first one stays."""
+    """The valid rows, and the report with the quarantine; of equal `unique` ids the first stays."""
     usable = pl.col("reason").is_null()
     quarantine = table.rejects
     bad = rows.filter(~usable).select(LINE, "reason")
