@@ -232,7 +232,7 @@ def test_a_link_out_of_the_folder_is_refused(saved: Path) -> None:
     ("change", "message"),
     [
         (lambda m: m.update(about={"seed": 8}), r"is damaged \(its digest differs\)"),
-        (lambda m: m.update(format=99), "format 99, this version reads 2: train again"),
+        (lambda m: m.update(format=99), "format 99, this version reads 3: train again"),
         (lambda m: m.update(kind="model"), "holds a 'model', not a 'recommender'"),
         (lambda m: m.pop("digest"), "is not a Tastemaker manifest"),
     ],

@@ -22,7 +22,7 @@ from scipy.sparse import csr_array
 from tastemaker.disk import fix_hint, flush, naming, read_bytes, read_text, reading, require_regular
 from tastemaker.errors import ArtifactError
 
-FORMAT = 2
+FORMAT = 3
 _MANIFEST = "manifest.json"
 _LARGEST_MANIFEST = 10_000_000
 _PLAIN = re.compile(r"[A-Za-z0-9_-]+")

@@ -411,7 +411,7 @@ def test_a_missing_folder_is_reported(tmp_path: Path) -> None:
     ("change", "reason"),
     [
         (lambda content: content.update(kind="ranker"), "holds a 'ranker', not a 'recommender'"),
-        (lambda content: content.update(format=99), "format 99, this version reads 2: train again"),
+        (lambda content: content.update(format=99), "format 99, this version reads 3: train again"),
         (lambda content: content.pop("about"), "does not describe a recommender"),
         (lambda content: content.update(about=[]), "does not describe a recommender"),
         (lambda content: content["about"].pop("watermark"), r"'watermark'\); train again"),

@@ -165,7 +165,7 @@ def test_a_manifest_that_lists_a_file_twice_is_refused(
         (lambda m: m["about"].pop("placements"), "does not describe a recommender"),
         (lambda m: m["about"].update(components={"x": {"type": "os", "settings": {}}}), "os"),
         (lambda m: m["files"].pop(ARRAY), f"lists no file '{ARRAY}'"),
-        (lambda m: m.update(format=3), "format 3, this version reads 2"),
+        (lambda m: m.update(format=4), "format 4, this version reads 3"),
     ],
     ids=["huge-file", "list", "no-about", "no-placements", "unknown-part", "unlisted", "format"],
 )
