@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 import pytest
@@ -14,6 +13,8 @@ from tastemaker.project.sections import StoreSection
 from tastemaker.store import Added, EventRow, Store, batches, write_queue
 from tastemaker.store.limits import Limits
 from tastemaker.store.opening import connect
+from tastemaker.store.write_queue import Piece
+from tastemaker.store.writer import Writer
 from tests.store.conftest import row, rows
 from tests.store.test_writer import SECONDS, Held
 
@@ -104,13 +105,21 @@ def test_nothing_is_written_after_a_failed_part(
     assert store.append(rows(["later"])).result(SECONDS) == Added(1)
 
 
-def test_a_batch_waits_once_for_a_locked_database(path: Path) -> None:
-    with Store(path, patience=0.5) as store:
+def test_a_batch_waits_once_for_a_locked_database(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transactions, commit = list[int](), Writer._commit
+
+    def counted(writer: Writer, group: list[Piece]) -> None:
+        transactions.append(len(group))
+        commit(writer, group)
+
+    monkeypatch.setattr(Writer, "_commit", counted)
+    with Store(path, patience=0.1) as store:
         other, reading = connect(path)
         with other.begin():
-            begun = monotonic()
             failed = store.append(rows([f"{n}" for n in range(60)])).exception(SECONDS)
-            assert monotonic() - begun < 5  # one after the other, twenty parts would take ten
+        assert transactions == [1], "later parts waited for the lock too"
         assert "database is locked" in str(failed)
         other.dispose()
         reading.dispose()

@@ -49,11 +49,13 @@ class Scores:
         for name in weights:
             if name not in self.names:
                 raise SettingError(
-                    f"value: the ranker does not predict '{name}'{did_you_mean(name, self.names)}"
+                    f"objective_weights: the ranker does not predict '{name}'"
+                    f"{did_you_mean(name, self.names)}"
                 )
         if len(weights) > 1 and "order" in (self.kinds[self.names.index(n)] for n in weights):
             raise SettingError(
-                f"value: {', '.join(weights)}: an objective that only predicts an order cannot be "
+                f"objective_weights: {', '.join(weights)}: an objective that only predicts an "
+                "order cannot be "
                 "added to another; use a ranker that predicts probabilities "
                 '(gbm: loss = "binary")'
             )

@@ -215,7 +215,7 @@ class Training(Settings):
     """[training]: how rankers are trained, on point-in-time training data."""
 
     slices: int = Field(3, ge=2, le=50)
-    """Windows at the end of the data; the last one is used for early stopping and calibration."""
+    """Windows at the end of the data. Each evaluates a ranker trained on the others."""
     window: str | float = 0.05
     """The length of each window: a duration, or a share of the events."""
     requests: int = Field(10_000, ge=1)
@@ -225,7 +225,8 @@ class Training(Settings):
     """Maximum number of negative candidates per request. They are sampled at random and weighted to
     represent the ones left out."""
     require_improvement: bool = True
-    """Whether to leave out a ranker that orders the latest window no better than the fusion."""
+    """Whether to leave out a ranker that orders the windows no better than the fusion and the best
+    single source."""
     memory: ByteSize | None = Field(None, ge=1 << 20)
     """Memory limit of the process, such as 8GiB; by default three quarters of the available memory.
     Work that needs more is refused before it starts."""
